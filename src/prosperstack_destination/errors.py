@@ -1,0 +1,142 @@
+"""What can go wrong, grouped by what happens next.
+
+    DestinationError
+    ├── CallRefused            the call is at fault: give up, and tell its sender why
+    │   ├── BadCall              it is malformed, or says nothing we can act on
+    │   │   └── MissingEmail     nobody can be found by it
+    │   ├── CallTooLarge         it is larger than one event may be
+    │   └── UnsupportedCall      a type of call that this destination does not take
+    ├── AccessDenied           the key is at fault: give up until somebody mends the key
+    │   ├── KeyRefused           it is no key, or no longer one
+    │   └── KeyNotPermitted      it is a key, but not for this
+    ├── TryLater               nobody is at fault: the same again later will work
+    │   ├── StoreUnavailable     the database cannot take a commit now
+    │   ├── Overloaded           more is waiting than we promised to hold
+    │   └── KeyUnverified        ProsperStack could not be asked about the key
+    ├── ProsperStackError      an answer of ProsperStack's that is not the one asked for
+    │   ├── Unavailable          retry: no answer, a 5xx, or nothing that can be read
+    │   ├── RateLimited          retry: the account's requests for this window are spent
+    │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
+    │   ├── NotFound             look again: what we knew by this id is gone
+    │   └── Rejected             give up and show: what we sent is not acceptable
+    └── Misconfigured          stop: an operator has to change something first
+
+An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
+nothing of HTTP: the receiving routes have one table that turns errors into statuses.
+"""
+
+
+class DestinationError(Exception):
+    """Everything that this service raises on purpose. ``str()`` of it is a sentence for a person."""
+
+
+class CallRefused(DestinationError):
+    """The call is at fault; sending it again unchanged gives the same."""
+
+
+class BadCall(CallRefused):
+    """The call is malformed. ``field`` names the part at fault, as in ``context.traits``; None: the whole."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class MissingEmail(BadCall):
+    """The call names no email, and none is known for its ids."""
+
+
+class CallTooLarge(CallRefused):
+    """The call has more than ``limit_bytes``."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"The call is larger than {limit_bytes // 1024} KB, the most that one event may have: "
+            "send fewer or shorter traits."
+        )
+        self.limit_bytes = limit_bytes
+
+
+class UnsupportedCall(CallRefused):
+    """A call of a type that this destination does not take (``call_type``)."""
+
+    def __init__(self, call_type: str) -> None:
+        super().__init__(
+            f"Calls of type {call_type!r} are not supported: this destination takes 'identify'. "
+            "Switch the others off in the destination's settings in Segment."
+        )
+        self.call_type = call_type
+
+
+class AccessDenied(DestinationError):
+    """The key is at fault."""
+
+
+class KeyRefused(AccessDenied):
+    """The key is missing, malformed, unknown, revoked, or refused by ProsperStack."""
+
+
+class KeyNotPermitted(AccessDenied):
+    """The key is good, but what was asked for is not permitted to it."""
+
+
+class TryLater(DestinationError):
+    """The same again later will work. ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(TryLater):
+    """The database did not take a transaction: full, read-only, locked for too long, or away."""
+
+
+class Overloaded(TryLater):
+    """More calls wait for the database than the service promised to hold in memory."""
+
+
+class KeyUnverified(TryLater):
+    """A key is new to us, and ProsperStack could not be asked about it."""
+
+
+class ProsperStackError(DestinationError):
+    """ProsperStack did not do what it was asked. ``status_code`` is None where no answer came."""
+
+    def __init__(self, message: str, *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class Unavailable(ProsperStackError):
+    """No answer, or none that means anything. ``retry_after`` (seconds) where ProsperStack named a time."""
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, status_code=status_code)
+        self.retry_after = retry_after
+
+
+class RateLimited(ProsperStackError):
+    """429: nothing is left of the window. ``retry_after`` is in seconds, None where it was not said."""
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, status_code=429)
+        self.retry_after = retry_after
+
+
+class CredentialsRefused(ProsperStackError):
+    """401 or 403 (``status_code`` says which): nothing more can be done for this account with its key."""
+
+
+class NotFound(ProsperStackError):
+    """404: there is no such thing, or no longer."""
+
+
+class Rejected(ProsperStackError):
+    """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+
+
+class Misconfigured(DestinationError):
+    """A setting or a stored secret makes it impossible to go on; the text says what to change."""

@@ -1,0 +1,135 @@
+"""From a trait's value to a value of a property's type, or to the reason why there is none.
+
+ProsperStack validates by type, and takes *any* unknown text as true for a boolean ("no" would be stored as
+true), so what cannot be turned into exactly the type is refused here and never sent.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.catalog import PropertyType
+
+#: A property's value: of the property's type, dates as ``YYYY-MM-DD``. None deletes what is there.
+PropertyValue = str | int | float | bool | None
+
+_NUMERAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INTEGRAL: Final = re.compile(r"[+-]?[0-9]+")
+#: Unix time as text has nine digits or more, so that ``20210504`` stays the ISO date that it is.
+_UNIX_TEXT: Final = re.compile(r"-?[0-9]{9,14}(\.[0-9]+)?")
+_TRUE: Final = frozenset({"true", "t", "1"})
+_FALSE: Final = frozenset({"false", "f", "0"})
+#: The longest numeral that is looked at: more digits than a double can tell apart, by far.
+_NUMERAL_LENGTH: Final = 64
+#: From here on (the year 5138 in seconds, March 1973 in milliseconds) a Unix time is in milliseconds.
+_MILLISECONDS_FROM: Final = 100_000_000_000
+
+
+class CannotCoerce(ValueError):
+    """The value is none of the type; ``str()`` says why, in words for the person who sent the trait."""
+
+
+def coerce(value: JsonValue, to: PropertyType) -> PropertyValue:
+    """Turn a trait's value into one of a property's type; null and ``""`` become None, which deletes.
+
+    Total: any JSON value gives a value or `CannotCoerce`, never another exception.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, dict | list):
+        kind = "an object" if isinstance(value, dict) else "an array"
+        raise CannotCoerce(f"{kind} is not a single value")
+    match to:
+        case PropertyType.TEXT:
+            return _text(value)
+        case PropertyType.NUMBER:
+            return _number(value)
+        case PropertyType.BOOLEAN:
+            return _boolean(value)
+        case PropertyType.DATE:
+            return _date(value)
+
+
+def _text(value: str | float | bool) -> str:
+    """Text as it is; numbers and booleans by their JSON text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CannotCoerce("not a finite number")
+    try:
+        return str(value)
+    except ValueError:  # Python writes out no integer of more than 4,300 digits
+        raise CannotCoerce("the number is too large") from None
+
+
+def _number(value: str | float | bool) -> int | float:
+    if isinstance(value, bool):
+        raise CannotCoerce("a boolean is not a number")
+    if isinstance(value, str):
+        text = value.strip()
+        if len(text) > _NUMERAL_LENGTH or not _NUMERAL.fullmatch(text):
+            raise CannotCoerce("the text is not a number")
+        value = int(text) if _INTEGRAL.fullmatch(text) else float(text)
+    return _plain(value)
+
+
+def _plain(value: float) -> int | float:
+    """A finite number, whole ones as int, so that 5800.0 and 5800 are the same value."""
+    try:
+        as_float = float(value)
+    except OverflowError:
+        as_float = math.inf
+    if not math.isfinite(as_float):
+        raise CannotCoerce("the number is too large")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _boolean(value: str | float | bool) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise CannotCoerce("the text is none of true, t, 1, false, f, 0")
+    if value in (0, 1):
+        return value == 1
+    raise CannotCoerce("of the numbers only 1 and 0 are booleans")
+
+
+def _date(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        raise CannotCoerce("a boolean is not a date")
+    if isinstance(value, str):
+        text = value.strip()
+        if not _UNIX_TEXT.fullmatch(text):
+            return _iso_date(text)
+        value = float(text)
+    return _unix_date(value)
+
+
+def _iso_date(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:  # a time without an offset is taken to be in UTC already
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise CannotCoerce("the text is not an ISO 8601 date such as 2021-05-04") from None
+    return moment.date().isoformat()
+
+
+def _unix_date(value: float) -> str:
+    try:
+        seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise CannotCoerce("the number is not a Unix time in seconds or milliseconds") from None
