@@ -1,0 +1,138 @@
+"""Group commit: calls that arrive together share a transaction, and each is answered when it is on disk."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from prosperstack_destination.errors import Overloaded, StoreUnavailable
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.profiles import merge_calls
+
+#: Calls in one transaction. More would gain little, and make the first of them wait.
+MAX_BATCH: Final = 500
+#: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
+MAX_WAITING: Final = 5_000
+MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
+#: What a caller is told to wait when too many wait already, in seconds.
+OVERLOAD_RETRY_SECONDS: Final = 2.0
+
+
+class Inbox(Protocol):
+    """Where understood calls go."""
+
+    async def accept(self, calls: Sequence[Identify]) -> None:
+        """Return when these calls are on disk, all of them; raise `TryLater`'s kinds when none of them is."""
+
+
+class _Waiting:
+    __slots__ = ("calls", "committed", "size")
+
+    def __init__(self, calls: Sequence[Identify], committed: "asyncio.Future[None]") -> None:
+        self.calls = calls
+        self.size = sum(call.size for call in calls)
+        self.committed = committed
+
+
+class GroupCommit:
+    """An `Inbox` over a database.
+
+    While one transaction is being written the next one gathers, so the busier it is the more calls share a
+    commit. ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
+    """
+
+    def __init__(self, database: Database, on_change: Callable[[set[str]], None]) -> None:
+        self._database = database
+        self._on_change = on_change
+        self._queue: deque[_Waiting] = deque()
+        self._calls = 0
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write what is accepted."""
+        self._task = asyncio.create_task(self._write_batches(), name="group-commit")
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+
+    async def accept(self, calls: Sequence[Identify]) -> None:
+        """See `Inbox.accept`. Calls that are given together are committed together."""
+        if self._closing:
+            raise Overloaded(
+                "The service is stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
+            )
+        waiting = _Waiting(calls, asyncio.get_running_loop().create_future())
+        if self._queue and (
+            self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES
+        ):
+            raise Overloaded(
+                "Too many calls are waiting for the database; send this one again.",
+                retry_after=OVERLOAD_RETRY_SECONDS,
+            )
+        self._queue.append(waiting)
+        self._calls += len(calls)
+        self._bytes += waiting.size
+        self._arrived.set()
+        await waiting.committed
+
+    async def _write_batches(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            if batch:
+                await self._commit(batch)
+            elif self._closing:
+                return
+            else:
+                self._arrived.clear()
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        calls = 0
+        while self._queue and (not batch or calls + len(self._queue[0].calls) <= MAX_BATCH):
+            waiting = self._queue.popleft()
+            calls += len(waiting.calls)
+            self._calls -= len(waiting.calls)
+            self._bytes -= waiting.size
+            if not waiting.committed.cancelled():  # its sender may have hung up: nobody was promised anything
+                batch.append(waiting)
+        return batch
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
+        try:
+            changed = await self._database.write(
+                merge_calls, [call for waiting in batch for call in waiting.calls]
+            )
+        except StoreUnavailable as error:
+            for waiting in batch:
+                _settle(waiting, error)
+        except Exception as error:  # noqa: BLE001 -- a call that breaks the merge must not take others with it
+            if len(batch) == 1:
+                _settle(batch[0], error)
+                return
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        else:
+            for waiting in batch:
+                _settle(waiting, None)
+            if changed:
+                self._on_change(changed)
+
+
+def _settle(waiting: _Waiting, error: Exception | None) -> None:
+    if waiting.committed.done():
+        return
+    if error is None:
+        waiting.committed.set_result(None)
+    else:
+        waiting.committed.set_exception(error)

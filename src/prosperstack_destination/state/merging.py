@@ -1,0 +1,73 @@
+"""Merging a call into a profile: per trait the newest event wins, in whatever order calls come.
+
+The merge is a last-writer-wins register for each trait. It is commutative, associative and idempotent, so any
+order and any repetition of the same calls give the same profile (Segment retries for four hours, and promises
+no order).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from prosperstack_destination.state.profile import Stamped
+
+#: The most traits that a profile keeps. Past it those with the oldest event times go: a script that makes up
+#: trait names must not make a profile grow for ever. Keeping the newest is independent of the order as well.
+MAX_TRAITS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A profile's traits after a call."""
+
+    traits: dict[str, Stamped]
+    #: Some trait has another value now, so the desired properties may differ.
+    value_changed: bool
+    #: Something has to be written: a value, or only the newer time of the same value.
+    touched: bool
+
+
+def merge(known: Mapping[str, Stamped], new: Mapping[str, JsonValue], at: int) -> Merge:
+    """Merge a call's traits, true at ``at`` (microseconds), into those that are known.
+
+    A known value is replaced by one of a later time. Of two values with the very same time the one with the
+    greater JSON text wins, so that the order of arrival does not decide.
+    """
+    traits = dict(known)
+    value_changed = touched = False
+    for name, value in new.items():
+        stamped = traits.get(name)
+        if stamped is None:
+            traits[name] = (value, at)
+            value_changed = touched = True
+            continue
+        old_value, old_at = stamped
+        if at < old_at:
+            continue
+        same = same_value(value, old_value)
+        if at == old_at and (same or _canonical(value) < _canonical(old_value)):
+            continue
+        traits[name] = (value, at)
+        touched = True
+        value_changed = value_changed or not same
+    if len(traits) > MAX_TRAITS:
+        traits = _newest(traits)
+    return Merge(traits, value_changed, touched)
+
+
+def same_value(one: JsonValue, other: JsonValue) -> bool:
+    """Whether two JSON values are the same: 1 is neither true nor 1.0, as Python's ``==`` would have it."""
+    return one == other and (type(one) is str or _canonical(one) == _canonical(other))
+
+
+def _canonical(value: JsonValue) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _newest(traits: dict[str, Stamped]) -> dict[str, Stamped]:
+    """The `MAX_TRAITS` with the latest times (of the same time, those first in the alphabet)."""
+    newest = sorted(traits.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_TRAITS]
+    return dict(newest)

@@ -1,0 +1,129 @@
+"""The tables. Times are in microseconds since the epoch; JSON texts are written by `state.json_text`."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: Whose ProsperStack is written to. Live and test mode are accounts of their own.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # SHA-256 of the ProsperStack key: finds the account of a key without reading the key.
+    Column("key_hash", Text, nullable=False, unique=True),
+    Column("encrypted_key", Text, nullable=False),
+    # The short form of the key that people and logs may see.
+    Column("fingerprint", Text, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    # Why it is not active, in words, and until when it is left alone.
+    Column("status_reason", Text),
+    Column("status_until", BigInteger),
+    # ProsperStack's subscriber properties, as JSON, and when they were listed.
+    Column("catalog", Text),
+    Column("catalog_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+#: Keys that callers show us.
+inbound_keys = Table(
+    "inbound_keys",
+    metadata,
+    Column("key_hash", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("fingerprint", Text, nullable=False),
+    # Where it comes from: the customer's own ProsperStack key, or the SEGMENT_KEYS setting.
+    Column("origin", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+#: Every mapping that was ever applied to an account; the highest version is in force.
+mappings = Table(
+    "mappings",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("rules", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("applied_at", BigInteger, nullable=False),
+)
+
+#: What Segment says of each email.
+profiles = Table(
+    "profiles",
+    metadata,
+    # A 64-bit integer that SQLite counts up by itself only under this exact name.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("user_id", Text),
+    # {"trait": [value, event time]}
+    Column("traits", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    # Why it is set aside, in ProsperStack's words.
+    Column("status_reason", Text),
+    Column("pending_since", BigInteger),
+    # When the reconciler has to look at it; null: not before something changes.
+    Column("due_at", BigInteger),
+    Column("looked_up_at", BigInteger),
+    Column("misses", Integer, nullable=False),
+    UniqueConstraint("account_id", "email"),
+)
+Index(
+    "ix_profiles_due",
+    profiles.c.account_id,
+    profiles.c.due_at,
+    sqlite_where=profiles.c.due_at.is_not(None),
+    postgresql_where=profiles.c.due_at.is_not(None),
+)
+
+#: The directory: what ProsperStack has, as last seen, and what we last settled there.
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    # {"property": value} as ProsperStack last showed it, and when.
+    Column("observed", Text, nullable=False),
+    Column("observed_at", BigInteger, nullable=False),
+    # {"property": value} as last desired and settled, whether it had to be sent or was there already.
+    Column("applied", Text, nullable=False),
+    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
+    Column("set_aside", Text, nullable=False),
+    Index("ix_subscribers_email", "account_id", "email"),
+)
+
+#: Traits that feed a property and cannot, as of the profile's last projection.
+problems = Table(
+    "problems",
+    metadata,
+    Column("profile_id", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("property", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("trait", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)

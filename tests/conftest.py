@@ -1,0 +1,28 @@
+"""What every test may use. Time is owned by the tests; databases are real files."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from prosperstack_destination.state.database import Database
+from support.clocks import SetClock
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """An open, empty database."""
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    await database.open()
+    yield database
+    await database.close()
