@@ -1,0 +1,33 @@
+"""A client whose answers the tests make up."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import respx
+
+from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.client import ProsperStack
+
+BASE_URL = "https://api.prosperstack.test/v1"
+
+
+@pytest.fixture
+def api() -> Iterator[respx.Router]:
+    """Routes below the base URL; every one that is made has to be called."""
+    router = respx.Router(base_url=BASE_URL, assert_all_called=True)
+    yield router
+    router.assert_all_called()
+
+
+@pytest.fixture
+def told() -> list[RateLimit | None]:
+    """What the client was told of the rate limit, answer by answer."""
+    return []
+
+
+@pytest.fixture
+async def client(api: respx.Router, told: list[RateLimit | None]) -> AsyncIterator[ProsperStack]:
+    transport = httpx.MockTransport(api.async_handler)
+    async with httpx.AsyncClient(transport=transport) as http:
+        yield ProsperStack(http, BASE_URL, "key_test_abc", told.append)

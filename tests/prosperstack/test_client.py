@@ -1,0 +1,200 @@
+"""The client, and what it makes of odd answers."""
+
+import base64
+import json
+
+import httpx
+import pytest
+import respx
+
+from prosperstack_destination.errors import (
+    CredentialsRefused,
+    NotFound,
+    ProsperStackError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+from prosperstack_destination.prosperstack import client as client_module
+from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.client import ProsperStack
+
+pytestmark = pytest.mark.anyio
+
+SUBSCRIBER = {
+    "id": "subr_1",
+    "platform_id": "cus_1",
+    "email": "Jane@Example.com",
+    "properties": [
+        {"property": {"key": "seats", "type": "number"}, "value": 5, "formatted_value": "5"},
+        {"property": {"key": "blank"}, "value": ""},
+        {"property": {"key": "none"}, "value": None},
+    ],
+    "something": "new",
+}
+
+
+async def test_a_lookup_by_email(api: respx.Router, client: ProsperStack) -> None:
+    """A lookup authenticates with the key as user name, asks for full pages, and tolerates what is new."""
+    route = api.get("/subscribers").respond(json={"data": [SUBSCRIBER], "next_cursor": "c2"})
+
+    page = await client.find_subscribers("jane+x@example.com", "c1")
+
+    request = route.calls.last.request
+    assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"key_test_abc:").decode()
+    assert dict(request.url.params) == {"email": "jane+x@example.com", "limit": "100", "cursor": "c1"}
+    assert page.next_cursor == "c2"
+    assert page.data[0].email == "Jane@Example.com"
+    assert page.data[0].values() == {"seats": 5}
+
+
+async def test_an_update(api: respx.Router, client: ProsperStack) -> None:
+    """An update sends keys and values, null among them, and answers the subscriber as it is now."""
+    route = api.patch("/subscribers/subr_1").respond(json=SUBSCRIBER)
+
+    answer = await client.update_subscriber("subr_1", {"seats": 5, "plan": None})
+
+    assert json.loads(route.calls.last.request.content) == {"properties": {"seats": 5, "plan": None}}
+    assert answer.values() == {"seats": 5}
+
+
+async def test_an_id_stays_one_segment_of_the_path(api: respx.Router, client: ProsperStack) -> None:
+    """Whatever an id is made of, it does not lead elsewhere."""
+    route = api.patch(url__regex=r".*").respond(json=SUBSCRIBER)
+
+    await client.update_subscriber("../a/b?c", {})
+
+    assert route.calls.last.request.url.raw_path == b"/v1/subscribers/..%2Fa%2Fb%3Fc"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Rejected),
+        (401, CredentialsRefused),
+        (402, Rejected),
+        (403, CredentialsRefused),
+        (404, NotFound),
+        (408, Unavailable),
+        (409, Rejected),
+        (422, Rejected),
+        (425, Unavailable),
+        (429, RateLimited),
+        (500, Unavailable),
+        (503, Unavailable),
+        (504, Unavailable),
+        (301, Unavailable),
+        (304, Unavailable),
+    ],
+)
+async def test_statuses_become_errors(
+    api: respx.Router, client: ProsperStack, status: int, kind: type[ProsperStackError]
+) -> None:
+    """Each status becomes the error that says what to do next."""
+    api.get("/subscribers").respond(status, json={"error": "it is so"})
+
+    with pytest.raises(kind) as caught:
+        await client.find_subscribers("a@b.c")
+
+    assert type(caught.value) is kind
+    assert caught.value.status_code == status
+
+
+async def test_prosperstacks_own_words_are_kept(api: respx.Router, client: ProsperStack) -> None:
+    """A rejection carries the error text as ProsperStack gave it."""
+    api.patch("/subscribers/s").respond(400, json={"error": "seats must be a number"})
+
+    with pytest.raises(Rejected) as caught:
+        await client.update_subscriber("s", {"seats": "x"})
+
+    assert str(caught.value) == "seats must be a number"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(200, html="<h1>Maintenance</h1>"),
+        httpx.Response(200, text=""),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"data": [{"id": 5}]}),
+        httpx.Response(204),
+        httpx.Response(500, html="<h1>Oops</h1>"),
+        httpx.Response(302, headers={"Location": "https://evil.test/v1/subscribers"}),
+    ],
+)
+async def test_answers_that_mean_nothing(
+    api: respx.Router, client: ProsperStack, response: httpx.Response
+) -> None:
+    """HTML, no JSON, other JSON and redirects are no answers; a redirect is never followed with the key."""
+    api.get("/subscribers").mock(return_value=response)
+
+    with pytest.raises(Unavailable):
+        await client.find_subscribers("a@b.c")
+
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectError("no"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut off")]
+)
+async def test_no_answer(api: respx.Router, client: ProsperStack, failure: Exception) -> None:
+    """Where no answer comes, that is told without anything of the request."""
+    api.get("/subscribers").mock(side_effect=failure)
+
+    with pytest.raises(Unavailable) as caught:
+        await client.find_subscribers("secret@person.test")
+
+    assert caught.value.status_code is None
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_answer_without_end_is_not_read(api: respx.Router, client: ProsperStack) -> None:
+    """An answer that is larger than any real one is given up."""
+    api.get("/subscribers").respond(content=b" " * (client_module.ANSWER_BYTES + 1))
+
+    with pytest.raises(Unavailable, match="more than 16 MB"):
+        await client.find_subscribers("a@b.c")
+
+
+async def test_every_answer_tells_the_rate_limit(
+    api: respx.Router, client: ProsperStack, told: list[RateLimit | None]
+) -> None:
+    """Good answers and bad ones tell the rate limit; an answer without headers tells that there is none."""
+    headers = {"RateLimit-Limit": "100", "RateLimit-Remaining": "7", "RateLimit-Reset": "30"}
+    api.get("/subscribers").mock(
+        side_effect=[
+            httpx.Response(200, json={"data": []}, headers=headers),
+            httpx.Response(429, headers={**headers, "RateLimit-Remaining": "0"}),
+            httpx.Response(200, json={"data": []}),
+        ]
+    )
+
+    await client.find_subscribers("a@b.c")
+    with pytest.raises(RateLimited) as caught:
+        await client.find_subscribers("a@b.c")
+    await client.find_subscribers("a@b.c")
+
+    assert told == [RateLimit(100, 7, 30.0), RateLimit(100, 0, 30.0), None]
+    assert caught.value.retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after"),
+    [
+        ({}, None),
+        ({"Retry-After": "5"}, 5.0),
+        ({"Retry-After": "5", "RateLimit-Reset": "9"}, 9.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "-1"}, None),
+    ],
+)
+async def test_when_to_come_back_after_a_429(
+    api: respx.Router, client: ProsperStack, headers: dict[str, str], retry_after: float | None
+) -> None:
+    """The later of the times that a 429 names is taken; what is none is none."""
+    api.get("/subscribers").respond(429, headers=headers)
+
+    with pytest.raises(RateLimited) as caught:
+        await client.find_subscribers("a@b.c")
+
+    assert caught.value.retry_after == retry_after
