@@ -1,0 +1,222 @@
+"""From the key that a caller shows to the account that it opens."""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
+from prosperstack_destination.accounts.keys import fingerprint, is_live, is_prosperstack_key, key_hash
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.clock import MINUTE, SECOND, Clock
+from prosperstack_destination.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    KeyNotPermitted,
+    KeyRefused,
+    KeyUnverified,
+    ProsperStackError,
+    RateLimited,
+)
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.state import accounts as rows
+from prosperstack_destination.state.accounts import Account, AccountStatus, InboundKey, KeyOrigin
+from prosperstack_destination.state.database import Database
+
+#: How long an account's row is believed before it is read again, in microseconds.
+BELIEVED_FOR: Final = 2 * SECOND
+#: How long a refused key is remembered, so that a flood of it costs ProsperStack nothing, in microseconds.
+REFUSED_FOR: Final = 1 * MINUTE
+#: Keys that are remembered at most, good and bad together.
+REMEMBERED_KEYS: Final = 10_000
+#: Unknown keys that ProsperStack is asked about in a second, all callers together.
+CHECKS_PER_SECOND: Final = 5
+#: What a caller is told to wait when a key could not be checked, in seconds.
+CHECK_RETRY_SECONDS: Final = 5.0
+
+_UNKNOWN_KEY = "The API key is not known here: copy it anew into the destination's settings in Segment."
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    answer: Account | AccessDenied
+    until: int
+
+
+class Accounts:
+    """The accounts, and the keys that open them.
+
+    ``connect`` makes a ProsperStack client for a ProsperStack key.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        connect: Callable[[str], ProsperStack],
+        clock: Clock,
+        *,
+        allow_pass_through: bool,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._connect = connect
+        self._clock = clock
+        self._allow_pass_through = allow_pass_through
+        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
+        self._checks: dict[str, asyncio.Task[Account]] = {}
+        self._checked_at: list[int] = []
+
+    async def authenticate(self, key: str) -> Account:
+        """The account that an inbound key opens.
+
+        A ProsperStack key that is new to us is checked by listing its properties, once however many callers
+        show it meanwhile. Raises `KeyRefused`, `KeyNotPermitted`, or `KeyUnverified` where ProsperStack could
+        not be asked.
+        """
+        hashed = key_hash(key)
+        remembered = self._remembered.get(hashed)
+        if remembered is None or not 0 <= remembered.until - self._clock() <= REFUSED_FOR:
+            return await self._shared_check(key, hashed)
+        if isinstance(remembered.answer, AccessDenied):
+            raise type(remembered.answer)(str(remembered.answer))  # an exception of its own for each caller
+        return remembered.answer
+
+    def prosperstack_key(self, account: Account) -> str:
+        """An account's ProsperStack key in clear: to be used, never kept or logged."""
+        return self._vault.decrypt(account.encrypted_key)
+
+    def forget(self) -> None:
+        """Believe nothing that is remembered: accounts have changed."""
+        self._remembered.clear()
+
+    async def configure(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
+        """Open the operator's account as the settings name it; keys no longer in the settings are revoked.
+
+        ProsperStack is not asked: the service has to start while it is away. Safe to repeat.
+        """
+        keys = [InboundKey(key_hash(key), fingerprint(key), KeyOrigin.SETTINGS) for key in segment_keys]
+        await self._database.write(self._configure, api_key, keys)
+        self.forget()
+
+    def _configure(self, connection: Connection, api_key: str | None, keys: Sequence[InboundKey]) -> None:
+        now = self._clock()
+        if api_key is not None:
+            account = rows.of_prosperstack_key(connection, key_hash(api_key))
+            if account is None:
+                account = self._new_account(api_key, catalog=None)
+                rows.add(connection, account, key_hash(api_key), now)
+            for key in keys:
+                rows.admit_key(connection, account.id, key, now)
+        rows.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
+
+    async def _shared_check(self, key: str, hashed: str) -> Account:
+        """Check a key once for all who show it meanwhile; who hangs up does not stop the check."""
+        task = self._checks.get(hashed)
+        if task is None:
+            task = self._checks[hashed] = asyncio.create_task(self._check(key, hashed))
+            task.add_done_callback(lambda _: self._checks.pop(hashed, None))
+            task.add_done_callback(_retrieve)
+        return await asyncio.shield(task)
+
+    async def _check(self, key: str, hashed: str) -> Account:
+        try:
+            account = await self._find(key, hashed)
+        except AccessDenied as refusal:
+            self._remember(hashed, refusal, REFUSED_FOR)
+            raise
+        self._remember(hashed, account, BELIEVED_FOR)
+        return account
+
+    def _remember(self, hashed: str, answer: Account | AccessDenied, believed_for: int) -> None:
+        self._remembered[hashed] = _Remembered(answer, self._clock() + believed_for)
+        self._remembered.move_to_end(hashed)
+        while len(self._remembered) > REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
+
+    async def _find(self, key: str, hashed: str) -> Account:
+        known = await self._database.read(rows.of_inbound_key, hashed)
+        if known is not None:
+            account, origin = known
+            if origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
+                raise KeyRefused(_UNKNOWN_KEY)
+            return await self._if_not_stopped(account)
+        if not self._allow_pass_through or not is_prosperstack_key(key):
+            raise KeyRefused(_UNKNOWN_KEY)
+        catalog = await self._ask(self._connect(key))
+        return await self._database.write(self._open, key, hashed, catalog)
+
+    async def _if_not_stopped(self, account: Account) -> Account:
+        """The account; one that is stopped is tried again, once the time it was stopped for is over."""
+        if account.status not in rows.STOPPED:
+            return account
+        if account.status_until is not None and self._clock() < account.status_until:
+            denial = KeyRefused if account.status is AccountStatus.KEY_REFUSED else KeyNotPermitted
+            raise denial(account.status_reason or _UNKNOWN_KEY)
+        await self._ask(self._connect(self.prosperstack_key(account)))
+        await self._database.write(rows.set_status, account.id, AccountStatus.ACTIVE)
+        return replace(account, status=AccountStatus.ACTIVE, status_reason=None, status_until=None)
+
+    async def _ask(self, prosperstack: ProsperStack) -> Catalog:
+        """List a key's properties: whether it works, and what there is to map to."""
+        self._count_check()
+        try:
+            return await list_catalog(prosperstack.list_properties)
+        except CredentialsRefused as refusal:
+            if refusal.status_code == 403:
+                raise KeyNotPermitted(str(refusal)) from refusal
+            raise KeyRefused(str(refusal)) from refusal
+        except ProsperStackError as error:
+            wait = error.retry_after if isinstance(error, RateLimited) else None
+            raise KeyUnverified(
+                f"The API key is new here and could not be checked: {error} Send the call again.",
+                retry_after=wait or CHECK_RETRY_SECONDS,
+            ) from error
+
+    def _count_check(self) -> None:
+        """Keep a flood of made-up keys from becoming a flood of ProsperStack's."""
+        now = self._clock()
+        self._checked_at = [at for at in self._checked_at if 0 <= now - at < SECOND]
+        if len(self._checked_at) >= CHECKS_PER_SECOND:
+            raise KeyUnverified(
+                "Too many unknown API keys are being checked; send the call again.",
+                retry_after=CHECK_RETRY_SECONDS,
+            )
+        self._checked_at.append(now)
+
+    def _open(self, connection: Connection, key: str, hashed: str, catalog: Catalog) -> Account:
+        now = self._clock()
+        account = rows.of_prosperstack_key(connection, hashed)
+        if account is None:
+            account = self._new_account(key, catalog=catalog)
+            rows.add(connection, account, hashed, now)
+        else:
+            rows.set_catalog(connection, account.id, dump_catalog(catalog), now)
+        rows.admit_key(
+            connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
+        )
+        return account
+
+    def _new_account(self, key: str, *, catalog: Catalog | None) -> Account:
+        return Account(
+            id=f"acct_{secrets.token_urlsafe(12)}",
+            encrypted_key=self._vault.encrypt(key),
+            fingerprint=fingerprint(key),
+            live=is_live(key),
+            status=AccountStatus.ACTIVE,
+            status_reason=None,
+            status_until=None,
+            catalog=None if catalog is None else dump_catalog(catalog),
+            catalog_at=None if catalog is None else self._clock(),
+        )
+
+
+def _retrieve(check: "asyncio.Task[Account]") -> None:
+    """Look at a check's outcome even where every caller has hung up, or asyncio would warn of it."""
+    if not check.cancelled():
+        check.exception()
