@@ -1,0 +1,1 @@
+"""The reconciler: it spends an account's requests where desired and observed properties differ."""
