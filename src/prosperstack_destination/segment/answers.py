@@ -1,0 +1,48 @@
+"""What Segment and its users are answered: a status that Segment acts on, a message that a person reads."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import Response
+
+from prosperstack_destination.errors import (
+    BadCall,
+    CallTooLarge,
+    DestinationError,
+    KeyNotPermitted,
+    KeyRefused,
+    TryLater,
+    UnsupportedCall,
+)
+from prosperstack_destination.state.json_text import dump
+
+#: Segment's contract: of these it sends again only what gets 503.
+STATUS: Final[Mapping[type[DestinationError], int]] = {
+    BadCall: 400,
+    KeyRefused: 401,
+    KeyNotPermitted: 403,
+    CallTooLarge: 413,
+    UnsupportedCall: 501,
+    TryLater: 503,
+}
+
+
+def status_of(error: DestinationError) -> int:
+    """The HTTP status of an error, by the nearest of its classes; 500 for one that no caller should see."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def message(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer with ``{"message": …}``, which Segment shows in its debugger."""
+    return Response(dump({"message": text}), status, headers, "application/json")
+
+
+def refusal(error: DestinationError) -> Response:
+    """The answer for an error."""
+    headers: dict[str, str] = {}
+    if isinstance(error, KeyRefused):
+        headers["WWW-Authenticate"] = 'Basic realm="ProsperStack Destination"'
+    if isinstance(error, TryLater):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return message(status_of(error), str(error), headers)

@@ -1,0 +1,111 @@
+"""From a request's bytes to a JSON object, within bounds."""
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from prosperstack_destination.errors import BadCall, CallTooLarge
+
+#: The most that one event may have, in bytes.
+EVENT_BYTES: Final = 64 * 1024
+#: How deep objects and arrays may nest. Real calls have about five levels.
+MAX_DEPTH: Final = 32
+#: A body that has not come by then is given up, in seconds. Segment waits five for the answer.
+BODY_SECONDS: Final = 10.0
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+#: What a number has to have to be larger than a double can be: an exponent, or 300 digits.
+_MAYBE_INFINITE: Final = re.compile(rb"[0-9][eE]|[0-9]{300}")
+
+
+async def read_body(receive: Receive, content_length: int | None, limit: int = EVENT_BYTES) -> bytes:
+    """Read a request's body.
+
+    Raises `CallTooLarge` past the limit, without reading on; `BadCall` where the rest of it does not come.
+    """
+    if content_length is not None and content_length > limit:
+        raise CallTooLarge(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _read_on(receive, bytearray(body), limit)
+        except TimeoutError as error:
+            raise BadCall(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from error
+    if len(body) > limit:
+        raise CallTooLarge(limit)
+    return body
+
+
+async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
+    while len(body) <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadCall("The connection was closed before the whole body had come.")
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+    raise CallTooLarge(limit)
+
+
+def parse_object(body: bytes) -> dict[str, JsonValue]:
+    """Parse a JSON object.
+
+    Raises `BadCall` for what is no JSON (NaN and lone surrogates included), no object, nests deeper than
+    `MAX_DEPTH`, or has a number that is too large for a double.
+    """
+    if not body.strip():
+        raise BadCall("The body is empty: send one call as a JSON object.")
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadCall(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise BadCall(f"The body has to be a JSON object, not {json_kind(value)}.")
+    # A look at the bytes spares nearly every call a walk through its values.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body):
+        _check(value)
+    return value
+
+
+def _check(value: JsonValue) -> None:
+    """Walk through the values, level by level, for depth and for infinities."""
+    level: list[JsonValue] = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[JsonValue] = []
+        for each in level:
+            if isinstance(each, dict):
+                below.extend(each.values())
+            elif isinstance(each, list):
+                below.extend(each)
+            elif isinstance(each, float) and not math.isfinite(each):
+                raise BadCall("The body has a number that is too large.")
+        if not below:
+            return
+        level = below
+    if any(isinstance(each, dict | list) for each in level):
+        raise BadCall(f"The body nests deeper than {MAX_DEPTH} levels.")
+
+
+def json_kind(value: object) -> str:
+    """What a JSON value is, in words: for messages that must not quote it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

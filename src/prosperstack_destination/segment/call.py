@@ -1,0 +1,265 @@
+"""An Identify call on the wire, in any casing, and what we understand of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCall
+from prosperstack_destination.segment.body import json_kind
+from prosperstack_destination.segment.times import parse_time
+
+#: The longest email there can be (RFC 5321), in characters.
+MAX_EMAIL: Final = 254
+#: The longest user id that is taken, in characters.
+MAX_ID: Final = 500
+#: How this destination is named in ``integrations``, without case, spaces and underscores.
+INTEGRATION: Final = "prosperstack"
+
+
+def _text_of_number(value: object) -> object:
+    """A number as text: ids are text, and yet come as numbers from those who keep them so."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _object_of_empty_array(value: object) -> object:
+    """[] as {}: PHP writes an empty object so."""
+    return {} if value is None or value == [] else value
+
+
+Identifier = Annotated[
+    str, BeforeValidator(_text_of_number), StringConstraints(max_length=MAX_ID, pattern=r"^[^\x00]*$")
+]
+Object = Annotated[dict[str, JsonValue], BeforeValidator(_object_of_empty_array)]
+Time = str | int | float
+
+
+class IdentifyCall(BaseModel):
+    """One Identify call as Segment documents it. Field names are taken in any casing.
+
+    Whatever else is in it is ignored, and no version is refused.
+    """
+
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, strict=True)
+
+    type: str | None = Field(None, description="`identify`; it may be missing here.")
+    user_id: Identifier | None = Field(None, description="Who it is, in the sender's own system.")
+    anonymous_id: Identifier | None = None
+    message_id: Identifier | None = None
+    email: JsonValue = Field(None, description="Taken where no trait is named email.")
+    traits: Object = Field(
+        default_factory=dict,
+        description="What is said of the person. Custom traits may also be nested in `traits.traits`.",
+        examples=[{"email": "john.doe@example.com", "Number of contacts": 5800}],
+    )
+    context: Object = Field(
+        default_factory=dict, description="`context.traits` is taken where `traits` is missing."
+    )
+    integrations: Object = Field(
+        default_factory=dict, description='`{"ProsperStack": false}` skips the call.'
+    )
+    timestamp: Time | None = Field(None, description="The event's time, corrected for clock skew.")
+    original_timestamp: Time | None = None
+    sent_at: Time | None = None
+    received_at: Time | None = None
+
+
+#: Field names without case, underscores and hyphens, to the name that the model knows.
+_FIELDS: Final = {
+    (field.alias or name).lower(): field.alias or name for name, field in IdentifyCall.model_fields.items()
+}
+_ALIASES: Final = frozenset(_FIELDS.values())
+#: The fields that tell the event's time, the best first.
+_TIMES: Final = ("timestamp", "original_timestamp", "sent_at", "received_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a call says: of whom, what, and when."""
+
+    #: The email, trimmed and in lower case; as it was sent; and where it stood, as in ``traits.email``.
+    email: str
+    address: str
+    email_from: str
+    #: Flat: nested custom traits are among them.
+    traits: Mapping[str, JsonValue]
+    #: The event's time in microseconds since the epoch, and the field it came from ("now": none told it).
+    at: int
+    at_from: str
+    user_id: str | None
+
+
+def read_call(raw: Mapping[str, JsonValue]) -> IdentifyCall:
+    """Validate a call. Raises `BadCall` that names the field, `UnsupportedCall` for other types of call."""
+    fields = _canonical(raw)
+    call_type = fields.get("type")
+    if isinstance(call_type, str) and call_type.lower() != "identify":
+        raise UnsupportedCall(call_type[:50])
+    try:
+        return IdentifyCall.model_validate(fields)
+    except ValidationError as error:
+        raise _bad_field(error) from None
+
+
+def understand(call: IdentifyCall, now: int) -> Understood:
+    """Find out of whom a call speaks, what it says, and when that was.
+
+    Raises `MissingEmail` where it names no email, `BadCall` where what it names is none.
+    """
+    address, email_from = _email(call)
+    at, at_from = event_time(call, now)
+    return Understood(
+        email=address.lower(),
+        address=address,
+        email_from=email_from,
+        traits=flat_traits(call),
+        at=at,
+        at_from=at_from,
+        user_id=call.user_id or None,
+    )
+
+
+def asks_to_skip(call: IdentifyCall) -> bool:
+    """Whether a call says that it is not for ProsperStack. ``All`` is Segment's to judge, and it has."""
+    return any(
+        value is False and _folded(name).replace(" ", "") == INTEGRATION
+        for name, value in call.integrations.items()
+    )
+
+
+def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
+    """The traits, or those of the context where there are none; nested custom traits win over the others."""
+    traits = call.traits or _context_traits(call)
+    name = _name(traits, "traits")
+    if name is None or not isinstance(traits[name], dict):
+        return traits
+    flat = {other: value for other, value in traits.items() if other != name}
+    return {**flat, **_object(traits[name])}
+
+
+def event_time(call: IdentifyCall, now: int) -> tuple[int, str]:
+    """When it happened, and which field says so.
+
+    A time that cannot be read counts as missing, one in the future as now.
+    """
+    for name in _TIMES:
+        at = parse_time(getattr(call, name))
+        if at is not None:
+            return min(at, now), to_camel(name)
+    return now, "now"
+
+
+def _email(call: IdentifyCall) -> tuple[str, str]:
+    """The email as it was sent (trimmed), and where it stood."""
+    for place, value in _email_places(call):
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str):
+            raise BadCall(f"{place} has to be an email address as text, not {json_kind(value)}.", field=place)
+        address = value.strip()
+        if not address:
+            continue
+        if not _is_address(address):
+            raise BadCall(
+                f"{place} is not an email address: it needs a name, one @, and a domain, and no spaces.",
+                field=place,
+            )
+        return address, place
+    raise MissingEmail(
+        "Missing email address: ProsperStack's subscribers are matched by it. "
+        "Add the trait 'email' to the Identify call (traits.email or context.traits.email).",
+        field="traits.email",
+    )
+
+
+def _email_places(call: IdentifyCall) -> tuple[tuple[str, JsonValue], ...]:
+    nested = _object(_find(call.traits, "traits"))
+    context = _context_traits(call)
+    return (
+        ("traits.email", _find(call.traits, "email")),
+        ("traits.traits.email", _find(nested, "email")),
+        ("context.traits.email", _find(context, "email")),
+        ("context.traits.traits.email", _find(_object(_find(context, "traits")), "email")),
+        ("email", call.email),
+    )
+
+
+def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
+    traits = _find(call.context, "traits")
+    if traits is None or traits == []:
+        return {}
+    if not isinstance(traits, dict):
+        raise BadCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
+    return traits
+
+
+def _is_address(address: str) -> bool:
+    """Whether ProsperStack could know somebody by it; what is deliverable is not ours to judge."""
+    name, _, domain = address.rpartition("@")
+    return (
+        bool(name)
+        and bool(domain)
+        and "@" not in name
+        and len(address) <= MAX_EMAIL
+        and address.isprintable()
+        and not any(character.isspace() for character in address)
+    )
+
+
+def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """A call's fields by the names that the model knows. Of several casings the documented one wins."""
+    known: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name in _ALIASES:
+            known[name] = value
+        else:
+            alias = _FIELDS.get(_folded(name))
+            if alias is not None and alias not in raw:
+                known.setdefault(alias, value)
+    return known
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _find(values: Mapping[str, JsonValue], name: str) -> JsonValue:
+    """The value of a name in any casing, the exact one first; None where there is none."""
+    found = _name(values, name)
+    return None if found is None else values[found]
+
+
+def _name(values: Mapping[str, JsonValue], name: str) -> str | None:
+    if name in values:
+        return name
+    return next((each for each in values if len(each) == len(name) and each.lower() == name), None)
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
+
+
+def _bad_field(error: ValidationError) -> BadCall:
+    """Name the first field at fault, and what it should be, without quoting anybody's data."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"][:1])
+    kind = json_kind(first["input"])
+    expected = {
+        "dict_type": f"has to be an object, not {kind}",
+        "string_type": f"has to be text, not {kind}",
+        "string_too_long": f"is longer than {MAX_ID} characters",
+        "string_pattern_mismatch": "has a character that no id may have (U+0000)",
+    }.get(first["type"], f"is not as it should be: {first['msg']}")
+    if field in {"timestamp", "originalTimestamp", "sentAt", "receivedAt"}:
+        expected = f"has to be a time as ISO 8601 text, not {kind}"
+    return BadCall(f"{field} {expected}.", field=field)

@@ -1,0 +1,34 @@
+"""The key in a request's headers."""
+
+import base64
+import binascii
+
+from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
+from prosperstack_destination.errors import KeyRefused
+
+_HOW = (
+    "Send it as the user name of HTTP basic authentication, with an empty password: "
+    'Authorization: Basic base64("<API key>:").'
+)
+
+
+def basic_key(authorization: bytes | None) -> str:
+    """The API key that an ``Authorization`` header carries as the user name of basic authentication.
+
+    Raises `KeyRefused` that says what is wrong with the header.
+    """
+    if authorization is None:
+        raise KeyRefused(f"The API key is missing. {_HOW}")
+    scheme, _, encoded = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        raise KeyRefused(f"The Authorization header is not of the kind Basic. {_HOW}")
+    try:
+        user, _, _password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise KeyRefused(f"The Authorization header is not valid base64. {_HOW}") from None
+    key = user.strip()
+    if not key:
+        raise KeyRefused(f"The API key is empty. {_HOW}")
+    if len(key) > MAX_KEY_LENGTH:
+        raise KeyRefused("The API key is longer than any key is: check what was copied.")
+    return key

@@ -1,0 +1,169 @@
+"""What an Identify call would do, told to the person who works out a mapping."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.mapping.projection import MatchedBy, Projection, project
+from prosperstack_destination.mapping.rules import Rules
+from prosperstack_destination.segment.call import Understood
+from prosperstack_destination.state.merging import merge
+from prosperstack_destination.state.profile import Stamped
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What an explanation rests on: what the account has, and what is known of the person already."""
+
+    catalog: Catalog
+    #: The properties have been listed; if not, nothing can be mapped yet.
+    catalog_known: bool
+    rules: Rules
+    #: The stored profile's traits, empty for a person who is new.
+    stored: Mapping[str, Stamped]
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class FoundEmail(_Shown):
+    """The email that the subscriber is matched by."""
+
+    value: str
+    found_in: str = Field(description="Where in the call it stood, as in `traits.email`.")
+
+
+class EventTime(_Shown):
+    """When the event happened; of two values for a trait the later one stays."""
+
+    value: str
+    found_in: str = Field(description='The field that told it; "now" where none did.')
+
+
+class ExplainedProperty(_Shown):
+    """A custom property that this call determines."""
+
+    property: str = Field(description="Its key.")
+    name: str
+    type: str
+    value: PropertyValue = Field(description="What ProsperStack should have; null deletes the value.")
+    trait: str
+    matched_by: MatchedBy = Field(description="Why this trait feeds it: a rule, its key, or its name.")
+
+
+class IgnoredTrait(_Shown):
+    """A trait that changes nothing in ProsperStack. It is stored all the same, unless it is outdated."""
+
+    trait: str
+    reason: str
+
+
+class ExplainedProblem(_Shown):
+    """A trait that feeds a property and cannot."""
+
+    property: str
+    trait: str
+    value: JsonValue
+    reason: str
+
+
+class Explanation(_Shown):
+    """What an Identify call does, or would do."""
+
+    message: str
+    stored: bool = Field(description="Whether the call was kept; not in a dry run.")
+    email: FoundEmail
+    user_id: str | None
+    time: EventTime
+    properties: list[ExplainedProperty]
+    ignored: list[IgnoredTrait]
+    problems: list[ExplainedProblem]
+
+
+def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanation:
+    """Say what a call does to the properties of its person, given what is known already."""
+    merged = merge(knowledge.stored, call.traits, call.at).traits
+    outdated = {
+        name: knowledge.stored[name][1]
+        for name in call.traits
+        if name in knowledge.stored and knowledge.stored[name][1] > call.at
+    }
+    projection = project(
+        {name: value for name, (value, _) in merged.items()}, knowledge.catalog, knowledge.rules
+    )
+    current = call.traits.keys() - outdated.keys()
+    return Explanation(
+        message=_summary(knowledge, stored=stored),
+        stored=stored,
+        email=FoundEmail(value=call.address, found_in=call.email_from),
+        user_id=call.user_id,
+        time=EventTime(value=_iso(call.at), found_in=call.at_from),
+        properties=[
+            ExplainedProperty(
+                property=target.key,
+                name=target.name,
+                type=target.type,
+                value=desired.value,
+                trait=desired.trait,
+                matched_by=desired.matched_by,
+            )
+            for target in knowledge.catalog
+            if (desired := projection.desired.get(target.key)) is not None and desired.trait in current
+        ],
+        ignored=list(_ignored(call, outdated, knowledge, projection)),
+        problems=[
+            ExplainedProblem(property=each.property, trait=each.trait, value=each.value, reason=each.reason)
+            for each in projection.problems
+            if each.trait in current
+        ],
+    )
+
+
+def _summary(knowledge: Knowledge, *, stored: bool) -> str:
+    said = "Accepted." if stored else "Dry run: nothing was stored."
+    if not knowledge.catalog_known:
+        said += (
+            " The account's properties have not been listed yet, so nothing can be matched; try again soon."
+        )
+    return said
+
+
+def _ignored(
+    call: Understood, outdated: Mapping[str, int], knowledge: Knowledge, projection: Projection
+) -> Iterator[IgnoredTrait]:
+    fed = {each.trait for each in projection.desired.values()} | {each.trait for each in projection.problems}
+    for name in call.traits:
+        if name in outdated:
+            reason = f"outdated: a value with the later time {_iso(outdated[name])} is known"
+        elif name in fed:
+            continue
+        elif name.lower() == "email":
+            reason = "it tells whose properties these are; no property has this key or name"
+        else:
+            reason = _why_unused(name, knowledge, projection)
+        yield IgnoredTrait(trait=name, reason=reason)
+
+
+def _why_unused(name: str, knowledge: Knowledge, projection: Projection) -> str:
+    """Why a trait feeds nothing, where its name would match and where it would not."""
+    for target in knowledge.catalog:
+        if name not in (target.key, target.name):
+            continue
+        rule = knowledge.rules.by_property().get(target.key)
+        if rule is not None:
+            return f"a rule feeds the property {target.key} from the trait {rule.trait!r} instead"
+        if target.key in projection.desired:
+            return f"the trait {target.key!r}, the key of the property, goes before this one, its name"
+    return "no property has this key or name, and no rule uses it"
+
+
+def _iso(at: int) -> str:
+    return (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,229 @@
+"""Understanding Identify calls."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, UnsupportedCall
+from prosperstack_destination.segment.call import (
+    IdentifyCall,
+    Understood,
+    asks_to_skip,
+    read_call,
+    understand,
+)
+from support.clocks import NEW_YEAR
+
+NOW = NEW_YEAR
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+field_names = st.sampled_from([field.alias or name for name, field in IdentifyCall.model_fields.items()])
+
+
+def understood(call: dict[str, Any]) -> Understood:
+    return understand(read_call(call), NOW)
+
+
+@pytest.mark.parametrize(
+    ("call", "address", "place"),
+    [
+        ({"traits": {"email": "a@b.c"}}, "a@b.c", "traits.email"),
+        ({"traits": {"Email": "a@b.c"}}, "a@b.c", "traits.email"),
+        ({"traits": {"EMAIL": "x@y.z", "email": "a@b.c"}}, "a@b.c", "traits.email"),
+        ({"Traits": {"email": "a@b.c"}}, "a@b.c", "traits.email"),
+        ({"traits": {"email": " a@b.c\n"}}, "a@b.c", "traits.email"),
+        ({"traits": {"traits": {"email": "a@b.c"}}}, "a@b.c", "traits.traits.email"),
+        ({"context": {"traits": {"email": "a@b.c"}}}, "a@b.c", "context.traits.email"),
+        ({"Context": {"Traits": {"EMail": "a@b.c"}}}, "a@b.c", "context.traits.email"),
+        ({"traits": {"x": 1}, "context": {"traits": {"email": "a@b.c"}}}, "a@b.c", "context.traits.email"),
+        (
+            {"traits": {"email": ""}, "context": {"traits": {"email": "a@b.c"}}},
+            "a@b.c",
+            "context.traits.email",
+        ),
+        ({"traits": {"email": None}, "email": "a@b.c"}, "a@b.c", "email"),
+        ({"traits": [], "context": [], "email": "a@b.c"}, "a@b.c", "email"),
+        ({"EMAIL": "A@b.c", "traits": None, "context": None}, "A@b.c", "email"),
+    ],
+)
+def test_where_the_email_is_found(call: dict[str, Any], address: str, place: str) -> None:
+    """The email is taken from the first of its places that has one, in any casing."""
+    result = understood(call)
+
+    assert (result.address, result.email, result.email_from) == (address, address.lower(), place)
+
+
+@pytest.mark.parametrize(
+    "call", [{}, {"traits": {}}, {"traits": {"email": None}}, {"traits": {"email": "  "}}, {"userId": "u1"}]
+)
+def test_a_call_without_an_email_is_refused(call: dict[str, Any]) -> None:
+    """Without an email nobody can be found, and the message says what to do."""
+    with pytest.raises(MissingEmail, match=r"^Missing email address: .*Add the trait 'email'"):
+        understood(call)
+
+
+@pytest.mark.parametrize(
+    "email", ["x", "@", "a@", "@b", "a@b@c", "a b@c.d", "a@b\u0000.c", "a\n@b.c", "x" * 251 + "@b.c"]
+)
+def test_what_is_no_address_is_refused(email: str) -> None:
+    """An email that is no address is a fault of the call, which names where it stood."""
+    with pytest.raises(BadCall, match=re.escape("traits.email is not an email address")) as caught:
+        understood({"traits": {"email": email}})
+
+    assert caught.value.field == "traits.email"
+
+
+@pytest.mark.parametrize(
+    ("call", "field", "kind"),
+    [
+        ({"traits": {"email": 5}}, "traits.email", "a number"),
+        ({"context": {"traits": {"email": ["a@b.c"]}}}, "context.traits.email", "an array"),
+        ({"email": {"a": "b"}}, "email", "an object"),
+        ({"traits": "x"}, "traits", "text"),
+        ({"traits": [1]}, "traits", "an array"),
+        ({"context": 1}, "context", "a number"),
+        ({"context": {"traits": "x"}}, "context.traits", "text"),
+        ({"integrations": True}, "integrations", "a boolean"),
+        ({"userId": {}}, "userId", "an object"),
+        ({"user_id": False}, "userId", "a boolean"),
+        ({"anonymousId": []}, "anonymousId", "an array"),
+        ({"messageId": {}}, "messageId", "an object"),
+        ({"type": 5}, "type", "a number"),
+        ({"timestamp": {}}, "timestamp", "an object"),
+        ({"timestamp": True}, "timestamp", "a boolean"),
+        ({"sentAt": []}, "sentAt", "an array"),
+    ],
+)
+def test_a_wrong_type_names_the_field(call: dict[str, Any], field: str, kind: str) -> None:
+    """A field of the wrong type is named, with what it is instead."""
+    with pytest.raises(BadCall) as caught:
+        understood(call)
+
+    assert caught.value.field == field
+    assert str(caught.value).startswith(field)
+    assert kind in str(caught.value)
+
+
+@pytest.mark.parametrize("user_id", ["x" * 501, "a\u0000b"])
+def test_an_id_that_cannot_be_kept_is_refused(user_id: str) -> None:
+    """Ids have bounds."""
+    with pytest.raises(BadCall, match=r"^userId"):
+        understood({"userId": user_id, "traits": {"email": "a@b.c"}})
+
+
+@pytest.mark.parametrize("name", ["userId", "UserID", "user_id", "USERID", "User-Id", "userid"])
+def test_envelope_fields_in_any_casing(name: str) -> None:
+    """The fields of the envelope are known in any casing."""
+    assert understood({name: "u1", "email": "a@b.c"}).user_id == "u1"
+
+
+def test_the_documented_casing_wins() -> None:
+    """Where a field comes twice, the documented spelling counts, wherever it stands."""
+    call = {"user_id": "other", "userId": "u1", "USERID": "third", "email": "a@b.c"}
+
+    assert understood(call).user_id == "u1"
+
+
+def test_a_numeric_id_is_text() -> None:
+    """Those who keep ids as numbers send them so."""
+    assert understood({"userId": 5678, "email": "a@b.c"}).user_id == "5678"
+
+
+@pytest.mark.parametrize("call_type", ["track", "page", "delete", "Alias", "x" * 1000])
+def test_other_types_are_not_supported(call_type: str) -> None:
+    """Another type of call is refused as such, whatever else is wrong with it."""
+    with pytest.raises(UnsupportedCall):
+        read_call({"type": call_type, "traits": 5})
+
+
+@pytest.mark.parametrize("call_type", ["identify", "Identify", None])
+def test_identify_in_any_casing_or_untold(call_type: str | None) -> None:
+    """The type may be missing: the Event Tester's samples carry little but an email."""
+    assert read_call({"type": call_type, "email": "a@b.c"}).email == "a@b.c"
+
+
+@pytest.mark.parametrize(
+    ("traits", "flat"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1, "traits": {"a": 2, "c": 3}}, {"a": 2, "c": 3}),  # the nested one wins
+        ({"traits": "x"}, {"traits": "x"}),  # a trait that happens to have this name
+        ({"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"traits": {}}, {}),
+    ],
+)
+def test_nested_traits_come_flat(traits: dict[str, JsonValue], flat: dict[str, JsonValue]) -> None:
+    """Custom traits count whether they are nested in traits.traits or not."""
+    assert understood({"email": "a@b.c", "traits": traits}).traits == flat
+
+
+@pytest.mark.parametrize(
+    ("call", "traits"),
+    [
+        ({"context": {"traits": {"a": 1}}}, {"a": 1}),
+        ({"traits": {}, "context": {"traits": {"a": 1}}}, {"a": 1}),
+        ({"traits": {"b": 2}, "context": {"traits": {"a": 1}}}, {"b": 2}),
+        ({"context": {"traits": {"traits": {"a": 1}}}}, {"a": 1}),
+    ],
+)
+def test_traits_of_the_context_stand_in(call: dict[str, Any], traits: dict[str, JsonValue]) -> None:
+    """context.traits are the traits where there are no others."""
+    assert understood({"email": "a@b.c", **call}).traits == traits
+
+
+@pytest.mark.parametrize(
+    ("call", "at", "place"),
+    [
+        ({"timestamp": "2025-12-31T00:00:00Z", "sentAt": "2025-01-01T00:00:00Z"}, -86_400, "timestamp"),
+        ({"timestamp": None, "originalTimestamp": "2025-12-31T00:00:00Z"}, -86_400, "originalTimestamp"),
+        ({"timestamp": "garbage", "sentAt": "2025-12-31T00:00:00Z"}, -86_400, "sentAt"),
+        ({"received_at": "2025-12-31T00:00:00Z"}, -86_400, "receivedAt"),
+        ({"timestamp": "2027-01-01T00:00:00Z"}, 0, "timestamp"),  # the future counts as now
+        ({}, 0, "now"),
+    ],
+)
+def test_the_events_time(call: dict[str, Any], at: int, place: str) -> None:
+    """The best of the times that can be read is taken; none, or one to come, is now."""
+    result = understood({"email": "a@b.c", **call})
+
+    assert (result.at, result.at_from) == (NOW + at * 1_000_000, place)
+
+
+@pytest.mark.parametrize(
+    ("integrations", "skips"),
+    [
+        ({"ProsperStack": False}, True),
+        ({"prosperstack": False}, True),
+        ({"Prosper Stack": False}, True),
+        ({"ProsperStack": True}, False),
+        ({"ProsperStack": {}}, False),
+        ({"All": False}, False),  # Segment has judged that already
+        ({"All": False, "ProsperStack": True}, False),
+        ({}, False),
+        (None, False),
+        ([], False),
+    ],
+)
+def test_integrations(integrations: JsonValue, skips: bool) -> None:
+    """Only an explicit false for this destination skips a call."""
+    assert asks_to_skip(read_call({"integrations": integrations})) is skips
+
+
+@given(st.dictionaries(field_names | st.text(), json_values))
+def test_any_object_is_understood_or_refused(raw: dict[str, JsonValue]) -> None:
+    """Any JSON object whatever is understood, or refused with a reason; never another exception."""
+    try:
+        result = understood(raw)
+    except CallRefused:
+        return
+
+    assert result.at <= NOW
+    assert "@" in result.email
