@@ -3,12 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
-from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Identify
 from prosperstack_destination.state.profiles import merge_calls
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
@@ -24,6 +28,15 @@ class Inbox(Protocol):
 
     async def accept(self, calls: Sequence[Identify]) -> None:
         """Return when these calls are on disk, all of them; raise `TryLater`'s kinds when none of them is."""
+
+
+class Writer(Protocol):
+    """What group commit needs of a `Database`."""
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See `Database.write`."""
 
 
 class _Waiting:
@@ -42,7 +55,7 @@ class GroupCommit:
     commit. ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
     """
 
-    def __init__(self, database: Database, on_change: Callable[[set[str]], None]) -> None:
+    def __init__(self, database: Writer, on_change: Callable[[set[str]], None]) -> None:
         self._database = database
         self._on_change = on_change
         self._queue: deque[_Waiting] = deque()

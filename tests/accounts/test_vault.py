@@ -1,0 +1,44 @@
+"""Encryption at rest."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.errors import Misconfigured
+
+SECRET = "a secret that is long enough"
+
+
+def test_what_is_encrypted_comes_back() -> None:
+    """A vault with the same secret decrypts; the key is not in what is stored."""
+    token = Vault(SECRET).encrypt("key_abc")
+
+    assert "key_abc" not in token
+    assert Vault(SECRET).decrypt(token) == "key_abc"
+
+
+def test_another_secret_opens_nothing() -> None:
+    """With another SECRET_KEY the operator is told what to put back."""
+    token = Vault(SECRET).encrypt("key_abc")
+
+    with pytest.raises(Misconfigured, match="Put the former one back"):
+        Vault(SECRET + "!").decrypt(token)
+
+
+def test_a_short_secret_is_refused() -> None:
+    """A SECRET_KEY that could be guessed is none."""
+    with pytest.raises(Misconfigured, match="shorter than 16"):
+        Vault("short")
+
+
+def test_the_secret_is_made_once(tmp_path: Path) -> None:
+    """The secret beside the database is made at the first start, for its owner's eyes only, and stays."""
+    folder = tmp_path / "data"
+
+    secret = secret_beside(folder)
+
+    assert secret_beside(folder) == secret
+    assert len(secret) > 40
+    assert stat.S_IMODE((folder / "secret.key").stat().st_mode) == 0o600

@@ -1,0 +1,112 @@
+"""Running units of work."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.tables import accounts
+from support.accounts import open_account
+
+pytestmark = pytest.mark.anyio
+
+
+def pragma(connection: Connection, name: str) -> object:
+    return connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
+async def test_a_commit_is_on_disk(database: Database) -> None:
+    """SQLite runs with a write-ahead log, and syncs it at every commit: that is what 202 promises."""
+    assert await database.write(pragma, "journal_mode") == "wal"
+    assert await database.write(pragma, "synchronous") == 2  # FULL
+    assert await database.write(pragma, "foreign_keys") == 1
+
+
+async def test_what_fails_leaves_nothing(database: Database) -> None:
+    """A unit of work that raises is undone, and the next one works."""
+
+    def fail(connection: Connection) -> None:
+        open_account(connection)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail)
+
+    assert await database.read(lambda connection: connection.execute(select(accounts)).all()) == []
+    await database.write(open_account)
+
+
+async def test_a_fault_of_ours_is_not_the_databases(database: Database) -> None:
+    """A broken constraint is a bug to be seen, and nothing to be tried again."""
+    await database.write(open_account)
+
+    with pytest.raises(IntegrityError):
+        await database.write(open_account)
+
+
+async def test_a_full_disk_is_told_and_passes(database: Database) -> None:
+    """A database that can take no more says so, keeps what it has, and recovers when there is room."""
+    await database.write(open_account)
+
+    def limit(connection: Connection, pages: int) -> None:
+        connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    def fill(connection: Connection) -> None:
+        connection.execute(
+            insert(accounts), [{**FILLER, "id": str(n), "key_hash": str(n)} for n in range(100)]
+        )
+
+    await database.write(limit, 1)
+    with pytest.raises(StoreUnavailable, match="full") as caught:
+        await database.write(fill)
+    assert caught.value.retry_after > 0
+
+    await database.write(limit, 1_000_000)
+    await database.write(fill)
+    rows = await database.read(lambda connection: connection.execute(select(accounts.c.id)).all())
+    assert len(rows) == 101
+
+
+FILLER = {
+    "encrypted_key": "x" * 4000,
+    "fingerprint": "",
+    "live": False,
+    "status": "active",
+    "created_at": 0,
+}
+
+
+async def test_a_read_only_file_is_told(tmp_path: Path) -> None:
+    """A database that must not be written says so; nobody is told that a call was kept."""
+    path = tmp_path / "test.db"
+    database = Database(f"sqlite:///{path}")
+    await database.open()
+    await database.close()
+    read_only = Database(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+    with pytest.raises(StoreUnavailable, match="readonly"):
+        await read_only.write(open_account)
+    await read_only.close()
+
+
+async def test_another_process_may_write_too(database: Database, tmp_path: Path) -> None:
+    """The command line writes to the same file while the service runs."""
+    await database.write(open_account)
+
+    with sqlite3.connect(tmp_path / "test.db") as other:
+        other.execute("UPDATE accounts SET fingerprint = 'changed'")
+    other.close()
+
+    assert (
+        await database.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
+    )
+
+
+def test_an_unknown_database_is_refused() -> None:
+    """A DATABASE_URL that cannot be served is told at the start."""
+    with pytest.raises(Misconfigured, match="DATABASE_URL"):
+        Database("mysql://localhost/x")

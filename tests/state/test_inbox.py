@@ -1,0 +1,154 @@
+"""Group commit."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+from sqlalchemy import Connection, text
+
+from prosperstack_destination.errors import Overloaded, StoreUnavailable
+from prosperstack_destination.state import profiles
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.inbox import MAX_WAITING, GroupCommit
+from prosperstack_destination.state.profile import Identify
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+
+pytestmark = pytest.mark.anyio
+
+
+class CountingDatabase:
+    """A database that counts its transactions, and can be held up."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.transactions = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def write(self, work: Callable[..., Any], *args: Any) -> Any:
+        await self.open.wait()
+        self.transactions += 1
+        return await self._database.write(work, *args)
+
+
+@pytest.fixture
+def counting(database: Database) -> CountingDatabase:
+    return CountingDatabase(database)
+
+
+@pytest.fixture
+def changed() -> list[set[str]]:
+    return []
+
+
+@pytest.fixture
+async def inbox(
+    database: Database, counting: CountingDatabase, changed: list[set[str]]
+) -> AsyncIterator[GroupCommit]:
+    await database.write(open_account)
+    inbox = GroupCommit(counting, changed.append)
+    inbox.start()
+    yield inbox
+    counting.open.set()
+    await inbox.close()
+
+
+def call(email: str = "a@b.c", account: str = "acct_1", size: int = 100, **traits: JsonValue) -> Identify:
+    return Identify(account, email, email, traits, NEW_YEAR, NEW_YEAR, size=size)
+
+
+def emails(connection: Connection) -> set[str]:
+    return set(connection.scalars(text("SELECT email FROM profiles")))
+
+
+async def test_an_accepted_call_is_in_the_database(
+    inbox: GroupCommit, database: Database, changed: list[set[str]]
+) -> None:
+    """When accept returns the profile can be read, and its account is told of."""
+    await inbox.accept([call(plan="pro")])
+
+    profile = await database.read(profiles.find, "acct_1", "a@b.c")
+    assert profile is not None
+    assert profile.values() == {"plan": "pro"}
+    assert changed == [{"acct_1"}]
+
+
+async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: CountingDatabase) -> None:
+    """A hundred calls at once take a few transactions, not a hundred."""
+    await asyncio.gather(*(inbox.accept([call(f"{n}@b.c")]) for n in range(100)))
+
+    assert counting.transactions <= 3
+
+
+async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:
+    """In a batch with one call that cannot be stored, the others are stored."""
+    batch = [call(f"{n}@b.c") for n in range(9)]
+    batch[4] = call("broken@b.c", account="no such account")
+
+    results = await asyncio.gather(*(inbox.accept([each]) for each in batch), return_exceptions=True)
+
+    assert [n for n, result in enumerate(results) if result is not None] == [4]
+    assert await database.read(emails) == {f"{n}@b.c" for n in range(9) if n != 4}
+
+
+async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, database: Database) -> None:
+    """Nobody is told that a call was kept while the database takes none; afterwards all goes on."""
+
+    def break_it(connection: Connection, broken: bool) -> None:
+        names = ("profiles", "hidden") if broken else ("hidden", "profiles")
+        connection.execute(text("ALTER TABLE {} RENAME TO {}".format(*names)))
+
+    await database.write(break_it, True)
+    results = await asyncio.gather(*(inbox.accept([call()]) for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(result, StoreUnavailable) for result in results)
+
+    await database.write(break_it, False)
+    await inbox.accept([call()])
+    assert await database.read(emails) == {"a@b.c"}
+
+
+async def test_the_queue_is_bounded(inbox: GroupCommit, counting: CountingDatabase) -> None:
+    """Past the bound a call is refused at once, and what waits is still written."""
+    counting.open.clear()
+    tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(MAX_WAITING + 700)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    refused = [task for task in tasks if task.done()]
+    assert refused
+    assert all(isinstance(task.exception(), Overloaded) for task in refused)
+    assert len(refused) >= 100
+
+    counting.open.set()
+    await asyncio.gather(*(task for task in tasks if task not in refused))
+
+
+async def test_memory_is_bounded(inbox: GroupCommit, counting: CountingDatabase) -> None:
+    """Few calls that are large are refused as many small ones are."""
+    counting.open.clear()
+    tasks = [asyncio.create_task(inbox.accept([call(size=20_000_000)])) for _ in range(4)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert any(task.done() and isinstance(task.exception(), Overloaded) for task in tasks)
+    counting.open.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_closing_writes_what_waits(
+    inbox: GroupCommit, database: Database, counting: CountingDatabase
+) -> None:
+    """A stop commits what was waiting; what comes later is refused."""
+    counting.open.clear()
+    tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(10)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(inbox.close())
+    counting.open.set()
+    await asyncio.gather(*tasks, closing)
+
+    assert len(await database.read(emails)) == 10
+    with pytest.raises(Overloaded, match="stopping"):
+        await inbox.accept([call()])

@@ -1,0 +1,100 @@
+"""Who may import whom: imports run the way that data runs, and never back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import prosperstack_destination
+
+SOURCE = Path(prosperstack_destination.__file__).parent
+PACKAGE = "prosperstack_destination"
+
+#: What each part may import of the others. A new module or package has to be given its place here.
+MAY_IMPORT: dict[str, set[str]] = {
+    # Known to all.
+    "__init__": set(),
+    "errors": set(),
+    "clock": set(),
+    # The pure middle and the edges that it does not know.
+    "mapping": {"errors"},
+    "state": {"errors", "clock"},
+    "prosperstack": {"errors", "clock"},
+    "accounts": {"errors", "clock", "mapping", "state", "prosperstack"},
+    "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
+    "segment": {"errors", "clock", "mapping", "state", "accounts"},
+    "health": {"errors", "state"},
+    # The composition root.
+    "settings": set(),
+    "logs": {"settings"},
+    "application": {
+        *("__init__", "errors", "clock", "settings", "health"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+    },
+    # The faces. Nothing imports them.
+    "sandbox": set(),
+    "cli": {
+        *("__init__", "errors", "clock", "settings", "logs", "application"),
+        *("mapping", "state", "prosperstack", "accounts", "sandbox"),
+    },
+    "__main__": {"cli"},
+}
+
+#: Packages of others that only these parts may know.
+CONFINED = {
+    "sqlalchemy": {"state", "accounts", "sync", "application", "health", "cli"},
+    "alembic": {"state"},
+    "httpx": {"prosperstack", "application", "cli"},
+    "fastapi": {"application", "health", "sandbox"},
+    "starlette": {"segment", "application", "health", "sandbox"},
+    "uvicorn": {"cli", "sandbox"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "cryptography": {"accounts"},
+}
+
+
+def part_of(module: Path) -> str:
+    """The top-level package or module that a file belongs to."""
+    return module.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> set[str]:
+    """The dotted names that a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            base = node.module or ""
+            names |= {f"{base}.{alias.name}" for alias in node.names} if base == PACKAGE else {base}
+    return names
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(SOURCE)))
+def test_imports_run_one_way(module: Path) -> None:
+    """A module imports only what its place in the table allows."""
+    part = part_of(module)
+    assert part in MAY_IMPORT, f"{part} has no place in the table of who may import whom"
+
+    for name in imported(module):
+        first, _, rest = name.partition(".")
+        if first == PACKAGE:
+            other = rest.partition(".")[0]
+            other = "__init__" if other == "__version__" else other
+            assert other == part or other in MAY_IMPORT[part], f"{part} may not import {name}"
+        elif first in CONFINED:
+            assert part in CONFINED[first], f"{part} may not know of {first}"
+
+
+def test_the_table_has_no_cycle() -> None:
+    """No part can come to import itself through others."""
+    done: list[str] = []
+    while len(done) < len(MAY_IMPORT):
+        ready = [part for part, allowed in MAY_IMPORT.items() if part not in done and allowed <= set(done)]
+        assert ready, f"these import each other in a circle: {MAY_IMPORT.keys() - set(done)}"
+        done += ready
