@@ -1,8 +1,7 @@
 """Group commit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from pydantic import JsonValue
@@ -19,8 +18,8 @@ from support.clocks import NEW_YEAR
 pytestmark = pytest.mark.anyio
 
 
-class CountingDatabase:
-    """A database that counts its transactions, and can be held up."""
+class Counting:
+    """Commits to a database, counts the transactions, and can be held up."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,15 +27,15 @@ class CountingDatabase:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def write(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def __call__(self, calls: Sequence[Identify]) -> set[str]:
         await self.open.wait()
         self.transactions += 1
-        return await self._database.write(work, *args)
+        return await self._database.write(profiles.merge_calls, calls)
 
 
 @pytest.fixture
-def counting(database: Database) -> CountingDatabase:
-    return CountingDatabase(database)
+def counting(database: Database) -> Counting:
+    return Counting(database)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def changed() -> list[set[str]]:
 
 @pytest.fixture
 async def inbox(
-    database: Database, counting: CountingDatabase, changed: list[set[str]]
+    database: Database, counting: Counting, changed: list[set[str]]
 ) -> AsyncIterator[GroupCommit]:
     await database.write(open_account)
     inbox = GroupCommit(counting, changed.append)
@@ -76,7 +75,7 @@ async def test_an_accepted_call_is_in_the_database(
     assert changed == [{"acct_1"}]
 
 
-async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: CountingDatabase) -> None:
+async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: Counting) -> None:
     """A hundred calls at once take a few transactions, not a hundred."""
     await asyncio.gather(*(inbox.accept([call(f"{n}@b.c")]) for n in range(100)))
 
@@ -110,7 +109,7 @@ async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, 
     assert await database.read(emails) == {"a@b.c"}
 
 
-async def test_the_queue_is_bounded(inbox: GroupCommit, counting: CountingDatabase) -> None:
+async def test_the_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
     """Past the bound a call is refused at once, and what waits is still written."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(MAX_WAITING + 700)]
@@ -126,7 +125,7 @@ async def test_the_queue_is_bounded(inbox: GroupCommit, counting: CountingDataba
     await asyncio.gather(*(task for task in tasks if task not in refused))
 
 
-async def test_memory_is_bounded(inbox: GroupCommit, counting: CountingDatabase) -> None:
+async def test_memory_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
     """Few calls that are large are refused as many small ones are."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([call(size=20_000_000)])) for _ in range(4)]
@@ -138,9 +137,7 @@ async def test_memory_is_bounded(inbox: GroupCommit, counting: CountingDatabase)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_closing_writes_what_waits(
-    inbox: GroupCommit, database: Database, counting: CountingDatabase
-) -> None:
+async def test_closing_writes_what_waits(inbox: GroupCommit, database: Database, counting: Counting) -> None:
     """A stop commits what was waiting; what comes later is refused."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(10)]

@@ -128,16 +128,17 @@ async def test_the_longest_due_go_first(database: Database) -> None:
         await database.write(profiles.merge_calls, [call(email, received_at=NOW + n, at=NOW)])
 
     due = await database.read(profiles.due, "acct_1", NOW + 10, 2)
-    await database.write(profiles.postpone, due[0].id, NOW + 5)
+    await database.write(profiles.postpone, due[0], NOW + 5, "it failed")
     later = await database.read(profiles.due, "acct_1", NOW + 10, 3)
 
     assert [each.email for each in due] == ["c@x.y", "a@x.y"]
     assert [each.email for each in later] == ["a@x.y", "b@x.y", "c@x.y"]
+    assert [(each.attempts, each.status_reason) for each in later] == [(0, None), (0, None), (1, "it failed")]
     assert await database.read(profiles.due, "acct_1", NOW - 1, 3) == []
 
 
-async def test_misses_are_counted(database: Database) -> None:
-    """A profile that nobody matches counts its misses, and is due again later."""
+async def test_attempts_are_counted(database: Database) -> None:
+    """A profile that nobody matches counts its attempts, and is due again later."""
     await database.write(open_account)
     await database.write(profiles.merge_calls, [call(plan="pro")])
     for _ in range(2):
@@ -145,7 +146,7 @@ async def test_misses_are_counted(database: Database) -> None:
         await database.write(profiles.settle, profile, Status.UNMATCHED, look_again_at=NOW + MINUTE)
 
     profile = await database.read(stored)
-    assert (profile.status, profile.misses) == (Status.UNMATCHED, 2)
+    assert (profile.status, profile.attempts) == (Status.UNMATCHED, 2)
     assert await database.read(profiles.due, "acct_1", NOW, 1) == []
     assert len(await database.read(profiles.due, "acct_1", NOW + MINUTE, 1)) == 1
 

@@ -36,7 +36,7 @@ PROFILE = Profile(
     status_reason=None,
     pending_since=NOW,
     looked_up_at=None,
-    misses=0,
+    attempts=0,
 )
 FREE = Subscriber("subr_free", "a@b.c", {"plan": "free"}, {}, {})
 PRO = Subscriber("subr_pro", "a@b.c", {"plan": "pro"}, {}, {})
@@ -44,7 +44,7 @@ EDITED = Subscriber("subr_edited", "a@b.c", {"plan": "vip"}, {"plan": "pro"}, {}
 
 
 @pytest.mark.parametrize(
-    ("age", "misses", "subscribers", "step"),
+    ("age", "attempts", "subscribers", "step"),
     [
         (None, 0, [], LookUp()),  # never looked up
         (0, 0, [], Miss(NOW + 10 * MINUTE)),  # looked up just now: nobody
@@ -60,9 +60,9 @@ EDITED = Subscriber("subr_edited", "a@b.c", {"plan": "vip"}, {"plan": "pro"}, {}
         (0, 0, [EDITED, PRO], Settle({"subr_pro": {"plan": "pro"}})),
     ],
 )
-def test_the_next_step(age: int | None, misses: int, subscribers: list[Subscriber], step: Step) -> None:
+def test_the_next_step(age: int | None, attempts: int, subscribers: list[Subscriber], step: Step) -> None:
     """Look up before a write that would rely on nothing or on old news; write what differs; else settle."""
-    profile = replace(PROFILE, looked_up_at=None if age is None else NOW - age, misses=misses)
+    profile = replace(PROFILE, looked_up_at=None if age is None else NOW - age, attempts=attempts)
     projection = project(profile.values(), CATALOG)
 
     assert next_step(profile, projection, subscribers, CATALOG, NOW) == step
@@ -70,7 +70,7 @@ def test_the_next_step(age: int | None, misses: int, subscribers: list[Subscribe
 
 def test_looking_again_takes_ever_longer() -> None:
     """Strangers are looked up after ten minutes, then after twice as long, up to once a day."""
-    waits = [look_again_after(misses) for misses in range(12)]
+    waits = [look_again_after(attempts) for attempts in range(12)]
 
     assert waits[:3] == [10 * MINUTE, 20 * MINUTE, 40 * MINUTE]
     assert waits == sorted(waits)

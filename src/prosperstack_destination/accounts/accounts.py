@@ -152,12 +152,9 @@ class Accounts:
         return await self._database.write(self._open, key, hashed, catalog)
 
     async def _if_not_stopped(self, account: Account) -> Account:
-        """The account; one that is stopped is tried again, once the time it was stopped for is over."""
+        """The account; whether a stopped one works again is asked as often as refusals are forgotten."""
         if account.status not in rows.STOPPED:
             return account
-        if account.status_until is not None and self._clock() < account.status_until:
-            denial = KeyRefused if account.status is AccountStatus.KEY_REFUSED else KeyNotPermitted
-            raise denial(account.status_reason or _UNKNOWN_KEY)
         await self._ask(self._connect(self.prosperstack_key(account)))
         await self._database.write(rows.set_status, account.id, AccountStatus.ACTIVE)
         return replace(account, status=AccountStatus.ACTIVE, status_reason=None, status_until=None)

@@ -98,7 +98,8 @@ def every(connection: Connection) -> list[Account]:
 
 
 def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
-    """The ids of accounts with a profile that is due, or a catalog older than that; not those left alone.
+    """The ids of accounts to look at: a profile is due, the catalog is older than that, or they are to be
+    tried again after a failure. Not those that are left alone still.
 
     One look into an index for each account, however many profiles there are.
     """
@@ -106,8 +107,9 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
         select(profiles.c.id).where(profiles.c.account_id == accounts.c.id, profiles.c.due_at <= now).exists()
     )
     stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
+    failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    return list(connection.scalars(select(accounts.c.id).where(or_(due, stale), not_(left_alone))))
+    return list(connection.scalars(select(accounts.c.id).where(or_(due, stale, failed), not_(left_alone))))
 
 
 def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:

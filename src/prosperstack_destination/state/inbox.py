@@ -2,17 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
-
-from sqlalchemy import Connection
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state.profile import Identify
-from prosperstack_destination.state.profiles import merge_calls
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
@@ -30,13 +24,8 @@ class Inbox(Protocol):
         """Return when these calls are on disk, all of them; raise `TryLater`'s kinds when none of them is."""
 
 
-class Writer(Protocol):
-    """What group commit needs of a `Database`."""
-
-    async def write(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """See `Database.write`."""
+#: Writes calls in one transaction; the ids of the accounts whose profiles changed.
+Commit = Callable[[Sequence[Identify]], Awaitable[set[str]]]
 
 
 class _Waiting:
@@ -49,14 +38,14 @@ class _Waiting:
 
 
 class GroupCommit:
-    """An `Inbox` over a database.
+    """An `Inbox` over a way to commit.
 
     While one transaction is being written the next one gathers, so the busier it is the more calls share a
     commit. ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
     """
 
-    def __init__(self, database: Writer, on_change: Callable[[set[str]], None]) -> None:
-        self._database = database
+    def __init__(self, commit: Commit, on_change: Callable[[set[str]], None]) -> None:
+        self._commit = commit
         self._on_change = on_change
         self._queue: deque[_Waiting] = deque()
         self._calls = 0
@@ -101,7 +90,7 @@ class GroupCommit:
             await self._arrived.wait()
             batch = self._next_batch()
             if batch:
-                await self._commit(batch)
+                await self._write(batch)
             elif self._closing:
                 return
             else:
@@ -119,12 +108,10 @@ class GroupCommit:
                 batch.append(waiting)
         return batch
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
         try:
-            changed = await self._database.write(
-                merge_calls, [call for waiting in batch for call in waiting.calls]
-            )
+            changed = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
             for waiting in batch:
                 _settle(waiting, error)
@@ -133,8 +120,8 @@ class GroupCommit:
                 _settle(batch[0], error)
                 return
             middle = len(batch) // 2
-            await self._commit(batch[:middle])
-            await self._commit(batch[middle:])
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
         else:
             for waiting in batch:
                 _settle(waiting, None)

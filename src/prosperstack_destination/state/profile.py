@@ -55,14 +55,14 @@ class Profile:
     #: Grows with every change of a value. What is settled names the version that it settled.
     version: int
     status: Status
-    #: Why it is set aside.
+    #: Why it is set aside, or why the latest attempt failed.
     status_reason: str | None
     #: When the oldest change that is not settled came in, in microseconds; None: nothing is pending.
     pending_since: int | None
     #: When its subscribers were last looked up, in microseconds; None: never.
     looked_up_at: int | None
-    #: How many look-ups in a row found nobody.
-    misses: int
+    #: How many attempts in a row came to nothing: nobody was found, or ProsperStack failed.
+    attempts: int
 
     def values(self) -> dict[str, JsonValue]:
         """The traits without their times, as the mapping takes them."""

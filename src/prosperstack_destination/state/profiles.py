@@ -86,7 +86,7 @@ def merge_calls(connection: Connection, calls: Sequence[Identify]) -> set[str]:
                 "due_at": draft.due_at,
             }
             if draft.row_id is None:
-                inserts.append({**fields, "account_id": account_id, "email": email, "misses": 0})
+                inserts.append({**fields, "account_id": account_id, "email": email, "attempts": 0})
             else:
                 updates.append({**fields, "row_id": draft.row_id})
             if draft.due_at is not None:
@@ -168,16 +168,20 @@ def settle(
             status=status,
             status_reason=reason,
             due_at=look_again_at,
-            misses=profile.misses + 1 if status is Status.UNMATCHED else 0,
+            attempts=profile.attempts + 1 if status is Status.UNMATCHED else 0,
             pending_since=None,
         )
     )
     return result.rowcount == 1
 
 
-def postpone(connection: Connection, profile_id: int, until: int) -> None:
-    """Let the others go first: a profile that is pending, and cannot be helped before then."""
-    connection.execute(update(profiles).where(profiles.c.id == profile_id).values(due_at=until))
+def postpone(connection: Connection, profile: Profile, until: int, reason: str) -> None:
+    """Let the others go first: an attempt at a profile that is pending came to nothing."""
+    connection.execute(
+        update(profiles)
+        .where(profiles.c.id == profile.id)
+        .values(due_at=until, attempts=profiles.c.attempts + 1, status_reason=reason)
+    )
 
 
 def mark_looked_up(connection: Connection, profile_id: int, at: int | None) -> None:
@@ -213,5 +217,5 @@ def _profile(row: Row[Any]) -> Profile:
         status_reason=row.status_reason,
         pending_since=row.pending_since,
         looked_up_at=row.looked_up_at,
-        misses=row.misses,
+        attempts=row.attempts,
     )

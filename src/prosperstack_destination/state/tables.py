@@ -81,13 +81,13 @@ profiles = Table(
     Column("traits", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
-    # Why it is set aside, in ProsperStack's words.
+    # Why it is set aside, or why the latest attempt failed.
     Column("status_reason", Text),
     Column("pending_since", BigInteger),
     # When the reconciler has to look at it; null: not before something changes.
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
-    Column("misses", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
     UniqueConstraint("account_id", "email"),
 )
 Index(

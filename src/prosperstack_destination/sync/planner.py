@@ -69,7 +69,7 @@ def next_step(
     if not subscribers:
         if age is None or not 0 <= age < MISSED_FOR:
             return LookUp()
-        return Miss(now + look_again_after(profile.misses))
+        return Miss(now + look_again_after(profile.attempts))
     desired = projection.values()
     found: dict[str, dict[str, PropertyValue]] = {}
     for subscriber in subscribers:
@@ -83,9 +83,9 @@ def next_step(
     return Settle(found)
 
 
-def look_again_after(misses: int) -> int:
+def look_again_after(attempts: int) -> int:
     """How long an unmatched profile waits for its next look-up, in microseconds.
 
     10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
     """
-    return min(FIRST_LOOK_AGAIN << min(misses, 16), LONGEST_LOOK_AGAIN)
+    return min(FIRST_LOOK_AGAIN << min(attempts, 16), LONGEST_LOOK_AGAIN)

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from prosperstack_destination.clock import MINUTE, SECOND, Clock
+from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import CredentialsRefused, DestinationError, Unavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStack
@@ -22,8 +22,10 @@ log = structlog.get_logger(__name__)
 
 #: How often accounts with work are looked for, where no call announces it, in seconds.
 POLL_SECONDS: Final = 1.0
-#: How long an account is left alone whose key is refused, before it is tried again, in microseconds.
-STOPPED_FOR: Final = 1 * MINUTE
+#: An account whose key is refused is tried again after this, then after twice as long, up to the second, in
+#: seconds. A call for it, and so whoever mends the key, is faster: see `Accounts.authenticate`.
+STOPPED_SECONDS: Final = 60.0
+LONGEST_STOPPED_SECONDS: Final = 3_600.0
 #: How long the requests in flight may take when the service stops, in seconds.
 STOP_SECONDS: Final = 5.0
 #: Without a look at the accounts for so long, the reconciler counts as stuck, in microseconds.
@@ -156,7 +158,8 @@ class Reconciler:
             named = error.retry_after if isinstance(error, Unavailable) else None
             wait = int(backoff_seconds(running.spender.failures, named) * SECOND)
         else:
-            wait = STOPPED_FOR
+            doubled = STOPPED_SECONDS * 2 ** min(running.spender.failures - 1, 10)
+            wait = int(min(doubled, LONGEST_STOPPED_SECONDS) * SECOND)
         reason = (
             str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
         )

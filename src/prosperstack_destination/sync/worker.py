@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
-from prosperstack_destination.clock import MINUTE, Clock
-from prosperstack_destination.errors import DestinationError, NotFound, Rejected
+from prosperstack_destination.clock import MINUTE, SECOND, Clock
+from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import Projection, project
@@ -25,6 +25,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.isolation import Search
 from prosperstack_destination.sync.planner import LookUp, Miss, Settle, Step, Update, next_step
 from prosperstack_destination.sync.spender import Spender
@@ -35,8 +36,6 @@ log = structlog.get_logger(__name__)
 BATCH: Final = 200
 #: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
 CATALOG_FOR: Final = 15 * MINUTE
-#: How long a profile waits whose subscriber vanished, or whose request failed, while others go first.
-POSTPONED_FOR: Final = 1 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +133,14 @@ class AccountWorker:
                 return
             try:
                 await self._deliver(profile.id, meaning)
-            except DestinationError:
+            except ProsperStackError as error:
                 # If it is this profile that ProsperStack cannot stomach, the others must not wait behind it.
-                await self._database.write(profiles.postpone, profile.id, self._clock() + POSTPONED_FOR)
+                await self._postpone(profile, str(error))
                 raise
+
+    async def _postpone(self, profile: Profile, reason: str) -> None:
+        until = self._clock() + int(backoff_seconds(profile.attempts + 1) * SECOND)
+        await self._database.write(profiles.postpone, profile, until, reason)
 
     def _judge(self, work: _Work, meaning: _Meaning) -> tuple[Projection, Step]:
         projection = project(work.profile.values(), meaning.catalog, meaning.rules)
@@ -197,7 +200,8 @@ class AccountWorker:
         except Rejected as rejection:
             await self._isolate(step.subscriber, Search(step.send, str(rejection)))
         except NotFound:
-            await self._database.write(_forget, profile, step.subscriber, self._clock() + POSTPONED_FOR)
+            await self._database.write(_forget, profile, step.subscriber)
+            await self._postpone(profile, "the subscriber is gone")
             self._log.info("a subscriber is gone", subscriber=step.subscriber.id)
             return False
         return True
@@ -289,7 +293,6 @@ def _store_look_up(connection: Connection, profile: Profile, found: Sequence[See
     profiles.mark_looked_up(connection, profile.id, now)
 
 
-def _forget(connection: Connection, profile: Profile, subscriber: Subscriber, due_at: int) -> None:
+def _forget(connection: Connection, profile: Profile, subscriber: Subscriber) -> None:
     directory.forget(connection, profile.account_id, subscriber.id)
     profiles.mark_looked_up(connection, profile.id, None)
-    profiles.postpone(connection, profile.id, due_at)

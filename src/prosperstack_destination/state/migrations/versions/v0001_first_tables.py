@@ -60,7 +60,7 @@ def upgrade() -> None:
         sa.Column("pending_since", sa.BigInteger(), nullable=True),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("looked_up_at", sa.BigInteger(), nullable=True),
-        sa.Column("misses", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_profiles_account_id"),
         sa.PrimaryKeyConstraint("id", name="pk_profiles"),
         sa.UniqueConstraint("account_id", "email", name="uq_profiles_account_id_email"),
