@@ -1,0 +1,165 @@
+"""One account's data, in memory."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prosperstack_destination.sandbox.values import InvalidValue, Value, formatted, validated
+
+
+class Refused(Exception):
+    """A request that the API answers with an error: a status, and the text that goes with it."""
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Property:
+    """A custom property."""
+
+    #: Its place in the order of creation.
+    number: int
+    id: str
+    key: str
+    name: str
+    entity: str
+    type: str
+    format: str | None
+
+    def shown(self) -> dict[str, object]:
+        """It as the API shows it."""
+        return {
+            "id": self.id,
+            "key": self.key,
+            "name": self.name,
+            "entity": self.entity,
+            "type": self.type,
+            "format": self.format,
+        }
+
+
+@dataclass(slots=True)
+class Record:
+    """A subscriber or a subscription: its fixed fields, and its custom properties by key."""
+
+    #: Its place in the order of creation, which lists follow: nothing that changes moves in it, so a client that
+    #: pages while others write sees everything once.
+    number: int
+    fields: dict[str, str]
+    created_at: str
+    updated_at: str
+    #: By property key: the property as it was when the value was written, and the value. A value stays, and is
+    #: shown, after its property was deleted.
+    values: dict[str, tuple[Property, Value]] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, object]:
+        """It as the API shows it."""
+        properties = [
+            {"property": each.shown(), "value": value, "formatted_value": formatted(value, each.format)}
+            for each, value in self.values.values()
+        ]
+        times = {"created_at": self.created_at, "updated_at": self.updated_at}
+        return {**self.fields, "properties": properties, **times}
+
+
+class Records:
+    """Subscribers, or subscriptions, in the order of their creation."""
+
+    def __init__(self) -> None:
+        self._ordered: list[Record] = []
+        self._by_id: dict[str, Record] = {}
+        self._by_email: dict[str, list[Record]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, record: Record) -> None:
+        """Add a record; its number has to be the highest."""
+        self._ordered.append(record)
+        self._by_id[record.fields["id"]] = record
+        if "email" in record.fields:
+            self._by_email.setdefault(record.fields["email"].lower(), []).append(record)
+
+    def get(self, record_id: str) -> Record:
+        """The record with this id; raises `Refused` (404)."""
+        record = self._by_id.get(record_id)
+        if record is None:
+            raise Refused(404, "Not found")
+        return record
+
+    def remove(self, record_id: str) -> None:
+        """Delete a record; raises `Refused` (404)."""
+        record = self.get(record_id)
+        del self._by_id[record_id]
+        self._ordered.remove(record)
+        if "email" in record.fields:
+            self._by_email[record.fields["email"].lower()].remove(record)
+
+    def after(self, number: int, email: str | None = None) -> Iterator[Record]:
+        """The records after a number, in order; with an email only those that have it, in any case."""
+        records = self._ordered if email is None else self._by_email.get(email.lower(), [])
+        start = bisect_right(records, number, key=lambda record: record.number)
+        return (records[place] for place in range(start, len(records)))
+
+
+class Account:
+    """What one API key sees."""
+
+    def __init__(self) -> None:
+        self.properties: dict[str, Property] = {}
+        self.subscribers = Records()
+        self.subscriptions = Records()
+
+    def create_property(
+        self, made_id: str, key: str, name: str, entity: str, kind: str, display: str | None
+    ) -> Property:
+        """Make a property; raises `Refused` (409) where its key is taken."""
+        if self._property(key, entity) is not None:
+            raise Refused(409, f"A {entity} property with the key {key} exists")
+        number = max((each.number for each in self.properties.values()), default=0) + 1
+        made = Property(number, made_id, key, name, entity, kind, display)
+        self.properties[made_id] = made
+        return made
+
+    def delete_property(self, property_id: str) -> None:
+        """Delete a property, not its values; raises `Refused` (404)."""
+        if self.properties.pop(property_id, None) is None:
+            raise Refused(404, "Not found")
+
+    def delete_subscriber(self, subscriber_id: str) -> None:
+        """Delete a subscriber and their subscriptions; raises `Refused` (404)."""
+        self.subscribers.remove(subscriber_id)
+        for each in [each for each in self.subscriptions.after(0) if each.fields["subscriber_id"] == subscriber_id]:
+            self.subscriptions.remove(each.fields["id"])
+
+    def update(
+        self, records: Records, entity: str, *, record_id: str, properties: dict[str, object], at: str
+    ) -> Record:
+        """Set properties by key, all of them or, where one is at fault (`Refused`, 400), none.
+
+        ``at`` is the present. ``updated_at`` becomes it also where nothing changed: the reference does not say
+        that it stays.
+        """
+        record = records.get(record_id)
+        checked: dict[str, tuple[Property, Value] | None] = {}
+        for key, value in properties.items():
+            known = self._property(key, entity)
+            if known is None:
+                raise Refused(400, f"{key}: there is no such {entity} property")
+            try:
+                checked[key] = None if value in (None, "") else (known, validated(value, known.type))
+            except InvalidValue as fault:
+                raise Refused(400, f"{key}: {fault}") from None
+        for key, pair in checked.items():
+            if pair is None:
+                record.values.pop(key, None)
+            else:
+                record.values[key] = pair
+        record.updated_at = at
+        return record
+
+    def _property(self, key: str, entity: str) -> Property | None:
+        found = (each for each in self.properties.values() if (each.key, each.entity) == (key, entity))
+        return next(found, None)
