@@ -111,9 +111,7 @@ class ProsperStackError(DestinationError):
 class Unavailable(ProsperStackError):
     """No answer, or none that means anything. ``retry_after`` (seconds) where ProsperStack named a time."""
 
-    def __init__(
-        self, message: str, *, status_code: int | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, status_code=status_code)
         self.retry_after = retry_after
 

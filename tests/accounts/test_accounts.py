@@ -29,9 +29,7 @@ class Api:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.answer: Callable[[], httpx.Response] = lambda: httpx.Response(
-            200, json={"data": [PLAN, SEATS, ODD]}
-        )
+        self.answer: Callable[[], httpx.Response] = lambda: httpx.Response(200, json={"data": [PLAN, SEATS, ODD]})
 
     async def handle(self, _: httpx.Request) -> httpx.Response:
         self.asked += 1
@@ -144,9 +142,7 @@ async def test_no_answer_is_no_refusal(
 
 
 @pytest.mark.parametrize("key", ["segment-key", "", "key_", "sk_live_1"])
-async def test_what_has_not_the_form_of_a_key_is_refused_unasked(
-    accounts: Accounts, api: Api, key: str
-) -> None:
+async def test_what_has_not_the_form_of_a_key_is_refused_unasked(accounts: Accounts, api: Api, key: str) -> None:
     """ProsperStack is asked about nothing that cannot be a key of its own."""
     with pytest.raises(KeyRefused):
         await accounts.authenticate(key)

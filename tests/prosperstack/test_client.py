@@ -122,9 +122,7 @@ async def test_prosperstacks_own_words_are_kept(api: respx.Router, client: Prosp
         httpx.Response(302, headers={"Location": "https://evil.test/v1/subscribers"}),
     ],
 )
-async def test_answers_that_mean_nothing(
-    api: respx.Router, client: ProsperStack, response: httpx.Response
-) -> None:
+async def test_answers_that_mean_nothing(api: respx.Router, client: ProsperStack, response: httpx.Response) -> None:
     """HTML, no JSON, other JSON and redirects are no answers; a redirect is never followed with the key."""
     api.get("/subscribers").mock(return_value=response)
 

@@ -56,9 +56,7 @@ async def test_a_full_disk_is_told_and_passes(database: Database) -> None:
         connection.execute(text(f"PRAGMA max_page_count = {pages}"))
 
     def fill(connection: Connection) -> None:
-        connection.execute(
-            insert(accounts), [{**FILLER, "id": str(n), "key_hash": str(n)} for n in range(100)]
-        )
+        connection.execute(insert(accounts), [{**FILLER, "id": str(n), "key_hash": str(n)} for n in range(100)])
 
     await database.write(limit, 1)
     with pytest.raises(StoreUnavailable, match="full") as caught:
@@ -101,9 +99,7 @@ async def test_another_process_may_write_too(database: Database, tmp_path: Path)
         other.execute("UPDATE accounts SET fingerprint = 'changed'")
     other.close()
 
-    assert (
-        await database.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
-    )
+    assert await database.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
 
 
 def test_an_unknown_database_is_refused() -> None:

@@ -44,9 +44,7 @@ def changed() -> list[set[str]]:
 
 
 @pytest.fixture
-async def inbox(
-    database: Database, counting: Counting, changed: list[set[str]]
-) -> AsyncIterator[GroupCommit]:
+async def inbox(database: Database, counting: Counting, changed: list[set[str]]) -> AsyncIterator[GroupCommit]:
     await database.write(open_account)
     inbox = GroupCommit(counting, changed.append)
     inbox.start()

@@ -194,9 +194,7 @@ class Accounts:
             rows.add(connection, account, hashed, now)
         else:
             rows.set_catalog(connection, account.id, dump_catalog(catalog), now)
-        rows.admit_key(
-            connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
-        )
+        rows.admit_key(connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now)
         return account
 
     def _new_account(self, key: str, *, catalog: Catalog | None) -> Account:

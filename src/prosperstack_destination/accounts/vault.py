@@ -22,9 +22,7 @@ class Vault:
 
     def __init__(self, secret: str) -> None:
         if len(secret) < MIN_SECRET_LENGTH:
-            raise Misconfigured(
-                f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one."
-            )
+            raise Misconfigured(f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one.")
         derived = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
 

@@ -1,1 +1,148 @@
-"""The command line: a face of the service, for developers and operators."""
+"""The command line: a face of the service, for developers and operators.
+
+Each command is in a module of its own, which is imported when the command is run: ``--help`` stays quick.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from prosperstack_destination import __version__
+from prosperstack_destination.errors import DestinationError
+
+app = typer.Typer(
+    name="prosperstack-destination",
+    help="A Segment destination for ProsperStack: traits become, and stay, subscribers' custom properties.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+mappings_app = typer.Typer(help="The rules that say which trait feeds which property.", no_args_is_help=True)
+app.add_typer(mappings_app, name="mappings")
+
+#: What ``make run`` and ``sandbox`` use, so that ``send`` finds them.
+SANDBOX_PORT = 8701
+SANDBOX_KEY = "key_test_sandbox"
+
+_Account = Annotated[
+    str | None, typer.Option("--account", help="Its id or fingerprint; needed where there are several.")
+]
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is told in a sentence, without a traceback."""
+    try:
+        app()
+    except DestinationError as error:
+        Console(stderr=True).print(f"[red]Error:[/red] {error}", highlight=False)
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; overrides HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; overrides PORT.")] = None,
+    with_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--with-sandbox",
+            help="Where neither PROSPERSTACK_API_KEY nor PROSPERSTACK_BASE_URL is set, "
+            f"start a ProsperStack sandbox on port {SANDBOX_PORT} and use it.",
+        ),
+    ] = False,
+) -> None:
+    """Run the service: it takes Identify calls and keeps ProsperStack's subscribers up to date."""
+    from prosperstack_destination.cli.serve import run
+
+    run(host=host, port=port, with_sandbox=with_sandbox)
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = SANDBOX_PORT,
+    subscribers: Annotated[int, typer.Option(min=1, help="How many there are in each account.")] = 1000,
+    rate_limit: Annotated[int, typer.Option(min=1, help="Requests a window.")] = 100,
+    window: Annotated[float, typer.Option(min=0.1, help="How long a window is, in seconds.")] = 60.0,
+    latency: Annotated[float, typer.Option(min=0, help="How long each answer takes, in milliseconds.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same subscribers.")] = 1,
+    key: Annotated[
+        list[str] | None, typer.Option(help=f"An API key, each with an account of its own; {SANDBOX_KEY}.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Keep what is written in this file, for the next start.")
+    ] = None,
+) -> None:
+    """Run a stand-in for ProsperStack's API, with subscribers to write to."""
+    from prosperstack_destination.cli.sandbox import run
+    from prosperstack_destination.sandbox import SandboxConfig
+
+    config = SandboxConfig(
+        subscribers=subscribers,
+        rate_limit=rate_limit,
+        window_seconds=window,
+        latency_ms=latency,
+        seed=seed,
+        keys=tuple(key or [SANDBOX_KEY]),
+        journal=journal,
+    )
+    run(host, port, config)
+
+
+@app.command()
+def send(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A JSON file (one call, or an array of them) or JSONL; else the documented example."),
+    ] = None,
+    to: Annotated[str, typer.Option(help="Where to post.")] = "http://127.0.0.1:8700/identify",
+    key: Annotated[str, typer.Option(envvar="SEGMENT_KEY", help="The API key to show.")] = SANDBOX_KEY,
+    prosperstack_url: Annotated[
+        str, typer.Option(help="The sandbox, to see what came of it.")
+    ] = f"http://127.0.0.1:{SANDBOX_PORT}/v1",
+    wait: Annotated[
+        float, typer.Option(min=0, help="How long to wait for the properties to change, in seconds.")
+    ] = 10.0,
+) -> None:
+    """Post Identify calls to the service and show what came of them."""
+    from prosperstack_destination.cli.send import run
+
+    if not run(file, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait):
+        raise typer.Exit(1)
+
+
+@mappings_app.command("show")
+def mappings_show(account: _Account = None) -> None:
+    """Print the rules in force, in the form that `apply` takes."""
+    from prosperstack_destination.cli.mappings import show
+
+    show(account)
+
+
+@mappings_app.command("apply")
+def mappings_apply(
+    file: Annotated[Path, typer.Argument(help="A YAML file with `rules`, each a `property` and a `trait`.")],
+    account: _Account = None,
+    author: Annotated[str, typer.Option(envvar="USER", help="Who applies them.")] = "unknown",
+) -> None:
+    """Put the rules of a file in force, for every profile already received as well."""
+    from prosperstack_destination.cli.mappings import apply
+
+    apply(file, account, author)

@@ -83,9 +83,7 @@ def project(traits: Mapping[str, JsonValue], catalog: Catalog, rules: Rules = NO
     return Projection(desired, tuple(problems))
 
 
-def _source(
-    target: Property, rule: Rule | None, traits: Mapping[str, JsonValue]
-) -> tuple[str, MatchedBy] | None:
+def _source(target: Property, rule: Rule | None, traits: Mapping[str, JsonValue]) -> tuple[str, MatchedBy] | None:
     if rule is not None:
         return (rule.trait, MatchedBy.RULE) if rule.trait in traits else None
     if target.key in traits:

@@ -65,9 +65,7 @@ class IdentifyCall(BaseModel):
     context: Object = Field(
         default_factory=dict, description="`context.traits` is taken where `traits` is missing."
     )
-    integrations: Object = Field(
-        default_factory=dict, description='`{"ProsperStack": false}` skips the call.'
-    )
+    integrations: Object = Field(default_factory=dict, description='`{"ProsperStack": false}` skips the call.')
     timestamp: Time | None = Field(None, description="The event's time, corrected for clock skew.")
     original_timestamp: Time | None = None
     sent_at: Time | None = None

@@ -81,9 +81,7 @@ class IdentifyEndpoint:
         await self._inbox.accept([identify])
         return message(202, "Accepted.")
 
-    async def _explain(
-        self, account: Account, understood: Understood, identify: Identify, wish: _Wish
-    ) -> Response:
+    async def _explain(self, account: Account, understood: Understood, identify: Identify, wish: _Wish) -> Response:
         knowledge = await self._library.knowledge(account, understood.email)
         if not wish.dry_run:
             await self._inbox.accept([identify])

@@ -96,9 +96,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
         for name in call.traits
         if name in knowledge.stored and knowledge.stored[name][1] > call.at
     }
-    projection = project(
-        {name: value for name, (value, _) in merged.items()}, knowledge.catalog, knowledge.rules
-    )
+    projection = project({name: value for name, (value, _) in merged.items()}, knowledge.catalog, knowledge.rules)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
         message=_summary(knowledge, stored=stored),
@@ -130,9 +128,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
 def _summary(knowledge: Knowledge, *, stored: bool) -> str:
     said = "Accepted." if stored else "Dry run: nothing was stored."
     if not knowledge.catalog_known:
-        said += (
-            " The account's properties have not been listed yet, so nothing can be matched; try again soon."
-        )
+        said += " The account's properties have not been listed yet, so nothing can be matched; try again soon."
     return said
 
 
@@ -141,12 +137,12 @@ def _ignored(
 ) -> Iterator[IgnoredTrait]:
     fed = {each.trait for each in projection.desired.values()} | {each.trait for each in projection.problems}
     for name in call.traits:
-        if name in outdated:
-            reason = f"outdated: a value with the later time {_iso(outdated[name])} is known"
-        elif name in fed:
+        if name in fed and name not in outdated:
             continue
-        elif name.lower() == "email":
+        if name.lower() == "email" and name not in fed:
             reason = "it tells whose properties these are; no property has this key or name"
+        elif name in outdated:
+            reason = f"outdated: a value with the later time {_iso(outdated[name])} is known"
         else:
             reason = _why_unused(name, knowledge, projection)
         yield IgnoredTrait(trait=name, reason=reason)

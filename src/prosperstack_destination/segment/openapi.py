@@ -45,9 +45,7 @@ def _identify() -> dict[str, Any]:
         "501": "A type of call that this destination does not take.",
         "503": "Not now; the same again later will work (see Retry-After).",
     }
-    responses = {
-        status: {"description": text, "content": _json("Message")} for status, text in described.items()
-    }
+    responses = {status: {"description": text, "content": _json("Message")} for status, text in described.items()}
     responses["200"]["content"] = {
         "application/json": {
             "schema": {"anyOf": [{"$ref": _REF.format(model=name)} for name in ("Explanation", "Message")]}

@@ -7,9 +7,7 @@ from typing import Final
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: Go's ``Time.String()``, as in ``2020-05-09 23:54:49.209808489 +0000 UTC m=+70366.298768264``.
-_GO: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: [A-Z0-9+-]+)?(?: m=\S+)?"
-)
+_GO: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: [A-Z0-9+-]+)?(?: m=\S+)?")
 #: From here on a Unix time is in milliseconds.
 _MILLISECONDS_FROM: Final = 100_000_000_000
 

@@ -103,9 +103,7 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
 
     One look into an index for each account, however many profiles there are.
     """
-    due = (
-        select(profiles.c.id).where(profiles.c.account_id == accounts.c.id, profiles.c.due_at <= now).exists()
-    )
+    due = select(profiles.c.id).where(profiles.c.account_id == accounts.c.id, profiles.c.due_at <= now).exists()
     stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
@@ -145,9 +143,7 @@ def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int
         "origin": key.origin,
         "revoked_at": None,
     }
-    known = connection.execute(
-        update(inbound_keys).where(inbound_keys.c.key_hash == key.key_hash).values(values)
-    )
+    known = connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key.key_hash).values(values))
     if known.rowcount == 0:
         connection.execute(insert(inbound_keys).values(key_hash=key.key_hash, created_at=now, **values))
 
@@ -183,18 +179,13 @@ def set_status(
 
 def set_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
     """Keep an account's properties, as JSON, as of now."""
-    connection.execute(
-        update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now)
-    )
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
 def mapping_in_force(connection: Connection, account_id: str) -> AppliedMapping:
     """The account's newest mapping, or `NO_MAPPING`."""
     row = connection.execute(
-        select(mappings)
-        .where(mappings.c.account_id == account_id)
-        .order_by(mappings.c.version.desc())
-        .limit(1)
+        select(mappings).where(mappings.c.account_id == account_id).order_by(mappings.c.version.desc()).limit(1)
     ).one_or_none()
     if row is None:
         return NO_MAPPING
@@ -205,9 +196,7 @@ def apply_mapping(connection: Connection, account_id: str, rules: str, author: s
     """Put rules (as JSON) in force; the version that they are from now on."""
     version = mapping_in_force(connection, account_id).version + 1
     connection.execute(
-        insert(mappings).values(
-            account_id=account_id, version=version, rules=rules, author=author, applied_at=now
-        )
+        insert(mappings).values(account_id=account_id, version=version, rules=rules, author=author, applied_at=now)
     )
     return version
 

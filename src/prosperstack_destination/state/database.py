@@ -61,15 +61,11 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
-    async def write(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a transaction that is on disk when this returns."""
         return await self._run(self._write_thread, self._writer, work, *args, **kwargs)
 
-    async def read(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` on one consistent view of the data; it must not write."""
         return await self._run(self._read_threads, self._reader, work, *args, **kwargs)
 

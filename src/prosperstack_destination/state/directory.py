@@ -71,9 +71,7 @@ def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> Non
     )
     if known.rowcount == 0:
         connection.execute(
-            insert(subscribers).values(
-                account_id=account_id, id=seen.id, applied="{}", set_aside="{}", **values
-            )
+            insert(subscribers).values(account_id=account_id, id=seen.id, applied="{}", set_aside="{}", **values)
         )
 
 

@@ -68,9 +68,7 @@ class GroupCommit:
     async def accept(self, calls: Sequence[Identify]) -> None:
         """See `Inbox.accept`. Calls that are given together are committed together."""
         if self._closing:
-            raise Overloaded(
-                "The service is stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
-            )
+            raise Overloaded("The service is stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS)
         waiting = _Waiting(calls, asyncio.get_running_loop().create_future())
         if self._queue and (
             self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES

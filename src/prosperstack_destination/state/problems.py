@@ -28,18 +28,13 @@ def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]
         select(problems).where(problems.c.profile_id == profile_id).order_by(problems.c.property)
     )
     return [
-        RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since)
-        for row in rows
+        RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since) for row in rows
     ]
 
 
-def replace(
-    connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]
-) -> None:
+def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:
     """Make these a profile's problems: what is fixed goes by itself, what lasts keeps its age."""
-    known = {
-        (each.property, each.trait, each.reason): each.since for each in of_profile(connection, profile_id)
-    }
+    known = {(each.property, each.trait, each.reason): each.since for each in of_profile(connection, profile_id)}
     if not (known or current):
         return
     connection.execute(delete(problems).where(problems.c.profile_id == profile_id))

@@ -28,9 +28,7 @@ _SELECT_MERGED = select(
     profiles.c.status,
     profiles.c.pending_since,
     profiles.c.due_at,
-).where(
-    profiles.c.account_id == bindparam("account"), profiles.c.email.in_(bindparam("emails", expanding=True))
-)
+).where(profiles.c.account_id == bindparam("account"), profiles.c.email.in_(bindparam("emails", expanding=True)))
 
 
 @dataclass(slots=True)
@@ -98,9 +96,7 @@ def merge_calls(connection: Connection, calls: Sequence[Identify]) -> set[str]:
     return changed
 
 
-def _merged(
-    connection: Connection, account_id: str, calls: Sequence[Identify]
-) -> Iterable[tuple[str, _Draft]]:
+def _merged(connection: Connection, account_id: str, calls: Sequence[Identify]) -> Iterable[tuple[str, _Draft]]:
     """The profiles that calls touch, after all of them, in the order of their emails."""
     emails = sorted({call.email for call in calls})
     drafts = {

@@ -55,9 +55,7 @@ class Reconciler:
     ``ticks`` is a monotonic clock in microseconds, ``clock`` the wall's.
     """
 
-    def __init__(
-        self, database: Database, connect: Connect, *, reserve: float, clock: Clock, ticks: Clock
-    ) -> None:
+    def __init__(self, database: Database, connect: Connect, *, reserve: float, clock: Clock, ticks: Clock) -> None:
         self._database = database
         self._connect = connect
         self._reserve = reserve
@@ -160,12 +158,8 @@ class Reconciler:
         else:
             doubled = STOPPED_SECONDS * 2 ** min(running.spender.failures - 1, 10)
             wait = int(min(doubled, LONGEST_STOPPED_SECONDS) * SECOND)
-        reason = (
-            str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
-        )
-        log.warning(
-            "an account waits", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND
-        )
+        reason = str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
+        log.warning("an account waits", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
         try:
             until = self._clock() + wait
             await self._database.write(accounts.set_status, account_id, status, reason=reason, until=until)

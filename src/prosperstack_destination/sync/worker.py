@@ -207,9 +207,7 @@ class AccountWorker:
         return True
 
     async def _send(self, subscriber: Subscriber, properties: dict[str, PropertyValue]) -> None:
-        answer = await self._spender.spend(
-            partial(self._prosperstack.update_subscriber, subscriber.id, properties)
-        )
+        answer = await self._spender.spend(partial(self._prosperstack.update_subscriber, subscriber.id, properties))
         await self._database.write(
             directory.mark_applied,
             self._account.id,
@@ -248,9 +246,7 @@ def _work(connection: Connection, profile: Profile) -> _Work:
     return _Work(profile, directory.with_email(connection, profile.account_id, profile.email))
 
 
-def _record(
-    connection: Connection, settled: Sequence[tuple[_Work, Projection, Settle | Miss]], now: int
-) -> None:
+def _record(connection: Connection, settled: Sequence[tuple[_Work, Projection, Settle | Miss]], now: int) -> None:
     """Note profiles that need no request, what was found to be there already, and their problems."""
     for work, projection, step in settled:
         profile = work.profile
@@ -276,9 +272,7 @@ def _problems(work: _Work, projection: Projection, now: int) -> list[RecordedPro
         for key, (value, reason) in subscriber.set_aside.items():
             desired = projection.desired.get(key)
             if desired is not None and desired.value == value:
-                found[key] = RecordedProblem(
-                    key, desired.trait, value, f"ProsperStack rejects it: {reason}", now
-                )
+                found[key] = RecordedProblem(key, desired.trait, value, f"ProsperStack rejects it: {reason}", now)
     return list(found.values())
 
 

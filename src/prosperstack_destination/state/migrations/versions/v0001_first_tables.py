@@ -96,9 +96,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_problems_account_id"),
-        sa.ForeignKeyConstraint(
-            ["profile_id"], ["profiles.id"], name="fk_problems_profile_id", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["profile_id"], ["profiles.id"], name="fk_problems_profile_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("profile_id", "property", name="pk_problems"),
     )
     op.create_index("ix_problems_account_id", "problems", ["account_id"])

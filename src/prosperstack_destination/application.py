@@ -1,0 +1,199 @@
+"""The composition root: it builds the service from its settings, which nothing else reads."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import structlog
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import Connection, make_url
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from prosperstack_destination import __version__
+from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.clock import Clock, system_clock
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.health import health_router
+from prosperstack_destination.mapping.rules import Rules
+from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.segment import openapi
+from prosperstack_destination.segment.answers import message
+from prosperstack_destination.segment.endpoint import IdentifyEndpoint
+from prosperstack_destination.segment.explain import Knowledge
+from prosperstack_destination.settings import Settings
+from prosperstack_destination.state import accounts as account_rows
+from prosperstack_destination.state import profiles
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.inbox import GroupCommit
+from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.sync.reconciler import Reconciler
+
+log = structlog.get_logger(__name__)
+
+#: Connecting to ProsperStack, and each wait for bytes of it, in seconds.
+HTTP_SECONDS: Final = 10.0
+
+
+def create_app(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock = system_clock,
+) -> FastAPI:
+    """Build the service. Its resources are opened and closed by the application's lifespan.
+
+    ``transport`` carries the requests to ProsperStack; by default the network does. Raises `Misconfigured`
+    where the settings make no service.
+    """
+    service = _Service(settings, transport, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="ProsperStack Destination",
+        version=__version__,
+        summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
+        lifespan=lifespan,
+        routes=[Route("/identify", service.identify, methods=["POST"])],
+        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+    )
+    app.include_router(health_router(service.database, service.reconciler.is_alive))
+    _document(app)
+    return app
+
+
+class _Service:
+    """The parts, put together."""
+
+    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None, clock: Clock) -> None:
+        self._settings = settings
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            timeout=HTTP_SECONDS,
+            headers={"User-Agent": f"prosperstack-destination/{__version__}"},
+            trust_env=transport is None,
+        )
+        self.database = Database(settings.effective_database_url)
+        self.accounts = Accounts(
+            self.database,
+            _vault(settings),
+            self._connect,
+            clock,
+            allow_pass_through=settings.allow_pass_through,
+        )
+        self.reconciler = Reconciler(
+            self.database,
+            lambda account, on_answer: self._connect(self.accounts.prosperstack_key(account), on_answer),
+            reserve=settings.rate_limit_reserve,
+            clock=clock,
+            ticks=_monotonic,
+        )
+        self.inbox = GroupCommit(self._commit, self.reconciler.wake)
+        self.identify = IdentifyEndpoint(self.accounts, self.inbox, _Library(self.database), clock)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open everything; at the end commit what is accepted, finish what is in flight, close."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._http.aclose)
+            stack.push_async_callback(self.database.close)
+            await self.database.open()
+            await self.accounts.configure(
+                _revealed(self._settings.prosperstack_api_key),
+                [key.get_secret_value() for key in self._settings.segment_keys],
+            )
+            self.reconciler.start()
+            stack.push_async_callback(self.reconciler.stop)
+            self.inbox.start()
+            stack.push_async_callback(self.inbox.close)
+            log.info("started", version=__version__)
+            yield
+            log.info("stopping")
+
+    async def _commit(self, calls: Sequence[Identify]) -> set[str]:
+        return await self.database.write(profiles.merge_calls, calls)
+
+    def _connect(self, key: str, on_answer: Callable[[RateLimit | None], None] = lambda _: None) -> ProsperStack:
+        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """What explanations rest on, from the database."""
+
+    database: Database
+
+    async def knowledge(self, account: Account, email: str) -> Knowledge:
+        return await self.database.read(_knowledge, account, email)
+
+
+def _knowledge(connection: Connection, account: Account, email: str) -> Knowledge:
+    row = account_rows.get(connection, account.id) or account
+    profile = profiles.find(connection, account.id, email)
+    mapping = account_rows.mapping_in_force(connection, account.id)
+    return Knowledge(
+        catalog=load_catalog(row.catalog),
+        catalog_known=row.catalog is not None,
+        rules=Rules.model_validate_json(mapping.rules),
+        stored={} if profile is None else profile.traits,
+    )
+
+
+def _vault(settings: Settings) -> Vault:
+    """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
+    if settings.secret_key is not None:
+        return Vault(settings.secret_key.get_secret_value())
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise Misconfigured(
+            "SECRET_KEY is not set: it encrypts ProsperStack keys, and every replica needs the same one. "
+            "Set it to a long random text, for instance what `openssl rand -base64 32` prints."
+        )
+    return Vault(secret_beside(Path(url.database).parent))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _monotonic() -> int:
+    return time.monotonic_ns() // 1000
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """What Starlette answers by itself (404, 405), in the form that Segment shows."""
+    assert isinstance(error, HTTPException)  # noqa: S101 -- it is registered for nothing else
+    return message(error.status_code, error.detail, error.headers)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    """A bug of ours: logged by the server with its traceback, told to Segment as something to send again."""
+    log.error("a request could not be answered", error=type(error).__name__)
+    return message(500, "An internal error, which is logged; it is safe to send the call again.")
+
+
+def _document(app: FastAPI) -> None:
+    """Have the OpenAPI document describe the endpoints that are no FastAPI routes as well."""
+    generate = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.describe(generate())
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend it

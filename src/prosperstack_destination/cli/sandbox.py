@@ -1,0 +1,15 @@
+"""``sandbox``: say where it is, and run it."""
+
+from rich.console import Console
+
+from prosperstack_destination.sandbox import SandboxConfig
+from prosperstack_destination.sandbox.command import run_sandbox
+
+
+def run(host: str, port: int, config: SandboxConfig) -> None:
+    """Run the sandbox until it is interrupted."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"ProsperStack sandbox at http://{host}:{port}/v1: {config.subscribers} subscribers, "
+        f"{config.rate_limit} requests in {config.window_seconds:g} s, keys {', '.join(config.keys)}"
+    )
+    run_sandbox(host, port, config, "warning")

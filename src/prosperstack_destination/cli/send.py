@@ -1,0 +1,175 @@
+"""``send``: post Identify calls, and show what came of them."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from pydantic import JsonValue
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from prosperstack_destination.cli.example import DOCUMENTED_CALL
+from prosperstack_destination.errors import Misconfigured, ProsperStackError
+from prosperstack_destination.prosperstack.client import ProsperStack
+
+#: Calls under way at once.
+CONCURRENCY: Final = 16
+#: A call is given up after so long, in seconds.
+CALL_SECONDS: Final = 30.0
+#: Of how many people the properties are shown: each look costs a request of the sandbox's rate limit.
+SHOWN_PEOPLE: Final = 3
+#: Between two looks at the properties, in seconds.
+LOOK_SECONDS: Final = 1.0
+
+Properties = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    message: str
+
+
+def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float) -> bool:
+    """Post the calls; whether all of them were taken. Raises `Misconfigured` for a file that is no calls."""
+    calls = [DOCUMENTED_CALL] if file is None else read_calls(file)
+    return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait))
+
+
+def read_calls(file: Path) -> list[JsonValue]:
+    """The calls in a JSON file (one, or an array) or in a JSONL file (one a line)."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{file} cannot be read: {error}") from None
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        return [_line(file, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return content if isinstance(content, list) else [content]
+
+
+def _line(file: Path, number: int, line: str) -> JsonValue:
+    try:
+        call: JsonValue = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise Misconfigured(f"{file}, line {number}, is not JSON: {error}") from None
+    return call
+
+
+async def _send(calls: Sequence[JsonValue], *, to: str, key: str, prosperstack_url: str, wait: float) -> bool:
+    console = Console(highlight=False)
+    people = list(dict.fromkeys(email for call in calls if (email := _email(call))))[:SHOWN_PEOPLE]
+    async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as http:
+        sandbox = ProsperStack(http, prosperstack_url, key)
+        before = await _properties(sandbox, people)
+        answers = await _post(http, calls, to, key, console)
+        _show_answers(answers, console)
+        if before is None:
+            console.print(f"No sandbox answers at {prosperstack_url}, so what came of them is not shown.")
+        else:
+            after = await _after(sandbox, people, before, wait, console)
+            for email in people:
+                console.print(_changes(email, before[email], after[email]))
+    return all(answer.status in (200, 202) for answer in answers)
+
+
+async def _post(
+    http: httpx.AsyncClient, calls: Sequence[JsonValue], to: str, key: str, console: Console
+) -> list[_Answer]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    slots = asyncio.Semaphore(CONCURRENCY)
+    with Progress(*columns, console=console, transient=len(calls) == 1) as progress:
+        task = progress.add_task("Sending", total=len(calls), rate="")
+
+        async def one(call: JsonValue) -> _Answer:
+            async with slots:
+                answer = await _answer(http, call, to, key)
+            progress.advance(task)
+            progress.update(task, rate=f"{progress.tasks[task].speed or 0:,.0f}/s")
+            return answer
+
+        return list(await asyncio.gather(*(one(call) for call in calls)))
+
+
+async def _answer(http: httpx.AsyncClient, call: JsonValue, to: str, key: str) -> _Answer:
+    try:
+        response = await http.post(to, json=call, auth=httpx.BasicAuth(key, ""))
+    except httpx.TransportError as error:
+        return _Answer(0, f"{to} cannot be reached ({type(error).__name__}): is the service running?")
+    try:
+        said: Any = response.json()
+    except ValueError:
+        said = None
+    text = said.get("message") if isinstance(said, dict) else None
+    return _Answer(response.status_code, text if isinstance(text, str) else response.reason_phrase)
+
+
+def _show_answers(answers: Sequence[_Answer], console: Console) -> None:
+    table = Table("Calls", "Status", "Message", box=None, header_style="bold")
+    table.columns[0].justify = "right"
+    for answer, count in Counter(answers).most_common():
+        good = answer.status in (200, 202)
+        status = f"[{'green' if good else 'red'}]{answer.status or '-'}[/]"
+        table.add_row(f"{count:,}", status, answer.message)
+    console.print(table)
+
+
+async def _properties(sandbox: ProsperStack, people: Sequence[str]) -> dict[str, Properties] | None:
+    """By email the properties of its first subscriber; None where no sandbox answers."""
+    try:
+        pages = {email: await sandbox.find_subscribers(email) for email in people}
+    except ProsperStackError:
+        return None
+    return {email: page.data[0].values() if page.data else {} for email, page in pages.items()}
+
+
+async def _after(
+    sandbox: ProsperStack,
+    people: Sequence[str],
+    before: dict[str, Properties],
+    wait: float,
+    console: Console,
+) -> dict[str, Properties]:
+    """The properties once everybody's have changed, or after the wait."""
+    after = before
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    with console.status("Waiting for ProsperStack's properties to change"):
+        while people and loop.time() < deadline and any(after[email] == before[email] for email in people):
+            await asyncio.sleep(LOOK_SECONDS)
+            after = await _properties(sandbox, people) or after
+    return after
+
+
+def _changes(email: str, before: Properties, after: Properties) -> Table:
+    table = Table("Property", "Before", "After", box=None, header_style="bold", title=email, title_justify="left")
+    for key in sorted(before.keys() | after.keys()):
+        old, new = _shown(before.get(key)), _shown(after.get(key))
+        table.add_row(key, old, new if old == new else f"[green]{new}[/]")
+    if before == after:
+        table.caption = "Nothing changed: they had these values already, or nobody has this email."
+    return table
+
+
+def _shown(value: JsonValue) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _email(call: JsonValue) -> str | None:
+    """The email of a call, where it is in the usual place: only to have something to show."""
+    traits = call.get("traits") if isinstance(call, dict) else None
+    email = traits.get("email") if isinstance(traits, dict) else None
+    return email if isinstance(email, str) else None

@@ -1,0 +1,154 @@
+"""``serve``: the service in a process, and for a newcomer a sandbox beside it."""
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+
+from prosperstack_destination import __version__, logs
+from prosperstack_destination.application import create_app
+from prosperstack_destination.cli import SANDBOX_KEY, SANDBOX_PORT
+from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.settings import Settings
+
+#: Requests in flight have this long when the service stops, in seconds; then it commits and closes.
+GRACEFUL_SECONDS: Final = 3
+#: Segment keeps connections open. Longer than a load balancer's time-out (often 60), in seconds.
+KEEP_ALIVE_SECONDS: Final = 65
+#: The sandbox has this long to start, in seconds.
+SANDBOX_START_SECONDS: Final = 15.0
+_SANDBOX_HOST: Final = "127.0.0.1"
+_SANDBOX_URL: Final = f"http://{_SANDBOX_HOST}:{SANDBOX_PORT}"
+
+
+def run(*, host: str | None, port: int | None, with_sandbox: bool) -> None:
+    """Serve until the process is told to stop. Raises `Misconfigured` for settings that make no service."""
+    settings = _settings(host, port)
+    logs.configure(settings.log_format, settings.log_level)
+    if with_sandbox and not _names_a_prosperstack(settings):
+        settings = settings.model_copy(update={"prosperstack_base_url": f"{_SANDBOX_URL}/v1"})
+        with _sandbox(settings):
+            _serve(settings, sandbox=True)
+    else:
+        _serve(settings, sandbox=False)
+
+
+def _settings(host: str | None, port: int | None) -> Settings:
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    try:
+        return Settings().model_copy(update=given)
+    except ValidationError as error:
+        faults = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise Misconfigured(f"The settings are not usable. {faults}") from None
+
+
+def _names_a_prosperstack(settings: Settings) -> bool:
+    return settings.prosperstack_api_key is not None or "prosperstack_base_url" in settings.model_fields_set
+
+
+def _serve(settings: Settings, *, sandbox: bool) -> None:
+    app = create_app(settings)
+    listening = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    port = listening.getsockname()[1]
+    server = _Server(config, lambda: _welcome(f"http://{settings.host}:{port}", settings, sandbox=sandbox))
+    server.run(sockets=[listening])
+    if not server.started:
+        raise Misconfigured("The service could not start; the log above says why.")
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it is once it is there."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket on the address. Raises `Misconfigured` where it is taken, or is none of this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise Misconfigured(
+            f"Cannot listen on {host}:{port} ({error.strerror}): is the service running already? "
+            "Choose another port with --port or PORT."
+        ) from None
+    return listening
+
+
+@contextmanager
+def _sandbox(settings: Settings) -> Iterator[None]:
+    """Run the sandbox in a process of its own, as ProsperStack is one. It keeps what is written to it."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prosperstack_destination", "sandbox"]
+    command += ["--host", _SANDBOX_HOST, "--port", str(SANDBOX_PORT)]
+    command += ["--journal", str(settings.data_dir / "sandbox.jsonl")]
+    # A session of its own: an interrupt at the terminal is ours to pass on, after the last request to it.
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 -- our own command
+    try:
+        _await_sandbox(process)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _await_sandbox(process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + SANDBOX_START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(_SANDBOX_URL, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise Misconfigured(f"The sandbox did not start on {_SANDBOX_URL}; what it said stands above.")
+
+
+def _welcome(url: str, settings: Settings, *, sandbox: bool) -> None:
+    """Print what a newcomer needs: where it is, which key to show, what to paste."""
+    show = Console(stderr=True, highlight=False, soft_wrap=True).print
+    show(f"\n[bold]ProsperStack Destination {__version__}[/bold]")
+    show(f"  Identify calls  {url}/identify")
+    show(f"  API document    {url}/docs")
+    if not sandbox:
+        show(f"  ProsperStack    {settings.prosperstack_base_url}\n")
+        return
+    call = shlex.quote(json.dumps(DOCUMENTED_CALL))
+    find = shlex.quote(f"{_SANDBOX_URL}/v1/subscribers?email={DOCUMENTED_EMAIL}")
+    show(f"  ProsperStack    {_SANDBOX_URL}/v1 (a sandbox: set PROSPERSTACK_API_KEY for the real one)")
+    show(f"  API key         {SANDBOX_KEY}")
+    show("\nPaste this to send the documented example:")
+    header = "-H 'Content-Type: application/json'"
+    show(f"  curl -u {SANDBOX_KEY}: {header} {url}/identify -d {call}", markup=False)
+    show("\nand this, before and after, to see the subscriber's properties change:")
+    show(f"  curl -s -u {SANDBOX_KEY}: {find}\n", markup=False)

@@ -1,0 +1,70 @@
+"""The settings, from the environment and a ``.env`` file; the composition root takes them apart."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class LogFormat(StrEnum):
+    """For whom logs are written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important thing that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Settings(BaseSettings):
+    """Every setting of the service. Their names are fixed: scripts rely on them."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    #: Where the database and the generated secret live.
+    data_dir: Path = Path("data")
+    #: A SQLAlchemy URL; by default a SQLite file under `data_dir`.
+    database_url: str | None = None
+    #: ProsperStack's API.
+    prosperstack_base_url: str = "https://api.prosperstack.com/v1"
+    #: The operator's own account: its ProsperStack key, and the keys that callers show for it.
+    prosperstack_api_key: SecretStr | None = None
+    segment_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: Whether a caller's key may be a ProsperStack key that is new to us.
+    allow_pass_through: bool = True
+    #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
+    secret_key: SecretStr | None = None
+    #: Reserved for the operator's pages.
+    admin_password: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8700
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: LogLevel = LogLevel.INFO
+    #: The part of every window of the rate limit that is left for the account's owner.
+    rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @field_validator("segment_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Comma-separated, as environments have it."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database that is used."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'destination.db'}"

@@ -1,0 +1,193 @@
+"""The commands, run as people run them."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from prosperstack_destination import __version__
+from support.processes import command, environment, free_port, started
+
+KEY = "key_test_sandbox"
+JOHN = "john.doe@example.com"
+
+Process = AbstractContextManager["subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[str]:
+    """The URL of a sandbox's API."""
+    port = free_port()
+    arguments = ["sandbox", "--port", str(port), "--subscribers", "50", "--rate-limit", "1000"]
+    with started(arguments, f"http://127.0.0.1:{port}/", tmp_path, tmp_path / "sandbox.log"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+def serving(tmp_path: Path, port: int, **settings: str) -> Process:
+    url = f"http://127.0.0.1:{port}/healthz"
+    return started(["serve", "--port", str(port)], url, tmp_path, tmp_path / "serve.log", **settings)
+
+
+def run(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 -- our own command
+        command(*arguments), cwd=tmp_path, env=environment(**settings), capture_output=True, text=True, check=False
+    )
+
+
+def send(tmp_path: Path, port: int, sandbox: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    to = f"http://127.0.0.1:{port}/identify"
+    return run(tmp_path, "send", *arguments, "--to", to, "--prosperstack-url", sandbox)
+
+
+def john(sandbox: str) -> dict[str, Any]:
+    answer = httpx.get(f"{sandbox}/subscribers", params={"email": JOHN}, auth=(KEY, ""), trust_env=False).json()
+    return {each["property"]["key"]: each["value"] for each in answer["data"][0]["properties"]}
+
+
+def test_the_version(tmp_path: Path) -> None:
+    """--version prints the version and nothing else."""
+    assert run(tmp_path, "--version").stdout.strip() == __version__
+
+
+def test_send_shows_what_came_of_it(tmp_path: Path, sandbox: str, port: int) -> None:
+    """send posts the documented example, and shows the answer and the properties before and after."""
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
+        sent = send(tmp_path, port, sandbox)
+
+    assert sent.returncode == 0, sent.stderr
+    assert "202" in sent.stdout
+    assert ["number_of_contacts", "120", "5800"] in [line.split() for line in sent.stdout.splitlines()]
+    assert john(sandbox)["preferred_name"] == "Johnny"
+
+
+def test_send_reads_files(tmp_path: Path, sandbox: str, port: int) -> None:
+    """send takes JSONL and JSON; refused calls are shown with their messages, and make it fail."""
+    calls = [{"email": JOHN, "traits": {"preferred_name": f"{n}"}} for n in range(30)]
+    (tmp_path / "calls.jsonl").write_text("\n".join(map(json.dumps, calls)) + "\n\n")
+    (tmp_path / "calls.json").write_text(json.dumps([{"email": JOHN}, {"traits": {}}]))
+    (tmp_path / "broken.jsonl").write_text('{"email": "a@b.c"}\n{"email"\n')
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
+        good = send(tmp_path, port, sandbox, "calls.jsonl")
+        mixed = send(tmp_path, port, sandbox, "calls.json", "--wait", "0")
+        broken = send(tmp_path, port, sandbox, "broken.jsonl")
+    away = send(tmp_path, port, sandbox, "--wait", "0")
+
+    assert (good.returncode, "30  202" in good.stdout) == (0, True), good.stdout
+    assert mixed.returncode == 1
+    assert "Missing email address" in mixed.stdout
+    assert broken.returncode == 1
+    assert "broken.jsonl, line 2, is not JSON" in broken.stderr
+    assert away.returncode == 1
+    assert "is the service running?" in away.stdout
+
+
+def test_a_kill_between_accept_and_delivery_loses_nothing(tmp_path: Path, sandbox: str, port: int) -> None:
+    """What was accepted by a process that is killed on the spot is delivered by the next one."""
+    own = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": "segment-1"}
+    nowhere = f"http://127.0.0.1:{free_port()}/v1"
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=nowhere, **own) as process:
+        call = {"traits": {"email": JOHN, "preferred_name": "kept"}}
+        url = f"http://127.0.0.1:{port}/identify"
+        assert httpx.post(url, json=call, auth=("segment-1", ""), trust_env=False).status_code == 202
+        process.send_signal(signal.SIGKILL)
+
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox, **own):
+        deadline = time.monotonic() + 10
+        while john(sandbox)["preferred_name"] != "kept":
+            assert time.monotonic() < deadline
+    assert john(sandbox)["preferred_name"] == "kept"
+
+
+def test_it_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
+    """SIGTERM stops the service in time, also while ProsperStack does not answer."""
+    silent = free_port()
+    with serving(
+        tmp_path, port, PROSPERSTACK_BASE_URL=f"http://127.0.0.1:{silent}/v1", PROSPERSTACK_API_KEY=KEY
+    ) as process:
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PORT": "many"}, "PORT"),
+        ({"RATE_LIMIT_RESERVE": "2"}, "RATE_LIMIT_RESERVE"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter"),
+        ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
+    ],
+)
+def test_settings_that_make_no_service(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    """A bad setting is told by its name, in a sentence, and the service does not start."""
+    result = run(tmp_path, "serve", **settings)
+
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
+    """A port that somebody listens on is told, with what to do."""
+    with serving(tmp_path, port):
+        result = run(tmp_path, "serve", "--port", str(port))
+
+    assert result.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}" in result.stderr
+
+
+def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
+    """Rules that are applied while the service runs change what was received before."""
+    (tmp_path / "mapping.yaml").write_text("rules:\n  - {property: preferred_name, trait: nickname}\n")
+    (tmp_path / "wrong.yaml").write_text("rules:\n  - {property: preferred_name, form: nickname}\n")
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
+        (tmp_path / "call.json").write_text(
+            json.dumps({"email": JOHN, "traits": {"nickname": "Jo", "number_of_contacts": 1}})
+        )
+        send(tmp_path, port, sandbox, "call.json")
+        assert john(sandbox)["preferred_name"] == "John"
+
+        applied = run(tmp_path, "mappings", "apply", "mapping.yaml", "--author", "me")
+        deadline = time.monotonic() + 10
+        while john(sandbox)["preferred_name"] != "Jo":
+            assert time.monotonic() < deadline
+        shown = run(tmp_path, "mappings", "show")
+        wrong = run(tmp_path, "mappings", "apply", "wrong.yaml")
+
+    assert "Version 1 is in force" in applied.stdout
+    assert "# version 1, by me" in shown.stdout
+    assert "trait: nickname" in shown.stdout
+    assert wrong.returncode == 1
+    assert "rules.0.trait: Field required" in wrong.stderr
+
+
+def test_mappings_without_an_account(tmp_path: Path) -> None:
+    """Before there is an account, that is told."""
+    assert "There is no account yet" in run(tmp_path, "mappings", "show").stderr
+
+
+def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> None:
+    """Neither emails nor keys get into what the service writes, at any level."""
+    settings = {"PROSPERSTACK_BASE_URL": sandbox, "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
+    with serving(tmp_path, port, **settings):
+        send(tmp_path, port, sandbox)
+        send(tmp_path, port, sandbox, "--key", "key_test_wrong", "--wait", "0")
+
+    written = (tmp_path / "serve.log").read_text()
+    assert "delivered" in written
+    for secret in (JOHN, "john.doe", KEY, "key_test", "Johnny"):
+        assert secret not in written.replace(f"http://127.0.0.1:{port}", "")

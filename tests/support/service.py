@@ -1,0 +1,92 @@
+"""The service and a sandbox in this process, as they are in production but for the network between them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import JsonValue
+
+from prosperstack_destination.application import create_app
+from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
+from prosperstack_destination.sandbox.account import SandboxAccount
+from prosperstack_destination.settings import Settings
+
+KEY = "key_test_sandbox"
+
+
+@dataclass(slots=True)
+class Service:
+    """A running service."""
+
+    #: Speaks to it, with the key.
+    client: httpx.AsyncClient
+    #: Speaks to the sandbox behind it, with the key.
+    sandbox: httpx.AsyncClient
+    sandbox_app: FastAPI
+
+    async def identify(self, email: str, *, key: str = KEY, query: str = "", **traits: JsonValue) -> httpx.Response:
+        """Send an Identify call with traits."""
+        call = {"type": "identify", "traits": {"email": email, **traits}}
+        return await self.client.post(f"/identify{query}", json=call, auth=(key, ""))
+
+    def account(self, key: str = KEY) -> SandboxAccount:
+        """What the sandbox keeps for a key."""
+        account: SandboxAccount = self.sandbox_app.state.accounts[key]
+        return account
+
+    def values(self, email: str, key: str = KEY) -> list[dict[str, Any]]:
+        """The properties of the subscribers with an email, without spending a request."""
+        found = self.account(key).data.subscribers.after(0, email)
+        return [{name: value for name, (_, value) in each.values.items()} for each in found]
+
+    async def asked(self) -> dict[str, int]:
+        """How often the sandbox was asked what, by operation and status."""
+        counts: dict[str, int] = (await self.sandbox.get("http://sandbox/requests")).json()["by_operation"]
+        return counts
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Wait for what the reconciler does in its own time."""
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 -- the condition is the sandbox's, which tells nobody
+                await asyncio.sleep(0.005)
+
+
+def settings(tmp_path: Path, **changed: Any) -> Settings:
+    """Settings that take nothing from the environment of the tests."""
+    given: dict[str, Any] = {
+        "data_dir": tmp_path / "data",
+        "prosperstack_base_url": "http://sandbox/v1",
+        "secret_key": "a secret that is long enough",
+        **changed,
+    }
+    return Settings(_env_file=None, **given)
+
+
+@asynccontextmanager
+async def running(
+    configured: Settings,
+    sandbox_app: FastAPI | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Service]:
+    """Run the service until the end of the block; ``transport`` carries its requests instead of the sandbox."""
+    if sandbox_app is None:
+        sandbox_app = create_sandbox(
+            SandboxConfig(subscribers=250, keys=(KEY, "key_test_other"), rate_limit=10_000)
+        )
+    to_sandbox = httpx.ASGITransport(sandbox_app)
+    app = create_app(configured, transport=transport or to_sandbox)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://service",
+            auth=(KEY, ""),
+        ) as client,
+        httpx.AsyncClient(transport=to_sandbox, base_url="http://sandbox/v1", auth=(KEY, "")) as sandbox,
+    ):
+        yield Service(client, sandbox, sandbox_app)
