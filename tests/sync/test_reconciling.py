@@ -1,0 +1,313 @@
+"""Reconciling against a ProsperStack that misbehaves, in time that the tests own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import JsonValue
+
+from prosperstack_destination.clock import MINUTE, SECOND
+from prosperstack_destination.errors import CredentialsRefused, Unavailable
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
+from prosperstack_destination.state import accounts, directory, problems, profiles
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Identify, Profile, Status
+from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
+from support.accounts import open_account
+from support.clocks import SetClock
+
+pytestmark = pytest.mark.anyio
+
+KEY = "key_test_sandbox"
+JOHN = "john.doe@example.com"
+
+Handler = Callable[[httpx.Request], httpx.Response | None]
+
+
+@dataclass
+class World:
+    """A database, a sandbox, and what stands between them."""
+
+    database: Database
+    clock: SetClock
+    sandbox: Any
+    #: May answer instead of the sandbox.
+    intercept: Handler = field(default=lambda _: None)
+    requests: list[str] = field(default_factory=list)
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(f"{request.method} {request.url.path.split('/')[2]}")
+        answer = self.intercept(request)
+        if answer is not None:
+            return answer
+        return await httpx.ASGITransport(self.sandbox).handle_async_request(request)
+
+    async def reconcile(self) -> list[str]:
+        """Run the worker until nothing is due; the requests that it sent."""
+        self.requests.clear()
+        account = await self.database.read(accounts.get, "acct_1")
+        assert account is not None
+        async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as http:
+            spender = Spender(0.1, self.clock, self.clock.sleep)
+            client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
+            await AccountWorker(account, self.database, client, spender, self.clock).run()
+        return list(self.requests)
+
+    async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
+        now = self.clock()
+        await self.database.write(profiles.merge_calls, [Identify("acct_1", email, email, traits, now, now)])
+        self.clock.advance(1)
+
+    async def profile(self, email: str = JOHN) -> Profile:
+        profile = await self.database.read(profiles.find, "acct_1", email)
+        assert profile is not None
+        return profile
+
+    async def problems(self, email: str = JOHN) -> list[tuple[str, str]]:
+        found = await self.database.read(problems.of_profile, (await self.profile(email)).id)
+        return [(each.property, each.reason) for each in found]
+
+    @property
+    def data(self) -> Any:
+        return self.sandbox.state.accounts[KEY].data
+
+    def values(self, email: str = JOHN) -> dict[str, Any]:
+        [record] = self.data.subscribers.after(0, email)
+        return {name: value for name, (_, value) in record.values.items()}
+
+
+@pytest.fixture
+async def world(database: Database, clock: SetClock) -> World:
+    await database.write(open_account)
+    sandbox = create_sandbox(SandboxConfig(subscribers=5), clock=lambda: clock() / SECOND)
+    return World(database, clock, sandbox)
+
+
+async def test_an_update_that_is_rejected_is_taken_apart(world: World) -> None:
+    """The one property that ProsperStack rejects is set aside with its words; the rest is delivered."""
+
+    def no_dates(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "PATCH" and b"last_contacted" in request.content:
+            return httpx.Response(400, json={"error": "no dates today"})
+        return None
+
+    world.intercept = no_dates
+    await world.call(number_of_contacts=1, is_professional=True, last_contacted="2026-01-01", preferred_name="Jo")
+    requests = await world.reconcile()
+
+    assert requests.count("PATCH subscribers") <= 4  # one for all, log2(4) to find it, one for the rest
+    assert world.values() == {
+        "number_of_contacts": 1,
+        "is_professional": True,
+        "last_contacted": "2020-01-15",
+        "preferred_name": "Jo",
+    }
+    assert await world.problems() == [("last_contacted", "ProsperStack rejects it: no dates today")]
+    assert (await world.profile()).status is Status.IN_SYNC
+
+
+async def test_what_was_set_aside_is_tried_again_when_it_changes(world: World) -> None:
+    """A rejected value is not sent again; another value is, and the problem goes by itself."""
+    world.intercept = lambda request: (
+        httpx.Response(400, json={"error": "no"}) if b'"bad"' in request.content else None
+    )
+    await world.call(preferred_name="bad")
+    await world.reconcile()
+    await world.call(number_of_contacts=7)
+    again = await world.reconcile()
+    assert again.count("PATCH subscribers") == 1
+    assert len(await world.problems()) == 1
+
+    await world.call(preferred_name="good")
+    await world.reconcile()
+
+    assert world.values()["preferred_name"] == "good"
+    assert await world.problems() == []
+
+
+async def test_a_subscriber_that_is_gone_is_looked_for_again(world: World) -> None:
+    """After a 404 the id is forgotten and the email is looked up anew, a little later."""
+    await world.call(preferred_name="one")
+    await world.reconcile()
+    [record] = world.data.subscribers.after(0, JOHN)
+    world.data.delete_subscriber(record.fields["id"])
+
+    await world.call(preferred_name="two")
+    assert await world.reconcile() == ["PATCH subscribers"]
+    world.clock.advance(2)
+    assert await world.reconcile() == ["GET subscribers"]
+
+    assert (await world.profile()).status is Status.UNMATCHED
+    assert await world.database.read(directory.with_email, "acct_1", JOHN) == []
+
+
+async def test_whoever_becomes_a_subscriber_still_gets_their_properties(world: World) -> None:
+    """A stranger is looked up again later, at growing intervals, and delivered to when they are there."""
+    await world.call("new@example.com", preferred_name="New")
+    assert await world.reconcile() == ["GET properties", "GET subscribers"]
+    assert await world.reconcile() == []
+
+    [record] = world.data.subscribers.after(0, JOHN)
+    world.data.subscribers.remove(record.fields["id"])
+    record.fields["email"] = "new@example.com"
+    record.number = 1000
+    world.data.subscribers.add(record)
+    world.clock.advance(10 * 60)
+    assert await world.reconcile() == ["GET subscribers", "PATCH subscribers"]
+    assert world.values("new@example.com")["preferred_name"] == "New"
+
+
+async def test_the_spelling_as_it_was_sent_is_tried_first(world: World) -> None:
+    """Whether ProsperStack tells cases apart is not known: both spellings are looked up where they differ."""
+    asked: list[str] = []
+
+    def exact(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "GET" and "email" in request.url.params:
+            asked.append(request.url.params["email"])
+            return httpx.Response(200, json={"data": []})
+        return None
+
+    world.intercept = exact
+    now = world.clock()
+    call = Identify("acct_1", JOHN, "John.Doe@Example.com", {"preferred_name": "x"}, now, now)
+    await world.database.write(profiles.merge_calls, [call])
+    await world.reconcile()
+
+    assert asked == ["John.Doe@Example.com", JOHN]
+
+
+async def test_an_email_that_prosperstack_rejects_is_set_aside(world: World) -> None:
+    """A look-up that is rejected is shown with its reason, and tried again with the next change."""
+    world.intercept = lambda request: (
+        httpx.Response(422, json={"error": "what an email"}) if "email" in request.url.params else None
+    )
+    await world.call(preferred_name="x")
+    await world.reconcile()
+
+    profile = await world.profile()
+    assert (profile.status, profile.status_reason) == (
+        Status.SET_ASIDE,
+        "ProsperStack rejects the email: what an email",
+    )
+    world.intercept = lambda _: None
+    await world.call(preferred_name="y")
+    await world.reconcile()
+    assert world.values()["preferred_name"] == "y"
+
+
+async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) -> None:
+    """A profile whose request fails goes behind the others, and is tried again later."""
+    other = next(each.fields["email"] for each in world.data.subscribers.after(1))
+
+    def poisoned(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(500) if request.url.params.get("email") == JOHN else None
+
+    world.intercept = poisoned
+    await world.call(preferred_name="John")
+    await world.call(other, preferred_name="Other")
+    with pytest.raises(Unavailable):
+        await world.reconcile()
+    await world.reconcile()
+
+    assert world.values(other)["preferred_name"] == "Other"
+    profile = await world.profile()
+    assert (profile.status, profile.attempts) == (Status.PENDING, 1)
+    assert profile.status_reason is not None
+    assert "500" in profile.status_reason
+
+    world.intercept = lambda _: None
+    world.clock.advance(5)
+    await world.reconcile()
+    assert world.values()["preferred_name"] == "John"
+
+
+async def test_a_refused_key_stops_the_account(world: World) -> None:
+    """401 is raised to whoever runs the account; the call stays due."""
+    world.intercept = lambda _: httpx.Response(401, json={"error": "revoked"})
+    await world.call(preferred_name="x")
+
+    with pytest.raises(CredentialsRefused, match="revoked"):
+        await world.reconcile()
+    assert (await world.profile()).status is Status.PENDING
+
+
+async def test_an_account_that_works_again_is_active(world: World) -> None:
+    """After a failure the first thing asked is the catalog; if it comes the account is active."""
+    await world.call(preferred_name="x")
+    await world.reconcile()
+    await world.database.write(accounts.set_status, "acct_1", AccountStatus.RETRYING, reason="it failed")
+
+    assert await world.reconcile() == ["GET properties"]
+    account = await world.database.read(accounts.get, "acct_1")
+    assert account is not None
+    assert (account.status, account.status_reason) == (AccountStatus.ACTIVE, None)
+
+
+async def test_a_new_property_applies_to_what_was_received_before(world: World) -> None:
+    """A property that is made in ProsperStack tomorrow is filled from the calls of today."""
+    await world.call(plan="premium")
+    await world.reconcile()
+    world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
+    assert await world.reconcile() == []
+
+    world.clock.advance(CATALOG_FOR / SECOND)
+    await world.reconcile()
+
+    assert world.values()["plan"] == "premium"
+
+
+async def test_a_429_is_waited_out(world: World) -> None:
+    """Requests that somebody else spent are waited for, and nothing fails."""
+    for _ in range(100):
+        world.sandbox.state.accounts[KEY].window.take(world.clock() / SECOND)
+    began = world.clock()
+    await world.call(preferred_name="x")
+    await world.reconcile()
+
+    assert world.values()["preferred_name"] == "x"
+    assert world.clock() - began >= MINUTE
+
+
+async def test_what_changes_in_flight_stays_due(world: World) -> None:
+    """A call that comes while an update is under way is delivered by another one."""
+    loop_guard: list[int] = []
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH" and not loop_guard:
+            loop_guard.append(1)
+            await world.call(preferred_name="in flight")
+        return await World.handle(world, request)
+
+    world.handle = handle  # type: ignore[method-assign] # this world is in the middle of things
+    await world.call(preferred_name="before")
+    requests = await world.reconcile()
+
+    assert requests.count("PATCH subscribers") == 2
+    assert world.values()["preferred_name"] == "in flight"
+    assert (await world.profile()).status is Status.IN_SYNC
+
+
+async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
+    """An update that arrived and whose answer did not is sent again or found to be there; the value is right."""
+
+    async def lossy(request: httpx.Request) -> httpx.Response:
+        answer = await World.handle(world, request)
+        if request.method == "PATCH" and world.requests.count("PATCH subscribers") == 1:
+            raise httpx.ReadError("cut off")
+        return answer
+
+    world.handle = lossy  # type: ignore[method-assign] # this world loses answers
+    await world.call(preferred_name="x")
+    with pytest.raises(Unavailable):
+        await world.reconcile()
+    world.handle = World.handle.__get__(world)  # type: ignore[method-assign] # it has stopped
+    world.clock.advance(5)
+    await world.reconcile()
+
+    assert world.values()["preferred_name"] == "x"
+    assert (await world.profile()).status is Status.IN_SYNC
