@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ["requirements.lock", "requirements-dev.lock"]
 
 
 def requirements(lock: str) -> list[str]:
@@ -15,18 +17,52 @@ def requirements(lock: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def pinned(lock: str) -> dict[str, str]:
+    """The version of each entry of a lock, by name; where there are several, by marker too."""
+    entries = [line.partition(" --hash")[0].strip() for line in requirements(lock)]
+    return {re.sub(r"\[.*?\]|==[^ ]+", "", entry): re.split("==| ", entry)[1] for entry in entries}
+
+
+def names(asked: list[str]) -> set[str]:
+    """The names of what pyproject.toml asks for."""
+    return {re.split(r"[\[><=;]", each)[0].strip() for each in asked}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_everything_is_pinned_and_hashed(lock: str) -> None:
-    """Each requirement is one version with its hashes, and none says where it is to be had."""
+    """Each requirement is one version with its hashes."""
+    assert requirements(lock)
     for line in requirements(lock):
-        assert re.match(r"[a-z0-9._\[\]-]+==[^ ]+ ", line), line
-        assert "--hash=sha256:" in line, line
-    assert not re.search(r"--(extra-)?index-url|--find-links|https?://|file:", (ROOT / lock).read_text())
+        assert re.match(r"[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==[^ *]+ ", line), line
+        assert re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line), line
 
 
-def test_every_dependency_is_in_the_lock() -> None:
-    """What pyproject.toml asks for is pinned."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = {line.partition("==")[0].partition("[")[0] for line in requirements("requirements.lock")}
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_says_where_to_get_things(lock: str) -> None:
+    """Which index is asked is for whoever installs to say."""
+    named = re.findall(r"-index-url|--find-links|https?://|file:", (ROOT / lock).read_text())
 
-    assert {re.split(r"[\[><=;]", each)[0].strip() for each in project["dependencies"]} <= pinned
+    assert named == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "lock"),
+    [
+        (PYPROJECT["project"]["dependencies"], "requirements.lock"),
+        (PYPROJECT["dependency-groups"]["dev"], "requirements-dev.lock"),
+        (PYPROJECT["build-system"]["requires"], "requirements-dev.lock"),
+    ],
+    ids=["runtime", "development", "build"],
+)
+def test_everything_that_is_asked_for_is_locked(asked: list[str], lock: str) -> None:
+    """What pyproject.toml asks for is in the lock."""
+    assert names(asked) <= {entry.split()[0] for entry in pinned(lock)}
+
+
+def test_the_locks_agree() -> None:
+    """What is tested is what runs: no package has another version in the development lock."""
+    runtime, development = (pinned(lock) for lock in LOCKS)
+    shared = runtime.keys() & development.keys()
+
+    assert "httpx" in shared
+    assert {name: runtime[name] for name in shared} == {name: development[name] for name in shared}

@@ -1,9 +1,12 @@
 """What is published."""
 
+import email.parser
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -11,38 +14,88 @@ import pytest
 from prosperstack_destination import __version__
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = "prosperstack_destination"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def build(source: Path, folder: Path, *arguments: str) -> None:
+    """Build a source tree's distributions into a folder, with the pinned backend."""
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder), *arguments]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)  # noqa: S603 -- the project's own build
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 -- the project's own build
+    build(ROOT, folder)
     return folder
 
 
-def test_the_wheel_is_whole(built: Path) -> None:
-    """The wheel has the migrations, the type information, the licence, and the command."""
-    [path] = built.glob("*.whl")
+def contents(folder: Path) -> dict[str, bytes]:
+    """What the folder's wheel has, by name."""
+    [path] = folder.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
-        names = wheel.namelist()
-        entry_points = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-
-    migrations = "prosperstack_destination/state/migrations"
-    assert "prosperstack_destination/py.typed" in names
-    assert f"{migrations}/env.py" in names
-    assert any(name.startswith(f"{migrations}/versions/v0001") for name in names)
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert "prosperstack-destination = prosperstack_destination.cli:main" in entry_points
-    assert __version__ in path.name
-    assert not any(name.startswith("tests") for name in names)
+        return {name: wheel.read(name) for name in wheel.namelist()}
 
 
-def test_the_source_distribution_can_be_tested(built: Path) -> None:
-    """The source distribution has the tests, and what they read."""
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> dict[str, bytes]:
+    """What the wheel has, by name."""
+    return contents(built)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: dict[str, bytes]) -> Message:
+    """What the wheel says of itself."""
+    return email.parser.BytesParser().parsebytes(wheel[f"{PACKAGE}-{__version__}.dist-info/METADATA"])
+
+
+def test_the_wheel_has_the_package(wheel: dict[str, bytes]) -> None:
+    """Every file of the package is in the wheel, those that are no Python as well."""
+    source = ROOT / "src"
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+
+    assert {name for name in wheel if ".dist-info/" not in name} == {
+        name for name in files if "__pycache__" not in name
+    }
+
+
+def test_the_wheel_can_migrate(wheel: dict[str, bytes]) -> None:
+    """The wheel has the types' marker, and what Alembic reads from disk."""
+    assert f"{PACKAGE}/py.typed" in wheel
+    assert f"{PACKAGE}/state/migrations/env.py" in wheel
+    assert f"{PACKAGE}/state/migrations/script.py.mako" in wheel
+    assert any(name.startswith(f"{PACKAGE}/state/migrations/versions/v0001") for name in wheel)
+
+
+def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -> None:
+    """The wheel's metadata has the version, the licence and its text, and what Python it needs."""
+    assert metadata["Name"] == PROJECT["name"]
+    assert metadata["Version"] == __version__
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Requires-Python"] == PROJECT["requires-python"]
+    assert len(metadata.get_all("Requires-Dist", [])) == len(PROJECT["dependencies"])
+    assert wheel[f"{PACKAGE}-{__version__}.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
+    """Installing the wheel makes the command."""
+    entry_points = wheel[f"{PACKAGE}-{__version__}.dist-info/entry_points.txt"].decode()
+
+    assert f"prosperstack-destination = {PACKAGE}.cli:main" in entry_points.splitlines()
+
+
+def test_the_source_distribution(built: Path, wheel: dict[str, bytes], tmp_path: Path) -> None:
+    """The source distribution has the tests and what they read, and makes the same wheel."""
     [path] = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / f"{PACKAGE}-{__version__}"
+    build(unpacked, tmp_path / "dist", "-t", "wheel")
+    tests = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")}
 
-    assert {"README.md", ".env.example", "Dockerfile", "tests/conftest.py", "requirements.lock"} <= names
+    assert {path.relative_to(unpacked) for path in (unpacked / "tests").rglob("*.py")} == tests
+    for name in ("README.md", ".env.example", "Dockerfile", ".dockerignore", "requirements.lock"):
+        assert (unpacked / name).is_file(), name
+    assert contents(tmp_path / "dist") == wheel
