@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
     "health": {"errors", "state"},
     # The composition root.
-    "settings": set(),
+    "settings": {"errors"},
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),

@@ -22,7 +22,7 @@ from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.accounts.vault import Vault, secret_beside
 from prosperstack_destination.clock import Clock, system_clock
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.prosperstack.budget import RateLimit
@@ -31,19 +31,25 @@ from prosperstack_destination.segment import openapi
 from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.endpoint import IdentifyEndpoint
 from prosperstack_destination.segment.explain import Knowledge
+from prosperstack_destination.segment.front_door import Door, FrontDoor
+from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import accounts as account_rows
 from prosperstack_destination.state import profiles
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.identities import Identities
 from prosperstack_destination.state.inbox import GroupCommit
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.sync.reconciler import Reconciler
 
 log = structlog.get_logger(__name__)
 
 #: Connecting to ProsperStack, and each wait for bytes of it, in seconds.
 HTTP_SECONDS: Final = 10.0
+#: Segment's Webhooks (Actions) destination may be set to any of these.
+_RECEIVING: Final = ["POST", "PUT", "PATCH"]
 
 
 def create_app(
@@ -69,9 +75,12 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
-        routes=[Route("/identify", service.identify, methods=["POST"])],
+        routes=[Route("/webhook/{account_id}", service.identify, methods=_RECEIVING)],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
+    doors = {"/identify": Door(service.identify, _RECEIVING)}
+    doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
+    app.add_middleware(FrontDoor, doors=doors)
     app.include_router(health_router(service.database, service.reconciler.is_alive))
     _document(app)
     return app
@@ -89,9 +98,10 @@ class _Service:
             trust_env=transport is None,
         )
         self.database = Database(settings.effective_database_url)
+        self._vault = vault_of(settings)
         self.accounts = Accounts(
             self.database,
-            _vault(settings),
+            self._vault,
             self._connect,
             clock,
             allow_pass_through=settings.allow_pass_through,
@@ -104,7 +114,10 @@ class _Service:
             ticks=_monotonic,
         )
         self.inbox = GroupCommit(self._commit, self.reconciler.wake)
-        self.identify = IdentifyEndpoint(self.accounts, self.inbox, _Library(self.database), clock)
+        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
+        self.identify = IdentifyEndpoint(
+            self.accounts, self.inbox, _Library(self.database), clock, array_bytes=settings.max_array_bytes
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -125,8 +138,8 @@ class _Service:
             yield
             log.info("stopping")
 
-    async def _commit(self, calls: Sequence[Identify]) -> set[str]:
-        return await self.database.write(profiles.merge_calls, calls)
+    async def _commit(self, calls: Sequence[Call]) -> Taken:
+        return await self.database.write(take_calls, calls, self._vault.pseudonym)
 
     def _connect(self, key: str, on_answer: Callable[[RateLimit | None], None] = lambda _: None) -> ProsperStack:
         return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer)
@@ -138,23 +151,27 @@ class _Library:
 
     database: Database
 
-    async def knowledge(self, account: Account, email: str) -> Knowledge:
-        return await self.database.read(_knowledge, account, email)
+    async def knowledge(self, account: Account, call: Identify) -> Knowledge:
+        return await self.database.read(_knowledge, account, call)
 
 
-def _knowledge(connection: Connection, account: Account, email: str) -> Knowledge:
+def _knowledge(connection: Connection, account: Account, call: Identify) -> Knowledge:
     row = account_rows.get(connection, account.id) or account
-    profile = profiles.find(connection, account.id, email)
+    email = call.email or Identities(connection, account.id, call.ids).email(call.ids)
+    if email is None and not call.from_engage:
+        raise MissingEmail(has_ids=True)
+    profile = None if email is None else profiles.find(connection, account.id, email)
     mapping = account_rows.mapping_in_force(connection, account.id)
     return Knowledge(
         catalog=load_catalog(row.catalog),
         catalog_known=row.catalog is not None,
         rules=Rules.model_validate_json(mapping.rules),
+        email=email,
         stored={} if profile is None else profile.traits,
     )
 
 
-def _vault(settings: Settings) -> Vault:
+def vault_of(settings: Settings) -> Vault:
     """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
     if settings.secret_key is not None:
         return Vault(settings.secret_key.get_secret_value())

@@ -43,7 +43,16 @@ class BadCall(CallRefused):
 
 
 class MissingEmail(BadCall):
-    """The call names no email, and none is known for its ids."""
+    """The call names no email, and none is known for its ids. ``has_ids`` says whether it has any."""
+
+    def __init__(self, *, has_ids: bool) -> None:
+        unknown = ", and no email is known for the ids of this call" if has_ids else ""
+        super().__init__(
+            f"Missing email address: ProsperStack's subscribers are matched by it{unknown}. Add the trait "
+            "'email' to the Identify call (traits.email or context.traits.email).",
+            field="traits.email",
+        )
+        self.has_ids = has_ids
 
 
 class CallTooLarge(CallRefused):
@@ -51,10 +60,14 @@ class CallTooLarge(CallRefused):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"The call is larger than {limit_bytes // 1024} KB, the most that one event may have: "
-            "send fewer or shorter traits."
+            f"The call is larger than {_size(limit_bytes)}, the most that is taken: send fewer or shorter traits, "
+            "or smaller batches."
         )
         self.limit_bytes = limit_bytes
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024**2} MB" if count >= 1024**2 else f"{count // 1024} KB"
 
 
 class UnsupportedCall(CallRefused):
@@ -62,7 +75,7 @@ class UnsupportedCall(CallRefused):
 
     def __init__(self, call_type: str) -> None:
         super().__init__(
-            f"Calls of type {call_type!r} are not supported: this destination takes 'identify'. "
+            f"Calls of type {call_type!r} are not supported: this destination takes 'identify' and 'delete'. "
             "Switch the others off in the destination's settings in Segment."
         )
         self.call_type = call_type

@@ -37,5 +37,6 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    for name in ("httpx", "httpcore", "alembic"):  # they log URLs (emails among them) at info and below
+    # These log URLs (emails among them), or what we say ourselves, at info and below.
+    for name in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)

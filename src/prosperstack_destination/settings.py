@@ -4,8 +4,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from prosperstack_destination.errors import Misconfigured
 
 
 class LogFormat(StrEnum):
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE
     log_level: LogLevel = LogLevel.INFO
+    #: The most that an array of events may have, in bytes.
+    max_array_bytes: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
@@ -68,3 +72,12 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """The database that is used."""
         return self.database_url or f"sqlite:///{self.data_dir / 'destination.db'}"
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises `Misconfigured` that names those at fault."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise Misconfigured(f"The settings are not usable. {faults}") from None

@@ -33,6 +33,14 @@ def test_a_short_secret_is_refused() -> None:
         Vault("short")
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A data folder that cannot be is told with what to do."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(Misconfigured, match="set DATA_DIR to another one"):
+        secret_beside(tmp_path / "file" / "data")
+
+
 def test_the_secret_is_made_once(tmp_path: Path) -> None:
     """The secret beside the database is made at the first start, for its owner's eyes only, and stays."""
     folder = tmp_path / "data"

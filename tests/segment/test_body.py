@@ -52,7 +52,6 @@ def test_an_object_is_parsed() -> None:
         (b"1", "has to be a JSON object, not a number"),
         (b"true", "has to be a JSON object, not a boolean"),
         (b'{"a": 1e999}', "a number that is too large"),
-        (b'{"a": [' + b"9" * 310 + b".5]}", "a number that is too large"),
         (nested(MAX_DEPTH + 1), "nests deeper than 32 levels"),
         (nested(150), "nests deeper than 32 levels"),
         (nested(5000), "not valid JSON"),

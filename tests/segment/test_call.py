@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, UnsupportedCall
-from prosperstack_destination.segment.call import (
-    IdentifyCall,
-    Understood,
-    asks_to_skip,
-    read_call,
-    understand,
-)
+from prosperstack_destination.segment.call import Deletion, IdentifyCall, Understood, read_call
+from prosperstack_destination.state.profile import Source, SourceKind
 from support.clocks import NEW_YEAR
 
 NOW = NEW_YEAR
@@ -29,7 +24,9 @@ field_names = st.sampled_from([field.alias or name for name, field in IdentifyCa
 
 
 def understood(call: dict[str, Any]) -> Understood:
-    return understand(read_call(call), NOW)
+    result = read_call(call, NOW)
+    assert isinstance(result, Understood)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -62,10 +59,10 @@ def test_where_the_email_is_found(call: dict[str, Any], address: str, place: str
 
 
 @pytest.mark.parametrize(
-    "call", [{}, {"traits": {}}, {"traits": {"email": None}}, {"traits": {"email": "  "}}, {"userId": "u1"}]
+    "call", [{}, {"traits": {}}, {"traits": {"email": None}}, {"traits": {"email": "  "}}, {"userId": ""}]
 )
-def test_a_call_without_an_email_is_refused(call: dict[str, Any]) -> None:
-    """Without an email nobody can be found, and the message says what to do."""
+def test_a_call_about_nobody_is_refused(call: dict[str, Any]) -> None:
+    """Without an email and an id nobody can be found, and the message says what to do."""
     with pytest.raises(MissingEmail, match=r"^Missing email address: .*Add the trait 'email'"):
         understood(call)
 
@@ -137,17 +134,17 @@ def test_a_numeric_id_is_text() -> None:
     assert understood({"userId": 5678, "email": "a@b.c"}).user_id == "5678"
 
 
-@pytest.mark.parametrize("call_type", ["track", "page", "delete", "Alias", "x" * 1000])
+@pytest.mark.parametrize("call_type", ["track", "page", "Alias", "x" * 1000])
 def test_other_types_are_not_supported(call_type: str) -> None:
     """Another type of call is refused as such, whatever else is wrong with it."""
     with pytest.raises(UnsupportedCall):
-        read_call({"type": call_type, "traits": 5})
+        read_call({"type": call_type, "traits": 5}, NOW)
 
 
 @pytest.mark.parametrize("call_type", ["identify", "Identify", None])
 def test_identify_in_any_casing_or_untold(call_type: str | None) -> None:
     """The type may be missing: the Event Tester's samples carry little but an email."""
-    assert read_call({"type": call_type, "email": "a@b.c"}).email == "a@b.c"
+    assert understood({"type": call_type, "email": "a@b.c"}).email == "a@b.c"
 
 
 @pytest.mark.parametrize(
@@ -214,16 +211,90 @@ def test_the_events_time(call: dict[str, Any], at: int, place: str) -> None:
 )
 def test_integrations(integrations: JsonValue, skips: bool) -> None:
     """Only an explicit false for this destination skips a call."""
-    assert asks_to_skip(read_call({"integrations": integrations})) is skips
+    call: dict[str, JsonValue] = {"email": "a@b.c", "integrations": integrations}
+
+    assert (read_call(call, NOW) is None) is skips
+
+
+@pytest.mark.parametrize(
+    ("integrations", "skips"),
+    [
+        ({"All": False}, True),
+        ({"all": False}, True),
+        ({"All": False, "ProsperStack": True}, False),
+        ({"All": False, "ProsperStack": {}}, False),
+        ({"All": True, "ProsperStack": False}, True),
+        ({"All": True}, False),
+        ({}, False),
+    ],
+)
+def test_all_is_judged_where_segment_has_not(integrations: JsonValue, skips: bool) -> None:
+    """Straight from an SDK "All": false counts, unless this destination is named."""
+    call: dict[str, JsonValue] = {"email": "a@b.c", "integrations": integrations}
+
+    assert (read_call(call, NOW, judge_all=True) is None) is skips
+
+
+def test_an_id_may_stand_in_for_the_email() -> None:
+    """A call with an id and no email is understood: what is known of the id decides."""
+    result = understood({"userId": "u1", "anonymousId": "a1", "traits": {"plan": "pro"}})
+
+    assert (result.email, result.user_id, result.anonymous_id) == (None, "u1", "a1")
+
+
+@pytest.mark.parametrize(
+    ("call", "source"),
+    [
+        ({}, Source(SourceKind.SOURCE, "")),
+        (
+            {"projectId": "p1", "context": {"library": {"name": "analytics.js", "version": "3.8.2"}}},
+            Source(SourceKind.SOURCE, "p1", "analytics.js 3.8.2"),
+        ),
+        ({"context": {"library": {"name": 5}}}, Source(SourceKind.SOURCE, "")),
+        (
+            {"context": {"personas": {"computation_class": "audience", "computation_key": "power_users"}}},
+            Source(SourceKind.AUDIENCE, "power_users"),
+        ),
+        (
+            {"context": {"personas": {"computation_class": "trait", "computation_key": "total_spent"}}},
+            Source(SourceKind.TRAIT, "total_spent"),
+        ),
+        ({"context": {"personas": {}}}, Source(SourceKind.SOURCE, "")),
+    ],
+)
+def test_where_a_call_comes_from(call: dict[str, Any], source: Source) -> None:
+    """Engage's calls name their audience or trait; others name their source and library."""
+    assert understood({"email": "a@b.c", **call}).source == source
+
+
+@pytest.mark.parametrize("empty", [None, [], {}])
+def test_a_deletion(empty: JsonValue) -> None:
+    """A Delete call names by its userId whom to forget; its times may be Go's."""
+    call: dict[str, JsonValue] = {
+        "type": "delete",
+        "userId": "507f191e81",
+        "context": empty,
+        "integrations": empty,
+        "originalTimestamp": "2025-12-31 00:00:00.209808489 +0000 UTC m=+70366.298768264",
+    }
+
+    assert read_call(call, NOW) == Deletion("507f191e81", NOW - 86_400_000_000 + 209_808)
+
+
+@pytest.mark.parametrize("user_id", [None, ""])
+def test_a_deletion_of_nobody_is_refused(user_id: JsonValue) -> None:
+    """A Delete call without a userId says nothing."""
+    with pytest.raises(BadCall, match="userId is missing"):
+        read_call({"type": "delete", "userId": user_id}, NOW)
 
 
 @given(st.dictionaries(field_names | st.text(), json_values))
 def test_any_object_is_understood_or_refused(raw: dict[str, JsonValue]) -> None:
     """Any JSON object whatever is understood, or refused with a reason; never another exception."""
     try:
-        result = understood(raw)
+        result = read_call(raw, NOW)
     except CallRefused:
         return
 
-    assert result.at <= NOW
-    assert "@" in result.email
+    assert result is None or result.at <= NOW
+    assert not isinstance(result, Understood) or result.email is None or "@" in result.email

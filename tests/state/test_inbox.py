@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from pydantic import JsonValue
 from sqlalchemy import Connection, text
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state import profiles
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import MAX_WAITING, GroupCommit
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.profile import Call
 from support.accounts import open_account
-from support.clocks import NEW_YEAR
+from support.intake import identify, pseudonym
 
 pytestmark = pytest.mark.anyio
 
@@ -27,10 +27,10 @@ class Counting:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, calls: Sequence[Identify]) -> set[str]:
+    async def __call__(self, calls: Sequence[Call]) -> Taken:
         await self.open.wait()
         self.transactions += 1
-        return await self._database.write(profiles.merge_calls, calls)
+        return await self._database.write(take_calls, calls, pseudonym)
 
 
 @pytest.fixture
@@ -53,10 +53,6 @@ async def inbox(database: Database, counting: Counting, changed: list[set[str]])
     await inbox.close()
 
 
-def call(email: str = "a@b.c", account: str = "acct_1", size: int = 100, **traits: JsonValue) -> Identify:
-    return Identify(account, email, email, traits, NEW_YEAR, NEW_YEAR, size=size)
-
-
 def emails(connection: Connection) -> set[str]:
     return set(connection.scalars(text("SELECT email FROM profiles")))
 
@@ -65,7 +61,7 @@ async def test_an_accepted_call_is_in_the_database(
     inbox: GroupCommit, database: Database, changed: list[set[str]]
 ) -> None:
     """When accept returns the profile can be read, and its account is told of."""
-    await inbox.accept([call(plan="pro")])
+    await inbox.accept([identify(plan="pro")])
 
     profile = await database.read(profiles.find, "acct_1", "a@b.c")
     assert profile is not None
@@ -75,19 +71,19 @@ async def test_an_accepted_call_is_in_the_database(
 
 async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: Counting) -> None:
     """A hundred calls at once take a few transactions, not a hundred."""
-    await asyncio.gather(*(inbox.accept([call(f"{n}@b.c")]) for n in range(100)))
+    await asyncio.gather(*(inbox.accept([identify(f"{n}@b.c")]) for n in range(100)))
 
     assert counting.transactions <= 3
 
 
 async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:
     """In a batch with one call that cannot be stored, the others are stored."""
-    batch = [call(f"{n}@b.c") for n in range(9)]
-    batch[4] = call("broken@b.c", account="no such account")
+    batch = [identify(f"{n}@b.c") for n in range(9)]
+    batch[4] = identify("broken@b.c", account="no such account")
 
     results = await asyncio.gather(*(inbox.accept([each]) for each in batch), return_exceptions=True)
 
-    assert [n for n, result in enumerate(results) if result is not None] == [4]
+    assert [n for n, result in enumerate(results) if isinstance(result, Exception)] == [4]
     assert await database.read(emails) == {f"{n}@b.c" for n in range(9) if n != 4}
 
 
@@ -99,18 +95,18 @@ async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, 
         connection.execute(text("ALTER TABLE {} RENAME TO {}".format(*names)))
 
     await database.write(break_it, True)
-    results = await asyncio.gather(*(inbox.accept([call()]) for _ in range(5)), return_exceptions=True)
+    results = await asyncio.gather(*(inbox.accept([identify()]) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailable) for result in results)
 
     await database.write(break_it, False)
-    await inbox.accept([call()])
+    await inbox.accept([identify()])
     assert await database.read(emails) == {"a@b.c"}
 
 
 async def test_the_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
     """Past the bound a call is refused at once, and what waits is still written."""
     counting.open.clear()
-    tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(MAX_WAITING + 700)]
+    tasks = [asyncio.create_task(inbox.accept([identify(f"{n}@b.c")])) for n in range(MAX_WAITING + 700)]
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -126,7 +122,7 @@ async def test_the_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> N
 async def test_memory_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
     """Few calls that are large are refused as many small ones are."""
     counting.open.clear()
-    tasks = [asyncio.create_task(inbox.accept([call(size=20_000_000)])) for _ in range(4)]
+    tasks = [asyncio.create_task(inbox.accept([identify(size=20_000_000)])) for _ in range(4)]
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -138,7 +134,7 @@ async def test_memory_is_bounded(inbox: GroupCommit, counting: Counting) -> None
 async def test_closing_writes_what_waits(inbox: GroupCommit, database: Database, counting: Counting) -> None:
     """A stop commits what was waiting; what comes later is refused."""
     counting.open.clear()
-    tasks = [asyncio.create_task(inbox.accept([call(f"{n}@b.c")])) for n in range(10)]
+    tasks = [asyncio.create_task(inbox.accept([identify(f"{n}@b.c")])) for n in range(10)]
     await asyncio.sleep(0)
     closing = asyncio.create_task(inbox.close())
     counting.open.set()
@@ -146,4 +142,4 @@ async def test_closing_writes_what_waits(inbox: GroupCommit, database: Database,
 
     assert len(await database.read(emails)) == 10
     with pytest.raises(Overloaded, match="stopping"):
-        await inbox.accept([call()])
+        await inbox.accept([identify()])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.state.merging import MAX_TRAITS, merge, same_value
+from prosperstack_destination.state.merging import MAX_TRAITS, merge, same_value, stamped
 from prosperstack_destination.state.profile import Stamped
 
 json_values = st.recursive(
@@ -23,7 +23,7 @@ calls = st.lists(
 def merged(contributions: list[tuple[dict[str, JsonValue], int]]) -> dict[str, Stamped]:
     traits: dict[str, Stamped] = {}
     for new, at in contributions:
-        traits = merge(traits, new, at).traits
+        traits = merge(traits, stamped(new, at)).traits
     return traits
 
 
@@ -74,7 +74,7 @@ def test_merging_by_table(
     touched: bool,
 ) -> None:
     """A known value yields to a later one, and it is told whether a value changed or only its time."""
-    result = merge(known, new, at)
+    result = merge(known, stamped(new, at))
 
     assert (result.traits, result.value_changed, result.touched) == (expected, value_changed, touched)
 

@@ -1,7 +1,7 @@
 """Reconciling against a ProsperStack that misbehaves, in time that the tests own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -15,11 +15,12 @@ from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts, directory, problems, profiles
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Identify, Profile, Status
+from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
 from support.accounts import open_account
 from support.clocks import SetClock
+from support.intake import identify, take
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ class World:
 
     async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
         now = self.clock()
-        await self.database.write(profiles.merge_calls, [Identify("acct_1", email, email, traits, now, now)])
+        await self.database.write(take, replace(identify(email, at=now, received_at=now), traits=traits))
         self.clock.advance(1)
 
     async def profile(self, email: str = JOHN) -> Profile:
@@ -174,8 +175,8 @@ async def test_the_spelling_as_it_was_sent_is_tried_first(world: World) -> None:
 
     world.intercept = exact
     now = world.clock()
-    call = Identify("acct_1", JOHN, "John.Doe@Example.com", {"preferred_name": "x"}, now, now)
-    await world.database.write(profiles.merge_calls, [call])
+    call = replace(identify(JOHN, at=now, received_at=now, preferred_name="x"), address="John.Doe@Example.com")
+    await world.database.write(take, call)
     await world.reconcile()
 
     assert asked == ["John.Doe@Example.com", JOHN]

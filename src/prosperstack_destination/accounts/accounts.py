@@ -1,7 +1,6 @@
 """From the key that a caller shows to the account that it opens."""
 
 import asyncio
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
-from prosperstack_destination.accounts.keys import fingerprint, is_live, is_prosperstack_key, key_hash
+from prosperstack_destination.accounts.issuing import new_account
+from prosperstack_destination.accounts.keys import fingerprint, is_prosperstack_key, key_hash
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import (
@@ -25,7 +25,9 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import accounts as rows
-from prosperstack_destination.state.accounts import Account, AccountStatus, InboundKey, KeyOrigin
+from prosperstack_destination.state import credentials
+from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
 from prosperstack_destination.state.database import Database
 
 #: How long an account's row is believed before it is read again, in microseconds.
@@ -45,6 +47,12 @@ _UNKNOWN_KEY = "The API key is not known here: copy it anew into the destination
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     answer: Account | AccessDenied
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    secrets: list[str]
     until: int
 
 
@@ -69,6 +77,7 @@ class Accounts:
         self._clock = clock
         self._allow_pass_through = allow_pass_through
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
+        self._secrets: dict[str, _Secrets] = {}
         self._checks: dict[str, asyncio.Task[Account]] = {}
         self._checked_at: list[int] = []
 
@@ -81,11 +90,32 @@ class Accounts:
         """
         hashed = key_hash(key)
         remembered = self._remembered.get(hashed)
-        if remembered is None or not 0 <= remembered.until - self._clock() <= REFUSED_FOR:
+        if remembered is None or not self._is_fresh(remembered):
             return await self._shared_check(key, hashed)
         if isinstance(remembered.answer, AccessDenied):
             raise type(remembered.answer)(str(remembered.answer))  # an exception of its own for each caller
         return remembered.answer
+
+    async def by_id(self, account_id: str) -> Account:
+        """The account with this id, for callers who authenticate otherwise. Raises `KeyRefused` for none."""
+        remembered = self._remembered.get(account_id)
+        if remembered is not None and self._is_fresh(remembered) and isinstance(remembered.answer, Account):
+            return remembered.answer
+        account = await self._database.read(rows.get, account_id)
+        if account is None:
+            raise KeyRefused("The URL names no account that is known here.")
+        account = await self._if_not_stopped(account)
+        self._remember(account_id, account, BELIEVED_FOR)
+        return account
+
+    async def shared_secrets(self, account: Account) -> Sequence[str]:
+        """The secrets that may have signed a webhook for an account, in clear; believed as accounts are."""
+        known = self._secrets.get(account.id)
+        if known is None or not 0 <= known.until - self._clock() <= BELIEVED_FOR:
+            encrypted = await self._database.read(credentials.active_secrets, account.id)
+            known = _Secrets([self._vault.decrypt(each) for each in encrypted], self._clock() + BELIEVED_FOR)
+            self._secrets[account.id] = known
+        return known.secrets
 
     def prosperstack_key(self, account: Account) -> str:
         """An account's ProsperStack key in clear: to be used, never kept or logged."""
@@ -94,6 +124,7 @@ class Accounts:
     def forget(self) -> None:
         """Believe nothing that is remembered: accounts have changed."""
         self._remembered.clear()
+        self._secrets.clear()
 
     async def configure(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
         """Open the operator's account as the settings name it; keys no longer in the settings are revoked.
@@ -109,11 +140,11 @@ class Accounts:
         if api_key is not None:
             account = rows.of_prosperstack_key(connection, key_hash(api_key))
             if account is None:
-                account = self._new_account(api_key, catalog=None)
+                account = new_account(api_key, self._vault)
                 rows.add(connection, account, key_hash(api_key), now)
             for key in keys:
-                rows.admit_key(connection, account.id, key, now)
-        rows.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
+                credentials.admit_key(connection, account.id, key, now)
+        credentials.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
 
     async def _shared_check(self, key: str, hashed: str) -> Account:
         """Check a key once for all who show it meanwhile; who hangs up does not stop the check."""
@@ -133,6 +164,10 @@ class Accounts:
         self._remember(hashed, account, BELIEVED_FOR)
         return account
 
+    def _is_fresh(self, remembered: _Remembered) -> bool:
+        """Whether it is still believed; not where the clock was set back, either."""
+        return 0 <= remembered.until - self._clock() <= REFUSED_FOR
+
     def _remember(self, hashed: str, answer: Account | AccessDenied, believed_for: int) -> None:
         self._remembered[hashed] = _Remembered(answer, self._clock() + believed_for)
         self._remembered.move_to_end(hashed)
@@ -140,11 +175,16 @@ class Accounts:
             self._remembered.popitem(last=False)
 
     async def _find(self, key: str, hashed: str) -> Account:
-        known = await self._database.read(rows.of_inbound_key, hashed)
+        known = await self._database.read(credentials.of_inbound_key, hashed)
         if known is not None:
-            account, origin = known
-            if origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
+            account, inbound = known
+            if inbound.revoked_at is not None:
+                raise KeyRefused("The API key was revoked: set another one in Segment.")
+            if inbound.origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
                 raise KeyRefused(_UNKNOWN_KEY)
+            now = self._clock()
+            if inbound.last_used_at is None or not 0 <= now - inbound.last_used_at < MINUTE:
+                await self._database.write(credentials.mark_used, hashed, now)
             return await self._if_not_stopped(account)
         if not self._allow_pass_through or not is_prosperstack_key(key):
             raise KeyRefused(_UNKNOWN_KEY)
@@ -190,25 +230,13 @@ class Accounts:
         now = self._clock()
         account = rows.of_prosperstack_key(connection, hashed)
         if account is None:
-            account = self._new_account(key, catalog=catalog)
+            account = new_account(key, self._vault)
             rows.add(connection, account, hashed, now)
-        else:
-            rows.set_catalog(connection, account.id, dump_catalog(catalog), now)
-        rows.admit_key(connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now)
-        return account
-
-    def _new_account(self, key: str, *, catalog: Catalog | None) -> Account:
-        return Account(
-            id=f"acct_{secrets.token_urlsafe(12)}",
-            encrypted_key=self._vault.encrypt(key),
-            fingerprint=fingerprint(key),
-            live=is_live(key),
-            status=AccountStatus.ACTIVE,
-            status_reason=None,
-            status_until=None,
-            catalog=None if catalog is None else dump_catalog(catalog),
-            catalog_at=None if catalog is None else self._clock(),
+        rows.set_catalog(connection, account.id, dump_catalog(catalog), now)
+        credentials.admit_key(
+            connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
         )
+        return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
 
 
 def _retrieve(check: "asyncio.Task[Account]") -> None:

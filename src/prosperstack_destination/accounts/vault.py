@@ -1,6 +1,7 @@
 """Encryption of ProsperStack keys at rest."""
 
 import base64
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -14,7 +15,6 @@ from prosperstack_destination.errors import Misconfigured
 
 #: A shorter SECRET_KEY could be guessed, in characters.
 MIN_SECRET_LENGTH: Final = 16
-_PURPOSE: Final = b"prosperstack-destination: keys at rest"
 
 
 class Vault:
@@ -23,8 +23,8 @@ class Vault:
     def __init__(self, secret: str) -> None:
         if len(secret) < MIN_SECRET_LENGTH:
             raise Misconfigured(f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one.")
-        derived = HKDF(SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
-        self._fernet = Fernet(base64.urlsafe_b64encode(derived))
+        self._fernet = Fernet(base64.urlsafe_b64encode(_derived(secret, b"keys at rest")))
+        self._pseudonyms = _derived(secret, b"pseudonyms")
 
     def encrypt(self, text: str) -> str:
         """The text, unreadable without SECRET_KEY; another result each time."""
@@ -40,15 +40,33 @@ class Vault:
                 "the database) is not the one it was encrypted with. Put the former one back."
             ) from error
 
+    def pseudonym(self, text: str) -> str:
+        """What stands for a text where the text itself must not be kept; nobody without SECRET_KEY can guess it."""
+        return hmac.digest(self._pseudonyms, text.encode(), "sha256").hex()
+
+
+def _derived(secret: str, purpose: bytes) -> bytes:
+    """A key for one purpose."""
+    info = b"prosperstack-destination: " + purpose
+    return HKDF(SHA256(), length=32, salt=None, info=info).derive(secret.encode())
+
 
 def secret_beside(folder: Path) -> str:
-    """The secret kept in ``secret.key`` in a folder: made once, readable by its owner alone."""
+    """The secret kept in ``secret.key`` in a folder: made once, readable by its owner alone.
+
+    Raises `Misconfigured` where it cannot be written.
+    """
     path = folder / "secret.key"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return path.read_text().strip()
+    except OSError as error:
+        raise Misconfigured(
+            f"The data folder {folder} cannot be written to ({error.strerror}): give it to the user who runs the "
+            "service, or set DATA_DIR to another one."
+        ) from error
     secret = secrets.token_urlsafe(32)
     with os.fdopen(file, "w") as handle:
         handle.write(secret + "\n")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from prosperstack_destination import __version__
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.state.accounts import OnDelete
 
 app = typer.Typer(
     name="prosperstack-destination",
@@ -20,7 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 mappings_app = typer.Typer(help="The rules that say which trait feeds which property.", no_args_is_help=True)
+accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
+keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
+secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
 app.add_typer(mappings_app, name="mappings")
+app.add_typer(accounts_app, name="accounts")
+app.add_typer(keys_app, name="keys")
+app.add_typer(secrets_app, name="secrets")
 
 #: What ``make run`` and ``sandbox`` use, so that ``send`` finds them.
 SANDBOX_PORT = 8701
@@ -29,6 +36,8 @@ SANDBOX_KEY = "key_test_sandbox"
 _Account = Annotated[
     str | None, typer.Option("--account", help="Its id or fingerprint; needed where there are several.")
 ]
+_Author = Annotated[str, typer.Option("--author", envvar="USER", help="Who does it, for the audit trail.")]
+_Name = Annotated[str, typer.Option("--name", help="What to call it.")]
 
 
 def main() -> None:
@@ -140,9 +149,111 @@ def mappings_show(account: _Account = None) -> None:
 def mappings_apply(
     file: Annotated[Path, typer.Argument(help="A YAML file with `rules`, each a `property` and a `trait`.")],
     account: _Account = None,
-    author: Annotated[str, typer.Option(envvar="USER", help="Who applies them.")] = "unknown",
+    author: _Author = "unknown",
 ) -> None:
     """Put the rules of a file in force, for every profile already received as well."""
     from prosperstack_destination.cli.mappings import apply
 
     apply(file, account, author)
+
+
+@accounts_app.command("list")
+def accounts_list() -> None:
+    """Print every account."""
+    from prosperstack_destination.cli.accounts import list_accounts
+
+    list_accounts()
+
+
+@accounts_app.command("add")
+def accounts_add(author: _Author = "unknown") -> None:
+    """Open an account for a ProsperStack API key, which is asked for, or read from standard input."""
+    from prosperstack_destination.cli.accounts import add_account
+
+    add_account(author)
+
+
+@accounts_app.command("set")
+def accounts_set(
+    on_delete: Annotated[OnDelete, typer.Option(help="What a deletion (GDPR, CCPA) does in ProsperStack.")],
+    account: _Account = None,
+    author: _Author = "unknown",
+) -> None:
+    """Change an account."""
+    from prosperstack_destination.cli.accounts import set_on_delete
+
+    set_on_delete(account, on_delete, author)
+
+
+@keys_app.command("issue")
+def keys_issue(account: _Account = None, name: _Name = "", author: _Author = "unknown") -> None:
+    """Make a key for Segment to show, and print it: only now."""
+    from prosperstack_destination.cli.accounts import issue_key
+
+    issue_key(account, name, author)
+
+
+@keys_app.command("list")
+def keys_list(account: _Account = None) -> None:
+    """Print the keys, never whole."""
+    from prosperstack_destination.cli.accounts import list_keys
+
+    list_keys(account)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="Its fingerprint, as `keys list` shows it.")],
+    account: _Account = None,
+    author: _Author = "unknown",
+) -> None:
+    """Refuse a key from now on."""
+    from prosperstack_destination.cli.accounts import revoke_key
+
+    revoke_key(account, key, author)
+
+
+@secrets_app.command("issue")
+def secrets_issue(account: _Account = None, name: _Name = "", author: _Author = "unknown") -> None:
+    """Make a shared secret for Segment's Webhooks (Actions) destination, and print it: only now."""
+    from prosperstack_destination.cli.accounts import issue_secret
+
+    issue_secret(account, name, author)
+
+
+@secrets_app.command("list")
+def secrets_list(account: _Account = None) -> None:
+    """Print the shared secrets, never whole."""
+    from prosperstack_destination.cli.accounts import list_secrets
+
+    list_secrets(account)
+
+
+@secrets_app.command("revoke")
+def secrets_revoke(
+    secret: Annotated[str, typer.Argument(help="Its id, as `secrets list` shows it.")],
+    account: _Account = None,
+    author: _Author = "unknown",
+) -> None:
+    """Refuse what a shared secret signs from now on."""
+    from prosperstack_destination.cli.accounts import revoke_secret
+
+    revoke_secret(account, secret, author)
+
+
+@app.command()
+def sources(account: _Account = None) -> None:
+    """Show where calls come from: Segment's sources, Engage's audiences and computed traits."""
+    from prosperstack_destination.cli.accounts import list_sources
+
+    list_sources(account)
+
+
+@app.command()
+def audit(
+    account: _Account = None, limit: Annotated[int, typer.Option(min=1, help="How many entries.")] = 50
+) -> None:
+    """Show who did what: deletions, keys, mappings. It holds no personal data."""
+    from prosperstack_destination.cli.accounts import show_audit
+
+    show_audit(account, limit)

@@ -1,9 +1,6 @@
 """``mappings``: the rules of an account, shown and applied."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -11,24 +8,21 @@ from rich.console import Console
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.cli.operating import chosen_account, in_database
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.mapping.rules import Rules, unknown_properties
-from prosperstack_destination.settings import Settings
-from prosperstack_destination.state import accounts, profiles
+from prosperstack_destination.state import accounts, auditing, profiles
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
-
-T = TypeVar("T")
 
 
 def show(account_name: str | None) -> None:
     """Print an account's rules as YAML."""
 
     def work(connection: Connection) -> accounts.AppliedMapping:
-        return accounts.mapping_in_force(connection, _account(connection, account_name).id)
+        return accounts.mapping_in_force(connection, chosen_account(connection, account_name).id)
 
-    mapping = _in_database(work)
+    mapping = in_database(work)
     rules = Rules.model_validate_json(mapping.rules)
     said = f"version {mapping.version}, by {mapping.author}" if mapping.version else "none were ever applied"
     print(f"# {said}")
@@ -41,11 +35,14 @@ def apply(file: Path, account_name: str | None, author: str) -> None:
 
     def work(connection: Connection) -> tuple[Account, int, int]:
         now = system_clock()
-        account = _account(connection, account_name)
+        account = chosen_account(connection, account_name)
         version = accounts.apply_mapping(connection, account.id, rules.model_dump_json(), author, now)
-        return account, version, profiles.mark_all_due(connection, account.id, now)
+        count = profiles.mark_all_due(connection, account.id, now)
+        details = {"version": version, "rules": len(rules), "profiles": count}
+        auditing.record(connection, account.id, now, actor=author, action="apply mapping", details=details)
+        return account, version, count
 
-    account, version, count = _in_database(work)
+    account, version, count = in_database(work)
     console = Console(highlight=False)
     console.print(f"Version {version} is in force for {account.fingerprint}: {len(rules)} rules.")
     console.print(f"{count:,} profiles are looked at again; only what differs is sent.")
@@ -67,30 +64,3 @@ def read_rules(file: Path) -> Rules:
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()]
         raise Misconfigured("\n".join([f"{file} is no mapping:", *faults])) from None
-
-
-def _account(connection: Connection, name: str | None) -> Account:
-    """The account of this id or fingerprint, or the only one."""
-    every = accounts.every(connection)
-    found = [each for each in every if name is None or name in (each.id, each.fingerprint)]
-    if len(found) == 1:
-        return found[0]
-    if not every:
-        raise Misconfigured("There is no account yet: the first call with its key opens it.")
-    known = ", ".join(each.fingerprint for each in every)
-    wrong = "There are several accounts" if name is None else f"There is no account {name!r}"
-    raise Misconfigured(f"{wrong}: choose one with --account ({known}).")
-
-
-def _in_database(work: Callable[[Connection], T]) -> T:
-    """Run a unit of work in the service's database."""
-
-    async def run() -> T:
-        database = Database(Settings().effective_database_url)
-        try:
-            await database.open()
-            return await database.write(work)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())

@@ -12,7 +12,6 @@ from typing import Final
 
 import httpx
 import uvicorn
-from pydantic import ValidationError
 from rich.console import Console
 
 from prosperstack_destination import __version__, logs
@@ -20,7 +19,7 @@ from prosperstack_destination.application import create_app
 from prosperstack_destination.cli import SANDBOX_KEY, SANDBOX_PORT
 from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.settings import Settings
+from prosperstack_destination.settings import LogFormat, Settings, read_settings
 
 #: Requests in flight have this long when the service stops, in seconds; then it commits and closes.
 GRACEFUL_SECONDS: Final = 3
@@ -34,7 +33,8 @@ _SANDBOX_URL: Final = f"http://{_SANDBOX_HOST}:{SANDBOX_PORT}"
 
 def run(*, host: str | None, port: int | None, with_sandbox: bool) -> None:
     """Serve until the process is told to stop. Raises `Misconfigured` for settings that make no service."""
-    settings = _settings(host, port)
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    settings = read_settings().model_copy(update=given)
     logs.configure(settings.log_format, settings.log_level)
     if with_sandbox and not _names_a_prosperstack(settings):
         settings = settings.model_copy(update={"prosperstack_base_url": f"{_SANDBOX_URL}/v1"})
@@ -42,15 +42,6 @@ def run(*, host: str | None, port: int | None, with_sandbox: bool) -> None:
             _serve(settings, sandbox=True)
     else:
         _serve(settings, sandbox=False)
-
-
-def _settings(host: str | None, port: int | None) -> Settings:
-    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    try:
-        return Settings().model_copy(update=given)
-    except ValidationError as error:
-        faults = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
-        raise Misconfigured(f"The settings are not usable. {faults}") from None
 
 
 def _names_a_prosperstack(settings: Settings) -> bool:
@@ -135,7 +126,9 @@ def _await_sandbox(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _welcome(url: str, settings: Settings, *, sandbox: bool) -> None:
-    """Print what a newcomer needs: where it is, which key to show, what to paste."""
+    """Print what a newcomer needs: where it is, which key to show, what to paste. Machines read the log alone."""
+    if settings.log_format is LogFormat.JSON:
+        return
     show = Console(stderr=True, highlight=False, soft_wrap=True).print
     show(f"\n[bold]ProsperStack Destination {__version__}[/bold]")
     show(f"  Identify calls  {url}/identify")

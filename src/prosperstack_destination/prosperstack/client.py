@@ -20,7 +20,7 @@ from prosperstack_destination.errors import (
     Unavailable,
 )
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.models import Page, PropertyDefinition, Subscriber
+from prosperstack_destination.prosperstack.models import Nothing, Page, PropertyDefinition, Subscriber
 
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
 ANSWER_SECONDS: Final = 20.0
@@ -68,6 +68,10 @@ class ProsperStack:
         url = f"{self._base_url}/subscribers/{quote(subscriber_id, safe='')}"
         return await self._request("PATCH", url, Subscriber, json={"properties": dict(properties)})
 
+    async def delete_subscriber(self, subscriber_id: str) -> None:
+        """Delete a subscriber."""
+        await self._request("DELETE", f"{self._base_url}/subscribers/{quote(subscriber_id, safe='')}", Nothing)
+
     async def _get(self, path: str, query: dict[str, str], cursor: str | None, model: type[Model]) -> Model:
         if cursor:
             query["cursor"] = cursor
@@ -85,7 +89,7 @@ class ProsperStack:
         if response.status_code // 100 != 2:
             raise _refusal(response, body)
         try:
-            return model.model_validate_json(body)
+            return model.model_validate_json(body if response.status_code != 204 else b"{}")
         except ValidationError as error:
             raise Unavailable(
                 f"ProsperStack answered {response.status_code} with something else than the API promises: "

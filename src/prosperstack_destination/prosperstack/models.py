@@ -44,6 +44,10 @@ class Subscriber(_Answer):
         return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
 
 
+class Nothing(_Answer):
+    """The answer to what leaves nothing to show."""
+
+
 class Page(_Answer, Generic[Item]):
     """One page of a list; ``next_cursor`` asks for the next, None or "" ends it."""
 

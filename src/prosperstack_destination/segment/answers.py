@@ -1,9 +1,10 @@
 """What Segment and its users are answered: a status that Segment acts on, a message that a person reads."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pydantic import JsonValue
 from starlette.responses import Response
 
 from prosperstack_destination.errors import (
@@ -38,11 +39,23 @@ def message(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return Response(dump({"message": text}), status, headers, "application/json")
 
 
+def refused_batch(results: Sequence[object], refused: Sequence[Mapping[str, JsonValue]]) -> Response:
+    """The answer for a batch of which every event is refused: the least of their statuses, and their reasons."""
+    statuses = [status_of(each) for each in results if isinstance(each, DestinationError)]
+    text = f"All {len(results):,} events are refused. The first: {refused[0]['message']}"
+    return Response(dump({"message": text, "refused": list(refused)}), min(statuses), media_type="application/json")
+
+
 def refusal(error: DestinationError) -> Response:
     """The answer for an error."""
+    return message(status_of(error), str(error), refusal_headers(error))
+
+
+def refusal_headers(error: DestinationError) -> dict[str, str]:
+    """What an error says in the headers: how to authenticate, or when to come back (in seconds)."""
     headers: dict[str, str] = {}
     if isinstance(error, KeyRefused):
         headers["WWW-Authenticate"] = 'Basic realm="ProsperStack Destination"'
     if isinstance(error, TryLater):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return message(status_of(error), str(error), headers)
+    return headers

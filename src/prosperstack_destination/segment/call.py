@@ -1,5 +1,6 @@
-"""An Identify call on the wire, in any casing, and what we understand of it."""
+"""Calls on the wire, in any casing, and what we understand of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -10,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SkipValidation,
     StringConstraints,
     ValidationError,
 )
@@ -18,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCall
 from prosperstack_destination.segment.body import json_kind
 from prosperstack_destination.segment.times import parse_time
+from prosperstack_destination.state.profile import Source, SourceKind
 
 #: The longest email there can be (RFC 5321), in characters.
 MAX_EMAIL: Final = 254
@@ -40,7 +43,8 @@ def _object_of_empty_array(value: object) -> object:
 Identifier = Annotated[
     str, BeforeValidator(_text_of_number), StringConstraints(max_length=MAX_ID, pattern=r"^[^\x00]*$")
 ]
-Object = Annotated[dict[str, JsonValue], BeforeValidator(_object_of_empty_array)]
+#: The parser has made sure that its values are JSON; to look at each of them again would cost as much as all else.
+Object = Annotated[dict[str, Annotated[JsonValue, SkipValidation]], BeforeValidator(_object_of_empty_array)]
 Time = str | int | float
 
 
@@ -52,11 +56,11 @@ class IdentifyCall(BaseModel):
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, strict=True)
 
-    type: str | None = Field(None, description="`identify`; it may be missing here.")
+    type: str | None = Field(None, description="`identify` (which may be missing here) or `delete`.")
     user_id: Identifier | None = Field(None, description="Who it is, in the sender's own system.")
     anonymous_id: Identifier | None = None
     message_id: Identifier | None = None
-    email: JsonValue = Field(None, description="Taken where no trait is named email.")
+    email: Annotated[JsonValue, SkipValidation] = Field(None, description="Taken where no trait is named email.")
     traits: Object = Field(
         default_factory=dict,
         description="What is said of the person. Custom traits may also be nested in `traits.traits`.",
@@ -65,6 +69,7 @@ class IdentifyCall(BaseModel):
     context: Object = Field(
         default_factory=dict, description="`context.traits` is taken where `traits` is missing."
     )
+    project_id: Identifier | None = Field(None, description="The Segment source.")
     integrations: Object = Field(default_factory=dict, description='`{"ProsperStack": false}` skips the call.')
     timestamp: Time | None = Field(None, description="The event's time, corrected for clock skew.")
     original_timestamp: Time | None = None
@@ -72,6 +77,8 @@ class IdentifyCall(BaseModel):
     received_at: Time | None = None
 
 
+#: A name, one @, and a domain, without spaces.
+_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
 #: Field names without case, underscores and hyphens, to the name that the model knows.
 _FIELDS: Final = {
     (field.alias or name).lower(): field.alias or name for name, field in IdentifyCall.model_fields.items()
@@ -83,56 +90,80 @@ _TIMES: Final = ("timestamp", "original_timestamp", "sent_at", "received_at")
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a call says: of whom, what, and when."""
+    """What an Identify call says: of whom, what, when, and where from."""
 
-    #: The email, trimmed and in lower case; as it was sent; and where it stood, as in ``traits.email``.
-    email: str
+    #: The email, trimmed and in lower case; as it was sent; and where it stood, as in ``traits.email``. None: the
+    #: call names none, and its ids have to tell it.
+    email: str | None
     address: str
-    email_from: str
+    email_from: str | None
     #: Flat: nested custom traits are among them.
     traits: Mapping[str, JsonValue]
     #: The event's time in microseconds since the epoch, and the field it came from ("now": none told it).
     at: int
     at_from: str
     user_id: str | None
+    anonymous_id: str | None
+    source: Source
 
 
-def read_call(raw: Mapping[str, JsonValue]) -> IdentifyCall:
-    """Validate a call. Raises `BadCall` that names the field, `UnsupportedCall` for other types of call."""
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a Delete call says: whom to forget, as of when (microseconds since the epoch)."""
+
+    user_id: str
+    at: int
+
+
+def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False) -> Understood | Deletion | None:
+    """Understand a call; None: it asks to be skipped (see `asks_to_skip` for ``judge_all``).
+
+    Raises `UnsupportedCall` for other types of call, `BadCall` that names the field at fault, `MissingEmail`
+    where nothing in it tells of whom it speaks.
+    """
     fields = _canonical(raw)
     call_type = fields.get("type")
-    if isinstance(call_type, str) and call_type.lower() != "identify":
-        raise UnsupportedCall(call_type[:50])
+    kind = call_type.lower() if isinstance(call_type, str) else "identify"
+    if kind not in ("identify", "delete"):
+        raise UnsupportedCall(str(call_type)[:50])
     try:
-        return IdentifyCall.model_validate(fields)
+        call = IdentifyCall.model_validate(fields)
     except ValidationError as error:
         raise _bad_field(error) from None
-
-
-def understand(call: IdentifyCall, now: int) -> Understood:
-    """Find out of whom a call speaks, what it says, and when that was.
-
-    Raises `MissingEmail` where it names no email, `BadCall` where what it names is none.
-    """
-    address, email_from = _email(call)
+    if asks_to_skip(call, judge_all=judge_all):
+        return None
     at, at_from = event_time(call, now)
+    if kind == "delete":
+        if not call.user_id:
+            raise BadCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
+        return Deletion(call.user_id, at)
+    address, email_from = _email(call)
+    if address is None and not (call.user_id or call.anonymous_id):
+        raise MissingEmail(has_ids=False)
     return Understood(
-        email=address.lower(),
-        address=address,
+        email=None if address is None else address.lower(),
+        address=address or "",
         email_from=email_from,
         traits=flat_traits(call),
         at=at,
         at_from=at_from,
         user_id=call.user_id or None,
+        anonymous_id=call.anonymous_id or None,
+        source=_source(call),
     )
 
 
-def asks_to_skip(call: IdentifyCall) -> bool:
-    """Whether a call says that it is not for ProsperStack. ``All`` is Segment's to judge, and it has."""
-    return any(
-        value is False and _folded(name).replace(" ", "") == INTEGRATION
-        for name, value in call.integrations.items()
-    )
+def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:
+    """Whether a call says that it is not for ProsperStack.
+
+    ``"All": false`` is Segment's to judge, and it has, unless the call comes straight from an SDK (``judge_all``).
+    """
+    if not call.integrations:
+        return False
+    named = [value for name, value in call.integrations.items() if _folded(name).replace(" ", "") == INTEGRATION]
+    if named:
+        return named[0] is False
+    return judge_all and _find(call.integrations, "all") is False
 
 
 def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
@@ -157,8 +188,8 @@ def event_time(call: IdentifyCall, now: int) -> tuple[int, str]:
     return now, "now"
 
 
-def _email(call: IdentifyCall) -> tuple[str, str]:
-    """The email as it was sent (trimmed), and where it stood."""
+def _email(call: IdentifyCall) -> tuple[str | None, str | None]:
+    """The email as it was sent (trimmed), and where it stood; None where the call names none."""
     for place, value in _email_places(call):
         if value is None or value == "":
             continue
@@ -173,11 +204,19 @@ def _email(call: IdentifyCall) -> tuple[str, str]:
                 field=place,
             )
         return address, place
-    raise MissingEmail(
-        "Missing email address: ProsperStack's subscribers are matched by it. "
-        "Add the trait 'email' to the Identify call (traits.email or context.traits.email).",
-        field="traits.email",
-    )
+    return None, None
+
+
+def _source(call: IdentifyCall) -> Source:
+    """Where a call comes from: an audience or a computed trait of Engage's, or a source of Segment's."""
+    personas = _object(_find(call.context, "personas"))
+    key = personas.get("computation_key")
+    if isinstance(key, str) and key:
+        audience = personas.get("computation_class") == "audience"
+        return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
+    library = _object(_find(call.context, "library"))
+    name = " ".join(part for part in (library.get("name"), library.get("version")) if isinstance(part, str))
+    return Source(SourceKind.SOURCE, call.project_id or "", name[:MAX_ID])
 
 
 def _email_places(call: IdentifyCall) -> tuple[tuple[str, JsonValue], ...]:
@@ -203,15 +242,7 @@ def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
 
 def _is_address(address: str) -> bool:
     """Whether ProsperStack could know somebody by it; what is deliverable is not ours to judge."""
-    name, _, domain = address.rpartition("@")
-    return (
-        bool(name)
-        and bool(domain)
-        and "@" not in name
-        and len(address) <= MAX_EMAIL
-        and address.isprintable()
-        and not any(character.isspace() for character in address)
-    )
+    return len(address) <= MAX_EMAIL and _ADDRESS.fullmatch(address) is not None and address.isprintable()
 
 
 def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:

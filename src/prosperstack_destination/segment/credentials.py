@@ -1,7 +1,8 @@
-"""The key in a request's headers."""
+"""What a request's headers tell."""
 
 import base64
 import binascii
+from collections.abc import Mapping
 
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
 from prosperstack_destination.errors import KeyRefused
@@ -32,3 +33,9 @@ def basic_key(authorization: bytes | None) -> str:
     if len(key) > MAX_KEY_LENGTH:
         raise KeyRefused("The API key is longer than any key is: check what was copied.")
     return key
+
+
+def content_length(headers: Mapping[bytes, bytes]) -> int | None:
+    """How long the body is said to be, in bytes; None where it is not said."""
+    text = headers.get(b"content-length")
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,29 +1,40 @@
-"""``POST /identify``: authenticate, understand, commit, answer.
+"""``/identify`` and ``/webhook/{account}``: authenticate, understand, commit, answer.
 
-This is a plain ASGI application within the FastAPI one, and no FastAPI route: the machinery of those costs
-more than the rest of an accept together. `segment.openapi` documents it.
+These are plain ASGI applications within the FastAPI one, and no FastAPI routes: the machinery of those costs
+more than the rest of an accept together. `segment.openapi` documents them.
 """
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import BadCall, DestinationError
-from prosperstack_destination.segment.answers import message, refusal
-from prosperstack_destination.segment.body import parse_object, read_body
-from prosperstack_destination.segment.call import Understood, asks_to_skip, read_call, understand
-from prosperstack_destination.segment.credentials import basic_key
+from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused
+from prosperstack_destination.segment.answers import message, refusal, refused_batch
+from prosperstack_destination.segment.batch import is_array, split_array
+from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, read_body
+from prosperstack_destination.segment.call import Deletion, Understood, read_call
+from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.explain import Knowledge, explain
+from prosperstack_destination.segment.reception import SKIPPED, Answer, Reception, Result, result_of, to_call, told
+from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
+from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.profile import Identify
 
-_YES = frozenset({"true", "1", "yes"})
-_NO = frozenset({"false", "0", "no"})
+#: Arrays that are worked on at once: what bounds their memory.
+ARRAYS_AT_ONCE: Final = 4
+#: Of a refused array so many events are named.
+SHOWN_REFUSALS: Final = 100
+
+_YES: Final = frozenset({"true", "1", "yes"})
+_NO: Final = frozenset({"false", "0", "no"})
 
 
 class Authenticator(Protocol):
@@ -32,12 +43,18 @@ class Authenticator(Protocol):
     async def authenticate(self, key: str) -> Account:
         """The account that a key opens; raises `AccessDenied`'s kinds, or `TryLater`'s."""
 
+    async def by_id(self, account_id: str) -> Account:
+        """The account with this id; raises `KeyRefused` where there is none that may be called."""
+
+    async def shared_secrets(self, account: Account) -> Sequence[str]:
+        """The secrets that may have signed a webhook for an account."""
+
 
 class Library(Protocol):
     """Who knows what explanations rest on."""
 
-    async def knowledge(self, account: Account, email: str) -> Knowledge:
-        """What is known for an account, and of an email in it."""
+    async def knowledge(self, account: Account, call: Identify) -> Knowledge:
+        """What is known for an account, and of the person that a call speaks of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +66,27 @@ class _Wish:
 
 
 class IdentifyEndpoint:
-    """An ASGI application for one Identify call. ``202`` says that it is on disk."""
+    """An ASGI application for Identify calls, one or an array of them. ``202`` says that they are on disk.
 
-    def __init__(self, authenticator: Authenticator, inbox: Inbox, library: Library, clock: Clock) -> None:
+    An array may have ``array_bytes``.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        inbox: Inbox,
+        library: Library,
+        clock: Clock,
+        *,
+        array_bytes: int,
+    ) -> None:
         self._authenticator = authenticator
         self._inbox = inbox
         self._library = library
         self._clock = clock
+        self._reception = Reception(inbox, clock)
+        self._array_bytes = array_bytes
+        self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the errors of this service become the statuses of Segment's contract."""
@@ -67,43 +98,94 @@ class IdentifyEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = dict(scope["headers"])
-        account = await self._authenticator.authenticate(basic_key(headers.get(b"authorization")))
+        account = await self._account(scope, headers)
         wish = _wish(scope["query_string"])
-        body = await read_body(receive, _content_length(headers.get(b"content-length")))
-        call = read_call(parse_object(body))
-        if asks_to_skip(call):
-            return message(200, "Skipped: the call's integrations switch ProsperStack off.")
+        body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
+        signature = headers.get(b"x-signature")
+        if is_array(body):
+            async with self._arrays:
+                return await self._answer_array(account, body, signature)
+        if signature is not None:
+            await self._verify(account, signature, body)
         now = self._clock()
-        understood = understand(call, now)
-        identify = _identify(account, understood, now, len(body))
+        understood = read_call(parse_object(body), now)
+        if understood is None:
+            return message(SKIPPED.status, SKIPPED.message)
         if wish.explain or wish.dry_run:
-            return await self._explain(account, understood, identify, wish)
-        await self._inbox.accept([identify])
-        return message(202, "Accepted.")
+            return await self._explain(account, understood, now, len(body), wish)
+        [outcome] = await self._inbox.accept([to_call(understood, account, now, len(body))])
+        return _response(result_of(outcome))
 
-    async def _explain(self, account: Account, understood: Understood, identify: Identify, wish: _Wish) -> Response:
-        knowledge = await self._library.knowledge(account, understood.email)
+    async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
+        """The account that the key opens, which must be the one that the path names, where it names one.
+
+        A path without a key is good for signed requests: their signature is checked once the body is there.
+        """
+        account_id = scope.get("path_params", {}).get("account_id")
+        authorization = headers.get(b"authorization")
+        if account_id is None or authorization is not None:
+            account = await self._authenticator.authenticate(basic_key(authorization))
+            if account_id not in (None, account.id):
+                raise KeyRefused("The API key does not belong to the account that the URL names.")
+            return account
+        if b"x-signature" not in headers:
+            raise KeyRefused(
+                "The request is not signed: set the shared secret in the webhook's settings in Segment."
+            )
+        account = await self._authenticator.by_id(account_id)
+        if not await self._authenticator.shared_secrets(account):
+            raise KeyRefused("The account has no shared secret: create one, and set it in Segment.")
+        return account
+
+    async def _verify(self, account: Account, signature: bytes, text: bytes) -> None:
+        """Check a signature, if the account has secrets; one without has authenticated by its key."""
+        secrets = await self._authenticator.shared_secrets(account)
+        if secrets:
+            verify(signature, text, secrets)
+
+    async def _answer_array(self, account: Account, body: bytes, signature: bytes | None) -> Response:
+        """Keep the good events of an array; name the bad ones by their places.
+
+        An array of which anything was kept, or nothing had to be, is answered 202 whatever is wrong with the rest:
+        a 4xx would count its good events as failed, a 5xx would have its bad ones sent again for four hours.
+        """
+        texts = [text async for text in split_array(body)]
+        if signature is not None:
+            await self._verify(account, signature, texts[0] if texts else body)
+        results = await self._reception.take(account, texts, _read_event)
+        refused = told(results)
+        if refused and len(refused) == len(results):
+            return refused_batch(results, refused[:SHOWN_REFUSALS])
+        count = len(results) - len(refused)
+        said: dict[str, object] = {"message": f"Accepted {count:,} of {len(results):,} events."}
+        if refused:
+            said["refused"] = refused[:SHOWN_REFUSALS]
+        return Response(dump(said), 202, media_type="application/json")
+
+    async def _explain(
+        self, account: Account, understood: Understood | Deletion, now: int, size: int, wish: _Wish
+    ) -> Response:
+        call = to_call(understood, account, now, size)
+        if not (isinstance(call, Identify) and isinstance(understood, Understood)):
+            raise BadCall("A Delete call is not explained: leave explain and dry_run away.", field="type")
+        knowledge = await self._library.knowledge(account, call)
         if not wish.dry_run:
-            await self._inbox.accept([identify])
+            [outcome] = await self._inbox.accept([call])
+            result = result_of(outcome)
+            if isinstance(result, DestinationError):
+                raise result
         explanation = explain(understood, knowledge, stored=not wish.dry_run)
         return Response(explanation.model_dump_json(by_alias=True), 200, media_type="application/json")
 
 
-def _identify(account: Account, understood: Understood, now: int, size: int) -> Identify:
-    return Identify(
-        account_id=account.id,
-        email=understood.email,
-        address=understood.address,
-        traits=understood.traits,
-        at=understood.at,
-        received_at=now,
-        user_id=understood.user_id,
-        size=size,
-    )
+def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | None, int]:
+    if len(text) > EVENT_BYTES:
+        raise CallTooLarge(EVENT_BYTES)
+    return read_call(parse_object(text), now), len(text)
 
 
-def _content_length(header: bytes | None) -> int | None:
-    return int(header) if header is not None and header.isdigit() else None
+def _response(result: Result) -> Response:
+    return message(result.status, result.message) if isinstance(result, Answer) else refusal(result)
 
 
 def _wish(query_string: bytes) -> _Wish:

@@ -12,7 +12,7 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import MatchedBy, Projection, project
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.segment.call import Understood
-from prosperstack_destination.state.merging import merge
+from prosperstack_destination.state.merging import merge, stamped
 from prosperstack_destination.state.profile import Stamped
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,6 +26,8 @@ class Knowledge:
     #: The properties have been listed; if not, nothing can be mapped yet.
     catalog_known: bool
     rules: Rules
+    #: The person's email: of the call, or as its ids tell it. None: it is not known.
+    email: str | None
     #: The stored profile's traits, empty for a person who is new.
     stored: Mapping[str, Stamped]
 
@@ -38,7 +40,7 @@ class FoundEmail(_Shown):
     """The email that the subscriber is matched by."""
 
     value: str
-    found_in: str = Field(description="Where in the call it stood, as in `traits.email`.")
+    found_in: str = Field(description="Where it stood, as in `traits.email`; `ids` where its ids told it.")
 
 
 class EventTime(_Shown):
@@ -80,7 +82,7 @@ class Explanation(_Shown):
 
     message: str
     stored: bool = Field(description="Whether the call was kept; not in a dry run.")
-    email: FoundEmail
+    email: FoundEmail | None = Field(description="None: it is held until an email is known for its ids.")
     user_id: str | None
     time: EventTime
     properties: list[ExplainedProperty]
@@ -90,7 +92,7 @@ class Explanation(_Shown):
 
 def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanation:
     """Say what a call does to the properties of its person, given what is known already."""
-    merged = merge(knowledge.stored, call.traits, call.at).traits
+    merged = merge(knowledge.stored, stamped(call.traits, call.at)).traits
     outdated = {
         name: knowledge.stored[name][1]
         for name in call.traits
@@ -101,7 +103,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
     return Explanation(
         message=_summary(knowledge, stored=stored),
         stored=stored,
-        email=FoundEmail(value=call.address, found_in=call.email_from),
+        email=_email(call, knowledge),
         user_id=call.user_id,
         time=EventTime(value=_iso(call.at), found_in=call.at_from),
         properties=[
@@ -123,6 +125,12 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
             if each.trait in current
         ],
     )
+
+
+def _email(call: Understood, knowledge: Knowledge) -> FoundEmail | None:
+    if call.email_from is not None:
+        return FoundEmail(value=call.address, found_in=call.email_from)
+    return None if knowledge.email is None else FoundEmail(value=knowledge.email, found_in="ids")
 
 
 def _summary(knowledge: Knowledge, *, stored: bool) -> str:

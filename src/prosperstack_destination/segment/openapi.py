@@ -1,14 +1,15 @@
 """The description of the endpoints that are no FastAPI routes, for the OpenAPI document."""
 
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 from pydantic.json_schema import models_json_schema
 
 from prosperstack_destination.segment.call import IdentifyCall
 from prosperstack_destination.segment.explain import Explanation
+from prosperstack_destination.segment.tracking import IGNORED, KINDS
 
-_REF = "#/components/schemas/{model}"
+_REF: Final = "#/components/schemas/{model}"
 
 
 class Message(BaseModel):
@@ -17,56 +18,155 @@ class Message(BaseModel):
     message: str = Field(description="What became of the call, or what is wrong and what to do about it.")
 
 
+class Refusal(BaseModel):
+    """One event of a batch that was not taken."""
+
+    index: int = Field(description="Its place, from 0.")
+    message: str
+
+
+class BatchMessage(Message):
+    """What became of an array of events."""
+
+    refused: list[Refusal] = Field(default_factory=list, description="At most 100 of them.")
+
+
+class Success(BaseModel):
+    """What SDKs look for."""
+
+    success: bool
+    refused: list[Refusal] = Field(default_factory=list, description="Events of a batch that were not taken.")
+
+
+class TrackingError(BaseModel):
+    """An error in the form that SDKs know."""
+
+    success: bool
+    code: str
+    message: str
+
+
+class Batch(BaseModel):
+    """Events in the form of Segment's HTTP Tracking API."""
+
+    batch: list[IdentifyCall]
+    context: dict[str, JsonValue] = Field(default_factory=dict)
+    integrations: dict[str, JsonValue] = Field(default_factory=dict)
+    writeKey: str | None = None  # noqa: N815 -- the wire's name
+
+
 def describe(document: dict[str, Any]) -> dict[str, Any]:
     """Add the receiving endpoints to an application's OpenAPI document."""
+    taken: list[type[BaseModel]] = [IdentifyCall, Batch]
+    given: list[type[BaseModel]] = [Message, BatchMessage, Explanation, Success, TrackingError]
     _, definitions = models_json_schema(
-        [(IdentifyCall, "validation"), (Message, "serialization"), (Explanation, "serialization")],
+        [*((model, "validation") for model in taken), *((model, "serialization") for model in given)],
         ref_template=_REF,
     )
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])
-    components.setdefault("securitySchemes", {})["apiKey"] = {
-        "type": "http",
-        "scheme": "basic",
-        "description": "The API key is the user name; the password is empty.",
-    }
-    document.setdefault("paths", {})["/identify"] = {"post": _identify()}
+    components.setdefault("securitySchemes", {}).update(_SECURITY)
+    paths = document.setdefault("paths", {})
+    for method in ("post", "put", "patch"):
+        paths.setdefault("/identify", {})[method] = _identify(method)
+        paths.setdefault("/webhook/{account_id}", {})[method] = _webhook(method)
+    for kind in KINDS:
+        paths[f"/v1/{kind}"] = {"post": _tracking(kind)}
     return document
 
 
-def _identify() -> dict[str, Any]:
-    described = {
-        "200": "Understood, and there is nothing to do; or the explanation that was asked for.",
-        "202": "Accepted: it is on disk, and will be delivered.",
-        "400": "The call is at fault; the message names the field.",
-        "401": "The API key is missing, unknown, or refused by ProsperStack.",
-        "403": "The API key is good, but not permitted this.",
-        "413": "The call has more than 64 KB.",
-        "501": "A type of call that this destination does not take.",
-        "503": "Not now; the same again later will work (see Retry-After).",
+_SECURITY: Final = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The API key is the user name; the password is empty.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Signature",
+        "description": "Hex HMAC-SHA1 of the body with the shared secret; for an array, of its first event's text.",
+    },
+}
+
+_ANSWERS: Final = {
+    "200": "Understood, and there is nothing to do.",
+    "202": "Accepted: it is on disk, and will be delivered.",
+    "400": "The call is at fault; the message names the field.",
+    "401": "The key or the signature is missing, unknown, or refused by ProsperStack.",
+    "403": "The API key is good, but not permitted this.",
+    "413": "An event has more than 64 KB, or an array more than it may have.",
+    "501": "A type of call that this destination does not take.",
+    "503": "Not now; the same again later will work (see Retry-After).",
+}
+
+
+def _identify(method: str) -> dict[str, Any]:
+    responses = {status: {"description": text, "content": _json("Message")} for status, text in _ANSWERS.items()}
+    responses["200"] = {
+        "description": "Understood, and there is nothing to do; or the explanation that was asked for.",
+        "content": _json("Explanation", "Message"),
     }
-    responses = {status: {"description": text, "content": _json("Message")} for status, text in described.items()}
-    responses["200"]["content"] = {
-        "application/json": {
-            "schema": {"anyOf": [{"$ref": _REF.format(model=name)} for name in ("Explanation", "Message")]}
-        }
-    }
+    for status in ("202", "400", "501", "413"):
+        responses[status]["content"] = _json("Message", "BatchMessage")
     return {
-        "summary": "Take in one Identify call",
-        "operationId": "identify",
+        "summary": "Take in one Identify or Delete call, or an array of them",
+        "operationId": f"identify_{method}",
         "tags": ["segment"],
         "security": [{"apiKey": []}],
         "parameters": [
             _flag("explain", "Answer 200 with what the call does."),
             _flag("dry_run", "Answer 200 with what the call would do, and store nothing."),
         ],
-        "requestBody": {"required": True, "content": _json("IdentifyCall")},
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [_ref("IdentifyCall"), {"type": "array", "items": _ref("IdentifyCall")}]}
+                }
+            },
+        },
         "responses": responses,
     }
 
 
-def _json(model: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model)}}}
+def _webhook(method: str) -> dict[str, Any]:
+    described = _identify(method)
+    account = {"name": "account_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        **described,
+        "summary": "The same for signed requests of Segment's Webhooks (Actions) destination",
+        "operationId": f"webhook_{method}",
+        "security": [{"signature": []}, {"apiKey": []}],
+        "parameters": [account, *described["parameters"]],
+    }
+
+
+def _tracking(kind: str) -> dict[str, Any]:
+    batched = kind in ("batch", "import")
+    what = "Take in a batch of calls" if batched else "Take in one call"
+    ignored = "Understood and ignored, so that an SDK sees no error"
+    refusals = {
+        status: {"description": _ANSWERS[status], "content": _json("TrackingError")}
+        for status in ("400", "401", "403", "501", "503")
+    }
+    return {
+        "summary": ignored if kind in IGNORED else what,
+        "operationId": f"tracking_{kind}",
+        "tags": ["tracking"],
+        "security": [{"apiKey": []}, {}],
+        "requestBody": {"required": True, "content": _json("Batch" if batched else "IdentifyCall")},
+        "responses": {"200": {"description": "What matters is on disk.", "content": _json("Success")}, **refusals},
+    }
+
+
+def _ref(model: str) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model)}
+
+
+def _json(*models: str) -> dict[str, Any]:
+    refs = [_ref(model) for model in models]
+    return {"application/json": {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}}
 
 
 def _flag(name: str, text: str) -> dict[str, Any]:

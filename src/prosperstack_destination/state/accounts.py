@@ -1,13 +1,12 @@
 """Units of work on accounts, their inbound keys and their mappings."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, not_, or_, select, update
 
-from prosperstack_destination.state.tables import accounts, inbound_keys, mappings, profiles
+from prosperstack_destination.state.tables import accounts, clearings, mappings, profiles
 
 
 class AccountStatus(StrEnum):
@@ -27,13 +26,15 @@ class AccountStatus(StrEnum):
 STOPPED = frozenset({AccountStatus.KEY_REFUSED, AccountStatus.NOT_PERMITTED})
 
 
-class KeyOrigin(StrEnum):
-    """Where an inbound key comes from."""
+class OnDelete(StrEnum):
+    """What a deletion (GDPR, CCPA) does in ProsperStack."""
 
-    #: The customer's own ProsperStack key, shown to us by Segment.
-    PASS_THROUGH = "pass_through"  # noqa: S105 -- a kind of key, and no key
-    #: The SEGMENT_KEYS setting.
-    SETTINGS = "settings"
+    #: Delete the values of the properties that this service wrote.
+    CLEAR = "clear"
+    #: Delete the subscriber.
+    DELETE_SUBSCRIBER = "delete_subscriber"
+    #: Nothing: the account's owner sees to it.
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ def add(connection: Connection, account: Account, key_hash: str, now: int) -> No
 def get(connection: Connection, account_id: str) -> Account | None:
     """The account with this id, or None."""
     row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
-    return None if row is None else _account(row)
+    return None if row is None else account_of(row)
 
 
 def every(connection: Connection) -> list[Account]:
     """All accounts, the oldest first."""
-    return [_account(row) for row in connection.execute(select(accounts).order_by(accounts.c.created_at))]
+    return [account_of(row) for row in connection.execute(select(accounts).order_by(accounts.c.created_at))]
 
 
 def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
@@ -104,61 +105,23 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
     One look into an index for each account, however many profiles there are.
     """
     due = select(profiles.c.id).where(profiles.c.account_id == accounts.c.id, profiles.c.due_at <= now).exists()
+    to_clear = (
+        select(clearings.c.subscriber_id)
+        .where(clearings.c.account_id == accounts.c.id, clearings.c.due_at <= now)
+        .exists()
+    )
     stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    return list(connection.scalars(select(accounts.c.id).where(or_(due, stale, failed), not_(left_alone))))
+    return list(
+        connection.scalars(select(accounts.c.id).where(or_(due, to_clear, stale, failed), not_(left_alone)))
+    )
 
 
 def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:
     """The account that this ProsperStack key writes to, or None."""
     row = connection.execute(select(accounts).where(accounts.c.key_hash == key_hash)).one_or_none()
-    return None if row is None else _account(row)
-
-
-def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KeyOrigin] | None:
-    """The account that this inbound key opens and where the key comes from; None: unknown, or revoked."""
-    row = connection.execute(
-        select(accounts, inbound_keys.c.origin)
-        .join(inbound_keys, inbound_keys.c.account_id == accounts.c.id)
-        .where(inbound_keys.c.key_hash == key_hash, inbound_keys.c.revoked_at.is_(None))
-    ).one_or_none()
-    return None if row is None else (_account(row), KeyOrigin(row.origin))
-
-
-@dataclass(frozen=True, slots=True)
-class InboundKey:
-    """A key to be accepted from callers."""
-
-    key_hash: str
-    fingerprint: str
-    origin: KeyOrigin
-
-
-def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
-    """Accept a key from callers from now on, also where it was revoked, or opened another account."""
-    values = {
-        "account_id": account_id,
-        "fingerprint": key.fingerprint,
-        "origin": key.origin,
-        "revoked_at": None,
-    }
-    known = connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key.key_hash).values(values))
-    if known.rowcount == 0:
-        connection.execute(insert(inbound_keys).values(key_hash=key.key_hash, created_at=now, **values))
-
-
-def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) -> None:
-    """Revoke the keys that came from the settings and are not among these hashes any more."""
-    connection.execute(
-        update(inbound_keys)
-        .where(
-            inbound_keys.c.origin == KeyOrigin.SETTINGS,
-            inbound_keys.c.revoked_at.is_(None),
-            inbound_keys.c.key_hash.not_in(list(keep)),
-        )
-        .values(revoked_at=now)
-    )
+    return None if row is None else account_of(row)
 
 
 def set_status(
@@ -182,6 +145,18 @@ def set_catalog(connection: Connection, account_id: str, catalog: str, now: int)
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
+def on_delete(connection: Connection, account_id: str) -> OnDelete:
+    """What a deletion does in ProsperStack for an account."""
+    return OnDelete(
+        connection.execute(select(accounts.c.on_delete).where(accounts.c.id == account_id)).scalar_one()
+    )
+
+
+def set_on_delete(connection: Connection, account_id: str, on_delete: OnDelete) -> None:
+    """Choose what a deletion does in ProsperStack for an account."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(on_delete=on_delete))
+
+
 def mapping_in_force(connection: Connection, account_id: str) -> AppliedMapping:
     """The account's newest mapping, or `NO_MAPPING`."""
     row = connection.execute(
@@ -201,7 +176,8 @@ def apply_mapping(connection: Connection, account_id: str, rules: str, author: s
     return version
 
 
-def _account(row: Row[Any]) -> Account:
+def account_of(row: Row[Any]) -> Account:
+    """The account in a row of the accounts table."""
     return Account(
         id=row.id,
         encrypted_key=row.encrypted_key,

@@ -1,6 +1,6 @@
 """Units of work on the directory: which subscribers ProsperStack has, and what we last settled there."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,14 @@ def forget(connection: Connection, account_id: str, subscriber_id: str) -> None:
     connection.execute(
         delete(subscribers).where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
     )
+
+
+def erase(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[str]]:
+    """Drop the subscribers with these emails; by id, the keys of the properties that were settled there."""
+    known = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
+    rows = connection.execute(select(subscribers.c.id, subscribers.c.applied).where(known)).all()
+    connection.execute(delete(subscribers).where(known))
+    return {row.id: sorted(json_text.load(row.applied)) for row in rows}
 
 
 def _subscriber(row: Row[Any]) -> Subscriber:

@@ -3,13 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.intake import Taken
+from prosperstack_destination.state.profile import Call, Outcome
 
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
+#: A batch waits at most so many turns of the event loop for calls that are arriving.
+GATHERING_TURNS: Final = 20
 #: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
 MAX_WAITING: Final = 5_000
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
@@ -20,18 +24,21 @@ OVERLOAD_RETRY_SECONDS: Final = 2.0
 class Inbox(Protocol):
     """Where understood calls go."""
 
-    async def accept(self, calls: Sequence[Identify]) -> None:
-        """Return when these calls are on disk, all of them; raise `TryLater`'s kinds when none of them is."""
+    async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
+        """What became of these calls, once it is on disk, in their order.
+
+        Raises `TryLater`'s kinds where nothing of them was kept.
+        """
 
 
-#: Writes calls in one transaction; the ids of the accounts whose profiles changed.
-Commit = Callable[[Sequence[Identify]], Awaitable[set[str]]]
+#: Writes calls in one transaction.
+Commit = Callable[[Sequence[Call]], Awaitable[Taken]]
 
 
 class _Waiting:
     __slots__ = ("calls", "committed", "size")
 
-    def __init__(self, calls: Sequence[Identify], committed: "asyncio.Future[None]") -> None:
+    def __init__(self, calls: Sequence[Call], committed: "asyncio.Future[list[Outcome]]") -> None:
         self.calls = calls
         self.size = sum(call.size for call in calls)
         self.committed = committed
@@ -65,7 +72,7 @@ class GroupCommit:
         if self._task is not None:
             await self._task
 
-    async def accept(self, calls: Sequence[Identify]) -> None:
+    async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """See `Inbox.accept`. Calls that are given together are committed together."""
         if self._closing:
             raise Overloaded("The service is stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS)
@@ -81,11 +88,12 @@ class GroupCommit:
         self._calls += len(calls)
         self._bytes += waiting.size
         self._arrived.set()
-        await waiting.committed
+        return await waiting.committed
 
     async def _write_batches(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._gather()
             batch = self._next_batch()
             if batch:
                 await self._write(batch)
@@ -93,6 +101,15 @@ class GroupCommit:
                 return
             else:
                 self._arrived.clear()
+
+    async def _gather(self) -> None:
+        """Let calls that are arriving just now come along: while more of them come, and there is room for them."""
+        count = 0
+        for _ in range(GATHERING_TURNS):
+            if not count < self._calls < MAX_BATCH:
+                return
+            count = self._calls
+            await asyncio.sleep(0)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -109,7 +126,7 @@ class GroupCommit:
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
         try:
-            changed = await self._commit([call for waiting in batch for call in waiting.calls])
+            taken = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
             for waiting in batch:
                 _settle(waiting, error)
@@ -121,16 +138,17 @@ class GroupCommit:
             await self._write(batch[:middle])
             await self._write(batch[middle:])
         else:
+            outcomes = iter(taken.outcomes)
             for waiting in batch:
-                _settle(waiting, None)
-            if changed:
-                self._on_change(changed)
+                _settle(waiting, list(islice(outcomes, len(waiting.calls))))
+            if taken.changed:
+                self._on_change(taken.changed)
 
 
-def _settle(waiting: _Waiting, error: Exception | None) -> None:
+def _settle(waiting: _Waiting, result: list[Outcome] | Exception) -> None:
     if waiting.committed.done():
         return
-    if error is None:
-        waiting.committed.set_result(None)
+    if isinstance(result, Exception):
+        waiting.committed.set_exception(result)
     else:
-        waiting.committed.set_exception(error)
+        waiting.committed.set_result(result)

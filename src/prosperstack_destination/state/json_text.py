@@ -6,7 +6,7 @@ from pydantic_core import from_json, to_json
 
 
 def dump(value: object) -> str:
-    """JSON text of plain values; numbers that JSON has no form for never get here (see `segment.body`)."""
+    """JSON text of plain values; `load` reads what is written for infinities, which JSON itself has no form for."""
     return to_json(value, inf_nan_mode="constants").decode()
 
 

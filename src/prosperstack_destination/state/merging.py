@@ -30,27 +30,33 @@ class Merge:
     touched: bool
 
 
-def merge(known: Mapping[str, Stamped], new: Mapping[str, JsonValue], at: int) -> Merge:
-    """Merge a call's traits, true at ``at`` (microseconds), into those that are known.
+def stamped(traits: Mapping[str, JsonValue], at: int) -> dict[str, Stamped]:
+    """A call's traits, all true at one time."""
+    return {name: (value, at) for name, value in traits.items()}
+
+
+def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
+    """Merge new values into those that are known.
 
     A known value is replaced by one of a later time. Of two values with the very same time the one with the
     greater JSON text wins, so that the order of arrival does not decide.
     """
     traits = dict(known)
     value_changed = touched = False
-    for name, value in new.items():
-        stamped = traits.get(name)
-        if stamped is None:
-            traits[name] = (value, at)
+    for name, stamp in new.items():
+        old = traits.get(name)
+        if old is None:
+            traits[name] = stamp
             value_changed = touched = True
             continue
-        old_value, old_at = stamped
+        value, at = stamp
+        old_value, old_at = old
         if at < old_at:
             continue
         same = same_value(value, old_value)
         if at == old_at and (same or _canonical(value) < _canonical(old_value)):
             continue
-        traits[name] = (value, at)
+        traits[name] = stamp
         touched = True
         value_changed = value_changed or not same
     if len(traits) > MAX_TRAITS:

@@ -10,13 +10,42 @@ from pydantic import JsonValue
 Stamped = tuple[JsonValue, int]
 
 
+class IdKind(StrEnum):
+    """Whose id it is: the customer's own of a person, or Segment's of a browser."""
+
+    USER = "user"
+    ANONYMOUS = "anonymous"
+
+
+class SourceKind(StrEnum):
+    """What calls come from."""
+
+    #: A source of Segment's.
+    SOURCE = "source"
+    #: An audience of Engage: its trait says who is in.
+    AUDIENCE = "audience"
+    #: A computed trait of Engage.
+    TRAIT = "trait"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a call comes from."""
+
+    kind: SourceKind
+    #: A source's ``projectId``; the name of the trait that Engage computes.
+    key: str
+    #: The library that sent it.
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Identify:
     """One Identify call, understood: whose, about whom, what, and when."""
 
     account_id: str
-    #: Trimmed and in lower case: the person's identity within the account.
-    email: str
+    #: Trimmed and in lower case: the person's identity within the account. None: the ids have to tell it.
+    email: str | None
     #: The email as it was sent; ProsperStack may tell cases apart.
     address: str
     traits: Mapping[str, JsonValue]
@@ -25,8 +54,53 @@ class Identify:
     #: When it got here, in microseconds since the epoch.
     received_at: int
     user_id: str | None = None
+    anonymous_id: str | None = None
+    source: Source | None = None
     #: How much memory it holds, by the length of its body in bytes.
     size: int = 0
+
+    @property
+    def ids(self) -> tuple[tuple[IdKind, str], ...]:
+        """Its ids, the one that tells more first."""
+        if self.user_id is None:
+            return () if self.anonymous_id is None else ((IdKind.ANONYMOUS, self.anonymous_id),)
+        user = (IdKind.USER, self.user_id)
+        return (user,) if self.anonymous_id is None else (user, (IdKind.ANONYMOUS, self.anonymous_id))
+
+    @property
+    def from_engage(self) -> bool:
+        """Engage sends every person twice, with and without the email: the latter is no fault."""
+        return self.source is not None and self.source.kind is not SourceKind.SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """One Delete call (GDPR, CCPA), understood."""
+
+    account_id: str
+    user_id: str
+    #: The event's own time, in microseconds since the epoch; never later than `received_at`.
+    at: int
+    received_at: int
+    size: int = 0
+
+
+Call = Identify | Delete
+
+
+class Outcome(StrEnum):
+    """What became of a call, once its transaction is on disk."""
+
+    #: Merged into a profile; also where it said nothing new.
+    ACCEPTED = "accepted"
+    #: Kept under its id until an email is known for it.
+    HELD = "held"
+    #: It names no email, and none is known for its ids: nothing was kept.
+    UNKNOWN = "unknown"
+    #: It is older than the person's deletion: nothing was kept.
+    OUTDATED = "outdated"
+    #: The person was erased, if they were known at all.
+    ERASED = "erased"
 
 
 class Status(StrEnum):

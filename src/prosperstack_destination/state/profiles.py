@@ -1,21 +1,27 @@
 """Units of work on profiles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.merging import merge
-from prosperstack_destination.state.profile import Identify, Profile, Stamped, Status
+from prosperstack_destination.state.profile import IdKind, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
+
+#: When an id came with an email last, in microseconds since the epoch.
+Ids = dict[tuple[IdKind, str], int]
+
+#: Ids that a profile remembers; past it the one that came longest ago goes.
+MAX_IDS: Final = 50
 
 _INSERT = insert(profiles)
 _UPDATE = (
     update(profiles)
     .where(profiles.c.id == bindparam("row_id"))
-    .values({name: bindparam(name) for name in ("address", "user_id", "traits", "version", "status")})
+    .values({name: bindparam(name) for name in ("address", "user_id", "ids", "traits", "version", "status")})
     .values({name: bindparam(name) for name in ("pending_since", "due_at")})
 )
 _SELECT_MERGED = select(
@@ -23,6 +29,7 @@ _SELECT_MERGED = select(
     profiles.c.email,
     profiles.c.address,
     profiles.c.user_id,
+    profiles.c.ids,
     profiles.c.traits,
     profiles.c.version,
     profiles.c.status,
@@ -32,12 +39,16 @@ _SELECT_MERGED = select(
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A profile while calls are merged into it; its fields are those of the table."""
+class Draft:
+    """A profile while calls are merged into it."""
 
+    email: str
+    #: None: it is new.
     row_id: int | None
     address: str
     user_id: str | None
+    #: The ids that came with the email, and when last (event time).
+    ids: Ids
     traits: Mapping[str, Stamped]
     version: int
     status: str
@@ -45,79 +56,89 @@ class _Draft:
     due_at: int | None
     touched: bool = False
 
-    def take(self, call: Identify) -> None:
-        merged = merge(self.traits, call.traits, call.at)
-        new = self.row_id is None and self.version == 0
-        if not (merged.touched or new):
+    def came_with(self, key: tuple[IdKind, str], at: int) -> None:
+        """Note that the email came with an id at an event time."""
+        known = self.ids.get(key)
+        if known is not None and known >= at:
+            return
+        self.ids[key] = at
+        self.touched = True
+        if len(self.ids) > MAX_IDS:
+            del self.ids[min(self.ids, key=lambda each: (self.ids[each], each))]
+
+    def take(self, new: Mapping[str, Stamped], received_at: int) -> None:
+        """Merge values that came in at a time (microseconds)."""
+        merged = merge(self.traits, new)
+        if not (merged.touched or self.version == 0):
             return
         self.touched = True
         self.traits = merged.traits
-        self.address = call.address
-        self.user_id = call.user_id or self.user_id
-        if merged.value_changed or new:
+        if merged.value_changed or self.version == 0:
             self.version += 1
             self.status = Status.PENDING
-            self.pending_since = self.pending_since or call.received_at
-            self.due_at = min(self.due_at or call.received_at, call.received_at)
+            self.pending_since = self.pending_since or received_at
+            self.due_at = received_at if self.due_at is None else min(self.due_at, received_at)
 
 
-def merge_calls(connection: Connection, calls: Sequence[Identify]) -> set[str]:
-    """Merge calls into their profiles; the ids of the accounts where a value changed are returned.
-
-    What a repeated call says is there already: it writes nothing.
-    """
-    by_account: dict[str, list[Identify]] = {}
-    for call in calls:
-        by_account.setdefault(call.account_id, []).append(call)
-    changed: set[str] = set()
-    inserts: list[dict[str, Any]] = []
-    updates: list[dict[str, Any]] = []
-    for account_id in sorted(by_account):  # in key order, so that two writers cannot wait for each other
-        for email, draft in _merged(connection, account_id, by_account[account_id]):
-            fields = {
-                "address": draft.address,
-                "user_id": draft.user_id,
-                "traits": json_text.dump(draft.traits),
-                "version": draft.version,
-                "status": draft.status,
-                "pending_since": draft.pending_since,
-                "due_at": draft.due_at,
-            }
-            if draft.row_id is None:
-                inserts.append({**fields, "account_id": account_id, "email": email, "attempts": 0})
-            else:
-                updates.append({**fields, "row_id": draft.row_id})
-            if draft.due_at is not None:
-                changed.add(account_id)
-    if inserts:
-        connection.execute(_INSERT, inserts)
-    if updates:
-        connection.execute(_UPDATE, updates)
-    return changed
-
-
-def _merged(connection: Connection, account_id: str, calls: Sequence[Identify]) -> Iterable[tuple[str, _Draft]]:
-    """The profiles that calls touch, after all of them, in the order of their emails."""
-    emails = sorted({call.email for call in calls})
-    drafts = {
-        row.email: _Draft(
+def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
+    """The profiles of these emails, as far as they are there, by email."""
+    return {
+        row.email: Draft(
+            row.email,
             row.id,
             row.address,
             row.user_id,
+            _ids(row.ids),
             json_text.load(row.traits),
             row.version,
             row.status,
             row.pending_since,
             row.due_at,
         )
-        for row in connection.execute(_SELECT_MERGED, {"account": account_id, "emails": emails})
+        for row in connection.execute(_SELECT_MERGED, {"account": account_id, "emails": sorted(emails)})
     }
-    for call in calls:
-        draft = drafts.get(call.email)
-        if draft is None:
-            draft = drafts[call.email] = _Draft(None, call.address, None, {}, 0, Status.PENDING, None, None)
-        draft.take(call)
-    return ((email, drafts[email]) for email in emails if drafts[email].touched)
+
+
+def new_draft(email: str, address: str) -> Draft:
+    """A profile that is not there yet."""
+    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, None)
+
+
+def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
+    """Write drafts that were touched, in the order of their emails; whether any of them is due."""
+    inserts: list[dict[str, Any]] = []
+    updates: list[dict[str, Any]] = []
+    due = False
+    # In key order, so that two writers cannot wait for each other.
+    for draft in sorted((draft for draft in changed if draft.touched), key=lambda draft: draft.email):
+        fields = {
+            "address": draft.address,
+            "user_id": draft.user_id,
+            "ids": _ids_text(draft.ids),
+            "traits": json_text.dump(draft.traits),
+            "version": draft.version,
+            "status": draft.status,
+            "pending_since": draft.pending_since,
+            "due_at": draft.due_at,
+        }
+        due = due or draft.due_at is not None
+        if draft.row_id is None:
+            inserts.append({**fields, "account_id": account_id, "email": draft.email, "attempts": 0})
+        else:
+            updates.append({**fields, "row_id": draft.row_id})
+    if inserts:
+        connection.execute(_INSERT, inserts)
+    if updates:
+        connection.execute(_UPDATE, updates)
+    return due
+
+
+def erase(connection: Connection, account_id: str, emails: Collection[str]) -> list[Ids]:
+    """Delete the profiles of these emails, and their problems with them; the ids of each."""
+    known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
+    ids = [_ids(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
+    connection.execute(delete(profiles).where(known))
+    return ids
 
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:
@@ -215,3 +236,14 @@ def _profile(row: Row[Any]) -> Profile:
         looked_up_at=row.looked_up_at,
         attempts=row.attempts,
     )
+
+
+def _ids(text: str) -> Ids:
+    return {(IdKind(kind), each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
+
+
+def _ids_text(ids: Ids) -> str:
+    by_kind: dict[str, dict[str, int]] = {}
+    for (kind, each), at in ids.items():
+        by_kind.setdefault(kind.value, {})[each] = at
+    return json_text.dump(by_kind)

@@ -41,6 +41,8 @@ accounts = Table(
     Column("catalog", Text),
     Column("catalog_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
+    # What a deletion does in ProsperStack: see `state.accounts.OnDelete`.
+    Column("on_delete", Text, nullable=False, server_default="clear"),
 )
 
 #: Keys that callers show us.
@@ -50,8 +52,23 @@ inbound_keys = Table(
     Column("key_hash", Text, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("fingerprint", Text, nullable=False),
-    # Where it comes from: the customer's own ProsperStack key, or the SEGMENT_KEYS setting.
+    # Where it comes from: see `state.accounts.KeyOrigin`.
     Column("origin", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    # What the operator calls it, and when it was last shown, to the minute.
+    Column("name", Text, nullable=False, server_default=""),
+    Column("last_used_at", BigInteger),
+)
+
+#: Secrets that sign webhooks, encrypted; any that is not revoked may have signed.
+shared_secrets = Table(
+    "shared_secrets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("encrypted", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )
@@ -77,6 +94,8 @@ profiles = Table(
     Column("email", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("user_id", Text),
+    # {"kind": {"id": event time}}: the ids that came with the email, and when last
+    Column("ids", Text, nullable=False, server_default="{}"),
     # {"trait": [value, event time]}
     Column("traits", Text, nullable=False),
     Column("version", Integer, nullable=False),
@@ -126,4 +145,86 @@ problems = Table(
     Column("value", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
+)
+
+#: Which email each id has, and which it had.
+identities = Table(
+    "identities",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # "user" or "anonymous"
+    Column("kind", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    # ["email"], the oldest first
+    Column("former", Text, nullable=False),
+    sqlite_with_rowid=False,  # it is found by its key alone
+)
+
+#: What Engage said of ids whose email is not known yet.
+held = Table(
+    "held",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    # {"trait": [value, event time]}
+    Column("traits", Text, nullable=False),
+    Column("held_at", BigInteger, nullable=False),
+    Index("ix_held_held_at", "account_id", "held_at"),
+)
+
+#: Who was erased and when (event time), by keyed hashes of ids and emails: older calls do not bring them back.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+
+#: Subscribers of erased people, to be cleared of what this service wrote, or deleted.
+clearings = Table(
+    "clearings",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("subscriber_id", Text, primary_key=True),
+    # ["property"] whose values are to be deleted
+    Column("properties", Text, nullable=False),
+    Column("delete_subscriber", Boolean, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Why the latest attempt failed.
+    Column("reason", Text),
+    Index("ix_clearings_due_at", "account_id", "due_at"),
+)
+
+#: Where calls come from: Segment sources, and Engage's audiences and computed traits.
+sources = Table(
+    "sources",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # "source", "audience" or "trait"
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    # The library that sent the latest call of a source.
+    Column("name", Text, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    # How many are in an audience now.
+    Column("members", BigInteger, nullable=False),
+)
+
+#: Who did what, without personal data.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    # {"detail": value}
+    Column("details", Text, nullable=False),
 )

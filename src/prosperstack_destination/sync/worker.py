@@ -19,8 +19,9 @@ from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.prosperstack.paging import all_items
-from prosperstack_destination.state import accounts, directory, problems, profiles
+from prosperstack_destination.state import accounts, clearing, directory, problems, profiles
 from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.clearing import Clearing
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.problems import RecordedProblem
@@ -85,6 +86,7 @@ class AccountWorker:
         """
         while not self._stopping():
             meaning = await self._meaning()
+            await self._clear()  # before anything is written anew to somebody who was erased and came back
             work = await self._database.read(_due, self._account.id, self._clock(), BATCH)
             if not work:
                 return
@@ -115,6 +117,38 @@ class AccountWorker:
         self._account = replace(self._account, catalog=catalog, catalog_at=now)
         if changed:
             self._log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
+
+    async def _clear(self) -> None:
+        """Undo in ProsperStack what was written for people who were erased."""
+        while not self._stopping():
+            pending = await self._database.read(clearing.due, self._account.id, self._clock(), BATCH)
+            if not pending:
+                return
+            for each in pending:
+                if self._stopping():
+                    return
+                await self._clear_one(each)
+
+    async def _clear_one(self, each: Clearing) -> None:
+        try:
+            if each.delete_subscriber:
+                await self._spender.spend(partial(self._prosperstack.delete_subscriber, each.subscriber_id))
+            else:
+                nothing = dict.fromkeys(each.properties)
+                await self._spender.spend(
+                    partial(self._prosperstack.update_subscriber, each.subscriber_id, nothing)
+                )
+        except NotFound:
+            pass  # nothing is left to be cleared
+        except ProsperStackError as error:
+            until = self._clock() + int(backoff_seconds(each.attempts + 1) * SECOND)
+            await self._database.write(clearing.postpone, self._account.id, each, until, str(error))
+            if isinstance(error, Rejected):
+                self._log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
+                return
+            raise
+        await self._database.write(clearing.done, self._account.id, each.subscriber_id)
+        self._log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
 
     async def _round(self, work: Sequence[_Work], meaning: _Meaning) -> None:
         """Settle at once what needs no request, then deliver the rest one by one."""

@@ -1,0 +1,82 @@
+"""What an operator issues for an account: inbound keys and shared secrets, each shown once."""
+
+import secrets
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.keys import (
+    fingerprint,
+    is_live,
+    is_prosperstack_key,
+    key_hash,
+)
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.state import accounts as rows
+from prosperstack_destination.state import auditing, credentials
+from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
+
+#: How issued keys begin, so that nobody takes one for a ProsperStack key.
+ISSUED_PREFIX = "psd_"
+
+
+def new_account(key: str, vault: Vault) -> Account:
+    """An account for a ProsperStack key, not stored yet."""
+    return Account(
+        id=f"acct_{secrets.token_urlsafe(12)}",
+        encrypted_key=vault.encrypt(key),
+        fingerprint=fingerprint(key),
+        live=is_live(key),
+        status=AccountStatus.ACTIVE,
+        status_reason=None,
+        status_until=None,
+        catalog=None,
+        catalog_at=None,
+    )
+
+
+def register(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Open the account of a ProsperStack key. Repeated: the same account. Raises `Misconfigured` for no key."""
+    if not is_prosperstack_key(key):
+        raise Misconfigured("That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test).")
+    account = rows.of_prosperstack_key(connection, key_hash(key))
+    if account is None:
+        account = new_account(key, vault)
+        rows.add(connection, account, key_hash(key), now)
+        auditing.record(connection, account.id, now, actor=actor, action="register account", details={})
+    return account
+
+
+def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
+    """A new inbound key: this is the only time that it is seen."""
+    key = ISSUED_PREFIX + secrets.token_urlsafe(24)
+    credentials.admit_key(
+        connection, account.id, InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name), now
+    )
+    details = {"key": fingerprint(key), "name": name}
+    auditing.record(connection, account.id, now, actor=actor, action="issue key", details=details)
+    return key
+
+
+def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
+    """Refuse a key, named by its fingerprint, within seconds. Raises `Misconfigured` where there is none."""
+    if not credentials.revoke_key(connection, account.id, key, now):
+        raise Misconfigured(f"The account has no key {key!r} that is good: `keys list` shows them.")
+    auditing.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
+
+
+def issue_secret(connection: Connection, account: Account, name: str, vault: Vault, actor: str, now: int) -> str:
+    """A new shared secret for signed webhooks: this is the only time that it is seen."""
+    secret, secret_id = secrets.token_urlsafe(32), f"sec_{secrets.token_hex(4)}"
+    credentials.add_secret(connection, account.id, secret_id, vault.encrypt(secret), name, now)
+    details = {"secret": secret_id, "name": name}
+    auditing.record(connection, account.id, now, actor=actor, action="issue secret", details=details)
+    return secret
+
+
+def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
+    """Refuse what a secret signs, within seconds. Raises `Misconfigured` where there is none."""
+    if not credentials.revoke_secret(connection, account.id, secret_id, now):
+        raise Misconfigured(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
+    auditing.record(connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id})

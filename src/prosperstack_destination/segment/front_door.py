@@ -1,0 +1,40 @@
+"""The short way to the endpoints that are called all day.
+
+The way through an application's middlewares and its router costs as much as understanding a call does. Who asks for
+one of these paths, exactly, is taken there at once; everybody else goes the long way.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from prosperstack_destination.segment.answers import message
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An endpoint, and the methods that it takes."""
+
+    endpoint: ASGIApp
+    methods: Collection[str]
+
+
+class FrontDoor:
+    """A middleware that answers for some paths, and passes all others on."""
+
+    def __init__(self, app: ASGIApp, doors: Mapping[str, Door]) -> None:
+        self._app = app
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        door = self._doors.get(scope["path"]) if scope["type"] == "http" else None
+        if door is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] in door.methods:
+            await door.endpoint(scope, receive, send)
+        else:
+            allowed = ", ".join(sorted(door.methods))
+            response = message(405, f"Only {allowed} is answered here.", {"Allow": allowed})
+            await response(scope, receive, send)

@@ -1,0 +1,162 @@
+"""Segment's HTTP Tracking API, as far as its SDKs speak it: ``/v1/identify``, ``/v1/batch`` and the others.
+
+An SDK that is pointed at this host works without Segment in between. What is no Identify call is understood, and
+ignored: an SDK must not see an error for it.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from prosperstack_destination.clock import Clock
+from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused, TryLater
+from prosperstack_destination.segment.answers import refusal_headers, status_of
+from prosperstack_destination.segment.body import parse_object, read_body
+from prosperstack_destination.segment.call import Deletion, Understood, read_call
+from prosperstack_destination.segment.credentials import basic_key, content_length
+from prosperstack_destination.segment.endpoint import Authenticator
+from prosperstack_destination.segment.reception import Reception, told
+from prosperstack_destination.state.inbox import Inbox
+from prosperstack_destination.state.json_text import dump
+
+#: Segment's own limits, in bytes: of one event, and of a batch.
+EVENT_BYTES: Final = 32 * 1024
+BATCH_BYTES: Final = 500 * 1024
+#: The most events that an SDK puts into a batch.
+MAX_EVENTS: Final = 2_500
+#: Types of call that are understood and ignored.
+IGNORED: Final = frozenset({"track", "page", "screen", "group", "alias"})
+#: What there is under ``/v1/``.
+KINDS: Final = ("identify", "batch", "import", *sorted(IGNORED))
+#: What an event takes from the batch that it is in, where it has nothing of its own.
+_FROM_BATCH: Final = ("context", "integrations", "sentAt")
+_SUCCESS: Final = b'{"success":true}'
+
+
+class TrackingEndpoint:
+    """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
+
+    def __init__(self, authenticator: Authenticator, inbox: Inbox, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._reception = Reception(inbox, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request in the form that SDKs know: ``success``, or ``code`` and ``message``."""
+        try:
+            response = await self._answer(scope, receive)
+        except DestinationError as error:
+            response = _error(error)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        kind = scope["path"].rpartition("/")[2]
+        headers = dict(scope["headers"])
+        batched = kind in ("batch", "import")
+        limit = BATCH_BYTES if batched else EVENT_BYTES
+        body = await read_body(receive, content_length(headers), limit)
+        if headers.get(b"content-encoding", b"").strip().lower() == b"gzip":
+            body = unzipped(body, limit)
+        content = _parse(body)
+        account = await self._authenticator.authenticate(_key(headers, content))
+        if batched:
+            results = await self._reception.take(account, _events(content), _read)
+            refused = told(results)
+            return _success() if not refused else Response(dump({"success": True, "refused": refused}), 200)
+        if kind in IGNORED:
+            return _success()
+        [result] = await self._reception.take(account, [(content, len(body))], _read)
+        if isinstance(result, DestinationError):
+            raise result
+        return _success()
+
+
+def unzipped(body: bytes, limit: int) -> bytes:
+    """A gzip body's content. Raises `CallTooLarge` as soon as it is past a limit (bytes), `BadCall` for no gzip."""
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadCall(f"The body is not valid gzip: {error}.") from None
+    if len(content) > limit:
+        raise CallTooLarge(limit)
+    if not inflater.eof:
+        raise BadCall("The body is not valid gzip: it is cut off.")
+    return content
+
+
+def _parse(body: bytes) -> dict[str, JsonValue]:
+    """A JSON object. The Python SDK may write NaN, which is no JSON: what has such a value is left out."""
+    try:
+        return parse_object(body)
+    except BadCall:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise
+        try:
+            value = from_json(body, allow_inf_nan=True)
+        except ValueError as error:
+            raise BadCall(f"The body is not valid JSON: {error}.") from None
+        return parse_object(dump(_finite(value)).encode())
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """A value without the numbers that JSON has no form for."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items() if not _is_odd(each)}
+    if isinstance(value, list):
+        return [_finite(each) for each in value if not _is_odd(each)]
+    return value
+
+
+def _is_odd(value: JsonValue) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _key(headers: Mapping[bytes, bytes], content: Mapping[str, JsonValue]) -> str:
+    """The write key: of basic authentication, or of the body."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        return basic_key(authorization)
+    key = content.get("writeKey")
+    if isinstance(key, str) and key:
+        return key
+    raise KeyRefused("The write key is missing: send it as the user name of basic authentication, or as writeKey.")
+
+
+def _events(content: Mapping[str, JsonValue]) -> list[tuple[JsonValue, int]]:
+    """The events of a batch with their sizes, each with what it takes from the batch."""
+    batch = content.get("batch")
+    if not isinstance(batch, list):
+        raise BadCall("batch has to be an array of events.", field="batch")
+    if len(batch) > MAX_EVENTS:
+        raise BadCall(f"The batch has more than {MAX_EVENTS:,} events: send smaller ones.", field="batch")
+    given = {name: content[name] for name in _FROM_BATCH if content.get(name) is not None}
+    size = BATCH_BYTES // max(len(batch), 1)
+    return [({**given, **event} if given and isinstance(event, dict) else event, size) for event in batch]
+
+
+def _read(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | None, int]:
+    fields, size = event
+    if not isinstance(fields, dict):
+        raise BadCall("An event has to be a JSON object.")
+    kind = fields.get("type")
+    if isinstance(kind, str) and kind.lower() in IGNORED:
+        return None, size
+    return read_call(fields, now, judge_all=True), size
+
+
+def _success() -> Response:
+    return Response(_SUCCESS, 200, media_type="application/json")
+
+
+def _error(error: DestinationError) -> Response:
+    """An error in the form that SDKs know: without both fields some retry for ever."""
+    status = 400 if isinstance(error, CallTooLarge) else status_of(error)
+    code = "try_later" if isinstance(error, TryLater) else {400: "invalid_request", 501: "unsupported"}.get(status)
+    body = dump({"success": False, "code": code or "unauthorized", "message": str(error)})
+    return Response(body, status, refusal_headers(error), "application/json")

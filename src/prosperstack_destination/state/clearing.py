@@ -1,0 +1,79 @@
+"""Units of work on clearings: what is to be undone in ProsperStack for people who were erased."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from prosperstack_destination.state import json_text
+from prosperstack_destination.state.tables import clearings
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """One subscriber of somebody who was erased."""
+
+    subscriber_id: str
+    #: The keys of the properties whose values are to be deleted.
+    properties: tuple[str, ...]
+    #: The subscriber is to be deleted altogether.
+    delete_subscriber: bool
+    #: How many attempts in a row failed.
+    attempts: int
+
+
+def add(
+    connection: Connection,
+    account_id: str,
+    wrote: Mapping[str, Sequence[str]],
+    *,
+    delete_subscriber: bool,
+    now: int,
+) -> None:
+    """Have subscribers cleared of properties, by id and keys, or deleted. Replaces what was asked for before."""
+    for subscriber_id, keys in wrote.items():
+        if not (keys or delete_subscriber):
+            continue
+        done(connection, account_id, subscriber_id)
+        connection.execute(
+            insert(clearings).values(
+                account_id=account_id,
+                subscriber_id=subscriber_id,
+                properties=json_text.dump(list(keys)),
+                delete_subscriber=delete_subscriber,
+                due_at=now,
+                attempts=0,
+            )
+        )
+
+
+def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Clearing]:
+    """What is to be cleared by now, the longest due first."""
+    rows = connection.execute(
+        select(clearings)
+        .where(clearings.c.account_id == account_id, clearings.c.due_at <= now)
+        .order_by(clearings.c.due_at)
+        .limit(limit)
+    )
+    return [
+        Clearing(row.subscriber_id, tuple(json_text.load(row.properties)), row.delete_subscriber, row.attempts)
+        for row in rows
+    ]
+
+
+def done(connection: Connection, account_id: str, subscriber_id: str) -> None:
+    """A subscriber is cleared, or is not there."""
+    connection.execute(delete(clearings).where(_is(account_id, subscriber_id)))
+
+
+def postpone(connection: Connection, account_id: str, clearing: Clearing, until: int, reason: str) -> None:
+    """An attempt failed: try again then."""
+    connection.execute(
+        update(clearings)
+        .where(_is(account_id, clearing.subscriber_id))
+        .values(due_at=until, attempts=clearing.attempts + 1, reason=reason)
+    )
+
+
+def _is(account_id: str, subscriber_id: str) -> ColumnElement[bool]:
+    return (clearings.c.account_id == account_id) & (clearings.c.subscriber_id == subscriber_id)

@@ -1,0 +1,175 @@
+"""Units of work on what callers show: inbound keys, and the secrets that sign webhooks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from prosperstack_destination.state.accounts import Account, account_of
+from prosperstack_destination.state.tables import accounts, inbound_keys, shared_secrets
+
+
+class KeyOrigin(StrEnum):
+    """Where an inbound key comes from."""
+
+    #: The customer's own ProsperStack key, shown to us by Segment.
+    PASS_THROUGH = "pass_through"  # noqa: S105 -- a kind of key, and no key
+    #: The SEGMENT_KEYS setting.
+    SETTINGS = "settings"
+    #: Issued by an operator, shown once.
+    ISSUED = "issued"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """An inbound key as it is listed: never the key itself."""
+
+    #: What it is told apart and revoked by.
+    fingerprint: str
+    origin: KeyOrigin
+    #: What the operator calls it.
+    name: str
+    #: In microseconds since the epoch; `last_used_at` to the minute.
+    created_at: int
+    revoked_at: int | None
+    last_used_at: int | None
+
+
+def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KnownKey] | None:
+    """The account that an inbound key opens, or opened until it was revoked; None: the key is not known."""
+    row = connection.execute(select(inbound_keys).where(inbound_keys.c.key_hash == key_hash)).one_or_none()
+    if row is None:
+        return None
+    account = connection.execute(select(accounts).where(accounts.c.id == row.account_id)).one()
+    return account_of(account), _key_of(row)
+
+
+def mark_used(connection: Connection, key_hash: str, now: int) -> None:
+    """Note that a key was shown."""
+    connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key_hash).values(last_used_at=now))
+
+
+def keys_of(connection: Connection, account_id: str) -> list[KnownKey]:
+    """An account's inbound keys, the newest first, those that were revoked among them."""
+    rows = connection.execute(
+        select(inbound_keys)
+        .where(inbound_keys.c.account_id == account_id)
+        .order_by(inbound_keys.c.created_at.desc(), inbound_keys.c.fingerprint)
+    )
+    return [_key_of(row) for row in rows]
+
+
+def revoke_key(connection: Connection, account_id: str, fingerprint: str, now: int) -> bool:
+    """Refuse a key from now on; False: the account has no such key that is good."""
+    result = connection.execute(
+        update(inbound_keys)
+        .where(
+            inbound_keys.c.account_id == account_id,
+            inbound_keys.c.fingerprint == fingerprint,
+            inbound_keys.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+    )
+    return result.rowcount > 0
+
+
+@dataclass(frozen=True, slots=True)
+class InboundKey:
+    """A key to be accepted from callers."""
+
+    key_hash: str
+    fingerprint: str
+    origin: KeyOrigin
+    name: str = ""
+
+
+def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
+    """Accept a key from callers from now on, also where it was revoked, or opened another account."""
+    values = {
+        "account_id": account_id,
+        "fingerprint": key.fingerprint,
+        "origin": key.origin,
+        "name": key.name,
+        "revoked_at": None,
+    }
+    known = connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key.key_hash).values(values))
+    if known.rowcount == 0:
+        connection.execute(insert(inbound_keys).values(key_hash=key.key_hash, created_at=now, **values))
+
+
+def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) -> None:
+    """Revoke the keys that came from the settings and are not among these hashes any more."""
+    connection.execute(
+        update(inbound_keys)
+        .where(
+            inbound_keys.c.origin == KeyOrigin.SETTINGS,
+            inbound_keys.c.revoked_at.is_(None),
+            inbound_keys.c.key_hash.not_in(list(keep)),
+        )
+        .values(revoked_at=now)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSecret:
+    """A secret that signs webhooks, as it is listed: never the secret itself."""
+
+    id: str
+    name: str
+    #: In microseconds since the epoch.
+    created_at: int
+    revoked_at: int | None
+
+
+def add_secret(
+    connection: Connection, account_id: str, secret_id: str, encrypted: str, name: str, now: int
+) -> None:
+    """Take what a secret signs from now on, beside what the others sign."""
+    connection.execute(
+        insert(shared_secrets).values(
+            id=secret_id, account_id=account_id, encrypted=encrypted, name=name, created_at=now
+        )
+    )
+
+
+def active_secrets(connection: Connection, account_id: str) -> list[str]:
+    """An account's secrets that are good, encrypted, the newest first."""
+    return list(
+        connection.scalars(
+            select(shared_secrets.c.encrypted)
+            .where(shared_secrets.c.account_id == account_id, shared_secrets.c.revoked_at.is_(None))
+            .order_by(shared_secrets.c.created_at.desc())
+        )
+    )
+
+
+def secrets_of(connection: Connection, account_id: str) -> list[SharedSecret]:
+    """An account's secrets, the newest first, those that were revoked among them."""
+    rows = connection.execute(
+        select(shared_secrets)
+        .where(shared_secrets.c.account_id == account_id)
+        .order_by(shared_secrets.c.created_at.desc(), shared_secrets.c.id)
+    )
+    return [SharedSecret(row.id, row.name, row.created_at, row.revoked_at) for row in rows]
+
+
+def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: int) -> bool:
+    """Refuse what a secret signs from now on; False: the account has no such secret that is good."""
+    result = connection.execute(
+        update(shared_secrets)
+        .where(
+            shared_secrets.c.account_id == account_id,
+            shared_secrets.c.id == secret_id,
+            shared_secrets.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+    )
+    return result.rowcount > 0
+
+
+def _key_of(row: Row[Any]) -> KnownKey:
+    return KnownKey(
+        row.fingerprint, KeyOrigin(row.origin), row.name, row.created_at, row.revoked_at, row.last_used_at
+    )

@@ -1,0 +1,113 @@
+"""Units of work on deletion: a person is forgotten, and older calls do not bring them back."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, identities, profiles
+from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.state.profile import Delete, IdKind
+from prosperstack_destination.state.tables import erasures
+
+#: A keyed hash that stands for an id or an email.
+Pseudonym = Callable[[str], str]
+
+#: How much of a pseudonym the audit trail shows.
+_SHOWN: Final = 12
+_ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
+
+
+def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
+    """Forget a person: their profiles, ids and whatever is held of them.
+
+    The properties that this service wrote are to be cleared in ProsperStack, or the subscriber deleted, as the
+    account wants it. Whoever is not known is erased as well: a call of theirs may still be under way. Safe to
+    repeat.
+    """
+    user = (IdKind.USER, call.user_id)
+    emails = identities.emails_of(connection, call.account_id, user)
+    erased = profiles.erase(connection, call.account_id, emails)
+    ids = {user, *(key for ids in erased for key in ids)}
+    identities.forget(connection, call.account_id, ids)
+    holding.forget(connection, call.account_id, ids)
+    wrote = directory.erase(connection, call.account_id, emails)
+    on_delete = accounts.on_delete(connection, call.account_id)
+    if on_delete is not OnDelete.NOTHING:
+        clearing.add(
+            connection,
+            call.account_id,
+            wrote,
+            delete_subscriber=on_delete is OnDelete.DELETE_SUBSCRIBER,
+            now=call.received_at,
+        )
+    subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
+    _remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)
+    auditing.record(
+        connection,
+        call.account_id,
+        call.received_at,
+        actor="segment",
+        action="erase",
+        details={
+            "subject": pseudonym(subjects[0])[:_SHOWN],
+            "profiles": len(erased),
+            "subscribers": len(wrote),
+            "in_prosperstack": on_delete.value,
+        },
+    )
+
+
+class Erasures:
+    """Who of some people was erased, and when. ``user_ids`` and ``emails`` are all that will be asked for."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        account_id: str,
+        user_ids: Collection[str],
+        emails: Collection[str],
+        pseudonym: Pseudonym,
+    ) -> None:
+        self._at: dict[str, int] = {}
+        if connection.execute(_ANY, {"account": account_id}).first() is None:
+            return  # as in most accounts at most times: nothing has to be hashed
+        subjects = [*map(_subject_of_user, user_ids), *map(_subject_of_email, emails)]
+        by_pseudonym = {pseudonym(subject): subject for subject in subjects}
+        known = _known(connection, account_id, list(by_pseudonym))
+        self._at = {by_pseudonym[each]: at for each, at in known.items()}
+
+    def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
+        """Whether the person was erased at that event time or after it."""
+        if not self._at:
+            return False
+        of_user = None if user_id is None else self._at.get(_subject_of_user(user_id))
+        of_email = None if email is None else self._at.get(_subject_of_email(email))
+        return any(erased is not None and at <= erased for erased in (of_user, of_email))
+
+
+def _remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
+    known = _known(connection, account_id, subjects)
+    for subject in subjects:
+        if subject not in known:
+            connection.execute(insert(erasures).values(account_id=account_id, subject=subject, at=at))
+        elif known[subject] < at:
+            same = (erasures.c.account_id == account_id) & (erasures.c.subject == subject)
+            connection.execute(update(erasures).where(same).values(at=at))
+
+
+def _known(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:
+    rows = connection.execute(
+        select(erasures.c.subject, erasures.c.at).where(
+            erasures.c.account_id == account_id, erasures.c.subject.in_(subjects)
+        )
+    )
+    return {row.subject: row.at for row in rows}
+
+
+def _subject_of_user(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+def _subject_of_email(email: str) -> str:
+    return f"email:{email}"

@@ -1,0 +1,94 @@
+"""Units of work on identities: which email belongs to which id.
+
+When an id came with an email last stands in the profile of that email, which is written with each call anyway; so
+an id that keeps its email costs no write here.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, tuple_, update
+
+from prosperstack_destination.state import json_text
+from prosperstack_destination.state.profile import IdKind
+from prosperstack_destination.state.tables import identities
+
+#: A kind and an id.
+Key = tuple[IdKind, str]
+
+#: Emails that an id had before its present one, so that a deletion finds them all; the oldest go first.
+MAX_FORMER: Final = 20
+
+_SELECT: Final = select(identities.c.external_id, identities.c.email).where(
+    identities.c.account_id == bindparam("account"),
+    identities.c.kind == bindparam("the_kind"),
+    identities.c.external_id.in_(bindparam("ids", expanding=True)),
+)
+_INSERT: Final = insert(identities)
+
+
+class Identities:
+    """What is known of some ids of an account, and what is learned of them in a transaction."""
+
+    def __init__(self, connection: Connection, account_id: str, keys: Collection[Key]) -> None:
+        self._account_id = account_id
+        self._emails: dict[Key, str] = {}
+        self._new: set[Key] = set()
+        self._former: dict[Key, list[str]] = {}
+        for kind in IdKind:
+            ids = sorted({external_id for each, external_id in keys if each is kind})
+            if ids:
+                wanted = {"account": account_id, "the_kind": kind.value, "ids": ids}
+                for external_id, email in connection.execute(_SELECT, wanted):
+                    self._emails[kind, external_id] = email
+
+    def email(self, keys: Iterable[Key]) -> str | None:
+        """The email of the first of these ids that is known."""
+        return next((self._emails[key] for key in keys if key in self._emails), None)
+
+    def learn(self, key: Key, email: str) -> None:
+        """Note that an id has this email now."""
+        known = self._emails.get(key)
+        if known is None:
+            self._new.add(key)
+        elif known != email:
+            self._former.setdefault(key, []).append(known)
+        self._emails[key] = email
+
+    @property
+    def learned(self) -> set[Key]:
+        """Ids that no email was known for before this transaction."""
+        return self._new
+
+    def save(self, connection: Connection) -> None:
+        """Write what was learned."""
+        if self._new:
+            connection.execute(_INSERT, [self._row(key) for key in sorted(self._new)])
+        for key in sorted(self._former.keys() - self._new):
+            mine = _is(self._account_id, [key])
+            former = json_text.load(connection.execute(select(identities.c.former).where(mine)).scalar_one())
+            emails = list(dict.fromkeys([*former, *self._former[key]]))[-MAX_FORMER:]
+            changed = {"email": self._emails[key], "former": json_text.dump(emails)}
+            connection.execute(update(identities).where(mine).values(changed))
+
+    def _row(self, key: Key) -> dict[str, Any]:
+        row = {"account_id": self._account_id, "kind": key[0].value, "external_id": key[1]}
+        return {**row, "email": self._emails[key], "former": json_text.dump(self._former.get(key, []))}
+
+
+def emails_of(connection: Connection, account_id: str, key: Key) -> set[str]:
+    """The email that an id has, and those that it had before."""
+    mine = _is(account_id, [key])
+    row = connection.execute(select(identities.c.email, identities.c.former).where(mine)).one_or_none()
+    return set() if row is None else {row.email, *json_text.load(row.former)}
+
+
+def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> None:
+    """Drop what is known of these ids."""
+    if keys:
+        connection.execute(delete(identities).where(_is(account_id, keys)))
+
+
+def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
+    wanted = [(kind.value, external_id) for kind, external_id in keys]
+    return (identities.c.account_id == account_id) & tuple_(identities.c.kind, identities.c.external_id).in_(wanted)

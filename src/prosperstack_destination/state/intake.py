@@ -1,0 +1,152 @@
+"""Taking calls in: one transaction that finds out whose they are, and merges them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.state import erasing, holding, profiles
+from prosperstack_destination.state.erasing import Erasures, Pseudonym
+from prosperstack_destination.state.identities import Identities, Key
+from prosperstack_destination.state.merging import merge, stamped
+from prosperstack_destination.state.profile import Call, Delete, Identify, Outcome, SourceKind, Stamped
+from prosperstack_destination.state.profiles import Draft
+from prosperstack_destination.state.sources import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of calls."""
+
+    #: One for each call, in their order.
+    outcomes: list[Outcome]
+    #: The accounts with something to do.
+    changed: set[str]
+
+
+def take_calls(connection: Connection, calls: Sequence[Call], pseudonym: Pseudonym) -> Taken:
+    """Take calls in: those of an account in their order, the accounts in the order of their ids.
+
+    What a repeated call says is there already: it changes nothing.
+    """
+    outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
+    changed: set[str] = set()
+    by_account: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        by_account.setdefault(call.account_id, []).append(place)
+    for account_id in sorted(by_account):
+        for deletes, places in groupby(by_account[account_id], lambda place: isinstance(calls[place], Delete)):
+            run = list(places)
+            if deletes:
+                for place in run:
+                    call = calls[place]
+                    assert isinstance(call, Delete)  # noqa: S101 -- that is how they were grouped
+                    erasing.erase(connection, call, pseudonym)
+                    outcomes[place] = Outcome.ERASED
+                changed.add(account_id)
+                continue
+            identifies = [call for place in run if isinstance(call := calls[place], Identify)]
+            intake = _Intake(connection, account_id, identifies, pseudonym)
+            for place, call in zip(run, identifies, strict=True):
+                outcomes[place] = intake.take(call)
+            if intake.save():
+                changed.add(account_id)
+    return Taken(outcomes, changed)
+
+
+class _Intake:
+    """Identify calls of one account in one transaction."""
+
+    def __init__(
+        self, connection: Connection, account_id: str, calls: Sequence[Identify], pseudonym: Pseudonym
+    ) -> None:
+        self._connection = connection
+        self._account_id = account_id
+        self._now = max(call.received_at for call in calls)
+        self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
+        self._tally = Tally()
+        self._held: dict[Key, dict[str, Stamped]] = {}
+        # Whose profiles are needed is known for sure only call by call: an email may be learned on the way.
+        emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
+        user_ids = {call.user_id for call in calls if call.user_id is not None}
+        self._erasures = Erasures(connection, account_id, user_ids, emails, pseudonym)
+        self._drafts = profiles.drafts(connection, account_id, emails)
+        self._looked_for = emails
+
+    def take(self, call: Identify) -> Outcome:
+        """Merge a call, or hold it, or say why not."""
+        email = call.email or self._identities.email(call.ids)
+        if self._erasures.is_outdated(call.user_id, email, call.at):
+            return Outcome.OUTDATED
+        if email is None and not (call.from_engage and call.ids):
+            return Outcome.UNKNOWN
+        if call.source is not None:
+            self._tally.count(call.source)
+        if email is None:
+            self._hold(call)
+            return Outcome.HELD
+        draft = self._draft(email, call.address or email)
+        if call.email is not None:
+            draft.address = call.address
+            self._learn(call, draft)
+        draft.user_id = call.user_id or draft.user_id
+        self._merge(call, draft)
+        return Outcome.ACCEPTED
+
+    def save(self) -> bool:
+        """Write everything; whether there is something to do for the reconciler."""
+        self._release()
+        due = profiles.save(self._connection, self._account_id, self._drafts.values())
+        self._identities.save(self._connection)
+        if self._held:
+            holding.hold(self._connection, self._account_id, self._held, self._now)
+        self._tally.save(self._connection, self._account_id, self._now)
+        return due
+
+    def _draft(self, email: str, address: str) -> Draft:
+        draft = self._drafts.get(email)
+        if draft is None and email not in self._looked_for:
+            self._drafts |= profiles.drafts(self._connection, self._account_id, [email])
+            self._looked_for.add(email)
+            draft = self._drafts.get(email)
+        if draft is None:
+            draft = self._drafts[email] = profiles.new_draft(email, address)
+        return draft
+
+    def _learn(self, call: Identify, draft: Draft) -> None:
+        """Note the ids that came with an email: each belongs to the one that it came with last."""
+        for key in call.ids:
+            known = self._identities.email([key])
+            if known is not None and known != draft.email:
+                last = self._draft(known, known).ids.get(key)
+                if last is not None and (call.at, draft.email) < (last, known):
+                    continue
+            self._identities.learn(key, draft.email)
+            draft.came_with(key, call.at)
+
+    def _merge(self, call: Identify, draft: Draft) -> None:
+        source = call.source
+        if source is None or source.kind is not SourceKind.AUDIENCE:
+            draft.take(stamped(call.traits, call.at), call.received_at)
+            return
+        before = draft.traits.get(source.key)
+        draft.take(stamped(call.traits, call.at), call.received_at)
+        self._tally.moved(source, before, draft.traits.get(source.key))
+
+    def _hold(self, call: Identify) -> None:
+        key = call.ids[0]
+        self._held[key] = merge(self._held.get(key, {}), stamped(call.traits, call.at)).traits
+
+    def _release(self) -> None:
+        """Merge what was held of ids that an email is known for by now."""
+        learned = self._identities.learned
+        if not learned:
+            return
+        released = holding.release(self._connection, self._account_id, learned)
+        for key in learned & self._held.keys():
+            released[key] = merge(released.get(key, {}), self._held.pop(key)).traits
+        for key, traits in sorted(released.items()):
+            email = self._identities.email([key])
+            if email is not None:
+                self._draft(email, email).take(traits, self._now)

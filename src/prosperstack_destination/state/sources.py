@@ -1,0 +1,114 @@
+"""Units of work on sources: where calls come from, and how many are in Engage's audiences."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from prosperstack_destination.state.profile import Source, SourceKind, Stamped
+from prosperstack_destination.state.tables import sources
+
+#: Sources that are remembered for an account at most: a script may make up names.
+MAX_SOURCES: Final = 1_000
+#: The longest name of a library that is kept, in characters.
+_MAX_NAME: Final = 100
+
+_UPDATE: Final = (
+    update(sources)
+    .where(
+        sources.c.account_id == bindparam("the_account"),
+        sources.c.kind == bindparam("the_kind"),
+        sources.c.key == bindparam("the_key"),
+    )
+    .values(
+        name=bindparam("new_name"),
+        last_at=bindparam("new_last_at"),
+        calls=sources.c.calls + bindparam("more_calls"),
+        members=sources.c.members + bindparam("more_members"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """One source, as the faces show it."""
+
+    kind: SourceKind
+    key: str
+    name: str
+    #: In microseconds since the epoch.
+    first_at: int
+    last_at: int
+    calls: int
+    #: Of an audience: how many are in it now.
+    members: int
+
+
+@dataclass(slots=True)
+class _Count:
+    name: str
+    calls: int = 0
+    members: int = 0
+
+
+class Tally:
+    """What a transaction's calls add to the sources of an account."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[SourceKind, str], _Count] = {}
+
+    def count(self, source: Source) -> None:
+        """One more call."""
+        count = self._counts.setdefault((source.kind, source.key), _Count(source.name))
+        count.calls += 1
+        count.name = source.name
+
+    def moved(self, source: Source, before: Stamped | None, after: Stamped | None) -> None:
+        """An audience's trait went from one value to another: somebody may have entered or left."""
+        count = self._counts.setdefault((source.kind, source.key), _Count(source.name))
+        count.members += _is_in(after) - _is_in(before)
+
+    def save(self, connection: Connection, account_id: str, now: int) -> None:
+        """Add what was counted."""
+        for (kind, key), count in sorted(self._counts.items()):
+            identity = {"the_account": account_id, "the_kind": kind.value, "the_key": key}
+            changed = {"new_name": count.name[:_MAX_NAME], "new_last_at": now, "more_calls": count.calls}
+            known = connection.execute(_UPDATE, {**identity, **changed, "more_members": count.members})
+            if known.rowcount == 0:
+                _add(connection, account_id, kind, key, count, now)
+
+
+def _add(connection: Connection, account_id: str, kind: SourceKind, key: str, count: _Count, now: int) -> None:
+    known = connection.scalar(select(func.count()).select_from(sources).where(sources.c.account_id == account_id))
+    if (known or 0) >= MAX_SOURCES:
+        return
+    connection.execute(
+        insert(sources).values(
+            account_id=account_id,
+            kind=kind.value,
+            key=key,
+            name=count.name[:_MAX_NAME],
+            first_at=now,
+            last_at=now,
+            calls=count.calls,
+            members=count.members,
+        )
+    )
+
+
+def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
+    """An account's sources, the one that sent last first."""
+    rows = connection.execute(
+        select(sources).where(sources.c.account_id == account_id).order_by(sources.c.last_at.desc())
+    )
+    return [
+        KnownSource(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at, row.calls, row.members)
+        for row in rows
+    ]
+
+
+def _is_in(stamped: Stamped | None) -> int:
+    """1 for somebody who is in the audience; journeys send the text "true"."""
+    value: JsonValue = None if stamped is None else stamped[0]
+    return 1 if value is True or value == "true" else 0

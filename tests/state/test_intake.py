@@ -1,0 +1,277 @@
+"""Taking calls in: whose they are, what is held, who is forgotten."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, select
+
+from prosperstack_destination.clock import DAY
+from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, profiles, sources
+from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.intake import take_calls
+from prosperstack_destination.state.profile import Call, Delete, Source, SourceKind, Status
+from prosperstack_destination.state.tables import held, identities, metadata
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, outcomes, pseudonym, stored, take
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR
+AUDIENCE = Source(SourceKind.AUDIENCE, "power_users")
+
+
+def delete(user_id: str = "u1", at: int = NOW) -> Delete:
+    return Delete(ACCOUNT, user_id, at, NOW)
+
+
+def whole(connection: Connection) -> str:
+    """Everything in the database, as text."""
+    return repr([connection.execute(select(table)).all() for table in metadata.sorted_tables])
+
+
+@pytest.fixture
+async def store(database: Database) -> Database:
+    await database.write(open_account)
+    return database
+
+
+async def test_a_known_id_stands_in_for_the_email(store: Database) -> None:
+    """A call with a known userId, or failing that a known anonymousId, reaches the email it came with."""
+    await store.write(take, identify("a@b.c", user_id="u1", anonymous_id="x1"))
+
+    by_user = await store.write(take, identify(None, user_id="u1", plan="pro"))
+    by_browser = await store.write(take, identify(None, user_id="unknown", anonymous_id="x1", seats=5))
+
+    assert outcomes(by_user) == outcomes(by_browser) == ["accepted"]
+    assert (await store.read(stored)).values() == {"plan": "pro", "seats": 5}
+
+
+async def test_an_unknown_id_is_told(store: Database) -> None:
+    """A call about nobody that is known keeps nothing, and says so; other calls with it are taken."""
+    taken = await store.write(take, identify(None, user_id="u1", plan="pro"), identify("x@y.z"))
+
+    assert outcomes(taken) == ["unknown", "accepted"]
+    assert "u1" not in await store.read(whole)
+
+
+async def test_an_id_is_known_within_its_own_batch(store: Database) -> None:
+    """Of two calls in one batch the second may rely on what the first one said."""
+    taken = await store.write(take, identify("a@b.c", user_id="u1"), identify(None, user_id="u1", plan="pro"))
+
+    assert outcomes(taken) == ["accepted", "accepted"]
+    assert (await store.read(stored)).values() == {"plan": "pro"}
+
+
+async def test_an_id_follows_its_new_email(store: Database) -> None:
+    """When a known userId comes with another email, later calls without one follow it."""
+    await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 20))
+    await store.write(take, identify("new@b.c", user_id="u1", at=NOW - 10))
+    await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 15))  # a straggler
+    await store.write(take, identify(None, user_id="u1", plan="pro"))
+
+    assert (await store.read(stored, "new@b.c")).values() == {"plan": "pro"}
+    assert (await store.read(stored, "old@b.c")).values() == {}
+
+
+async def test_a_call_in_between_does_not_take_an_id_away(store: Database) -> None:
+    """An id that came with its email again since is not taken away by an older call with another."""
+    for at in (NOW - 30, NOW - 10):
+        await store.write(take, identify("a@b.c", user_id="u1", at=at))
+    await store.write(take, identify("x@y.z", user_id="u1", at=NOW - 20))
+
+    await store.write(take, identify(None, user_id="u1", plan="pro"))
+    assert (await store.read(stored, "a@b.c")).values() == {"plan": "pro"}
+
+
+emails = st.sampled_from(["a@b.c", "x@y.z", "m@n.o"])
+contributions = st.lists(
+    st.builds(
+        lambda email, user, at: identify(email, user_id=user, at=NOW - at),
+        emails,
+        st.sampled_from(["u1", "u2"]),
+        st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(contributions, st.data())
+def test_whose_an_id_is_does_not_depend_on_the_order(calls: list[Call], data: st.DataObject) -> None:
+    """However calls are shuffled, cut up and repeated, ids have the same emails and profiles the same traits."""
+    shuffled = data.draw(st.permutations(calls + data.draw(st.lists(st.sampled_from(calls), max_size=3))))
+    cut = data.draw(st.integers(0, len(shuffled)))
+    seen = []
+    for batches in ([calls], [shuffled[:cut], shuffled[cut:]]):
+        engine = create_engine("sqlite://")
+        with engine.begin() as connection:
+            metadata.create_all(connection)
+            open_account(connection)
+            for batch in batches:
+                if batch:
+                    take_calls(connection, batch, pseudonym)
+            known = connection.execute(
+                select(identities.c.external_id, identities.c.email).order_by(identities.c.external_id)
+            ).all()
+            ids = [
+                profiles.drafts(connection, ACCOUNT, [email]).get(email) for email in ("a@b.c", "x@y.z", "m@n.o")
+            ]
+            seen.append((known, [draft and draft.traits for draft in ids]))
+        engine.dispose()
+
+    assert seen[0] == seen[1]
+
+
+async def test_engage_is_held_until_an_email_is_known(store: Database) -> None:
+    """What Engage says of an unknown id is kept, merged, and applied when an email comes with the id."""
+    for at, member in ((NOW - 5, True), (NOW - 9, False)):
+        taken = await store.write(take, identify(None, user_id="u1", source=AUDIENCE, at=at, power_users=member))
+        assert outcomes(taken) == ["held"]
+
+    await store.write(take, identify("a@b.c", user_id="u1", plan="pro"))
+
+    assert (await store.read(stored)).values() == {"plan": "pro", "power_users": True}
+    assert await store.read(lambda connection: connection.execute(select(held)).all()) == []
+
+
+async def test_what_is_held_and_learned_in_one_batch(store: Database) -> None:
+    """Engage sends a person twice, and both calls may come in one batch."""
+    member = identify(None, user_id="u1", source=AUDIENCE, power_users=True)
+    taken = await store.write(take, member, identify("a@b.c", user_id="u1", source=AUDIENCE, power_users=True))
+
+    assert outcomes(taken) == ["held", "accepted"]
+    assert (await store.read(stored)).values() == {"power_users": True}
+
+
+async def test_what_is_held_is_bounded_in_time(store: Database) -> None:
+    """What nobody claims for a month is dropped."""
+    await store.write(take, identify(None, user_id="u1", source=AUDIENCE, power_users=True))
+    later = NOW + holding.HELD_FOR + DAY
+    await store.write(
+        take, identify(None, user_id="u2", source=AUDIENCE, at=later, received_at=later, power_users=True)
+    )
+
+    kept = await store.read(lambda connection: connection.scalars(select(held.c.external_id)).all())
+    assert kept == ["u2"]
+
+
+async def erasable(store: Database) -> None:
+    """A person with a userId, two emails, and a subscriber that was written to."""
+    await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 30, plan="free"))
+    await store.write(take, identify("a@b.c", user_id="u1", anonymous_id="x1", at=NOW - 20, plan="pro"))
+    await store.write(directory.observe, ACCOUNT, "a@b.c", [Seen("subr_1", "a@b.c", {})], NOW)
+    await store.write(
+        directory.mark_applied, ACCOUNT, "subr_1", {"plan": "pro", "seats": 1}, observed=None, now=NOW
+    )
+
+
+async def test_a_deletion_leaves_nothing_of_the_person(store: Database) -> None:
+    """Profiles, ids, emails, also former ones: all are gone, and what was written is to be cleared."""
+    await erasable(store)
+
+    taken = await store.write(take, delete(at=NOW - 10))
+
+    left = (await store.read(whole)).replace("pseudonym of user:u1", "").replace("pseudonym of email:", "")
+    assert outcomes(taken) == ["erased"]
+    assert not any(trace in left.replace("'a@b.c'", "") for trace in ("u1", "x1", "pro'"))
+    assert await store.read(profiles.find, ACCOUNT, "a@b.c") is None
+    assert await store.read(profiles.find, ACCOUNT, "old@b.c") is None
+    [to_clear] = await store.read(clearing.due, ACCOUNT, NOW, 10)
+    assert (to_clear.subscriber_id, to_clear.properties, to_clear.delete_subscriber) == (
+        "subr_1",
+        ("plan", "seats"),
+        False,
+    )
+
+
+async def test_older_calls_do_not_bring_the_person_back(store: Database) -> None:
+    """A call from before the deletion is ignored, by userId and by email; one from after it is taken."""
+    await erasable(store)
+    await store.write(take, delete(at=NOW - 10))
+
+    late = [identify("a@b.c", at=NOW - 15), identify("new@b.c", user_id="u1", at=NOW - 10)]
+    taken = await store.write(take, *late, identify("a@b.c", user_id="u1", at=NOW - 5, plan="new"))
+
+    assert outcomes(taken) == ["outdated", "outdated", "accepted"]
+    assert (await store.read(stored)).values() == {"plan": "new"}
+
+
+async def test_somebody_unknown_is_deleted_as_well(store: Database) -> None:
+    """A deletion of an unknown id is no error, and counts against calls that are still under way."""
+    taken = await store.write(take, delete("u9", at=NOW - 10), identify("z@b.c", user_id="u9", at=NOW - 11))
+
+    assert outcomes(taken) == ["erased", "outdated"]
+
+
+@pytest.mark.parametrize(
+    ("on_delete", "cleared"),
+    [(OnDelete.CLEAR, [False]), (OnDelete.DELETE_SUBSCRIBER, [True]), (OnDelete.NOTHING, [])],
+)
+async def test_what_a_deletion_does_in_prosperstack(
+    store: Database, on_delete: OnDelete, cleared: list[bool]
+) -> None:
+    """Per account the properties are cleared, the subscriber is deleted, or nothing is done there."""
+    await erasable(store)
+    await store.write(accounts.set_on_delete, ACCOUNT, on_delete)
+    await store.write(take, delete())
+
+    due = await store.read(clearing.due, ACCOUNT, NOW, 10)
+    assert [each.delete_subscriber for each in due] == cleared
+
+
+async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
+    """The trail says what was done, and has nothing of the person."""
+    await erasable(store)
+    await store.write(take, delete())
+
+    [entry] = await store.read(auditing.latest, ACCOUNT, 10)
+    assert (entry.actor, entry.action) == ("segment", "erase")
+    assert entry.details == {
+        "subject": "pseudonym of",
+        "profiles": 2,
+        "subscribers": 1,
+        "in_prosperstack": "clear",
+    }
+
+
+async def test_sources_are_remembered(store: Database) -> None:
+    """An account knows what sends to it, when, how often, and who is in an audience."""
+    source = Source(SourceKind.SOURCE, "project-1", "analytics.js 3.8.2")
+    members = [identify(f"{n}@b.c", source=AUDIENCE, power_users=True) for n in range(5)]
+    await store.write(take, identify(source=source), *members)
+    later = NOW + 60
+    await store.write(
+        take,
+        identify("0@b.c", source=AUDIENCE, at=later, received_at=later, power_users=False),
+        identify("1@b.c", source=AUDIENCE, at=later, received_at=later, power_users=True),
+        identify("2@b.c", source=AUDIENCE, at=later, received_at=later, power_users="true"),
+    )
+
+    audience, project = await store.read(sources.of_account, ACCOUNT)
+    assert (audience.kind, audience.key, audience.calls, audience.members) == ("audience", "power_users", 8, 4)
+    assert (audience.first_at, audience.last_at) == (NOW, later)
+    assert (project.kind, project.key, project.name, project.calls) == ("source", "project-1", source.name, 1)
+
+
+async def test_made_up_sources_are_bounded(store: Database) -> None:
+    """A script that makes up sources does not fill the database with them."""
+    calls = [identify(source=Source(SourceKind.SOURCE, f"p{n}")) for n in range(sources.MAX_SOURCES + 20)]
+    await store.write(take, *calls)
+
+    assert len(await store.read(sources.of_account, ACCOUNT)) == sources.MAX_SOURCES
+
+
+async def test_someone_erased_in_a_batch_may_come_back_in_it(store: Database) -> None:
+    """Calls of a batch are taken in their order, deletions among them."""
+    await store.write(
+        take,
+        identify("a@b.c", user_id="u1", at=NOW - 9, plan="before"),
+        delete(at=NOW - 5),
+        identify("a@b.c", user_id="u1", at=NOW - 1, seats=1),
+    )
+
+    profile = await store.read(stored)
+    assert (profile.values(), profile.status) == ({"seats": 1}, Status.PENDING)

@@ -1,0 +1,51 @@
+"""Taking calls in, as the service does."""
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.state import profiles
+from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.profile import Call, Identify, Profile, Source
+from support.clocks import NEW_YEAR
+
+ACCOUNT = "acct_1"
+
+
+def pseudonym(text: str) -> str:
+    """Stands for a text, without being it."""
+    return f"pseudonym of {text}"
+
+
+def take(connection: Connection, *calls: Call) -> Taken:
+    """A unit of work: take calls in."""
+    return take_calls(connection, calls, pseudonym)
+
+
+def identify(
+    email: str | None = "a@b.c",
+    *,
+    at: int = NEW_YEAR,
+    received_at: int = NEW_YEAR,
+    account: str = ACCOUNT,
+    user_id: str | None = None,
+    anonymous_id: str | None = None,
+    source: Source | None = None,
+    size: int = 100,
+    **traits: JsonValue,
+) -> Identify:
+    """An Identify call with traits."""
+    return Identify(account, email, email or "", traits, at, received_at, user_id, anonymous_id, source, size)
+
+
+def stored(connection: Connection, email: str = "a@b.c", account: str = ACCOUNT) -> Profile:
+    """A unit of work: the profile of an email, which has to be there."""
+    profile = profiles.find(connection, account, email)
+    assert profile is not None
+    return profile
+
+
+def outcomes(taken: Taken) -> Sequence[str]:
+    """What became of calls, in words."""
+    return [outcome.value for outcome in taken.outcomes]
