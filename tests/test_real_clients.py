@@ -1,0 +1,102 @@
+"""Segment's own SDKs, pointed at this service on a real port."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from segment.analytics.client import Client
+
+from support.processes import free_port, started
+
+KEY = "key_test_sandbox"
+JOHN = "john.doe@example.com"
+NODE = Path(__file__).parent / "node"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[str]:
+    """The URL of a sandbox's API."""
+    port = free_port()
+    arguments = ["sandbox", "--port", str(port), "--subscribers", "50", "--rate-limit", "10000"]
+    with started(arguments, f"http://127.0.0.1:{port}/", tmp_path, tmp_path / "sandbox.log"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.fixture
+def service(tmp_path: Path, sandbox: str) -> Iterator[str]:
+    """The URL of a service in front of the sandbox."""
+    url = f"http://127.0.0.1:{free_port()}"
+    arguments = ["serve", "--port", url.rpartition(":")[2]]
+    log = tmp_path / "serve.log"
+    with started(arguments, f"{url}/healthz", tmp_path, log, PROSPERSTACK_BASE_URL=sandbox):
+        yield url
+
+
+def until(sandbox: str, expected: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until John's properties are as expected."""
+    deadline = time.monotonic() + 15
+    while True:
+        query = {"email": JOHN}
+        found = httpx.get(f"{sandbox}/subscribers", params=query, auth=(KEY, ""), trust_env=False).json()
+        values = {each["property"]["key"]: each["value"] for each in found["data"][0]["properties"]}
+        if expected(values):
+            return
+        assert time.monotonic() < deadline, values
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_python_sdk(service: str, sandbox: str, zipped: bool) -> None:
+    """segment-analytics-python identifies through host= and flush(), plain and gzipped, and sees no error."""
+    errors: list[Exception] = []
+    client = Client(KEY, host=service, gzip=zipped, max_retries=0, on_error=lambda error, _: errors.append(error))
+    client.track("python-1", "Something happened")
+    client.identify("python-1", {"email": JOHN, "preferred_name": "Python", "odd": float("nan")})
+    client.identify("python-1", {"number_of_contacts": 6})  # an id alone: the email is known by now
+    client.flush()
+    client.join()
+
+    assert errors == []
+    until(sandbox, lambda values: values["preferred_name"] == "Python" and values["number_of_contacts"] == 6)
+
+
+def test_the_python_sdk_with_a_wrong_key(service: str) -> None:
+    """A wrong write key is told to the SDK once, in the form that it understands."""
+    errors: list[Exception] = []
+    client = Client("not-a-key", host=service, max_retries=0, on_error=lambda error, _: errors.append(error))
+    client.identify("python-1", {"email": JOHN})
+    client.flush()
+    client.join()
+
+    assert len(errors) == 1
+    assert "The API key is not known" in str(errors[0])
+
+
+def test_the_node_sdk(service: str, sandbox: str, tmp_path: Path) -> None:
+    """@segment/analytics-node identifies through host and closeAndFlush(), and sees no error."""
+    if shutil.which("npm") is None:
+        assert os.environ.get("CI") != "true", "CI needs Node.js: it runs Segment's Node SDK"
+        pytest.skip("npm is not installed, so Segment's Node SDK is not tried")
+    for name in ("package.json", "package-lock.json", ".npmrc", "identify.js"):
+        shutil.copy(NODE / name, tmp_path / name)
+    for command in (
+        ["npm", "ci", "--no-audit", "--no-fund"],
+        ["node", "identify.js", service, KEY, JOHN],
+    ):
+        result = subprocess.run(  # noqa: S603 -- the tools of the machine, on our own file
+            command, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+
+    until(
+        sandbox,
+        lambda values: (
+            (values["preferred_name"], values["number_of_contacts"], values["is_professional"]) == ("Node", 7, True)
+        ),
+    )
