@@ -191,3 +191,44 @@ def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> No
     assert "delivered" in written
     for secret in (JOHN, "john.doe", KEY, "key_test", "Johnny"):
         assert secret not in written.replace(f"http://127.0.0.1:{port}", "")
+
+
+def test_accounts_and_keys(tmp_path: Path, sandbox: str, port: int) -> None:
+    """An operator opens an account, issues keys for it, and sees what came with them; no key is shown again."""
+    added = subprocess.run(  # noqa: S603 -- our own command
+        command("accounts", "add", "--author", "me"),
+        cwd=tmp_path,
+        env=environment(),
+        input=KEY + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wrong = subprocess.run(  # noqa: S603 -- our own command
+        command("accounts", "add"), cwd=tmp_path, env=environment(), input="sk_1\n", capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    issued = run(tmp_path, "keys", "issue", "--name", "segment").stdout.splitlines()[-1]
+    secret = run(tmp_path, "secrets", "issue", "--name", "webhook").stdout.splitlines()[-1]
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox, ALLOW_PASS_THROUGH="false"):
+        sent = send(tmp_path, port, sandbox, "--key", issued, "--wait", "0")
+    fingerprint = run(tmp_path, "keys", "list").stdout.split("segment")[0].split()[-1]
+    run(tmp_path, "accounts", "set", "--on-delete", "nothing", "--author", "me")
+    shown = [
+        run(tmp_path, *words).stdout for words in (["accounts", "list"], ["keys", "list"], ["secrets", "list"])
+    ]
+    revoked = run(tmp_path, "keys", "revoke", fingerprint, "--author", "me")
+    again = run(tmp_path, "keys", "revoke", fingerprint)
+    sources, trail = run(tmp_path, "sources").stdout, run(tmp_path, "audit").stdout
+
+    assert added.stdout.startswith("acct_")
+    assert "That is no ProsperStack API key" in wrong.stderr
+    assert sent.returncode == 0, sent.stdout
+    assert "nothing" in shown[0]
+    assert "issued" in shown[1]
+    assert "webhook" in shown[2]
+    assert not any(hidden in text for text in shown for hidden in (issued, secret, KEY))
+    assert (revoked.returncode, again.returncode) == (0, 1)
+    assert "source" in sources
+    for action in ("register account", "issue key", "issue secret", "set", "revoke key"):
+        assert action in trail
