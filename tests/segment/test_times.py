@@ -33,7 +33,10 @@ def test_microseconds_are_kept() -> None:
     assert parse_time("2026-01-01T00:00:00.123456Z") == NEW_YEAR + 123_456
 
 
-@pytest.mark.parametrize("value", [None, "", "yesterday", "2026-13-01", 1e300, -1e300, float("inf")])
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "yesterday", "2026-13-01", 1e300, -1e300, float("inf"), float("nan"), 10**400, -(10**400), 10**15],
+)
 def test_what_is_no_time_is_none(value: str | float | None) -> None:
     """What cannot be read as a time says nothing, and is no error."""
     assert parse_time(value) is None

@@ -10,6 +10,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _GO: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: [A-Z0-9+-]+)?(?: m=\S+)?")
 #: From here on a Unix time is in milliseconds.
 _MILLISECONDS_FROM: Final = 100_000_000_000
+#: The year 10000 in Unix seconds: no time is as late as that.
+_LATEST: Final = 253_402_300_800
 
 
 def parse_time(value: str | float | None) -> int | None:
@@ -20,8 +22,10 @@ def parse_time(value: str | float | None) -> int | None:
     if value is None:
         return None
     if isinstance(value, int | float):
+        if not abs(value) < _LATEST * 1000:
+            return None
         seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
-        return int(seconds * 1_000_000) if abs(seconds) < 253_402_300_800 else None  # the year 10000
+        return int(seconds * 1_000_000) if abs(seconds) < _LATEST else None
     text = value.strip()
     go = _GO.fullmatch(text)
     if go is not None:
