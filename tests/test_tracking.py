@@ -60,6 +60,7 @@ async def test_a_batch_with_bad_events(service: Service) -> None:
     response = await service.client.post("/v1/batch", json={"batch": [event(), {"type": "identify"}, 5]})
 
     assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
     assert response.json()["success"] is True
     assert [each["index"] for each in response.json()["refused"]] == [1, 2]
 

@@ -141,7 +141,7 @@ def test_other_types_are_not_supported(call_type: str) -> None:
         read_call({"type": call_type, "traits": 5}, NOW)
 
 
-@pytest.mark.parametrize("call_type", ["identify", "Identify", None])
+@pytest.mark.parametrize("call_type", ["identify", "Identify", None, ""])
 def test_identify_in_any_casing_or_untold(call_type: str | None) -> None:
     """The type may be missing: the Event Tester's samples carry little but an email."""
     assert understood({"type": call_type, "email": "a@b.c"}).email == "a@b.c"

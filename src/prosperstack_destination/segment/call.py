@@ -123,7 +123,7 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     """
     fields = _canonical(raw)
     call_type = fields.get("type")
-    kind = call_type.lower() if isinstance(call_type, str) else "identify"
+    kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
     if kind not in ("identify", "delete"):
         raise UnsupportedCall(str(call_type)[:50])
     try:

@@ -67,7 +67,9 @@ class TrackingEndpoint:
         if batched:
             results = await self._reception.take(account, _events(content), _read)
             refused = told(results)
-            return _success() if not refused else Response(dump({"success": True, "refused": refused}), 200)
+            if not refused:
+                return _success()
+            return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
         if kind in IGNORED:
             return _success()
         [result] = await self._reception.take(account, [(content, len(body))], _read)
