@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
@@ -218,7 +219,7 @@ async def _store(folder: Path, count: int) -> None:
     [account_id] = await database.read(
         lambda connection: connection.exec_driver_sql("SELECT id FROM accounts").one()
     )
-    traits = {
+    traits: dict[str, JsonValue] = {
         "plan": "premium",
         "logins": 5,
         "name": "Jane Doe",

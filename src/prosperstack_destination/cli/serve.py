@@ -1,5 +1,6 @@
 """``serve``: the service in a process, and for a newcomer a sandbox beside it."""
 
+import gc
 import json
 import shlex
 import socket
@@ -25,6 +26,8 @@ from prosperstack_destination.settings import LogFormat, Settings, read_settings
 GRACEFUL_SECONDS: Final = 3
 #: Segment keeps connections open. Longer than a load balancer's time-out (often 60), in seconds.
 KEEP_ALIVE_SECONDS: Final = 65
+#: Objects more than before that make Python look for garbage; its default, 700, is a handful of calls.
+GARBAGE_THRESHOLD: Final = 20_000
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
 _SANDBOX_HOST: Final = "127.0.0.1"
@@ -61,6 +64,9 @@ def _serve(settings: Settings, *, sandbox: bool) -> None:
     )
     port = listening.getsockname()[1]
     server = _Server(config, lambda: _welcome(f"http://{settings.host}:{port}", settings, sandbox=sandbox))
+    # What is there by now stays: collecting garbage need not look at it again with every few hundred calls.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
     server.run(sockets=[listening])
     if not server.started:
         raise Misconfigured("The service could not start; the log above says why.")

@@ -7,6 +7,7 @@ more than the rest of an accept together. `segment.openapi` documents them.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
@@ -110,7 +111,7 @@ class IdentifyEndpoint:
         now = self._clock()
         understood = read_call(parse_object(body), now)
         if understood is None:
-            return message(SKIPPED.status, SKIPPED.message)
+            return _response(SKIPPED)
         if wish.explain or wish.dry_run:
             return await self._explain(account, understood, now, len(body), wish)
         [outcome] = await self._inbox.accept([to_call(understood, account, now, len(body))])
@@ -185,7 +186,13 @@ def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | None, in
 
 
 def _response(result: Result) -> Response:
-    return message(result.status, result.message) if isinstance(result, Answer) else refusal(result)
+    return _said(result) if isinstance(result, Answer) else refusal(result)
+
+
+@cache
+def _said(answer: Answer) -> Response:
+    """The response of an answer, which is the same each time: there are a handful of them."""
+    return message(answer.status, answer.message)
 
 
 def _wish(query_string: bytes) -> _Wish:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, tuple_, update
 
 from prosperstack_destination.state import json_text
+from prosperstack_destination.state.bulk import Bulk
 from prosperstack_destination.state.profile import IdKind
 from prosperstack_destination.state.tables import identities
 
@@ -24,7 +25,7 @@ _SELECT: Final = select(identities.c.external_id, identities.c.email).where(
     identities.c.kind == bindparam("the_kind"),
     identities.c.external_id.in_(bindparam("ids", expanding=True)),
 )
-_INSERT: Final = insert(identities)
+_INSERT: Final = Bulk(insert(identities), ["account_id", "kind", "external_id", "email", "former"])
 
 
 class Identities:
@@ -63,7 +64,7 @@ class Identities:
     def save(self, connection: Connection) -> None:
         """Write what was learned."""
         if self._new:
-            connection.execute(_INSERT, [self._row(key) for key in sorted(self._new)])
+            _INSERT.execute(connection, [self._row(key) for key in sorted(self._new)])
         for key in sorted(self._former.keys() - self._new):
             mine = _is(self._account_id, [key])
             former = json_text.load(connection.execute(select(identities.c.former).where(mine)).scalar_one())

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from prosperstack_destination.state import json_text
+from prosperstack_destination.state.bulk import Bulk
 from prosperstack_destination.state.merging import merge
 from prosperstack_destination.state.profile import IdKind, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
@@ -17,12 +18,15 @@ Ids = dict[tuple[IdKind, str], int]
 #: Ids that a profile remembers; past it the one that came longest ago goes.
 MAX_IDS: Final = 50
 
-_INSERT = insert(profiles)
-_UPDATE = (
+_WRITTEN: Final = (
+    *("address", "user_id", "ids", "traits", "version", "status"),
+    *("pending_since", "due_at"),
+)
+_INSERT = Bulk(insert(profiles), [*_WRITTEN, "account_id", "email", "attempts"])
+_UPDATE = Bulk(
     update(profiles)
     .where(profiles.c.id == bindparam("row_id"))
-    .values({name: bindparam(name) for name in ("address", "user_id", "ids", "traits", "version", "status")})
-    .values({name: bindparam(name) for name in ("pending_since", "due_at")})
+    .values({name: bindparam(name) for name in _WRITTEN})
 )
 _SELECT_MERGED = select(
     profiles.c.id,
@@ -127,9 +131,9 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
         else:
             updates.append({**fields, "row_id": draft.row_id})
     if inserts:
-        connection.execute(_INSERT, inserts)
+        _INSERT.execute(connection, inserts)
     if updates:
-        connection.execute(_UPDATE, updates)
+        _UPDATE.execute(connection, updates)
     return due
 
 
