@@ -141,6 +141,32 @@ def test_settings_that_make_no_service(tmp_path: Path, settings: dict[str, str],
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_newcomers_first_start(tmp_path: Path, port: int, number: signal.Signals) -> None:
+    """What is printed can be pasted and changes the subscriber; the sandbox ends with the service, and remembers."""
+    sandbox_port = free_port()
+    sandbox = f"http://127.0.0.1:{sandbox_port}/v1"
+    arguments = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(sandbox_port)]
+    url, log = f"http://127.0.0.1:{port}/readyz", tmp_path / "serve.log"
+    with started(arguments, url, tmp_path, log) as process:
+        [line] = [line for line in log.read_text().splitlines() if line.startswith("  curl -u")]
+        pasted = subprocess.run(  # noqa: S602 -- as a newcomer would
+            line, shell=True, capture_output=True, text=True, check=True
+        )
+        deadline = time.monotonic() + 10
+        while john(sandbox)["preferred_name"] != "Johnny":
+            assert time.monotonic() < deadline
+        process.send_signal(number)
+        process.wait(15)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(sandbox, trust_env=False)
+    with started(arguments, url, tmp_path, log):
+        remembered = john(sandbox)
+
+    assert pasted.stdout == '{"message":"Accepted."}'
+    assert remembered["number_of_contacts"] == 5800
+
+
 def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
     """A port that somebody listens on is told, with what to do."""
     with serving(tmp_path, port):

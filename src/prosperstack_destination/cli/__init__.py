@@ -73,14 +73,15 @@ def serve(
         typer.Option(
             "--with-sandbox",
             help="Where neither PROSPERSTACK_API_KEY nor PROSPERSTACK_BASE_URL is set, "
-            f"start a ProsperStack sandbox on port {SANDBOX_PORT} and use it.",
+            "start a ProsperStack sandbox and use it.",
         ),
     ] = False,
+    sandbox_port: Annotated[int, typer.Option(min=1, max=65535, help="Where that sandbox listens.")] = SANDBOX_PORT,
 ) -> None:
     """Run the service: it takes Identify calls and keeps ProsperStack's subscribers up to date."""
     from prosperstack_destination.cli.serve import run
 
-    run(host=host, port=port, with_sandbox=with_sandbox)
+    run(host=host, port=port, sandbox_port=sandbox_port if with_sandbox else None)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import gc
 import json
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
-from prosperstack_destination.cli import SANDBOX_KEY, SANDBOX_PORT
+from prosperstack_destination.cli import SANDBOX_KEY
 from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.settings import LogFormat, Settings, read_settings
@@ -31,27 +32,31 @@ GARBAGE_THRESHOLD: Final = 20_000
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
 _SANDBOX_HOST: Final = "127.0.0.1"
-_SANDBOX_URL: Final = f"http://{_SANDBOX_HOST}:{SANDBOX_PORT}"
 
 
-def run(*, host: str | None, port: int | None, with_sandbox: bool) -> None:
-    """Serve until the process is told to stop. Raises `Misconfigured` for settings that make no service."""
+def run(*, host: str | None, port: int | None, sandbox_port: int | None) -> None:
+    """Serve until the process is told to stop; ``sandbox_port`` is where a sandbox is wanted, if it is.
+
+    Raises `Misconfigured` for settings that make no service.
+    """
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
     settings = read_settings().model_copy(update=given)
     logs.configure(settings.log_format, settings.log_level)
-    if with_sandbox and not _names_a_prosperstack(settings):
-        settings = settings.model_copy(update={"prosperstack_base_url": f"{_SANDBOX_URL}/v1"})
-        with _sandbox(settings):
-            _serve(settings, sandbox=True)
-    else:
-        _serve(settings, sandbox=False)
+    # The server, once it has stopped, passes on the signal that stopped it: then what is open here is closed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if sandbox_port is None or _names_a_prosperstack(settings):
+        _serve(settings, sandbox=None)
+        return
+    sandbox = f"http://{_SANDBOX_HOST}:{sandbox_port}"
+    with _sandbox(settings, sandbox, sandbox_port):
+        _serve(settings.model_copy(update={"prosperstack_base_url": f"{sandbox}/v1"}), sandbox=sandbox)
 
 
 def _names_a_prosperstack(settings: Settings) -> bool:
     return settings.prosperstack_api_key is not None or "prosperstack_base_url" in settings.model_fields_set
 
 
-def _serve(settings: Settings, *, sandbox: bool) -> None:
+def _serve(settings: Settings, *, sandbox: str | None) -> None:
     app = create_app(settings)
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
@@ -102,36 +107,37 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _sandbox(settings: Settings) -> Iterator[None]:
+def _sandbox(settings: Settings, url: str, port: int) -> Iterator[None]:
     """Run the sandbox in a process of its own, as ProsperStack is one. It keeps what is written to it."""
+    _listen(_SANDBOX_HOST, port).close()  # or another one, left over, would be taken for it
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prosperstack_destination", "sandbox"]
-    command += ["--host", _SANDBOX_HOST, "--port", str(SANDBOX_PORT)]
+    command += ["--host", _SANDBOX_HOST, "--port", str(port)]
     command += ["--journal", str(settings.data_dir / "sandbox.jsonl")]
     # A session of its own: an interrupt at the terminal is ours to pass on, after the last request to it.
     process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 -- our own command
     try:
-        _await_sandbox(process)
+        _await_sandbox(process, url)
         yield
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _await_sandbox(process: "subprocess.Popen[bytes]") -> None:
+def _await_sandbox(process: "subprocess.Popen[bytes]", url: str) -> None:
     deadline = time.monotonic() + SANDBOX_START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         try:
-            if httpx.get(_SANDBOX_URL, trust_env=False).is_success:
+            if httpx.get(url, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise Misconfigured(f"The sandbox did not start on {_SANDBOX_URL}; what it said stands above.")
+    raise Misconfigured(f"The sandbox did not start on {url}; what it said stands above.")
 
 
-def _welcome(url: str, settings: Settings, *, sandbox: bool) -> None:
+def _welcome(url: str, settings: Settings, *, sandbox: str | None) -> None:
     """Print what a newcomer needs: where it is, which key to show, what to paste. Machines read the log alone."""
     if settings.log_format is LogFormat.JSON:
         return
@@ -139,12 +145,12 @@ def _welcome(url: str, settings: Settings, *, sandbox: bool) -> None:
     show(f"\n[bold]ProsperStack Destination {__version__}[/bold]")
     show(f"  Identify calls  {url}/identify")
     show(f"  API document    {url}/docs")
-    if not sandbox:
+    if sandbox is None:
         show(f"  ProsperStack    {settings.prosperstack_base_url}\n")
         return
     call = shlex.quote(json.dumps(DOCUMENTED_CALL))
-    find = shlex.quote(f"{_SANDBOX_URL}/v1/subscribers?email={DOCUMENTED_EMAIL}")
-    show(f"  ProsperStack    {_SANDBOX_URL}/v1 (a sandbox: set PROSPERSTACK_API_KEY for the real one)")
+    find = shlex.quote(f"{sandbox}/v1/subscribers?email={DOCUMENTED_EMAIL}")
+    show(f"  ProsperStack    {sandbox}/v1 (a sandbox: set PROSPERSTACK_API_KEY for the real one)")
     show(f"  API key         {SANDBOX_KEY}")
     show("\nPaste this to send the documented example:")
     header = "-H 'Content-Type: application/json'"
