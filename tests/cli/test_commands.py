@@ -143,7 +143,7 @@ def test_settings_that_make_no_service(tmp_path: Path, settings: dict[str, str],
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_newcomers_first_start(tmp_path: Path, port: int, number: signal.Signals) -> None:
-    """What is printed can be pasted and changes the subscriber; the sandbox ends with the service, and remembers."""
+    """What is printed can be pasted, and changes a subscriber; the sandbox ends with the service, and remembers."""
     sandbox_port = free_port()
     sandbox = f"http://127.0.0.1:{sandbox_port}/v1"
     arguments = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(sandbox_port)]

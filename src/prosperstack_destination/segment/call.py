@@ -1,7 +1,7 @@
 """Calls on the wire, in any casing, and what we understand of them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -219,16 +219,14 @@ def _source(call: IdentifyCall) -> Source:
     return Source(SourceKind.SOURCE, call.project_id or "", name[:MAX_ID])
 
 
-def _email_places(call: IdentifyCall) -> tuple[tuple[str, JsonValue], ...]:
-    nested = _object(_find(call.traits, "traits"))
+def _email_places(call: IdentifyCall) -> Iterator[tuple[str, JsonValue]]:
+    """Where an email may stand, the best place first; one by one, since most calls have it in the first."""
+    yield "traits.email", _find(call.traits, "email")
+    yield "traits.traits.email", _find(_object(_find(call.traits, "traits")), "email")
     context = _context_traits(call)
-    return (
-        ("traits.email", _find(call.traits, "email")),
-        ("traits.traits.email", _find(nested, "email")),
-        ("context.traits.email", _find(context, "email")),
-        ("context.traits.traits.email", _find(_object(_find(context, "traits")), "email")),
-        ("email", call.email),
-    )
+    yield "context.traits.email", _find(context, "email")
+    yield "context.traits.traits.email", _find(_object(_find(context, "traits")), "email")
+    yield "email", call.email
 
 
 def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:

@@ -74,7 +74,8 @@ class Identities:
 
     def _row(self, key: Key) -> dict[str, Any]:
         row = {"account_id": self._account_id, "kind": key[0].value, "external_id": key[1]}
-        return {**row, "email": self._emails[key], "former": json_text.dump(self._former.get(key, []))}
+        former = self._former.get(key)
+        return {**row, "email": self._emails[key], "former": json_text.dump(former) if former else "[]"}
 
 
 def emails_of(connection: Connection, account_id: str, key: Key) -> set[str]:
