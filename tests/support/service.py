@@ -17,6 +17,8 @@ from prosperstack_destination.sandbox.account import SandboxAccount
 from prosperstack_destination.settings import Settings
 
 KEY = "key_test_sandbox"
+#: The sandbox's count of updates that it accepted.
+UPDATED = "PATCH /v1/subscribers/{subscriber_id} 200"
 
 
 @dataclass(slots=True)
@@ -44,10 +46,16 @@ class Service:
         found = self.account(key).data.subscribers.after(0, email)
         return [{name: value for name, (_, value) in each.values.items()} for each in found]
 
-    async def asked(self) -> dict[str, int]:
-        """How often the sandbox was asked what, by operation and status."""
-        counts: dict[str, int] = (await self.sandbox.get("http://sandbox/requests")).json()["by_operation"]
-        return counts
+    async def asked(self, updates: int = 0) -> dict[str, int]:
+        """How often the sandbox was asked what, by operation and status, once it has counted so many updates.
+
+        It counts a request when it has answered it: a moment after its effect can be seen.
+        """
+        async with asyncio.timeout(10):
+            while True:
+                counts: dict[str, int] = (await self.sandbox.get("http://sandbox/requests")).json()["by_operation"]
+                if counts.get(UPDATED, 0) >= updates:
+                    return counts
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
         """Wait for what the reconciler does in its own time."""

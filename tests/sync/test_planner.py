@@ -68,6 +68,13 @@ def test_the_next_step(age: int | None, attempts: int, subscribers: list[Subscri
     assert next_step(profile, projection, subscribers, CATALOG, NOW) == step
 
 
+def test_nothing_is_asked_where_nothing_is_desired() -> None:
+    """A profile whose traits feed no property costs no request, whether it has a subscriber or not."""
+    profile = replace(PROFILE, traits={"other": ("x", NOW)})
+
+    assert next_step(profile, project(profile.values(), CATALOG), [], CATALOG, NOW) == Settle({})
+
+
 def test_looking_again_takes_ever_longer() -> None:
     """Strangers are looked up after ten minutes, then after twice as long, up to once a day."""
     waits = [look_again_after(attempts) for attempts in range(12)]

@@ -65,12 +65,14 @@ def next_step(
     Looking up comes first where nobody is known, or where a write would rely on an old observation; nothing
     is asked where nothing has to be written.
     """
+    desired = projection.values()
+    if not desired:  # nothing could be written, whoever they are
+        return Settle({})
     age = None if profile.looked_up_at is None else now - profile.looked_up_at
     if not subscribers:
         if age is None or not 0 <= age < MISSED_FOR:
             return LookUp()
         return Miss(now + look_again_after(profile.attempts))
-    desired = projection.values()
     found: dict[str, dict[str, PropertyValue]] = {}
     for subscriber in subscribers:
         difference = differences(desired, subscriber, catalog)
