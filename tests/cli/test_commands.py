@@ -121,6 +121,7 @@ def test_it_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
         process.wait(15)
 
     assert time.monotonic() - begun < 10
+    assert process.returncode == 0  # it did what it was told
 
 
 @pytest.mark.parametrize(
