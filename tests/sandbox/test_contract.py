@@ -1,5 +1,6 @@
 """Every answer against the API document."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import httpx
 import jsonschema
 import pytest
 import yaml
+from starlette.routing import Route
+
+from prosperstack_destination.sandbox.routes import router
 
 pytestmark = pytest.mark.anyio
 
@@ -118,11 +122,55 @@ async def test_bad_requests_answer_as_documented(api: httpx.AsyncClient) -> None
         await api.get("subscribers/subr_nobody"),
         await api.patch("subscribers/subr_nobody", json={"properties": {}}),
         await api.delete("properties/prop_none"),
+        await api.delete("subscribers/subr_nobody"),
+        await api.get("properties/prop_none"),
+        await api.patch("subscriptions/subn_none", json={"properties": {}}),
+        await api.patch(
+            f"subscriptions/{(await first(api, 'subscriptions'))['id']}", json={"properties": {"x": 1}}
+        ),
+        await api.get("subscribers", params={"status": "asleep"}),
+        await api.get("subscriptions", params={"cursor": "MTI="}),
+        await api.get("properties", params={"entity": "company"}),
         await api.get("subscribers", auth=("key_test_wrong", "")),
         await api.get("properties", headers={"Authorization": "Bearer x"}, auth=httpx.Auth()),
     ]
 
-    assert [each.status_code for each in answers] == [400] * 12 + [409, 404, 404, 404, 401, 401]
+    assert [each.status_code for each in answers] == [
+        *([400] * 12),
+        *(409, 404, 404, 404, 404, 404, 404),
+        *(400, 400, 400, 400),
+        *(401, 401),
+    ]
     for each in answers:
         check(each)
     assert (await api.get(one)).json() == subscriber  # nothing of what was refused was written
+
+
+def test_the_operations_are_the_documented_ones() -> None:
+    """The sandbox has every operation of the document, and no other."""
+    documented = {
+        (method.upper(), path)
+        for path, item in DOCUMENT["paths"].items()
+        for method in item.keys() & {"get", "post", "patch", "put", "delete"}
+    }
+    there = {
+        (method, re.sub(r"{\w+}", "{id}", route.path.removeprefix("/v1")))
+        for route in router.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+
+    assert there == documented
+
+
+@pytest.mark.parametrize("auth", [("key_test_sandbox", ""), ("key_test_wrong", "")])
+async def test_every_operation_can_be_too_much(api: httpx.AsyncClient, auth: tuple[str, str]) -> None:
+    """Past the limit every operation answers 429 with the documented body, whoever asks."""
+    for _ in range(100):
+        await api.get("properties", auth=auth)
+
+    for path, item in DOCUMENT["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            answer = await api.request(method, path.replace("{id}", "any"), auth=auth)
+            assert answer.status_code == 429
+            check(answer)

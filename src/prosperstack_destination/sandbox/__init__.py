@@ -6,5 +6,6 @@ that a wrong belief in one cannot hide in the other.
 
 from prosperstack_destination.sandbox.app import create_sandbox
 from prosperstack_destination.sandbox.config import SandboxConfig
+from prosperstack_destination.sandbox.journal import JournalMismatch
 
-__all__ = ["SandboxConfig", "create_sandbox"]
+__all__ = ["JournalMismatch", "SandboxConfig", "create_sandbox"]

@@ -2,16 +2,16 @@
 
 import asyncio
 import base64
-import binascii
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from prosperstack_destination.sandbox.account import SandboxAccount
 from prosperstack_destination.sandbox.config import SandboxConfig
@@ -19,7 +19,7 @@ from prosperstack_destination.sandbox.journal import Entry, Journal
 from prosperstack_destination.sandbox.rate_limit import FixedWindow
 from prosperstack_destination.sandbox.routes import router
 from prosperstack_destination.sandbox.seed import seeded
-from prosperstack_destination.sandbox.store import Refused
+from prosperstack_destination.sandbox.store import Refused, iso, whole_milliseconds
 
 #: Requests that ``GET /requests`` shows.
 SHOWN_REQUESTS = 1000
@@ -39,7 +39,7 @@ def create_sandbox(config: SandboxConfig, *, clock: Clock = time.time) -> FastAP
     counts: Counter[str] = Counter()
     latest: deque[dict[str, object]] = deque(maxlen=SHOWN_REQUESTS)
 
-    app = FastAPI(title="ProsperStack sandbox", openapi_url=None)
+    app = FastAPI(title="ProsperStack sandbox", openapi_url=None, redirect_slashes=False)
     app.state.accounts = accounts
     app.include_router(router)
     app.add_exception_handler(Refused, _refused)
@@ -59,25 +59,25 @@ def create_sandbox(config: SandboxConfig, *, clock: Clock = time.time) -> FastAP
     @app.middleware("http")
     async def gate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         """Authenticate, count, delay, and tell of the rate limit with every answer."""
-        if not request.url.path.startswith("/v1"):
+        if not f"{request.url.path}/".startswith("/v1/"):
             return await call_next(request)
         if config.latency_ms:
             await asyncio.sleep(config.latency_ms / 1000)
         now = clock()
         account = accounts.get(_key(request))
         window = strangers if account is None else account.window
-        if not window.take(now):
+        taken = window.take(now)
+        limits = window.headers(now)  # as they are now: while the answer is made others may begin another window
+        if not taken:
             response: Response = _error(429, "Too many requests")
         elif account is None:
             response = _error(401, "Unauthorized: the API key is not known")
         else:
             request.state.account = account
-            request.state.now = _iso(now)
+            request.state.now = iso(whole_milliseconds(now))
             response = await call_next(request)
-        response.headers.update(window.headers(now))
-        route = request.scope.get("route")
-        operation = f"{request.method} {getattr(route, 'path', request.url.path)} {response.status_code}"
-        counts[operation] += 1
+        response.headers.update(limits)
+        counts[f"{request.method} {_template(request.scope)} {response.status_code}"] += 1
         latest.append(
             {
                 "at": now,
@@ -116,7 +116,7 @@ def _accounts(config: SandboxConfig) -> dict[str, SandboxAccount]:
 
 def _replay(by_name: dict[str, SandboxAccount], entry: Entry) -> None:
     account = by_name.get(entry["account"])
-    if account is not None:
+    if account is not None:  # or the sandbox has fewer keys this time: kept for when they are back
         account.apply(entry["operation"], entry["arguments"])
 
 
@@ -127,16 +127,22 @@ def _key(request: Request) -> str:
         return ""
     try:
         return base64.b64decode(encoded).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor text
         return ""
 
 
-def _iso(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _template(scope: Scope) -> str:
+    """The path of the route, also of a request that was turned away before it came to one."""
+
+    def matches(route: BaseRoute) -> bool:
+        return route.matches(scope)[0] is not Match.NONE
+
+    return next((each.path for each in router.routes if isinstance(each, Route) and matches(each)), "(unknown)")
 
 
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status)
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    # A text may quote half a surrogate pair of the request, which no answer can carry.
+    return JSONResponse({"error": text.encode(errors="replace").decode()}, status, headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -145,7 +151,9 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    return _error(error.status_code, error.detail) if isinstance(error, HTTPException) else _error(500, "")
+    if not isinstance(error, HTTPException):
+        return _error(500, "")
+    return _error(error.status_code, error.detail, error.headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -1,7 +1,11 @@
-"""Lists in pages with opaque cursors, and their filters by time."""
+"""Lists in pages with opaque cursors, and their filters by time.
+
+Pages follow the order of creation, and a cursor names the last one shown. Neither is moved by an update, so that
+who pages while others write sees what stays exactly once, and comes to an end; by ``updated_at`` a record that is
+updated meanwhile would move behind the cursor and be shown again, for as long as it is updated.
+"""
 
 import base64
-import binascii
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +19,18 @@ from prosperstack_destination.sandbox.store import Record, Refused
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 
-_TIME_FILTER: Final = re.compile(r"(created_at|updated_at)\[(gt|lt|gte|lte)\]")
+_CURSOR: Final = re.compile(r"after:([0-9]{1,18})")
+_LIMIT: Final = re.compile(r"[0-9]{1,3}")
+_TIME_FILTER: Final = re.compile(r"(created_at|updated_at)(?:\[(.*)\])?", re.DOTALL)
 _COMPARE: Final[dict[str, Callable[[datetime, datetime], bool]]] = {
     "gt": operator.gt,
     "lt": operator.lt,
     "gte": operator.ge,
     "lte": operator.le,
 }
+
+#: Whether a record belongs to a list.
+Condition = Callable[[Record], bool]
 
 
 class Listed(Protocol):
@@ -39,7 +48,7 @@ def read_limit(text: str | None) -> int:
     """The size of a page; raises `Refused` (400) for what is none."""
     if text is None:
         return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+    if _LIMIT.fullmatch(text) is None or not 1 <= int(text) <= MAX_LIMIT:
         raise Refused(400, f"limit must be a number from 1 to {MAX_LIMIT}")
     return int(text)
 
@@ -49,9 +58,12 @@ def read_cursor(text: str | None) -> int:
     if text is None:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(text.encode()).decode().removeprefix("after:"))
-    except (binascii.Error, ValueError):
-        raise Refused(400, "cursor is invalid") from None
+        match = _CURSOR.fullmatch(base64.urlsafe_b64decode(text.encode()).decode())
+    except ValueError:  # neither base64 nor text
+        match = None
+    if match is None:
+        raise Refused(400, "cursor is invalid")
+    return int(match[1])
 
 
 def page(items: Iterator[Listed], limit: int) -> dict[str, object]:
@@ -65,23 +77,28 @@ def page(items: Iterator[Listed], limit: int) -> dict[str, object]:
     }
 
 
-def time_filter(query: Iterable[tuple[str, str]]) -> Callable[[Record], bool]:
-    """Whether a record passes the filters of a query such as ``updated_at[gte]``; `Refused` (400) for no date."""
-    filters: list[tuple[str, Callable[[datetime, datetime], bool], datetime]] = []
-    for name, text in query:
-        match = _TIME_FILTER.fullmatch(name)
-        if match is not None:
-            filters.append((match[1], _COMPARE[match[2]], _moment(name, text)))
+def time_filters(query: Iterable[tuple[str, str]]) -> list[Condition]:
+    """The filters of a query such as ``updated_at[gte]``; a date stands for its first moment in UTC.
 
-    def passes(record: Record) -> bool:
-        return all(compare(_moment(name, getattr(record, name)), bound) for name, compare, bound in filters)
+    Raises `Refused` (400) for no date, and for a comparison that is not documented: to pass over it would be to
+    answer with everything.
+    """
+    return [
+        _compared(match[1], match[2], text)
+        for name, text in query
+        if (match := _TIME_FILTER.fullmatch(name)) is not None
+    ]
 
-    return passes
 
-
-def _moment(name: str, text: str) -> datetime:
+def _compared(field: str, comparison: str | None, text: str) -> Condition:
+    compare = _COMPARE.get(comparison or "")
+    if compare is None:
+        raise Refused(400, f"{field} takes one of {', '.join(f'{field}[{each}]' for each in _COMPARE)}")
     try:
-        moment = datetime.fromisoformat(text)
+        bound = datetime.fromisoformat(text)
     except ValueError:
-        raise Refused(400, f"{name} must be an ISO 8601 date") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        raise Refused(400, f"{field}[{comparison}] must be an ISO 8601 date") from None
+    if bound.tzinfo is None:
+        bound = bound.replace(tzinfo=UTC)
+    value = operator.attrgetter(field)
+    return lambda record: compare(value(record), bound)

@@ -23,9 +23,14 @@ class FixedWindow:
         return True
 
     def headers(self, now: float) -> dict[str, str]:
-        """What is told with every answer; the reset is in whole seconds, rounded up."""
+        """What is told with every answer; the reset is in whole seconds, rounded up.
+
+        ``now`` is that of the `take` the answer belongs to.
+        """
+        # (now + window) - now can come out a trifle over the window, which would round up to a second more.
+        left = min(self._ends_at - now, self.window_seconds)
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.limit - self._used),
-            "RateLimit-Reset": str(max(0, math.ceil(self._ends_at - now))),
+            "RateLimit-Reset": str(max(0, math.ceil(left))),
         }

@@ -1,17 +1,20 @@
 """The operations of ProsperStack's REST API v1 that a destination needs."""
 
 import secrets
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from prosperstack_destination.sandbox.account import SandboxAccount
-from prosperstack_destination.sandbox.pages import page, read_cursor, read_limit, time_filter
+from prosperstack_destination.sandbox.pages import page, read_cursor, read_limit, time_filters
 from prosperstack_destination.sandbox.store import Records, Refused
 
 router = APIRouter(prefix="/v1")
+
+#: What subscribers may be filtered by; it is more than the statuses that are shown.
+_STATUSES: Final = ("active", "canceled", "converted", "deflected", "inactive", "reactivated", "saved")
 
 
 def _account(request: Request) -> SandboxAccount:
@@ -34,9 +37,9 @@ class NewProperty(BaseModel):
 
 
 class Update(BaseModel):
-    """The body that sets custom properties."""
+    """The body that sets custom properties. One without any is taken for a mistake, as the document shows none."""
 
-    properties: dict[str, Any] = {}
+    properties: dict[str, Any]
 
 
 @router.get("/properties")
@@ -93,9 +96,11 @@ async def list_subscribers(
     cursor: Text = None,
     limit: Text = None,
 ) -> dict[str, object]:
-    """Subscribers in the order of their creation. Emails are compared without case (it is not documented)."""
-    filters = {"platform_id": platform_id, "status": status}
-    return _list(request, account.data.subscribers, filters, cursor, limit, email)
+    """Subscribers in the order of their creation."""
+    if status not in (None, *_STATUSES):
+        raise Refused(400, f"status must be one of {', '.join(_STATUSES)}")
+    fields = {"email": email, "platform_id": platform_id, "status": status}
+    return _list(request, account.data.subscribers, fields, cursor, limit)
 
 
 @router.get("/subscribers/{subscriber_id}")
@@ -128,8 +133,8 @@ async def list_subscriptions(
     limit: Text = None,
 ) -> dict[str, object]:
     """Subscriptions in the order of their creation."""
-    filters = {"platform_id": platform_id, "subscriber_id": subscriber_id}
-    return _list(request, account.data.subscriptions, filters, cursor, limit)
+    fields = {"platform_id": platform_id, "subscriber_id": subscriber_id}
+    return _list(request, account.data.subscriptions, fields, cursor, limit)
 
 
 @router.patch("/subscriptions/{subscription_id}")
@@ -145,19 +150,10 @@ def _update(request: Request, record_id: str, update: Update) -> dict[str, Any]:
 
 
 def _list(
-    request: Request,
-    records: Records,
-    filters: dict[str, str | None],
-    cursor: str | None,
-    limit: str | None,
-    email: str | None = None,
+    request: Request, records: Records, fields: dict[str, str | None], cursor: str | None, limit: str | None
 ) -> dict[str, object]:
     size, start = read_limit(limit), read_cursor(cursor)
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    in_time = time_filter(request.query_params.multi_items())
-    found = (
-        record
-        for record in records.after(start, email)
-        if all(record.fields[name] == value for name, value in wanted.items()) and in_time(record)
-    )
+    found = records.after(start, **fields)
+    for condition in time_filters(request.query_params.multi_items()):
+        found = filter(condition, found)
     return page(found, size)

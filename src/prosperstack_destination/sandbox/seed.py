@@ -89,7 +89,7 @@ def _subscriber(random: Random, number: int, name: str, email: str) -> Record:
         "email": email,
         "status": random.choice(("active", "active", "active", "canceled", "saved", "reactivated")),
     }
-    created = _iso(_BEGINNING + timedelta(minutes=number))
+    created = _BEGINNING + timedelta(minutes=number)
     return Record(number, fields, created, created)
 
 
@@ -117,7 +117,3 @@ def _values(random: Random) -> dict[str, Value]:
 
 def _identifier(random: Random, prefix: str, length: int = 24) -> str:
     return f"{prefix}_{''.join(random.choices(_ALPHABET, k=length))}"
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,10 @@
 """One account's data, in memory."""
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
 
 from prosperstack_destination.sandbox.values import InvalidValue, Value, formatted, validated
 
@@ -13,6 +15,16 @@ class Refused(Exception):
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
         self.status = status
+
+
+def iso(moment: datetime) -> str:
+    """A time in UTC as the API shows times, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def whole_milliseconds(now: float) -> datetime:
+    """Seconds since the epoch, as precise as the API shows times: what is shown can be filtered by."""
+    return datetime.fromtimestamp(int(now * 1000) / 1000, UTC)
 
 
 @dataclass(slots=True)
@@ -48,8 +60,9 @@ class Record:
     #: pages while others write sees everything once.
     number: int
     fields: dict[str, str]
-    created_at: str
-    updated_at: str
+    #: In UTC, as are filters: kept as times, since a filter by time looks at every record.
+    created_at: datetime
+    updated_at: datetime
     #: By property key: the property as it was when the value was written, and the value. A value stays, and is
     #: shown, after its property was deleted.
     values: dict[str, tuple[Property, Value]] = field(default_factory=dict)
@@ -60,17 +73,17 @@ class Record:
             {"property": each.shown(), "value": value, "formatted_value": formatted(value, each.format)}
             for each, value in self.values.values()
         ]
-        times = {"created_at": self.created_at, "updated_at": self.updated_at}
+        times = {"created_at": iso(self.created_at), "updated_at": iso(self.updated_at)}
         return {**self.fields, "properties": properties, **times}
 
 
 class Records:
     """Subscribers, or subscriptions, in the order of their creation."""
 
-    def __init__(self) -> None:
+    def __init__(self, *indexed: str) -> None:
         self._ordered: list[Record] = []
         self._by_id: dict[str, Record] = {}
-        self._by_email: dict[str, list[Record]] = {}
+        self._by_field: dict[str, dict[str, list[Record]]] = {name: {} for name in indexed}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -79,8 +92,8 @@ class Records:
         """Add a record; its number has to be the highest."""
         self._ordered.append(record)
         self._by_id[record.fields["id"]] = record
-        if "email" in record.fields:
-            self._by_email.setdefault(record.fields["email"].lower(), []).append(record)
+        for name, index in self._by_field.items():
+            index.setdefault(_compared(name, record.fields[name]), []).append(record)
 
     def get(self, record_id: str) -> Record:
         """The record with this id; raises `Refused` (404)."""
@@ -93,15 +106,35 @@ class Records:
         """Delete a record; raises `Refused` (404)."""
         record = self.get(record_id)
         del self._by_id[record_id]
-        self._ordered.remove(record)
-        if "email" in record.fields:
-            self._by_email[record.fields["email"].lower()].remove(record)
+        del self._ordered[bisect_left(self._ordered, record.number, key=_number)]
+        for name, index in self._by_field.items():
+            index[_compared(name, record.fields[name])].remove(record)
 
-    def after(self, number: int, email: str | None = None) -> Iterator[Record]:
-        """The records after a number, in order; with an email only those that have it, in any case."""
-        records = self._ordered if email is None else self._by_email.get(email.lower(), [])
-        start = bisect_right(records, number, key=lambda record: record.number)
-        return (records[place] for place in range(start, len(records)))
+    def after(self, number: int, email: str | None = None, **fields: str | None) -> Iterator[Record]:
+        """The records after a number, in order; with an email or other fields only those that have them all.
+
+        Emails are compared without case: the reference does not say how they are.
+        """
+        given = {"email": email, **fields}.items()
+        wanted = {name: _compared(name, value) for name, value in given if value is not None}
+        indexed = [self._by_field[name].get(wanted[name], []) for name in self._by_field if name in wanted]
+        records = min(indexed, key=len, default=self._ordered)
+        found: Iterator[Record] = islice(records, bisect_right(records, number, key=_number), None)
+        for name, value in wanted.items():
+            found = filter(_has(name, value), found)
+        return found
+
+
+def _compared(name: str, value: str) -> str:
+    return value.lower() if name == "email" else value
+
+
+def _has(name: str, value: str) -> Callable[[Record], bool]:
+    return lambda record: _compared(name, record.fields[name]) == value
+
+
+def _number(record: Record) -> int:
+    return record.number
 
 
 class Account:
@@ -109,8 +142,8 @@ class Account:
 
     def __init__(self) -> None:
         self.properties: dict[str, Property] = {}
-        self.subscribers = Records()
-        self.subscriptions = Records()
+        self.subscribers = Records("email", "platform_id")
+        self.subscriptions = Records("platform_id", "subscriber_id")
 
     def create_property(
         self, made_id: str, key: str, name: str, entity: str, kind: str, display: str | None
@@ -131,7 +164,7 @@ class Account:
     def delete_subscriber(self, subscriber_id: str) -> None:
         """Delete a subscriber and their subscriptions; raises `Refused` (404)."""
         self.subscribers.remove(subscriber_id)
-        for each in [each for each in self.subscriptions.after(0) if each.fields["subscriber_id"] == subscriber_id]:
+        for each in list(self.subscriptions.after(0, subscriber_id=subscriber_id)):
             self.subscriptions.remove(each.fields["id"])
 
     def update(
@@ -139,8 +172,8 @@ class Account:
     ) -> Record:
         """Set properties by key, all of them or, where one is at fault (`Refused`, 400), none.
 
-        ``at`` is the present. ``updated_at`` becomes it also where nothing changed: the reference does not say
-        that it stays.
+        ``at`` is the present, in ISO 8601. ``updated_at`` becomes it also where nothing changed: the reference
+        does not say that it stays.
         """
         record = records.get(record_id)
         checked: dict[str, tuple[Property, Value] | None] = {}
@@ -157,7 +190,7 @@ class Account:
                 record.values.pop(key, None)
             else:
                 record.values[key] = pair
-        record.updated_at = at
+        record.updated_at = datetime.fromisoformat(at)
         return record
 
     def _property(self, key: str, entity: str) -> Property | None:
