@@ -168,6 +168,16 @@ def test_a_newcomers_first_start(tmp_path: Path, port: int, number: signal.Signa
     assert remembered["number_of_contacts"] == 5800
 
 
+def test_a_journal_of_another_sandbox(tmp_path: Path) -> None:
+    """A journal that belongs to other subscribers is told with what to do."""
+    (tmp_path / "journal.jsonl").write_text('{"subscribers": 7, "seed": 1}\n')
+    result = run(tmp_path, "sandbox", "--port", str(free_port()), "--journal", "journal.jsonl")
+
+    assert result.returncode == 1
+    assert "delete the file" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
     """A port that somebody listens on is told, with what to do."""
     with serving(tmp_path, port):

@@ -2,14 +2,18 @@
 
 from rich.console import Console
 
-from prosperstack_destination.sandbox import SandboxConfig
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.sandbox import JournalMismatch, SandboxConfig
 from prosperstack_destination.sandbox.command import run_sandbox
 
 
 def run(host: str, port: int, config: SandboxConfig) -> None:
-    """Run the sandbox until it is interrupted."""
+    """Run the sandbox until it is interrupted. Raises `Misconfigured` for a journal of other subscribers."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(
         f"ProsperStack sandbox at http://{host}:{port}/v1: {config.subscribers} subscribers, "
         f"{config.rate_limit} requests in {config.window_seconds:g} s, keys {', '.join(config.keys)}"
     )
-    run_sandbox(host, port, config, "warning")
+    try:
+        run_sandbox(host, port, config, "warning")
+    except JournalMismatch as error:
+        raise Misconfigured(str(error)) from None
