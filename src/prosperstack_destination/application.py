@@ -110,6 +110,7 @@ class _Service:
             self.database,
             lambda account, on_answer: self._connect(self.accounts.prosperstack_key(account), on_answer),
             reserve=settings.rate_limit_reserve,
+            bulk_share=settings.bulk_share,
             clock=clock,
             ticks=_monotonic,
         )

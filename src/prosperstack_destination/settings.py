@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     max_array_bytes: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    #: The part of the requests that goes to the bulk of an audience while live changes wait too.
+    bulk_share: Annotated[float, Field(gt=0, le=1)] = 0.25
 
     @field_validator("segment_keys", mode="before")
     @classmethod

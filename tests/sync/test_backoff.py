@@ -12,14 +12,14 @@ from prosperstack_destination.sync.backoff import backoff_seconds
         (1, None, 1.0, 1.0),
         (2, None, 1.0, 2.0),
         (5, None, 0.5, 12.0),  # 16 x (0.5 + 0.25)
-        (9, None, 1.0, 256.0),
-        (10, None, 1.0, 300.0),
-        (10_000, None, 1.0, 300.0),
+        (6, None, 1.0, 32.0),
+        (7, None, 1.0, 60.0),
+        (10_000, None, 1.0, 60.0),
         (1, 30.0, 1.0, 30.0),  # ProsperStack named a time
-        (9, 30.0, 1.0, 256.0),
+        (9, 30.0, 1.0, 60.0),
         (1, 1e9, 1.0, 300.0),
     ],
 )
 def test_waits(failures: int, retry_after: float | None, jitter: float, seconds: float) -> None:
-    """Waits double up to five minutes, and are at least what ProsperStack asked for."""
+    """Waits double up to a minute, and are at least what ProsperStack asked for."""
     assert backoff_seconds(failures, retry_after, lambda: jitter) == seconds

@@ -8,18 +8,18 @@ import httpx
 import pytest
 from pydantic import JsonValue
 
-from prosperstack_destination.clock import MINUTE, SECOND
+from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import CredentialsRefused, Unavailable
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts, directory, problems, profiles
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.state.profile import Delete, Profile, Status
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
 from support.accounts import open_account
-from support.clocks import SetClock
+from support.clocks import VIRTUAL_TIME, LoopClock
 from support.intake import identify, take
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ class World:
     """A database, a sandbox, and what stands between them."""
 
     database: Database
-    clock: SetClock
+    clock: LoopClock
     sandbox: Any
     #: May answer instead of the sandbox.
     intercept: Handler = field(default=lambda _: None)
@@ -54,9 +54,12 @@ class World:
         account = await self.database.read(accounts.get, "acct_1")
         assert account is not None
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as http:
-            spender = Spender(0.1, self.clock, self.clock.sleep)
+            spender = Spender(0.1, self.clock.ticks)
             client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
-            await AccountWorker(account, self.database, client, spender, self.clock).run()
+            worker = AccountWorker(
+                account, self.database, client, spender, clock=self.clock, ticks=self.clock.ticks
+            )
+            await worker.run()
         return list(self.requests)
 
     async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
@@ -83,7 +86,13 @@ class World:
 
 
 @pytest.fixture
-async def world(database: Database, clock: SetClock) -> World:
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL_TIME
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    clock = LoopClock()
     await database.write(open_account)
     sandbox = create_sandbox(SandboxConfig(subscribers=5), clock=lambda: clock() / SECOND)
     return World(database, clock, sandbox)
@@ -132,16 +141,14 @@ async def test_what_was_set_aside_is_tried_again_when_it_changes(world: World) -
 
 
 async def test_a_subscriber_that_is_gone_is_looked_for_again(world: World) -> None:
-    """After a 404 the id is forgotten and the email is looked up anew, a little later."""
+    """After a 404 the id is forgotten and the email is looked up anew."""
     await world.call(preferred_name="one")
     await world.reconcile()
     [record] = world.data.subscribers.after(0, JOHN)
     world.data.delete_subscriber(record.fields["id"])
 
     await world.call(preferred_name="two")
-    assert await world.reconcile() == ["PATCH subscribers"]
-    world.clock.advance(2)
-    assert await world.reconcile() == ["GET subscribers"]
+    assert await world.reconcile() == ["PATCH subscribers", "GET subscribers"]
 
     assert (await world.profile()).status is Status.UNMATCHED
     assert await world.database.read(directory.with_email, "acct_1", JOHN) == []
@@ -217,7 +224,7 @@ async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) 
 
     assert world.values(other)["preferred_name"] == "Other"
     profile = await world.profile()
-    assert (profile.status, profile.attempts) == (Status.PENDING, 1)
+    assert (profile.status, profile.attempts) == (Status.UNKNOWN, 1)
     assert profile.status_reason is not None
     assert "500" in profile.status_reason
 
@@ -291,6 +298,27 @@ async def test_what_changes_in_flight_stays_due(world: World) -> None:
     assert requests.count("PATCH subscribers") == 2
     assert world.values()["preferred_name"] == "in flight"
     assert (await world.profile()).status is Status.IN_SYNC
+
+
+async def test_who_is_erased_while_an_update_is_in_flight_is_cleared(world: World) -> None:
+    """What arrives in ProsperStack after a deletion is undone as what was there before it."""
+    deletion = Delete("acct_1", "u1", at=world.clock() + HOUR, received_at=world.clock() + HOUR)
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if b'"Jo"' in request.content:
+            await world.database.write(take, deletion)
+        return await World.handle(world, request)
+
+    world.handle = handle  # type: ignore[method-assign] # this world is in the middle of things
+    now = world.clock()
+    call = replace(identify(JOHN, at=now, received_at=now, user_id="u1"), traits={"preferred_name": "Jo"})
+    await world.database.write(take, call)
+    await world.reconcile()
+    world.clock.advance(2 * HOUR / SECOND)
+    await world.reconcile()
+
+    assert "preferred_name" not in world.values()
+    assert await world.database.read(profiles.find, "acct_1", JOHN) is None
 
 
 async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:

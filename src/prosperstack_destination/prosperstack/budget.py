@@ -2,7 +2,10 @@
 
 Every answer carries ``RateLimit-Limit`` (requests a window), ``RateLimit-Remaining`` and ``RateLimit-Reset``
 (seconds until the window resets). Nothing about the limit is known beforehand: the owner of the account, and
-other tools of theirs, spend from the same window, so the headers are followed and never a count of our own.
+other tools of theirs, spend from the same window, so the headers are followed. A count of our own only fills in
+for the requests whose answers are not here yet, since requests overlap.
+
+Times are ticks of a monotonic clock, in microseconds: a wall clock that jumps changes nothing.
 """
 
 import math
@@ -16,8 +19,14 @@ from prosperstack_destination.clock import SECOND
 UNTOLD_INTERVAL: Final = 1 * SECOND
 #: A window is taken to be at most this long, whatever a header says, in seconds.
 LONGEST_WINDOW_SECONDS: Final = 3_600.0
-#: What is waited after a 429 that names no time, in seconds.
+#: What is waited after a 429 that names no time, in seconds; doubled while 429s go on.
 UNTOLD_RESET_SECONDS: Final = 10.0
+#: Added to what is told of a window's end, in microseconds: a request a trifle early counts in the window before.
+GUARD: Final = SECOND // 1000
+#: The last part of a window that pacing leaves free, for what an event loop and a network add to each wait.
+SLACK: Final = 0.03
+#: How much of what others spent before still counts, where they spend less now; more counts at once.
+OTHERS_DECAY: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,53 +50,188 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """One window of the limit, as far as it is known."""
+
+    limit: int
+    began_at: int
+    #: The earliest end that any answer allows: resets come in whole seconds, rounded up.
+    ends_at: int
+    #: What was spent of it before our first request; nobody knows by whom.
+    base: int = 0
+    #: Requests of ours that went in it.
+    sent: int = 0
+    #: Requests of others, by the answer to the newest of ours that was answered.
+    others: int = 0
+    #: Which of ours that was, and how many requests of anybody's it was told of.
+    newest: int = 0
+    used: int = 0
+    #: Whether any answer has told of it; otherwise it is the window before, expected again.
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Which request of which window an answer belongs to; given out by `Budget.sent`."""
+
+    #: When its window began; -1: there was none.
+    window: int
+    #: Counted from 1 in the window.
+    number: int
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What may still be spent, and when there is more. Immutable: each event gives the next one."""
 
-    #: The part of every window that is left for the account's owner.
+    #: The part of every window that is left for the account's owner; what they spend counts towards it.
     reserve: float
-    #: As told by the newest answer; None: no answer has told it.
-    told: RateLimit | None = None
-    #: When the told window ends, in microseconds.
-    resets_at: int = 0
-    #: Requests sent since that answer came.
-    spent: int = 0
-    #: Nothing is sent before this, in microseconds.
+    #: None: no answer has told of one.
+    window: Window | None = None
+    #: How long windows are, by the longest reset that was told, in microseconds.
+    length: int = 0
+    #: How many requests others spend in a window: at once where it grows, slowly where it falls.
+    others: float = 0.0
+    #: How many requests of anybody's the window before had in the end.
+    used_before: int = 0
+    #: When the latest request went; None: none did.
+    sent_at: int | None = None
+    #: Requests whose answers are not here yet.
+    flying: int = 0
+    #: 429s in a row, and until when they let nothing go.
+    refusals: int = 0
     not_before: int = 0
 
-    def wait(self, now: int) -> int:
-        """How long to wait before the next request, in microseconds; 0: it may go now."""
+    @property
+    def interval(self) -> int:
+        """The mean time between two requests at full speed, in microseconds; `UNTOLD_INTERVAL` while untold."""
+        if self.window is None or not self.length:
+            return UNTOLD_INTERVAL
+        usable = self.window.limit - max(math.ceil(self.window.limit * self.reserve), math.ceil(self.others))
+        return max(self.length // max(usable, 1), 1)
+
+    def wait(self, now: int, *, urgent: bool = False) -> int:
+        """How long to wait before the next request, in microseconds; 0: it may go now.
+
+        Requests are spread over what is left of a window, so that it is neither burnt at its beginning nor left
+        unused at its end. An urgent one goes as soon as the budget has one left.
+        """
         wait = max(self.not_before - now, 0)
-        if self.told is None or now >= self.resets_at:
-            return wait
-        # A reserve that is the whole limit would stop everything for ever: one request a window always goes.
-        kept = min(math.ceil(self.told.limit * self.reserve), self.told.limit - 1)
-        return wait if self.told.remaining - self.spent > kept else max(wait, self.resets_at - now)
+        window = self._window(now)
+        if window is None:
+            spaced = 0 if self.sent_at is None else self.sent_at + UNTOLD_INTERVAL - now
+            return max(wait, spaced, 0)
+        rest = max(window.ends_at - now, 1)
+        free = window.limit - window.base - window.others - window.sent
+        owners = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others
+        if free <= max(owners, 0):
+            return max(wait, rest)
+        left = free - max(owners, self._expected(window, now))
+        if left <= 0:  # what others are expected to spend shrinks as the window passes
+            return max(wait, min(rest, max(self.length // 60, 1)))
+        return wait if urgent else max(wait, self._spread(window, left, now))
 
     def sent(self, now: int) -> "Budget":
-        """After a request has gone."""
-        if self.told is None:
-            return replace(self, not_before=now + UNTOLD_INTERVAL)
-        if now >= self.resets_at:  # the told window is over: the next answer tells of the new one
-            return replace(self, told=None, spent=0, not_before=now + UNTOLD_INTERVAL)
-        return replace(self, spent=self.spent + 1)
+        """After a request has gone; its `ticket` goes with its answer."""
+        window = self._window(now)
+        budget = replace(self, sent_at=now, flying=self.flying + 1)
+        if window is None:
+            return replace(budget, window=None)
+        if self.window is not None and window is not self.window:
+            over = self.window
+            others = max(over.others, OTHERS_DECAY * self.others)
+            budget = replace(budget, others=others, used_before=over.base + over.others + over.sent)
+        return replace(budget, window=replace(window, sent=window.sent + 1))
 
-    def answered(self, rate_limit: RateLimit | None, now: int) -> "Budget":
-        """After an answer, with what its headers said."""
-        if rate_limit is None:
-            return self
-        return replace(
-            self,
-            told=rate_limit,
-            resets_at=now + int(rate_limit.reset_seconds * SECOND),
-            spent=0,
-            not_before=0,
-        )
+    @property
+    def ticket(self) -> Ticket:
+        """What the answer to the request that was sent last has to be told with."""
+        sent_at = self.sent_at or 0
+        if self.window is None:
+            return Ticket(-1, 1, sent_at)
+        return Ticket(self.window.began_at, self.window.sent, sent_at)
+
+    def answered(self, ticket: Ticket, told: RateLimit | None, now: int) -> "Budget":
+        """After the answer to a request, with what its headers said; None also where no answer came."""
+        budget = replace(self, flying=max(self.flying - 1, 0))
+        if told is None:
+            return budget
+        reset = max(int((told.reset_seconds or 1.0) * SECOND), 1)  # 0 is "within this second"
+        served_at = (ticket.sent_at + now) // 2
+        until = served_at + reset + GUARD
+        if told.remaining:
+            budget = replace(budget, refusals=0)
+        used = told.limit - told.remaining
+        window = budget.window
+        if window is None or window.limit != told.limit:
+            first = Window(told.limit, served_at, until, base=used - 1, sent=1, newest=1, used=used, told=True)
+            return replace(budget, window=first, length=reset)
+        if ticket.window != window.began_at:
+            return budget  # it tells of a window that is over
+        # Its length is the longest reset, but an absurd one is forgotten in the windows that follow.
+        budget = replace(budget, length=max(reset, self.length if window.told else self.length // 2))
+        if ticket.number <= window.newest:
+            return replace(budget, window=replace(window, ends_at=min(window.ends_at, until), told=True))
+        if used < window.used:  # the next window began with this request, or shortly before
+            since = window.sent - ticket.number
+            began = Window(told.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
+            return replace(budget, window=replace(began, newest=since, used=used, told=True))
+        if not window.told:
+            window = replace(window, base=max(used - ticket.number, 0))
+            if self._goes_on(window, ticket, used, until):
+                soon = now + max(now - ticket.sent_at, 10 * GUARD)
+                window = replace(window, ends_at=min(until, soon))
+        others = max(used - window.base - ticket.number, 0)
+        ends_at = min(window.ends_at, until)
+        newer = replace(window, ends_at=ends_at, others=others, newest=ticket.number, used=used, told=True)
+        return replace(budget, window=newer)
 
     def refused(self, retry_after: float | None, now: int) -> "Budget":
-        """After a 429: nothing goes before the time that it named (seconds)."""
-        seconds = UNTOLD_RESET_SECONDS if retry_after is None else min(retry_after, LONGEST_WINDOW_SECONDS)
-        return replace(self, not_before=now + max(int(seconds * SECOND), UNTOLD_INTERVAL))
+        """After a 429: nothing goes before the window ends, or before a later time that it named (seconds)."""
+        rest = 0 if self.window is None else max(self.window.ends_at - now, 0)
+        if retry_after is None:
+            wait = rest or int(UNTOLD_RESET_SECONDS * SECOND) << min(self.refusals, 8)
+        else:
+            wait = int(min(retry_after, LONGEST_WINDOW_SECONDS) * SECOND)
+            if rest and not self.refusals and wait <= rest + SECOND:
+                wait = rest  # the same reset, known better than in whole seconds
+        wait = min(max(wait, UNTOLD_INTERVAL // 100), int(LONGEST_WINDOW_SECONDS * SECOND))
+        return replace(self, refusals=self.refusals + 1, not_before=max(self.not_before, now + wait))
+
+    def _window(self, now: int) -> Window | None:
+        """The window that a request of now counts in, as far as can be known before its answer."""
+        window = self.window
+        if window is None or now < window.ends_at:
+            return window
+        if not window.told:  # a whole window without a word of it: be careful again
+            return None
+        return Window(window.limit, now, now + self.length + GUARD)
+
+    def _goes_on(self, window: Window, ticket: Ticket, used: int, until: int) -> bool:
+        """Whether the first answer of an expected window shows that the window before is not over yet.
+
+        Its reset is too near, or it counts on from where the window before was.
+        """
+        near = until < window.began_at + self.length // 2
+        counts_on = (
+            2 * self.used_before > window.limit and used - ticket.number >= self.used_before - self.flying - 1
+        )
+        return near or counts_on
+
+    def _expected(self, window: Window, now: int) -> int:
+        """What others may still spend in the window, by what they spent before: the mean and two deviations."""
+        rest = min(max(window.ends_at - now, 0) / self.length, 1.0) if self.length else 0.0
+        mean = self.others * rest
+        return math.ceil(mean + 2 * math.sqrt(mean))
+
+    def _spread(self, window: Window, left: int, now: int) -> int:
+        """How long to wait so that as many requests as are left spread over the rest of the window."""
+        since = window.began_at if self.sent_at is None else max(self.sent_at, window.began_at)
+        if window.sent == 0:
+            return 0
+        target = window.ends_at - int(self.length * SLACK)
+        return max(since + max(target - since, 0) // left - now, 0)
 
 
 def _number(text: str | None) -> float | None:

@@ -5,12 +5,16 @@ The client neither retries nor waits: the reconciler does, since it knows what a
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from prosperstack_destination.clock import SECOND
 from prosperstack_destination.errors import (
     CredentialsRefused,
     NotFound,
@@ -32,6 +36,17 @@ PAGE_SIZE: Final = 100
 _QUOTED: Final = 200
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of subscribers."""
+
+    subscribers: tuple[Subscriber, ...]
+    #: Asks for the next page; None or "": this is the last.
+    next_cursor: str | None
+    #: When it was made, by ProsperStack's clock, in microseconds since the epoch; None: it does not say.
+    served_at: int | None
 
 
 class ProsperStack:
@@ -58,6 +73,21 @@ class ProsperStack:
         query = {"entity": "subscriber", "limit": str(PAGE_SIZE)}
         return await self._get("/properties", query, cursor, Page[PropertyDefinition])
 
+    async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> Listed:
+        """A page of all subscribers, or of those updated at or after a time by ProsperStack's clock.
+
+        ``updated_since`` is in microseconds since the epoch.
+        """
+        query = {"limit": str(PAGE_SIZE)}
+        if updated_since is not None:
+            query["updated_at[gte]"] = _iso(updated_since)
+        if cursor:
+            query["cursor"] = cursor
+        page, headers = await self._exchanged(
+            "GET", f"{self._base_url}/subscribers", Page[Subscriber], params=query
+        )
+        return Listed(page.data, page.next_cursor, _served_at(headers))
+
     async def find_subscribers(self, email: str, cursor: str | None = None) -> Page[Subscriber]:
         """A page of the subscribers with an email: none, one or several."""
         query = {"email": email, "limit": str(PAGE_SIZE)}
@@ -78,6 +108,11 @@ class ProsperStack:
         return await self._request("GET", self._base_url + path, model, params=query)
 
     async def _request(self, method: str, url: str, model: type[Model], **kwargs: Any) -> Model:
+        return (await self._exchanged(method, url, model, **kwargs))[0]
+
+    async def _exchanged(
+        self, method: str, url: str, model: type[Model], **kwargs: Any
+    ) -> tuple[Model, httpx.Headers]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response, body = await self._exchange(method, url, **kwargs)
@@ -89,13 +124,14 @@ class ProsperStack:
         if response.status_code // 100 != 2:
             raise _refusal(response, body)
         try:
-            return model.model_validate_json(body if response.status_code != 204 else b"{}")
+            answer = model.model_validate_json(body if response.status_code != 204 else b"{}")
         except ValidationError as error:
             raise Unavailable(
                 f"ProsperStack answered {response.status_code} with something else than the API promises: "
                 f"{_fault(error)}.",
                 status_code=response.status_code,
             ) from error
+        return answer, response.headers
 
     async def _exchange(self, method: str, url: str, **kwargs: Any) -> tuple[httpx.Response, bytes]:
         # A redirect is never followed: the key would go to wherever it points.
@@ -113,6 +149,20 @@ class ProsperStack:
             return response, bytes(body)
         finally:
             await response.aclose()
+
+
+def _iso(microseconds: int) -> str:
+    """A time as the API takes it: ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(microseconds // SECOND, UTC) + timedelta(microseconds=microseconds % SECOND)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _served_at(headers: httpx.Headers) -> int | None:
+    """The ``Date`` of an answer, in microseconds since the epoch."""
+    try:
+        return int(parsedate_to_datetime(headers["Date"]).timestamp()) * SECOND
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _refusal(response: httpx.Response, body: bytes) -> ProsperStackError:

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1")
 _STATUSES: Final = ("active", "canceled", "converted", "deflected", "inactive", "reactivated", "saved")
 
 
-def _account(request: Request) -> SandboxAccount:
+async def _account(request: Request) -> SandboxAccount:  # a thread for it would cost more than it does
     account: SandboxAccount = request.state.account
     return account
 

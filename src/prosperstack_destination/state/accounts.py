@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, not_, or_, select, update
 
-from prosperstack_destination.state.tables import accounts, clearings, mappings, profiles
+from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.tables import accounts, clearings, directories, mappings, profiles
 
 
 class AccountStatus(StrEnum):
@@ -67,6 +68,14 @@ class AppliedMapping:
     applied_at: int
 
 
+#: Built once: it is read with every profile.
+_NEWEST_MAPPING: Final = (
+    select(mappings)
+    .where(mappings.c.account_id == bindparam("account"))
+    .order_by(mappings.c.version.desc())
+    .limit(1)
+)
+
 NO_MAPPING = AppliedMapping(version=0, rules='{"rules":[]}', author="", applied_at=0)
 
 
@@ -99,23 +108,36 @@ def every(connection: Connection) -> list[Account]:
 
 
 def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
-    """The ids of accounts to look at: a profile is due, the catalog is older than that, or they are to be
-    tried again after a failure. Not those that are left alone still.
+    """The ids of accounts to look at: a profile is due, the catalog is older than that, the directory is to be
+    brought up to date, or they are to be tried again after a failure. Not those that are left alone still.
 
-    One look into an index for each account, however many profiles there are.
+    A few looks into an index for each account, however many profiles there are.
     """
-    due = select(profiles.c.id).where(profiles.c.account_id == accounts.c.id, profiles.c.due_at <= now).exists()
+    due = (
+        select(profiles.c.id)
+        .where(
+            profiles.c.account_id == accounts.c.id,
+            profiles.c.status.in_([Status.PENDING, Status.READY, Status.UNKNOWN, Status.UNMATCHED]),
+            profiles.c.lane.in_(list(Lane)),
+            profiles.c.due_at <= now,
+        )
+        .exists()
+    )
     to_clear = (
         select(clearings.c.subscriber_id)
         .where(clearings.c.account_id == accounts.c.id, clearings.c.due_at <= now)
         .exists()
     )
+    to_refresh = (
+        select(directories.c.account_id)
+        .where(directories.c.account_id == accounts.c.id, directories.c.refresh_at <= now)
+        .exists()
+    )
     stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    return list(
-        connection.scalars(select(accounts.c.id).where(or_(due, to_clear, stale, failed), not_(left_alone)))
-    )
+    has_work = or_(due, to_clear, to_refresh, stale, failed)
+    return list(connection.scalars(select(accounts.c.id).where(has_work, not_(left_alone))))
 
 
 def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:
@@ -159,9 +181,7 @@ def set_on_delete(connection: Connection, account_id: str, on_delete: OnDelete) 
 
 def mapping_in_force(connection: Connection, account_id: str) -> AppliedMapping:
     """The account's newest mapping, or `NO_MAPPING`."""
-    row = connection.execute(
-        select(mappings).where(mappings.c.account_id == account_id).order_by(mappings.c.version.desc()).limit(1)
-    ).one_or_none()
+    row = connection.execute(_NEWEST_MAPPING, {"account": account_id}).one_or_none()
     if row is None:
         return NO_MAPPING
     return AppliedMapping(row.version, row.rules, row.author, row.applied_at)

@@ -30,16 +30,17 @@ def add(
     delete_subscriber: bool,
     now: int,
 ) -> None:
-    """Have subscribers cleared of properties, by id and keys, or deleted. Replaces what was asked for before."""
+    """Have subscribers cleared of properties, by id and keys, or deleted; added to what was asked for before."""
     for subscriber_id, keys in wrote.items():
         if not (keys or delete_subscriber):
             continue
+        asked = connection.execute(select(clearings.c.properties).where(_is(account_id, subscriber_id))).scalar()
         done(connection, account_id, subscriber_id)
         connection.execute(
             insert(clearings).values(
                 account_id=account_id,
                 subscriber_id=subscriber_id,
-                properties=json_text.dump(list(keys)),
+                properties=json_text.dump(sorted({*keys, *(json_text.load(asked) if asked else ())})),
                 delete_subscriber=delete_subscriber,
                 due_at=now,
                 attempts=0,

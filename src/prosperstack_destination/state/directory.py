@@ -1,14 +1,39 @@
 """Units of work on the directory: which subscribers ProsperStack has, and what we last settled there."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from prosperstack_destination.state import json_text
+from prosperstack_destination.state.bulk import Bulk
 from prosperstack_destination.state.tables import subscribers
+
+_INSERT = Bulk(
+    insert(subscribers), ["account_id", "id", "email", "observed", "observed_at", "applied", "set_aside"]
+)
+_IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
+_UPDATE = Bulk(
+    update(subscribers)
+    .where(*_IS_IT)
+    .values({name: bindparam(name) for name in ("email", "observed", "observed_at")})
+)
+_SETTLED: Final = select(subscribers.c.applied, subscribers.c.observed, subscribers.c.observed_at).where(*_IS_IT)
+_MARK: Final = (
+    update(subscribers)
+    .where(*_IS_IT)
+    .values({name: bindparam(name) for name in ("applied", "observed", "observed_at")})
+)
+_BY_EMAILS: Final = (
+    select(subscribers)
+    .where(
+        subscribers.c.account_id == bindparam("account"),
+        subscribers.c.email.in_(bindparam("emails", expanding=True)),
+    )
+    .order_by(subscribers.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +49,8 @@ class Subscriber:
     applied: Mapping[str, JsonValue]
     #: Property keys to (value, reason) that ProsperStack rejected.
     set_aside: Mapping[str, tuple[JsonValue, str]]
+    #: When it was last shown to us, in microseconds.
+    observed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +64,16 @@ class Seen:
 
 def with_email(connection: Connection, account_id: str, email: str) -> list[Subscriber]:
     """The subscribers that are known to have this email (trimmed, in lower case), by id."""
-    rows = connection.execute(
-        select(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.email == email)
-        .order_by(subscribers.c.id)
-    )
-    return [_subscriber(row) for row in rows]
+    return with_emails(connection, account_id, [email]).get(email, [])
+
+
+def with_emails(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[Subscriber]]:
+    """The subscribers that are known to have any of these emails, by email, then by id."""
+    rows = connection.execute(_BY_EMAILS, {"account": account_id, "emails": list(emails)})
+    found: dict[str, list[Subscriber]] = {}
+    for row in rows:
+        found.setdefault(row.email, []).append(_subscriber(row))
+    return found
 
 
 def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], now: int) -> None:
@@ -60,6 +91,47 @@ def observe(connection: Connection, account_id: str, email: str, seen: Iterable[
     )
     for each in by_id.values():
         _store(connection, account_id, each, now)
+
+
+def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: int) -> set[str]:
+    """Take in subscribers as a listing showed them at a time; the emails of which something is news.
+
+    That is the emails of subscribers that were not known, or had another email, which is news of both, or other
+    properties. What was known already is not written again.
+    """
+    known = {
+        row.id: row
+        for row in connection.execute(
+            select(subscribers.c.id, subscribers.c.email, subscribers.c.observed).where(
+                subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in seen])
+            )
+        )
+    }
+    news: set[str] = set()
+    inserts: dict[str, dict[str, Any]] = {}
+    updates: list[dict[str, Any]] = []
+    for each in seen:
+        row = known.get(each.id)
+        values = {"email": each.email, "observed": json_text.dump(each.observed), "observed_at": now}
+        if row is None:
+            inserts[each.id] = {
+                **values,
+                "account_id": account_id,
+                "id": each.id,
+                "applied": "{}",
+                "set_aside": "{}",
+            }
+        elif (row.email, row.observed) != (each.email, values["observed"]):
+            updates.append({**values, "of_account": account_id, "of_id": each.id})
+            news.add(row.email)
+        else:
+            continue
+        news.add(each.email)
+    if inserts:
+        _INSERT.execute(connection, list(inserts.values()))
+    if updates:
+        _UPDATE.execute(connection, updates)
+    return news
 
 
 def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> None:
@@ -84,21 +156,16 @@ def mark_applied(
     observed: Mapping[str, JsonValue] | None,
     now: int,
 ) -> None:
-    """Note values that are settled on a subscriber, and what ProsperStack showed of it, where it did."""
-    row = connection.execute(
-        select(subscribers.c.applied).where(
-            subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
-        )
-    ).one_or_none()
+    """Note values that are settled on a subscriber, and what ProsperStack showed of it at a time, where it did."""
+    key = {"of_account": account_id, "of_id": subscriber_id}
+    row = connection.execute(_SETTLED, key).one_or_none()
     if row is None:
         return
-    values: dict[str, Any] = {"applied": json_text.dump({**json_text.load(row.applied), **applied})}
+    seen = {"observed": row.observed, "observed_at": row.observed_at}
     if observed is not None:
-        values |= {"observed": json_text.dump(observed), "observed_at": now}
+        seen = {"observed": json_text.dump(observed), "observed_at": now}
     connection.execute(
-        update(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
-        .values(values)
+        _MARK, {**key, **seen, "applied": json_text.dump({**json_text.load(row.applied), **applied})}
     )
 
 
@@ -143,4 +210,5 @@ def _subscriber(row: Row[Any]) -> Subscriber:
         observed=json_text.load(row.observed),
         applied=json_text.load(row.applied),
         set_aside=set_aside,
+        observed_at=row.observed_at,
     )

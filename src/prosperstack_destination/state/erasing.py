@@ -1,6 +1,6 @@
 """Units of work on deletion: a person is forgotten, and older calls do not bring them back."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -32,15 +32,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     identities.forget(connection, call.account_id, ids)
     holding.forget(connection, call.account_id, ids)
     wrote = directory.erase(connection, call.account_id, emails)
-    on_delete = accounts.on_delete(connection, call.account_id)
-    if on_delete is not OnDelete.NOTHING:
-        clearing.add(
-            connection,
-            call.account_id,
-            wrote,
-            delete_subscriber=on_delete is OnDelete.DELETE_SUBSCRIBER,
-            now=call.received_at,
-        )
+    on_delete = clear_later(connection, call.account_id, wrote, call.received_at)
     subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
     _remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)
     auditing.record(
@@ -56,6 +48,18 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
             "in_prosperstack": on_delete.value,
         },
     )
+
+
+def clear_later(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int) -> OnDelete:
+    """Have done in ProsperStack what the account wants done for erased people.
+
+    ``wrote`` has, by subscriber id, the keys of the properties that this service wrote.
+    """
+    on_delete = accounts.on_delete(connection, account_id)
+    if on_delete is not OnDelete.NOTHING:
+        delete_subscriber = on_delete is OnDelete.DELETE_SUBSCRIBER
+        clearing.add(connection, account_id, wrote, delete_subscriber=delete_subscriber, now=now)
+    return on_delete
 
 
 class Erasures:

@@ -10,7 +10,7 @@ from prosperstack_destination.state import erasing, holding, profiles
 from prosperstack_destination.state.erasing import Erasures, Pseudonym
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.merging import merge, stamped
-from prosperstack_destination.state.profile import Call, Delete, Identify, Outcome, SourceKind, Stamped
+from prosperstack_destination.state.profile import Call, Delete, Identify, Lane, Outcome, SourceKind, Stamped
 from prosperstack_destination.state.profiles import Draft
 from prosperstack_destination.state.sources import Tally
 
@@ -128,10 +128,10 @@ class _Intake:
     def _merge(self, call: Identify, draft: Draft) -> None:
         source = call.source
         if source is None or source.kind is not SourceKind.AUDIENCE:
-            draft.take(stamped(call.traits, call.at), call.received_at)
+            draft.take(stamped(call.traits, call.at), call.received_at, call.lane)
             return
         before = draft.traits.get(source.key)
-        draft.take(stamped(call.traits, call.at), call.received_at)
+        draft.take(stamped(call.traits, call.at), call.received_at, call.lane)
         self._tally.moved(source, before, draft.traits.get(source.key))
 
     def _hold(self, call: Identify) -> None:
@@ -149,4 +149,4 @@ class _Intake:
         for key, traits in sorted(released.items()):
             email = self._identities.email([key])
             if email is not None:
-                self._draft(email, email).take(traits, self._now)
+                self._draft(email, email).take(traits, self._now, Lane.BULK)

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import problems
+
+#: Built once: it is read with every profile that is settled.
+_OF_PROFILE: Final = (
+    select(problems).where(problems.c.profile_id == bindparam("profile")).order_by(problems.c.property)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +30,7 @@ class RecordedProblem:
 
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
     """A profile's problems, by property."""
-    rows = connection.execute(
-        select(problems).where(problems.c.profile_id == profile_id).order_by(problems.c.property)
-    )
+    rows = connection.execute(_OF_PROFILE, {"profile": profile_id})
     return [
         RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since) for row in rows
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from pydantic import JsonValue
 
@@ -15,6 +15,17 @@ class IdKind(StrEnum):
 
     USER = "user"
     ANONYMOUS = "anonymous"
+
+
+class Lane(IntEnum):
+    """How urgent it is to deliver a profile; the lower, the sooner."""
+
+    #: The person is about to cancel: what is shown to them depends on it.
+    CANCELLING = 0
+    #: Something just happened to the person.
+    LIVE = 1
+    #: One of many: an audience of Engage's, a computed trait, another mapping.
+    BULK = 2
 
 
 class SourceKind(StrEnum):
@@ -68,6 +79,11 @@ class Identify:
         return (user,) if self.anonymous_id is None else (user, (IdKind.ANONYMOUS, self.anonymous_id))
 
     @property
+    def lane(self) -> Lane:
+        """How urgent it is: Engage sends whole audiences at once."""
+        return Lane.BULK if self.from_engage else Lane.LIVE
+
+    @property
     def from_engage(self) -> bool:
         """Engage sends every person twice, with and without the email: the latter is no fault."""
         return self.source is not None and self.source.kind is not SourceKind.SOURCE
@@ -106,8 +122,12 @@ class Outcome(StrEnum):
 class Status(StrEnum):
     """How a profile stands with ProsperStack."""
 
-    #: Something changed that the reconciler has not settled yet.
+    #: Something changed that the reconciler has not looked at yet.
     PENDING = "pending"
+    #: A subscriber has something else than is desired: an update waits for its turn.
+    READY = "ready"
+    #: Whether there is a subscriber, or what one has by now, has to be learned first.
+    UNKNOWN = "unknown"
     #: Every matching subscriber has what is desired, or had it edited there since.
     IN_SYNC = "in_sync"
     #: No subscriber has this email, as of the last look.
@@ -133,6 +153,10 @@ class Profile:
     status_reason: str | None
     #: When the oldest change that is not settled came in, in microseconds; None: nothing is pending.
     pending_since: int | None
+    #: When the newest change came in, or what was known of its subscribers proved wrong, in microseconds: what was
+    #: observed before that tells nothing against it.
+    changed_at: int
+    lane: Lane
     #: When its subscribers were last looked up, in microseconds; None: never.
     looked_up_at: int | None
     #: How many attempts in a row came to nothing: nobody was found, or ProsperStack failed.

@@ -1,15 +1,28 @@
 """Units of work on profiles."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import Bulk
 from prosperstack_destination.state.merging import merge
-from prosperstack_destination.state.profile import IdKind, Profile, Stamped, Status
+from prosperstack_destination.state.profile import IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
 
 #: When an id came with an email last, in microseconds since the epoch.
@@ -20,13 +33,58 @@ MAX_IDS: Final = 50
 
 _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
-    *("pending_since", "due_at"),
+    *("pending_since", "changed_at", "lane", "due_at"),
 )
 _INSERT = Bulk(insert(profiles), [*_WRITTEN, "account_id", "email", "attempts"])
 _UPDATE = Bulk(
     update(profiles)
     .where(profiles.c.id == bindparam("row_id"))
     .values({name: bindparam(name) for name in _WRITTEN})
+)
+_AWAIT = Bulk(
+    update(profiles)
+    .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
+    .values(
+        status=bindparam("new_status"), changed_at=bindparam("new_changed_at"), due_at=bindparam("new_changed_at")
+    )
+)
+_SETTLE: Final = (
+    update(profiles)
+    .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
+    .values(
+        status=bindparam("new_status"),
+        status_reason=bindparam("new_reason"),
+        due_at=bindparam("new_due_at"),
+        attempts=bindparam("new_attempts"),
+        pending_since=None,
+    )
+)
+_BY_IDS: Final = select(profiles).where(profiles.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def _ids_to_judge(status: Status, lane: Lane, until: str) -> Select[Any]:
+    one = (
+        select(profiles.c.id)
+        .where(
+            profiles.c.account_id == bindparam("account"),
+            profiles.c.status == literal_column(f"'{status}'"),
+            profiles.c.lane == literal_column(f"{lane:d}"),
+            profiles.c.due_at <= bindparam(until),
+        )
+        .order_by(profiles.c.due_at)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    return select(one.c.id)
+
+
+#: One statement, built once; each part is a look into the index.
+_TO_JUDGE: Final = union_all(
+    *(
+        _ids_to_judge(status, lane, until)
+        for status, until in ((Status.PENDING, "now"), (Status.UNKNOWN, "as_of"), (Status.UNMATCHED, "now"))
+        for lane in Lane
+    )
 )
 _SELECT_MERGED = select(
     profiles.c.id,
@@ -38,6 +96,8 @@ _SELECT_MERGED = select(
     profiles.c.version,
     profiles.c.status,
     profiles.c.pending_since,
+    profiles.c.changed_at,
+    profiles.c.lane,
     profiles.c.due_at,
 ).where(profiles.c.account_id == bindparam("account"), profiles.c.email.in_(bindparam("emails", expanding=True)))
 
@@ -57,6 +117,8 @@ class Draft:
     version: int
     status: str
     pending_since: int | None
+    changed_at: int
+    lane: int
     due_at: int | None
     touched: bool = False
 
@@ -70,8 +132,8 @@ class Draft:
         if len(self.ids) > MAX_IDS:
             del self.ids[min(self.ids, key=lambda each: (self.ids[each], each))]
 
-    def take(self, new: Mapping[str, Stamped], received_at: int) -> None:
-        """Merge values that came in at a time (microseconds)."""
+    def take(self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE) -> None:
+        """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays."""
         merged = merge(self.traits, new)
         if not (merged.touched or self.version == 0):
             return
@@ -80,8 +142,9 @@ class Draft:
         if merged.value_changed or self.version == 0:
             self.version += 1
             self.status = Status.PENDING
+            self.lane = lane if self.pending_since is None else min(self.lane, lane)
             self.pending_since = self.pending_since or received_at
-            self.due_at = received_at if self.due_at is None else min(self.due_at, received_at)
+            self.changed_at = self.due_at = received_at
 
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
@@ -97,6 +160,8 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
             row.version,
             row.status,
             row.pending_since,
+            row.changed_at,
+            row.lane,
             row.due_at,
         )
         for row in connection.execute(_SELECT_MERGED, {"account": account_id, "emails": sorted(emails)})
@@ -105,7 +170,7 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
 
 def new_draft(email: str, address: str) -> Draft:
     """A profile that is not there yet."""
-    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, None)
+    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None)
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
@@ -123,6 +188,8 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
             "version": draft.version,
             "status": draft.status,
             "pending_since": draft.pending_since,
+            "changed_at": draft.changed_at,
+            "lane": draft.lane,
             "due_at": draft.due_at,
         }
         due = due or draft.due_at is not None
@@ -155,19 +222,64 @@ def find(connection: Connection, account_id: str, email: str) -> Profile | None:
 
 def get(connection: Connection, profile_id: int) -> Profile | None:
     """The profile with this id, or None."""
-    row = connection.execute(select(profiles).where(profiles.c.id == profile_id)).one_or_none()
+    row = connection.execute(_BY_IDS, {"ids": [profile_id]}).one_or_none()
     return None if row is None else _profile(row)
 
 
-def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Profile]:
-    """An account's profiles that have to be looked at by now, the longest due first."""
-    rows = connection.execute(
-        select(profiles)
-        .where(profiles.c.account_id == account_id, profiles.c.due_at <= now)
-        .order_by(profiles.c.due_at)
-        .limit(limit)
+def to_judge(connection: Connection, account_id: str, now: int, as_of: int | None, limit: int) -> list[Profile]:
+    """An account's profiles that have to be looked at by now.
+
+    Those that changed; those that waited for the directory to be as young as their change, which it is at
+    ``as_of`` (microseconds; None: never); and unmatched ones whose time has come. In this order, the longest due
+    first, the more urgent lanes first.
+    """
+    given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
+    ids = connection.scalars(_TO_JUDGE, given).all()[:limit]
+    found = {row.id: _profile(row) for row in connection.execute(_BY_IDS, {"ids": ids})} if ids else {}
+    return [found[each] for each in ids]
+
+
+def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
+    """Note profiles that wait for a request: `Status.READY` for an update, `Status.UNKNOWN` for news.
+
+    One that changed meanwhile stays to be looked at.
+    """
+    if waiting:
+        _AWAIT.execute(
+            connection,
+            [
+                {
+                    "row_id": profile.id,
+                    "row_version": profile.version,
+                    "new_status": status,
+                    # A change from the future, by a clock that was set back, could never be outlived.
+                    "new_changed_at": min(profile.changed_at, now),
+                }
+                for profile, status in waiting
+            ],
+        )
+
+
+def news_of(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
+    """Have the profiles of these emails looked at: ProsperStack showed something new of their subscribers.
+
+    How many there are that were not to be looked at anyway.
+    """
+    result = connection.execute(
+        update(profiles)
+        .where(
+            profiles.c.account_id == account_id,
+            profiles.c.email.in_(list(emails)),
+            profiles.c.status != Status.PENDING,
+        )
+        .values(
+            status=Status.PENDING,
+            version=profiles.c.version + 1,
+            pending_since=func.coalesce(profiles.c.pending_since, now),
+            due_at=now,
+        )
     )
-    return [_profile(row) for row in rows]
+    return result.rowcount
 
 
 def settle(
@@ -183,15 +295,15 @@ def settle(
     False: the profile changed meanwhile, and stays due.
     """
     result = connection.execute(
-        update(profiles)
-        .where(profiles.c.id == profile.id, profiles.c.version == profile.version)
-        .values(
-            status=status,
-            status_reason=reason,
-            due_at=look_again_at,
-            attempts=profile.attempts + 1 if status is Status.UNMATCHED else 0,
-            pending_since=None,
-        )
+        _SETTLE,
+        {
+            "row_id": profile.id,
+            "row_version": profile.version,
+            "new_status": status,
+            "new_reason": reason,
+            "new_due_at": look_again_at,
+            "new_attempts": profile.attempts + 1 if status is Status.UNMATCHED else 0,
+        },
     )
     return result.rowcount == 1
 
@@ -205,9 +317,36 @@ def postpone(connection: Connection, profile: Profile, until: int, reason: str) 
     )
 
 
-def mark_looked_up(connection: Connection, profile_id: int, at: int | None) -> None:
-    """Note when a profile's subscribers were looked up; None: what we knew is gone, look again."""
-    connection.execute(update(profiles).where(profiles.c.id == profile_id).values(looked_up_at=at))
+def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int) -> None:
+    """Note that a profile's subscribers were looked up by a request sent at a time; it is to be looked at."""
+    connection.execute(
+        update(profiles)
+        .where(profiles.c.id == profile.id)
+        .values(looked_up_at=at, status=Status.PENDING, due_at=now)
+    )
+
+
+def doubt(connection: Connection, profile_id: int, now: int) -> None:
+    """What was known of a profile's subscribers proved wrong: only newer news count, and it is to be looked at."""
+    connection.execute(
+        update(profiles)
+        .where(profiles.c.id == profile_id)
+        .values(changed_at=now, looked_up_at=None, status=Status.PENDING, due_at=now)
+    )
+
+
+def hasten(connection: Connection, account_id: str, email: str, now: int) -> bool:
+    """Put what is pending of a person before everything else: they are about to cancel. False: nothing is."""
+    result = connection.execute(
+        update(profiles)
+        .where(
+            profiles.c.account_id == account_id,
+            profiles.c.email == email,
+            profiles.c.pending_since.is_not(None),
+        )
+        .values(lane=Lane.CANCELLING, status=Status.PENDING, due_at=now)
+    )
+    return result.rowcount == 1
 
 
 def mark_all_due(connection: Connection, account_id: str, now: int) -> int:
@@ -216,7 +355,8 @@ def mark_all_due(connection: Connection, account_id: str, now: int) -> int:
         update(profiles)
         .where(profiles.c.account_id == account_id)
         .values(
-            due_at=func.coalesce(profiles.c.due_at, now),
+            due_at=now,
+            lane=case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane),
             version=profiles.c.version + 1,
             status=Status.PENDING,
             pending_since=func.coalesce(profiles.c.pending_since, now),
@@ -237,6 +377,8 @@ def _profile(row: Row[Any]) -> Profile:
         status=Status(row.status),
         status_reason=row.status_reason,
         pending_since=row.pending_since,
+        changed_at=row.changed_at,
+        lane=Lane(row.lane),
         looked_up_at=row.looked_up_at,
         attempts=row.attempts,
     )

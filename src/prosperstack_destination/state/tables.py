@@ -103,6 +103,10 @@ profiles = Table(
     # Why it is set aside, or why the latest attempt failed.
     Column("status_reason", Text),
     Column("pending_since", BigInteger),
+    # When the newest change came in: what was observed of its subscribers before tells nothing against it.
+    Column("changed_at", BigInteger, nullable=False, server_default="0"),
+    # How urgent it is while it is pending: see `state.profile.Lane`.
+    Column("lane", Integer, nullable=False, server_default="1"),
     # When the reconciler has to look at it; null: not before something changes.
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
@@ -112,6 +116,8 @@ profiles = Table(
 Index(
     "ix_profiles_due",
     profiles.c.account_id,
+    profiles.c.status,
+    profiles.c.lane,
     profiles.c.due_at,
     sqlite_where=profiles.c.due_at.is_not(None),
     postgresql_where=profiles.c.due_at.is_not(None),
@@ -132,6 +138,30 @@ subscribers = Table(
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),
+)
+
+#: How far each account's directory is: see `state.listing.Directory`.
+directories = Table(
+    "directories",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("as_of", BigInteger),
+    Column("watermark", BigInteger),
+    Column("size", Integer),
+    # The listing in progress.
+    Column("began_at", BigInteger),
+    Column("began_there", BigInteger),
+    Column("since", BigInteger),
+    Column("cursor", Text),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    Column("news", Integer, nullable=False, server_default="0"),
+    Column("found", Integer, nullable=False, server_default="0"),
+    # What was spent since the newest listing came to its end.
+    Column("lookups", Integer, nullable=False, server_default="0"),
+    Column("writes", Integer, nullable=False, server_default="0"),
+    # When it is brought up to date if nothing else asks for it, and how often that brought nothing, in a row.
+    Column("refresh_at", BigInteger),
+    Column("quiet", Integer, nullable=False, server_default="0"),
 )
 
 #: Traits that feed a property and cannot, as of the profile's last projection.

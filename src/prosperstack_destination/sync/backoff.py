@@ -6,17 +6,22 @@ from typing import Final
 
 #: The first wait and the longest, in seconds.
 FIRST_SECONDS: Final = 1.0
-LONGEST_SECONDS: Final = 300.0
+LONGEST_SECONDS: Final = 60.0
+#: The longest time that ProsperStack is believed when it names one, in seconds.
+LONGEST_NAMED_SECONDS: Final = 300.0
 
 
 def backoff_seconds(
-    failures: int, retry_after: float | None = None, jitter: Callable[[], float] = random.random
+    failures: int,
+    retry_after: float | None = None,
+    jitter: Callable[[], float] = random.random,
+    longest: float = LONGEST_SECONDS,
 ) -> float:
-    """Exponential, from half to the whole of 1, 2, 4, … 300 s, so that accounts do not come back as a herd.
+    """Exponential, from half to the whole of 1, 2, 4, … 60 s, so that accounts do not come back as a herd.
 
-    ``failures`` counts from 1. A time that ProsperStack named is a lower bound, up to the longest wait.
-    ``jitter`` gives a number in [0, 1).
+    ``failures`` counts from 1. A time that ProsperStack named is a lower bound, up to 300 s. ``jitter`` gives a
+    number in [0, 1). ``longest`` may bound the wait further, where an attempt costs next to nothing.
     """
-    ceiling = min(FIRST_SECONDS * 2 ** min(failures - 1, 30), LONGEST_SECONDS)
+    ceiling = min(FIRST_SECONDS * 2 ** min(failures - 1, 30), longest)
     wait: float = ceiling * (0.5 + 0.5 * jitter())
-    return max(wait, min(retry_after or 0.0, LONGEST_SECONDS))
+    return max(wait, min(retry_after or 0.0, LONGEST_NAMED_SECONDS))

@@ -1,93 +1,283 @@
-"""What to do next for a profile: a pure function of what is known."""
+"""What to spend the next request on: a pure function of what waits, what is known, and what is left.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+First whoever is about to cancel; then what has to be cleared for people who were erased; then live changes, the
+newest first; then learning who the others are; then the bulk, what has been quiet for longest first. The bulk has
+a share of the requests, so that it always moves.
+
+Two things make this cheaper than taking calls as they come. People are learned about by whichever is cheaper,
+look-ups one by one or listing everybody, 100 a request. And while changes of a lane come in faster than they could
+be sent, its people *gather*: whoever were sent now would change again and have to be sent again.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from prosperstack_destination.clock import DAY, MINUTE
-from prosperstack_destination.mapping.catalog import Catalog
-from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.projection import Projection
-from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.sync.difference import differences
+from prosperstack_destination.clock import SECOND
+from prosperstack_destination.prosperstack.budget import Budget
+from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.profile import Lane
+from prosperstack_destination.state.waiting import Pending, Queue, Recent, Waiting
 
-#: What was observed longer ago than this is looked up again before a write relies on it, in microseconds.
-OBSERVED_FOR: Final = 5 * MINUTE
-#: A profile that nobody matches is looked up again after this, then after twice as long, up to the second.
-FIRST_LOOK_AGAIN: Final = 10 * MINUTE
-LONGEST_LOOK_AGAIN: Final = 1 * DAY
-#: A new call about a person who was not found does not look again sooner than this, in microseconds.
-MISSED_FOR: Final = 1 * MINUTE
+#: The part of the requests that is the bulk's while live changes wait too.
+BULK_SHARE: Final = 0.25
+#: Subscribers in a page of a listing.
+PAGE: Final = 100
+#: The pages that a listing is expected to have at least, while nothing is known of its length. After that, as many
+#: are expected to follow as there were: whatever the length, no more than twice the cheapest way is spent.
+EXPECTED_PAGES: Final = 10
+#: The part of the requests that brings the directory up to date while somebody waits for it; while there is also
+#: a backlog, which they would wait behind anyway; and while nobody waits.
+REFRESH_SHARE: Final = 0.1
+REFRESH_SHARE_IN_BACKLOG: Final = 0.01
+REFRESH_SHARE_IDLE: Final = 0.005
+#: However high the rate is, the directory is not brought up to date more often than this, in microseconds.
+REFRESH_EVERY: Final = 5 * SECOND
+#: The part of the requests that looks up single live people while a listing, or a backlog, is worked off.
+LOOKUP_SHARE: Final = 0.1
+#: More live unknown people than this are no longer looked up one by one while they could be listed.
+FEW: Final = 10
+
+#: A lane gathers while more of its waiting people changed, in this part of the time that sending them all will
+#: take, than could be sent in it; the second where most of the changes are repeated.
+GATHER_SHARE: Final = 0.07
+GATHER_SHARE_REPEATED: Final = 0.25
+#: So few never gather.
+GATHER_FROM: Final = 20
+#: The longest time that is looked back for it, and the longest that anybody is kept waiting by it, in windows.
+GATHER_WINDOWS: Final = 15
+GATHERED_WINDOWS: Final = 60
+#: The part of the requests that goes to people who gather.
+TRICKLE_SHARE: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class SendClearing:
+    """Clear a subscriber of what was written for somebody who was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Update the subscribers of a profile."""
+
+    profile_id: int
+    lane: Lane
+    #: As soon as the budget has a request left, however few.
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """Ask which subscribers have the profile's email. One request (one more for each further hundred)."""
+    """Ask which subscribers have a profile's email: one request, one more for each further hundred."""
+
+    profile_id: int
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """Send properties to one subscriber: one request."""
-
-    subscriber: Subscriber
-    #: By property key; None deletes.
-    send: dict[str, PropertyValue]
+class ListPage:
+    """Ask for the next page of the listing, or for the first of a new one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """Nothing has to be sent."""
+class Wait:
+    """Nothing is worth a request now."""
 
-    #: By subscriber id: values that are there already, to be noted as applied.
-    found: dict[str, dict[str, PropertyValue]]
+    #: Until then, in microseconds from now; None: until something changes.
+    microseconds: int | None
+
+
+Request = SendClearing | Send | LookUp | ListPage
+Plan = Request | Wait
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
-    """Nobody has the email: look again then (microseconds)."""
+class Spent:
+    """What requests went to lately. Times are ticks of a monotonic clock, in microseconds."""
 
-    look_again_at: int
+    #: Requests since the latest that went to the bulk.
+    since_bulk: int = 0
+    #: When a profile that gathers was sent last, by lane; when somebody was looked up last.
+    trickled_at: Mapping[Lane, int] = field(default_factory=dict)
+    looked_up_at: int | None = None
+    #: When a listing began last.
+    listed_at: int | None = None
 
-
-Step = LookUp | Update | Settle | Miss
-
-
-def next_step(
-    profile: Profile,
-    projection: Projection,
-    subscribers: Sequence[Subscriber],
-    catalog: Catalog,
-    now: int,
-) -> Step:
-    """The cheapest step that brings a profile's subscribers nearer to what is desired.
-
-    Looking up comes first where nobody is known, or where a write would rely on an old observation; nothing
-    is asked where nothing has to be written.
-    """
-    desired = projection.values()
-    if not desired:  # nothing could be written, whoever they are
-        return Settle({})
-    age = None if profile.looked_up_at is None else now - profile.looked_up_at
-    if not subscribers:
-        if age is None or not 0 <= age < MISSED_FOR:
-            return LookUp()
-        return Miss(now + look_again_after(profile.attempts))
-    found: dict[str, dict[str, PropertyValue]] = {}
-    for subscriber in subscribers:
-        difference = differences(desired, subscriber, catalog)
-        if difference.send:
-            if age is None or not 0 <= age < OBSERVED_FOR:
-                return LookUp()
-            return Update(subscriber, dict(difference.send))
-        if difference.settled:
-            found[subscriber.id] = dict(difference.settled)
-    return Settle(found)
+    def on(self, request: Request, given: "Situation") -> "Spent":
+        """After a request that was planned in a situation has gone."""
+        ticks = given.ticks
+        match request:
+            case Send(lane=lane):
+                gathers = lane in given.gathering
+                trickled_at = {**self.trickled_at, lane: ticks} if gathers else self.trickled_at
+                since = 0 if lane is Lane.BULK else self.since_bulk + 1
+                return replace(self, since_bulk=since, trickled_at=trickled_at)
+            case LookUp():
+                return replace(self, since_bulk=self.since_bulk + 1, looked_up_at=ticks)
+            case ListPage():
+                listed_at = self.listed_at if given.directory.in_progress else ticks
+                return replace(self, since_bulk=self.since_bulk + 1, listed_at=listed_at)
+            case SendClearing():
+                return replace(self, since_bulk=self.since_bulk + 1)
 
 
-def look_again_after(attempts: int) -> int:
-    """How long an unmatched profile waits for its next look-up, in microseconds.
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """How far back changes of a lane are counted, to see whether it gathers; in microseconds."""
 
-    10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
-    """
-    return min(FIRST_LOOK_AGAIN << min(attempts, 16), LONGEST_LOOK_AGAIN)
+    short: int
+    #: Where most changes are repeated.
+    long: int
+
+
+def lookback(size: int, budget: Budget) -> Lookback | None:
+    """How far back to count the changes of a lane with so many waiting; None: it is too small to gather."""
+    if size < GATHER_FROM:
+        return None
+    drain = size * budget.interval
+    longest = GATHER_WINDOWS * budget.length
+    return Lookback(min(int(GATHER_SHARE * drain), longest), min(int(GATHER_SHARE_REPEATED * drain), longest))
+
+
+def gathering(queue: Queue, short: Recent, long: Recent, budget: Budget, now: int) -> int | None:
+    """How much longer a lane gathers if nothing else changes, in microseconds; None: it does not."""
+    back = lookback(queue.size, budget)
+    if back is None or queue.newest is None or queue.oldest is None:
+        return None
+    if now - queue.oldest.pending_since >= GATHERED_WINDOWS * budget.length:
+        return None
+    repeated = 2 * long.repeats > long.changes
+    recent, far = (long, back.long) if repeated else (short, back.short)
+    if recent.changes * budget.interval <= far:  # no more than could be sent in that time
+        return None
+    return max(queue.newest.due_at + far - now, budget.interval)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a plan rests on."""
+
+    pending: Pending
+    directory: Directory
+    budget: Budget
+    spent: Spent
+    #: How much longer lanes gather, in microseconds; a lane that does not is not in it.
+    gathering: Mapping[Lane, int]
+    #: A page of the listing is under way: the next has to wait for its cursor.
+    listing: bool
+    #: The wall's clock and the monotonic one, in microseconds.
+    now: int
+    ticks: int
+    bulk_share: float = BULK_SHARE
+
+
+def plan(given: Situation) -> Plan:
+    """The next request, or how long to wait for one to be worth sending. The budget's own wait is not in it."""
+    waiting = given.pending
+    if (first := waiting.cancelling.newest) is not None:
+        return Send(first.profile_id, first.lane, urgent=True)
+    if (first := waiting.unknown_cancelling) is not None:
+        return LookUp(first.profile_id, urgent=True)
+    if waiting.clearing:
+        return SendClearing()
+    bulk = _bulk(given)
+    if isinstance(bulk, Send) and (given.spent.since_bulk + 1) * given.bulk_share >= 1:
+        return bulk
+    live = _lane(given, Lane.LIVE, waiting.live, waiting.live.newest)
+    if isinstance(live, Send):
+        return live
+    learn = _learn(given)
+    if not isinstance(learn, Wait):
+        return learn
+    if isinstance(bulk, Send):
+        return bulk
+    waits = [each.microseconds for each in (live, learn, bulk) if each.microseconds is not None]
+    return Wait(min(waits, default=None))
+
+
+def _bulk(given: Situation) -> Send | Wait:
+    """The bulk's next: of both lanes what has been quiet for longest, so that live changes do not starve either."""
+    live, bulk = given.pending.live, given.pending.bulk
+    if live.oldest is not None and Lane.LIVE not in given.gathering:
+        behind = bulk.oldest is None or live.oldest.due_at < bulk.oldest.due_at
+        if behind and live.size > 1:
+            return Send(live.oldest.profile_id, Lane.BULK, urgent=False)
+    return _lane(given, Lane.BULK, bulk, bulk.oldest)
+
+
+def _lane(given: Situation, lane: Lane, queue: Queue, which: Waiting | None) -> Send | Wait:
+    """A lane's next, unless it gathers: then a few only."""
+    if which is None:
+        return Wait(None)
+    few = lane is Lane.LIVE and given.budget.window is not None and queue.size * 10 <= given.budget.window.limit
+    send = Send(which.profile_id, lane, urgent=few)
+    if lane not in given.gathering:
+        return send
+    trickle = _left(given.spent.trickled_at.get(lane), given.budget.interval / TRICKLE_SHARE, given.ticks)
+    return send if trickle == 0 else Wait(min(trickle, given.gathering[lane]))
+
+
+def _learn(given: Situation) -> LookUp | ListPage | Wait:
+    """The cheaper way to learn about who is not known, if it is worth a request now."""
+    if given.directory.as_of is None:
+        return _learn_first(given)
+    if given.listing:
+        return Wait(None)
+    if given.directory.in_progress:
+        return ListPage()
+    return _bring_up_to_date(given)
+
+
+def _learn_first(given: Situation) -> LookUp | ListPage | Wait:
+    """While the directory is not complete: list everybody, where that is expected to cost less than look-ups."""
+    waiting, directory = given.pending, given.directory
+    one = waiting.newest_unknown or waiting.oldest_unknown
+    if one is None:
+        return Wait(None)
+    few = waiting.unknown_live <= FEW
+    # A page that finds more people than the one that a look-up finds is worth it, however many pages are left.
+    worth_it = directory.in_progress and directory.found > directory.pages >= EXPECTED_PAGES
+    if not worth_it and waiting.unknown + directory.lookups <= max(directory.pages, EXPECTED_PAGES):
+        return LookUp(one.profile_id, urgent=few and waiting.newest_unknown is not None)
+    if few and waiting.newest_unknown is not None and _may_look_up(given) == 0:
+        return LookUp(waiting.newest_unknown.profile_id, urgent=True)
+    return Wait(None) if given.listing else ListPage()
+
+
+def _bring_up_to_date(given: Situation) -> LookUp | ListPage | Wait:
+    """List what was updated since, which tells of everybody who waits; or look a live one up meanwhile."""
+    waiting, directory = given.pending, given.directory
+    pages = 1 + directory.writes // PAGE  # our own updates are shown again
+    if not waiting.unknown:
+        return _when_idle(given)
+    backlog = waiting.bulk.size > FEW or waiting.live.size > FEW
+    share = REFRESH_SHARE_IN_BACKLOG if backlog and waiting.unknown_live < pages else REFRESH_SHARE
+    period = max(pages * given.budget.interval / share, REFRESH_EVERY)
+    wait = _left(given.spent.listed_at, period, given.ticks)
+    if wait == 0:
+        return ListPage()
+    if backlog and waiting.newest_unknown is not None:
+        may = _may_look_up(given)
+        if may == 0:
+            return LookUp(waiting.newest_unknown.profile_id, urgent=True)
+        wait = min(wait, may)
+    return Wait(wait)
+
+
+def _when_idle(given: Situation) -> ListPage | Wait:
+    """Somebody may have become a subscriber, or have another email now."""
+    at = given.directory.refresh_at
+    backlog = given.pending.bulk.size or given.pending.live.size
+    if at is None or backlog:
+        return Wait(None)
+    return ListPage() if at <= given.now else Wait(None)
+
+
+def _may_look_up(given: Situation) -> int:
+    return _left(given.spent.looked_up_at, given.budget.interval / LOOKUP_SHARE, given.ticks)
+
+
+def _left(since: int | None, period: float, ticks: int) -> int:
+    """What is left of a period that began at some time; 0: nothing."""
+    return 0 if since is None else max(math.ceil(since + period - ticks), 0)

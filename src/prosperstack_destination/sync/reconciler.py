@@ -14,7 +14,8 @@ from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.sync.backoff import backoff_seconds
+from prosperstack_destination.state.stepping import due_now
+from prosperstack_destination.sync.backoff import LONGEST_SECONDS, backoff_seconds
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
 
@@ -26,6 +27,10 @@ POLL_SECONDS: Final = 1.0
 #: seconds. A call for it, and so whoever mends the key, is faster: see `Accounts.authenticate`.
 STOPPED_SECONDS: Final = 60.0
 LONGEST_STOPPED_SECONDS: Final = 3_600.0
+#: Where windows are shorter than this the longest wait between two attempts is not, in seconds.
+SHORTEST_LONGEST_SECONDS: Final = 5.0
+#: A wall clock that went back by more than this, against the monotonic one, was set back, in microseconds.
+SET_BACK: Final = 2 * SECOND
 #: How long the requests in flight may take when the service stops, in seconds.
 STOP_SECONDS: Final = 5.0
 #: Without a look at the accounts for so long, the reconciler counts as stuck, in microseconds.
@@ -44,6 +49,8 @@ class _Running:
     """One account, as this process knows it."""
 
     spender: Spender
+    #: Set when there is news for the task, or it has to stop.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = field(default=None)
     #: Something changed while the task was running: it may have looked already.
     again: bool = False
@@ -55,16 +62,27 @@ class Reconciler:
     ``ticks`` is a monotonic clock in microseconds, ``clock`` the wall's.
     """
 
-    def __init__(self, database: Database, connect: Connect, *, reserve: float, clock: Clock, ticks: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connect: Connect,
+        *,
+        reserve: float,
+        bulk_share: float,
+        clock: Clock,
+        ticks: Clock,
+    ) -> None:
         self._database = database
         self._connect = connect
         self._reserve = reserve
+        self._bulk_share = bulk_share
         self._clock = clock
         self._ticks = ticks
         self._running: dict[str, _Running] = {}
         self._stop = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._looked_at: int | None = None
+        self._drift: int | None = None
 
     def start(self) -> None:
         """Begin to reconcile."""
@@ -73,6 +91,8 @@ class Reconciler:
     async def stop(self) -> None:
         """Begin nothing new, finish the requests in flight, and stop."""
         self._stop.set()
+        for running in self._running.values():
+            running.changed.set()
         tasks = [running.task for running in self._running.values() if running.task is not None]
         if self._supervisor is not None:
             tasks.append(self._supervisor)
@@ -86,6 +106,8 @@ class Reconciler:
         """Look at these accounts now: something changed there."""
         for account_id in account_ids:
             self._ensure(account_id)
+            if (running := self._running.get(account_id)) is not None:
+                running.changed.set()
 
     def is_alive(self) -> bool:
         """Whether it has looked at the accounts lately."""
@@ -95,12 +117,22 @@ class Reconciler:
         while not self._stop.is_set():
             now = self._clock()
             try:
-                self.wake(await self._database.read(accounts.with_work, now, now - CATALOG_FOR))
+                await self._heed_the_clock(now)
+                for account_id in await self._database.read(accounts.with_work, now, now - CATALOG_FOR):
+                    self._ensure(account_id)
             except DestinationError as error:
                 log.warning("accounts cannot be read", reason=str(error))
             else:
                 self._looked_at = self._ticks()
             await self._wait(POLL_SECONDS)
+
+    async def _heed_the_clock(self, now: int) -> None:
+        """A clock that was set back must not leave what is due now to the future."""
+        drift = now - self._ticks()
+        if self._drift is not None and drift < self._drift - SET_BACK:
+            log.warning("the clock was set back", seconds=(self._drift - drift) / SECOND)
+            await self._database.write(due_now, now)
+        self._drift = drift
 
     def _ensure(self, account_id: str) -> None:
         if self._stop.is_set():
@@ -136,8 +168,11 @@ class Reconciler:
             self._database,
             self._connect(account, running.spender.on_answer),
             running.spender,
-            self._clock,
-            self._stop.is_set,
+            clock=self._clock,
+            ticks=self._ticks,
+            changed=running.changed,
+            bulk_share=self._bulk_share,
+            stopping=self._stop.is_set,
         )
         try:
             await worker.run()
@@ -154,7 +189,10 @@ class Reconciler:
         running.spender.failures += 1
         if status is AccountStatus.RETRYING:
             named = error.retry_after if isinstance(error, Unavailable) else None
-            wait = int(backoff_seconds(running.spender.failures, named) * SECOND)
+            # One request a window is all that an outage costs, and all that its end is late by.
+            window = running.spender.budget.length / SECOND or LONGEST_SECONDS
+            longest = min(max(window, SHORTEST_LONGEST_SECONDS), LONGEST_SECONDS)
+            wait = int(backoff_seconds(running.spender.failures, named, longest=longest) * SECOND)
         else:
             doubled = STOPPED_SECONDS * 2 ** min(running.spender.failures - 1, 10)
             wait = int(min(doubled, LONGEST_STOPPED_SECONDS) * SECOND)

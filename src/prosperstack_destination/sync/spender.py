@@ -2,48 +2,76 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Final, TypeVar
+
+import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import RateLimited
-from prosperstack_destination.prosperstack.budget import Budget, RateLimit
+from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Ticket
+from prosperstack_destination.sync.planner import Spent
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+#: 429s in a row that are waited out; after that the account counts as failing, for people to see.
+PATIENCE: Final = 5
 
 #: Waits that many seconds. Handed in, so that tests own the time.
 Sleep = Callable[[float], Awaitable[None]]
 
+#: The request that this task is sending: its client tells of an answer, and cannot know which of the
+#: overlapping requests of the account it belongs to.
+_sending: ContextVar[Ticket | None] = ContextVar("sending", default=None)
+
 
 class Spender:
-    """The request budget of one account, in use.
+    """The request budget of one account, in use. Requests may overlap.
 
     ``ticks`` is a clock that is never set back (monotonic), in microseconds.
     """
 
     def __init__(self, reserve: float, ticks: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self.budget = Budget(reserve=reserve)
+        #: What the requests went to, for the next plan.
+        self.spent = Spent()
         self._ticks = ticks
         self._sleep = sleep
         #: Requests that failed since one last succeeded, as the reconciler counts them.
         self.failures = 0
 
     def on_answer(self, rate_limit: RateLimit | None) -> None:
-        """Take in what an answer's headers say."""
-        self.budget = self.budget.answered(rate_limit, self._ticks())
+        """Take in what the headers of the answer to this task's request say."""
+        ticket = _sending.get()
+        if ticket is not None:
+            _sending.set(None)
+            self.budget = self.budget.answered(ticket, rate_limit, self._ticks())
 
-    async def spend(self, request: Callable[[], Awaitable[T]]) -> T:
+    def wait(self, *, urgent: bool = False) -> int:
+        """How long until a request may go, in microseconds; 0: now."""
+        return self.budget.wait(self._ticks(), urgent=urgent)
+
+    async def spend(self, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
         """Send a request as soon as the budget allows one; it is sent again only after a 429.
 
-        Raises what the request raises, but for `RateLimited`: that is waited out.
+        Raises what the request raises, but `RateLimited` only if it goes on: it is waited out first.
         """
         while True:
-            while (wait := self.budget.wait(self._ticks())) > 0:
+            while (wait := self.wait(urgent=urgent)) > 0:
                 await self._sleep(wait / SECOND)
             self.budget = self.budget.sent(self._ticks())
+            _sending.set(self.budget.ticket)
             try:
                 answer = await request()
             except RateLimited as refusal:
                 self.budget = self.budget.refused(refusal.retry_after, self._ticks())
+                if self.budget.refusals > PATIENCE:
+                    raise
+                log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
             else:
                 self.failures = 0
                 return answer
+            finally:
+                self.on_answer(None)  # no answer came, if it has not been told yet

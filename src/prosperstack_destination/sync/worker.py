@@ -1,65 +1,72 @@
-"""Reconciling one account: step by step, until nothing is due."""
+"""Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
-from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
-from prosperstack_destination.mapping.catalog import Catalog
-from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.projection import Projection, project
+from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.prosperstack import models
+from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.prosperstack.paging import all_items
-from prosperstack_destination.state import accounts, clearing, directory, problems, profiles
-from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.clearing import Clearing
+from prosperstack_destination.state import accounts, clearing, listing, profiles, waiting
+from prosperstack_destination.state.accounts import Account, AccountStatus, AppliedMapping
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen, Subscriber
-from prosperstack_destination.state.problems import RecordedProblem
-from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.profile import Lane, Profile
+from prosperstack_destination.state.waiting import Counts, Pending, Recent
+from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import backoff_seconds
-from prosperstack_destination.sync.isolation import Search
-from prosperstack_destination.sync.planner import LookUp, Miss, Settle, Step, Update, next_step
+from prosperstack_destination.sync.delivering import clear, deliver
+from prosperstack_destination.sync.judging import Update
+from prosperstack_destination.sync.learning import list_page, look_up
+from prosperstack_destination.sync.planner import (
+    BULK_SHARE,
+    ListPage,
+    LookUp,
+    Request,
+    Send,
+    SendClearing,
+    Situation,
+    Wait,
+    gathering,
+    lookback,
+    plan,
+)
 from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.workplace import Meaning, Workplace
 
 log = structlog.get_logger(__name__)
 
-#: Profiles that are judged together. Those that need no request are settled in one transaction.
+#: Profiles that are judged together, in one transaction.
 BATCH: Final = 200
 #: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
 CATALOG_FOR: Final = 15 * MINUTE
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What traits mean to the account just now."""
-
-    catalog: Catalog
-    rules: Rules
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A profile that is due, with the subscribers that are known to have its email."""
-
-    profile: Profile
-    subscribers: Sequence[Subscriber]
+#: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
+MAX_UNDER_WAY: Final = 32
+#: Queues are counted anew after the time of so many requests.
+COUNTED_FOR: Final = 16
+#: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
+JUDGE_EVERY: Final = 1 * SECOND
+#: A wait that a timer may be short by, in microseconds.
+TRIFLE: Final = SECOND // 1000
+#: However fast changes come in, they are looked at no more often than this, in microseconds.
+DEAF_FOR: Final = SECOND // 20
 
 
 class AccountWorker:
     """Spends one account's requests. Only one may run for an account at a time.
 
     Every write is safe to repeat, and names the version of the profile that it settles: what changes while a
-    request is in flight stays due.
+    request is in flight stays due. ``changed`` is set when there is news, or the service stops.
     """
 
     def __init__(
@@ -68,259 +75,267 @@ class AccountWorker:
         database: Database,
         prosperstack: ProsperStack,
         spender: Spender,
+        *,
         clock: Clock,
+        ticks: Clock,
+        changed: asyncio.Event | None = None,
+        bulk_share: float = BULK_SHARE,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._account = account
-        self._database = database
-        self._prosperstack = prosperstack
-        self._spender = spender
-        self._clock = clock
-        self._stopping = stopping
         self._log = log.bind(account=account.fingerprint)
+        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log)
+        self._ticks = ticks
+        self._changed = changed or asyncio.Event()
+        self._bulk_share = bulk_share
+        self._stopping = stopping
+        self._under_way: dict[asyncio.Task[None], int | None] = {}
+        self._listing = False
+        #: Whether the end of a request is news as well.
+        self._heed_ends = False
+        self._looked_at: int | None = None
+        self._failure: Exception | None = None
+        self._judged_at: int | None = None
+        self._counts = Counts()
+        self._changes: dict[Lane, tuple[Recent, Recent]] = {}
+        self._counted_at: int | None = None
+        #: The latest mapping that was read, and what it means.
+        self._read: tuple[str | None, int, Meaning] | None = None
 
     async def run(self) -> None:
-        """Work until nothing is due, or the service stops.
+        """Work until nothing is to be done now, or the service stops.
 
         Raises `ProsperStackError` where the whole account has to wait.
         """
-        while not self._stopping():
-            meaning = await self._meaning()
-            await self._clear()  # before anything is written anew to somebody who was erased and came back
-            work = await self._database.read(_due, self._account.id, self._clock(), BATCH)
-            if not work:
-                return
-            await self._round(work, meaning)
+        try:
+            while not self._stopping() and self._failure is None:
+                self._changed.clear()
+                self._looked_at = self._ticks()
+                await self._prepare()
+                more = await self._judge()
+                if await self._step() or more:
+                    continue
+                if not self._under_way:
+                    return
+                await self._pause(None, heed_ends=True)
+        except asyncio.CancelledError:
+            for task in self._under_way:
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
 
-    async def _meaning(self) -> _Meaning:
-        """The catalog and the rules; the catalog is listed anew when it is old, or after a failure."""
+    async def _step(self) -> bool:
+        """Send the best request, or wait for one; whether there is more to do."""
+        spender = self._at.spender
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            await self._pause(None, heed_ends=True)
+            return True
+        if (wait := spender.wait(urgent=True)) and await self._has_work():
+            await self._pause(wait, heed_ends=False)
+            return True
+        situation = await self._situation()
+        planned = plan(situation)
+        if isinstance(planned, Wait):
+            if planned.microseconds is None:
+                return False
+            await self._pause(planned.microseconds, heed_ends=True)
+            return True
+        urgent = isinstance(planned, Send | LookUp) and planned.urgent
+        if wait := spender.wait(urgent=urgent):
+            await self._pause(wait, heed_ends=False)
+            if self._changed.is_set() or self._stopping() or spender.wait(urgent=urgent) > TRIFLE:
+                return True
+        if await self._launch(planned):
+            spender.spent = spender.spent.on(planned, replace(situation, ticks=self._ticks()))
+        return True
+
+    async def _launch(self, request: Request) -> bool:
+        """Begin with a request; False: it is not needed any more."""
+        match request:
+            case SendClearing():
+                due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
+                if not due:
+                    return False
+                await clear(self._at, due[0])  # one by one: what is written anew to the same person comes after
+            case ListPage():
+                self._listing = True
+                await self._start(self._list_page(), None)
+            case LookUp(profile_id, urgent):
+                read = await self._at.database.read(verdicts.of_profile, self._account.id, profile_id)
+                if read is None:
+                    return False
+                profile = read[1].profile
+                await self._start(
+                    self._attempt(profile, partial(look_up, self._at, profile, urgent=urgent)), profile_id
+                )
+            case Send(profile_id, urgent=urgent):
+                return await self._launch_update(profile_id, urgent=urgent)
+        return True
+
+    async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
+        """Begin to update a subscriber with all that differs by now; False: nothing does."""
+        read = await self._at.database.read(verdicts.of_profile, self._account.id, profile_id)
+        if read is None:
+            return False
+        mapping, known = read
+        meaning, now = self._meaning(mapping), self._at.clock()
+        judged = verdicts.judged(known, meaning, now)
+        if not isinstance(judged.verdict, Update):
+            await self._at.database.write(verdicts.record, [judged], now)
+            return False
+        send = partial(deliver, self._at, known.profile, judged.verdict, meaning, urgent=urgent)
+        await self._start(self._attempt(known.profile, send), profile_id)
+        return True
+
+    async def _attempt(self, profile: Profile, request: Callable[[], Awaitable[bool]]) -> None:
+        """Send a request for a profile, which says whether it brought news of whom to look at."""
+        try:
+            if await request():
+                self._judged_at = None
+        except ProsperStackError as error:
+            # If it is this profile that ProsperStack cannot stomach, the others must not wait behind it.
+            until = self._at.clock() + int(backoff_seconds(profile.attempts + 1) * SECOND)
+            await self._at.database.write(profiles.postpone, profile, until, str(error))
+            raise
+
+    async def _list_page(self) -> None:
+        try:
+            await list_page(self._at)
+        finally:
+            self._listing = False
+            self._judged_at = None  # it may have brought news
+
+    async def _start(self, work: Coroutine[Any, Any, None], profile_id: int | None) -> None:
+        """Run a request beside others, once it has gone so far as to be counted in the budget."""
+        task = asyncio.create_task(work)
+        self._under_way[task] = profile_id
+        task.add_done_callback(self._ended)
+        await asyncio.sleep(0)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        del self._under_way[task]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._failure = self._failure or error
+        if self._heed_ends or error is not None:
+            self._changed.set()
+
+    async def _judge(self) -> bool:
+        """Look at profiles whose time has come, where there may be some; whether there may be more."""
+        ticks = self._ticks()
+        if self._judged_at is not None and 0 <= ticks - self._judged_at < JUDGE_EVERY:
+            return False
+        now = self._at.clock()
+        mapping, due = await self._at.database.read(verdicts.to_judge, self._account.id, now, BATCH)
+        if due:
+            meaning = self._meaning(mapping)
+            found = [verdicts.judged(each, meaning, now) for each in due]
+            await self._at.database.write(verdicts.record, found, now)
+            self._counted_at = None
+        more = len(due) == BATCH
+        self._judged_at = None if more else ticks
+        return more
+
+    async def _situation(self) -> Situation:
+        now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
+        if self._counted_at is None or not 0 <= ticks - self._counted_at < COUNTED_FOR * spender.budget.interval:
+            self._counts, self._changes = await self._at.database.read(
+                _count, self._account.id, now, spender.budget
+            )
+            self._counted_at = ticks
+        under_way = [profile_id for profile_id in self._under_way.values() if profile_id is not None]
+        pending, directory = await self._at.database.read(_pending, self._account.id, now, under_way, self._counts)
+        queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
+        longer = {
+            lane: gathering(queues[lane], short, long, spender.budget, now)
+            for lane, (short, long) in self._changes.items()
+        }
+        gathers = {lane: wait for lane, wait in longer.items() if wait is not None}
+        return Situation(
+            pending, directory, spender.budget, spender.spent, gathers, self._listing, now, ticks, self._bulk_share
+        )
+
+    async def _has_work(self) -> bool:
+        return not isinstance(plan(await self._situation()), Wait)
+
+    async def _pause(self, microseconds: int | None, *, heed_ends: bool) -> None:
+        """Wait that long, or for news; also for the end of a request under way.
+
+        A flood of news is looked at now and then only.
+        """
+        deaf = max((self._looked_at or 0) + DEAF_FOR - self._ticks(), 0)
+        if microseconds is not None:
+            deaf = min(deaf, microseconds)
+            microseconds -= deaf
+        if deaf:
+            await asyncio.sleep(deaf / SECOND)
+        self._heed_ends = heed_ends
+        if microseconds != 0 and not (heed_ends and deaf):
+            with suppress(TimeoutError):
+                timeout = None if microseconds is None else microseconds / SECOND
+                await asyncio.wait_for(self._changed.wait(), timeout)
+        self._heed_ends = False
+        if self._changed.is_set():
+            self._judged_at = None
+
+    def _meaning(self, mapping: AppliedMapping) -> Meaning:
+        """What traits mean by a mapping and the catalog."""
+        if self._read is None or self._read[:2] != (self._account.catalog, mapping.version):
+            meaning = Meaning(load_catalog(self._account.catalog), Rules.model_validate_json(mapping.rules))
+            self._read = self._account.catalog, mapping.version, meaning
+        return self._read[2]
+
+    async def _prepare(self) -> None:
+        """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
         listed_at = self._account.catalog_at
-        old = listed_at is None or not 0 <= self._clock() - listed_at < CATALOG_FOR
+        old = listed_at is None or not 0 <= self._at.clock() - listed_at < CATALOG_FOR
         recovering = self._account.status is not AccountStatus.ACTIVE
         if old or recovering:
             await self._refresh_catalog()
         if recovering:
-            await self._database.write(accounts.set_status, self._account.id, AccountStatus.ACTIVE)
+            await self._at.database.write(accounts.set_status, self._account.id, AccountStatus.ACTIVE)
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
-        mapping = await self._database.read(accounts.mapping_in_force, self._account.id)
-        return _Meaning(load_catalog(self._account.catalog), Rules.model_validate_json(mapping.rules))
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            return self._spender.spend(partial(self._prosperstack.list_properties, cursor))
+            return self._at.spender.spend(partial(self._at.prosperstack.list_properties, cursor))
 
         catalog = dump_catalog(await list_catalog(fetch))
-        now = self._clock()
+        now = self._at.clock()
         changed = catalog != self._account.catalog
-        await self._database.write(_store_catalog, self._account.id, catalog, changed=changed, now=now)
+        await self._at.database.write(_store_catalog, self._account.id, catalog, changed=changed, now=now)
         self._account = replace(self._account, catalog=catalog, catalog_at=now)
         if changed:
             self._log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
 
-    async def _clear(self) -> None:
-        """Undo in ProsperStack what was written for people who were erased."""
-        while not self._stopping():
-            pending = await self._database.read(clearing.due, self._account.id, self._clock(), BATCH)
-            if not pending:
-                return
-            for each in pending:
-                if self._stopping():
-                    return
-                await self._clear_one(each)
 
-    async def _clear_one(self, each: Clearing) -> None:
-        try:
-            if each.delete_subscriber:
-                await self._spender.spend(partial(self._prosperstack.delete_subscriber, each.subscriber_id))
-            else:
-                nothing = dict.fromkeys(each.properties)
-                await self._spender.spend(
-                    partial(self._prosperstack.update_subscriber, each.subscriber_id, nothing)
-                )
-        except NotFound:
-            pass  # nothing is left to be cleared
-        except ProsperStackError as error:
-            until = self._clock() + int(backoff_seconds(each.attempts + 1) * SECOND)
-            await self._database.write(clearing.postpone, self._account.id, each, until, str(error))
-            if isinstance(error, Rejected):
-                self._log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
-                return
-            raise
-        await self._database.write(clearing.done, self._account.id, each.subscriber_id)
-        self._log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
-
-    async def _round(self, work: Sequence[_Work], meaning: _Meaning) -> None:
-        """Settle at once what needs no request, then deliver the rest one by one."""
-        quiet: list[tuple[_Work, Projection, Settle | Miss]] = []
-        rest: list[Profile] = []
-        for each in work:
-            projection, step = self._judge(each, meaning)
-            if isinstance(step, Settle | Miss):
-                quiet.append((each, projection, step))
-            else:
-                rest.append(each.profile)
-        if quiet:
-            await self._database.write(_record, quiet, self._clock())
-        for profile in rest:
-            if self._stopping():
-                return
-            try:
-                await self._deliver(profile.id, meaning)
-            except ProsperStackError as error:
-                # If it is this profile that ProsperStack cannot stomach, the others must not wait behind it.
-                await self._postpone(profile, str(error))
-                raise
-
-    async def _postpone(self, profile: Profile, reason: str) -> None:
-        until = self._clock() + int(backoff_seconds(profile.attempts + 1) * SECOND)
-        await self._database.write(profiles.postpone, profile, until, reason)
-
-    def _judge(self, work: _Work, meaning: _Meaning) -> tuple[Projection, Step]:
-        projection = project(work.profile.values(), meaning.catalog, meaning.rules)
-        step = next_step(work.profile, projection, work.subscribers, meaning.catalog, self._clock())
-        return projection, step
-
-    async def _deliver(self, profile_id: int, meaning: _Meaning) -> None:
-        """Take one profile through its steps until it is settled. What is known is read anew for each."""
-        while not self._stopping():
-            work = await self._database.read(_of_profile, profile_id)
-            if work is None:
-                return
-            projection, step = self._judge(work, meaning)
-            match step:
-                case LookUp():
-                    going_on = await self._look_up(work.profile)
-                case Update():
-                    going_on = await self._update(work.profile, step)
-                case Settle() | Miss():
-                    await self._database.write(_record, [(work, projection, step)], self._clock())
-                    going_on = False
-            if not going_on:
-                return
-
-    async def _look_up(self, profile: Profile) -> bool:
-        """Learn who has the profile's email. False: ProsperStack rejects the email, and it is set aside."""
-        spellings = dict.fromkeys((profile.address, profile.email))  # whether case matters there is not known
-        try:
-            for spelling in spellings:
-                found = await self._find(spelling, profile.email)
-                if found:
-                    break
-        except Rejected as rejection:
-            reason = f"ProsperStack rejects the email: {rejection}"
-            await self._database.write(profiles.settle, profile, Status.SET_ASIDE, reason=reason)
-            self._log.warning("set aside", profile=profile.id, status_code=rejection.status_code)
-            return False
-        await self._database.write(_store_look_up, profile, found, self._clock())
-        return True
-
-    async def _find(self, spelling: str, email: str) -> list[Seen]:
-        """The subscribers whose email is this one, whatever the case."""
-
-        def fetch(cursor: str | None) -> Awaitable[Page[models.Subscriber]]:
-            return self._spender.spend(partial(self._prosperstack.find_subscribers, spelling, cursor))
-
-        return [
-            Seen(each.id, email, each.values())
-            for each in await all_items(fetch)
-            if each.email.strip().lower() == email
-        ]
-
-    async def _update(self, profile: Profile, step: Update) -> bool:
-        """Send what differs. False: the subscriber is gone, and the profile is looked at again later."""
-        try:
-            await self._send(step.subscriber, step.send)
-        except Rejected as rejection:
-            await self._isolate(step.subscriber, Search(step.send, str(rejection)))
-        except NotFound:
-            await self._database.write(_forget, profile, step.subscriber)
-            await self._postpone(profile, "the subscriber is gone")
-            self._log.info("a subscriber is gone", subscriber=step.subscriber.id)
-            return False
-        return True
-
-    async def _send(self, subscriber: Subscriber, properties: dict[str, PropertyValue]) -> None:
-        answer = await self._spender.spend(partial(self._prosperstack.update_subscriber, subscriber.id, properties))
-        await self._database.write(
-            directory.mark_applied,
-            self._account.id,
-            subscriber.id,
-            properties,
-            observed=answer.values(),
-            now=self._clock(),
-        )
-        self._log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
-
-    async def _isolate(self, subscriber: Subscriber, search: Search) -> None:
-        """Find the one property that makes ProsperStack reject an update, and set it aside."""
-        while (fault := search.fault) is None:
-            try:
-                await self._send(subscriber, dict(search.attempt))
-            except Rejected as rejection:
-                search = search.rejected(str(rejection))
-            else:
-                search = search.accepted()
-        await self._database.write(
-            directory.set_aside, self._account.id, subscriber.id, fault.key, fault.value, fault.reason
-        )
-        self._log.warning("set aside", subscriber=subscriber.id, property=fault.key)
+def _count(
+    connection: Connection, account_id: str, now: int, budget: Budget
+) -> tuple[Counts, dict[Lane, tuple[Recent, Recent]]]:
+    """How many wait; and, of the lanes that may gather, what changed lately: in a short time and in a long one."""
+    counts = waiting.count(connection, account_id, now)
+    changes: dict[Lane, tuple[Recent, Recent]] = {}
+    for lane, size in ((Lane.LIVE, counts.live), (Lane.BULK, counts.bulk)):
+        if (back := lookback(size, budget)) is not None:
+            changes[lane] = (
+                waiting.recent(connection, account_id, lane, now - back.short),
+                waiting.recent(connection, account_id, lane, now - back.long),
+            )
+    return counts, changes
 
 
-def _due(connection: Connection, account_id: str, now: int, limit: int) -> list[_Work]:
-    return [_work(connection, profile) for profile in profiles.due(connection, account_id, now, limit)]
-
-
-def _of_profile(connection: Connection, profile_id: int) -> _Work | None:
-    profile = profiles.get(connection, profile_id)
-    return None if profile is None else _work(connection, profile)
-
-
-def _work(connection: Connection, profile: Profile) -> _Work:
-    return _Work(profile, directory.with_email(connection, profile.account_id, profile.email))
-
-
-def _record(connection: Connection, settled: Sequence[tuple[_Work, Projection, Settle | Miss]], now: int) -> None:
-    """Note profiles that need no request, what was found to be there already, and their problems."""
-    for work, projection, step in settled:
-        profile = work.profile
-        if isinstance(step, Miss):
-            done = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=step.look_again_at)
-        else:
-            for subscriber_id, values in step.found.items():
-                directory.mark_applied(
-                    connection, profile.account_id, subscriber_id, values, observed=None, now=now
-                )
-            done = profiles.settle(connection, profile, Status.IN_SYNC)
-        if done:
-            problems.replace(connection, profile.account_id, profile.id, _problems(work, projection, now))
-
-
-def _problems(work: _Work, projection: Projection, now: int) -> list[RecordedProblem]:
-    """What cannot be sent, and what ProsperStack rejected, of what is desired now; one a property."""
-    found = {
-        each.property: RecordedProblem(each.property, each.trait, each.value, each.reason, now)
-        for each in projection.problems
-    }
-    for subscriber in work.subscribers:
-        for key, (value, reason) in subscriber.set_aside.items():
-            desired = projection.desired.get(key)
-            if desired is not None and desired.value == value:
-                found[key] = RecordedProblem(key, desired.trait, value, f"ProsperStack rejects it: {reason}", now)
-    return list(found.values())
+def _pending(
+    connection: Connection, account_id: str, now: int, under_way: list[int], counts: Counts
+) -> tuple[Pending, Directory]:
+    """One view of what waits, and of how far the directory is."""
+    return waiting.pending(connection, account_id, now, under_way, counts), listing.read(connection, account_id)
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
     accounts.set_catalog(connection, account_id, catalog, now)
     if changed:  # a property that was made today applies to everything already received
         profiles.mark_all_due(connection, account_id, now)
-
-
-def _store_look_up(connection: Connection, profile: Profile, found: Sequence[Seen], now: int) -> None:
-    directory.observe(connection, profile.account_id, profile.email, found, now)
-    profiles.mark_looked_up(connection, profile.id, now)
-
-
-def _forget(connection: Connection, profile: Profile, subscriber: Subscriber) -> None:
-    directory.forget(connection, profile.account_id, subscriber.id)
-    profiles.mark_looked_up(connection, profile.id, None)

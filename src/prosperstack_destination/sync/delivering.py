@@ -1,0 +1,132 @@
+"""Delivering: one update to one subscriber, and what to make of its answer."""
+
+from functools import partial
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.clock import SECOND
+from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.prosperstack import models
+from prosperstack_destination.state import clearing, directory, listing, profiles
+from prosperstack_destination.state.clearing import Clearing
+from prosperstack_destination.state.directory import Seen, Subscriber
+from prosperstack_destination.state.erasing import clear_later
+from prosperstack_destination.state.profile import Profile
+from prosperstack_destination.sync.backoff import backoff_seconds
+from prosperstack_destination.sync.isolation import Fault, Search
+from prosperstack_destination.sync.judging import Update
+from prosperstack_destination.sync.learning import normalized
+from prosperstack_destination.sync.verdicts import judge_again
+from prosperstack_destination.sync.workplace import Meaning, Workplace
+
+
+async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool) -> bool:
+    """Send one subscriber what differs, and note it; what changes meanwhile stays due.
+
+    A property that ProsperStack rejects is found and set aside, and the rest delivered. A subscriber who is gone
+    is forgotten, or has another email by now: then there are profiles to be looked at, and the answer is True.
+    """
+    try:
+        return await _send(at, profile, update.subscriber, update.send, meaning, urgent=urgent)
+    except Rejected as rejection:
+        await _isolate(at, profile, update.subscriber, Search(update.send, str(rejection)), meaning)
+        return False
+    except NotFound:
+        await at.database.write(_forget, profile, update.subscriber, at.clock())
+        at.log.info("a subscriber is gone", subscriber=update.subscriber.id)
+        return True
+
+
+async def clear(at: Workplace, each: Clearing) -> None:
+    """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later."""
+    try:
+        if each.delete_subscriber:
+            await at.spender.spend(partial(at.prosperstack.delete_subscriber, each.subscriber_id))
+        else:
+            nothing = dict.fromkeys(each.properties)
+            await at.spender.spend(partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
+    except NotFound:
+        pass  # nothing is left to be cleared
+    except ProsperStackError as error:
+        until = at.clock() + int(backoff_seconds(each.attempts + 1) * SECOND)
+        await at.database.write(clearing.postpone, at.account_id, each, until, str(error))
+        if isinstance(error, Rejected):
+            at.log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
+            return
+        raise
+    await at.database.write(clearing.done, at.account_id, each.subscriber_id)
+    at.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
+
+
+async def _send(
+    at: Workplace,
+    profile: Profile,
+    subscriber: Subscriber,
+    properties: dict[str, PropertyValue],
+    meaning: Meaning,
+    *,
+    urgent: bool = False,
+) -> bool:
+    asked_at = at.clock()
+    answer = await at.spender.spend(
+        partial(at.prosperstack.update_subscriber, subscriber.id, properties), urgent=urgent
+    )
+    moved = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
+    at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
+    return moved
+
+
+async def _isolate(
+    at: Workplace, profile: Profile, subscriber: Subscriber, search: Search, meaning: Meaning
+) -> None:
+    """Find the one property that makes ProsperStack reject an update, and set it aside."""
+    while (fault := search.fault) is None:
+        try:
+            await _send(at, profile, subscriber, dict(search.attempt), meaning)
+        except Rejected as rejection:
+            search = search.rejected(str(rejection))
+        else:
+            search = search.accepted()
+    await at.database.write(_set_aside, profile, subscriber, fault, meaning, at.clock())
+    at.log.warning("set aside", subscriber=subscriber.id, property=fault.key)
+
+
+def _delivered(
+    connection: Connection,
+    profile: Profile,
+    subscriber: Subscriber,
+    sent: dict[str, PropertyValue],
+    answer: models.Subscriber,
+    meaning: Meaning,
+    now: int,
+) -> bool:
+    """Note an update that went through; whether the subscriber turned out to have another email.
+
+    If the person was erased while it was under way, what it wrote is cleared as what was written before is.
+    """
+    account_id = profile.account_id
+    if profiles.get(connection, profile.id) is None:
+        clear_later(connection, account_id, {subscriber.id: list(sent)}, now)
+        return False
+    directory.mark_applied(connection, account_id, subscriber.id, sent, observed=answer.values(), now=now)
+    listing.count_write(connection, account_id)
+    email = normalized(answer.email)
+    moved = email not in ("", subscriber.email)
+    if moved:
+        news = directory.learn(connection, account_id, [Seen(subscriber.id, email, answer.values())], now)
+        profiles.news_of(connection, account_id, news, now)
+    judge_again(connection, profile, meaning, now)
+    return moved
+
+
+def _set_aside(
+    connection: Connection, profile: Profile, subscriber: Subscriber, fault: Fault, meaning: Meaning, now: int
+) -> None:
+    directory.set_aside(connection, profile.account_id, subscriber.id, fault.key, fault.value, fault.reason)
+    judge_again(connection, profile, meaning, now)
+
+
+def _forget(connection: Connection, profile: Profile, subscriber: Subscriber, now: int) -> None:
+    directory.forget(connection, profile.account_id, subscriber.id)
+    profiles.doubt(connection, profile.id, now)

@@ -1,0 +1,94 @@
+"""What a profile needs: a pure function of what is known of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prosperstack_destination.clock import DAY, MINUTE
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.mapping.projection import Projection
+from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.sync.difference import differences
+
+#: While the directory is not complete an unmatched profile is looked up again after this, then after twice as
+#: long, up to the second, in microseconds.
+FIRST_LOOK_AGAIN: Final = 10 * MINUTE
+LONGEST_LOOK_AGAIN: Final = 1 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """It has to be learned who has the profile's email, or what they have by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One subscriber has something else than is desired: one request."""
+
+    subscriber: Subscriber
+    #: By property key; None deletes.
+    send: dict[str, PropertyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Nothing has to be sent."""
+
+    #: By subscriber id: values that are there already, to be noted as applied.
+    found: dict[str, dict[str, PropertyValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Nobody has the email."""
+
+    #: Look again then (microseconds); None: when the directory learns of somebody.
+    look_again_at: int | None
+
+
+Verdict = Look | Update | Settle | Miss
+
+
+def judge(
+    profile: Profile,
+    projection: Projection,
+    subscribers: Sequence[Subscriber],
+    catalog: Catalog,
+    as_of: int | None,
+    now: int,
+) -> Verdict:
+    """What brings a profile's subscribers nearer to what is desired, at the least cost.
+
+    ``as_of`` is when the directory was complete, None: never. Nothing is asked where nothing could be written. A
+    difference is sent without asking first. What seems to be there already is believed only if it was observed
+    after the profile changed: somebody may have edited it before, and what Segment says is newer.
+    """
+    desired = projection.values()
+    if not desired:  # nothing could be written, whoever they are
+        return Settle({})
+    known_at = max(as_of or -1, profile.looked_up_at or -1)
+    if not subscribers:
+        its_time_has_come = profile.status is Status.UNMATCHED and as_of is None
+        if known_at < profile.changed_at or its_time_has_come:
+            return Look()
+        return Miss(now + look_again_after(profile.attempts) if as_of is None else None)
+    found: dict[str, dict[str, PropertyValue]] = {}
+    for subscriber in subscribers:
+        difference = differences(desired, subscriber, catalog)
+        if difference.send:
+            return Update(subscriber, dict(difference.send))
+        if difference.settled:
+            if max(subscriber.observed_at, known_at) < profile.changed_at:
+                return Look()
+            found[subscriber.id] = dict(difference.settled)
+    return Settle(found)
+
+
+def look_again_after(attempts: int) -> int:
+    """How long an unmatched profile waits for its next look-up, in microseconds.
+
+    10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
+    """
+    return min(FIRST_LOOK_AGAIN << min(attempts, 16), LONGEST_LOOK_AGAIN)

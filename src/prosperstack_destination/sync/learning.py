@@ -1,0 +1,102 @@
+"""Learning who ProsperStack's subscribers are: single look-ups, and the listing, page by page."""
+
+from collections.abc import Awaitable
+from functools import partial
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.errors import Rejected
+from prosperstack_destination.prosperstack import models
+from prosperstack_destination.prosperstack.models import Page
+from prosperstack_destination.prosperstack.paging import all_items
+from prosperstack_destination.state import directory, listing, profiles
+from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.sync.planner import REFRESH_SHARE_IDLE
+from prosperstack_destination.sync.workplace import Workplace
+
+
+async def look_up(at: Workplace, profile: Profile, *, urgent: bool) -> bool:
+    """Learn who has a profile's email, and have the profile looked at; whether anything was learned.
+
+    One whose email ProsperStack rejects is set aside.
+    """
+    asked_at = at.clock()
+    spellings = dict.fromkeys((profile.address, profile.email))  # whether case matters there is not known
+    found: list[Seen] = []
+    try:
+        for spelling in spellings:
+            found = await _find(at, spelling, profile.email, urgent=urgent)
+            if found:
+                break
+    except Rejected as rejection:
+        reason = f"ProsperStack rejects the email: {rejection}"
+        await at.database.write(profiles.settle, profile, Status.SET_ASIDE, reason=reason)
+        at.log.warning("set aside", profile=profile.id, status_code=rejection.status_code)
+        return False
+    await at.database.write(_store_look_up, profile, found, asked_at, at.clock())
+    return True
+
+
+async def list_page(at: Workplace) -> bool:
+    """Take in the next page of the listing in progress, or the first of a new one; whether it was the last.
+
+    A cursor that ProsperStack does not take any more begins the listing anew, once.
+    """
+    progress = await at.database.write(listing.begin, at.account_id, at.clock())
+    try:
+        return await _take_page(at, progress)
+    except Rejected as rejection:
+        if progress.cursor is None:
+            raise
+        at.log.warning("the listing begins anew", reason=str(rejection))
+        await at.database.write(listing.restart, at.account_id, at.clock())
+        return False
+
+
+async def _take_page(at: Workplace, progress: Directory) -> bool:
+    asked_at = at.clock()
+    page = await at.spender.spend(
+        partial(at.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since)
+    )
+    seen = [
+        Seen(each.id, email, each.values())
+        for each in {each.id: each for each in page.subscribers}.values()
+        if (email := normalized(each.email))
+    ]
+    endless = page.next_cursor == progress.cursor  # a cursor that stays where it is would never come to an end
+    last = await at.database.write(
+        listing.take_page,
+        at.account_id,
+        seen,
+        None if endless else page.next_cursor,
+        there=page.served_at or asked_at,
+        now=asked_at,
+        refresh_after=int(at.spender.budget.interval / REFRESH_SHARE_IDLE),
+    )
+    if last:
+        at.log.info("the directory is up to date", pages=progress.pages + 1, full=progress.since is None)
+    return last
+
+
+async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> list[Seen]:
+    """The subscribers whose email is this one, whatever the case."""
+
+    def fetch(cursor: str | None) -> Awaitable[Page[models.Subscriber]]:
+        return at.spender.spend(partial(at.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
+
+    return [
+        Seen(each.id, email, each.values()) for each in await all_items(fetch) if normalized(each.email) == email
+    ]
+
+
+def normalized(email: str) -> str:
+    """An email as profiles and the directory have it: trimmed, in lower case."""
+    return email.strip().lower()
+
+
+def _store_look_up(connection: Connection, profile: Profile, found: list[Seen], asked_at: int, now: int) -> None:
+    directory.observe(connection, profile.account_id, profile.email, found, asked_at)
+    listing.count_lookup(connection, profile.account_id)
+    profiles.mark_looked_up(connection, profile, asked_at, now)
