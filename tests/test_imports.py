@@ -51,6 +51,9 @@ CONFINED = {
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"accounts"},
+    "jmespath": {"mapping"},
+    "rapidfuzz": {"mapping"},
+    "ruamel": {"mapping"},
 }
 
 

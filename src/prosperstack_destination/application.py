@@ -18,13 +18,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from prosperstack_destination import __version__
+from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
-from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.accounts.vault import Vault, secret_beside
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
-from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.segment import openapi
@@ -161,11 +160,12 @@ def _knowledge(connection: Connection, account: Account, call: Identify) -> Know
     if email is None and not call.from_engage:
         raise MissingEmail(has_ids=True)
     profile = None if email is None else profiles.find(connection, account.id, email)
-    mapping = account_rows.mapping_in_force(connection, account.id)
+    means = meaning.of_account(connection, row)
     return Knowledge(
-        catalog=load_catalog(row.catalog),
+        catalog=means.catalog,
         catalog_known=row.catalog is not None,
-        rules=Rules.model_validate_json(mapping.rules),
+        rules=means.rules,
+        audiences=means.audiences,
         email=email,
         stored={} if profile is None else profile.traits,
     )

@@ -239,7 +239,16 @@ def _profile(row: Row[Any]) -> Profile:
         pending_since=row.pending_since,
         looked_up_at=row.looked_up_at,
         attempts=row.attempts,
+        anonymous_id=newest_id(row.ids, IdKind.ANONYMOUS),
     )
+
+
+def newest_id(ids: str, kind: IdKind) -> str | None:
+    """Of a profile's ids (as stored) the one of a kind that came last."""
+    if ids == "{}":  # most have none: save the reading
+        return None
+    found: dict[str, int] = json_text.load(ids).get(kind.value, {})
+    return max(found, key=lambda each: (found[each], each), default=None)
 
 
 def _ids(text: str) -> Ids:

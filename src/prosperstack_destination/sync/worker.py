@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
+from prosperstack_destination.accounts.meaning import of_account, person_of
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.projection import Projection, project
-from prosperstack_destination.mapping.rules import Rules
+from prosperstack_destination.mapping.projection import Plan, Projection
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
@@ -44,7 +44,7 @@ class _Meaning:
     """What traits mean to the account just now."""
 
     catalog: Catalog
-    rules: Rules
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class AccountWorker:
             await self._database.write(accounts.set_status, self._account.id, AccountStatus.ACTIVE)
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
-        mapping = await self._database.read(accounts.mapping_in_force, self._account.id)
-        return _Meaning(load_catalog(self._account.catalog), Rules.model_validate_json(mapping.rules))
+        means = await self._database.read(of_account, self._account)
+        return _Meaning(means.catalog, means.plan())
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
@@ -177,7 +177,7 @@ class AccountWorker:
         await self._database.write(profiles.postpone, profile, until, reason)
 
     def _judge(self, work: _Work, meaning: _Meaning) -> tuple[Projection, Step]:
-        projection = project(work.profile.values(), meaning.catalog, meaning.rules)
+        projection = meaning.plan.project(person_of(work.profile))
         step = next_step(work.profile, projection, work.subscribers, meaning.catalog, self._clock())
         return projection, step
 
