@@ -3,10 +3,15 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
+
+# How long one example takes is the machine's business, and what else runs on it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": set(),
     "cli": {
         *("__init__", "errors", "clock", "settings", "logs", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sandbox"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "sandbox"),
     },
     "__main__": {"cli"},
 }
@@ -53,7 +53,7 @@ CONFINED = {
     "cryptography": {"accounts"},
     "jmespath": {"mapping"},
     "rapidfuzz": {"mapping"},
-    "ruamel": {"mapping"},
+    "ruamel": {"mapping", "cli"},
 }
 
 

@@ -42,6 +42,7 @@ from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_calls
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.sync.reprojecting import Reprojector
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +113,7 @@ class _Service:
             clock=clock,
             ticks=_monotonic,
         )
+        self.reprojector = Reprojector(self.database, self.reconciler.wake, clock=clock, ticks=_monotonic)
         self.inbox = GroupCommit(self._commit, self.reconciler.wake)
         self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
         self.identify = IdentifyEndpoint(
@@ -131,6 +133,8 @@ class _Service:
             )
             self.reconciler.start()
             stack.push_async_callback(self.reconciler.stop)
+            self.reprojector.start()
+            stack.push_async_callback(self.reprojector.stop)
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
             log.info("started", version=__version__)

@@ -19,6 +19,9 @@
     │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
     │   ├── NotFound             look again: what we knew by this id is gone
     │   └── Rejected             give up and show: what we sent is not acceptable
+    ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
+    │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
+    │   └── MappingConflict      somebody else applied another one meanwhile
     └── Misconfigured          stop: an operator has to change something first
 
 An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
@@ -147,6 +150,24 @@ class NotFound(ProsperStackError):
 
 class Rejected(ProsperStackError):
     """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+
+
+class MappingRefused(DestinationError):
+    """A mapping was not applied; what is in force stays."""
+
+
+class MappingConflict(MappingRefused):
+    """Another mapping than the one that a new one is based on is in force: ``version``, applied by ``author``."""
+
+    def __init__(self, *, based_on: int, version: int, author: str) -> None:
+        super().__init__(
+            f"Version {version} is in force, applied by {author or 'nobody'}, and this mapping is based on version "
+            f"{based_on}: nothing was applied. Look at what changed (`mappings show`, `mappings diff`), and apply "
+            f"yours anew, based on version {version}."
+        )
+        self.based_on = based_on
+        self.version = version
+        self.author = author
 
 
 class Misconfigured(DestinationError):

@@ -10,7 +10,7 @@ from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Plan
 from prosperstack_destination.mapping.rules import Rules, load_rules
-from prosperstack_destination.state import accounts, sources
+from prosperstack_destination.state import mappings, sources
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.profile import Profile
 
@@ -39,10 +39,10 @@ class Meaning:
 
 def of_account(connection: Connection, account: Account) -> Meaning:
     """What traits mean to an account now."""
-    mapping = accounts.mapping_in_force(connection, account.id)
+    mapping = mappings.in_force(connection, account.id)
     return Meaning(
         catalog=load_catalog(account.catalog),
-        subscription=Catalog(),
+        subscription=load_catalog(account.subscription_catalog),
         rules=load_rules(mapping.rules),
         version=mapping.version,
         audiences=sources.audiences(connection, account.id),

@@ -1,7 +1,7 @@
 """What a projection comes to."""
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -77,3 +77,20 @@ class Projection:
     def subscription_values(self) -> dict[str, PropertyValue]:
         """The desired values of subscriptions alone, by property key."""
         return {key: each.value for key, each in self.subscription.items()}
+
+
+def same_values(one: Mapping[str, Desired], other: Mapping[str, Desired]) -> bool:
+    """Whether the same properties get the same values, wherever they come from; true is not 1."""
+    return one.keys() == other.keys() and not any(True for _ in differing(one, other))
+
+
+def differing(one: Mapping[str, Desired], other: Mapping[str, Desired]) -> Iterator[str]:
+    """The keys that are in only one of the two, or have another value there; in order."""
+    for key in dict.fromkeys((*one, *other)):
+        here, there = one.get(key), other.get(key)
+        if here is None or there is None or not _same(here.value, there.value):
+            yield key
+
+
+def _same(one: PropertyValue, other: PropertyValue) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

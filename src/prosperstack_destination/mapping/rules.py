@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -35,26 +35,10 @@ class CreateMissing(StrEnum):
     TRAITS = "traits"
 
 
-def _with_short_forms(schema: dict[str, Any]) -> None:
-    """A clean-up may also stand in the rule itself; then they run in the order in which they are written."""
-    for name in CLEAN_UPS:
-        field = CleanUp.model_fields[name]
-        schema["properties"][name] = {
-            "$ref": f"#/$defs/CleanUp/properties/{name}",
-            "description": field.description,
-        }
-
-
 class Rule(BaseModel):
     """What one property is, instead of the trait that has its key or its name."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-        json_schema_extra=_with_short_forms,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
     property: Annotated[
         str,
@@ -105,6 +89,8 @@ class Rule(BaseModel):
         """Gather the clean-ups that stand in the rule itself, in the order in which they are written."""
         if not isinstance(given, dict):
             return given
+        if isinstance(given.get("clean"), str):
+            given = {**given, "clean": [given["clean"]]}
         short = [name for name in given if name in CLEAN_UPS]
         if not short:
             return given

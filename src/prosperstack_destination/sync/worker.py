@@ -19,7 +19,7 @@ from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.prosperstack.paging import all_items
-from prosperstack_destination.state import accounts, clearing, directory, problems, profiles
+from prosperstack_destination.state import accounts, clearing, directory, problems, profiles, reprojections
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.clearing import Clearing
 from prosperstack_destination.state.database import Database
@@ -311,9 +311,9 @@ def _problems(work: _Work, projection: Projection, now: int) -> list[RecordedPro
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
-    accounts.set_catalog(connection, account_id, catalog, now)
     if changed:  # a property that was made today applies to everything already received
-        profiles.mark_all_due(connection, account_id, now)
+        reprojections.begin(connection, account_id, now)
+    accounts.set_catalog(connection, account_id, catalog, now)
 
 
 def _store_look_up(connection: Connection, profile: Profile, found: Sequence[Seen], now: int) -> None:
