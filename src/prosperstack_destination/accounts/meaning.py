@@ -2,6 +2,8 @@
 
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -13,6 +15,9 @@ from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.state import mappings, sources
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.profile import Profile
+
+#: Meanings that are kept ready, of all accounts together.
+READY: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,8 @@ class Meaning:
     version: int
     #: The traits that are Engage's audiences.
     audiences: Set[str]
-
-    def plan(self) -> Plan:
-        """The same, ready to map people."""
-        return Plan(self.catalog, self.rules, subscription=self.subscription, audiences=self.audiences)
+    #: The same, ready to map people.
+    plan: Plan
 
     def under(self, rules: Rules) -> Plan:
         """What other rules would make of it."""
@@ -38,15 +41,20 @@ class Meaning:
 
 
 def of_account(connection: Connection, account: Account) -> Meaning:
-    """What traits mean to an account now."""
+    """What traits mean to an account now. Made ready once for as long as nothing changes: ask for each person."""
     mapping = mappings.in_force(connection, account.id)
-    return Meaning(
-        catalog=load_catalog(account.catalog),
-        subscription=load_catalog(account.subscription_catalog),
-        rules=load_rules(mapping.rules),
-        version=mapping.version,
-        audiences=sources.audiences(connection, account.id),
-    )
+    audiences = sources.audiences(connection, account.id)
+    return meaning_of(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
+
+
+@lru_cache(maxsize=READY)
+def meaning_of(
+    catalog: str | None, subscription: str | None, rules: str, version: int, audiences: frozenset[str]
+) -> Meaning:
+    """What traits mean, from how it is stored."""
+    known, theirs, loaded = load_catalog(catalog), load_catalog(subscription), load_rules(rules)
+    plan = Plan(known, loaded, subscription=theirs, audiences=audiences)
+    return Meaning(known, theirs, loaded, version, audiences, plan)
 
 
 def person_of(profile: Profile) -> Person:

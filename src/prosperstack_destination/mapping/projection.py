@@ -63,7 +63,8 @@ class Plan:
         self.subscription_steps = [
             Step(each, coercer(each.type), name, ready[name]) for each, name in named if name in ready
         ]
-        self._audiences = audiences
+        #: The traits that are audiences of Engage.
+        self.audiences = audiences
         self._exact = {name for each in catalog for name in (each.key, each.name)}
         self._automatic_names = rules.forgiving_names
 
@@ -75,7 +76,7 @@ class Plan:
         traits = person.traits
         problems: list[Problem] = []
         desired: dict[str, Desired] = {}
-        evaluation = Evaluation(lambda: person.context(self._audiences))
+        evaluation = Evaluation(lambda: person.context(self.audiences))
         forgiven: Mapping[str, str] | None = None
         for step in self.steps:
             target = step.target

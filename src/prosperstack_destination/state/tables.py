@@ -203,11 +203,12 @@ problems = Table(
     metadata,
     Column("profile_id", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
     Column("property", Text, primary_key=True),
-    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("trait", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Index("ix_problems_grouped", "account_id", "property", "reason", "since"),
 )
 
 #: Which email each id has, and which it had.

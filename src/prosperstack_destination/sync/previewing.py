@@ -119,7 +119,7 @@ def _page(
         raise Misconfigured(f"There is no account {account_id!r}.")
     meaning = of_account(connection, account)
     page = scanning.page(connection, account_id, after, one_in=one_in)
-    changed = _compare(page, meaning.plan(), meaning.under(rules), count)
+    changed = _compare(page, meaning.plan, meaning.under(rules), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
         theirs = by_email.get(scanned.email, [])

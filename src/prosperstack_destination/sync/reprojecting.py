@@ -12,16 +12,15 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import load_catalog
-from prosperstack_destination.accounts.meaning import Meaning, of_account
+from prosperstack_destination.accounts.meaning import Meaning, meaning_of, of_account
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.desired import Projection, same_values
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Plan
-from prosperstack_destination.mapping.rules import NO_RULES, load_rules
 from prosperstack_destination.state import accounts, mappings, problems, reprojections, scanning
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.mappings import NO_MAPPING
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.reprojections import Before, Reprojection
@@ -129,7 +128,7 @@ def _judge(connection: Connection, account_id: str, now: int) -> _Judged | None:
     if reprojection is None or account is None or reprojection.finished_at is not None:
         return None
     meaning = of_account(connection, account)
-    plan, before = meaning.plan(), [_former(connection, account_id, meaning, each) for each in reprojection.before]
+    plan, before = meaning.plan, [_former(connection, account_id, meaning, each) for each in reprojection.before]
     page = scanning.page(connection, account_id, reprojection.after)
     due: list[int] = []
     changed: list[int] = []
@@ -158,14 +157,9 @@ def person_of(scanned: Scanned) -> Person:
 
 
 def _former(connection: Connection, account_id: str, meaning: Meaning, before: Before) -> Plan:
-    mapping = mappings.of_version(connection, account_id, before.version)
-    rules = NO_RULES if mapping is None else load_rules(mapping.rules)
-    return Plan(
-        load_catalog(before.catalog),
-        rules,
-        subscription=load_catalog(before.subscription),
-        audiences=meaning.audiences,
-    )
+    mapping = mappings.of_version(connection, account_id, before.version) or NO_MAPPING
+    audiences = frozenset(meaning.audiences)
+    return meaning_of(before.catalog, before.subscription, mapping.rules, before.version, audiences).plan
 
 
 def _same(now: Projection, before: Sequence[Projection]) -> bool:

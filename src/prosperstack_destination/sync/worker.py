@@ -104,7 +104,7 @@ class AccountWorker:
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
         means = await self._database.read(of_account, self._account)
-        return _Meaning(means.catalog, means.plan())
+        return _Meaning(means.catalog, means.plan)
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
@@ -166,7 +166,7 @@ class AccountWorker:
             if self._stopping():
                 return
             try:
-                await self._deliver(profile.id, meaning)
+                await self._deliver(profile.id)
             except ProsperStackError as error:
                 # If it is this profile that ProsperStack cannot stomach, the others must not wait behind it.
                 await self._postpone(profile, str(error))
@@ -181,9 +181,10 @@ class AccountWorker:
         step = next_step(work.profile, projection, work.subscribers, meaning.catalog, self._clock())
         return projection, step
 
-    async def _deliver(self, profile_id: int, meaning: _Meaning) -> None:
+    async def _deliver(self, profile_id: int) -> None:
         """Take one profile through its steps until it is settled. What is known is read anew for each."""
         while not self._stopping():
+            meaning = await self._meaning()  # a round may take minutes: a mapping applied meanwhile counts already
             work = await self._database.read(_of_profile, profile_id)
             if work is None:
                 return

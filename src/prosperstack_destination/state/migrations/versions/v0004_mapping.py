@@ -58,3 +58,5 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("subscription_catalog", sa.Text(), nullable=True))
     op.add_column("mappings", sa.Column("source", sa.Text(), nullable=True))
     op.add_column("mappings", sa.Column("note", sa.Text(), server_default="", nullable=False))
+    op.drop_index("ix_problems_account_id", "problems")
+    op.create_index("ix_problems_grouped", "problems", ["account_id", "property", "reason", "since"])
