@@ -20,7 +20,10 @@ from starlette.routing import Route
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.api import mappings, people
+from prosperstack_destination.api.context import Context
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
@@ -82,6 +85,9 @@ def create_app(
     doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
     app.add_middleware(FrontDoor, doors=doors)
     app.include_router(health_router(service.database, service.reconciler.is_alive))
+    app.state.api = service.api
+    for router in (mappings.schema_router, mappings.router, people.router):
+        app.include_router(router)
     _document(app)
     return app
 
@@ -114,6 +120,13 @@ class _Service:
             ticks=_monotonic,
         )
         self.reprojector = Reprojector(self.database, self.reconciler.wake, clock=clock, ticks=_monotonic)
+        self.api = Context(
+            self.database,
+            Operators(self.database, clock),
+            clock,
+            reserve=settings.rate_limit_reserve,
+            on_change=self.reprojector.begun,
+        )
         self.inbox = GroupCommit(self._commit, self.reconciler.wake)
         self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
         self.identify = IdentifyEndpoint(

@@ -8,7 +8,10 @@
     │   └── UnsupportedCall      a type of call that this destination does not take
     ├── AccessDenied           the key is at fault: give up until somebody mends the key
     │   ├── KeyRefused           it is no key, or no longer one
-    │   └── KeyNotPermitted      it is a key, but not for this
+    │   ├── KeyNotPermitted      it is a key, but not for this
+    │   ├── TokenRefused         it is no token of an operator's, or no longer one
+    │   └── ApiClosed            no operator has a token yet
+    ├── NotHere                what is asked for is not here
     ├── TryLater               nobody is at fault: the same again later will work
     │   ├── StoreUnavailable     the database cannot take a commit now
     │   ├── Overloaded           more is waiting than we promised to hold
@@ -94,6 +97,24 @@ class KeyRefused(AccessDenied):
 
 class KeyNotPermitted(AccessDenied):
     """The key is good, but what was asked for is not permitted to it."""
+
+
+class TokenRefused(AccessDenied):
+    """The token of an operator is missing, unknown or revoked."""
+
+
+class ApiClosed(AccessDenied):
+    """Nobody may use the API: no token was issued."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The API is closed, because no token was issued yet: "
+            "`prosperstack-destination tokens issue --name you` prints one."
+        )
+
+
+class NotHere(DestinationError):
+    """What is asked for is not here; the text says what was asked for."""
 
 
 class TryLater(DestinationError):

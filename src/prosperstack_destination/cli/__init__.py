@@ -25,6 +25,8 @@ mappings_app = typer.Typer(help="The rules that say which trait feeds which prop
 accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
 secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
+tokens_app = typer.Typer(help="The tokens that operators show to the API.", no_args_is_help=True)
+app.add_typer(tokens_app, name="tokens")
 app.add_typer(mappings_app, name="mappings")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
@@ -302,6 +304,34 @@ def secrets_revoke(
     from prosperstack_destination.cli.accounts import revoke_secret
 
     revoke_secret(account, secret, author)
+
+
+@tokens_app.command("issue")
+def tokens_issue(
+    name: Annotated[str, typer.Option("--name", help="Who it is for: the author of what is done with it.")],
+) -> None:
+    """Make a token for the API, and print it: only now."""
+    from prosperstack_destination.cli.tokens import issue
+
+    issue(name)
+
+
+@tokens_app.command("list")
+def tokens_list() -> None:
+    """Print the tokens, never whole."""
+    from prosperstack_destination.cli.tokens import list_tokens
+
+    list_tokens()
+
+
+@tokens_app.command("revoke")
+def tokens_revoke(
+    token: Annotated[str, typer.Argument(help="Its fingerprint, as `tokens list` shows it.")],
+) -> None:
+    """Refuse a token from now on."""
+    from prosperstack_destination.cli.tokens import revoke
+
+    revoke(token)
 
 
 @app.command()

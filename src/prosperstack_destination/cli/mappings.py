@@ -3,14 +3,12 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from ruamel.yaml import YAML
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
@@ -18,8 +16,8 @@ from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.cli.operating import chosen_account, in_database, shown_time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, json_schema, read_mapping
-from prosperstack_destination.mapping.rules import dump_rules, load_rules
+from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, as_yaml, json_schema, read_mapping
+from prosperstack_destination.mapping.rules import load_rules
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
@@ -58,7 +56,7 @@ def show(account_name: str | None, version: int | None) -> None:
     mapping = in_database(work)
     said = f"version {mapping.version}, by {mapping.author}" if mapping.version else "none was ever applied"
     print(f"# {said}; apply an edited copy with --based-on {mapping.version}, and nobody's work is undone")
-    print(mapping.source if mapping.source is not None else as_yaml(mapping.rules), end="")
+    print(mapping.source if mapping.source is not None else as_yaml(load_rules(mapping.rules)), end="")
 
 
 def diff(file: Path, account_name: str | None) -> None:
@@ -125,17 +123,6 @@ def history(account_name: str | None, limit: int) -> None:
 def schema() -> None:
     """Print the JSON Schema of mapping files."""
     print(json.dumps(json_schema(), indent=2))
-
-
-def as_yaml(rules: str) -> str:
-    """Stored rules as a mapping file."""
-    content = json.loads(dump_rules(load_rules(rules))) or {"rules": []}
-    out = StringIO()
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 110
-    yaml.dump(content, out)
-    return out.getvalue()
 
 
 def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, Read]:

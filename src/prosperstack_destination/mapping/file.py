@@ -1,18 +1,21 @@
 """The mapping file: YAML 1.2 (and so JSON too), whose faults are told by line and key."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import islice
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
 
 from prosperstack_destination.errors import MappingRefused
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.cleaning import CLEAN_UPS
 from prosperstack_destination.mapping.names import nearest
-from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
 from prosperstack_destination.mapping.yaml_text import Document, NotYaml, Path, Place, read_yaml
 
 #: The most faults that are told at once.
@@ -108,6 +111,17 @@ def json_schema() -> dict[str, Any]:
     one = {**clean_up, "minProperties": 1, "maxProperties": 1}
     schema["$defs"]["CleanUp"] = {"anyOf": [{"enum": alone}, one]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def as_yaml(rules: Rules) -> str:
+    """Rules as a mapping file."""
+    content = json.loads(dump_rules(rules))
+    out = StringIO()
+    yaml = YAML(pure=True)
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 110
+    yaml.dump({**content, "rules": content.get("rules", [])}, out)
+    return out.getvalue()
 
 
 def _validated(data: object, known: Known, document: Document | None) -> Read:

@@ -17,6 +17,9 @@ MAX_KEY: Final = 100
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_WORD: Final = re.compile(r"[\W_]+")
+#: Words that say nothing in a name, and words for the same.
+_SMALL: Final = frozenset({"a", "an", "the", "of", "is", "has", "at", "on", "date", "time", "customer", "user"})
+_SAME: Final = {"number": "count", "num": "count", "no": "count", "qty": "count", "total": "count", "mail": "email"}
 _NO_KEY: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -37,7 +40,7 @@ def nearest(word: str, known: Iterable[str], least: float = ALIKE) -> str | None
 
 def alike(trait: str, name: str) -> float:
     """How alike the names of a trait and a property are, of 100: words count, their order and form do not."""
-    one, other = words(trait), words(name)
+    one, other = _said(trait), _said(name)
     if not one or not other:
         return 0.0
     whole = fuzz.ratio(one.replace(" ", ""), other.replace(" ", ""))
@@ -48,6 +51,14 @@ def alike(trait: str, name: str) -> float:
 def words(name: str) -> str:
     """The words of a name in lower case: ``lastContacted`` and ``last_contacted`` are the same."""
     return _NO_WORD.sub(" ", _CAMEL.sub(" ", name)).strip().casefold()
+
+
+@lru_cache(maxsize=_FORGIVEN)
+def _said(name: str) -> str:
+    """What the words of a name say: without small words, plurals, and the many words for a number."""
+    said = [_SAME.get(word, word) for word in words(name).split()]
+    kept = [word.removesuffix("s") if len(word) > len("ids") else word for word in said if word not in _SMALL]
+    return " ".join(kept or said)
 
 
 def property_key(name: str) -> str:
