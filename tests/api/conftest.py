@@ -6,9 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from prosperstack_destination.accounts.operators import issue_token
-from prosperstack_destination.state.database import Database
-from support.clocks import NEW_YEAR
+from support.operators import issued, operator
 from support.service import Service, running, settings
 
 
@@ -23,19 +21,11 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 @pytest.fixture
 async def token(tmp_path: Path) -> str:
     """The token of an operator."""
-    database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
-    await database.open()
-    try:
-        return await database.write(issue_token, "ann", NEW_YEAR)
-    finally:
-        await database.close()
+    return await issued(tmp_path)
 
 
 @pytest.fixture
 async def api(service: Service, token: str) -> AsyncIterator[httpx.AsyncClient]:
     """Asks about the only account, with a token."""
-    headers = {"Authorization": f"Bearer {token}"}
-    [account] = (await service.client.get("/api/accounts", auth=None, headers=headers)).json()
-    base_url = f"http://service/api/accounts/{account['id']}/"
-    async with httpx.AsyncClient(transport=service.transport, base_url=base_url, headers=headers) as client:
+    async with operator(service, token) as client:
         yield client

@@ -43,9 +43,9 @@ def test_names_are_compared_by_their_words(trait: str, better: str, worse: str) 
     [
         ("number_of_contacts", "number_of_contacts", "Number of contacts"),
         ("Number of contacts", "number_of_contacts", "Number of contacts"),
-        ("planName", "plan_name", "Plan name"),
+        ("planName", "plan_name", "planName"),
         ("High-value (EU)", "high_value_eu", "High-value (EU)"),
-        ("!!!", "", ""),
+        ("!!!", "", "!!!"),
     ],
 )
 def test_names_for_new_properties(name: str, key: str, shown: str) -> None:

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.errors import MappingConflict, Misconfigured
 from prosperstack_destination.mapping.file import BadMapping, Known, Read
-from prosperstack_destination.mapping.rules import Rules, dump_rules, load_rules
-from prosperstack_destination.state import auditing, mappings, reprojections
+from prosperstack_destination.mapping.rules import CreateMissing, Rules, dump_rules, load_rules
+from prosperstack_destination.state import accounts, auditing, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.mappings import AppliedMapping
 
@@ -66,6 +66,9 @@ def apply(
     profiles = reprojections.begin(connection, account.id, now) if changed else 0
     mapping = AppliedMapping(current.version + 1, text, author, now, source, note)
     mappings.add(connection, account.id, mapping)
+    asks = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
+    if changed and asks and account.catalog is not None:
+        accounts.expire_catalog(connection, account.id)  # what they ask for begins with a look at the properties
     details: dict[str, JsonValue] = {
         "version": mapping.version,
         "rules": len(rules),

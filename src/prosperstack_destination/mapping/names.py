@@ -67,6 +67,11 @@ def property_key(name: str) -> str:
 
 
 def property_name(trait: str) -> str:
-    """What to call a property that is made for a trait, as ``Number of contacts``."""
-    spoken = trait.strip() if " " in trait.strip() else words(trait)
+    """What to call a property that is made for a trait: its key or its name is the trait's, so that they match.
+
+    As ``Number of contacts`` for ``number_of_contacts``; other names than keys stay as they are.
+    """
+    if property_key(trait) != trait:
+        return trait
+    spoken = words(trait)
     return spoken[:1].upper() + spoken[1:]

@@ -134,6 +134,11 @@ def set_catalog(connection: Connection, account_id: str, catalog: str, now: int)
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
+def expire_catalog(connection: Connection, account_id: str) -> None:
+    """Have an account's properties listed anew, now."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog_at=None))
+
+
 def set_subscription_catalog(connection: Connection, account_id: str, catalog: str) -> None:
     """Keep the properties of an account's subscriptions, as JSON."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(subscription_catalog=catalog))

@@ -5,7 +5,16 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, identities, profiles
+from prosperstack_destination.state import (
+    accounts,
+    auditing,
+    clearing,
+    directory,
+    holding,
+    identities,
+    profiles,
+    subscription_states,
+)
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import Delete, IdKind
 from prosperstack_destination.state.tables import erasures
@@ -32,6 +41,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     identities.forget(connection, call.account_id, ids)
     holding.forget(connection, call.account_id, ids)
     wrote = directory.erase(connection, call.account_id, emails)
+    wrote = subscription_states.erase(connection, call.account_id, wrote)
     on_delete = accounts.on_delete(connection, call.account_id)
     if on_delete is not OnDelete.NOTHING:
         clearing.add(

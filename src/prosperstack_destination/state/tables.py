@@ -119,19 +119,17 @@ operator_tokens = Table(
     Column("revoked_at", BigInteger),
 )
 
-#: Subscriptions of subscribers, as last seen, for accounts whose rules ask for them.
-subscriptions = Table(
-    "subscriptions",
+#: What was settled on the subscriptions of subscribers, for accounts whose rules ask for that.
+subscription_states = Table(
+    "subscription_states",
     metadata,
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("subscriber_id", Text, nullable=False),
-    # As those of subscribers.
-    Column("observed", Text, nullable=False),
+    Column("subscriber_id", Text, primary_key=True),
+    # {"property": value} as last desired and settled on every active subscription.
     Column("applied", Text, nullable=False),
+    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
-    Column("observed_at", BigInteger, nullable=False),
-    Index("ix_subscriptions_subscriber_id", "account_id", "subscriber_id"),
+    Column("settled_at", BigInteger, nullable=False),
 )
 
 #: Properties that were created for traits, or could not be: each is tried once.

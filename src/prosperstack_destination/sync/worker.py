@@ -27,9 +27,11 @@ from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.sync.backoff import backoff_seconds
+from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.isolation import Search
 from prosperstack_destination.sync.planner import LookUp, Miss, Settle, Step, Update, next_step
 from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +79,15 @@ class AccountWorker:
         self._spender = spender
         self._clock = clock
         self._stopping = stopping
+        self._subscriptions = SubscriptionUpdater(account.id, database, prosperstack, spender, clock)
+        self._create_missing = partial(
+            create_missing,
+            account.id,
+            database=database,
+            prosperstack=prosperstack,
+            spender=spender,
+            clock=clock,
+        )
         self._log = log.bind(account=account.fingerprint)
 
     async def run(self) -> None:
@@ -104,6 +115,9 @@ class AccountWorker:
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
         means = await self._database.read(of_account, self._account)
+        if await self._create_missing(means, look=old):
+            await self._refresh_catalog()
+            means = await self._database.read(of_account, self._account)
         return _Meaning(means.catalog, means.plan)
 
     async def _refresh_catalog(self) -> None:
@@ -115,6 +129,7 @@ class AccountWorker:
         changed = catalog != self._account.catalog
         await self._database.write(_store_catalog, self._account.id, catalog, changed=changed, now=now)
         self._account = replace(self._account, catalog=catalog, catalog_at=now)
+        self._account = await self._subscriptions.refresh_catalog(self._account)
         if changed:
             self._log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
 
@@ -134,10 +149,11 @@ class AccountWorker:
             if each.delete_subscriber:
                 await self._spender.spend(partial(self._prosperstack.delete_subscriber, each.subscriber_id))
             else:
-                nothing = dict.fromkeys(each.properties)
-                await self._spender.spend(
-                    partial(self._prosperstack.update_subscriber, each.subscriber_id, nothing)
-                )
+                nothing = dict.fromkeys(await self._subscriptions.clear(each.subscriber_id, each.properties))
+                if nothing:
+                    await self._spender.spend(
+                        partial(self._prosperstack.update_subscriber, each.subscriber_id, nothing)
+                    )
         except NotFound:
             pass  # nothing is left to be cleared
         except ProsperStackError as error:
@@ -156,7 +172,7 @@ class AccountWorker:
         rest: list[Profile] = []
         for each in work:
             projection, step = self._judge(each, meaning)
-            if isinstance(step, Settle | Miss):
+            if isinstance(step, Settle | Miss) and not projection.subscription:
                 quiet.append((each, projection, step))
             else:
                 rest.append(each.profile)
@@ -194,7 +210,10 @@ class AccountWorker:
                     going_on = await self._look_up(work.profile)
                 case Update():
                     going_on = await self._update(work.profile, step)
+                case Settle() if _is_unknown(work, projection):
+                    going_on = await self._look_up(work.profile)
                 case Settle() | Miss():
+                    projection = await self._subscriptions.update(work.subscribers, projection)
                     await self._database.write(_record, [(work, projection, step)], self._clock())
                     going_on = False
             if not going_on:
@@ -266,6 +285,11 @@ class AccountWorker:
             directory.set_aside, self._account.id, subscriber.id, fault.key, fault.value, fault.reason
         )
         self._log.warning("set aside", subscriber=subscriber.id, property=fault.key)
+
+
+def _is_unknown(work: _Work, projection: Projection) -> bool:
+    """Whether nobody has looked yet whose subscriptions are to be updated."""
+    return bool(projection.subscription) and not work.subscribers and work.profile.looked_up_at is None
 
 
 def _due(connection: Connection, account_id: str, now: int, limit: int) -> list[_Work]:

@@ -43,18 +43,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", name="pk_reprojections"),
     )
     op.create_table(
-        "subscriptions",
+        "subscription_states",
         sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("subscriber_id", sa.Text(), nullable=False),
-        sa.Column("observed", sa.Text(), nullable=False),
         sa.Column("applied", sa.Text(), nullable=False),
         sa.Column("set_aside", sa.Text(), nullable=False),
-        sa.Column("observed_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_subscriptions_account_id"),
-        sa.PrimaryKeyConstraint("account_id", "id", name="pk_subscriptions"),
+        sa.Column("settled_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_subscription_states_account_id"),
+        sa.PrimaryKeyConstraint("account_id", "subscriber_id", name="pk_subscription_states"),
     )
-    op.create_index("ix_subscriptions_subscriber_id", "subscriptions", ["account_id", "subscriber_id"])
     op.add_column("accounts", sa.Column("subscription_catalog", sa.Text(), nullable=True))
     op.add_column("mappings", sa.Column("source", sa.Text(), nullable=True))
     op.add_column("mappings", sa.Column("note", sa.Text(), server_default="", nullable=False))
