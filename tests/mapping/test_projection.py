@@ -146,7 +146,7 @@ def test_what_rules_give(rule: dict[str, Any], value: str | None) -> None:
         {"from": "traits.never"},
         {"first_of": ["traits.never", "traits.neither"]},
         {"from": "traits.plan", "when": "traits.gone"},
-        {"from": "traits.never", "default": "x", "when": "!traits.vip"},
+        {"from": "traits.never", "default": "x", "when": "!(traits.vip)"},
         {"ignore": True},
     ],
 )

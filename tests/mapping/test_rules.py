@@ -44,7 +44,7 @@ def test_a_rule_that_is_none_is_refused(rule: dict[str, Any], said: str) -> None
 
 def test_clean_ups_in_the_rule_run_as_they_are_written() -> None:
     """Clean-ups that stand in the rule itself are those of clean, in the same order."""
-    short = Rule.model_validate({"property": "a", "from": "traits.a", "scale": 0.01, "round": True, "trim": False})
+    short = Rule.model_validate({"property": "a", "from": "traits.a", "scale": 0.01, "round": 0, "trim": False})
 
     assert [each.name for each in short.clean] == ["scale", "round"]
     assert (

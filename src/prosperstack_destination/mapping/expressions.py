@@ -61,6 +61,7 @@ def compiled(text: str) -> Expression:
     if _depth(tree) > MAX_DEPTH:
         raise BadExpression(_TOO_DEEP)
     _check_functions(tree)
+    _check_negations(tree)
     roots = list(dict.fromkeys(_roots(tree)))
     for root in roots:
         if root not in ROOTS:
@@ -138,6 +139,14 @@ def _check_functions(tree: Node) -> None:
             _check_arity(node)
         elif node["type"] == "expref" and id(node) not in taken:
             raise BadExpression("& belongs before an argument of map, sort_by, max_by or min_by")
+
+
+def _check_negations(tree: Node) -> None:
+    """In JMESPath ``!a.b`` is ``(!a).b``, which is always null, and never what is meant."""
+    for node in _nodes(tree):
+        children = _children(node)
+        if node["type"] in _CHAINED and children and children[0]["type"] == "not_expression":
+            raise BadExpression("! takes only the next word: put what it negates in brackets, as in !(traits.vip)")
 
 
 def _check_arity(node: Node) -> None:

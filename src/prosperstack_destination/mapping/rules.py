@@ -97,7 +97,7 @@ class Rule(BaseModel):
         if "clean" in given:
             raise ValueError(f"{short[0]} stands beside clean: put all clean-ups into clean, in their order")
         rest = {name: value for name, value in given.items() if name not in CLEAN_UPS}
-        return rest | {"clean": [{name: given[name]} for name in short if given[name] not in (None, False)]}
+        return rest | {"clean": [{name: given[name]} for name in short if not _is_off(given[name])]}
 
     @field_validator("from_", "when")
     @classmethod
@@ -200,6 +200,11 @@ def unknown_properties(rules: Rules, keys: Iterable[str]) -> Iterator[str]:
     """The properties that rules feed and the account does not have, in the order of the rules."""
     known = set(keys)
     return (rule.property for rule in rules.rules if rule.property not in known)
+
+
+def _is_off(argument: object) -> bool:
+    """Whether a clean-up is written and not wanted; ``round: 0`` is wanted."""
+    return argument is None or argument is False
 
 
 def _check(text: str) -> None:

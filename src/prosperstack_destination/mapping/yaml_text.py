@@ -59,7 +59,7 @@ def read_yaml(text: str) -> Document:
         raise NotYaml(f"it has {len(text):,} characters, and {MAX_TEXT:,} is the most that is taken")
     try:
         _refuse_references(text)
-        node = YAML(typ="rt", pure=True).compose(text)
+        node = YAML(typ="safe", pure=True).compose(text)
     except NotYaml:
         raise
     except MarkedYAMLError as error:
@@ -74,7 +74,7 @@ def read_yaml(text: str) -> Document:
 
 def _refuse_references(text: str) -> None:
     depth = 0
-    for token in YAML(typ="rt", pure=True).scan(text):
+    for token in YAML(typ="safe", pure=True).scan(text):
         if isinstance(token, AliasToken | AnchorToken | TagToken):
             kind = "tags (!)" if isinstance(token, TagToken) else "anchors and aliases (& and *)"
             hint = "; text that begins with such a sign is written in quotes"

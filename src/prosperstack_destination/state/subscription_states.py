@@ -38,8 +38,8 @@ def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -
 def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Drop what is known of subscribers' subscriptions.
 
-    ``wrote`` has, by subscriber id, the keys of properties that were settled; those of subscriptions are added, with
-    `PREFIX` before them.
+    ``wrote`` has, by subscriber id, the keys of properties that were settled; those of subscriptions are added,
+    with `PREFIX` before them.
     """
     every: dict[str, list[str]] = {}
     for subscriber_id, keys in wrote.items():
