@@ -17,8 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts import applying
+from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.accounts.issuing import new_account
 from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.clock import system_clock
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Plan
@@ -26,6 +29,7 @@ from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.state import accounts, profiles, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.merging import stamped
+from prosperstack_destination.sync.reprojecting import Reprojector
 
 #: What the mapping is promised to do, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
@@ -100,6 +104,25 @@ def in_memory(plan: Plan, people: list[Person]) -> float:
     return len(people) / (time.process_time() - begun)
 
 
+async def reprojected(database: Database, account_id: str, rules: Rules) -> tuple[float, float]:
+    """Profiles a second that are gone through when rules come into force, and by how many MB the process grew."""
+    before, begun = _memory_mb(), time.process_time()
+    total = await database.write(_apply, account_id, rules)
+    reprojector = Reprojector(database, lambda _: None, clock=system_clock, ticks=system_clock, sleep=_no_rest)
+    await reprojector.run_once()
+    return total / (time.process_time() - begun), _memory_mb() - before
+
+
+async def _no_rest(_: float) -> None:
+    """Do not wait for others: there are none."""
+
+
+def _apply(connection: Connection, account_id: str, rules: Rules) -> int:
+    account = accounts.get(connection, account_id)
+    assert account is not None
+    return applying.apply(connection, account, rules, author="bench", now=0).profiles
+
+
 async def stored(database: Database, account_id: str, plan: Plan) -> tuple[float, float]:
     """Profiles a second as they are read from the database, and by how many MB the process grew meanwhile."""
     before, begun, done, after = _memory_mb(), time.process_time(), 0, ""
@@ -134,6 +157,11 @@ async def _measure(folder: Path, count: int, runs: int) -> None:
     for name, plan in plans().items():
         rate, grew = await stored(database, account_id, plan)
         table.add_row(f"{name}, {count:,} stored", f"{rate:,.0f}", f"{AIMS[name]:,}", f"{grew:.0f} MB")
+    ten = Rules.model_validate({"rules": TEN_RULES})
+    other = Rules.model_validate({"rules": [*TEN_RULES[:-1], {"property": "vip", "from": "traits.big_spenders"}]})
+    for name, rules in {"ten rules": ten, "one rule of ten": other, "no rules": Rules()}.items():
+        rate, grew = await reprojected(database, account_id, rules)
+        table.add_row(f"{name} applied to {count:,}", f"{rate:,.0f}", "", f"{grew:.0f} MB")
     await database.close()
     Console().print(table)
 
@@ -152,6 +180,7 @@ def _batches(count: int) -> Iterator[range]:
 def _open_account(connection: Connection) -> str:
     account = new_account("key_test_bench", Vault("a secret that is long enough"))
     accounts.add(connection, account, "bench", 0)
+    accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), 0)
     return account.id
 
 

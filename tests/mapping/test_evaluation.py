@@ -86,6 +86,14 @@ def test_no_expression_runs_for_long(text: str) -> None:
     assert time.process_time() - begun < 1
 
 
+def test_text_is_not_made_longer_than_may_be() -> None:
+    """What would be joined to an enormous text is stopped before it is made."""
+    person = Person({"between": "x" * 60_000, "items": ["y"] * 9_000})
+
+    with pytest.raises(CannotEvaluate, match="too much work"):
+        run("join(traits.between, traits.items)", person)
+
+
 def test_one_persons_expressions_share_what_they_may_do() -> None:
     """Many rules cannot do together what one may not: the work of all of them counts."""
     evaluation = Evaluation(lambda: {"traits": {"a": list(range(9_000))}})

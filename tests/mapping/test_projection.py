@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.mapping.desired import differing
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection, project
 from prosperstack_destination.mapping.rules import Rule, Rules
@@ -254,3 +255,17 @@ def test_the_order_of_traits_makes_no_difference(traits: dict[str, JsonValue]) -
     rules = Rules(forgiving_names=True)
 
     assert repr(project(traits, CATALOG, rules)) == repr(project(backwards, CATALOG, rules))
+
+
+@given(st.dictionaries(trait_names, json_values), any_rules, any_rules)
+def test_only_where_plans_differ(traits: dict[str, JsonValue], one: Rules, other: Rules) -> None:
+    """What two plans make of a person differs just where their parts that differ do."""
+    first, second, person = Plan(CATALOG, one), Plan(CATALOG, other), Person(traits, "u1")
+    whole, part = (first, second), first.where_it_differs(second)
+
+    def differences(pair: tuple[Plan, Plan]) -> set[str]:
+        before, after = (plan.project(person) for plan in pair)
+        return set(differing(before.desired, after.desired))
+
+    assert differences(whole) == differences(part)
+    assert not first.where_it_differs(first)[0].steps

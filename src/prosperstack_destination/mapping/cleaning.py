@@ -167,6 +167,8 @@ def _each(step: Step) -> Step:
 
 def _decimal(value: JsonValue, doing: str) -> Decimal | None:
     """The number that a value is, exactly as it is written; None for null and ""."""
+    if type(value) is int:
+        return Decimal(value)
     if value is None or value == "":
         return None
     try:

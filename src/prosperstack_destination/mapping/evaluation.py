@@ -2,7 +2,7 @@
 
 JMESPath has no loops, but its results can double with every few characters (``[@,@] | [@,@] | …``), and a
 projection runs over as much as a person's traits hold. So every step is counted, and whatever an expression builds
-or hands to a function is weighed before it goes on: all that is alive stays as small as the budget.
+is weighed before it goes on: all that is alive stays as small as the budget.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,11 @@ PERSON_STEPS: Final = 200_000
 _TEXT_STEP: Final = 64
 
 
+#: Functions that look into the parts of what they are given; the others look at its items and no further. None of
+#: them makes more of what it is given: only lists and objects that an expression builds can have a part twice.
+_DEEP: Final = frozenset({"to_string", "contains"})
+
+
 class CannotEvaluate(ValueError):
     """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
 
@@ -41,13 +46,15 @@ class Evaluation:
         self._make = context
         self._context: Mapping[str, JsonValue] | None = None
         self._left = steps
+        self._interpreter = _Interpreter()
 
     def value(self, expression: Expression) -> JsonValue:
         """What an expression gives. Raises `CannotEvaluate`, and no other exception whatever the values are."""
         if self._context is None:
             self._context = self._make()
         allowed = min(self._left, EXPRESSION_STEPS)
-        interpreter = _Interpreter(allowed)
+        interpreter = self._interpreter
+        interpreter.left = allowed
         try:
             found: JsonValue = interpreter.visit(expression.tree, self._context)
         except _TooMuchWork:
@@ -73,8 +80,11 @@ class _Interpreter(TreeInterpreter):
     _functions: Functions = Functions()
     _dict_cls = dict
 
-    def __init__(self, steps: int) -> None:  # not jmespath's own, which makes anew what all can share
-        self.left = steps
+    #: Steps that may still be made.
+    left: int = 0
+
+    def __init__(self) -> None:
+        """Not jmespath's own, which makes anew what all can share."""
 
     def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         self.left -= 1
@@ -95,14 +105,28 @@ class _Interpreter(TreeInterpreter):
         return self._counted(super().visit_slice(node, value))
 
     def visit_comparator(self, node: Any, value: Any) -> Any:
-        left, right = (self._weighed(self.visit(child, value)) for child in node["children"])
-        if node["value"] not in ("eq", "ne") and not _comparable(left, right):
-            return None
+        left, right = self.visit(node["children"][0], value), self.visit(node["children"][1], value)
+        if node["value"] not in ("eq", "ne"):
+            if not _comparable(left, right):
+                return None
+        elif isinstance(left, list | dict) and isinstance(right, list | dict):
+            self._weighed(left)
+            self._weighed(right)
         return self.COMPARATOR_FUNC[node["value"]](left, right)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
-        arguments = [self._weighed(self.visit(child, value)) for child in node["children"]]
-        return self._weighed(self._functions.call_function(node["value"], arguments))
+        name, arguments = node["value"], [self.visit(child, value) for child in node["children"]]
+        for each in arguments:
+            if name in _DEEP:
+                self._weighed(each)
+            elif isinstance(each, list | dict):
+                self._spend(len(each))
+        if name == "join" and isinstance(arguments[0], str) and isinstance(arguments[1], list):
+            self._spend(len(arguments[0]) * len(arguments[1]) // _TEXT_STEP)  # before it is as long as that
+        found = self._functions.call_function(name, arguments)
+        if isinstance(found, str):
+            self._spend(len(found) // _TEXT_STEP)
+        return found
 
     def _spend(self, steps: int) -> None:
         self.left -= steps

@@ -1,6 +1,7 @@
 """From what is known of a person to the properties that ProsperStack should have for them."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +68,32 @@ class Plan:
         self.audiences = audiences
         self._exact = {name for each in catalog for name in (each.key, each.name)}
         self._automatic_names = rules.forgiving_names
+
+    def where_it_differs(self, other: "Plan") -> tuple["Plan", "Plan"]:
+        """This plan and another one, without the properties that get their values in the same way in both.
+
+        What the two make of a person differs just where these do, and they are quicker.
+        """
+        one, theirs = self._ways(), other._ways()
+        same = {name for name, way in one.items() if theirs.get(name) == way}
+        return self._without(same), other._without(same)
+
+    def _ways(self) -> dict[str, object]:
+        """How each property gets its value, by its name in rules; equal where it is the same way."""
+        # What forgiven names match depends on all the others.
+        forgiving = frozenset(self._exact) if self._automatic_names else None
+        return {
+            step.name: (step.target, forgiving)
+            if step.rule is None
+            else (step.target, step.rule.rule, self.audiences)
+            for step in (*self.steps, *self.subscription_steps)
+        }
+
+    def _without(self, names: Set[str]) -> "Plan":
+        plan = copy(self)
+        plan.steps = [step for step in self.steps if step.name not in names]
+        plan.subscription_steps = [step for step in self.subscription_steps if step.name not in names]
+        return plan
 
     def project(self, person: Person) -> Projection:
         """Map a person to desired properties.

@@ -89,14 +89,15 @@ class CompiledRule:
         return None if any(name in traits for name in self.traits) else NOTHING
 
     def _cleaned(self, value: JsonValue) -> JsonValue:
-        for name, step in self._steps:
-            if value is None or value == "":
-                return None
-            try:
+        name = ""
+        try:
+            for name, step in self._steps:  # noqa: B007 -- told where it fails
+                if value is None or value == "":
+                    return None
                 value = step(value)
-            except (ValueError, ArithmeticError) as fault:
-                reason = str(fault) if isinstance(fault, CannotClean) else "the value is too large"
-                raise CannotClean(f"{name}: {reason}") from None
+        except (ValueError, ArithmeticError) as fault:
+            reason = str(fault) if isinstance(fault, CannotClean) else "the value is too large"
+            raise CannotClean(f"{name}: {reason}") from None
         return value
 
     def _looked_up(self, value: JsonValue) -> JsonValue:

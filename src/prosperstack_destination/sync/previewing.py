@@ -50,7 +50,7 @@ class Preview:
     changed: int
     by_property: dict[str, int]
     examples: tuple[Example, ...]
-    #: Traits that could not be values, before and after.
+    #: Traits that could not be values of the properties that the rules change, before and after.
     problems_before: int
     problems_after: int
     #: Requests that it would cost ProsperStack, and how long that takes at this rate a minute.
@@ -119,11 +119,10 @@ def _page(
         raise Misconfigured(f"There is no account {account_id!r}.")
     meaning = of_account(connection, account)
     page = scanning.page(connection, account_id, after, one_in=one_in)
-    changed = _compare(page, meaning.plan, meaning.under(rules), count)
+    changed = _compare(page, *meaning.plan.where_it_differs(meaning.under(rules)), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
-        theirs = by_email.get(scanned.email, [])
-        count.requests += _requests(scanned, old, new, theirs, meaning)
+        count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
     return page[-1].email if page else None
 
 

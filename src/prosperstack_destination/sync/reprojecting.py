@@ -5,7 +5,7 @@ the reconciler; the rest is not touched, so that the reconciler sees only real d
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,29 +122,29 @@ class Reprojector:
             log.info("went through the profiles", account_id=account_id, profiles=found.done + judged.done)
 
 
-def _judge(connection: Connection, account_id: str, now: int) -> _Judged | None:
+def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     reprojection = reprojections.of_account(connection, account_id)
     account = accounts.get(connection, account_id)
     if reprojection is None or account is None or reprojection.finished_at is not None:
         return None
     meaning = of_account(connection, account)
-    plan, before = meaning.plan, [_former(connection, account_id, meaning, each) for each in reprojection.before]
+    before = [_former(connection, account_id, meaning, each) for each in reprojection.before]
+    pairs = [meaning.plan.where_it_differs(former) for former in before]
     page = scanning.page(connection, account_id, reprojection.after)
     due: list[int] = []
     changed: list[int] = []
     found: dict[int, list[RecordedProblem]] = {}
     for each in page:
         person = person_of(each)
-        projection = plan.project(person)
-        others = [former.project(person) for former in before]
-        if _same(projection, others):
+        if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
             continue
         if each.status not in _NOBODY:
             due.append(each.id)
             continue
         changed.append(each.id)
         found[each.id] = [
-            RecordedProblem(one.property, one.trait, one.value, one.reason, now) for one in projection.problems
+            RecordedProblem(one.property, one.trait, one.value, one.reason, at)
+            for one in meaning.plan.project(person).problems
         ]
     after = page[-1].email if page else reprojection.after
     last = len(page) < scanning.PAGE
@@ -162,13 +162,12 @@ def _former(connection: Connection, account_id: str, meaning: Meaning, before: B
     return meaning_of(before.catalog, before.subscription, mapping.rules, before.version, audiences).plan
 
 
-def _same(now: Projection, before: Sequence[Projection]) -> bool:
-    """Whether nothing differs, whichever of the former meanings a profile was judged by."""
-    return bool(before) and all(
-        same_values(now.desired, each.desired)
-        and same_values(now.subscription, each.subscription)
-        and repr(now.problems) == repr(each.problems)  # by text: NaN is not itself
-        for each in before
+def _same(now: Projection, before: Projection) -> bool:
+    """Whether nothing differs, neither values nor problems."""
+    return (
+        same_values(now.desired, before.desired)
+        and same_values(now.subscription, before.subscription)
+        and repr(now.problems) == repr(before.problems)  # by text: NaN is not itself
     )
 
 
