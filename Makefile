@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench bench-sync lock clean
+.PHONY: help setup run test lint format bench bench-sync bench-mapping lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -39,6 +39,9 @@ bench: $(READY) ## How fast calls are taken in (needs wrk)
 
 bench-sync: $(READY) ## How well ProsperStack's requests are spent, in virtual time
 	$(BIN)/python -m bench.sync
+
+bench-mapping: $(READY) ## How many profiles a second are mapped
+	$(BIN)/python -m bench.projecting
 
 lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -67,7 +67,9 @@ class SimulatedProsperStack(ProsperStack):
             self.exhausted_seconds += self._ends_at - now
         return taken
 
-    async def list_properties(self, cursor: str | None = None) -> Page[PropertyDefinition]:
+    async def list_properties(
+        self, cursor: str | None = None, *, entity: str = "subscriber"
+    ) -> Page[PropertyDefinition]:
         await self._gate("properties")
         found = [
             PropertyDefinition(id=key, key=key, name=key, entity="subscriber", type=kind)

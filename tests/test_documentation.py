@@ -6,6 +6,7 @@ import pytest
 from typer.main import get_command
 
 from prosperstack_destination.cli import app
+from prosperstack_destination.mapping.file import read_mapping
 from prosperstack_destination.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -40,3 +41,10 @@ def test_every_command_is_documented() -> None:
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined] # it is a group
         for full_name in [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]:
             assert f"prosperstack-destination {full_name}" in readme
+
+
+def test_the_documented_mapping_is_one() -> None:
+    """The mapping file of the README can be applied as it stands."""
+    _, _, rest = (ROOT / "README.md").read_text().partition("```yaml\n")
+
+    assert len(read_mapping(rest.partition("```")[0]).rules) == 6

@@ -24,33 +24,37 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
     "health": {"errors", "state"},
+    "api": {"errors", "clock", "mapping", "state", "accounts", "sync"},
     # The composition root.
     "settings": {"errors"},
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
         *("__init__", "errors", "clock", "settings", "logs", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sandbox"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "sandbox"),
     },
     "__main__": {"cli"},
 }
 
 #: Packages of others that only these parts may know.
 CONFINED = {
-    "sqlalchemy": {"state", "accounts", "sync", "application", "health", "cli"},
+    "sqlalchemy": {"state", "accounts", "sync", "application", "health", "api", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},
-    "fastapi": {"application", "health", "sandbox"},
-    "starlette": {"segment", "application", "health", "sandbox"},
+    "fastapi": {"application", "health", "api", "sandbox"},
+    "starlette": {"segment", "application", "health", "api", "sandbox"},
     "uvicorn": {"cli", "sandbox"},
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"accounts"},
+    "jmespath": {"mapping"},
+    "rapidfuzz": {"mapping"},
+    "ruamel": {"mapping"},
 }
 
 

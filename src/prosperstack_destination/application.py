@@ -18,13 +18,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from prosperstack_destination import __version__
+from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
-from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.api import mappings, people
+from prosperstack_destination.api.context import Context
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
-from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.segment import openapi
@@ -43,6 +45,7 @@ from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_calls
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.sync.reprojecting import Reprojector
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +85,9 @@ def create_app(
     doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
     app.add_middleware(FrontDoor, doors=doors)
     app.include_router(health_router(service.database, service.reconciler.is_alive))
+    app.state.api = service.api
+    for router in (mappings.schema_router, mappings.router, people.router):
+        app.include_router(router)
     _document(app)
     return app
 
@@ -114,6 +120,14 @@ class _Service:
             clock=clock,
             ticks=_monotonic,
         )
+        self.reprojector = Reprojector(self.database, self.reconciler.wake, clock=clock, ticks=_monotonic)
+        self.api = Context(
+            self.database,
+            Operators(self.database, clock),
+            clock,
+            reserve=settings.rate_limit_reserve,
+            on_change=self.reprojector.begun,
+        )
         self.inbox = GroupCommit(self._commit, self.reconciler.wake)
         self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
         self.identify = IdentifyEndpoint(
@@ -133,6 +147,8 @@ class _Service:
             )
             self.reconciler.start()
             stack.push_async_callback(self.reconciler.stop)
+            self.reprojector.start()
+            stack.push_async_callback(self.reprojector.stop)
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
             log.info("started", version=__version__)
@@ -162,11 +178,12 @@ def _knowledge(connection: Connection, account: Account, call: Identify) -> Know
     if email is None and not call.from_engage:
         raise MissingEmail(has_ids=True)
     profile = None if email is None else profiles.find(connection, account.id, email)
-    mapping = account_rows.mapping_in_force(connection, account.id)
+    means = meaning.of_account(connection, row)
     return Knowledge(
-        catalog=load_catalog(row.catalog),
+        catalog=means.catalog,
         catalog_known=row.catalog is not None,
-        rules=Rules.model_validate_json(mapping.rules),
+        rules=means.rules,
+        audiences=means.audiences,
         email=email,
         stored={} if profile is None else profile.traits,
     )

@@ -8,7 +8,10 @@
     │   └── UnsupportedCall      a type of call that this destination does not take
     ├── AccessDenied           the key is at fault: give up until somebody mends the key
     │   ├── KeyRefused           it is no key, or no longer one
-    │   └── KeyNotPermitted      it is a key, but not for this
+    │   ├── KeyNotPermitted      it is a key, but not for this
+    │   ├── TokenRefused         it is no token of an operator's, or no longer one
+    │   └── ApiClosed            no operator has a token yet
+    ├── NotHere                what is asked for is not here
     ├── TryLater               nobody is at fault: the same again later will work
     │   ├── StoreUnavailable     the database cannot take a commit now
     │   ├── Overloaded           more is waiting than we promised to hold
@@ -19,6 +22,9 @@
     │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
     │   ├── NotFound             look again: what we knew by this id is gone
     │   └── Rejected             give up and show: what we sent is not acceptable
+    ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
+    │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
+    │   └── MappingConflict      somebody else applied another one meanwhile
     └── Misconfigured          stop: an operator has to change something first
 
 An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
@@ -93,6 +99,24 @@ class KeyNotPermitted(AccessDenied):
     """The key is good, but what was asked for is not permitted to it."""
 
 
+class TokenRefused(AccessDenied):
+    """The token of an operator is missing, unknown or revoked."""
+
+
+class ApiClosed(AccessDenied):
+    """Nobody may use the API: no token was issued."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The API is closed, because no token was issued yet: "
+            "`prosperstack-destination tokens issue --name you` prints one."
+        )
+
+
+class NotHere(DestinationError):
+    """What is asked for is not here; the text says what was asked for."""
+
+
 class TryLater(DestinationError):
     """The same again later will work. ``retry_after`` is in seconds."""
 
@@ -147,6 +171,24 @@ class NotFound(ProsperStackError):
 
 class Rejected(ProsperStackError):
     """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+
+
+class MappingRefused(DestinationError):
+    """A mapping was not applied; what is in force stays."""
+
+
+class MappingConflict(MappingRefused):
+    """Another mapping than the one that a new one is based on is in force: ``version``, applied by ``author``."""
+
+    def __init__(self, *, based_on: int, version: int, author: str) -> None:
+        super().__init__(
+            f"Version {version} is in force, applied by {author or 'nobody'}, and this mapping is based on version "
+            f"{based_on}: nothing was applied. Look at what changed (`mappings show`, `mappings diff`), and apply "
+            f"yours anew, based on version {version}."
+        )
+        self.based_on = based_on
+        self.version = version
+        self.author = author
 
 
 class Misconfigured(DestinationError):

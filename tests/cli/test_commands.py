@@ -209,7 +209,7 @@ def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
     assert "# version 1, by me" in shown.stdout
     assert "trait: nickname" in shown.stdout
     assert wrong.returncode == 1
-    assert "rules.0.trait: Field required" in wrong.stderr
+    assert "wrong.yaml:2:32: rules[0].form: there is no key 'form' here: did you mean from?" in wrong.stderr
 
 
 def test_mappings_without_an_account(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """From traits to desired properties."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.projection import Desired, MatchedBy, Problem, project
+from prosperstack_destination.mapping.desired import differing
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection, project
 from prosperstack_destination.mapping.rules import Rule, Rules
+from support.json_values import json_values
 
 CATALOG = Catalog(
     [
@@ -17,11 +23,6 @@ CATALOG = Catalog(
     ]
 )
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
 trait_names = st.sampled_from(["number_of_contacts", "Is professional", "last_contacted", "x"]) | st.text()
 
 
@@ -60,7 +61,7 @@ def test_a_rule_replaces_the_match_of_names() -> None:
     fed = project({"nickname": "Jo", "preferred_name": "John"}, CATALOG, rules)
     unfed = project({"preferred_name": "John"}, CATALOG, rules)
 
-    assert fed.desired == {"preferred_name": Desired("Jo", "nickname", MatchedBy.RULE)}
+    assert fed.desired == {"preferred_name": Desired("Jo", "nickname", MatchedBy.RULE, ("nickname",))}
     assert unfed.desired == {}
 
 
@@ -91,11 +92,180 @@ def test_a_problem_stops_nothing_else() -> None:
     )
 
 
-@given(st.dictionaries(trait_names, json_values))
-def test_projection_is_total_and_deterministic(traits: dict[str, JsonValue]) -> None:
-    """Any traits whatever give values or problems, each property at most once, and the same every time."""
-    projection = project(traits, CATALOG)
+def mapped(traits: dict[str, JsonValue], rule: dict[str, Any], **whole: Any) -> Projection:
+    """What one rule for preferred_name makes of traits."""
+    rules = Rules.model_validate({"rules": [{"property": "preferred_name", **rule}], **whole})
+    return Plan(CATALOG, rules, audiences={"vip"}).project(Person(traits, "u1", "a1"))
 
-    assert repr(projection) == repr(project(traits, CATALOG))  # by text, for NaN is not itself
+
+TRAITS: dict[str, JsonValue] = {
+    "plan": " Pro ",
+    "address": {"city": "Berlin"},
+    "tags": ["a", "b"],
+    "cents": 1999,
+    "gone": None,
+    "blank": "  ",
+    "vip": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ({"from": "traits.address.city"}, "Berlin"),
+        ({"from": "traits.address.street"}, None),
+        ({"from": "traits.gone"}, None),
+        ({"from": "traits.blank", "trim": True}, None),
+        ({"from": "traits.blank", "trim": True, "default": "none"}, "none"),
+        ({"from": "traits.never", "default": "none"}, "none"),
+        ({"default": "all"}, "all"),
+        ({"from": "userId"}, "u1"),
+        ({"from": "anonymousId", "upper": True}, "A1"),
+        ({"from": "audiences", "join": True}, "vip"),
+        ({"from": "traits.plan", "trim": True, "lower": True, "values": {"pro": "Professional"}}, "Professional"),
+        ({"from": "traits.plan", "values": {"pro": "Professional"}, "fallback": "Other"}, "Other"),
+        ({"from": "traits.plan", "values": {"pro": "Professional"}, "fallback": None}, None),
+        ({"from": "traits.vip", "values": {"true": "Yes", "false": "No"}}, "Yes"),
+        ({"from": "traits.cents", "scale": 0.01}, "19.99"),
+        ({"first_of": ["traits.never", "traits.gone", "traits.plan"], "trim": True}, "Pro"),
+        ({"first_of": ["traits.never", "traits.gone"]}, None),
+        ({"from": "traits.plan", "when": "contains(audiences, 'vip')"}, " Pro "),
+        ({"from": "traits.tags", "count": True}, "2"),
+    ],
+)
+def test_what_rules_give(rule: dict[str, Any], value: str | None) -> None:
+    """The source, then clean-ups, then the lookup table, then the default."""
+    projection = mapped(TRAITS, rule)
+
+    assert projection.problems == ()
+    assert projection.values() == {"preferred_name": value}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"from": "traits.never"},
+        {"first_of": ["traits.never", "traits.neither"]},
+        {"from": "traits.plan", "when": "traits.gone"},
+        {"from": "traits.never", "default": "x", "when": "!(traits.vip)"},
+        {"ignore": True},
+    ],
+)
+def test_when_a_rule_says_nothing(rule: dict[str, Any]) -> None:
+    """Where no trait of a rule was ever sent, or its condition does not hold, the property stays as it is."""
+    assert mapped({**TRAITS, "preferred_name": "by key"}, rule).desired == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "reason"),
+    [
+        ({"from": "traits.tags"}, ["a", "b"], "an array is not a single value"),
+        ({"from": "traits.plan", "round": 1}, " Pro ", "round: it cannot be rounded: the text is not a number"),
+        ({"from": "traits.plan", "values": {"pro": 1}}, " Pro ", "it is none of the rule's values"),
+        ({"from": "traits.tags", "values": {"pro": 1}}, ["a", "b"], "values: an array is not a single value"),
+        ({"from": "sum(traits.tags)"}, None, "sum() takes array-number, not str"),
+    ],
+)
+def test_what_a_rule_cannot_make(rule: dict[str, Any], value: JsonValue, reason: str) -> None:
+    """A rule that comes to no value is a problem, with what it started from and why."""
+    [problem] = mapped(TRAITS, rule).problems
+
+    assert problem.value == value
+    assert problem.reason.startswith(reason)
+    assert problem.reason.endswith("(preferred_name is a text property)")
+
+
+def test_forgiving_names() -> None:
+    """Where names are forgiven, case, spaces and underscores do not count; what matches exactly goes before."""
+    traits: dict[str, JsonValue] = {"PreferredName": "Jo", "preferred name": "Ann", "Last_Contacted": "2021-05-04"}
+    rules = Rules(forgiving_names=True)
+
+    loosely = project(traits, CATALOG, rules)
+    exactly = project({**traits, "preferred_name": "Kim"}, CATALOG, rules)
+
+    assert loosely.desired["preferred_name"] == Desired("Jo", "PreferredName", MatchedBy.FORGIVING)
+    assert loosely.values()["last_contacted"] == "2021-05-04"
+    assert exactly.desired["preferred_name"] == Desired("Kim", "preferred_name", MatchedBy.KEY)
+    assert project(traits, CATALOG).desired == {}
+
+
+def test_a_trait_that_is_another_propertys_is_not_forgiven() -> None:
+    """A trait that has exactly the name of one property feeds no other that is only like it."""
+    both = Catalog([Property("plan_a", "Plan A", PropertyType.TEXT), Property("plana", "X", PropertyType.TEXT)])
+
+    assert project({"plan_a": "x"}, both, Rules(forgiving_names=True)).values() == {"plan_a": "x"}
+
+
+def test_properties_of_subscriptions_take_only_rules() -> None:
+    """A rule may feed a property of subscriptions; names are not matched to them, and subscribers do not get it."""
+    seats = Catalog([Property("seats", "Seats", PropertyType.NUMBER), Property("plan", "Plan", PropertyType.TEXT)])
+    rules = Rules.model_validate({"rules": [{"property": "subscription.seats", "from": "traits.seats"}]})
+    plan = Plan(CATALOG, rules, subscription=seats)
+
+    good = plan.project(Person({"seats": "5", "plan": "pro"}))
+    bad = plan.project(Person({"seats": "many"}))
+
+    assert (good.values(), good.subscription_values()) == ({}, {"seats": 5})
+    assert [each.property for each in bad.problems] == ["subscription.seats"]
+
+
+sources = st.sampled_from(
+    [
+        *("traits.x", "traits.*", "traits.x[0].y", "userId", "length(traits.x)", "traits.x.y.z", "sort(traits.x)"),
+        *("to_number(traits.x)", "keys(traits)", "traits.x || traits.last_contacted", "audiences"),
+    ]
+)
+clean_ups = st.lists(
+    st.sampled_from(
+        ["trim", "title", "round", "join", "count", {"scale": -1e9}, {"date_format": "%H:%M"}, {"timezone": "UTC"}]
+    ),
+    max_size=3,
+)
+any_rule = st.fixed_dictionaries(
+    {"property": st.sampled_from([each.key for each in CATALOG]), "from": sources, "clean": clean_ups},
+    optional={
+        "when": sources,
+        "values": st.dictionaries(st.text(max_size=2), st.integers() | st.text(), max_size=2),
+        "default": st.integers() | st.text() | st.booleans(),
+    },
+)
+any_rules = st.builds(
+    lambda rules, forgiving: Rules.model_validate({"rules": rules, "forgiving_names": forgiving}),
+    st.lists(any_rule, max_size=4, unique_by=lambda rule: rule["property"]),
+    st.booleans(),
+)
+
+
+@given(st.dictionaries(trait_names, json_values), any_rules)
+def test_projection_is_total_and_deterministic(traits: dict[str, JsonValue], rules: Rules) -> None:
+    """Any traits under any rules give values or problems, each property at most once, and the same every time."""
+    person = Person(traits, "u1")
+    plan = Plan(CATALOG, rules, audiences={"x"})
+    projection = plan.project(person)
+
+    assert repr(projection) == repr(plan.project(person))  # by text, for NaN is not itself
     assert projection.desired.keys().isdisjoint(each.property for each in projection.problems)
-    assert all(each.trait in traits for each in projection.desired.values())
+    assert all(each.reason for each in projection.problems)
+
+
+@given(st.dictionaries(trait_names, json_values))
+def test_the_order_of_traits_makes_no_difference(traits: dict[str, JsonValue]) -> None:
+    """The same traits in another order give the same."""
+    backwards = dict(reversed(traits.items()))
+    rules = Rules(forgiving_names=True)
+
+    assert repr(project(traits, CATALOG, rules)) == repr(project(backwards, CATALOG, rules))
+
+
+@given(st.dictionaries(trait_names, json_values), any_rules, any_rules)
+def test_only_where_plans_differ(traits: dict[str, JsonValue], one: Rules, other: Rules) -> None:
+    """What two plans make of a person differs just where their parts that differ do."""
+    first, second, person = Plan(CATALOG, one), Plan(CATALOG, other), Person(traits, "u1")
+    whole, part = (first, second), first.where_it_differs(second)
+
+    def differences(pair: tuple[Plan, Plan]) -> set[str]:
+        before, after = (plan.project(person) for plan in pair)
+        return set(differing(before.desired, after.desired))
+
+    assert differences(whole) == differences(part)
+    assert not first.where_it_differs(first)[0].steps

@@ -1,9 +1,11 @@
 """The rules of an account."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
-from prosperstack_destination.mapping.rules import Rule, Rules, unknown_properties
+from prosperstack_destination.mapping.rules import Rule, Rules, dump_rules, load_rules, unknown_properties
 
 
 def test_two_rules_for_a_property_are_refused() -> None:
@@ -15,13 +17,62 @@ def test_two_rules_for_a_property_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule",
-    [{"property": "plan"}, {"property": "", "trait": "x"}, {"property": "a", "trait": "b", "frm": "c"}],
+    ("rule", "said"),
+    [
+        ({"property": "plan"}, "it has no source"),
+        ({"property": "", "trait": "x"}, "at least 1 character"),
+        ({"property": "a", "trait": "b", "frm": "c"}, "Extra inputs"),
+        ({"property": "a", "trait": "b", "from": "traits.c"}, "from and trait are both there"),
+        ({"property": "a", "from": "plan"}, "the trait 'plan' is traits.plan"),
+        ({"property": "a", "first_of": ["traits.a", "b"]}, "the trait 'b' is traits.b"),
+        ({"property": "a", "first_of": []}, "at least 1 item"),
+        ({"property": "a", "from": "traits.a", "when": "traits."}, "something is missing at its end"),
+        ({"property": "a", "ignore": True, "from": "traits.a"}, "nothing else belongs into its rule"),
+        ({"property": "a", "from": "traits.a", "fallback": 1}, "fallback is for what is not in values"),
+        ({"property": "a", "from": "traits.a", "trim": True, "clean": ["lower"]}, "put all clean-ups into clean"),
+        ({"property": "a", "from": "traits.a", "round": "x"}, "valid integer"),
+        ({"property": "a", "from": "traits.a", "values": {"x": [1]}}, "valid"),
+        ({"property": "a", "from": ["traits.a"]}, "valid string"),
+    ],
 )
-def test_a_rule_that_is_none_is_refused(rule: dict[str, str]) -> None:
-    """A rule has a property and a trait, and nothing that is misspelt."""
-    with pytest.raises(ValidationError):
+def test_a_rule_that_is_none_is_refused(rule: dict[str, Any], said: str) -> None:
+    """A rule has one source, and nothing that is misspelt or makes no sense."""
+    with pytest.raises(ValidationError) as refused:
         Rules.model_validate({"rules": [rule]})
+    assert said in str(refused.value)
+
+
+def test_clean_ups_in_the_rule_run_as_they_are_written() -> None:
+    """Clean-ups that stand in the rule itself are those of clean, in the same order."""
+    short = Rule.model_validate({"property": "a", "from": "traits.a", "scale": 0.01, "round": 0, "trim": False})
+
+    assert [each.name for each in short.clean] == ["scale", "round"]
+    assert (
+        short.clean
+        == Rule.model_validate(
+            {"property": "a", "from": "traits.a", "clean": [{"scale": 0.01}, {"round": 0}]}
+        ).clean
+    )
+
+
+def test_rules_are_kept_as_they_are() -> None:
+    """What is stored and read again is the same; what was stored by the first version too."""
+    rules = Rules.model_validate(
+        {
+            "forgiving_names": True,
+            "create_missing": "audiences",
+            "rules": [
+                {"property": "a", "from": "traits.a", "lower": True, "values": {"x": True}, "fallback": None},
+                {"property": "subscription.seats", "first_of": ["traits.b", "traits.c"], "default": 0},
+                {"property": "c", "ignore": True},
+            ],
+        }
+    )
+
+    assert load_rules(dump_rules(rules)) == rules
+    assert load_rules(dump_rules(rules)).rules[0].has_fallback
+    assert rules.for_subscriptions
+    assert load_rules('{"rules":[{"property":"a","trait":"b"}]}').rules[0].trait == "b"
 
 
 def test_unknown_properties_are_told() -> None:

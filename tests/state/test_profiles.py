@@ -137,19 +137,6 @@ async def test_attempts_are_counted(database: Database) -> None:
     assert len(await database.read(profiles.to_judge, "acct_1", NOW + MINUTE, None, 1)) == 1
 
 
-async def test_another_meaning_makes_everything_due(database: Database) -> None:
-    """Every profile of an account, and of no other, is looked at again."""
-    await database.write(open_account)
-    await database.write(open_account, "acct_2")
-    await database.write(take, identify(), identify("x@y.z"), identify(account="acct_2"))
-    for email, account in (("a@b.c", "acct_1"), ("x@y.z", "acct_1"), ("a@b.c", "acct_2")):
-        await database.write(profiles.settle, await database.read(stored, email, account), Status.IN_SYNC)
-
-    assert await database.write(profiles.mark_all_due, "acct_1", NOW) == 2
-    assert len(await database.read(profiles.to_judge, "acct_1", NOW, None, 10)) == 2
-    assert await database.read(profiles.to_judge, "acct_2", NOW, None, 10) == []
-
-
 json_values = st.recursive(
     st.none()
     | st.booleans()

@@ -30,6 +30,8 @@ class Service:
     #: Speaks to the sandbox behind it, with the key.
     sandbox: httpx.AsyncClient
     sandbox_app: FastAPI
+    #: Carries requests to it, for other clients.
+    transport: httpx.AsyncBaseTransport
 
     async def identify(self, email: str, *, key: str = KEY, query: str = "", **traits: JsonValue) -> httpx.Response:
         """Send an Identify call with traits."""
@@ -88,13 +90,14 @@ async def running(
         )
     to_sandbox = httpx.ASGITransport(sandbox_app)
     app = create_app(configured, transport=transport or to_sandbox)
+    to_service = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            transport=to_service,
             base_url="http://service",
             auth=(KEY, ""),
         ) as client,
         httpx.AsyncClient(transport=to_sandbox, base_url="http://sandbox/v1", auth=(KEY, "")) as sandbox,
     ):
-        yield Service(client, sandbox, sandbox_app)
+        yield Service(client, sandbox, sandbox_app, to_service)

@@ -16,6 +16,7 @@ from prosperstack_destination.state import accounts, directory, problems, profil
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Delete, Profile, Status
+from prosperstack_destination.sync.reprojecting import Reprojector
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
 from support.accounts import open_account
@@ -61,6 +62,11 @@ class World:
             )
             await worker.run()
         return list(self.requests)
+
+    async def reproject(self) -> None:
+        """Have the profiles gone through whose traits mean something else now."""
+        clock = self.clock
+        await Reprojector(self.database, lambda _: None, clock=clock, ticks=clock.ticks).run_once()
 
     async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
         now = self.clock()
@@ -264,6 +270,8 @@ async def test_a_new_property_applies_to_what_was_received_before(world: World) 
     assert await world.reconcile() == []
 
     world.clock.advance(CATALOG_FOR / SECOND)
+    await world.reconcile()
+    await world.reproject()
     await world.reconcile()
 
     assert world.values()["plan"] == "premium"

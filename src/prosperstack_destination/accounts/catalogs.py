@@ -12,13 +12,15 @@ _STORED = TypeAdapter(list[Property])
 _TYPES = frozenset(PropertyType)
 
 
-async def list_catalog(fetch: Callable[[str | None], Awaitable[Page[PropertyDefinition]]]) -> Catalog:
-    """List all of an account's subscriber properties; ``fetch`` gets the page at a cursor."""
+async def list_catalog(
+    fetch: Callable[[str | None], Awaitable[Page[PropertyDefinition]]], entity: str = "subscriber"
+) -> Catalog:
+    """List all of an account's properties of subscribers or subscriptions; ``fetch`` gets the page at a cursor."""
     # A type that ProsperStack adds one day is not ours to guess at: such a property is left alone.
     return Catalog(
         Property(each.key, each.name, PropertyType(each.type))
         for each in await all_items(fetch)
-        if each.entity == "subscriber" and each.type in _TYPES
+        if each.entity == entity and each.type in _TYPES
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from prosperstack_destination import __version__
 from prosperstack_destination.errors import DestinationError
@@ -24,6 +25,8 @@ mappings_app = typer.Typer(help="The rules that say which trait feeds which prop
 accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
 secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
+tokens_app = typer.Typer(help="The tokens that operators show to the API.", no_args_is_help=True)
+app.add_typer(tokens_app, name="tokens")
 app.add_typer(mappings_app, name="mappings")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
@@ -45,7 +48,8 @@ def main() -> None:
     try:
         app()
     except DestinationError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {error}", highlight=False)
+        # An error may quote brackets, and places that a narrow line would tear apart.
+        Console(stderr=True, soft_wrap=True).print(f"[red]Error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(1)
 
 
@@ -138,24 +142,84 @@ def send(
         raise typer.Exit(1)
 
 
+_MappingFile = Annotated[Path, typer.Argument(help="The mapping, as YAML.")]
+
+
+@mappings_app.command("validate")
+def mappings_validate(file: _MappingFile, account: _Account = None) -> None:
+    """Check a file, and apply nothing."""
+    from prosperstack_destination.cli.mappings import validate
+
+    validate(file, account)
+
+
 @mappings_app.command("show")
-def mappings_show(account: _Account = None) -> None:
-    """Print the rules in force, in the form that `apply` takes."""
+def mappings_show(
+    account: _Account = None,
+    version: Annotated[int | None, typer.Option(min=0, help="An earlier version; else the one in force.")] = None,
+) -> None:
+    """Print the mapping in force, in the form that `apply` takes."""
     from prosperstack_destination.cli.mappings import show
 
-    show(account)
+    show(account, version)
+
+
+@mappings_app.command("diff")
+def mappings_diff(file: _MappingFile, account: _Account = None) -> None:
+    """Show what a file would change for the profiles that are stored, and what that would cost."""
+    from prosperstack_destination.cli.mappings import diff
+
+    diff(file, account)
 
 
 @mappings_app.command("apply")
 def mappings_apply(
-    file: Annotated[Path, typer.Argument(help="A YAML file with `rules`, each a `property` and a `trait`.")],
+    file: _MappingFile,
+    account: _Account = None,
+    author: _Author = "unknown",
+    based_on: Annotated[
+        int | None, typer.Option(min=0, help="Refuse if another version than this one is in force.")
+    ] = None,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Take rules for properties that the account does not have yet.")
+    ] = False,
+) -> None:
+    """Put the mapping of a file in force, for every profile already received as well."""
+    from prosperstack_destination.cli.mappings import apply
+
+    apply(file, account, author, based_on=based_on, allow_unknown=allow_unknown)
+
+
+@mappings_app.command("history")
+def mappings_history(
+    account: _Account = None, limit: Annotated[int, typer.Option(min=1, help="How many versions.")] = 20
+) -> None:
+    """Show the versions that were applied: when, by whom."""
+    from prosperstack_destination.cli.mappings import history
+
+    history(account, limit)
+
+
+@mappings_app.command("rollback")
+def mappings_rollback(
+    version: Annotated[
+        int | None, typer.Argument(min=0, help="The version to go back to; else the one before.")
+    ] = None,
     account: _Account = None,
     author: _Author = "unknown",
 ) -> None:
-    """Put the rules of a file in force, for every profile already received as well."""
-    from prosperstack_destination.cli.mappings import apply
+    """Put an earlier version in force again."""
+    from prosperstack_destination.cli.mappings import roll_back
 
-    apply(file, account, author)
+    roll_back(account, version, author)
+
+
+@mappings_app.command("schema")
+def mappings_schema() -> None:
+    """Print the JSON Schema of mapping files, by which editors complete them."""
+    from prosperstack_destination.cli.mappings import schema
+
+    schema()
 
 
 @accounts_app.command("list")
@@ -240,6 +304,34 @@ def secrets_revoke(
     from prosperstack_destination.cli.accounts import revoke_secret
 
     revoke_secret(account, secret, author)
+
+
+@tokens_app.command("issue")
+def tokens_issue(
+    name: Annotated[str, typer.Option("--name", help="Who it is for: the author of what is done with it.")],
+) -> None:
+    """Make a token for the API, and print it: only now."""
+    from prosperstack_destination.cli.tokens import issue
+
+    issue(name)
+
+
+@tokens_app.command("list")
+def tokens_list() -> None:
+    """Print the tokens, never whole."""
+    from prosperstack_destination.cli.tokens import list_tokens
+
+    list_tokens()
+
+
+@tokens_app.command("revoke")
+def tokens_revoke(
+    token: Annotated[str, typer.Argument(help="Its fingerprint, as `tokens list` shows it.")],
+) -> None:
+    """Refuse a token from now on."""
+    from prosperstack_destination.cli.tokens import revoke
+
+    revoke(token)
 
 
 @app.command()

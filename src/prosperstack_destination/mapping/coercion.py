@@ -6,6 +6,7 @@ true), so what cannot be turned into exactly the type is refused here and never 
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,20 +38,27 @@ def coerce(value: JsonValue, to: PropertyType) -> PropertyValue:
 
     Total: any JSON value gives a value or `CannotCoerce`, never another exception.
     """
-    if value is None or value == "":
-        return None
+    return coercer(to)(value)
+
+
+def coercer(to: PropertyType) -> Callable[[JsonValue], PropertyValue]:
+    """`coerce` for one type."""
+    to_type = _COERCERS[to]
+
+    def coerce_one(value: JsonValue) -> PropertyValue:
+        if value is None or value == "":
+            return None
+        if isinstance(value, dict | list):
+            raise CannotCoerce(f"{_kind(value)} is not a single value")
+        return to_type(value)
+
+    return coerce_one
+
+
+def _kind(value: JsonValue) -> str:
     if isinstance(value, dict | list):
-        kind = "an object" if isinstance(value, dict) else "an array"
-        raise CannotCoerce(f"{kind} is not a single value")
-    match to:
-        case PropertyType.TEXT:
-            return _text(value)
-        case PropertyType.NUMBER:
-            return _number(value)
-        case PropertyType.BOOLEAN:
-            return _boolean(value)
-        case PropertyType.DATE:
-            return _date(value)
+        return "an object" if isinstance(value, dict) else "an array"
+    return "a boolean" if isinstance(value, bool) else "null"
 
 
 def _text(value: str | float | bool) -> str:
@@ -67,9 +75,10 @@ def _text(value: str | float | bool) -> str:
         raise CannotCoerce("the number is too large") from None
 
 
-def _number(value: str | float | bool) -> int | float:
-    if isinstance(value, bool):
-        raise CannotCoerce("a boolean is not a number")
+def number_of(value: JsonValue) -> int | float:
+    """The number that a value is, or that its text is; whole ones as int. Raises `CannotCoerce`."""
+    if value is None or isinstance(value, bool | dict | list):
+        raise CannotCoerce(f"{_kind(value)} is not a number")
     if isinstance(value, str):
         text = value.strip()
         if len(text) > _NUMERAL_LENGTH or not _NUMERAL.fullmatch(text):
@@ -114,7 +123,7 @@ def _date(value: str | float | bool) -> str:
         if not _UNIX_TEXT.fullmatch(text):
             return _iso_date(text)
         value = float(text)
-    return _unix_date(value)
+    return unix_moment(value).date().isoformat()
 
 
 def _iso_date(text: str) -> str:
@@ -127,9 +136,18 @@ def _iso_date(text: str) -> str:
     return moment.date().isoformat()
 
 
-def _unix_date(value: float) -> str:
+def unix_moment(value: float) -> datetime:
+    """The time, in UTC, of Unix seconds or milliseconds. Raises `CannotCoerce`."""
     try:
         seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
-        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+        return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         raise CannotCoerce("the number is not a Unix time in seconds or milliseconds") from None
+
+
+_COERCERS: Final[Mapping[PropertyType, Callable[[str | float | bool], PropertyValue]]] = {
+    PropertyType.TEXT: _text,
+    PropertyType.NUMBER: number_of,
+    PropertyType.BOOLEAN: _boolean,
+    PropertyType.DATE: _date,
+}

@@ -1,93 +1,170 @@
-"""From a person's traits to the properties that ProsperStack should have for them."""
+"""From what is known of a person to the properties that ProsperStack should have for them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from copy import copy
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property
-from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coerce
-from prosperstack_destination.mapping.rules import NO_RULES, Rule, Rules
+from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coercer
+from prosperstack_destination.mapping.desired import Desired, MatchedBy, Problem, Projection
+from prosperstack_destination.mapping.evaluation import Evaluation
+from prosperstack_destination.mapping.names import forgiving
+from prosperstack_destination.mapping.person import NO_AUDIENCES, Person
+from prosperstack_destination.mapping.rules import NO_RULES, SUBSCRIPTION, Rules
+from prosperstack_destination.mapping.sources import CannotMap, CompiledRule, Nothing
 
+__all__ = ["Desired", "MatchedBy", "Plan", "Problem", "Projection", "project"]
 
-class MatchedBy(StrEnum):
-    """Why a trait feeds a property."""
-
-    RULE = "rule"
-    KEY = "key"
-    NAME = "name"
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What one property should be."""
-
-    #: The value to have there; None: no value.
-    value: PropertyValue
-    #: The trait that gave it.
-    trait: str
-    #: Why that trait.
-    matched_by: MatchedBy
+_NO_CATALOG: Final = Catalog()
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A trait that feeds a property and cannot: never sent, and it stops nothing else."""
+class Step:
+    """How one property gets its value."""
 
-    #: The key of the property.
-    property: str
-    #: The trait that feeds it.
-    trait: str
-    #: The trait's value, as it came.
-    value: JsonValue
-    #: Why it cannot be a value of the property.
-    reason: str
+    target: Property
+    #: Makes a value one of its type.
+    coerce: Callable[[JsonValue], PropertyValue]
+    #: What it is called in rules and problems.
+    name: str
+    #: Its rule; None: the trait of its key, or of its name.
+    rule: CompiledRule | None
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """What traits give under an account's rules and catalog."""
+class Plan:
+    """An account's rules and catalog, made ready once for any number of people.
 
-    #: By property key. A property that no trait feeds is not in it, and stays as it is.
-    desired: Mapping[str, Desired]
-    problems: tuple[Problem, ...]
+    For each property: the account's rule for it, and nothing else where there is one; otherwise the trait
+    whose name is exactly the property's key; otherwise the trait whose name is exactly its name; otherwise, where
+    names are forgiven, one that differs in case, spaces and underscores. A trait that is there with null counts as
+    there: it deletes. Properties of subscriptions take nothing but rules.
+    """
 
-    def values(self) -> dict[str, PropertyValue]:
-        """The desired values alone, by property key."""
-        return {key: each.value for key, each in self.desired.items()}
+    def __init__(
+        self,
+        catalog: Catalog,
+        rules: Rules = NO_RULES,
+        *,
+        subscription: Catalog = _NO_CATALOG,
+        audiences: Set[str] = NO_AUDIENCES,
+    ) -> None:
+        by_property = {rule.property: rule for rule in rules.rules}
+        ready = {key: CompiledRule(rule) for key, rule in by_property.items() if not rule.ignore}
+        off = {key for key, rule in by_property.items() if rule.ignore}
+        self.catalog = catalog
+        self.rules = rules
+        #: The properties that may get a value, in the order of the catalog.
+        self.steps = [
+            Step(each, coercer(each.type), each.key, ready.get(each.key)) for each in catalog if each.key not in off
+        ]
+        named = ((each, SUBSCRIPTION + each.key) for each in subscription)
+        self.subscription_steps = [
+            Step(each, coercer(each.type), name, ready[name]) for each, name in named if name in ready
+        ]
+        #: The traits that are audiences of Engage.
+        self.audiences = audiences
+        self._exact = {name for each in catalog for name in (each.key, each.name)}
+        self._automatic_names = rules.forgiving_names
+
+    def where_it_differs(self, other: "Plan") -> tuple["Plan", "Plan"]:
+        """This plan and another one, without the properties that get their values in the same way in both.
+
+        What the two make of a person differs just where these do, and they are quicker.
+        """
+        one, theirs = self._ways(), other._ways()
+        same = {name for name, way in one.items() if theirs.get(name) == way}
+        return self._without(same), other._without(same)
+
+    def _ways(self) -> dict[str, object]:
+        """How each property gets its value, by its name in rules; equal where it is the same way."""
+        # What forgiven names match depends on all the others.
+        forgiving = frozenset(self._exact) if self._automatic_names else None
+        return {
+            step.name: (step.target, forgiving)
+            if step.rule is None
+            else (step.target, step.rule.rule, self.audiences)
+            for step in (*self.steps, *self.subscription_steps)
+        }
+
+    def _without(self, names: Set[str]) -> "Plan":
+        plan = copy(self)
+        plan.steps = [step for step in self.steps if step.name not in names]
+        plan.subscription_steps = [step for step in self.subscription_steps if step.name not in names]
+        return plan
+
+    def project(self, person: Person) -> Projection:
+        """Map a person to desired properties.
+
+        Deterministic and total: any JSON values whatever give values or problems, never an exception.
+        """
+        traits = person.traits
+        problems: list[Problem] = []
+        desired: dict[str, Desired] = {}
+        evaluation = Evaluation(lambda: person.context(self.audiences))
+        forgiven: Mapping[str, str] | None = None
+        for step in self.steps:
+            target = step.target
+            if step.rule is not None:
+                _by_rule(step, step.rule, traits, evaluation, desired, problems)
+                continue
+            if target.key in traits:
+                trait, matched_by = target.key, MatchedBy.KEY
+            elif target.name in traits:
+                trait, matched_by = target.name, MatchedBy.NAME
+            elif self._automatic_names:
+                forgiven = self._forgiven(traits) if forgiven is None else forgiven
+                found = forgiven.get(forgiving(target.key)) or forgiven.get(forgiving(target.name))
+                if found is None:
+                    continue
+                trait, matched_by = found, MatchedBy.FORGIVING
+            else:
+                continue
+            value = traits[trait]
+            try:
+                desired[target.key] = Desired(step.coerce(value), trait, matched_by)
+            except CannotCoerce as refusal:
+                problems.append(Problem(target.key, trait, value, _reason(refusal, step)))
+        if not self.subscription_steps:
+            return Projection(desired, tuple(problems))
+        theirs: dict[str, Desired] = {}
+        for step in self.subscription_steps:
+            assert step.rule is not None  # noqa: S101 -- there is no other way to feed them
+            _by_rule(step, step.rule, traits, evaluation, theirs, problems)
+        return Projection(desired, tuple(problems), theirs)
+
+    def _forgiven(self, traits: Iterable[str]) -> dict[str, str]:
+        """Forgiving names to traits; of several the first in the alphabet, and none that a property is exactly."""
+        return {forgiving(name): name for name in sorted(traits, reverse=True) if name not in self._exact}
 
 
 def project(traits: Mapping[str, JsonValue], catalog: Catalog, rules: Rules = NO_RULES) -> Projection:
-    """Map a person's traits to desired properties.
-
-    For each property: the account's rule for it, and nothing else where there is one; otherwise the trait
-    whose name is exactly the property's key; otherwise the trait whose name is exactly its name. A trait
-    that is there with null counts as there: it deletes.
-
-    Deterministic and total: any JSON values whatever give values or problems, never an exception.
-    """
-    desired: dict[str, Desired] = {}
-    problems: list[Problem] = []
-    by_property = rules.by_property()
-    for each in catalog:
-        source = _source(each, by_property.get(each.key), traits)
-        if source is None:
-            continue
-        trait, matched_by = source
-        try:
-            desired[each.key] = Desired(coerce(traits[trait], each.type), trait, matched_by)
-        except CannotCoerce as refusal:
-            reason = f"{refusal} ({each.key} is a {each.type} property)"
-            problems.append(Problem(each.key, trait, traits[trait], reason))
-    return Projection(desired, tuple(problems))
+    """Map one person's traits: a `Plan` for a single use."""
+    return Plan(catalog, rules).project(Person(traits))
 
 
-def _source(target: Property, rule: Rule | None, traits: Mapping[str, JsonValue]) -> tuple[str, MatchedBy] | None:
-    if rule is not None:
-        return (rule.trait, MatchedBy.RULE) if rule.trait in traits else None
-    if target.key in traits:
-        return target.key, MatchedBy.KEY
-    if target.name in traits:
-        return target.name, MatchedBy.NAME
-    return None
+def _by_rule(
+    step: Step,
+    rule: CompiledRule,
+    traits: Mapping[str, JsonValue],
+    evaluation: Evaluation,
+    desired: dict[str, Desired],
+    problems: list[Problem],
+) -> None:
+    value: JsonValue | Nothing = None
+    try:
+        value = rule.value(traits, evaluation)
+        if not isinstance(value, Nothing):
+            found = step.coerce(value)
+            desired[step.target.key] = Desired(found, rule.label, MatchedBy.RULE, rule.rests_on)
+    except CannotMap as fault:
+        problems.append(Problem(step.name, rule.label, fault.value, _reason(fault, step), rule.rests_on))
+    except CannotCoerce as refusal:
+        shown = None if isinstance(value, Nothing) else value
+        problems.append(Problem(step.name, rule.label, shown, _reason(refusal, step), rule.rests_on))
+
+
+def _reason(fault: Exception, step: Step) -> str:
+    return f"{fault} ({step.name} is a {step.target.type} property)"

@@ -24,7 +24,7 @@ from prosperstack_destination.errors import (
     Unavailable,
 )
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.models import Nothing, Page, PropertyDefinition, Subscriber
+from prosperstack_destination.prosperstack.models import Nothing, Page, PropertyDefinition, Subscriber, Subscription
 
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
 ANSWER_SECONDS: Final = 20.0
@@ -68,9 +68,11 @@ class ProsperStack:
         self._auth = httpx.BasicAuth(api_key, "")
         self._on_answer = on_answer
 
-    async def list_properties(self, cursor: str | None = None) -> Page[PropertyDefinition]:
-        """A page of the custom properties of subscribers."""
-        query = {"entity": "subscriber", "limit": str(PAGE_SIZE)}
+    async def list_properties(
+        self, cursor: str | None = None, *, entity: str = "subscriber"
+    ) -> Page[PropertyDefinition]:
+        """A page of the custom properties of subscribers, or of subscriptions."""
+        query = {"entity": entity, "limit": str(PAGE_SIZE)}
         return await self._get("/properties", query, cursor, Page[PropertyDefinition])
 
     async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> Listed:
@@ -87,6 +89,21 @@ class ProsperStack:
             "GET", f"{self._base_url}/subscribers", Page[Subscriber], params=query
         )
         return Listed(page.data, page.next_cursor, _served_at(headers))
+
+    async def create_property(self, key: str, name: str, kind: str) -> PropertyDefinition:
+        """Create a custom property of subscribers. Raises `Rejected` with 409 where its key is taken."""
+        body = {"key": key, "name": name, "entity": "subscriber", "type": kind}
+        return await self._request("POST", self._base_url + "/properties", PropertyDefinition, json=body)
+
+    async def find_subscriptions(self, subscriber_id: str, cursor: str | None = None) -> Page[Subscription]:
+        """A page of a subscriber's subscriptions."""
+        query = {"subscriber_id": subscriber_id, "limit": str(PAGE_SIZE)}
+        return await self._get("/subscriptions", query, cursor, Page[Subscription])
+
+    async def update_subscription(self, subscription_id: str, properties: Mapping[str, JsonValue]) -> Subscription:
+        """Set a subscription's custom properties by their keys (None deletes a value)."""
+        url = f"{self._base_url}/subscriptions/{quote(subscription_id, safe='')}"
+        return await self._request("PATCH", url, Subscription, json={"properties": dict(properties)})
 
     async def find_subscribers(self, email: str, cursor: str | None = None) -> Page[Subscriber]:
         """A page of the subscribers with an email: none, one or several."""

@@ -44,6 +44,18 @@ class Subscriber(_Answer):
         return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
 
 
+class Subscription(_Answer):
+    """One subscription with the custom properties that have values."""
+
+    id: str
+    status: str = ""
+    properties: tuple[PropertyValue, ...] = ()
+
+    def values(self) -> dict[str, JsonValue]:
+        """Property keys to values; a property without a value is not in it."""
+        return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
+
+
 class Nothing(_Answer):
     """The answer to what leaves nothing to show."""
 

@@ -1,6 +1,6 @@
 """What an Identify call would do, told to the person who works out a mapping."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.projection import MatchedBy, Projection, project
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.segment.call import Understood
 from prosperstack_destination.state.merging import merge, stamped
@@ -26,6 +27,8 @@ class Knowledge:
     #: The properties have been listed; if not, nothing can be mapped yet.
     catalog_known: bool
     rules: Rules
+    #: The traits that are Engage's audiences.
+    audiences: Set[str]
     #: The person's email: of the call, or as its ids tell it. None: it is not known.
     email: str | None
     #: The stored profile's traits, empty for a person who is new.
@@ -98,7 +101,9 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
         for name in call.traits
         if name in knowledge.stored and knowledge.stored[name][1] > call.at
     }
-    projection = project({name: value for name, (value, _) in merged.items()}, knowledge.catalog, knowledge.rules)
+    traits = {name: value for name, (value, _) in merged.items()}
+    person = Person(traits, call.user_id, call.anonymous_id)
+    projection = Plan(knowledge.catalog, knowledge.rules, audiences=knowledge.audiences).project(person)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
         message=_summary(knowledge, stored=stored),
@@ -116,15 +121,20 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
                 matched_by=desired.matched_by,
             )
             for target in knowledge.catalog
-            if (desired := projection.desired.get(target.key)) is not None and desired.trait in current
+            if (desired := projection.desired.get(target.key)) is not None and _told_by(current, desired)
         ],
         ignored=list(_ignored(call, outdated, knowledge, projection)),
         problems=[
             ExplainedProblem(property=each.property, trait=each.trait, value=each.value, reason=each.reason)
             for each in projection.problems
-            if each.trait in current
+            if _told_by(current, each)
         ],
     )
+
+
+def _told_by(current: Set[str], each: Desired | Problem) -> bool:
+    """Whether a call's traits, as far as they are not outdated, bear on it; what names no trait always counts."""
+    return not each.traits or not current.isdisjoint(each.traits)
 
 
 def _email(call: Understood, knowledge: Knowledge) -> FoundEmail | None:
@@ -143,7 +153,8 @@ def _summary(knowledge: Knowledge, *, stored: bool) -> str:
 def _ignored(
     call: Understood, outdated: Mapping[str, int], knowledge: Knowledge, projection: Projection
 ) -> Iterator[IgnoredTrait]:
-    fed = {each.trait for each in projection.desired.values()} | {each.trait for each in projection.problems}
+    fed = {trait for each in projection.desired.values() for trait in each.traits}
+    fed |= {trait for each in projection.problems for trait in each.traits}
     for name in call.traits:
         if name in fed and name not in outdated:
             continue
@@ -162,8 +173,10 @@ def _why_unused(name: str, knowledge: Knowledge, projection: Projection) -> str:
         if name not in (target.key, target.name):
             continue
         rule = knowledge.rules.by_property().get(target.key)
+        if rule is not None and rule.ignore:
+            return f"a rule switches the property {target.key} off"
         if rule is not None:
-            return f"a rule feeds the property {target.key} from the trait {rule.trait!r} instead"
+            return f"a rule feeds the property {target.key} from {rule.source} instead"
         if target.key in projection.desired:
             return f"the trait {target.key!r}, the key of the property, goes before this one, its name"
     return "no property has this key or name, and no rule uses it"

@@ -1,13 +1,13 @@
-"""Units of work on accounts, their inbound keys and their mappings."""
+"""Units of work on accounts."""
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, insert, not_, or_, select, update
 
 from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.tables import accounts, clearings, directories, mappings, profiles
+from prosperstack_destination.state.tables import accounts, clearings, directories, profiles
 
 
 class AccountStatus(StrEnum):
@@ -56,27 +56,8 @@ class Account:
     catalog: str | None
     #: When they were listed, in microseconds.
     catalog_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedMapping:
-    """The rules that are in force for an account, as JSON. Version 0: none were ever applied."""
-
-    version: int
-    rules: str
-    author: str
-    applied_at: int
-
-
-#: Built once: it is read with every profile.
-_NEWEST_MAPPING: Final = (
-    select(mappings)
-    .where(mappings.c.account_id == bindparam("account"))
-    .order_by(mappings.c.version.desc())
-    .limit(1)
-)
-
-NO_MAPPING = AppliedMapping(version=0, rules='{"rules":[]}', author="", applied_at=0)
+    #: The properties of subscriptions as JSON, or None: no rule has asked for them.
+    subscription_catalog: str | None = None
 
 
 def add(connection: Connection, account: Account, key_hash: str, now: int) -> None:
@@ -167,6 +148,16 @@ def set_catalog(connection: Connection, account_id: str, catalog: str, now: int)
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
+def expire_catalog(connection: Connection, account_id: str) -> None:
+    """Have an account's properties listed anew, now."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog_at=None))
+
+
+def set_subscription_catalog(connection: Connection, account_id: str, catalog: str) -> None:
+    """Keep the properties of an account's subscriptions, as JSON."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(subscription_catalog=catalog))
+
+
 def on_delete(connection: Connection, account_id: str) -> OnDelete:
     """What a deletion does in ProsperStack for an account."""
     return OnDelete(
@@ -177,23 +168,6 @@ def on_delete(connection: Connection, account_id: str) -> OnDelete:
 def set_on_delete(connection: Connection, account_id: str, on_delete: OnDelete) -> None:
     """Choose what a deletion does in ProsperStack for an account."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(on_delete=on_delete))
-
-
-def mapping_in_force(connection: Connection, account_id: str) -> AppliedMapping:
-    """The account's newest mapping, or `NO_MAPPING`."""
-    row = connection.execute(_NEWEST_MAPPING, {"account": account_id}).one_or_none()
-    if row is None:
-        return NO_MAPPING
-    return AppliedMapping(row.version, row.rules, row.author, row.applied_at)
-
-
-def apply_mapping(connection: Connection, account_id: str, rules: str, author: str, now: int) -> int:
-    """Put rules (as JSON) in force; the version that they are from now on."""
-    version = mapping_in_force(connection, account_id).version + 1
-    connection.execute(
-        insert(mappings).values(account_id=account_id, version=version, rules=rules, author=author, applied_at=now)
-    )
-    return version
 
 
 def account_of(row: Row[Any]) -> Account:
@@ -208,4 +182,5 @@ def account_of(row: Row[Any]) -> Account:
         status_until=row.status_until,
         catalog=row.catalog,
         catalog_at=row.catalog_at,
+        subscription_catalog=row.subscription_catalog,
     )

@@ -5,7 +5,16 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, identities, profiles
+from prosperstack_destination.state import (
+    accounts,
+    auditing,
+    clearing,
+    directory,
+    holding,
+    identities,
+    profiles,
+    subscription_states,
+)
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import Delete, IdKind
 from prosperstack_destination.state.tables import erasures
@@ -32,6 +41,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     identities.forget(connection, call.account_id, ids)
     holding.forget(connection, call.account_id, ids)
     wrote = directory.erase(connection, call.account_id, emails)
+    wrote = subscription_states.erase(connection, call.account_id, wrote)
     on_delete = clear_later(connection, call.account_id, wrote, call.received_at)
     subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
     _remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.tables import problems
+from prosperstack_destination.state.tables import problems, profiles
 
 #: Built once: it is read with every profile that is settled.
 _OF_PROFILE: Final = (
@@ -34,6 +34,61 @@ def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]
     return [
         RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since) for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One profile that has a problem."""
+
+    email: str
+    trait: str
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """The problems of one property that have the same reason."""
+
+    property: str
+    reason: str
+    #: Profiles that have it.
+    count: int
+    #: When it was first seen, in microseconds.
+    since: int
+    samples: tuple[Sample, ...]
+
+
+def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
+    """An account's problems by property and reason, the most frequent first."""
+    count, since = func.count().label("count"), func.min(problems.c.since).label("since")
+    groups = connection.execute(
+        select(problems.c.property, problems.c.reason, count, since)
+        .where(problems.c.account_id == account_id)
+        .group_by(problems.c.property, problems.c.reason)
+        .order_by(count.desc(), problems.c.property, problems.c.reason)
+        .limit(limit)
+    ).all()
+    return [
+        ProblemGroup(
+            each.property,
+            each.reason,
+            each[2],
+            each.since,
+            _samples(connection, account_id, each.property, each.reason, samples),
+        )
+        for each in groups
+    ]
+
+
+def _samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
+    rows = connection.execute(
+        select(profiles.c.email, problems.c.trait, problems.c.value)
+        .join(profiles, profiles.c.id == problems.c.profile_id)
+        .where(problems.c.account_id == account_id, problems.c.property == key, problems.c.reason == reason)
+        .order_by(problems.c.profile_id)
+        .limit(limit)
+    )
+    return tuple(Sample(row.email, row.trait, json_text.load(row.value)) for row in rows)
 
 
 def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:

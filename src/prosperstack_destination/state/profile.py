@@ -161,6 +161,8 @@ class Profile:
     looked_up_at: int | None
     #: How many attempts in a row came to nothing: nobody was found, or ProsperStack failed.
     attempts: int
+    #: The anonymous id that came with the email last.
+    anonymous_id: str | None = None
 
     def values(self) -> dict[str, JsonValue]:
         """The traits without their times, as the mapping takes them."""

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -349,22 +348,6 @@ def hasten(connection: Connection, account_id: str, email: str, now: int) -> boo
     return result.rowcount == 1
 
 
-def mark_all_due(connection: Connection, account_id: str, now: int) -> int:
-    """Have every profile of an account looked at, because what its traits mean changed; how many."""
-    result = connection.execute(
-        update(profiles)
-        .where(profiles.c.account_id == account_id)
-        .values(
-            due_at=now,
-            lane=case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane),
-            version=profiles.c.version + 1,
-            status=Status.PENDING,
-            pending_since=func.coalesce(profiles.c.pending_since, now),
-        )
-    )
-    return result.rowcount
-
-
 def _profile(row: Row[Any]) -> Profile:
     return Profile(
         id=row.id,
@@ -381,7 +364,16 @@ def _profile(row: Row[Any]) -> Profile:
         lane=Lane(row.lane),
         looked_up_at=row.looked_up_at,
         attempts=row.attempts,
+        anonymous_id=newest_id(row.ids, IdKind.ANONYMOUS),
     )
+
+
+def newest_id(ids: str, kind: IdKind) -> str | None:
+    """Of a profile's ids (as stored) the one of a kind that came last."""
+    if ids == "{}":  # most have none: save the reading
+        return None
+    found: dict[str, int] = json_text.load(ids).get(kind.value, {})
+    return max(found, key=lambda each: (found[each], each), default=None)
 
 
 def _ids(text: str) -> Ids:

@@ -45,6 +45,14 @@ class KnownSource:
     members: int
 
 
+def audiences(connection: Connection, account_id: str) -> frozenset[str]:
+    """The traits that are audiences of Engage's."""
+    found = select(sources.c.key).where(
+        sources.c.account_id == account_id, sources.c.kind == SourceKind.AUDIENCE.value
+    )
+    return frozenset(connection.scalars(found))
+
+
 @dataclass(slots=True)
 class _Count:
     name: str

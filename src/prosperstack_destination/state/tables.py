@@ -43,6 +43,8 @@ accounts = Table(
     Column("created_at", BigInteger, nullable=False),
     # What a deletion does in ProsperStack: see `state.accounts.OnDelete`.
     Column("on_delete", Text, nullable=False, server_default="clear"),
+    # The properties of subscriptions, as JSON; null: no rule has asked for them yet.
+    Column("subscription_catalog", Text),
 )
 
 #: Keys that callers show us.
@@ -82,6 +84,65 @@ mappings = Table(
     Column("rules", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("applied_at", BigInteger, nullable=False),
+    # The file that it came in, with its comments; and what it was for, as in "back to version 3".
+    Column("source", Text),
+    Column("note", Text, nullable=False, server_default=""),
+)
+
+#: Going through an account's profiles because what their traits mean has changed; the latest of each account.
+reprojections = Table(
+    "reprojections",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # Counts up: a change that comes in the middle begins anew.
+    Column("run", Integer, nullable=False),
+    # [{"version", "catalog", "subscription"}]: what they may have been judged by; []: nothing known
+    Column("before", Text, nullable=False),
+    # The email of the last one that was looked at.
+    Column("after", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+)
+
+#: What operators' programs show to the API.
+operator_tokens = Table(
+    "operator_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    # Who it is for: the author of what is done with it.
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+#: What was settled on the subscriptions of subscribers, for accounts whose rules ask for that.
+subscription_states = Table(
+    "subscription_states",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("subscriber_id", Text, primary_key=True),
+    # {"property": value} as last desired and settled on every active subscription.
+    Column("applied", Text, nullable=False),
+    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
+    Column("set_aside", Text, nullable=False),
+    Column("settled_at", BigInteger, nullable=False),
+)
+
+#: Properties that were created for traits, or could not be: each is tried once.
+creations = Table(
+    "creations",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("trait", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    # Why it could not be created; null: it was.
+    Column("reason", Text),
 )
 
 #: What Segment says of each email.
@@ -170,11 +231,12 @@ problems = Table(
     metadata,
     Column("profile_id", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
     Column("property", Text, primary_key=True),
-    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("trait", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Index("ix_problems_grouped", "account_id", "property", "reason", "since"),
 )
 
 #: Which email each id has, and which it had.

@@ -4,6 +4,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.meaning import Meaning
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -15,10 +16,11 @@ from prosperstack_destination.state.erasing import clear_later
 from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.isolation import Fault, Search
-from prosperstack_destination.sync.judging import Update
+from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import normalized
-from prosperstack_destination.sync.verdicts import judge_again
-from prosperstack_destination.sync.workplace import Meaning, Workplace
+from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
+from prosperstack_destination.sync.verdicts import Judged, judge_again
+from prosperstack_destination.sync.workplace import Workplace
 
 
 async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool) -> bool:
@@ -38,14 +40,24 @@ async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Mean
         return True
 
 
-async def clear(at: Workplace, each: Clearing) -> None:
+async def deliver_subscriptions(
+    at: Workplace, updater: SubscriptionUpdater, judged: Judged, update: UpdateSubscriptions, meaning: Meaning
+) -> bool:
+    """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
+    await updater.update(update.subscribers, judged.projection)
+    await at.database.write(judge_again, judged.known.profile, meaning, at.clock())
+    return False
+
+
+async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> None:
     """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later."""
     try:
         if each.delete_subscriber:
             await at.spender.spend(partial(at.prosperstack.delete_subscriber, each.subscriber_id))
         else:
-            nothing = dict.fromkeys(each.properties)
-            await at.spender.spend(partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
+            nothing = dict.fromkeys(await updater.clear(each.subscriber_id, each.properties))
+            if nothing:
+                await at.spender.spend(partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
     except NotFound:
         pass  # nothing is left to be cleared
     except ProsperStackError as error:

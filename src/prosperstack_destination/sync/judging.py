@@ -7,7 +7,7 @@ from typing import Final
 from prosperstack_destination.clock import DAY, MINUTE
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.projection import Projection
+from prosperstack_destination.mapping.desired import Projection
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.sync.difference import differences
@@ -33,6 +33,13 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateSubscriptions:
+    """The subscribers have what is desired, and subscriptions of theirs do not: one request each, and one more."""
+
+    subscribers: tuple[Subscriber, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """Nothing has to be sent."""
 
@@ -48,7 +55,7 @@ class Miss:
     look_again_at: int | None
 
 
-Verdict = Look | Update | Settle | Miss
+Verdict = Look | Update | UpdateSubscriptions | Settle | Miss
 
 
 def judge(
@@ -66,7 +73,7 @@ def judge(
     after the profile changed: somebody may have edited it before, and what Segment says is newer.
     """
     desired = projection.values()
-    if not desired:  # nothing could be written, whoever they are
+    if not (desired or projection.subscription):  # nothing could be written, whoever they are
         return Settle({})
     known_at = max(as_of or -1, profile.looked_up_at or -1)
     if not subscribers:

@@ -1,18 +1,28 @@
 """Units of work that judge profiles and note what came of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.mapping.projection import Projection, project
-from prosperstack_destination.state import accounts, directory, listing, problems, profiles
-from prosperstack_destination.state.accounts import AppliedMapping
+from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.mapping.desired import Projection
+from prosperstack_destination.state import directory, listing, problems, profiles, subscription_states
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Profile, Status
-from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, Verdict, judge
-from prosperstack_destination.sync.workplace import Meaning
+from prosperstack_destination.state.subscription_states import SubscriptionState
+from prosperstack_destination.sync.judging import (
+    Look,
+    Miss,
+    Settle,
+    Update,
+    UpdateSubscriptions,
+    Verdict,
+    judge,
+)
+from prosperstack_destination.sync.subscriptions import pending, rejections
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class Known:
     subscribers: Sequence[Subscriber]
     #: When the directory was complete, in microseconds; None: never.
     as_of: int | None
+    #: What was settled on subscriptions, by subscriber id, where a rule asks for any.
+    states: Mapping[str, SubscriptionState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +46,38 @@ class Judged:
     verdict: Verdict
 
 
-def to_judge(connection: Connection, account_id: str, now: int, limit: int) -> tuple[AppliedMapping, list[Known]]:
-    """The profiles that have to be looked at by now, with what is known of them, and the mapping of that moment.
+def to_judge(connection: Connection, account: Account, now: int, limit: int) -> tuple[Meaning, list[Known]]:
+    """The profiles that have to be looked at by now, with what is known of them, and what traits mean then.
 
-    They are read together: a mapping that is applied has every profile looked at, by that mapping.
+    They are read together: a mapping that is applied has the profiles looked at that it changes, by that mapping.
     """
-    as_of = listing.read(connection, account_id).as_of
-    due = profiles.to_judge(connection, account_id, now, as_of, limit)
-    known = directory.with_emails(connection, account_id, [profile.email for profile in due])
-    found = [Known(profile, known.get(profile.email, ()), as_of) for profile in due]
-    return accounts.mapping_in_force(connection, account_id), found
+    meaning = of_account(connection, account)
+    as_of = listing.read(connection, account.id).as_of
+    due = profiles.to_judge(connection, account.id, now, as_of, limit)
+    known = directory.with_emails(connection, account.id, [profile.email for profile in due])
+    return meaning, [
+        Known(profile, found, as_of, _states(connection, account.id, found, meaning))
+        for profile in due
+        for found in [known.get(profile.email, ())]
+    ]
 
 
-def of_profile(connection: Connection, account_id: str, profile_id: int) -> tuple[AppliedMapping, Known] | None:
-    """One profile with what is known of it, and the mapping of that moment; None: it is not there."""
-    known = _known(connection, profile_id)
-    return None if known is None else (accounts.mapping_in_force(connection, account_id), known)
+def of_profile(connection: Connection, account: Account, profile_id: int) -> tuple[Meaning, Known] | None:
+    """One profile with what is known of it, and what traits mean then; None: it is not there."""
+    meaning = of_account(connection, account)
+    known = _known(connection, profile_id, meaning)
+    return None if known is None else (meaning, known)
 
 
 def judged(known: Known, meaning: Meaning, now: int) -> Judged:
     """What a profile needs now."""
-    projection = project(known.profile.values(), meaning.catalog, meaning.rules)
+    projection = meaning.plan.project(person_of(known.profile))
     verdict = judge(known.profile, projection, known.subscribers, meaning.catalog, known.as_of, now)
+    if isinstance(verdict, Settle) and not verdict.found and projection.subscription:
+        desired = projection.subscription_values()
+        behind = [each for each in known.subscribers if pending(desired, known.states[each.id])]
+        if behind:
+            verdict = UpdateSubscriptions(tuple(behind))
     return Judged(known, projection, verdict)
 
 
@@ -68,7 +90,7 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
     for each in verdicts:
         profile = each.known.profile
         match each.verdict:
-            case Update():
+            case Update() | UpdateSubscriptions():
                 waiting.append((profile, Status.READY))
                 holds = True
             case Look():
@@ -89,17 +111,26 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
 
 def judge_again(connection: Connection, profile: Profile, meaning: Meaning, now: int) -> None:
     """Note what is left to do for this version of a profile. One that changed meanwhile stays to be looked at."""
-    known = _known(connection, profile.id)
+    known = _known(connection, profile.id, meaning)
     if known is not None and known.profile.version == profile.version:
         record(connection, [judged(known, meaning, now)], now)
 
 
-def _known(connection: Connection, profile_id: int) -> Known | None:
+def _known(connection: Connection, profile_id: int, meaning: Meaning) -> Known | None:
     profile = profiles.get(connection, profile_id)
     if profile is None:
         return None
     as_of = listing.read(connection, profile.account_id).as_of
-    return Known(profile, directory.with_email(connection, profile.account_id, profile.email), as_of)
+    found = directory.with_email(connection, profile.account_id, profile.email)
+    return Known(profile, found, as_of, _states(connection, profile.account_id, found, meaning))
+
+
+def _states(
+    connection: Connection, account_id: str, found: Sequence[Subscriber], meaning: Meaning
+) -> dict[str, SubscriptionState]:
+    if not meaning.rules.for_subscriptions:
+        return {}
+    return {each.id: subscription_states.of_subscriber(connection, account_id, each.id) for each in found}
 
 
 def _problems(each: Judged, now: int) -> list[RecordedProblem]:
@@ -113,4 +144,9 @@ def _problems(each: Judged, now: int) -> list[RecordedProblem]:
             desired = each.projection.desired.get(key)
             if desired is not None and desired.value == value:
                 found[key] = RecordedProblem(key, desired.trait, value, f"ProsperStack rejects it: {reason}", now)
+    for state in each.known.states.values():
+        for problem in rejections(state, each.projection):
+            found[problem.property] = RecordedProblem(
+                problem.property, problem.trait, problem.value, problem.reason, now
+            )
     return list(found.values())

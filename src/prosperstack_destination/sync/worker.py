@@ -11,22 +11,23 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
+from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import ProsperStackError
-from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.state import accounts, clearing, listing, profiles, waiting
-from prosperstack_destination.state.accounts import Account, AccountStatus, AppliedMapping
+from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, waiting
+from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Lane, Profile
 from prosperstack_destination.state.waiting import Counts, Pending, Recent
 from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import backoff_seconds
-from prosperstack_destination.sync.delivering import clear, deliver
-from prosperstack_destination.sync.judging import Update
+from prosperstack_destination.sync.creating import create_missing
+from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
+from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import list_page, look_up
 from prosperstack_destination.sync.planner import (
     BULK_SHARE,
@@ -42,7 +43,8 @@ from prosperstack_destination.sync.planner import (
     plan,
 )
 from prosperstack_destination.sync.spender import Spender
-from prosperstack_destination.sync.workplace import Meaning, Workplace
+from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
+from prosperstack_destination.sync.workplace import Workplace
 
 log = structlog.get_logger(__name__)
 
@@ -99,8 +101,9 @@ class AccountWorker:
         self._counts = Counts()
         self._changes: dict[Lane, tuple[Recent, Recent]] = {}
         self._counted_at: int | None = None
-        #: The latest mapping that was read, and what it means.
-        self._read: tuple[str | None, int, Meaning] | None = None
+        self._subscriptions = SubscriptionUpdater(account.id, database, prosperstack, spender, clock)
+        #: When it was last seen to that what the mapping creates in ProsperStack is there.
+        self._created_at: int | None = None
 
     async def run(self) -> None:
         """Work until nothing is to be done now, or the service stops.
@@ -159,12 +162,14 @@ class AccountWorker:
                 due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
                 if not due:
                     return False
-                await clear(self._at, due[0])  # one by one: what is written anew to the same person comes after
+                await clear(
+                    self._at, self._subscriptions, due[0]
+                )  # one by one: what is written anew to the same person comes after
             case ListPage():
                 self._listing = True
                 await self._start(self._list_page(), None)
             case LookUp(profile_id, urgent):
-                read = await self._at.database.read(verdicts.of_profile, self._account.id, profile_id)
+                read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
                 if read is None:
                     return False
                 profile = read[1].profile
@@ -177,16 +182,20 @@ class AccountWorker:
 
     async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
         """Begin to update a subscriber with all that differs by now; False: nothing does."""
-        read = await self._at.database.read(verdicts.of_profile, self._account.id, profile_id)
+        read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
         if read is None:
             return False
-        mapping, known = read
-        meaning, now = self._meaning(mapping), self._at.clock()
+        meaning, known = read
+        now = self._at.clock()
         judged = verdicts.judged(known, meaning, now)
-        if not isinstance(judged.verdict, Update):
-            await self._at.database.write(verdicts.record, [judged], now)
-            return False
-        send = partial(deliver, self._at, known.profile, judged.verdict, meaning, urgent=urgent)
+        match judged.verdict:
+            case Update() as update:
+                send = partial(deliver, self._at, known.profile, update, meaning, urgent=urgent)
+            case UpdateSubscriptions() as update:
+                send = partial(deliver_subscriptions, self._at, self._subscriptions, judged, update, meaning)
+            case _:
+                await self._at.database.write(verdicts.record, [judged], now)
+                return False
         await self._start(self._attempt(known.profile, send), profile_id)
         return True
 
@@ -229,9 +238,8 @@ class AccountWorker:
         if self._judged_at is not None and 0 <= ticks - self._judged_at < JUDGE_EVERY:
             return False
         now = self._at.clock()
-        mapping, due = await self._at.database.read(verdicts.to_judge, self._account.id, now, BATCH)
+        meaning, due = await self._at.database.read(verdicts.to_judge, self._account, now, BATCH)
         if due:
-            meaning = self._meaning(mapping)
             found = [verdicts.judged(each, meaning, now) for each in due]
             await self._at.database.write(verdicts.record, found, now)
             self._counted_at = None
@@ -281,13 +289,6 @@ class AccountWorker:
         if self._changed.is_set():
             self._judged_at = None
 
-    def _meaning(self, mapping: AppliedMapping) -> Meaning:
-        """What traits mean by a mapping and the catalog."""
-        if self._read is None or self._read[:2] != (self._account.catalog, mapping.version):
-            meaning = Meaning(load_catalog(self._account.catalog), Rules.model_validate_json(mapping.rules))
-            self._read = self._account.catalog, mapping.version, meaning
-        return self._read[2]
-
     async def _prepare(self) -> None:
         """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
         listed_at = self._account.catalog_at
@@ -299,6 +300,20 @@ class AccountWorker:
             await self._at.database.write(accounts.set_status, self._account.id, AccountStatus.ACTIVE)
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
+        await self._create_missing(look=old)
+
+    async def _create_missing(self, *, look: bool) -> None:
+        """Create in ProsperStack what the mapping says to; ``look``: going by all profiles' traits as well."""
+        ticks = self._ticks()
+        if not look and self._created_at is not None and 0 <= ticks - self._created_at < JUDGE_EVERY:
+            return
+        self._created_at = ticks
+        at = self._at
+        meaning = await at.database.read(of_account, self._account)
+        if await create_missing(
+            at.account_id, meaning, at.database, at.prosperstack, at.spender, at.clock, look=look
+        ):
+            await self._refresh_catalog()
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
@@ -309,6 +324,7 @@ class AccountWorker:
         changed = catalog != self._account.catalog
         await self._at.database.write(_store_catalog, self._account.id, catalog, changed=changed, now=now)
         self._account = replace(self._account, catalog=catalog, catalog_at=now)
+        self._account = await self._subscriptions.refresh_catalog(self._account)
         if changed:
             self._log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
 
@@ -336,6 +352,6 @@ def _pending(
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
-    accounts.set_catalog(connection, account_id, catalog, now)
     if changed:  # a property that was made today applies to everything already received
-        profiles.mark_all_due(connection, account_id, now)
+        reprojections.begin(connection, account_id, now)
+    accounts.set_catalog(connection, account_id, catalog, now)

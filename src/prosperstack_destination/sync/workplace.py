@@ -5,19 +5,9 @@ from dataclasses import dataclass
 import structlog
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.mapping.catalog import Catalog
-from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.sync.spender import Spender
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What traits mean to an account just now."""
-
-    catalog: Catalog
-    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,62 @@
+"""What traits mean to an account: its catalog and its rules, from the database."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.rules import Rules, load_rules
+from prosperstack_destination.state import mappings, sources
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.profile import Profile
+
+#: Meanings that are kept ready, of all accounts together.
+READY: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What traits mean, at one time."""
+
+    catalog: Catalog
+    #: The properties of subscriptions, where a rule asks for them.
+    subscription: Catalog
+    rules: Rules
+    #: The version of the rules; 0: none were ever applied.
+    version: int
+    #: The traits that are Engage's audiences.
+    audiences: Set[str]
+    #: The same, ready to map people.
+    plan: Plan
+
+    def under(self, rules: Rules) -> Plan:
+        """What other rules would make of it."""
+        return Plan(self.catalog, rules, subscription=self.subscription, audiences=self.audiences)
+
+
+def of_account(connection: Connection, account: Account) -> Meaning:
+    """What traits mean to an account now. Made ready once for as long as nothing changes: ask for each person."""
+    mapping = mappings.in_force(connection, account.id)
+    audiences = sources.audiences(connection, account.id)
+    return meaning_of(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
+
+
+@lru_cache(maxsize=READY)
+def meaning_of(
+    catalog: str | None, subscription: str | None, rules: str, version: int, audiences: frozenset[str]
+) -> Meaning:
+    """What traits mean, from how it is stored."""
+    known, theirs, loaded = load_catalog(catalog), load_catalog(subscription), load_rules(rules)
+    plan = Plan(known, loaded, subscription=theirs, audiences=audiences)
+    return Meaning(known, theirs, loaded, version, audiences, plan)
+
+
+def person_of(profile: Profile) -> Person:
+    """A profile as the mapping sees it."""
+    return Person(profile.values(), profile.user_id, profile.anonymous_id)

@@ -1,0 +1,266 @@
+"""The mapping of an account: shown, checked, previewed, applied, taken back."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, JsonValue, model_validator
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts import applying
+from prosperstack_destination.accounts.applying import Applied
+from prosperstack_destination.api.context import Operator, TheAccount, TheContext, shown_time, shown_time_or_none
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, ShownFault, shown_fault
+from prosperstack_destination.errors import NotHere
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.mapping.file import Read, as_yaml, check_mapping, json_schema, read_mapping
+from prosperstack_destination.mapping.rules import dump_rules, load_rules
+from prosperstack_destination.state import mappings, reprojections
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.json_text import load
+from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.sync.previewing import SAMPLE, preview
+
+router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
+schema_router = APIRouter(tags=["mapping"])
+
+
+class Version(BaseModel):
+    """A mapping that was applied; version 0 stands for none."""
+
+    version: int
+    author: str
+    applied_at: datetime | None
+    note: str
+    rules: int = Field(description="How many rules it has.")
+
+
+class Mapping(Version):
+    """A mapping with all that is in it."""
+
+    mapping: dict[str, Any] = Field(description="As data, in the form of the mapping file.")
+    yaml: str = Field(description="The file that was applied, with its comments; else one made of the data.")
+
+
+class Proposed(BaseModel):
+    """A mapping, as data or as the text of a file: one of the two."""
+
+    mapping: dict[str, JsonValue] | None = Field(None, description="In the form of /api/mapping.schema.json.")
+    yaml: str | None = Field(None, description="The text of a mapping file.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.mapping is None) == (self.yaml is None):
+            raise ValueError("send either mapping or yaml")
+        return self
+
+
+class ToApply(Proposed):
+    """A mapping to be applied."""
+
+    based_on: int = Field(ge=0, description="The version that it was made from; 0 where there was none.")
+    allow_unknown: bool = Field(False, description="Take rules for properties that the account does not have yet.")
+    note: str = Field("", max_length=200, description="What it is for.")
+
+
+class ToGoBackTo(BaseModel):
+    """Which version to put in force again."""
+
+    version: int = Field(ge=0)
+    based_on: int = Field(ge=0, description="The version that is in force, as far as you know.")
+
+
+class Outcome(BaseModel):
+    """What came of applying."""
+
+    version: int
+    changed: bool = Field(description="Whether the rules are others than before.")
+    profiles: int = Field(description="How many profiles are gone through in the background.")
+
+
+class Checked(BaseModel):
+    """What is to be said of a mapping that has no faults."""
+
+    rules: int
+    unknown: list[ShownFault] = Field(description="Rules for properties that the account does not have.")
+
+
+class ShownExample(BaseModel):
+    """One person who would change."""
+
+    email: str
+    before: dict[str, PropertyValue]
+    after: dict[str, PropertyValue]
+
+
+class ShownPreview(BaseModel):
+    """What would come of a mapping."""
+
+    profiles: int
+    exact: bool = Field(description="Whether all profiles were looked at; if not, the figures are scaled up.")
+    changed: int
+    by_property: dict[str, int]
+    examples: list[ShownExample]
+    problems_before: int
+    problems_after: int
+    requests: int = Field(description="How many requests it would cost ProsperStack.")
+    requests_per_minute: float
+    seconds: float = Field(description="How long that takes.")
+    unknown: list[ShownFault]
+
+
+class Progress(BaseModel):
+    """How far going through the profiles has come since the last change."""
+
+    total: int
+    done: int
+    changed: int
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@schema_router.get("/api/mapping.schema.json")
+async def mapping_schema() -> dict[str, Any]:
+    """The JSON Schema of mapping files, for editors. It needs no token."""
+    return json_schema()
+
+
+@router.get("", responses=REFUSALS)
+async def show_mapping(
+    context: TheContext, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
+) -> Mapping:
+    """The mapping in force, or an earlier one."""
+    return _whole(await context.database.read(_found, account.id, version))
+
+
+@router.put("", responses={**REFUSALS, 409: {"model": Refusal}, 422: {"model": Refusal}})
+async def apply_mapping(context: TheContext, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
+    """Put a mapping in force, for every profile already received as well.
+
+    Refused with 409 where another version than `based_on` is in force, and with 422 where it has faults.
+    """
+    read = await _read(account, proposed)
+    if not proposed.allow_unknown:
+        applying.refuse_unknown(read)
+
+    def work(connection: Connection) -> Applied:
+        return applying.apply(
+            connection,
+            account,
+            read.rules,
+            author=operator,
+            now=context.clock(),
+            source=proposed.yaml,
+            based_on=proposed.based_on,
+            note=proposed.note,
+        )
+
+    return _outcome(context, await context.database.write(work))
+
+
+@router.post("/check", responses={**REFUSALS, 422: {"model": Refusal}})
+async def check(account: TheAccount, proposed: Proposed) -> Checked:
+    """Look for faults in a mapping, and apply nothing."""
+    read = await _read(account, proposed)
+    return Checked(rules=len(read.rules), unknown=[shown_fault(each) for each in read.unknown])
+
+
+@router.post("/preview", responses={**REFUSALS, 422: {"model": Refusal}})
+async def preview_mapping(
+    context: TheContext, account: TheAccount, proposed: Proposed, exact: bool = False
+) -> ShownPreview:
+    """What a mapping would change for the profiles that are stored, and what it would cost; nothing is applied.
+
+    Of more than 50,000 profiles a part is looked at, unless it is to be exact.
+    """
+    read = await _read(account, proposed)
+    async with context.scanning:
+        sample = None if exact else SAMPLE
+        found = await preview(context.database, account.id, read.rules, reserve=context.reserve, sample=sample)
+    return ShownPreview(
+        profiles=found.profiles,
+        exact=found.exact,
+        changed=found.changed,
+        by_property=found.by_property,
+        examples=[ShownExample(email=each.email, before=each.before, after=each.after) for each in found.examples],
+        problems_before=found.problems_before,
+        problems_after=found.problems_after,
+        requests=found.requests,
+        requests_per_minute=found.requests_per_minute,
+        seconds=found.seconds,
+        unknown=[shown_fault(each) for each in read.unknown],
+    )
+
+
+@router.get("/history", responses=REFUSALS)
+async def history(
+    context: TheContext, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[Version]:
+    """What was applied, the newest first."""
+    found = await context.database.read(mappings.history, account.id, limit)
+    return [Version(**_version(each)) for each in found]
+
+
+@router.post("/rollback", responses={**REFUSALS, 409: {"model": Refusal}})
+async def roll_back(context: TheContext, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
+    """Put an earlier version in force again, as a new one."""
+
+    def work(connection: Connection) -> Applied:
+        return applying.roll_back(
+            connection, account, to.version, author=operator, now=context.clock(), based_on=to.based_on
+        )
+
+    return _outcome(context, await context.database.write(work))
+
+
+@router.get("/progress", responses=REFUSALS)
+async def progress(context: TheContext, account: TheAccount) -> Progress:
+    """How many profiles were gone through since what their traits mean has changed."""
+    found = await context.database.read(reprojections.of_account, account.id)
+    if found is None:
+        return Progress(total=0, done=0, changed=0, started_at=None, finished_at=None)
+    return Progress(
+        total=found.total,
+        done=found.done,
+        changed=found.changed,
+        started_at=shown_time(found.started_at),
+        finished_at=shown_time_or_none(found.finished_at),
+    )
+
+
+async def _read(account: Account, proposed: Proposed) -> Read:
+    known = applying.known_properties(account)
+    if proposed.yaml is not None:  # slow for a long text: not in the event loop
+        return await asyncio.to_thread(read_mapping, proposed.yaml, known)
+    return await asyncio.to_thread(check_mapping, proposed.mapping, known)
+
+
+def _found(connection: Connection, account_id: str, version: int | None) -> AppliedMapping:
+    if version is None:
+        return mappings.in_force(connection, account_id)
+    found = mappings.of_version(connection, account_id, version)
+    if found is None:
+        raise NotHere(f"There is no version {version} of this account's mapping.")
+    return found
+
+
+def _outcome(context: TheContext, applied: Applied) -> Outcome:
+    context.on_change()
+    return Outcome(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
+
+
+def _version(mapping: AppliedMapping) -> dict[str, Any]:
+    return {
+        "version": mapping.version,
+        "author": mapping.author,
+        "applied_at": shown_time(mapping.applied_at) if mapping.version else None,
+        "note": mapping.note,
+        "rules": len(load_rules(mapping.rules)),
+    }
+
+
+def _whole(mapping: AppliedMapping) -> Mapping:
+    rules = load_rules(mapping.rules)
+    yaml = as_yaml(rules) if mapping.source is None else mapping.source
+    return Mapping(**_version(mapping), mapping=load(dump_rules(rules)), yaml=yaml)

@@ -1,0 +1,115 @@
+"""What every route of the API does: bound the body, and tell errors in one form."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive
+
+from prosperstack_destination.errors import (
+    ApiClosed,
+    DestinationError,
+    MappingConflict,
+    MappingRefused,
+    Misconfigured,
+    NotHere,
+    TokenRefused,
+    TryLater,
+)
+from prosperstack_destination.mapping.file import BadMapping
+
+#: The largest body that is read, in bytes: a mapping of the largest size, and its quotation marks.
+MAX_BODY: Final = 1024 * 1024
+
+_STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
+    (ApiClosed, 403),
+    (TokenRefused, 401),
+    (NotHere, 404),
+    (MappingConflict, 409),
+    (MappingRefused, 422),
+    (Misconfigured, 422),
+    (TryLater, 503),
+)
+
+
+class ShownFault(BaseModel):
+    """One thing that is wrong in a mapping."""
+
+    key: str = Field(description="The keys that lead to it, as in `rules[2].from`.")
+    message: str = Field(description="What is wrong, and what would be right.")
+    line: int | None = Field(description="Where it stands in the text, from 1; null where data was sent.")
+    column: int | None
+
+
+class Refusal(BaseModel):
+    """Why something was not done."""
+
+    message: str
+    faults: list[ShownFault] = Field(default=[], description="What is wrong in a mapping.")
+    version: int | None = Field(default=None, description="Of a conflict: the version that is in force.")
+
+
+#: What every route may answer besides.
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Refusal, "description": "The token is missing, unknown or revoked."},
+    403: {"model": Refusal, "description": "The API is closed: no token was issued yet."},
+    404: {"model": Refusal, "description": "There is no such thing."},
+    503: {"model": Refusal, "description": "Not now: the same again later will work."},
+}
+
+
+class ApiRoute(APIRoute):
+    """A route that turns errors into answers."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handle(Request(request.scope, _bounded(request.receive)))
+            except DestinationError as error:
+                return refusal(error)
+
+        return answered
+
+
+def refusal(error: DestinationError) -> JSONResponse:
+    """An error as an answer."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TryLater):
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    faults = [shown_fault(each) for each in error.faults] if isinstance(error, BadMapping) else []
+    version = error.version if isinstance(error, MappingConflict) else None
+    body = Refusal(message=str(error), faults=faults, version=version)
+    return JSONResponse(body.model_dump(), status, headers)
+
+
+def shown_fault(fault: Any) -> ShownFault:
+    """A fault as the API shows it."""
+    place = fault.place
+    return ShownFault(
+        key=fault.key,
+        message=fault.message,
+        line=None if place is None else place.line,
+        column=None if place is None else place.column,
+    )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The same, until a body has more than it may have."""
+    read = 0
+
+    async def bounded() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MAX_BODY:
+            raise HTTPException(413, f"The body has more than {MAX_BODY // 1024} KB.")
+        return message
+
+    return bounded

@@ -1,0 +1,277 @@
+"""Clean-ups: small steps from what a source gives to what a property takes, in the order that they are written."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from prosperstack_destination.mapping.coercion import CannotCoerce, number_of, unix_moment
+from prosperstack_destination.mapping.names import nearest
+
+#: Puts the items of an array together where no other text is named.
+DEFAULT_JOIN: Final = ", "
+
+#: One step: a value to the next. Raises `CannotClean`.
+Step = Callable[[JsonValue], JsonValue]
+
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 -- the apostrophe of names, as people type it
+_DIRECTIVE: Final = re.compile(r"%(.?)")
+_DIRECTIVES: Final = frozenset("aAbBdHIjmMpSfyYzZcxX%")
+_TIME_OF_DAY: Final = frozenset("HIMSfpXcz")
+#: How others write the parts of a date.
+_FOREIGN: Final = {
+    "YYYY": "%Y",
+    "yyyy": "%Y",
+    "YY": "%y",
+    "MM": "%m",
+    "DD": "%d",
+    "dd": "%d",
+    "HH": "%H",
+    "mm": "%M",
+}
+_EXACT: Final = Context(prec=400, rounding=ROUND_HALF_UP)
+
+
+class CannotClean(ValueError):
+    """The value cannot be taken through a clean-up; ``str()`` says why."""
+
+
+class CleanUp(BaseModel):
+    """One clean-up. On an array, those of text and numbers clean each item."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trim: Annotated[Literal[True] | None, Field(description="Without spaces at both ends.")] = None
+    lower: Annotated[Literal[True] | None, Field(description="In lower case.")] = None
+    upper: Annotated[Literal[True] | None, Field(description="In upper case.")] = None
+    title: Annotated[Literal[True] | None, Field(description="Each Word With a Capital.")] = None
+    round: Annotated[
+        StrictInt | None, Field(ge=-15, le=15, description="To so many decimals (true: none), halves upwards.")
+    ] = None
+    scale: Annotated[
+        float | None, Field(allow_inf_nan=False, description="Times this: 0.01 makes cents a currency amount.")
+    ] = None
+    join: Annotated[
+        StrictStr | None, Field(max_length=100, description="An array to text, with this between (true: a comma).")
+    ] = None
+    count: Annotated[Literal[True] | None, Field(description="How many items an array has.")] = None
+    date_format: Annotated[
+        StrictStr | None,
+        Field(min_length=1, max_length=100, description="Read text as a date in this form, as in %d/%m/%Y."),
+    ] = None
+    timezone: Annotated[
+        StrictStr | None,
+        Field(description="The date and time as a clock in this zone shows it, as in Europe/Berlin."),
+    ] = None
+    max_length: Annotated[StrictInt | None, Field(ge=1, le=100_000, description="At most so many characters.")] = (
+        None
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: object) -> object:
+        """``trim`` for ``{trim: true}``, and true for the ordinary argument."""
+        if isinstance(given, str):
+            given = {given: True}
+        if not isinstance(given, dict):
+            return given
+        for name in given:
+            if name not in CLEAN_UPS:
+                hint = nearest(str(name), CLEAN_UPS)
+                raise ValueError(f"there is no clean-up {name!r}" + (f": did you mean {hint}?" if hint else ""))
+        if len(given) != 1:
+            raise ValueError("one clean-up an item: write each in a line of its own")
+        defaults: dict[str, object] = {"round": 0, "join": DEFAULT_JOIN}
+        return {name: defaults.get(name, True) if value is True else value for name, value in given.items()}
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        if isinstance(value, bool | str):
+            raise ValueError("a number is needed, as in 0.01")
+        return value
+
+    @field_validator("date_format")
+    @classmethod
+    def _format(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_format(value)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            hint = nearest(value, available_timezones())
+            raise ValueError(f"there is no time zone {value!r}" + (f": did you mean {hint}?" if hint else ""))
+        return value
+
+    @model_serializer
+    def _written(self) -> Any:
+        return self.name if self.argument is True else {self.name: self.argument}
+
+    @property
+    def name(self) -> str:
+        """Which clean-up it is."""
+        return next(name for name in CLEAN_UPS if getattr(self, name) is not None)
+
+    @property
+    def argument(self) -> Any:
+        """What it is given; True for those that take nothing."""
+        return getattr(self, self.name)
+
+    def step(self) -> Step:
+        """What it does, as a function."""
+        return _STEPS[self.name](self.argument)
+
+
+CLEAN_UPS: Final = tuple(CleanUp.model_fields)
+
+
+def _check_format(text: str) -> None:
+    if "%" not in text:
+        for theirs, ours in _FOREIGN.items():
+            text = text.replace(theirs, ours)
+        hint = f", as in {text}" if "%" in text else ", as in %d/%m/%Y"
+        raise ValueError(f"the parts of a date are written with %{hint}")
+    for letter in _DIRECTIVE.findall(text):
+        if letter not in _DIRECTIVES or not letter:
+            raise ValueError(f"%{letter} is no part of a date: %Y %m %d %H %M %S are, and %b %B %y %p %z")
+
+
+def _on_text(change: Callable[[str], str]) -> Step:
+    return _each(lambda value: change(value) if isinstance(value, str) else value)
+
+
+def _each(step: Step) -> Step:
+    def clean(value: JsonValue) -> JsonValue:
+        return [step(item) for item in value] if isinstance(value, list) else step(value)
+
+    return clean
+
+
+def _decimal(value: JsonValue, doing: str) -> Decimal | None:
+    """The number that a value is, exactly as it is written; None for null and ""."""
+    if type(value) is int:
+        return Decimal(value)
+    if value is None or value == "":
+        return None
+    try:
+        number = number_of(value)
+    except CannotCoerce as refusal:
+        raise CannotClean(f"it cannot be {doing}: {refusal}") from None
+    return Decimal(str(number))
+
+
+def _plain(number: Decimal) -> int | float:
+    """A number of JSON's; whole ones as int."""
+    if not abs(number) < Decimal("1e300"):
+        raise CannotClean("the number is too large")
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _round(decimals: int, value: JsonValue) -> JsonValue:
+    number = _decimal(value, "rounded")
+    if number is None:
+        return value
+    try:
+        return _plain(number.quantize(Decimal(1).scaleb(-decimals), context=_EXACT))
+    except DecimalException:
+        raise CannotClean("the number is too large to be rounded") from None
+
+
+def _scale(factor: float, value: JsonValue) -> JsonValue:
+    number = _decimal(value, "scaled")
+    return value if number is None else _plain(_EXACT.multiply(number, Decimal(str(factor))))
+
+
+def _join(between: str, value: JsonValue) -> JsonValue:
+    if not isinstance(value, list):
+        return value
+    return between.join(_item(each) for each in value if each is not None)
+
+
+def _item(value: JsonValue) -> str:
+    if isinstance(value, dict | list):
+        raise CannotClean("its items cannot be joined: one is an object or an array itself")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _count(value: JsonValue) -> JsonValue:
+    if value is None:
+        return None
+    if not isinstance(value, list | dict):
+        raise CannotClean("only the items of an array can be counted")
+    return len(value)
+
+
+def _date_format(form: str, value: JsonValue) -> JsonValue:
+    if value is None or value == "":
+        return value
+    if isinstance(value, bool | dict | list):
+        raise CannotClean(f"it is no text that could be a date of the form {form}")
+    try:
+        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 -- whether there is a zone is the form's
+    except ValueError:
+        raise CannotClean(f"it is no date of the form {form}") from None
+    return moment.isoformat() if _TIME_OF_DAY.intersection(_DIRECTIVE.findall(form)) else moment.date().isoformat()
+
+
+def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
+    if value is None or value == "":
+        return value
+    try:
+        moment = _moment(value)
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            moment = moment.astimezone(zone).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise CannotClean("it is no date and time, so it cannot be seen in another time zone") from None
+    return moment.isoformat()
+
+
+def _moment(value: JsonValue) -> date | datetime:
+    if isinstance(value, str):
+        text = value.strip()
+        return date.fromisoformat(text) if len(text) == len("2021-05-04") else datetime.fromisoformat(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("no time")
+    return unix_moment(value).astimezone(UTC)
+
+
+def _zone(name: str) -> Step:
+    try:
+        return partial(_timezone, ZoneInfo(name))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise CannotClean(f"there is no time zone {name!r}") from error
+
+
+_STEPS: Final[dict[str, Callable[[Any], Step]]] = {
+    "trim": lambda _: _on_text(str.strip),
+    "lower": lambda _: _on_text(str.lower),
+    "upper": lambda _: _on_text(str.upper),
+    "title": lambda _: _on_text(lambda text: _WORD.sub(lambda word: word[0].capitalize(), text)),
+    "round": lambda decimals: _each(partial(_round, decimals)),
+    "scale": lambda factor: _each(partial(_scale, factor)),
+    "join": lambda between: partial(_join, between),
+    "count": lambda _: _count,
+    "date_format": lambda form: _each(partial(_date_format, form)),
+    "timezone": _zone,
+    "max_length": lambda most: _on_text(lambda text: text[:most]),
+}

@@ -1,0 +1,172 @@
+"""Running expressions, with an end to how much work one person's may be.
+
+JMESPath has no loops, but its results can double with every few characters (``[@,@] | [@,@] | …``), and a
+projection runs over as much as a person's traits hold. So every step is counted, and whatever an expression builds
+is weighed before it goes on: all that is alive stays as small as the budget.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from jmespath.exceptions import JMESPathTypeError
+from jmespath.functions import Functions
+from jmespath.visitor import TreeInterpreter
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.expressions import Expression, Node
+
+#: The work that one expression may be, in steps of about half a microsecond.
+EXPRESSION_STEPS: Final = 50_000
+#: The work that all expressions together may be for one person.
+PERSON_STEPS: Final = 200_000
+#: Text of so many characters weighs as much as one step.
+_TEXT_STEP: Final = 64
+
+
+#: Functions that look into the parts of what they are given; the others look at its items and no further. None of
+#: them makes more of what it is given: only lists and objects that an expression builds can have a part twice.
+_DEEP: Final = frozenset({"to_string", "contains"})
+
+
+class CannotEvaluate(ValueError):
+    """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
+
+
+class _TooMuchWork(Exception):
+    pass
+
+
+class Evaluation:
+    """The expressions of one person; their work counts together.
+
+    ``context`` makes what they see, when the first of them needs it: most rules are no more than paths.
+    """
+
+    def __init__(self, context: Callable[[], Mapping[str, JsonValue]], steps: int = PERSON_STEPS) -> None:
+        self._make = context
+        self._context: Mapping[str, JsonValue] | None = None
+        self._left = steps
+        self._interpreter = _Interpreter()
+
+    def value(self, expression: Expression) -> JsonValue:
+        """What an expression gives. Raises `CannotEvaluate`, and no other exception whatever the values are."""
+        if self._context is None:
+            self._context = self._make()
+        allowed = min(self._left, EXPRESSION_STEPS)
+        interpreter = self._interpreter
+        interpreter.left = allowed
+        try:
+            found: JsonValue = interpreter.visit(expression.tree, self._context)
+        except _TooMuchWork:
+            raise CannotEvaluate("the expression is too much work for this person's traits") from None
+        except JMESPathTypeError as error:
+            wanted = " or ".join(error.expected_types)
+            raise CannotEvaluate(f"{error.function_name}() takes {wanted}, not {error.actual_type}") from None
+        except Exception as error:  # noqa: BLE001 -- jmespath's functions raise whatever Python does: total means all
+            raise CannotEvaluate(f"the expression cannot be evaluated ({type(error).__name__})") from None
+        finally:
+            self._left -= allowed - max(interpreter.left, 0)
+        return found
+
+    def holds(self, expression: Expression) -> bool:
+        """Whether a condition is true, as JMESPath has it: not false, null, or empty. Raises `CannotEvaluate`."""
+        found = self.value(expression)
+        return not (found is None or found is False or found in ("", [], {}))
+
+
+class _Interpreter(TreeInterpreter):
+    """jmespath's interpreter, which stops when its steps are used up."""
+
+    _functions: Functions = Functions()
+    _dict_cls = dict
+
+    #: Steps that may still be made.
+    left: int = 0
+
+    def __init__(self) -> None:
+        """Not jmespath's own, which makes anew what all can share."""
+
+    def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooMuchWork
+        return _METHODS[node["type"]](self, node, *args, **kwargs)
+
+    def visit_multi_select_list(self, node: Any, value: Any) -> Any:
+        return self._weighed(super().visit_multi_select_list(node, value))
+
+    def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
+        return self._weighed(super().visit_multi_select_dict(node, value))
+
+    def visit_flatten(self, node: Any, value: Any) -> Any:
+        return self._counted(super().visit_flatten(node, value))
+
+    def visit_slice(self, node: Any, value: Any) -> Any:
+        return self._counted(super().visit_slice(node, value))
+
+    def visit_comparator(self, node: Any, value: Any) -> Any:
+        left, right = self.visit(node["children"][0], value), self.visit(node["children"][1], value)
+        if node["value"] not in ("eq", "ne"):
+            if not _comparable(left, right):
+                return None
+        elif isinstance(left, list | dict) and isinstance(right, list | dict):
+            self._weighed(left)
+            self._weighed(right)
+        return self.COMPARATOR_FUNC[node["value"]](left, right)
+
+    def visit_function_expression(self, node: Any, value: Any) -> Any:
+        name, arguments = node["value"], [self.visit(child, value) for child in node["children"]]
+        for each in arguments:
+            if name in _DEEP:
+                self._weighed(each)
+            elif isinstance(each, list | dict):
+                self._spend(len(each))
+        if name == "join" and isinstance(arguments[0], str) and isinstance(arguments[1], list):
+            self._spend(len(arguments[0]) * len(arguments[1]) // _TEXT_STEP)  # before it is as long as that
+        found = self._functions.call_function(name, arguments)
+        if isinstance(found, str):
+            self._spend(len(found) // _TEXT_STEP)
+        return found
+
+    def _spend(self, steps: int) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise _TooMuchWork
+
+    def _counted(self, value: Any) -> Any:
+        if isinstance(value, list):
+            self._spend(len(value))
+        return value
+
+    def _weighed(self, value: Any) -> Any:
+        """The value, once it is known how large it is: shared parts count as often as they are reached."""
+        if isinstance(value, str):
+            self._spend(len(value) // _TEXT_STEP)
+            return value
+        if not isinstance(value, list | dict):
+            return value
+        left = [value]
+        while left:
+            part = left.pop()
+            inner = part.values() if isinstance(part, dict) else part
+            self._spend(1 + len(part))
+            for each in inner:
+                if isinstance(each, str):
+                    self._spend(len(each) // _TEXT_STEP)
+                elif isinstance(each, list | dict):
+                    left.append(each)
+        return value
+
+
+def _comparable(left: object, right: object) -> bool:
+    """Numbers have an order, and so have texts; one of each has none."""
+    if isinstance(left, str) or isinstance(right, str):
+        return isinstance(left, str) and isinstance(right, str)
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in (left, right))
+
+
+_METHODS: Final[Mapping[str, Callable[..., Any]]] = {
+    name.removeprefix("visit_"): getattr(_Interpreter, name)
+    for name in dir(_Interpreter)
+    if name.startswith("visit_")
+}

@@ -1,0 +1,130 @@
+"""One rule, made ready to be run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.catalog import PropertyType
+from prosperstack_destination.mapping.cleaning import CannotClean, Step
+from prosperstack_destination.mapping.coercion import CannotCoerce, coerce
+from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
+from prosperstack_destination.mapping.expressions import Expression, compiled
+from prosperstack_destination.mapping.rules import Rule
+
+
+class Nothing:
+    """What a rule gives that says nothing about its property: it stays as it is."""
+
+
+NOTHING: Final = Nothing()
+
+
+class CannotMap(ValueError):
+    """A rule comes to no value; ``value`` is what it started from, ``str()`` says why it ends there."""
+
+    def __init__(self, reason: str, value: JsonValue) -> None:
+        super().__init__(reason)
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value comes from."""
+
+    #: A path into the traits, its first step the trait; None: only the expression tells.
+    path: tuple[str, ...] | None
+    expression: Expression | None
+    #: The traits that it names.
+    traits: tuple[str, ...]
+
+    def read(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue:
+        """The value, None where there is none. Raises `CannotEvaluate`."""
+        if self.path is None:
+            assert self.expression is not None  # noqa: S101 -- a source is one or the other
+            return evaluation.value(self.expression)
+        value: JsonValue = traits.get(self.path[0])
+        for step in self.path[1:]:
+            value = value.get(step) if isinstance(value, dict) else None
+        return value
+
+
+class CompiledRule:
+    """A rule that can be run."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.sources = _sources(rule)
+        self.when = None if rule.when is None else compiled(rule.when)
+        self.traits = tuple(dict.fromkeys(name for source in self.sources for name in source.traits))
+        #: What feeds the property, in few words.
+        self.label = _label(rule, self.sources)
+        #: The traits that it and its condition name.
+        self.rests_on = tuple(dict.fromkeys((*self.traits, *(self.when.traits if self.when else ()))))
+        self._steps: list[tuple[str, Step]] = [(each.name, each.step()) for each in rule.clean]
+
+    def value(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue | Nothing:
+        """What the rule gives, before it becomes a value of the property's type.
+
+        None deletes: a trait that the rule names is there, and no value comes of it. Raises `CannotMap`.
+        """
+        raw: JsonValue = None
+        try:
+            if self.when is not None and not evaluation.holds(self.when):
+                return NOTHING
+            for source in self.sources:
+                raw = source.read(traits, evaluation)
+                if raw is not None and raw != "":
+                    break
+            value = self._looked_up(self._cleaned(raw))
+        except CannotEvaluate as fault:
+            raise CannotMap(str(fault), None) from None
+        except CannotClean as fault:
+            raise CannotMap(str(fault), raw) from None
+        if value is not None and value != "":
+            return value
+        if self.rule.default is not None:
+            return self.rule.default
+        return None if any(name in traits for name in self.traits) else NOTHING
+
+    def _cleaned(self, value: JsonValue) -> JsonValue:
+        name = ""
+        try:
+            for name, step in self._steps:  # noqa: B007 -- told where it fails
+                if value is None or value == "":
+                    return None
+                value = step(value)
+        except (ValueError, ArithmeticError) as fault:
+            reason = str(fault) if isinstance(fault, CannotClean) else "the value is too large"
+            raise CannotClean(f"{name}: {reason}") from None
+        return value
+
+    def _looked_up(self, value: JsonValue) -> JsonValue:
+        table = self.rule.values
+        if table is None or value is None or value == "":
+            return value
+        try:
+            key = coerce(value, PropertyType.TEXT)
+        except CannotCoerce as refusal:
+            raise CannotClean(f"values: {refusal}") from None
+        if key in table:
+            return table[str(key)]
+        if self.rule.has_fallback:
+            return self.rule.fallback
+        raise CannotClean("it is none of the rule's values, and the rule has no fallback")
+
+
+def _sources(rule: Rule) -> tuple[Source, ...]:
+    if rule.trait is not None:
+        return (Source((rule.trait,), None, (rule.trait,)),)
+    texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
+    found = [compiled(text) for text in texts]
+    return tuple(Source(each.path, each, each.traits) for each in found)
+
+
+def _label(rule: Rule, sources: tuple[Source, ...]) -> str:
+    if len(sources) == 1 and sources[0].path is not None and len(sources[0].path) == 1:
+        return sources[0].path[0]
+    texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
+    return ", ".join(texts) or "default"

@@ -1,0 +1,67 @@
+"""Units of work on what was settled on the subscriptions of subscribers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, delete, insert, select
+
+from prosperstack_destination.state import json_text
+from prosperstack_destination.state.tables import subscription_states as table
+
+#: What tells the key of a subscription's property from a subscriber's.
+PREFIX: Final = "subscription."
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """What was settled on all active subscriptions of one subscriber."""
+
+    #: Property keys to the values last settled.
+    applied: Mapping[str, JsonValue] = field(default_factory=dict)
+    #: Property keys to (value, reason) that ProsperStack rejected.
+    set_aside: Mapping[str, tuple[JsonValue, str]] = field(default_factory=dict)
+
+
+def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -> SubscriptionState:
+    """What was settled, nothing at first."""
+    row = connection.execute(
+        select(table).where(table.c.account_id == account_id, table.c.subscriber_id == subscriber_id)
+    ).one_or_none()
+    if row is None:
+        return SubscriptionState()
+    set_aside = {key: (value, reason) for key, (value, reason) in json_text.load(row.set_aside).items()}
+    return SubscriptionState(json_text.load(row.applied), set_aside)
+
+
+def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Drop what is known of subscribers' subscriptions.
+
+    ``wrote`` has, by subscriber id, the keys of properties that were settled; those of subscriptions are added,
+    with `PREFIX` before them.
+    """
+    every: dict[str, list[str]] = {}
+    for subscriber_id, keys in wrote.items():
+        state = of_subscriber(connection, account_id, subscriber_id)
+        every[subscriber_id] = [*keys, *(PREFIX + key for key in sorted(state.applied))]
+    connection.execute(
+        delete(table).where(table.c.account_id == account_id, table.c.subscriber_id.in_(list(wrote)))
+    )
+    return every
+
+
+def settle(connection: Connection, account_id: str, subscriber_id: str, state: SubscriptionState, now: int) -> None:
+    """Note what is settled. Safe to repeat."""
+    connection.execute(
+        delete(table).where(table.c.account_id == account_id, table.c.subscriber_id == subscriber_id)
+    )
+    connection.execute(
+        insert(table).values(
+            account_id=account_id,
+            subscriber_id=subscriber_id,
+            applied=json_text.dump(state.applied),
+            set_aside=json_text.dump(state.set_aside),
+            settled_at=now,
+        )
+    )

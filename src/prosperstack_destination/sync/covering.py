@@ -1,0 +1,41 @@
+"""Coverage of an account's profiles, gone through a page at a time."""
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.mapping.coverage import Coverage
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.state import accounts, scanning
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.sync.previewing import SAMPLE
+
+
+async def coverage(database: Database, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
+    """What feeds what under the mapping in force, and how many profiles there are.
+
+    ``sample``: about how many of them are counted where there are more; None: all.
+    """
+    profiles = await database.read(scanning.count, account_id)
+    one_in = 1 if sample is None else max(-(-profiles // sample), 1)
+    counted = await database.read(_begun, account_id)
+    after: str | None = ""
+    while after is not None:
+        after = await database.read(_page, account_id, counted, after, one_in)
+    return counted, profiles
+
+
+def _begun(connection: Connection, account_id: str) -> Coverage:
+    account = accounts.get(connection, account_id)
+    if account is None:
+        raise Misconfigured(f"There is no account {account_id!r}.")
+    return Coverage(of_account(connection, account).plan)
+
+
+def _page(connection: Connection, account_id: str, counted: Coverage, after: str, one_in: int) -> str | None:
+    page = scanning.page(connection, account_id, after, one_in=one_in)
+    for each in page:
+        stamped = each.stamped()
+        traits = {name: value for name, (value, _) in stamped.items()}
+        counted.count(stamped, Person(traits, each.user_id, each.anonymous_id))
+    return page[-1].email if page else None

@@ -1,0 +1,118 @@
+"""Creating properties in ProsperStack for audiences and traits that none takes, where the mapping says so."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import Meaning
+from prosperstack_destination.clock import Clock
+from prosperstack_destination.errors import CredentialsRefused, Rejected
+from prosperstack_destination.mapping.catalog import PropertyType
+from prosperstack_destination.mapping.coverage import TraitCoverage
+from prosperstack_destination.mapping.names import property_key, property_name
+from prosperstack_destination.mapping.rules import CreateMissing
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.state import auditing, creations
+from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.sync.covering import coverage
+from prosperstack_destination.sync.spender import Spender
+
+log = structlog.get_logger(__name__)
+
+#: Properties that are created together, each for one request; the rest comes with the next look at the catalog.
+AT_ONCE: Final = 10
+#: Properties that are ever created for an account: a script that makes up traits must not fill ProsperStack.
+MOST: Final = 200
+#: Traits that are nobody's property: they say who somebody is.
+_IDENTITY: Final = frozenset({"email", "id", "user_id", "anonymous_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewProperty:
+    """A property that is to be created."""
+
+    key: str
+    name: str
+    type: PropertyType
+    #: What it is for.
+    trait: str
+
+
+def missing_audiences(audiences: Iterable[str], known: Collection[str]) -> Iterator[NewProperty]:
+    """Properties for audiences, in their order; ``known``: names, keys and traits that are not to be created."""
+    for trait in sorted(audiences):
+        key = property_key(trait)
+        if key and key not in known and trait not in known:
+            yield NewProperty(key, property_name(trait), PropertyType.BOOLEAN, trait)
+
+
+def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> Iterator[NewProperty]:
+    """Properties for traits that none takes and whose values one could, the most frequent first."""
+    for each in traits:
+        key = property_key(each.trait)
+        if each.feeds or each.type is None or not key or key in _IDENTITY or {key, each.trait} & set(known):
+            continue
+        kind = PropertyType.BOOLEAN if each.audience else each.type
+        yield NewProperty(key, property_name(each.trait), kind, each.trait)
+
+
+async def create_missing(
+    account_id: str,
+    meaning: Meaning,
+    database: Database,
+    prosperstack: ProsperStack,
+    spender: Spender,
+    clock: Clock,
+    *,
+    look: bool,
+) -> bool:
+    """Create what the mapping asks for; whether anything was. ``look``: go through the profiles for traits as well.
+
+    Each property is tried once: one that is there already (409) is as good as created, one that is rejected is
+    noted with ProsperStack's words. Raises `ProsperStackError` where ProsperStack is away.
+    """
+    wanted = meaning.rules.create_missing
+    if wanted is CreateMissing.NONE:
+        return False
+    tried = await database.read(creations.every, account_id)
+    known = {name for each in meaning.catalog for name in (each.key, each.name)}
+    known |= {name for each in tried for name in (each.key, each.trait)}
+    known |= {rule.property for rule in meaning.rules.rules}
+    new = list(missing_audiences(meaning.audiences, known))
+    if wanted is CreateMissing.TRAITS and look:
+        counted, _ = await coverage(database, account_id)
+        new += missing_traits(counted.traits(), known | {each.key for each in new})
+    unique = {each.key: each for each in reversed(new)}.values()
+    room = max(min(AT_ONCE, MOST - len(tried)), 0)
+    created = False
+    for each in list(reversed(unique))[:room]:
+        reason = await _create(each, prosperstack, spender)
+        await database.write(_note, account_id, each, reason, clock())
+        created = created or reason is None
+    return created
+
+
+async def _create(new: NewProperty, prosperstack: ProsperStack, spender: Spender) -> str | None:
+    """Create one property; why it cannot be, or None."""
+    try:
+        await spender.spend(partial(prosperstack.create_property, new.key, new.name, new.type.value))
+    except Rejected as rejection:
+        return None if rejection.status_code == 409 else str(rejection)
+    except CredentialsRefused as refusal:
+        if refusal.status_code != 403:
+            raise
+        return str(refusal)  # the key may do all else: the account goes on
+    return None
+
+
+def _note(connection: Connection, account_id: str, new: NewProperty, reason: str | None, now: int) -> None:
+    creations.add(connection, account_id, Creation(new.key, new.trait, new.type.value, now, reason))
+    details: dict[str, JsonValue] = {"key": new.key, "type": new.type.value, "trait": new.trait, "refused": reason}
+    auditing.record(connection, account_id, now, actor="create_missing", action="create property", details=details)
+    log.info("property created" if reason is None else "property not created", key=new.key, type=new.type.value)

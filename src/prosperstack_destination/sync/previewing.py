@@ -1,0 +1,180 @@
+"""What other rules would do to the profiles that are stored, before they do it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import Meaning, of_account
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.mapping.desired import Projection, differing, same_values
+from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
+from prosperstack_destination.state import accounts, directory, scanning
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.scanning import Scanned
+from prosperstack_destination.sync.difference import differences
+from prosperstack_destination.sync.reprojecting import person_of
+
+#: Examples that are shown.
+EXAMPLES: Final = 10
+#: Profiles that a preview looks at where it need not be exact: past it, one in so many.
+SAMPLE: Final = 50_000
+#: Requests a minute that ProsperStack documents, for all who use the account together.
+DOCUMENTED_RATE: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One person whose properties would change; both sides have only what differs, None for no value."""
+
+    email: str
+    before: dict[str, PropertyValue]
+    after: dict[str, PropertyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would come of other rules."""
+
+    #: Profiles stored, and how many of them were looked at: fewer where the figures below are scaled up.
+    profiles: int
+    looked_at: int
+    #: Profiles whose desired properties would be others, and how many for each property.
+    changed: int
+    by_property: dict[str, int]
+    examples: tuple[Example, ...]
+    #: Traits that could not be values of the properties that the rules change, before and after.
+    problems_before: int
+    problems_after: int
+    #: Requests that it would cost ProsperStack, and how long that takes at this rate a minute.
+    requests: int
+    requests_per_minute: float
+
+    @property
+    def seconds(self) -> float:
+        """How long the requests take."""
+        return self.requests / self.requests_per_minute * 60
+
+    @property
+    def exact(self) -> bool:
+        """Whether every profile was looked at."""
+        return self.looked_at >= self.profiles
+
+
+@dataclass(slots=True)
+class _Count:
+    looked_at: int = 0
+    changed: int = 0
+    by_property: Counter[str] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+    problems_before: int = 0
+    problems_after: int = 0
+    requests: int = 0
+
+
+async def preview(
+    database: Database, account_id: str, rules: Rules, *, reserve: float, sample: int | None = SAMPLE
+) -> Preview:
+    """Work out what rules would change, page by page, writing nothing.
+
+    ``sample``: about how many profiles to look at where there are more; None: all of them. ``reserve``: the part of
+    ProsperStack's rate limit that is left to the account's owner.
+    """
+    profiles = await database.read(scanning.count, account_id)
+    one_in = 1 if sample is None else max(-(-profiles // sample), 1)
+    count = _Count()
+    after: str | None = ""
+    while after is not None:
+        after = await database.read(_page, account_id, rules, after, one_in, count)
+    return _scaled(count, profiles, DOCUMENTED_RATE * (1 - reserve))
+
+
+def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
+    factor = profiles / count.looked_at if count.looked_at else 1.0
+    return Preview(
+        profiles=profiles,
+        looked_at=count.looked_at,
+        changed=round(count.changed * factor),
+        by_property={key: round(number * factor) for key, number in count.by_property.most_common()},
+        examples=tuple(count.examples),
+        problems_before=round(count.problems_before * factor),
+        problems_after=round(count.problems_after * factor),
+        requests=round(count.requests * factor),
+        requests_per_minute=rate,
+    )
+
+
+def _page(
+    connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _Count
+) -> str | None:
+    account = accounts.get(connection, account_id)
+    if account is None:
+        raise Misconfigured(f"There is no account {account_id!r}.")
+    meaning = of_account(connection, account)
+    page = scanning.page(connection, account_id, after, one_in=one_in)
+    changed = _compare(page, *meaning.plan.where_it_differs(meaning.under(rules)), count)
+    by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
+    for scanned, old, new in changed:
+        count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
+    return page[-1].email if page else None
+
+
+def _compare(
+    page: Iterable[Scanned], old: Plan, new: Plan, count: _Count
+) -> list[tuple[Scanned, Projection, Projection]]:
+    changed = []
+    for each in page:
+        person = person_of(each)
+        before, after = old.project(person), new.project(person)
+        count.looked_at += 1
+        count.problems_before += len(before.problems)
+        count.problems_after += len(after.problems)
+        keys = [*differing(before.desired, after.desired)]
+        keys += [SUBSCRIPTION + key for key in differing(before.subscription, after.subscription)]
+        if keys:
+            changed.append((each, before, after))
+            count.changed += 1
+            count.by_property.update(keys)
+            if len(count.examples) < EXAMPLES:
+                count.examples.append(_example(each.email, before, after, keys))
+    return changed
+
+
+def _example(email: str, before: Projection, after: Projection, keys: Sequence[str]) -> Example:
+    old, new = _all_values(before), _all_values(after)
+    return Example(email, {key: old.get(key) for key in keys}, {key: new.get(key) for key in keys})
+
+
+def _all_values(projection: Projection) -> dict[str, PropertyValue]:
+    theirs = {SUBSCRIPTION + key: value for key, value in projection.subscription_values().items()}
+    return projection.values() | theirs
+
+
+def _subscribers(connection: Connection, account_id: str, emails: Sequence[str]) -> dict[str, list[Subscriber]]:
+    found: dict[str, list[Subscriber]] = {}
+    for email in emails:
+        found[email] = directory.with_email(connection, account_id, email)
+    return found
+
+
+def _requests(
+    scanned: Scanned, old: Projection, new: Projection, subscribers: Sequence[Subscriber], meaning: Meaning
+) -> int:
+    """What one profile costs: an update for each subscriber that differs, a look-up where none is known yet."""
+    if scanned.status in (Status.UNMATCHED, Status.SET_ASIDE):
+        return 0
+    subscription = 2 * max(len(subscribers), 1) if not same_values(old.subscription, new.subscription) else 0
+    if not subscribers:
+        return subscription + 2  # to look them up, and to write
+    return subscription + _updates(new, subscribers, meaning.catalog)
+
+
+def _updates(new: Projection, subscribers: Sequence[Subscriber], catalog: Catalog) -> int:
+    return sum(1 for each in subscribers if differences(new.values(), each, catalog).send)

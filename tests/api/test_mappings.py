@@ -1,0 +1,110 @@
+"""The mapping by the API."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from support.service import Service
+
+pytestmark = pytest.mark.anyio
+
+RULE = {"property": "preferred_name", "from": "traits.nickname", "upper": True}
+JOHN = "john.doe@example.com"
+
+
+async def applied(api: httpx.AsyncClient, based_on: int, **proposed: Any) -> httpx.Response:
+    return await api.put("mapping", json={"based_on": based_on, **proposed})
+
+
+async def test_a_mapping_goes_live(service: Service, api: httpx.AsyncClient) -> None:
+    """A mapping is previewed, applied for what was received before, shown with its author, and taken back."""
+    empty = (await api.get("mapping")).json()
+    preview = (await api.post("mapping/preview", json={"mapping": {"rules": [RULE]}})).json()
+    put = await applied(api, 0, mapping={"rules": [RULE]}, note="louder")
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "JO")
+    shown = (await api.get("mapping")).json()
+
+    assert (empty["version"], empty["mapping"], empty["applied_at"]) == (0, {"rules": []}, None)
+    assert (preview["changed"], preview["by_property"]) == (1, {"preferred_name": 1})
+    assert preview["examples"] == [
+        {"email": JOHN, "before": {"preferred_name": None}, "after": {"preferred_name": "JO"}}
+    ]
+    assert (preview["requests_per_minute"], preview["exact"]) == (90, True)
+    assert put.json() == {"version": 1, "changed": True, "profiles": 1}
+    assert (shown["author"], shown["note"], shown["mapping"]["rules"][0]["clean"]) == ("ann", "louder", ["upper"])
+    assert "from: traits.nickname" in shown["yaml"]
+
+    back = await api.post("mapping/rollback", json={"version": 0, "based_on": 1})
+    assert back.json()["version"] == 2
+    history = (await api.get("mapping/history")).json()
+    assert [(each["version"], each["note"]) for each in history] == [(2, "back to version 0"), (1, "louder")]
+    assert (await api.get("mapping?version=1")).json()["mapping"] == shown["mapping"]
+    assert (await api.get("mapping?version=9")).status_code == 404
+    progress = (await api.get("mapping/progress")).json()
+    while progress["finished_at"] is None:
+        progress = (await api.get("mapping/progress")).json()
+    assert (progress["total"], progress["done"]) == (1, 1)
+
+
+async def test_a_file_keeps_its_comments(api: httpx.AsyncClient) -> None:
+    """The text of a file is applied as it is, and shown as it was."""
+    text = "# why\nrules:\n  - property: preferred_name\n    from: traits.nickname\n"
+
+    assert (await applied(api, 0, yaml=text)).status_code == 200
+    assert (await api.get("mapping")).json()["yaml"] == text
+
+
+async def test_two_operators_at_once(api: httpx.AsyncClient) -> None:
+    """The second is told which version is in force, and by whom; nothing of theirs is applied."""
+    await applied(api, 0, mapping={"rules": [RULE]})
+    refused = await applied(api, 0, mapping={})
+    rolled = await api.post("mapping/rollback", json={"version": 0, "based_on": 0})
+
+    assert (refused.status_code, refused.json()["version"], rolled.status_code) == (409, 1, 409)
+    assert "applied by ann" in refused.json()["message"]
+    assert (await api.get("mapping")).json()["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("proposed", "key", "line", "said"),
+    [
+        ({"yaml": "rules:\n  - property: plan\n    form: x"}, "rules[0].form", 3, "did you mean from?"),
+        (
+            {"mapping": {"rules": [{**RULE, "property": "prefered_name"}]}},
+            "rules[0].property",
+            None,
+            "preferred_name?",
+        ),
+        ({"mapping": {"rules": [{**RULE, "from": "nickname"}]}}, "rules[0].from", None, "traits.nickname"),
+        ({"yaml": "a: b: c"}, "", 1, "it is not YAML"),
+    ],
+)
+async def test_faults(
+    api: httpx.AsyncClient, proposed: dict[str, Any], key: str, line: int | None, said: str
+) -> None:
+    """What is wrong with a mapping is told by its key, its line, and what would be right."""
+    refused = await applied(api, 0, **proposed)
+
+    assert refused.status_code == 422
+    faults = [each for each in refused.json()["faults"] if each["key"] == key]
+    assert faults
+    assert (faults[0]["line"], said in faults[0]["message"]) == (line, True)
+
+
+async def test_what_is_checked_only(api: httpx.AsyncClient) -> None:
+    """A mapping is checked without being applied; rules for unknown properties may be allowed to wait."""
+    waiting = {"mapping": {"rules": [{**RULE, "property": "soon"}]}}
+
+    checked = (await api.post("mapping/check", json=waiting)).json()
+    assert (checked["rules"], checked["unknown"][0]["key"]) == (1, "rules[0].property")
+    assert (await applied(api, 0, **waiting, allow_unknown=True)).status_code == 200
+    assert (await api.post("mapping/check", json={})).status_code == 422
+    assert (await api.post("mapping/check", json={"yaml": "x" * 1_100_000})).status_code == 413
+
+
+async def test_the_schema_needs_no_token(service: Service) -> None:
+    """Editors fetch the JSON Schema of mapping files."""
+    schema = (await service.client.get("/api/mapping.schema.json", auth=None)).json()
+
+    assert "rules" in schema["properties"]

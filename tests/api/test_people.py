@@ -1,0 +1,99 @@
+"""Coverage, problems and people by the API."""
+
+import httpx
+import pytest
+
+from support.service import Service
+
+pytestmark = pytest.mark.anyio
+
+JOHN = "john.doe@example.com"
+
+
+async def test_the_api_is_closed_at_first(service: Service) -> None:
+    """Until a token is issued nobody gets in, and the answer says what to do."""
+    answer = await service.client.get("/api/accounts", auth=None)
+
+    assert answer.status_code == 403
+    assert "tokens issue" in answer.json()["message"]
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("header", [None, "Bearer pso_wrong", "Bearer ", "Basic abc"])
+async def test_who_may_not(service: Service, header: str | None) -> None:
+    """Without a good token nothing is told; a key that Segment shows is none."""
+    headers = {} if header is None else {"Authorization": header}
+    answer = await service.client.get("/api/accounts", auth=None, headers=headers)
+
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+async def test_accounts(api: httpx.AsyncClient) -> None:
+    """Accounts are listed, and found by their fingerprints too; others are not there."""
+    [account] = (await api.get("http://service/api/accounts")).json()
+
+    assert (account["live"], account["status"]) == (False, "active")
+    assert (await api.get(f"http://service/api/accounts/{account['fingerprint']}/problems")).status_code == 200
+    assert (await api.get("http://service/api/accounts/acct_none/problems")).status_code == 404
+
+
+async def test_coverage(api: httpx.AsyncClient) -> None:
+    """What feeds a property and where a trait goes, with the likeliest property for one that goes nowhere."""
+    found = (await api.get("coverage")).json()
+
+    contacts = next(each for each in found["properties"] if each["property"] == "number_of_contacts")
+    loose = next(each for each in found["traits"] if each["trait"] == "contactCount")
+    assert (found["profiles"], contacts["problems"], contacts["filled"]) == (1, 1, 0)
+    assert (loose["feeds"], loose["likeliest"], loose["type"]) == ([], "number_of_contacts", "number")
+
+
+async def test_problems(service: Service, api: httpx.AsyncClient) -> None:
+    """Problems are grouped, with samples, once the reconciler has met them; they go when they are fixed."""
+    while not (groups := (await api.get("problems")).json()):
+        pass
+    [group] = groups
+    assert (group["property"], group["count"]) == ("number_of_contacts", 1)
+    assert group["samples"] == [{"email": JOHN, "trait": "number_of_contacts", "value": "many"}]
+
+    call = {"traits": {"email": JOHN, "number_of_contacts": 5}}
+    await service.client.post("http://service/identify", json=call)
+    while (await api.get("problems")).json():
+        pass
+
+
+async def test_people(service: Service, api: httpx.AsyncClient) -> None:
+    """People are found by their email's beginning or their userId, and shown with all that is known."""
+    call = {"userId": "u7", "traits": {"email": "Zoe@example.com", "odd": [1]}}
+    await service.client.post("http://service/identify", json=call)
+    first = (await api.get("profiles?limit=1")).json()
+    second = (await api.get(f"profiles?limit=1&after={first['after']}")).json()
+    [zoe] = (await api.get("profiles?user_id=u7")).json()["profiles"]
+    [john] = (await api.get("profiles?email=JOHN")).json()["profiles"]
+    shown = (await api.get(f"profiles/{john['id']}")).json()
+
+    assert [each["profiles"][0]["email"] for each in (first, second)] == [JOHN, "zoe@example.com"]
+    assert second["profiles"][0]["id"] == zoe["id"]
+    assert (await api.get("profiles?user_id=nobody")).json() == {"profiles": [], "after": None}
+    assert shown["traits"]["nickname"]["value"] == "Jo"
+    assert shown["problems"][0]["property"] == "number_of_contacts"
+    assert (await api.get("profiles/999")).status_code == 404
+    assert (await api.get("profiles?status=unmatched&email=nobody")).json()["profiles"] == []
+
+
+async def test_odd_values_are_shown(service: Service, api: httpx.AsyncClient) -> None:
+    """Numbers that JSON has no form for do not keep a person from being shown."""
+    body = b'{"traits": {"email": "odd@example.com", "x": NaN, "y": [Infinity], "nickname": "<script>"}}'
+    accepted = await service.client.post("http://service/identify", content=body)
+    if accepted.status_code == 202:
+        [odd] = (await api.get("profiles?email=odd")).json()["profiles"]
+        assert (await api.get(f"profiles/{odd['id']}")).status_code == 200
+        assert (await api.get("coverage")).status_code == 200
+
+
+async def test_the_document(service: Service) -> None:
+    """The API is described, with its token and its refusals."""
+    document = (await service.client.get("http://service/openapi.json")).json()
+
+    put = document["paths"]["/api/accounts/{account_id}/mapping"]["put"]
+    assert {"200", "401", "403", "404", "409", "422", "503"} <= set(put["responses"])
+    assert put["security"]

@@ -1,0 +1,82 @@
+"""The commands about mappings, in this process: they are many, and starting Python is slow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from prosperstack_destination.accounts.catalogs import dump_catalog
+from prosperstack_destination.cli import app
+from prosperstack_destination.cli.operating import in_database
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.state import accounts
+from support.accounts import open_account
+from support.intake import identify, take
+
+CATALOG = Catalog([Property("plan", "Plan", PropertyType.TEXT), Property("seats", "Seats", PropertyType.NUMBER)])
+FILE = "# what we want\nrules:\n  - property: plan   # the tier\n    from: traits.tier\n"
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in a folder with a database; what it prints, or the error that it ends with."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    in_database(open_account)
+    in_database(lambda connection: accounts.set_catalog(connection, "acct_1", dump_catalog(CATALOG), 0))
+    in_database(lambda connection: take(connection, identify("a@x.y", plan="old", tier="new")))
+    Path("mapping.yaml").write_text(FILE)
+
+    def invoke(*words: str) -> str:
+        result = CliRunner().invoke(app, ["mappings", *words], env={"COLUMNS": "200"})
+        return result.output if result.exception is None else str(result.exception)
+
+    return invoke
+
+
+def test_from_a_file_and_back(run: Run) -> None:
+    """A file is checked, compared, applied, shown as it is, and taken back by one command."""
+    assert run("validate", "mapping.yaml") == "mapping.yaml: 1 rule, nothing is wrong with it.\n"
+    assert "1 of 1 profiles would change" in (compared := run("diff", "mapping.yaml"))
+    assert all(word in compared for word in ("a@x.y", "old", "new", "2 requests", "90 a minute"))
+    assert "Version 1 is in force" in run("apply", "mapping.yaml", "--author", "ann")
+    assert "there is nothing to apply" in run("apply", "mapping.yaml")
+    assert run("show").endswith(FILE)
+    assert "0 of 1 profiles would change" in run("diff", "mapping.yaml")
+    assert "Version 2 is in force" in run("rollback", "--author", "bob")
+    shown = run("history")
+    assert all(word in shown for word in ("ann", "bob", "back to version 0", "0 of 1 profiles were looked at"))
+    assert run("show", "--version", "1").endswith(FILE)
+    assert "There is no version 9" in run("show", "--version", "9")
+
+
+def test_what_is_wrong_is_told(run: Run) -> None:
+    """Faults have file, line and column; rules for unknown properties are refused, or wait if told to."""
+    Path("wrong.yaml").write_text("rules:\n  - property: plam\n    from: traits.tier\n")
+    Path("worse.yaml").write_text("rules:\n  - property: plan\n    form: traits.tier\n")
+    unknown = "wrong.yaml:2:5: rules[0].property: the account has no subscriber property 'plam': did you mean plan?"
+
+    assert unknown in run("validate", "wrong.yaml")
+    assert unknown in (refused := run("apply", "wrong.yaml"))
+    assert "--allow-unknown" in refused
+    assert "worse.yaml:3:5: rules[0].form: there is no key 'form' here" in run("diff", "worse.yaml")
+    assert "Its rule waits for one" in run("apply", "wrong.yaml", "--allow-unknown")
+    assert "cannot be read" in run("validate", "nowhere.yaml")
+
+
+def test_two_people(run: Run) -> None:
+    """Who applies what is based on an older version is told of the newer one."""
+    run("apply", "mapping.yaml", "--author", "ann", "--based-on", "0")
+    Path("other.yaml").write_text("based_on: 0\nrules: []\n")
+
+    assert "Version 1 is in force, applied by ann" in run("apply", "other.yaml", "--author", "bob")
+    assert "It replaces version 1, applied by ann" in run("apply", "other.yaml", "--based-on", "1")
+
+
+def test_rules_without_a_file_are_shown_as_one(run: Run) -> None:
+    """Where no file was applied there is an empty one to begin with; the schema is there for editors."""
+    assert run("show").endswith("rules: []\n")
+    assert '"forgiving_names"' in run("schema")

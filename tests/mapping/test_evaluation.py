@@ -1,0 +1,135 @@
+"""Running expressions to an end."""
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
+from prosperstack_destination.mapping.expressions import compiled
+from prosperstack_destination.mapping.person import Person
+from support.json_values import json_values
+
+PERSON = Person({"a": [1, 2, 3], "name": "Jo", "vip": True, "old": False, "n": {"x": 0}}, "u1", "a1")
+
+
+def run(text: str, person: Person = PERSON) -> JsonValue:
+    return Evaluation(lambda: person.context({"vip", "old", "never"})).value(compiled(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("traits.name", "Jo"),
+        ("traits.nobody.there", None),
+        ("userId", "u1"),
+        ("anonymousId", "a1"),
+        ("audiences", ["vip"]),
+        ("sum(traits.a)", 6),
+        ("traits.a[?@ > `1`] | length(@)", 2),
+        ("traits.a[1:]", [2, 3]),
+        ("[traits.a, traits.a][]", [1, 2, 3, 1, 2, 3]),
+        ("traits.{x: name}", {"x": "Jo"}),
+        ("traits.name == 'Jo' && traits.name != 'Ann'", True),
+        ("traits.name < `5`", None),
+        ("'a' < 'b'", True),
+        ("`1` == `true`", False),
+        ("max_by(traits.a[].{v: @}, &v).v", 3),
+        ("to_string(traits.n)", '{"x":0}'),
+    ],
+)
+def test_what_expressions_give(text: str, value: JsonValue) -> None:
+    """JMESPath, over what is known of a person."""
+    assert run(text) == value
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [("traits.vip", True), ("traits.old", False), ("`0`", True), ("traits.nothing", False), ("`[]`", False)],
+)
+def test_what_holds(condition: str, holds: bool) -> None:
+    """A condition holds where JMESPath takes the value for true: zero is, empty things are not."""
+    assert Evaluation(lambda: PERSON.context({"vip"})).holds(compiled(condition)) is holds
+
+
+def test_a_wrong_type_is_told_without_the_value() -> None:
+    """What a function cannot take is told by its type: a person's values do not get into reasons."""
+    with pytest.raises(CannotEvaluate, match=r"^sum\(\) takes array-number, not string$"):
+        run("sum(traits.name)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " | ".join(["traits", *["[@,@]"] * 30]),
+        " | ".join(["traits", *["[@,@][]"] * 30]),
+        " | ".join(["traits", *["{a: @, b: @}"] * 30, "to_string(@)"]),
+        " | ".join(["traits.name", *["join('', [@,@])"] * 30]),
+        " | ".join(["[traits.name]", *["map(&[@,@], @)"] * 30]),
+        " | ".join(["traits.big", *["merge(@, {a: @})"] * 30, "to_string(@)"]),
+        "traits.big[*][*][*]",
+        "traits.big[?length(to_string(@)) > `5`][*].a[] | sort_by(@, &to_string(@))",
+        "traits.big" + "[]" * 15,
+        "length(to_string([traits, traits, traits, traits, traits, traits])) > `0`",
+    ],
+)
+def test_no_expression_runs_for_long(text: str) -> None:
+    """What doubles with every few characters, or runs over everything again and again, is stopped."""
+    big: JsonValue = [[["x" * 20, {"a": [1]}] * 20] * 20] * 20
+    expression, person = compiled(text), Person({"name": "Jo", "big": big})
+    begun = time.process_time()
+    with suppress(CannotEvaluate):
+        run(expression.text, person)
+    assert time.process_time() - begun < 1
+
+
+def test_text_is_not_made_longer_than_may_be() -> None:
+    """What would be joined to an enormous text is stopped before it is made."""
+    person = Person({"between": "x" * 60_000, "items": ["y"] * 9_000})
+
+    with pytest.raises(CannotEvaluate, match="too much work"):
+        run("join(traits.between, traits.items)", person)
+
+
+def test_one_persons_expressions_share_what_they_may_do() -> None:
+    """Many rules cannot do together what one may not: the work of all of them counts."""
+    evaluation = Evaluation(lambda: {"traits": {"a": list(range(9_000))}})
+    expression = compiled("traits.a[?@ > `5`] | length(@)")
+    assert [evaluation.value(expression) for _ in range(3)] == [8994] * 3
+    with pytest.raises(CannotEvaluate, match="too much work"):
+        [evaluation.value(expression) for _ in range(10)]
+
+
+pieces = st.sampled_from(
+    [
+        *(
+            "traits",
+            "traits.a",
+            "traits.b[*]",
+            "traits.*",
+            "audiences",
+            "userId",
+            "@",
+            "[]",
+            "[0]",
+            "[1:]",
+            "[*].x",
+        ),
+        *("[?@]", "| [@, @]", "| keys(@)", "| length(@)", "| sort(@)", "| to_string(@)", "| sum(@)", "| values(@)"),
+        *("|| `1`", "&& 'x'", "== `1`", "< `2`", ".{x: @}", "| reverse(@)", "| to_number(@)", "| max_by(@, &x)"),
+    ]
+)
+
+
+@given(st.lists(pieces, max_size=8), st.dictionaries(st.sampled_from(["a", "b", "x"]), json_values))
+def test_evaluation_is_total(parts: list[str], traits: dict[str, JsonValue]) -> None:
+    """Any expression over any traits gives a value, or the one error that says why there is none."""
+    try:
+        expression = compiled("traits" + " ".join(parts))
+    except ValueError:
+        return
+    with suppress(CannotEvaluate):
+        Evaluation(Person(traits).context).value(expression)

@@ -1,0 +1,32 @@
+"""Coverage over what is stored."""
+
+import pytest
+
+from prosperstack_destination.accounts.catalogs import dump_catalog
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.sync.covering import coverage
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import identify, take
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_coverage_of_an_account(database: Database) -> None:
+    """Every profile of the account is counted, or one in so many where they are more than a sample."""
+    catalog = Catalog([Property("plan", "Plan", PropertyType.TEXT)])
+    await database.write(open_account)
+    await database.write(open_account, "acct_2")
+    await database.write(accounts.set_catalog, "acct_1", dump_catalog(catalog), NEW_YEAR)
+    await database.write(take, *(identify(f"p{number}@x.y", plan="x", other=1) for number in range(40)))
+    await database.write(take, identify("p@x.y", account="acct_2", plan="x"))
+
+    whole, profiles = await coverage(database, "acct_1", sample=None)
+    part, _ = await coverage(database, "acct_1", sample=10)
+
+    assert (whole.profiles, profiles, part.profiles) == (40, 40, 10)
+    [plan] = whole.properties()
+    assert (plan.filled, plan.sample) == (40, "x")
+    assert [each.trait for each in whole.traits()] == ["other", "plan"]

@@ -1,0 +1,156 @@
+"""Going through all profiles when what their traits mean has changed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select, update
+
+from prosperstack_destination.accounts import applying
+from prosperstack_destination.accounts.catalogs import dump_catalog
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.mapping.rules import Rules
+from prosperstack_destination.state import accounts, problems, profiles, reprojections, scanning
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.tables import profiles as table
+from prosperstack_destination.sync.reprojecting import Reprojector
+from support.accounts import open_account
+from support.clocks import SetClock
+from support.intake import identify, take
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = Catalog([Property("plan", "Plan", PropertyType.TEXT), Property("seats", "Seats", PropertyType.NUMBER)])
+
+
+@dataclass
+class World:
+    """Profiles that are settled, and what goes through them."""
+
+    database: Database
+    clock: SetClock
+    woken: list[str] = field(default_factory=list)
+
+    async def call(self, email: str, status: Status = Status.IN_SYNC, **traits: Any) -> None:
+        await self.database.write(take, identify(email, **traits))
+        await self.database.write(self.settle, email, status)
+
+    def settle(self, connection: Connection, email: str, status: Status) -> None:
+        chosen = table.c.email == email
+        connection.execute(update(table).where(chosen).values(status=status, due_at=None, pending_since=None))
+
+    async def apply(self, *rules: dict[str, Any]) -> None:
+        await self.database.write(self.applied, Rules.model_validate({"rules": rules}))
+
+    def applied(self, connection: Connection, rules: Rules) -> None:
+        account = accounts.get(connection, "acct_1")
+        assert account is not None
+        applying.apply(connection, account, rules, author="ann", now=self.clock())
+
+    async def go_through(self) -> Reprojection:
+        await Reprojector(
+            self.database, self.woken.extend, clock=self.clock, ticks=self.clock, sleep=self.clock.sleep
+        ).run_once()
+        found = await self.database.read(reprojections.of_account, "acct_1")
+        assert found is not None
+        return found
+
+    async def profile(self, email: str) -> Profile:
+        profile = await self.database.read(profiles.find, "acct_1", email)
+        assert profile is not None
+        return profile
+
+
+@pytest.fixture
+async def world(database: Database, clock: SetClock) -> World:
+    await database.write(open_account)
+    await database.write(accounts.set_catalog, "acct_1", dump_catalog(CATALOG), clock())
+    return World(database, clock)
+
+
+async def test_only_what_differs_is_due(world: World) -> None:
+    """A changed rule makes those profiles due whose properties it changes, and touches no other."""
+    await world.call("changed@x.y", plan="a", tier="b")
+    await world.call("same@x.y", plan="a", tier="a")
+    await world.call("neither@x.y", seats=1)
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    found = await world.go_through()
+
+    assert (found.total, found.done, found.changed) == (3, 3, 1)
+    assert found.finished_at is not None
+    changed = await world.profile("changed@x.y")
+    assert (changed.status, changed.pending_since, changed.version) == (Status.PENDING, world.clock(), 2)
+    for email in ("same@x.y", "neither@x.y"):
+        untouched = await world.profile(email)
+        assert (untouched.status, untouched.version) == (Status.IN_SYNC, 1)
+    assert world.woken == ["acct_1"]
+
+
+async def test_nobody_is_looked_up_for_a_changed_rule(world: World) -> None:
+    """A profile without a subscriber stays as it waits, with its problems as they are now; it costs nothing."""
+    await world.call("stranger@x.y", Status.UNMATCHED, tier="many")
+    await world.apply({"property": "seats", "from": "traits.tier"})
+
+    await world.go_through()
+
+    stranger = await world.profile("stranger@x.y")
+    assert (stranger.status, stranger.pending_since, stranger.version) == (Status.UNMATCHED, None, 2)
+    [problem] = await world.database.read(problems.of_profile, stranger.id)
+    assert (problem.property, problem.trait, problem.value) == ("seats", "tier", "many")
+
+    await world.apply()
+    await world.go_through()
+    assert await world.database.read(problems.of_profile, stranger.id) == []
+
+
+async def test_a_change_in_the_middle_begins_anew(world: World) -> None:
+    """What was judged by the one mapping or by the other is compared with both, so that nothing stays stale."""
+    await world.call("a@x.y", plan="one", tier="two")
+    await world.apply({"property": "plan", "from": "traits.tier"})
+    await world.go_through()
+    await world.database.write(world.settle, "a@x.y", Status.IN_SYNC)  # it has "two" now
+
+    await world.apply({"property": "plan", "from": "traits.never"})
+    await world.apply({"property": "plan", "from": "traits.tier"})  # back, before anybody looked
+    again = await world.go_through()
+
+    assert (len(again.before), again.changed) == (2, 1)
+
+
+async def test_a_changed_catalog_is_gone_through(world: World) -> None:
+    """A property that was created makes those due that have a value for it."""
+    await world.call("a@x.y", plan="x", city="Berlin")
+    await world.call("b@x.y", plan="x")
+    more = Catalog([*CATALOG, Property("city", "City", PropertyType.TEXT)])
+    await world.database.write(reprojections.begin, "acct_1", world.clock())
+    await world.database.write(accounts.set_catalog, "acct_1", dump_catalog(more), world.clock())
+
+    assert (await world.go_through()).changed == 1
+    assert (await world.profile("a@x.y")).status is Status.PENDING
+
+
+async def test_many_pages(world: World) -> None:
+    """More profiles than a page has are gone through to the last, and its progress is kept."""
+    count = scanning.PAGE + 3
+    await world.database.write(take, *(identify(f"p{number}@x.y", tier="x") for number in range(count)))
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    found = await world.go_through()
+
+    assert (found.total, found.done, found.changed) == (count, count, count)
+    due = await world.database.read(
+        lambda connection: connection.execute(
+            select(func.count()).select_from(table).where(table.c.version == 2)
+        ).scalar_one()
+    )
+    assert due == count
+
+
+async def test_without_profiles_it_is_done_at_once(world: World) -> None:
+    """Where there is nobody yet there is nothing to go through."""
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    assert (await world.go_through()).finished_at == world.clock()
