@@ -41,7 +41,9 @@ lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -o requirements-dev.lock
+		--custom-compile-command "make lock" --upgrade --group build -c requirements.lock -o requirements-build.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## Remove what make made (the data folder stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
