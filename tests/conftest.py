@@ -10,7 +10,6 @@ from xdist.scheduler import LoadScopeScheduling
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
 
-
 #: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)
 TOGETHER = ("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py")
