@@ -1,6 +1,7 @@
 """What every test may use. Time is owned by the tests; databases are real files."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
+from support.postgres import Databases
 
 #: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)
@@ -35,9 +37,46 @@ def clock() -> SetClock:
     return SetClock()
 
 
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """PostgreSQL, for whoever asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    databases = Databases(base.parent if in_worker else base)
+    yield databases
+    if not in_worker:  # or it is for the run's main process: others may need it still
+        databases.end()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In the main process, when all workers are done."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and session.config.getoption("numprocesses", 0):
+        Databases(session.config._tmp_path_factory.getbasetemp()).end()  # type: ignore[attr-defined] # pytest's own
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind; SQLite's may have to be migrated."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+    else:
+        with request.getfixturevalue("databases").empty() as url:
+            yield url
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """An open, empty database."""
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open, empty database, of each kind."""
+    database = Database(database_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
+    """An open, empty SQLite database."""
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     await database.open()
     yield database

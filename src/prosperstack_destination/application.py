@@ -37,10 +37,10 @@ from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import accounts as account_rows
 from prosperstack_destination.state import profiles
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Database, backend_of
 from prosperstack_destination.state.identities import Identities
 from prosperstack_destination.state.inbox import GroupCommit
-from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.intake import Taken, take_in
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.sync.reconciler import Reconciler
 
@@ -139,7 +139,7 @@ class _Service:
             log.info("stopping")
 
     async def _commit(self, calls: Sequence[Call]) -> Taken:
-        return await self.database.write(take_calls, calls, self._vault.pseudonym)
+        return await take_in(self.database, calls, self._vault.pseudonym)
 
     def _connect(self, key: str, on_answer: Callable[[RateLimit | None], None] = lambda _: None) -> ProsperStack:
         return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer)
@@ -175,13 +175,14 @@ def vault_of(settings: Settings) -> Vault:
     """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
     if settings.secret_key is not None:
         return Vault(settings.secret_key.get_secret_value())
-    url = make_url(settings.effective_database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
+    url = settings.effective_database_url
+    file = make_url(url).database if backend_of(url) == "sqlite" else None
+    if not file:
         raise Misconfigured(
             "SECRET_KEY is not set: it encrypts ProsperStack keys, and every replica needs the same one. "
             "Set it to a long random text, for instance what `openssl rand -base64 32` prints."
         )
-    return Vault(secret_beside(Path(url.database).parent))
+    return Vault(secret_beside(Path(file).parent))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

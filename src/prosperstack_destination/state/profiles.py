@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.bulk import Bulk
+from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
+from prosperstack_destination.state.dialects import OneOf
 from prosperstack_destination.state.merging import merge
 from prosperstack_destination.state.profile import IdKind, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
@@ -22,24 +23,28 @@ _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
     *("pending_since", "due_at"),
 )
-_INSERT = Bulk(insert(profiles), [*_WRITTEN, "account_id", "email", "attempts"])
-_UPDATE = Bulk(
-    update(profiles)
-    .where(profiles.c.id == bindparam("row_id"))
-    .values({name: bindparam(name) for name in _WRITTEN})
-)
-_SELECT_MERGED = select(
-    profiles.c.id,
+_INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts"])
+_UPDATE = BulkUpdate(profiles, "id", _WRITTEN)
+# Locked in key order, so that two writers of the same people cannot wait for each other.
+_SELECT_MERGED = OneOf(
+    select(
+        profiles.c.id,
+        profiles.c.email,
+        profiles.c.address,
+        profiles.c.user_id,
+        profiles.c.ids,
+        profiles.c.traits,
+        profiles.c.version,
+        profiles.c.status,
+        profiles.c.pending_since,
+        profiles.c.due_at,
+    )
+    .where(profiles.c.account_id == bindparam("account"))
+    .order_by(profiles.c.email)
+    .with_for_update(),
     profiles.c.email,
-    profiles.c.address,
-    profiles.c.user_id,
-    profiles.c.ids,
-    profiles.c.traits,
-    profiles.c.version,
-    profiles.c.status,
-    profiles.c.pending_since,
-    profiles.c.due_at,
-).where(profiles.c.account_id == bindparam("account"), profiles.c.email.in_(bindparam("emails", expanding=True)))
+    "emails",
+)
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class Draft:
 
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
-    """The profiles of these emails, as far as they are there, by email."""
+    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
     return {
         row.email: Draft(
             row.email,
@@ -99,7 +104,7 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
             row.pending_since,
             row.due_at,
         )
-        for row in connection.execute(_SELECT_MERGED, {"account": account_id, "emails": sorted(emails)})
+        for row in _SELECT_MERGED.execute(connection, {"account": account_id, "emails": sorted(emails)})
     }
 
 
@@ -129,7 +134,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
         if draft.row_id is None:
             inserts.append({**fields, "account_id": account_id, "email": draft.email, "attempts": 0})
         else:
-            updates.append({**fields, "row_id": draft.row_id})
+            updates.append({**fields, "id": draft.row_id})
     if inserts:
         _INSERT.execute(connection, inserts)
     if updates:
