@@ -35,7 +35,7 @@ format: $(READY) ## Put the code in the form that lint asks for
 	$(BIN)/ruff format .
 
 bench: $(READY) ## How fast calls are taken in (needs wrk)
-	$(BIN)/python -m bench.receiving
+	PYTHONPATH=tests $(BIN)/python -m bench.receiving
 
 lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
