@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Packages of others that only these parts may know.
 CONFINED = {
+    "asyncpg": {"state"},
     "sqlalchemy": {"state", "accounts", "sync", "application", "health", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},

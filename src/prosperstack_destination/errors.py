@@ -19,6 +19,7 @@
     │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
     │   ├── NotFound             look again: what we knew by this id is gone
     │   └── Rejected             give up and show: what we sent is not acceptable
+    ├── LeaseLost              stop at this account: another replica works at it
     └── Misconfigured          stop: an operator has to change something first
 
 An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
@@ -147,6 +148,10 @@ class NotFound(ProsperStackError):
 
 class Rejected(ProsperStackError):
     """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+
+
+class LeaseLost(DestinationError):
+    """An account's lease ran out, or another replica has it by now. Nothing was written."""
 
 
 class Misconfigured(DestinationError):

@@ -26,6 +26,16 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Role(StrEnum):
+    """What a process does."""
+
+    ALL = "all"
+    #: It takes calls.
+    RECEIVE = "receive"
+    #: It writes to ProsperStack.
+    RECONCILE = "reconcile"
+
+
 class Settings(BaseSettings):
     """Every setting of the service. Their names are fixed: scripts rely on them."""
 
@@ -44,8 +54,12 @@ class Settings(BaseSettings):
     allow_pass_through: bool = True
     #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
     secret_key: SecretStr | None = None
+    #: Where it is kept instead, for all processes that share a database; made once where there is none.
+    secret_key_file: Path | None = None
     #: Reserved for the operator's pages.
     admin_password: SecretStr | None = None
+    #: What this process does, where several share a database.
+    role: Role = Role.ALL
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE
@@ -63,7 +77,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "role", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from prosperstack_destination import __version__
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.settings import Role
 from prosperstack_destination.state.accounts import OnDelete
 
 app = typer.Typer(
@@ -68,6 +69,9 @@ def _root(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; overrides HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; overrides PORT.")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="Take calls, write to ProsperStack, or both; overrides ROLE.")
+    ] = None,
     with_sandbox: Annotated[
         bool,
         typer.Option(
@@ -81,7 +85,7 @@ def serve(
     """Run the service: it takes Identify calls and keeps ProsperStack's subscribers up to date."""
     from prosperstack_destination.cli.serve import run
 
-    run(host=host, port=port, sandbox_port=sandbox_port if with_sandbox else None)
+    run(host=host, port=port, role=role, sandbox_port=sandbox_port if with_sandbox else None)
 
 
 @app.command()

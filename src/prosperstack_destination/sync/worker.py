@@ -22,7 +22,7 @@ from prosperstack_destination.prosperstack.paging import all_items
 from prosperstack_destination.state import accounts, clearing, directory, problems, profiles
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.clearing import Clearing
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Profile, Status
@@ -65,7 +65,7 @@ class AccountWorker:
     def __init__(
         self,
         account: Account,
-        database: Database,
+        database: Store,
         prosperstack: ProsperStack,
         spender: Spender,
         clock: Clock,
@@ -282,7 +282,8 @@ def _work(connection: Connection, profile: Profile) -> _Work:
 
 def _record(connection: Connection, settled: Sequence[tuple[_Work, Projection, Settle | Miss]], now: int) -> None:
     """Note profiles that need no request, what was found to be there already, and their problems."""
-    for work, projection, step in settled:
+    # In key order, so that whoever takes calls in meanwhile cannot wait for us and we for them.
+    for work, projection, step in sorted(settled, key=lambda each: each[0].profile.email):
         profile = work.profile
         if isinstance(step, Miss):
             done = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=step.look_again_at)
