@@ -144,7 +144,9 @@ class Sharing(RuleBasedStateMachine):
         """And whoever takes a lease, be it who had it before, has a fence of their own."""
         for account, lease in self.world.leases.items():
             before = self.seen.get(account)
-            if before is not None and before.expires_at == 0 != lease.expires_at or before and before.owner != lease.owner:
+            if (before is not None and before.expires_at == 0 != lease.expires_at) or (
+                before and before.owner != lease.owner
+            ):
                 assert lease.fence > before.fence
             self.seen[account] = lease
 
