@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench lock clean
+.PHONY: help setup run test chaos lint format bench lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,9 @@ run: $(READY) ## The service on 127.0.0.1:8700, with a ProsperStack sandbox on 8
 
 test: $(READY) ## The whole test suite
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes; `make test` has a short form)
+	CHAOS=full $(BIN)/python -m pytest tests/chaos
 
 lint: $(READY) ## ruff and mypy strict
 	$(BIN)/ruff check .

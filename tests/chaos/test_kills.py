@@ -78,9 +78,7 @@ def test_freezes_past_the_lease(tmp_path: Path, api: Sandbox, server: Server, di
 
 
 @pytest.mark.skipif(os.environ.get("CHAOS") != "full", reason="a death is in the short form above as well")
-def test_a_death_is_noticed_in_ten_seconds(
-    tmp_path: Path, api: Sandbox, server: Server, dice: random.Random
-) -> None:
+def test_a_death_is_noticed_in_time(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
     """When the reconciler that has the account is killed, another one goes on within ten seconds."""
     with replicas(tmp_path, api, "receive", "reconcile", "reconcile", DATABASE_URL=server.url) as processes:
         receiver, *reconcilers = processes

@@ -1,4 +1,4 @@
-"""Real processes that are killed and frozen, a load that goes on meanwhile, and the account of what was accepted."""
+"""Real processes that are killed and frozen, a load that goes on meanwhile, and what of it was accepted."""
 
 import json
 import os
