@@ -40,7 +40,8 @@ def export(target: str) -> None:
         if before is not None and before.finished:
             _console.print(f"{target} is whole already: {before.rows.total():,} rows.")
             return
-        with Path(target).open("a", encoding="utf-8", opener=_private) as file:
+        private = os.open(target, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)  # it has people's data
+        with os.fdopen(private, "a", encoding="utf-8") as file:
             rows = asyncio.run(_export(file, before))
             file.flush()
             os.fsync(file.fileno())
@@ -114,10 +115,6 @@ def _lines(source: str) -> Iterator[Iterator[str]]:
             yield iter(file)
     except OSError as error:
         raise Misconfigured(f"{source} cannot be read ({error.strerror}).") from None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # it has people's data
 
 
 def _told(what: str, rows: Counter[str]) -> None:

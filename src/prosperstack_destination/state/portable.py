@@ -1,7 +1,7 @@
 """Everything in the database as lines of JSON, and back: to move from one engine to the other.
 
-A file has a header, a line for each row (tables in an order that references allow, rows in the order of their keys),
-and an end that says how many there are. What is encrypted stays so: the target needs the same secret.
+A file has a header, a line for each row (tables in an order that references allow, rows in that of their keys), and
+an end that says how many there are. What is encrypted stays so: the target needs the same secret.
 """
 
 import json
@@ -64,7 +64,7 @@ def begun(lines: Iterable[str]) -> Begun:
 
 
 def export(connection: Connection, to: IO[str], before: Begun | None = None) -> Counter[str]:
-    """A unit of work: write everything, as of one moment, or what is missing after ``before``; the rows by table."""
+    """A unit of work: write everything, as of one moment, or what is missing after ``before``; rows by table."""
     revision = current_revision(connection)
     if before is None:
         _write(to, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
@@ -101,9 +101,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
         if count > done:
             await database.write(_take, head["export"], entries[max(len(entries) - (count - done), 0) :], count)
     if end is None or Counter(end) != seen:
-        raise Misconfigured(
-            "The export is not whole: its end is missing. Run `db export` again with the same file."
-        )
+        raise Misconfigured("The export is not whole: run `db export` again with the same file.")
     await database.write(_finish, head["export"])
     return seen
 
