@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
 from support.postgres import Databases
+
+# How long an example takes is the machine's business, and that of whoever shares it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 #: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)

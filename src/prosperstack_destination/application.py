@@ -47,6 +47,7 @@ from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_in
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.state.wakeups import Wakeups
+from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
 from prosperstack_destination.sync.reconciler import Reconciler
 
 log = structlog.get_logger(__name__)
@@ -135,6 +136,8 @@ class _Service:
             clock=clock,
             ticks=_monotonic,
         )
+        bounds = Bounds(settings.retention_days, settings.audit_days, settings.audit_rows)
+        self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
         self.inbox = GroupCommit(self._commit, self._changed)
@@ -157,6 +160,8 @@ class _Service:
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
                 stack.push_async_callback(self.reconciler.stop)
+                self._housekeeper.start()
+                stack.push_async_callback(self._housekeeper.stop)
             self._wakeups.start()
             stack.push_async_callback(self._wakeups.stop)
             self.inbox.start()

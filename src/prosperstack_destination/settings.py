@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     log_level: LogLevel = LogLevel.INFO
     #: The most that an array of events may have, in bytes.
     max_array_bytes: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
+    #: How long profiles that nothing is said of are kept, in days (0: for ever); what happened, in days and rows.
+    retention_days: Annotated[int, Field(ge=0)] = 0
+    audit_days: Annotated[int, Field(ge=1)] = 400
+    audit_rows: Annotated[int, Field(ge=1)] = 100_000
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

@@ -99,6 +99,12 @@ def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> No
         connection.execute(delete(identities).where(_is(account_id, keys)))
 
 
+def forget_with(connection: Connection, account_id: str, keys: Collection[Key], emails: Collection[str]) -> None:
+    """Drop what is known of these ids, where they have one of these emails still."""
+    if keys:
+        connection.execute(delete(identities).where(_is(account_id, keys), identities.c.email.in_(list(emails))))
+
+
 def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
     wanted = [(kind.value, external_id) for kind, external_id in keys]
     return (identities.c.account_id == account_id) & tuple_(identities.c.kind, identities.c.external_id).in_(wanted)

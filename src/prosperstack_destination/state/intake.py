@@ -117,6 +117,7 @@ class _Intake:
             draft.address = call.address
             self._learn(call, draft)
         draft.user_id = call.user_id or draft.user_id
+        draft.came_up(call.received_at)
         self._merge(call, draft)
         return Outcome.ACCEPTED
 

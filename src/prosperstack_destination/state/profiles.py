@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
+from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
 from prosperstack_destination.state.dialects import OneOf
@@ -21,7 +22,7 @@ MAX_IDS: Final = 50
 
 _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
-    *("pending_since", "due_at"),
+    *("pending_since", "due_at", "touched_at"),
 )
 _INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts"])
 _UPDATE = BulkUpdate(profiles, "id", _WRITTEN)
@@ -38,6 +39,7 @@ _SELECT_MERGED = OneOf(
         profiles.c.status,
         profiles.c.pending_since,
         profiles.c.due_at,
+        profiles.c.touched_at,
     )
     .where(profiles.c.account_id == bindparam("account"))
     .order_by(profiles.c.email)
@@ -63,7 +65,15 @@ class Draft:
     status: str
     pending_since: int | None
     due_at: int | None
+    #: When a call about the person came last, to the day.
+    touched_at: int | None
     touched: bool = False
+
+    def came_up(self, received_at: int) -> None:
+        """Note, once a day, that a call was about the person."""
+        if self.touched_at is None or received_at - self.touched_at >= DAY:
+            self.touched_at = received_at
+            self.touched = True
 
     def came_with(self, key: tuple[IdKind, str], at: int) -> None:
         """Note that the email came with an id at an event time."""
@@ -97,12 +107,13 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
             row.id,
             row.address,
             row.user_id,
-            _ids(row.ids),
+            ids_of(row.ids),
             json_text.load(row.traits),
             row.version,
             row.status,
             row.pending_since,
             row.due_at,
+            row.touched_at,
         )
         for row in _SELECT_MERGED.execute(connection, {"account": account_id, "emails": sorted(emails)})
     }
@@ -110,7 +121,7 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
 
 def new_draft(email: str, address: str) -> Draft:
     """A profile that is not there yet."""
-    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, None)
+    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, None, None)
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
@@ -129,6 +140,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
             "status": draft.status,
             "pending_since": draft.pending_since,
             "due_at": draft.due_at,
+            "touched_at": draft.touched_at,
         }
         due = due or draft.due_at is not None
         if draft.row_id is None:
@@ -145,7 +157,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> list[Ids]:
     """Delete the profiles of these emails, and their problems with them; the ids of each."""
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
-    ids = [_ids(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
+    ids = [ids_of(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
     connection.execute(delete(profiles).where(known))
     return ids
 
@@ -247,7 +259,8 @@ def _profile(row: Row[Any]) -> Profile:
     )
 
 
-def _ids(text: str) -> Ids:
+def ids_of(text: str) -> Ids:
+    """The ids in a profile's column."""
     return {(IdKind(kind), each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
 
 

@@ -14,6 +14,7 @@ from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.clock_set import bring_forward
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.doubting import doubt
 from prosperstack_destination.sync.backoff import backoff_seconds
@@ -34,6 +35,8 @@ STOPPED_SECONDS: Final = 60.0
 LONGEST_STOPPED_SECONDS: Final = 3_600.0
 #: How long the requests in flight may take when the service stops, in seconds.
 STOP_SECONDS: Final = 5.0
+#: A clock that went back by more than this was set, in microseconds.
+SET_BACK: Final = 5 * SECOND
 #: Without a look at the accounts for so long, the reconciler counts as stuck, in microseconds.
 STUCK_AFTER: Final = 30 * SECOND
 
@@ -89,6 +92,8 @@ class Reconciler:
         self._stop = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._looked_at: int | None = None
+        #: By how much the wall's clock is ahead of the one that never steps.
+        self._ahead: int | None = None
         #: What is left to do for accounts that are not ours any more.
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -143,12 +148,21 @@ class Reconciler:
     async def _look(self) -> None:
         """See what there is to do, and whose it is."""
         now = self._clock()
+        await self._notice_clock(now)
         wanted = set(await self._database.read(accounts.with_work, now, now - CATALOG_FOR)) | self._woken
         self._woken = set()
         if self.holdings.needs_a_look(wanted):
             await self._share(wanted)
         for account_id in wanted & self.holdings.tenures.keys():
             self._ensure(account_id)
+
+    async def _notice_clock(self, now: int) -> None:
+        """A clock that was set back would have what is pending wait until it is there again."""
+        ahead = now - self._ticks()
+        if self._ahead is not None and ahead < self._ahead - SET_BACK:
+            log.warning("the clock was set back", seconds=(self._ahead - ahead) / SECOND)
+            await self._database.write(bring_forward, now)
+        self._ahead = ahead
 
     async def _share(self, wanted: set[str]) -> None:
         ticks = self._ticks()
