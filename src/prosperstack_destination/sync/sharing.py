@@ -14,9 +14,9 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.state.leases import Lease
 
 #: For how long a lease is taken, in microseconds. A dead replica's accounts wait for so long, and for one look.
-LEASE_FOR: Final = 6 * SECOND
+LEASE_FOR: Final = 5 * SECOND
 #: How often a replica renews its leases, in microseconds: two may fail.
-BEAT_EVERY: Final = 2 * SECOND
+BEAT_EVERY: Final = 3 * SECOND // 2
 
 
 @dataclass(frozen=True, slots=True)
