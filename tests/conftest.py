@@ -1,6 +1,8 @@
 """What every test may use. Time is owned by the tests; databases are real files."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from support.postgres import Databases
 # How long an example takes is the machine's business, and that of whoever shares it.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+_SHARED = "TESTS_SHARED"
 
 #: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)
@@ -42,22 +46,23 @@ def clock() -> SetClock:
     return SetClock()
 
 
+def pytest_configure() -> None:
+    """In the run's main process, before there are workers: make a folder that all of them know."""
+    if _SHARED not in os.environ:
+        os.environ[_SHARED] = tempfile.mkdtemp(prefix="tests-")
+
+
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+def databases() -> Databases:
     """PostgreSQL, for whoever asks for it."""
-    base = tmp_path_factory.getbasetemp()
-    in_worker = "PYTEST_XDIST_WORKER" in os.environ
-    databases = Databases(base.parent if in_worker else base)
-    yield databases
-    if not in_worker:  # or it is for the run's main process: others may need it still
-        databases.end()
+    return Databases(Path(os.environ[_SHARED]))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_unconfigure() -> None:
     """In the main process, when all workers are done."""
-    if "PYTEST_XDIST_WORKER" not in os.environ and session.config.getoption("numprocesses", 0):
-        Databases(session.config._tmp_path_factory.getbasetemp()).end()  # type: ignore[attr-defined] # pytest's own
+    if "PYTEST_XDIST_WORKER" not in os.environ and (shared := os.environ.pop(_SHARED, None)):
+        Databases(Path(shared)).end()
+        shutil.rmtree(shared)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -172,7 +172,7 @@ class Databases:
 
 
 def _template(shared: Path) -> str:
-    return f"template_{shared.parent.name}_{shared.name}".replace("-", "_")
+    return shared.name.replace("-", "_")
 
 
 async def execute(url: str, *statements: str) -> None:
