@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench bench-sync bench-mapping lock clean
+.PHONY: help setup run test chaos lint format bench bench-sync bench-mapping lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -25,6 +25,9 @@ run: $(READY) ## The service on 127.0.0.1:8700, with a ProsperStack sandbox on 8
 test: $(READY) ## The whole test suite
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes; `make test` has a short form)
+	CHAOS=full $(BIN)/python -m pytest tests/chaos
+
 lint: $(READY) ## ruff and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,7 +38,7 @@ format: $(READY) ## Put the code in the form that lint asks for
 	$(BIN)/ruff format .
 
 bench: $(READY) ## How fast calls are taken in (needs wrk)
-	$(BIN)/python -m bench.receiving
+	PYTHONPATH=tests $(BIN)/python -m bench.receiving
 
 bench-sync: $(READY) ## How well ProsperStack's requests are spent, in virtual time
 	$(BIN)/python -m bench.sync
@@ -47,7 +50,9 @@ lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -o requirements-dev.lock
+		--custom-compile-command "make lock" --upgrade --group build -c requirements.lock -o requirements-build.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## Remove what make made (the data folder stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -29,6 +29,7 @@ from rich.table import Table
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.intake import take_calls
 from prosperstack_destination.state.profile import Identify
+from support.postgres import Server as PostgresServer
 
 Server = AbstractContextManager["subprocess.Popen[bytes]"]
 
@@ -76,6 +77,7 @@ class Bench:
         """Measure everything, and print it."""
         servers: dict[str, Callable[[], AbstractContextManager[object]]] = {
             "durable accepts": lambda: self._service(self._folder / "empty"),
+            "durable accepts, PostgreSQL": lambda: self._on_postgresql(),
             "plain FastAPI route, validates only": lambda: self._baseline("validating"),
             "forwarder, httpx": lambda: self._forwarder("httpx"),
             "forwarder, httpx over aiohttp": lambda: self._forwarder("aiohttp"),
@@ -153,7 +155,18 @@ class Bench:
         assert answer.status_code == 202, answer.text
         return (time.perf_counter() - begun) * 1000
 
-    def _service(self, folder: Path) -> Server:
+    @contextmanager
+    def _on_postgresql(self) -> Iterator[None]:
+        """PostgreSQL shares the other core with the load: only what this service takes is measured."""
+        server = PostgresServer.create()
+        try:
+            os.sched_setaffinity(server.pid, {int(LOAD_CORE)})
+            with self._service(self._folder / "empty", DATABASE_URL=server.url, SECRET_KEY="x" * 32):
+                yield
+        finally:
+            server.remove()
+
+    def _service(self, folder: Path, **changed: str) -> Server:
         # ProsperStack is away: what is measured is the receiving, and not what else the machine could do.
         settings = {
             "DATA_DIR": str(folder),
@@ -162,6 +175,7 @@ class Bench:
             "PROSPERSTACK_BASE_URL": "http://127.0.0.1:9/v1",
             "LOG_LEVEL": "error",
             "LOG_FORMAT": "json",
+            **changed,
         }
         command = [sys.executable, "-m", "prosperstack_destination", "serve", "--port", str(PORT)]
         return _serving(command, settings, PORT, "/healthz")

@@ -24,6 +24,8 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
+from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.client import Guard
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
@@ -125,6 +127,7 @@ class Run:
         reconciler = Reconciler(
             self._database,
             self._connect,
+            replica="bench",
             reserve=RESERVE,
             bulk_share=0.25,
             clock=self._clock,
@@ -248,7 +251,9 @@ class Run:
             await asyncio.sleep((ends - begins) * 60)
             self.prosperstack.down = False
 
-    def _connect(self, _: Account, on_answer: Callable[..., None]) -> SimulatedProsperStack:
+    def _connect(
+        self, _: Account, on_answer: Callable[[RateLimit | None], None], _guard: Guard
+    ) -> SimulatedProsperStack:
         self.prosperstack.on_limit = on_answer
         return self.prosperstack
 

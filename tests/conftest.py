@@ -1,17 +1,41 @@
 """What every test may use. Time is owned by the tests; databases are real files."""
 
-from collections.abc import AsyncIterator
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
+from support.postgres import Databases
 
-# How long an example takes says more of the machine's other work than of the code: speed is measured in bench/.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# How long an example takes is the machine's business, and that of whoever shares it.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+_SHARED = "TESTS_SHARED"
+
+#: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
+#: nothing with pytest 9.2, where it tells groups by a field that is no more.)
+TOGETHER = ("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py")
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist's schedulers have no types
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.fixture
@@ -24,9 +48,47 @@ def clock() -> SetClock:
     return SetClock()
 
 
+def pytest_configure() -> None:
+    """In the run's main process, before there are workers: make a folder that all of them know."""
+    if _SHARED not in os.environ:
+        os.environ[_SHARED] = tempfile.mkdtemp(prefix="tests-")
+
+
+@pytest.fixture(scope="session")
+def databases() -> Databases:
+    """PostgreSQL, for whoever asks for it."""
+    return Databases(Path(os.environ[_SHARED]))
+
+
+def pytest_unconfigure() -> None:
+    """In the main process, when all workers are done."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and (shared := os.environ.pop(_SHARED, None)):
+        Databases(Path(shared)).end()
+        shutil.rmtree(shared)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind; SQLite's may have to be migrated."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+    else:
+        with request.getfixturevalue("databases").empty() as url:
+            yield url
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """An open, empty database."""
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open, empty database, of each kind."""
+    database = Database(database_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
+    """An open, empty SQLite database."""
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     await database.open()
     yield database

@@ -25,8 +25,8 @@ DOCUMENTED = {
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running(settings(tmp_path)) as service:
+async def service(tmp_path: Path, database_url: str) -> AsyncIterator[Service]:
+    async with running(settings(tmp_path, database_url=database_url)) as service:
         yield service
 
 

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Packages of others that only these parts may know.
 CONFINED = {
+    "asyncpg": {"state"},
     "sqlalchemy": {"state", "accounts", "sync", "application", "health", "api", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},

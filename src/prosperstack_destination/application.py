@@ -1,8 +1,11 @@
 """The composition root: it builds the service from its settings, which nothing else reads."""
 
+import os
+import secrets
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,34 +19,37 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.operators import Operators
-from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in
 from prosperstack_destination.api import mappings, people
 from prosperstack_destination.api.context import Context
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.segment import openapi
 from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.endpoint import IdentifyEndpoint
 from prosperstack_destination.segment.explain import Knowledge
 from prosperstack_destination.segment.front_door import Door, FrontDoor
 from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
-from prosperstack_destination.settings import Settings
+from prosperstack_destination.settings import Role, Settings
 from prosperstack_destination.state import accounts as account_rows
 from prosperstack_destination.state import profiles
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Database, backend_of
 from prosperstack_destination.state.identities import Identities
 from prosperstack_destination.state.inbox import GroupCommit
-from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.intake import Taken, take_in
 from prosperstack_destination.state.profile import Call, Identify
+from prosperstack_destination.state.wakeups import Wakeups
+from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
 from prosperstack_destination.sync.reconciler import Reconciler
 from prosperstack_destination.sync.reprojecting import Reprojector
 
@@ -52,6 +58,7 @@ log = structlog.get_logger(__name__)
 #: Connecting to ProsperStack, and each wait for bytes of it, in seconds.
 HTTP_SECONDS: Final = 10.0
 #: Segment's Webhooks (Actions) destination may be set to any of these.
+_UNSTEPPED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; elsewhere the next best
 _RECEIVING: Final = ["POST", "PUT", "PATCH"]
 
 
@@ -78,18 +85,31 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
-        routes=[Route("/webhook/{account_id}", service.identify, methods=_RECEIVING)],
+        routes=[Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING)],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    doors = {"/identify": Door(service.identify, _RECEIVING)}
-    doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
-    app.add_middleware(FrontDoor, doors=doors)
-    app.include_router(health_router(service.database, service.reconciler.is_alive))
     app.state.api = service.api
     for router in (mappings.schema_router, mappings.router, people.router):
         app.include_router(router)
+    app.add_middleware(FrontDoor, doors=_doors(service))
+    app.include_router(health_router(service.database, service.reconciler_is_alive))
     _document(app)
     return app
+
+
+def _doors(service: "_Service") -> dict[str, Door]:
+    doors = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
+    return doors | {f"/v1/{kind}": Door(_receiver(service, service.tracking), ["POST"]) for kind in KINDS}
+
+
+def _receiver(service: "_Service", endpoint: ASGIApp) -> ASGIApp:
+    return endpoint if service.role is not Role.RECONCILE else _receives_not
+
+
+async def _receives_not(scope: Scope, receive: Receive, send: Send) -> None:
+    """A call that came to a process which takes none: whoever sends it again may reach another one."""
+    text = "This process takes no calls (ROLE=reconcile): have them sent to one that does."
+    await message(503, text, {"Retry-After": "5"})(scope, receive, send)
 
 
 class _Service:
@@ -104,6 +124,8 @@ class _Service:
             trust_env=transport is None,
         )
         self.database = Database(settings.effective_database_url)
+        self.role = settings.role
+        replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._vault = vault_of(settings)
         self.accounts = Accounts(
             self.database,
@@ -114,13 +136,20 @@ class _Service:
         )
         self.reconciler = Reconciler(
             self.database,
-            lambda account, on_answer: self._connect(self.accounts.prosperstack_key(account), on_answer),
+            lambda account, *hooks: self._connect(self.accounts.prosperstack_key(account), *hooks),
+            replica=replica,
             reserve=settings.rate_limit_reserve,
             bulk_share=settings.bulk_share,
             clock=clock,
             ticks=_monotonic,
         )
-        self.reprojector = Reprojector(self.database, self.reconciler.wake, clock=clock, ticks=_monotonic)
+        self.reprojector = Reprojector(
+            self.database,
+            self._changed,
+            clock=clock,
+            ticks=_monotonic,
+            is_ours=lambda: self.reconciler.holdings.is_first,
+        )
         self.api = Context(
             self.database,
             Operators(self.database, clock),
@@ -128,7 +157,11 @@ class _Service:
             reserve=settings.rate_limit_reserve,
             on_change=self.reprojector.begun,
         )
-        self.inbox = GroupCommit(self._commit, self.reconciler.wake)
+        bounds = Bounds(settings.retention_days, settings.audit_days, settings.audit_rows)
+        self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
+        hear = None if self.role is Role.RECEIVE else self.reconciler.wake
+        self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
+        self.inbox = GroupCommit(self._commit, self._changed)
         self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
         self.identify = IdentifyEndpoint(
             self.accounts, self.inbox, _Library(self.database), clock, array_bytes=settings.max_array_bytes
@@ -145,21 +178,40 @@ class _Service:
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
-            self.reconciler.start()
-            stack.push_async_callback(self.reconciler.stop)
-            self.reprojector.start()
-            stack.push_async_callback(self.reprojector.stop)
+            if self.role is not Role.RECEIVE:
+                self.reconciler.start()
+                stack.push_async_callback(self.reconciler.stop)
+                self.reprojector.start()
+                stack.push_async_callback(self.reprojector.stop)
+                self._housekeeper.start()
+                stack.push_async_callback(self._housekeeper.stop)
+            self._wakeups.start()
+            stack.push_async_callback(self._wakeups.stop)
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
-            log.info("started", version=__version__)
+            log.info("started", version=__version__, role=self.role)
             yield
             log.info("stopping")
 
-    async def _commit(self, calls: Sequence[Call]) -> Taken:
-        return await self.database.write(take_calls, calls, self._vault.pseudonym)
+    def _changed(self, account_ids: Iterable[str]) -> None:
+        if self.role is not Role.RECEIVE:
+            self.reconciler.wake(account_ids)
+        self._wakeups.tell(account_ids)
 
-    def _connect(self, key: str, on_answer: Callable[[RateLimit | None], None] = lambda _: None) -> ProsperStack:
-        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer)
+    def reconciler_is_alive(self) -> bool:
+        """Whether it runs; where another process is to run it, that is none of our business."""
+        return self.role is Role.RECEIVE or self.reconciler.is_alive()
+
+    async def _commit(self, calls: Sequence[Call]) -> Taken:
+        return await take_in(self.database, calls, self._vault.pseudonym)
+
+    def _connect(
+        self,
+        key: str,
+        on_answer: Callable[[RateLimit | None], None] = lambda _: None,
+        guard: Guard = lambda _method, _url: nullcontext(),
+    ) -> ProsperStack:
+        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer, guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +245,17 @@ def vault_of(settings: Settings) -> Vault:
     """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
     if settings.secret_key is not None:
         return Vault(settings.secret_key.get_secret_value())
-    url = make_url(settings.effective_database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
+    if settings.secret_key_file is not None:
+        return Vault(secret_in(settings.secret_key_file))
+    url = settings.effective_database_url
+    file = make_url(url).database if backend_of(url) == "sqlite" else None
+    if not file:
         raise Misconfigured(
             "SECRET_KEY is not set: it encrypts ProsperStack keys, and every replica needs the same one. "
-            "Set it to a long random text, for instance what `openssl rand -base64 32` prints."
+            "Set it to a long random text, for instance what `openssl rand -base64 32` prints, or set "
+            "SECRET_KEY_FILE to a file that all of them share."
         )
-    return Vault(secret_beside(Path(url.database).parent))
+    return Vault(secret_beside(Path(file).parent))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
@@ -207,7 +263,8 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 
 def _monotonic() -> int:
-    return time.monotonic_ns() // 1000
+    """A clock that is never set, and goes on while the machine sleeps."""
+    return time.clock_gettime_ns(_UNSTEPPED) // 1000
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

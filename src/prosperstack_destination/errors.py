@@ -25,6 +25,7 @@
     ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
     │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
     │   └── MappingConflict      somebody else applied another one meanwhile
+    ├── LeaseLost              stop at this account: another replica works at it
     └── Misconfigured          stop: an operator has to change something first
 
 An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
@@ -189,6 +190,10 @@ class MappingConflict(MappingRefused):
         self.based_on = based_on
         self.version = version
         self.author = author
+
+
+class LeaseLost(DestinationError):
+    """An account's lease ran out, or another replica has it by now. Nothing was written."""
 
 
 class Misconfigured(DestinationError):

@@ -26,6 +26,16 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Role(StrEnum):
+    """What a process does."""
+
+    ALL = "all"
+    #: It takes calls.
+    RECEIVE = "receive"
+    #: It writes to ProsperStack.
+    RECONCILE = "reconcile"
+
+
 class Settings(BaseSettings):
     """Every setting of the service. Their names are fixed: scripts rely on them."""
 
@@ -44,14 +54,22 @@ class Settings(BaseSettings):
     allow_pass_through: bool = True
     #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
     secret_key: SecretStr | None = None
+    #: Where it is kept instead, for all processes that share a database; made once where there is none.
+    secret_key_file: Path | None = None
     #: Reserved for the operator's pages.
     admin_password: SecretStr | None = None
+    #: What this process does, where several share a database.
+    role: Role = Role.ALL
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE
     log_level: LogLevel = LogLevel.INFO
     #: The most that an array of events may have, in bytes.
     max_array_bytes: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
+    #: How long profiles that nothing is said of are kept, in days (0: for ever); what happened, in days and rows.
+    retention_days: Annotated[int, Field(ge=0)] = 0
+    audit_days: Annotated[int, Field(ge=1)] = 400
+    audit_rows: Annotated[int, Field(ge=1)] = 100_000
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
     #: The part of the requests that goes to the bulk of an audience while live changes wait too.
@@ -65,7 +83,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "role", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

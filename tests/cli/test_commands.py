@@ -1,11 +1,14 @@
 """The commands, run as people run them."""
 
+import io
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import httpx
 import pytest
 
 from prosperstack_destination import __version__
+from prosperstack_destination.cli import main
 from support.processes import command, environment, free_port, started
 
 KEY = "key_test_sandbox"
@@ -38,6 +42,23 @@ def port() -> int:
 def serving(tmp_path: Path, port: int, **settings: str) -> Process:
     url = f"http://127.0.0.1:{port}/healthz"
     return started(["serve", "--port", str(port)], url, tmp_path, tmp_path / "serve.log", **settings)
+
+
+def operate(tmp_path: Path, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command as `run` does, in this process: a new one takes longer to start than to work."""
+    with chdir(tmp_path), pytest.MonkeyPatch.context() as patch:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        for name in set(os.environ) - set(environment()):
+            patch.delenv(name)
+        patch.setenv("COLUMNS", environment()["COLUMNS"])
+        patch.setattr(sys, "argv", ["prosperstack-destination", *arguments])
+        patch.setattr(sys, "stdin", io.StringIO(typed))
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def run(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -198,12 +219,12 @@ def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
         send(tmp_path, port, sandbox, "call.json")
         assert john(sandbox)["preferred_name"] == "John"
 
-        applied = run(tmp_path, "mappings", "apply", "mapping.yaml", "--author", "me")
+        applied = operate(tmp_path, "mappings", "apply", "mapping.yaml", "--author", "me")
         deadline = time.monotonic() + 10
         while john(sandbox)["preferred_name"] != "Jo":
             assert time.monotonic() < deadline
-        shown = run(tmp_path, "mappings", "show")
-        wrong = run(tmp_path, "mappings", "apply", "wrong.yaml")
+        shown = operate(tmp_path, "mappings", "show")
+        wrong = operate(tmp_path, "mappings", "apply", "wrong.yaml")
 
     assert "Version 1 is in force" in applied.stdout
     assert "# version 1, by me" in shown.stdout
@@ -214,7 +235,7 @@ def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
 
 def test_mappings_without_an_account(tmp_path: Path) -> None:
     """Before there is an account, that is told."""
-    assert "There is no account yet" in run(tmp_path, "mappings", "show").stderr
+    assert "There is no account yet" in operate(tmp_path, "mappings", "show").stderr
 
 
 def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> None:
@@ -232,31 +253,20 @@ def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> No
 
 def test_accounts_and_keys(tmp_path: Path, sandbox: str, port: int) -> None:
     """An operator opens an account, issues keys for it, and sees what came with them; no key is shown again."""
-    added = subprocess.run(  # noqa: S603 -- our own command
-        command("accounts", "add", "--author", "me"),
-        cwd=tmp_path,
-        env=environment(),
-        input=KEY + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wrong = subprocess.run(  # noqa: S603 -- our own command
-        command("accounts", "add"), cwd=tmp_path, env=environment(), input="sk_1\n", capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    issued = run(tmp_path, "keys", "issue", "--name", "segment").stdout.splitlines()[-1]
-    secret = run(tmp_path, "secrets", "issue", "--name", "webhook").stdout.splitlines()[-1]
+    added = operate(tmp_path, "accounts", "add", "--author", "me", typed=KEY + "\n")
+    wrong = operate(tmp_path, "accounts", "add", typed="sk_1\n")
+    issued = operate(tmp_path, "keys", "issue", "--name", "segment").stdout.splitlines()[-1]
+    secret = operate(tmp_path, "secrets", "issue", "--name", "webhook").stdout.splitlines()[-1]
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox, ALLOW_PASS_THROUGH="false"):
         sent = send(tmp_path, port, sandbox, "--key", issued, "--wait", "0")
-    fingerprint = run(tmp_path, "keys", "list").stdout.split("segment")[0].split()[-1]
-    run(tmp_path, "accounts", "set", "--on-delete", "nothing", "--author", "me")
+    fingerprint = operate(tmp_path, "keys", "list").stdout.split("segment")[0].split()[-1]
+    operate(tmp_path, "accounts", "set", "--on-delete", "nothing", "--author", "me")
     shown = [
-        run(tmp_path, *words).stdout for words in (["accounts", "list"], ["keys", "list"], ["secrets", "list"])
+        operate(tmp_path, *words).stdout for words in (["accounts", "list"], ["keys", "list"], ["secrets", "list"])
     ]
-    revoked = run(tmp_path, "keys", "revoke", fingerprint, "--author", "me")
-    again = run(tmp_path, "keys", "revoke", fingerprint)
-    sources, trail = run(tmp_path, "sources").stdout, run(tmp_path, "audit").stdout
+    revoked = operate(tmp_path, "keys", "revoke", fingerprint, "--author", "me")
+    again = operate(tmp_path, "keys", "revoke", fingerprint)
+    sources, trail = operate(tmp_path, "sources").stdout, operate(tmp_path, "audit").stdout
 
     assert added.stdout.startswith("acct_")
     assert "That is no ProsperStack API key" in wrong.stderr

@@ -23,9 +23,6 @@ import pytest
 from prosperstack_destination import __version__
 from support.processes import PATIENCE_SECONDS, free_port
 
-#: The image is built once for all of them.
-pytestmark = pytest.mark.xdist_group("image")
-
 #: A user without rights, on every Linux.
 NOBODY: Final = 65534
 #: Orchestrators kill what takes longer to stop, in seconds.

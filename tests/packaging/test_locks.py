@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"]
 
 
 def requirements(lock: str) -> list[str]:
@@ -23,9 +23,9 @@ def pinned(lock: str) -> dict[str, str]:
     return {re.sub(r"\[.*?\]|==[^ ]+", "", entry): re.split("==| ", entry)[1] for entry in entries}
 
 
-def names(asked: list[str]) -> set[str]:
-    """The names of what pyproject.toml asks for."""
-    return {re.split(r"[\[><=;]", each)[0].strip() for each in asked}
+def names(asked: list[str | dict[str, str]]) -> set[str]:
+    """The names of what pyproject.toml asks for; a group that is included is asked for by itself."""
+    return {re.split(r"[\[><=;]", each)[0].strip() for each in asked if isinstance(each, str)}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -50,19 +50,22 @@ def test_no_lock_says_where_to_get_things(lock: str) -> None:
     [
         (PYPROJECT["project"]["dependencies"], "requirements.lock"),
         (PYPROJECT["dependency-groups"]["dev"], "requirements-dev.lock"),
+        (PYPROJECT["dependency-groups"]["build"], "requirements-build.lock"),
+        (PYPROJECT["build-system"]["requires"], "requirements-build.lock"),
         (PYPROJECT["build-system"]["requires"], "requirements-dev.lock"),
     ],
-    ids=["runtime", "development", "build"],
+    ids=["runtime", "development", "build", "image", "wheel"],
 )
-def test_everything_that_is_asked_for_is_locked(asked: list[str], lock: str) -> None:
+def test_everything_that_is_asked_for_is_locked(asked: list[str | dict[str, str]], lock: str) -> None:
     """What pyproject.toml asks for is in the lock."""
     assert names(asked) <= {entry.split()[0] for entry in pinned(lock)}
 
 
 def test_the_locks_agree() -> None:
     """What is tested is what runs: no package has another version in the development lock."""
-    runtime, development = (pinned(lock) for lock in LOCKS)
-    shared = runtime.keys() & development.keys()
+    runtime, build, development = (pinned(lock) for lock in LOCKS)
 
-    assert "httpx" in shared
-    assert {name: runtime[name] for name in shared} == {name: development[name] for name in shared}
+    for other, known in ((runtime, "httpx"), (build, "hatchling")):
+        shared = other.keys() & development.keys()
+        assert known in shared
+        assert {name: other[name] for name in shared} == {name: development[name] for name in shared}

@@ -19,11 +19,11 @@ def pragma(connection: Connection, name: str) -> object:
     return connection.execute(text(f"PRAGMA {name}")).scalar_one()
 
 
-async def test_a_commit_is_on_disk(database: Database) -> None:
+async def test_a_commit_is_on_disk(sqlite: Database) -> None:
     """SQLite runs with a write-ahead log, and syncs it at every commit: that is what 202 promises."""
-    assert await database.write(pragma, "journal_mode") == "wal"
-    assert await database.write(pragma, "synchronous") == 2  # FULL
-    assert await database.write(pragma, "foreign_keys") == 1
+    assert await sqlite.write(pragma, "journal_mode") == "wal"
+    assert await sqlite.write(pragma, "synchronous") == 2  # FULL
+    assert await sqlite.write(pragma, "foreign_keys") == 1
 
 
 async def test_what_fails_leaves_nothing(database: Database) -> None:
@@ -48,9 +48,9 @@ async def test_a_fault_of_ours_is_not_the_databases(database: Database) -> None:
         await database.write(open_account)
 
 
-async def test_a_full_disk_is_told_and_passes(database: Database) -> None:
+async def test_a_full_disk_is_told_and_passes(sqlite: Database) -> None:
     """A database that can take no more says so, keeps what it has, and recovers when there is room."""
-    await database.write(open_account)
+    await sqlite.write(open_account)
 
     def limit(connection: Connection, pages: int) -> None:
         connection.execute(text(f"PRAGMA max_page_count = {pages}"))
@@ -58,14 +58,14 @@ async def test_a_full_disk_is_told_and_passes(database: Database) -> None:
     def fill(connection: Connection) -> None:
         connection.execute(insert(accounts), [{**FILLER, "id": str(n), "key_hash": str(n)} for n in range(100)])
 
-    await database.write(limit, 1)
+    await sqlite.write(limit, 1)
     with pytest.raises(StoreUnavailable, match="full") as caught:
-        await database.write(fill)
+        await sqlite.write(fill)
     assert caught.value.retry_after > 0
 
-    await database.write(limit, 1_000_000)
-    await database.write(fill)
-    rows = await database.read(lambda connection: connection.execute(select(accounts.c.id)).all())
+    await sqlite.write(limit, 1_000_000)
+    await sqlite.write(fill)
+    rows = await sqlite.read(lambda connection: connection.execute(select(accounts.c.id)).all())
     assert len(rows) == 101
 
 
@@ -91,15 +91,15 @@ async def test_a_read_only_file_is_told(tmp_path: Path) -> None:
     await read_only.close()
 
 
-async def test_another_process_may_write_too(database: Database, tmp_path: Path) -> None:
+async def test_another_process_may_write_too(sqlite: Database, tmp_path: Path) -> None:
     """The command line writes to the same file while the service runs."""
-    await database.write(open_account)
+    await sqlite.write(open_account)
 
     with sqlite3.connect(tmp_path / "test.db") as other:
         other.execute("UPDATE accounts SET fingerprint = 'changed'")
     other.close()
 
-    assert await database.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
+    assert await sqlite.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
 
 
 def test_an_unknown_database_is_refused() -> None:

@@ -1,5 +1,8 @@
 """Taking calls in: whose they are, what is held, who is forgotten."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from prosperstack_destination.state import accounts, auditing, clearing, directo
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen
-from prosperstack_destination.state.intake import take_calls
+from prosperstack_destination.state.intake import take_calls, take_in
 from prosperstack_destination.state.profile import Call, Delete, Source, SourceKind, Status
 from prosperstack_destination.state.tables import held, identities, metadata
 from support.accounts import open_account
@@ -275,3 +278,59 @@ async def test_someone_erased_in_a_batch_may_come_back_in_it(store: Database) ->
 
     profile = await store.read(stored)
     assert (profile.values(), profile.status) == ({"seats": 1}, Status.PENDING)
+
+
+async def taken_at_once(url: str, *batches: list[Call]) -> None:
+    """Take batches in over databases of their own, as replicas do."""
+    replicas = [Database(url) for _ in batches]
+    try:
+        await asyncio.gather(
+            *(take_in(each, batch, pseudonym) for each, batch in zip(replicas, batches, strict=True))
+        )
+    finally:
+        for each in replicas:
+            await each.close()
+
+
+async def test_replicas_merge_the_same_people(store: Database, database_url: str) -> None:
+    """Replicas that take in calls about the same people at once lose none of them, in whatever order they come."""
+    people = [f"{n}@b.c" for n in range(40)]
+    batches: list[list[Call]] = [
+        [replace(identify(each, user_id=f"u{each}", at=NOW - n), traits={f"t{n}": n, "plan": n}) for each in order]
+        for n in range(6)
+        for order in (people, people[::-1])
+    ]
+    await taken_at_once(database_url, *batches)
+
+    for each in people:
+        profile = await store.read(stored, each)
+        assert profile.values() == {"plan": 0, **{f"t{n}": n for n in range(6)}}
+
+
+async def test_replicas_agree_whose_an_id_is(store: Database, database_url: str) -> None:
+    """An id that comes with several emails at once belongs to the one that it came with last."""
+    batches: list[list[Call]] = [[identify(f"{n}@b.c", user_id="u1", at=NOW - n)] for n in (3, 0, 5, 1, 4, 2)]
+    await taken_at_once(database_url, *batches)
+
+    await store.write(take, identify(None, user_id="u1", plan="pro"))
+    assert (await store.read(stored, "0@b.c")).values() == {"plan": "pro"}
+
+
+async def test_replicas_lose_nothing_that_is_held(store: Database, database_url: str) -> None:
+    """Of two calls about a new person at once, with and without the email, neither is held for ever."""
+    people = [f"u{n}" for n in range(20)]
+    without: list[Call] = [identify(None, user_id=each, source=AUDIENCE, power_users=True) for each in people]
+    having: list[Call] = [identify(f"{each}@b.c", user_id=each) for each in people]
+    await taken_at_once(database_url, without, having, without, having)
+
+    for each in people:
+        assert (await store.read(stored, f"{each}@b.c")).values() == {"power_users": True}
+
+
+async def test_replicas_do_not_bring_the_erased_back(store: Database, database_url: str) -> None:
+    """Calls from before a deletion that are taken in at the same moment are erased, or ignored."""
+    older: list[Call] = [identify("a@b.c", user_id="u1", at=NOW - 5, plan="pro")]
+    await taken_at_once(database_url, older, [delete(at=NOW)], older, older)
+
+    profile = await store.read(profiles.find, ACCOUNT, "a@b.c")
+    assert profile is None

@@ -5,9 +5,9 @@ from sqlalchemy import Connection, text
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.state import clearing, profiles, waiting
+from prosperstack_destination.state.clock_set import bring_forward
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Lane, Source, SourceKind, Status
-from prosperstack_destination.state.stepping import due_now
 from prosperstack_destination.state.waiting import COUNTED, Counts, Pending, Recent
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -127,9 +127,9 @@ def explained(connection: Connection) -> list[str]:
     return [row[3] for row in connection.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", r"\:")))]
 
 
-async def test_queues_are_looked_up_in_the_index(database: Database) -> None:
+async def test_queues_are_looked_up_in_the_index(sqlite: Database) -> None:
     """No look at a queue reads more than its end, however long it is: each goes by the index, and none sorts."""
-    steps = await database.read(explained)
+    steps = await sqlite.read(explained)
 
     looks = [step for step in steps if "ix_profiles_due" in step and step.startswith("SEARCH")]
     assert len(looks) == 9
@@ -146,7 +146,7 @@ async def test_a_clock_that_was_set_back_leaves_nothing_to_the_future(database: 
     back = NOW - HOUR
     assert await database.read(profiles.to_judge, ACCOUNT, back, None, 10) == []
 
-    await database.write(due_now, back)
+    await database.write(bring_forward, back)
 
     due = await database.read(profiles.to_judge, ACCOUNT, back, None, 10)
     assert {(each.email, each.changed_at, each.looked_up_at) for each in due} == {

@@ -20,7 +20,7 @@ def pseudonym(text: str) -> str:
 
 def take(connection: Connection, *calls: Call) -> Taken:
     """A unit of work: take calls in."""
-    return take_calls(connection, calls, pseudonym)
+    return take_calls(connection, calls, pseudonym, alone=True)
 
 
 def identify(

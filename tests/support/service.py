@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import JsonValue
 
 from prosperstack_destination.application import create_app
+from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.sandbox.account import SandboxAccount
 from prosperstack_destination.settings import Settings
@@ -82,6 +83,7 @@ async def running(
     configured: Settings,
     sandbox_app: FastAPI | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock = system_clock,
 ) -> AsyncIterator[Service]:
     """Run the service until the end of the block; ``transport`` carries its requests instead of the sandbox."""
     if sandbox_app is None:
@@ -89,7 +91,7 @@ async def running(
             SandboxConfig(subscribers=250, keys=(KEY, "key_test_other"), rate_limit=10_000)
         )
     to_sandbox = httpx.ASGITransport(sandbox_app)
-    app = create_app(configured, transport=transport or to_sandbox)
+    app = create_app(configured, transport=transport or to_sandbox, clock=clock)
     to_service = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

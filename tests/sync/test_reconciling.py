@@ -97,11 +97,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture
-async def world(database: Database) -> World:
+async def world(sqlite: Database) -> World:
     clock = LoopClock()
-    await database.write(open_account)
+    await sqlite.write(open_account)
     sandbox = create_sandbox(SandboxConfig(subscribers=5), clock=lambda: clock() / SECOND)
-    return World(database, clock, sandbox)
+    return World(sqlite, clock, sandbox)
 
 
 async def test_an_update_that_is_rejected_is_taken_apart(world: World) -> None:

@@ -4,6 +4,7 @@ import base64
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -52,22 +53,28 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 
 
 def secret_beside(folder: Path) -> str:
-    """The secret kept in ``secret.key`` in a folder: made once, readable by its owner alone.
+    """The secret kept in ``secret.key`` in a folder: see `secret_in`."""
+    return secret_in(folder / "secret.key")
+
+
+def secret_in(path: Path) -> str:
+    """The secret kept in a file: made once, whoever else makes it at the same time, readable by its owner alone.
 
     Raises `Misconfigured` where it cannot be written.
     """
-    path = folder / "secret.key"
+    made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
+        if path.exists():
+            return path.read_text().strip()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
+            handle.write(secrets.token_urlsafe(32) + "\n")
+        with suppress(FileExistsError):
+            path.hardlink_to(made)  # whole or not at all, and never over another one
+        made.unlink()
         return path.read_text().strip()
     except OSError as error:
         raise Misconfigured(
-            f"The data folder {folder} cannot be written to ({error.strerror}): give it to the user who runs the "
-            "service, or set DATA_DIR to another one."
+            f"The data folder {path.parent} cannot be written to ({error.strerror}): give it to the user who runs "
+            "the service, or set DATA_DIR to another one."
         ) from error
-    secret = secrets.token_urlsafe(32)
-    with os.fdopen(file, "w") as handle:
-        handle.write(secret + "\n")
-    return secret

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from prosperstack_destination import __version__
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.settings import Role
 from prosperstack_destination.state.accounts import OnDelete
 
 app = typer.Typer(
@@ -27,6 +28,8 @@ keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
 secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
 tokens_app = typer.Typer(help="The tokens that operators show to the API.", no_args_is_help=True)
 app.add_typer(tokens_app, name="tokens")
+db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
 app.add_typer(mappings_app, name="mappings")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
@@ -72,6 +75,9 @@ def _root(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; overrides HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; overrides PORT.")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="Take calls, write to ProsperStack, or both; overrides ROLE.")
+    ] = None,
     with_sandbox: Annotated[
         bool,
         typer.Option(
@@ -85,7 +91,7 @@ def serve(
     """Run the service: it takes Identify calls and keeps ProsperStack's subscribers up to date."""
     from prosperstack_destination.cli.serve import run
 
-    run(host=host, port=port, sandbox_port=sandbox_port if with_sandbox else None)
+    run(host=host, port=port, role=role, sandbox_port=sandbox_port if with_sandbox else None)
 
 
 @app.command()
@@ -332,6 +338,40 @@ def tokens_revoke(
     from prosperstack_destination.cli.tokens import revoke
 
     revoke(token)
+
+
+@db_app.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the schema up to date; `serve` does that by itself as well."""
+    from prosperstack_destination.cli.db import upgrade
+
+    upgrade()
+
+
+@db_app.command("export")
+def db_export(
+    file: Annotated[str, typer.Argument(help="A file, which is gone on with if it was broken off, or -.")],
+) -> None:
+    """Write everything in the database to a file, as lines of JSON, for `import` on SQLite or PostgreSQL."""
+    from prosperstack_destination.cli.db import export
+
+    export(file)
+
+
+@db_app.command("import")
+def db_import(file: Annotated[str, typer.Argument(help="What `export` wrote, or - for standard input.")]) -> None:
+    """Take an export in, into an empty database; where that was broken off it goes on."""
+    from prosperstack_destination.cli.db import import_
+
+    import_(file)
+
+
+@db_app.command("backup")
+def db_backup(file: Annotated[Path, typer.Argument(help="Where to; it must not be there yet.")]) -> None:
+    """Copy a SQLite database while the service runs."""
+    from prosperstack_destination.cli.db import backup
+
+    backup(file)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from prosperstack_destination.application import create_app
 from prosperstack_destination.cli import SANDBOX_KEY
 from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.settings import LogFormat, Settings, read_settings
+from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
 
 #: Requests in flight have this long when the service stops, in seconds; then it commits and closes.
 GRACEFUL_SECONDS: Final = 3
@@ -34,12 +34,13 @@ SANDBOX_START_SECONDS: Final = 15.0
 _SANDBOX_HOST: Final = "127.0.0.1"
 
 
-def run(*, host: str | None, port: int | None, sandbox_port: int | None) -> None:
+def run(*, host: str | None, port: int | None, role: Role | None, sandbox_port: int | None) -> None:
     """Serve until the process is told to stop; ``sandbox_port`` is where a sandbox is wanted, if it is.
 
     Raises `Misconfigured` for settings that make no service.
     """
-    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    asked = {"host": host, "port": port, "role": role}
+    given = {name: value for name, value in asked.items() if value is not None}
     settings = read_settings().model_copy(update=given)
     logs.configure(settings.log_format, settings.log_level)
     # The server, once it has stopped, passes on the signal that stopped it. It did what it was told: what is open

@@ -5,6 +5,7 @@ The client neither retries nor waits: the reconciler does, since it knows what a
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -38,6 +39,10 @@ _QUOTED: Final = 200
 Model = TypeVar("Model", bound=BaseModel)
 
 
+#: Stands around each request, with its method and its URL; it may refuse, by an error of its own.
+Guard = Callable[[str, str], AbstractContextManager[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A page of subscribers."""
@@ -52,7 +57,8 @@ class Listed:
 class ProsperStack:
     """The API for one account, by its key.
 
-    ``on_answer`` is told what each answer's headers say of the rate limit (None: nothing that makes sense).
+    ``on_answer`` is told what each answer's headers say of the rate limit (None: nothing that makes sense);
+    ``guard`` stands around each request.
     Each method raises the kinds of `ProsperStackError`, and each is safe to repeat.
     """
 
@@ -62,11 +68,13 @@ class ProsperStack:
         base_url: str,
         api_key: str,
         on_answer: Callable[[RateLimit | None], None] = lambda _: None,
+        guard: Guard = lambda _method, _url: nullcontext(),
     ) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._auth = httpx.BasicAuth(api_key, "")
         self._on_answer = on_answer
+        self._guard = guard
 
     async def list_properties(
         self, cursor: str | None = None, *, entity: str = "subscriber"
@@ -132,7 +140,8 @@ class ProsperStack:
     ) -> tuple[Model, httpx.Headers]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response, body = await self._exchange(method, url, **kwargs)
+                with self._guard(method, url):
+                    response, body = await self._exchange(method, url, **kwargs)
         except TimeoutError as error:
             raise Unavailable(f"ProsperStack did not answer within {ANSWER_SECONDS:.0f} s.") from error
         except httpx.HTTPError as error:

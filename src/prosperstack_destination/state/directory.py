@@ -8,18 +8,12 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.bulk import Bulk
+from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
 from prosperstack_destination.state.tables import subscribers
 
-_INSERT = Bulk(
-    insert(subscribers), ["account_id", "id", "email", "observed", "observed_at", "applied", "set_aside"]
-)
+_INSERT = BulkInsert(subscribers, ["account_id", "id", "email", "observed", "observed_at", "applied", "set_aside"])
+_UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "observed", "observed_at"])
 _IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
-_UPDATE = Bulk(
-    update(subscribers)
-    .where(*_IS_IT)
-    .values({name: bindparam(name) for name in ("email", "observed", "observed_at")})
-)
 _SETTLED: Final = select(subscribers.c.applied, subscribers.c.observed, subscribers.c.observed_at).where(*_IS_IT)
 _MARK: Final = (
     update(subscribers)
@@ -122,7 +116,7 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
                 "set_aside": "{}",
             }
         elif (row.email, row.observed) != (each.email, values["observed"]):
-            updates.append({**values, "of_account": account_id, "of_id": each.id})
+            updates.append({**values, "account_id": account_id, "id": each.id})
             news.add(row.email)
         else:
             continue

@@ -28,7 +28,8 @@ _ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindpara
 
 
 def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
-    """Forget a person: their profiles, ids and whatever is held of them.
+    """Forget a person: their profiles, ids and whatever is held of them. Calls of the account must not be taken
+    in meanwhile: see `state.dialects.share_account`.
 
     The properties that this service wrote are to be cleared in ProsperStack, or the subscriber deleted, as the
     account wants it. Whoever is not known is erased as well: a call of theirs may still be under way. Safe to

@@ -7,10 +7,11 @@ an id that keeps its email costs no write here.
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, tuple_, update
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.bulk import Bulk
+from prosperstack_destination.state.bulk import BulkInsert
+from prosperstack_destination.state.dialects import OneOf
 from prosperstack_destination.state.profile import IdKind
 from prosperstack_destination.state.tables import identities
 
@@ -20,12 +21,14 @@ Key = tuple[IdKind, str]
 #: Emails that an id had before its present one, so that a deletion finds them all; the oldest go first.
 MAX_FORMER: Final = 20
 
-_SELECT: Final = select(identities.c.external_id, identities.c.email).where(
-    identities.c.account_id == bindparam("account"),
-    identities.c.kind == bindparam("the_kind"),
-    identities.c.external_id.in_(bindparam("ids", expanding=True)),
+_SELECT: Final = OneOf(
+    select(identities.c.external_id, identities.c.email).where(
+        identities.c.account_id == bindparam("account"), identities.c.kind == bindparam("the_kind")
+    ),
+    identities.c.external_id,
+    "ids",
 )
-_INSERT: Final = Bulk(insert(identities), ["account_id", "kind", "external_id", "email", "former"])
+_INSERT: Final = BulkInsert(identities, ["account_id", "kind", "external_id", "email", "former"])
 
 
 class Identities:
@@ -40,8 +43,8 @@ class Identities:
             ids = sorted({external_id for each, external_id in keys if each is kind})
             if ids:
                 wanted = {"account": account_id, "the_kind": kind.value, "ids": ids}
-                for external_id, email in connection.execute(_SELECT, wanted):
-                    self._emails[kind, external_id] = email
+                for row in _SELECT.execute(connection, wanted):
+                    self._emails[kind, row.external_id] = row.email
 
     def email(self, keys: Iterable[Key]) -> str | None:
         """The email of the first of these ids that is known."""
@@ -55,6 +58,11 @@ class Identities:
         elif known != email:
             self._former.setdefault(key, []).append(known)
         self._emails[key] = email
+
+    @property
+    def moved(self) -> bool:
+        """Whether an id that was known has another email now."""
+        return not self._former.keys() <= self._new
 
     @property
     def learned(self) -> set[Key]:
@@ -89,6 +97,12 @@ def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> No
     """Drop what is known of these ids."""
     if keys:
         connection.execute(delete(identities).where(_is(account_id, keys)))
+
+
+def forget_with(connection: Connection, account_id: str, keys: Collection[Key], emails: Collection[str]) -> None:
+    """Drop what is known of these ids, where they have one of these emails still."""
+    if keys:
+        connection.execute(delete(identities).where(_is(account_id, keys), identities.c.email.in_(list(emails))))
 
 
 def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:

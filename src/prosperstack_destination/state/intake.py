@@ -7,6 +7,8 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from prosperstack_destination.state import erasing, holding, profiles
+from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.erasing import Erasures, Pseudonym
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.merging import merge, stamped
@@ -25,10 +27,25 @@ class Taken:
     changed: set[str]
 
 
-def take_calls(connection: Connection, calls: Sequence[Call], pseudonym: Pseudonym) -> Taken:
+class MustBeAlone(Exception):
+    """Calls change whose an id is: take them in again, alone. Nothing was kept."""
+
+
+async def take_in(store: Store, calls: Sequence[Call], pseudonym: Pseudonym) -> Taken:
+    """Take calls in, in a transaction that is on disk when this returns."""
+    try:
+        return await store.write(take_calls, calls, pseudonym)
+    except MustBeAlone:
+        return await store.write(take_calls, calls, pseudonym, alone=True)
+
+
+def take_calls(
+    connection: Connection, calls: Sequence[Call], pseudonym: Pseudonym, *, alone: bool = False
+) -> Taken:
     """Take calls in: those of an account in their order, the accounts in the order of their ids.
 
-    What a repeated call says is there already: it changes nothing.
+    What a repeated call says is there already: it changes nothing. Any number of transactions may do so at once.
+    Raises `MustBeAlone` where ``alone`` is needed: it keeps other transactions from the same accounts meanwhile.
     """
     outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
     changed: set[str] = set()
@@ -36,6 +53,8 @@ def take_calls(connection: Connection, calls: Sequence[Call], pseudonym: Pseudon
     for place, call in enumerate(calls):
         by_account.setdefault(call.account_id, []).append(place)
     for account_id in sorted(by_account):
+        needed = alone or any(_needs_to_be_alone(calls[place]) for place in by_account[account_id])
+        is_alone = share_account(connection, account_id, alone=needed)
         for deletes, places in groupby(by_account[account_id], lambda place: isinstance(calls[place], Delete)):
             run = list(places)
             if deletes:
@@ -50,9 +69,16 @@ def take_calls(connection: Connection, calls: Sequence[Call], pseudonym: Pseudon
             intake = _Intake(connection, account_id, identifies, pseudonym)
             for place, call in zip(run, identifies, strict=True):
                 outcomes[place] = intake.take(call)
+            if intake.moves_ids and not is_alone:
+                raise MustBeAlone
             if intake.save():
                 changed.add(account_id)
     return Taken(outcomes, changed)
+
+
+def _needs_to_be_alone(call: Call) -> bool:
+    """Whether a call rests on what is not there: a row that is not there cannot be locked."""
+    return isinstance(call, Delete) or (call.email is None and call.from_engage)
 
 
 class _Intake:
@@ -91,8 +117,14 @@ class _Intake:
             draft.address = call.address
             self._learn(call, draft)
         draft.user_id = call.user_id or draft.user_id
+        draft.came_up(call.received_at)
         self._merge(call, draft)
         return Outcome.ACCEPTED
+
+    @property
+    def moves_ids(self) -> bool:
+        """Whether an id that was known has another email now."""
+        return self._identities.moved
 
     def save(self) -> bool:
         """Write everything; whether there is something to do for the reconciler."""

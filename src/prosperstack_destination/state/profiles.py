@@ -11,15 +11,16 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     literal_column,
     select,
     union_all,
     update,
 )
 
+from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.bulk import Bulk
+from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
+from prosperstack_destination.state.dialects import OneOf
 from prosperstack_destination.state.merging import merge
 from prosperstack_destination.state.profile import IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
@@ -32,21 +33,11 @@ MAX_IDS: Final = 50
 
 _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
-    *("pending_since", "changed_at", "lane", "due_at"),
+    *("pending_since", "changed_at", "lane", "due_at", "touched_at"),
 )
-_INSERT = Bulk(insert(profiles), [*_WRITTEN, "account_id", "email", "attempts"])
-_UPDATE = Bulk(
-    update(profiles)
-    .where(profiles.c.id == bindparam("row_id"))
-    .values({name: bindparam(name) for name in _WRITTEN})
-)
-_AWAIT = Bulk(
-    update(profiles)
-    .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
-    .values(
-        status=bindparam("new_status"), changed_at=bindparam("new_changed_at"), due_at=bindparam("new_changed_at")
-    )
-)
+_INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts"])
+_UPDATE = BulkUpdate(profiles, ["id"], _WRITTEN)
+_AWAIT = BulkUpdate(profiles, ["id", "version"], ["status", "changed_at", "due_at"])
 _SETTLE: Final = (
     update(profiles)
     .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
@@ -85,20 +76,29 @@ _TO_JUDGE: Final = union_all(
         for lane in Lane
     )
 )
-_SELECT_MERGED = select(
-    profiles.c.id,
+# Locked in key order, so that two writers of the same people cannot wait for each other.
+_SELECT_MERGED = OneOf(
+    select(
+        profiles.c.id,
+        profiles.c.email,
+        profiles.c.address,
+        profiles.c.user_id,
+        profiles.c.ids,
+        profiles.c.traits,
+        profiles.c.version,
+        profiles.c.status,
+        profiles.c.pending_since,
+        profiles.c.changed_at,
+        profiles.c.lane,
+        profiles.c.due_at,
+        profiles.c.touched_at,
+    )
+    .where(profiles.c.account_id == bindparam("account"))
+    .order_by(profiles.c.email)
+    .with_for_update(),
     profiles.c.email,
-    profiles.c.address,
-    profiles.c.user_id,
-    profiles.c.ids,
-    profiles.c.traits,
-    profiles.c.version,
-    profiles.c.status,
-    profiles.c.pending_since,
-    profiles.c.changed_at,
-    profiles.c.lane,
-    profiles.c.due_at,
-).where(profiles.c.account_id == bindparam("account"), profiles.c.email.in_(bindparam("emails", expanding=True)))
+    "emails",
+)
 
 
 @dataclass(slots=True)
@@ -119,7 +119,15 @@ class Draft:
     changed_at: int
     lane: int
     due_at: int | None
+    #: When a call about the person came last, to the day.
+    touched_at: int | None
     touched: bool = False
+
+    def came_up(self, received_at: int) -> None:
+        """Note, once a day, that a call was about the person."""
+        if self.touched_at is None or received_at - self.touched_at >= DAY:
+            self.touched_at = received_at
+            self.touched = True
 
     def came_with(self, key: tuple[IdKind, str], at: int) -> None:
         """Note that the email came with an id at an event time."""
@@ -147,14 +155,14 @@ class Draft:
 
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
-    """The profiles of these emails, as far as they are there, by email."""
+    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
     return {
         row.email: Draft(
             row.email,
             row.id,
             row.address,
             row.user_id,
-            _ids(row.ids),
+            ids_of(row.ids),
             json_text.load(row.traits),
             row.version,
             row.status,
@@ -162,14 +170,15 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
             row.changed_at,
             row.lane,
             row.due_at,
+            row.touched_at,
         )
-        for row in connection.execute(_SELECT_MERGED, {"account": account_id, "emails": sorted(emails)})
+        for row in _SELECT_MERGED.execute(connection, {"account": account_id, "emails": sorted(emails)})
     }
 
 
 def new_draft(email: str, address: str) -> Draft:
     """A profile that is not there yet."""
-    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None)
+    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None)
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
@@ -190,12 +199,13 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
             "changed_at": draft.changed_at,
             "lane": draft.lane,
             "due_at": draft.due_at,
+            "touched_at": draft.touched_at,
         }
         due = due or draft.due_at is not None
         if draft.row_id is None:
             inserts.append({**fields, "account_id": account_id, "email": draft.email, "attempts": 0})
         else:
-            updates.append({**fields, "row_id": draft.row_id})
+            updates.append({**fields, "id": draft.row_id})
     if inserts:
         _INSERT.execute(connection, inserts)
     if updates:
@@ -206,7 +216,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> list[Ids]:
     """Delete the profiles of these emails, and their problems with them; the ids of each."""
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
-    ids = [_ids(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
+    ids = [ids_of(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
     connection.execute(delete(profiles).where(known))
     return ids
 
@@ -248,11 +258,12 @@ def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Statu
             connection,
             [
                 {
-                    "row_id": profile.id,
-                    "row_version": profile.version,
-                    "new_status": status,
+                    "id": profile.id,
+                    "version": profile.version,
+                    "status": status,
                     # A change from the future, by a clock that was set back, could never be outlived.
-                    "new_changed_at": min(profile.changed_at, now),
+                    "changed_at": min(profile.changed_at, now),
+                    "due_at": min(profile.changed_at, now),
                 }
                 for profile, status in waiting
             ],
@@ -376,7 +387,8 @@ def newest_id(ids: str, kind: IdKind) -> str | None:
     return max(found, key=lambda each: (found[each], each), default=None)
 
 
-def _ids(text: str) -> Ids:
+def ids_of(text: str) -> Ids:
+    """The ids in a profile's column."""
     return {(IdKind(kind), each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
 
 

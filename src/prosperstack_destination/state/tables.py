@@ -172,6 +172,8 @@ profiles = Table(
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
     Column("attempts", Integer, nullable=False),
+    # When a call about the person came last, to the day; null: before this was noted.
+    Column("touched_at", BigInteger),
     UniqueConstraint("account_id", "email"),
 )
 Index(
@@ -319,4 +321,33 @@ audit = Table(
     Column("action", Text, nullable=False),
     # {"detail": value}
     Column("details", Text, nullable=False),
+)
+
+#: Processes that reconcile, each until when it counts as alive, by the database's clock.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Which replica spends an account's requests. A row stays when its lease is given up: its fence only grows.
+leases = Table(
+    "leases",
+    metadata,
+    # No foreign key: what is locked here concerns nobody who writes to the account.
+    Column("account_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    # By the database's clock; 0: it was given up.
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Exports that were read in, by their ids, and how far.
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("lines", BigInteger, nullable=False),
+    Column("finished", Boolean, nullable=False),
 )

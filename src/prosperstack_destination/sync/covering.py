@@ -7,11 +7,11 @@ from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.mapping.coverage import Coverage
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.state import accounts, scanning
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.sync.previewing import SAMPLE
 
 
-async def coverage(database: Database, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
+async def coverage(database: Store, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
     """What feeds what under the mapping in force, and how many profiles there are.
 
     ``sample``: about how many of them are counted where there are more; None: all.

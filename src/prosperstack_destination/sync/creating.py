@@ -19,7 +19,7 @@ from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import auditing, creations
 from prosperstack_destination.state.creations import Creation
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.sync.covering import coverage
 from prosperstack_destination.sync.spender import Spender
 
@@ -65,7 +65,7 @@ def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> I
 async def create_missing(
     account_id: str,
     meaning: Meaning,
-    database: Database,
+    database: Store,
     prosperstack: ProsperStack,
     spender: Spender,
     clock: Clock,

@@ -1,65 +1,82 @@
-"""Keeping a worker at every account that has something to do, and none at the others."""
+"""Keeping a worker at every account of ours that has something to do, and none at the others."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import CredentialsRefused, DestinationError, Unavailable
+from prosperstack_destination.errors import CredentialsRefused, DestinationError, LeaseLost, Unavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.clock_set import bring_forward
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.stepping import due_now
+from prosperstack_destination.state.doubting import doubt
 from prosperstack_destination.sync.backoff import LONGEST_SECONDS, backoff_seconds
+from prosperstack_destination.sync.holdings import Holdings
 from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.tenure import FencedStore, Tenure
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
 
 log = structlog.get_logger(__name__)
 
 #: How often accounts with work are looked for, where no call announces it, in seconds.
 POLL_SECONDS: Final = 1.0
+#: An account without work is kept for so long, in microseconds: what is known of its budget is of use.
+KEPT_FOR: Final = 30 * SECOND
 #: An account whose key is refused is tried again after this, then after twice as long, up to the second, in
 #: seconds. A call for it, and so whoever mends the key, is faster: see `Accounts.authenticate`.
 STOPPED_SECONDS: Final = 60.0
 LONGEST_STOPPED_SECONDS: Final = 3_600.0
 #: Where windows are shorter than this the longest wait between two attempts is not, in seconds.
 SHORTEST_LONGEST_SECONDS: Final = 5.0
-#: A wall clock that went back by more than this, against the monotonic one, was set back, in microseconds.
-SET_BACK: Final = 2 * SECOND
 #: How long the requests in flight may take when the service stops, in seconds.
 STOP_SECONDS: Final = 5.0
+#: A clock that went back by more than this was set, in microseconds.
+SET_BACK: Final = 5 * SECOND
 #: Without a look at the accounts for so long, the reconciler counts as stuck, in microseconds.
 STUCK_AFTER: Final = 30 * SECOND
 
 #: Makes a client for an account, which tells its answers' rate limits to the second argument.
-Connect = Callable[[Account, Callable[[RateLimit | None], None]], ProsperStack]
+Connect = Callable[[Account, Callable[[RateLimit | None], None], Guard], ProsperStack]
 
 
-class _Stopping(Exception):
+class _Halted(Exception):
     pass
 
 
 @dataclass(slots=True)
 class _Running:
-    """One account, as this process knows it."""
+    """One account that is ours."""
 
+    tenure: Tenure
     spender: Spender
-    #: Set when there is news for the task, or it has to stop.
+    #: Nothing new is to be begun.
+    halt: asyncio.Event
+    #: When it had work last, in ticks.
+    worked_at: int
+    #: Set when there is news for the task, or it has to come to an end.
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = field(default=None)
     #: Something changed while the task was running: it may have looked already.
     again: bool = False
 
+    def stop(self) -> None:
+        """Have it begin nothing new."""
+        self.halt.set()
+        self.changed.set()
+
 
 class Reconciler:
-    """Runs an `AccountWorker` for each account with work; one that fails waits, and slows no other.
+    """Runs an `AccountWorker` for each account of ours with work; one that fails waits, and slows no other.
 
-    ``ticks`` is a monotonic clock in microseconds, ``clock`` the wall's.
+    ``replica`` names this process among others; ``ticks`` is a monotonic clock in microseconds that goes on while
+    the machine sleeps, ``clock`` the wall's.
     """
 
     def __init__(
@@ -67,6 +84,7 @@ class Reconciler:
         database: Database,
         connect: Connect,
         *,
+        replica: str,
         reserve: float,
         bulk_share: float,
         clock: Clock,
@@ -78,36 +96,51 @@ class Reconciler:
         self._bulk_share = bulk_share
         self._clock = clock
         self._ticks = ticks
+        self.holdings = Holdings(replica, database, ticks)
         self._running: dict[str, _Running] = {}
+        self._woken: set[str] = set()
+        self._poke = asyncio.Event()
         self._stop = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._looked_at: int | None = None
-        self._drift: int | None = None
+        #: By how much the wall's clock is ahead of the one that never steps.
+        self._ahead: int | None = None
+        #: What is left to do for accounts that are not ours any more.
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to reconcile."""
         self._supervisor = asyncio.create_task(self._supervise(), name="reconciler")
 
     async def stop(self) -> None:
-        """Begin nothing new, finish the requests in flight, and stop."""
+        """Begin nothing new, finish the requests in flight, give up the leases, and stop."""
         self._stop.set()
+        self._poke.set()
         for running in self._running.values():
-            running.changed.set()
-        tasks = [running.task for running in self._running.values() if running.task is not None]
+            running.stop()
+        tasks = {running.task for running in self._running.values() if running.task is not None} | self._leaving
         if self._supervisor is not None:
-            tasks.append(self._supervisor)
+            tasks.add(self._supervisor)
         if tasks:
             _, unfinished = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+        try:
+            await self.holdings.leave()
+        except DestinationError as error:
+            log.warning("the leases could not be given up: others wait until they run out", reason=str(error))
 
     def wake(self, account_ids: Iterable[str]) -> None:
         """Look at these accounts now: something changed there."""
         for account_id in account_ids:
-            self._ensure(account_id)
-            if (running := self._running.get(account_id)) is not None:
-                running.changed.set()
+            if account_id in self.holdings.tenures:
+                self._ensure(account_id)
+                if (running := self._running.get(account_id)) is not None:
+                    running.changed.set()
+            elif account_id not in self.holdings.elsewhere:
+                self._woken.add(account_id)
+                self._poke.set()
 
     def is_alive(self) -> bool:
         """Whether it has looked at the accounts lately."""
@@ -115,49 +148,103 @@ class Reconciler:
 
     async def _supervise(self) -> None:
         while not self._stop.is_set():
-            now = self._clock()
+            self._poke.clear()
             try:
-                await self._heed_the_clock(now)
-                for account_id in await self._database.read(accounts.with_work, now, now - CATALOG_FOR):
-                    self._ensure(account_id)
+                await self._look()
             except DestinationError as error:
                 log.warning("accounts cannot be read", reason=str(error))
+                await self._wait(self._stop, POLL_SECONDS)  # whatever pokes us meanwhile: the database is away
             else:
                 self._looked_at = self._ticks()
-            await self._wait(POLL_SECONDS)
+                await self._wait(self._poke, POLL_SECONDS)
 
-    async def _heed_the_clock(self, now: int) -> None:
-        """A clock that was set back must not leave what is due now to the future."""
-        drift = now - self._ticks()
-        if self._drift is not None and drift < self._drift - SET_BACK:
-            log.warning("the clock was set back", seconds=(self._drift - drift) / SECOND)
-            await self._database.write(due_now, now)
-        self._drift = drift
+    async def _look(self) -> None:
+        """See what there is to do, and whose it is."""
+        now = self._clock()
+        await self._notice_clock(now)
+        wanted = set(await self._database.read(accounts.with_work, now, now - CATALOG_FOR)) | self._woken
+        self._woken = set()
+        if self.holdings.needs_a_look(wanted):
+            await self._share(wanted)
+        for account_id in wanted & self.holdings.tenures.keys():
+            self._ensure(account_id)
+
+    async def _notice_clock(self, now: int) -> None:
+        """A clock that was set back would have what is pending wait until it is there again."""
+        ahead = now - self._ticks()
+        if self._ahead is not None and ahead < self._ahead - SET_BACK:
+            log.warning("the clock was set back", seconds=(self._ahead - ahead) / SECOND)
+            await self._database.write(bring_forward, now)
+        self._ahead = ahead
+
+    async def _share(self, wanted: set[str]) -> None:
+        ticks = self._ticks()
+        resting = {account_id for account_id, running in self._running.items() if running.task is None}
+        retired = {each for each in resting if ticks - self._running[each].worked_at >= KEPT_FOR}
+        changes = await self.holdings.look(wanted, resting, retired)
+        for account_id in self._running.keys() - self.holdings.tenures.keys():
+            running = self._running.pop(account_id)
+            running.stop()
+            if account_id in changes.lost:
+                self._later(self._doubt(account_id, running))
+        for account_id, running in self._running.items():
+            if account_id in changes.asked_back:
+                running.stop()
+            elif not self._stop.is_set():
+                running.halt.clear()
+        for account_id in changes.lost:
+            log.warning("another replica took the account over", account_id=account_id)
+        if changes.taken:
+            log.info("accounts taken", accounts=len(changes.taken), held=len(self.holdings.tenures))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _doubt(self, account_id: str, running: _Running) -> None:
+        """What was sent while another replica may have had the account is looked at again, by whoever has it."""
+        if running.task is not None:
+            await running.task
+        while doubtful := running.tenure.doubtful:
+            log.warning("what was sent is in doubt", account_id=account_id, subscribers=len(doubtful))
+            try:
+                await self._database.write(doubt, account_id, doubtful, self._clock())
+            except DestinationError as error:
+                log.warning("that could not be noted", account_id=account_id, reason=str(error))
+                await self._wait(self._stop, POLL_SECONDS)
+            else:
+                return
 
     def _ensure(self, account_id: str) -> None:
         if self._stop.is_set():
             return
         running = self._running.get(account_id)
         if running is None:
-            running = self._running[account_id] = _Running(Spender(self._reserve, self._ticks, self._pause))
+            halt = asyncio.Event()
+            spender = Spender(self._reserve, self._ticks, partial(self._pause, halt))
+            tenure = self.holdings.tenures[account_id]
+            running = self._running[account_id] = _Running(tenure, spender, halt, self._ticks())
+        running.worked_at = self._ticks()
         if running.task is not None:
             running.again = True
-            return
-        running.task = asyncio.create_task(self._run(account_id, running), name=f"reconcile {account_id}")
+        elif not running.halt.is_set():
+            running.task = asyncio.create_task(self._run(account_id, running), name=f"reconcile {account_id}")
 
     async def _run(self, account_id: str, running: _Running) -> None:
         try:
             running.again = True
-            while running.again and not self._stop.is_set():
+            while running.again and not running.halt.is_set():
                 running.again = False
                 await self._work(account_id, running)
-        except _Stopping:
+        except _Halted:
             pass
         except Exception as error:
             log.exception("an account could not be reconciled", account_id=account_id)
             await self._leave_alone(account_id, running, AccountStatus.RETRYING, error)
         finally:
             running.task = None
+            running.worked_at = self._ticks()
 
     async def _work(self, account_id: str, running: _Running) -> None:
         account = await self._database.read(accounts.get, account_id)
@@ -165,17 +252,20 @@ class Reconciler:
             return
         worker = AccountWorker(
             account,
-            self._database,
-            self._connect(account, running.spender.on_answer),
+            FencedStore(self._database, running.tenure, self._ticks),
+            self._connect(account, running.spender.on_answer, running.tenure.guard),
             running.spender,
             clock=self._clock,
             ticks=self._ticks,
             changed=running.changed,
             bulk_share=self._bulk_share,
-            stopping=self._stop.is_set,
+            stopping=running.halt.is_set,
         )
         try:
             await worker.run()
+        except LeaseLost as lost:
+            log.warning("the account's lease is lost", account_id=account_id, reason=str(lost))
+            self._poke.set()
         except CredentialsRefused as refusal:
             status = AccountStatus.NOT_PERMITTED if refusal.status_code == 403 else AccountStatus.KEY_REFUSED
             await self._leave_alone(account_id, running, status, refusal)
@@ -200,19 +290,20 @@ class Reconciler:
         log.warning("an account waits", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
         try:
             until = self._clock() + wait
-            await self._database.write(accounts.set_status, account_id, status, reason=reason, until=until)
+            store = FencedStore(self._database, running.tenure, self._ticks)
+            await store.write(accounts.set_status, account_id, status, reason=reason, until=until)
         except DestinationError as failure:
             log.warning("an account's state could not be noted", account_id=account_id, reason=str(failure))
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep for the spender; the service's stop wakes it."""
-        if await self._wait(seconds):
-            raise _Stopping
+    async def _pause(self, halt: asyncio.Event, seconds: float) -> None:
+        """Sleep for the spender; whatever halts the account wakes it."""
+        if await self._wait(halt, seconds):
+            raise _Halted
 
-    async def _wait(self, seconds: float) -> bool:
-        """Wait that long, or until the service stops; whether it stops."""
+    async def _wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait that long, or until something is the case; whether it is."""
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             return False
         return True

@@ -54,6 +54,7 @@ class _Judged:
 class Reprojector:
     """Goes through profiles in the background. ``wake`` is told the accounts that have something due.
 
+    ``is_ours`` says whether it is this process, of several, that does so; another beside it would do no harm.
     ``ticks`` is a monotonic clock in microseconds. What was done before the process ended is not done again.
     """
 
@@ -65,12 +66,14 @@ class Reprojector:
         clock: Clock,
         ticks: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        is_ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._wake = wake
         self._clock = clock
         self._ticks = ticks
         self._sleep = sleep
+        self._is_ours = is_ours
         self._task: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
 
@@ -99,7 +102,8 @@ class Reprojector:
     async def _run(self) -> None:
         while True:
             try:
-                await self.run_once()
+                if self._is_ours():
+                    await self.run_once()
             except DestinationError as error:
                 log.warning("profiles cannot be gone through", reason=str(error))
             except Exception:

@@ -25,7 +25,7 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.prosperstack.paging import all_items
 from prosperstack_destination.state import accounts, mappings, reprojections, subscription_states
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.subscription_states import PREFIX, SubscriptionState
 from prosperstack_destination.sync.isolation import Fault, Search
@@ -58,7 +58,7 @@ class SubscriptionUpdater:
     """Brings the subscriptions of an account's subscribers to what is desired. Each step is safe to repeat."""
 
     def __init__(
-        self, account_id: str, database: Database, prosperstack: ProsperStack, spender: Spender, clock: Clock
+        self, account_id: str, database: Store, prosperstack: ProsperStack, spender: Spender, clock: Clock
     ) -> None:
         self._account_id = account_id
         self._database = database

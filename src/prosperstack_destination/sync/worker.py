@@ -19,7 +19,7 @@ from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, waiting
 from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Lane, Profile
 from prosperstack_destination.state.waiting import Counts, Pending, Recent
@@ -74,7 +74,7 @@ class AccountWorker:
     def __init__(
         self,
         account: Account,
-        database: Database,
+        database: Store,
         prosperstack: ProsperStack,
         spender: Spender,
         *,

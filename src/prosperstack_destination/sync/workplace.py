@@ -6,7 +6,7 @@ import structlog
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.prosperstack.client import ProsperStack
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.sync.spender import Spender
 
 
@@ -15,7 +15,7 @@ class Workplace:
     """One account, and what it is worked on with."""
 
     account_id: str
-    database: Database
+    database: Store
     prosperstack: ProsperStack
     spender: Spender
     #: The wall's clock.

@@ -1,4 +1,4 @@
-"""What to do when the machine's clock is set back."""
+"""A unit of work for a clock that was set back: what is due at times that were never real."""
 
 from typing import Final
 
@@ -12,10 +12,10 @@ _UNTIL: Final = (profiles.c.due_at, clearings.c.due_at, accounts.c.status_until,
 _LEARNED: Final = (directories.c.as_of, directories.c.began_at)
 
 
-def due_now(connection: Connection, now: int) -> None:
-    """Have done now whatever waits for a time that has not come: it was to come before the clock was set back.
+def bring_forward(connection: Connection, now: int) -> None:
+    """Have everything that is put off until after ``now`` be due now. Safe to repeat; early attempts are harmless.
 
-    What was learned in what is the future now counts as learned now. Early attempts are harmless.
+    What was learned in what is the future now counts as learned now.
     """
     for column in (*_UNTIL, *_LEARNED):
         connection.execute(update(column.table).where(column > now).values({column: now}))

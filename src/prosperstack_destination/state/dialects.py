@@ -1,0 +1,51 @@
+"""Where the two engines need different words for the same.
+
+SQLite has one writer, so that nothing has to be locked there.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, Column, Connection, Result, Select, Text, TextClause, any_, bindparam, text
+
+_TOGETHER: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))")
+_ALONE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))")
+
+
+def share_account(connection: Connection, account_id: str, *, alone: bool) -> bool:
+    """Keep others from taking in calls of an account alone until the transaction ends, or, ``alone``, at all.
+
+    Whether we are alone: always, on SQLite.
+    """
+    if connection.dialect.name == "sqlite":
+        return True
+    connection.execute(_ALONE if alone else _TOGETHER, {"account": account_id})
+    return alone
+
+
+class OneOf:
+    """A select with one more condition: a column's value is one of a list, which is bound under ``name``.
+
+    PostgreSQL takes the list as one parameter: the statement is the same however long it is, and prepared once.
+    """
+
+    def __init__(self, select: Select[Any], column: "Column[str]", name: str) -> None:
+        self._name = name
+        self._sqlite = select.where(column.in_(bindparam(name, expanding=True)))
+        self._postgresql = select.where(column == any_(bindparam(name, type_=ARRAY(Text))))
+
+    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Result[Any]:
+        """Run it."""
+        statement = self._sqlite if connection.dialect.name == "sqlite" else self._postgresql
+        return connection.execute(statement, values)
+
+
+_NOW: Final[Mapping[str, TextClause]] = {
+    "sqlite": text("SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"),
+    "postgresql": text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
+}
+
+
+def database_now(connection: Connection) -> int:
+    """The database's time, which is the same for all replicas, in microseconds since the epoch."""
+    return int(connection.execute(_NOW[connection.dialect.name]).scalar_one())

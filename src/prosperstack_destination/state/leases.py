@@ -1,0 +1,92 @@
+"""Units of work on leases: which replica spends an account's requests. `sync.sharing` decides that.
+
+All times are the database's own: replicas need not agree on theirs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from prosperstack_destination.errors import LeaseLost
+from prosperstack_destination.state.tables import leases, replicas
+
+#: Who looks at the leases on PostgreSQL holds this advisory lock, so that they decide one after the other.
+_LOCK: Final = 7_008_702
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One account's lease, as it is stored."""
+
+    account_id: str
+    #: The id of a replica.
+    owner: str
+    #: Grows whenever the lease goes to somebody: what an earlier owner still writes is told by it.
+    fence: int
+    #: In microseconds of the database's clock; 0: it was given up.
+    expires_at: int
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait until nobody else decides about leases; they wait until this transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def known(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
+    """The leases that were not given up, and whatever there is of these accounts."""
+    wanted = list(wanted)
+    asked = or_(leases.c.expires_at > 0, leases.c.account_id.in_(wanted)) if wanted else leases.c.expires_at > 0
+    return {
+        row.account_id: Lease(row.account_id, row.owner, row.fence, row.expires_at)
+        for row in connection.execute(select(leases).where(asked))
+    }
+
+
+def store(connection: Connection, changed: Iterable[Lease]) -> None:
+    """Keep leases as they are now."""
+    for lease in sorted(changed, key=lambda each: each.account_id):
+        values = {"owner": lease.owner, "fence": lease.fence, "expires_at": lease.expires_at}
+        same = update(leases).where(leases.c.account_id == lease.account_id).values(values)
+        if connection.execute(same).rowcount == 0:
+            connection.execute(insert(leases).values(account_id=lease.account_id, **values))
+
+
+def prolong(connection: Connection, owner: str, expires_at: int) -> None:
+    """Have all leases of an owner last until then."""
+    mine = (leases.c.owner == owner) & (leases.c.expires_at > 0)
+    connection.execute(update(leases).where(mine).values(expires_at=expires_at))
+
+
+def must_hold(connection: Connection, account_id: str, owner: str, fence: int) -> None:
+    """Keep a lease from going to another replica until the transaction ends. Raises `LeaseLost` where it has."""
+    mine = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
+    if connection.execute(select(leases.c.fence).where(mine).with_for_update(read=True)).first() is None:
+        raise LeaseLost("Another replica works at the account by now.")
+
+
+def living(connection: Connection) -> Mapping[str, int]:
+    """The replicas, each until when it counts as alive."""
+    return {row.id: row.expires_at for row in connection.execute(select(replicas))}
+
+
+def beat(connection: Connection, replica: str, expires_at: int) -> None:
+    """A replica is alive."""
+    if connection.execute(update(replicas).where(replicas.c.id == replica).values(expires_at=expires_at)).rowcount:
+        return
+    connection.execute(insert(replicas).values(id=replica, expires_at=expires_at))
+
+
+def bury(connection: Connection, dead: Iterable[str]) -> None:
+    """Forget replicas."""
+    ids = list(dead)
+    if ids:
+        connection.execute(delete(replicas).where(replicas.c.id.in_(ids)))
+
+
+def leave(connection: Connection, replica: str) -> None:
+    """A replica stops: whatever it holds is free at once."""
+    connection.execute(update(leases).where(leases.c.owner == replica).values(expires_at=0))
+    bury(connection, [replica])

@@ -1,0 +1,124 @@
+"""Transactions on PostgreSQL.
+
+The same units of work run over asyncpg, several at once, in this process and in others. Where two of them want the
+same, one waits; what loses a race all the same is run again.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import asyncpg
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
+
+T = TypeVar("T")
+
+#: Transactions that a process may have open at once.
+CONNECTIONS: Final = 10
+#: How long connecting may take, and an answer to one statement, in seconds.
+CONNECT_SECONDS: Final = 5.0
+STATEMENT_SECONDS: Final = 60.0
+#: A process that falls asleep within a transaction loses it after this, and with it the locks that others wait for.
+IDLE_SECONDS: Final = 4
+#: How often a unit of work that lost a race is run in all.
+ATTEMPTS: Final = 8
+#: How long the service waits at its start for a database that is not there yet, in seconds, and between two tries.
+START_SECONDS: Final = 60.0
+START_PAUSE_SECONDS: Final = 0.5
+
+#: Serialization failure, deadlock; a row that another transaction made first; a schema that has just changed.
+_LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
+#: The database's state, and no fault of the unit of work: connection, rollback, resources, intervention, system;
+#: read-only, idle for too long, locked; not migrated yet, or restored just now.
+_PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01")
+#: A wrong user, password or database.
+_MISCONFIGURED: Final = ("28", "3D")
+
+
+class Postgresql:
+    """One database on a server."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_async_engine(
+            asyncpg_url(url),
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=LOCK_WAIT_SECONDS,
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": STATEMENT_SECONDS,
+                "server_settings": {
+                    "application_name": "prosperstack-destination",
+                    "lock_timeout": f"{LOCK_WAIT_SECONDS:.0f}s",
+                    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+                },
+            },
+        )
+        # One view of the data for all statements of a unit of work, as SQLite gives it.
+        self._snapshots = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    async def open(self) -> None:
+        """Wait until the server answers. Raises `Misconfigured` where it refuses, `StoreUnavailable` in the end."""
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while True:
+            try:
+                await self.run(lambda connection: connection.exec_driver_sql("SELECT 1"), writing=False)
+            except StoreUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            else:
+                return
+            await asyncio.sleep(START_PAUSE_SECONDS)
+
+    async def close(self) -> None:
+        """Let go of the server."""
+        await self._engine.dispose()
+
+    async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
+        """Run a unit of work in a transaction; again where it lost a race: it must be safe to repeat."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with (self._engine if writing else self._snapshots).begin() as connection:
+                    return await connection.run_sync(work)
+            except DBAPIError as error:
+                if _sqlstate(error) in _LOST_A_RACE and attempt < ATTEMPTS:
+                    await asyncio.sleep(random.random() * 0.01 * attempt)  # noqa: S311 -- so that two part ways
+                    continue
+                if not _passes(error):
+                    raise
+                raise unavailable(error.orig) from error
+            except asyncpg.PostgresError as error:  # while connecting
+                raise _refusal(error) from error
+            except (OSError, asyncpg.InterfaceError, NoConnectionFree) as error:
+                raise unavailable(str(error) or type(error).__name__) from error
+        raise AssertionError  # the last attempt returns or raises
+
+
+def asyncpg_url(url: URL) -> URL:
+    """The URL for the driver that is used, with what libpq calls ``sslmode`` under the driver's name."""
+    query = {("ssl" if name == "sslmode" else name): value for name, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _passes(error: DBAPIError) -> bool:
+    return error.connection_invalidated or (_sqlstate(error) or "08").startswith(_PASSING)
+
+
+def _refusal(error: asyncpg.PostgresError) -> Misconfigured | StoreUnavailable:
+    if (error.sqlstate or "").startswith(_MISCONFIGURED):
+        return Misconfigured(f"PostgreSQL refuses DATABASE_URL: {error}.")
+    return unavailable(error)
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    """PostgreSQL's code for what went wrong; None: it is the driver's own error, as for a lost connection."""
+    return getattr(error.orig, "sqlstate", None)

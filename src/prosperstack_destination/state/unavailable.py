@@ -1,0 +1,18 @@
+"""What both engines tell a caller whose transaction was not taken."""
+
+from typing import Final
+
+from prosperstack_destination.errors import StoreUnavailable
+
+#: How long a transaction waits for another's lock before it gives up, in seconds.
+LOCK_WAIT_SECONDS: Final = 4.0
+#: What a caller is told to wait when the database does not take its transaction, in seconds.
+RETRY_AFTER_SECONDS: Final = 5.0
+
+
+def unavailable(reason: object) -> StoreUnavailable:
+    """The error for a database that cannot take a transaction now, with its own words."""
+    return StoreUnavailable(
+        f"The database cannot take the call now ({reason}); it is safe to send it again.",
+        retry_after=RETRY_AFTER_SECONDS,
+    )

@@ -1,0 +1,82 @@
+"""Deleting what is too old, in the background: one replica does it for all, a little at a time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from prosperstack_destination.clock import DAY, Clock
+from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.state import retention
+from prosperstack_destination.state.database import Database
+
+log = structlog.get_logger(__name__)
+
+#: Between two rounds, in seconds.
+EVERY_SECONDS: Final = 3_600.0
+#: After each short transaction, in seconds: whoever takes calls in goes first.
+PAUSE_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long things are kept."""
+
+    #: Profiles that no call was about for so many days are deleted; 0: never.
+    profile_days: int
+    #: The audit trail, and the like, in days and rows of an account.
+    audit_days: int
+    audit_rows: int
+
+
+class Housekeeper:
+    """Keeps the bounds. ``is_first`` says whether it is up to this process."""
+
+    def __init__(self, database: Database, bounds: Bounds, is_first: Callable[[], bool], clock: Clock) -> None:
+        self._database = database
+        self._bounds = bounds
+        self._is_first = is_first
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._keep_on(), name="housekeeping")
+
+    async def stop(self) -> None:
+        """Stop; whatever is not done yet is done some other time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_on(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            if not self._is_first():
+                continue
+            try:
+                await self.tidy()
+            except DestinationError as error:
+                log.info("tidying up is put off", reason=str(error))
+
+    async def tidy(self, pause_seconds: float = PAUSE_SECONDS) -> int:
+        """Delete everything that is too old; how many rows. Raises `StoreUnavailable`."""
+        now = self._clock()
+        deleted = 0
+        if self._bounds.profile_days:
+            place: int | None = 0
+            while place is not None:
+                before = now - self._bounds.profile_days * DAY
+                place, count = await self._database.write(retention.forget_untouched, place, before, now)
+                deleted += count
+                await asyncio.sleep(pause_seconds)
+        before = now - self._bounds.audit_days * DAY
+        for table, at in retention.BOUNDED:
+            while count := await self._database.write(retention.trim, table, at, before, self._bounds.audit_rows):
+                deleted += count
+                await asyncio.sleep(pause_seconds)
+        if deleted:
+            log.info("deleted what is too old", rows=deleted)
+        return deleted

@@ -1,0 +1,34 @@
+"""What the chaos suite shares. ``make chaos`` runs it at length; every run of the tests has its short form."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Sandbox, sandbox
+from support.postgres import Server
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Chance; ``CHAOS_SEED`` repeats it."""
+    seed = int(os.environ.get("CHAOS_SEED") or time.time_ns())
+    print(f"CHAOS_SEED={seed}")  # noqa: T201 -- pytest shows it where a test fails
+    return random.Random(seed)  # noqa: S311 -- for chance, not for secrets
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Sandbox]:
+    with sandbox(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A PostgreSQL that may be broken, and whose commits are on disk."""
+    server = Server.create()
+    yield server
+    server.remove()

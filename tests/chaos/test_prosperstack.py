@@ -1,0 +1,122 @@
+"""ProsperStack fails in every way, in random mixtures, for a simulated day."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from prosperstack_destination.clock import HOUR, SECOND
+from prosperstack_destination.errors import ProsperStackError
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
+from prosperstack_destination.state import accounts, profiles
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.worker import AccountWorker
+from support.accounts import open_account
+from support.clocks import VIRTUAL_TIME, LoopClock
+from support.cluster import how_often
+from support.intake import ACCOUNT, identify, stored, take
+
+pytestmark = pytest.mark.anyio
+
+KEY = "key_test_sandbox"
+#: How long ProsperStack misbehaves.
+HOURS = how_often(short=3, full=24)
+
+
+def raising(error: type[httpx.TransportError]) -> Callable[[], httpx.Response]:
+    def fail() -> httpx.Response:
+        raise error("")
+
+    return fail
+
+
+#: Instead of an answer; after the request was carried out, as well.
+FAULTS: list[Callable[[], httpx.Response]] = [
+    raising(httpx.ConnectError),
+    raising(httpx.ReadError),
+    raising(httpx.ReadTimeout),
+    raising(httpx.RemoteProtocolError),
+    lambda: httpx.Response(500, json={"error": "oh"}),
+    lambda: httpx.Response(502, text="<html>"),
+    lambda: httpx.Response(503, headers={"Retry-After": "30"}),
+    lambda: httpx.Response(200, text="not JSON"),
+    lambda: httpx.Response(200, json={"data": 5}),
+    lambda: httpx.Response(429, headers={"Retry-After": "7"}),
+    lambda: httpx.Response(429),
+    lambda: httpx.Response(401, json={"error": "no"}),
+    lambda: httpx.Response(404, json={"error": "gone"}),
+]
+
+
+@dataclass
+class Weather:
+    """What stands between the worker and ProsperStack."""
+
+    sandbox: Any
+    dice: random.Random
+    #: How many of the requests come to grief.
+    bad: float = 0.0
+    seen: set[int] = field(default_factory=set)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        happens = self.dice.random() < self.bad
+        if not happens or self.dice.random() < 0.5:  # it is carried out, and the answer may be lost
+            answer = await httpx.ASGITransport(self.sandbox).handle_async_request(request)
+        if not happens:
+            return answer
+        fault = self.dice.randrange(len(FAULTS))
+        self.seen.add(fault)
+        return FAULTS[fault]()
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL_TIME
+
+
+async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> None:
+    """Whatever ProsperStack does for a day, everybody has what Segment said last when it works again."""
+    clock = LoopClock()
+    await sqlite.write(open_account)
+    sandbox = create_sandbox(SandboxConfig(subscribers=8, rate_limit=100), clock=lambda: clock() / SECOND)
+    weather = Weather(sandbox, dice)
+    people = [each.fields["email"] for each in sandbox.state.accounts[KEY].data.subscribers.after(0)]
+    spender = Spender(0.1, clock.ticks)
+    said: dict[str, int] = {}
+    end = clock() + HOURS * HOUR
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(weather)) as http:
+
+        async def reconcile() -> None:
+            account = await sqlite.read(accounts.get, ACCOUNT)
+            assert account is not None
+            client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
+            await AccountWorker(account, sqlite, client, spender, clock=clock, ticks=clock.ticks).run()
+
+        while clock() < end:
+            weather.bad = dice.choice([0.0, 0.2, 0.5, 0.9])
+            for email in dice.sample(people, 3):
+                said[email] = clock()
+                call = identify(email, at=clock(), received_at=clock())
+                await sqlite.write(take, replace(call, traits={"number_of_contacts": clock() // SECOND}))
+            with suppress(ProsperStackError):
+                await reconcile()
+            clock.advance(dice.uniform(10, 900))
+        weather.bad = 0.0
+        clock.advance(2 * 86_400)  # longer than anything is put off
+        await reconcile()
+
+    for email, at in said.items():
+        shown = list(sandbox.state.accounts[KEY].data.subscribers.after(0, email))
+        assert [each.values["number_of_contacts"][1] for each in shown] == [at // SECOND] * len(shown)
+        assert (await sqlite.read(stored, email)).status is Status.IN_SYNC
+    assert await sqlite.read(profiles.to_judge, ACCOUNT, clock(), None, 1) == []
+    if HOURS == 24:
+        assert weather.seen == set(range(len(FAULTS)))

@@ -1,0 +1,89 @@
+"""The commands for the database as a whole."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from prosperstack_destination.cli import db
+from prosperstack_destination.errors import Misconfigured
+from support.postgres import Databases
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a SQLite database that has an account."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "")
+    db.upgrade()
+    with closing(sqlite3.connect("data/destination.db")) as database:
+        database.execute(
+            "INSERT INTO accounts (id, key_hash, encrypted_key, fingerprint, live, status, created_at) "
+            "VALUES ('acct_1', 'h', 'k', 'f', 1, 'active', 0)"
+        )
+        database.commit()
+    return tmp_path
+
+
+def accounts(path: str) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [row[0] for row in database.execute("SELECT id FROM accounts")]
+
+
+def test_from_sqlite_to_postgresql_and_back(
+    filled: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An export is taken in on the other engine, and its export on the first one again."""
+    db.export("there.jsonl")
+    with databases.empty() as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        db.upgrade()
+        db.import_("there.jsonl")
+        db.export("back.jsonl")
+        with pytest.raises(Misconfigured, match="pg_dump"):
+            db.backup(Path("copy.db"))
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///second.db")
+    db.import_("back.jsonl")
+
+    assert accounts("second.db") == ["acct_1"]
+    assert (filled / "there.jsonl").stat().st_mode & 0o077 == 0
+    assert "version 0005" in capsys.readouterr().out
+    assert make_url(url).get_backend_name() == "postgresql"
+
+
+def test_an_export_that_was_cut_off(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was cut off within a line is mended and gone on with; a whole one is left alone."""
+    db.export("whole.jsonl")
+    text = (filled / "whole.jsonl").read_text()
+    for cut in (5, len(text.splitlines()[0]) + 20):
+        (filled / "cut.jsonl").write_text(text[:cut])
+        db.export("cut.jsonl")
+        assert (filled / "cut.jsonl").read_text().splitlines()[1:] == text.splitlines()[1:]
+    db.export("whole.jsonl")
+
+    assert (filled / "whole.jsonl").read_text() == text
+    assert "whole already" in capsys.readouterr().err
+
+
+def test_a_backup(filled: Path) -> None:
+    """A copy has everything, and is never written over another file."""
+    with closing(sqlite3.connect("data/destination.db")) as busy:  # a writer is at it
+        busy.execute("BEGIN IMMEDIATE")
+        db.backup(filled / "copy.db")
+
+    assert accounts("copy.db") == ["acct_1"]
+    assert sorted(path.name for path in filled.glob("copy*")) == ["copy.db"]
+    with pytest.raises(Misconfigured, match="there already"):
+        db.backup(filled / "copy.db")
+
+
+def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be read, and a database that is not there, are told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "")
+    with pytest.raises(Misconfigured, match="no database"):
+        db.backup(Path("copy.db"))
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        db.import_("nowhere.jsonl")

@@ -1,0 +1,89 @@
+"""What compose.yaml starts, tried without an engine: the same processes, with the same settings."""
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prosperstack_destination.settings import Settings
+from support.cluster import KEY, SEGMENT_KEY, Load, Process, sandbox
+from support.postgres import Databases
+from support.processes import free_port
+
+ROOT = Path(__file__).parents[2]
+#: What an operator may set in .env; without it callers show ProsperStack's own keys.
+OWN = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": SEGMENT_KEY}
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    """The services by name, with what is not set in the environment as its default."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load(text)["services"]
+    return found
+
+
+def ours(services: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The settings of this project's services."""
+    return {name: each["environment"] for name, each in services.items() if name != "postgres"}
+
+
+def test_what_is_started(services: dict[str, Any]) -> None:
+    """There are two receivers, two reconcilers and PostgreSQL, and only the receivers are reached from outside."""
+    assert sorted(each["ROLE"] for each in ours(services).values()) == ["receive"] * 2 + ["reconcile"] * 2
+    for name, service in services.items():
+        published = name.startswith("receiver")
+        assert ("ports" in service) == published, name
+        if published:
+            assert service["ports"][0].endswith(":" + service["environment"]["PORT"])
+
+
+def test_the_settings_exist(services: dict[str, Any]) -> None:
+    """Each variable is a setting, and what they make is good."""
+    for environment in ours(services).values():
+        given = {name.lower(): value for name, value in environment.items()}
+        assert given.keys() <= Settings.model_fields.keys()
+        assert Settings(_env_file=None, **given).secret_key_file is not None  # type: ignore[arg-type] # texts
+
+
+def test_they_agree_on_the_database(services: dict[str, Any]) -> None:
+    """The user, password, name and host in DATABASE_URL are those that PostgreSQL is given, once it is healthy."""
+    postgres = services["postgres"]["environment"]
+    url = f"{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}@postgres/{postgres['POSTGRES_DB']}"
+    for name, environment in ours(services).items():
+        assert environment["DATABASE_URL"] == f"postgresql+asyncpg://{url}"
+        assert services[name]["depends_on"]["postgres"]["condition"] == "service_healthy"
+
+
+def test_they_work_together(services: dict[str, Any], databases: Databases, tmp_path: Path) -> None:
+    """Started at once on an empty database they make one secret and one schema, take calls and deliver them."""
+    here = {"/data": str(tmp_path / "data"), "0.0.0.0": "127.0.0.1"}  # noqa: S104 -- the container's network
+    with databases.empty() as url, sandbox(tmp_path) as api:
+        made: dict[str, Process] = {}
+        for name, environment in ours(services).items():
+            settings = {
+                key: re.sub("|".join(here), lambda found: here[found[0]], value)
+                for key, value in environment.items()
+            }
+            settings |= {"DATABASE_URL": url, "PROSPERSTACK_BASE_URL": api.url, "LOG_FORMAT": "json", **OWN}
+            made[name] = Process([], free_port(), tmp_path, settings)
+        try:
+            for each in made.values():
+                each.start()
+            for each in made.values():
+                each.await_ready()
+            receivers = [each.url for name, each in made.items() if name.startswith("receiver")]
+            load = Load(receivers, sorted(api.values()), random.Random(1))  # noqa: S311 -- for chance, not for secrets
+            with load.running():
+                load.await_accepted(20)
+                max(made.values(), key=lambda each: each.log.count('"delivered"')).kill()
+                load.await_accepted(20)
+            load.settled(api)
+        finally:
+            for each in made.values():
+                each.stop()
+    assert load.statuses.keys() == {202}
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]

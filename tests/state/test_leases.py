@@ -1,0 +1,57 @@
+"""Leases in the database."""
+
+import pytest
+
+from prosperstack_destination.errors import LeaseLost
+from prosperstack_destination.state import leases
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.dialects import database_now
+from prosperstack_destination.state.leases import Lease
+from support.clocks import NEW_YEAR
+
+pytestmark = pytest.mark.anyio
+
+A, B = Lease("a", "r1", 1, NEW_YEAR), Lease("b", "r2", 7, NEW_YEAR)
+
+
+async def test_leases_are_kept(database: Database) -> None:
+    """What is stored is known; what was given up is known to whoever asks for it, with its fence."""
+    await database.write(leases.store, [A, B])
+    await database.write(leases.store, [Lease("a", "r2", 2, 0)])
+
+    assert await database.read(leases.known, []) == {"b": B}
+    assert (await database.read(leases.known, ["a", "c"]))["a"].fence == 2
+
+
+async def test_only_the_owner_may_write(database: Database) -> None:
+    """Another owner, and another fence of the same, are refused."""
+    await database.write(leases.store, [A])
+    await database.write(leases.must_hold, "a", "r1", 1)
+
+    for owner, fence in (("r2", 1), ("r1", 2), ("r1", 0)):
+        with pytest.raises(LeaseLost):
+            await database.write(leases.must_hold, "a", owner, fence)
+
+
+async def test_renewing_and_leaving(database: Database) -> None:
+    """All leases of a replica are renewed at once, and free at once when it leaves."""
+    await database.write(leases.store, [A, B])
+    await database.write(leases.beat, "r1", NEW_YEAR)
+    await database.write(leases.beat, "r1", NEW_YEAR + 1)
+    await database.write(leases.prolong, "r1", NEW_YEAR + 9)
+    before = await database.read(leases.known, [])
+    assert await database.read(leases.living) == {"r1": NEW_YEAR + 1}
+
+    await database.write(leases.leave, "r1")
+
+    assert before == {"a": Lease("a", "r1", 1, NEW_YEAR + 9), "b": B}
+    assert await database.read(leases.known, []) == {"b": B}
+    assert await database.read(leases.living) == {}
+
+
+async def test_the_databases_clock(database: Database) -> None:
+    """Time is the database's, in microseconds, and goes on."""
+    times = [await database.write(database_now) for _ in range(3)]
+
+    assert times == sorted(times)
+    assert times[0] > NEW_YEAR

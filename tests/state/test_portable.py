@@ -1,0 +1,118 @@
+"""Everything as lines of JSON, and back."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.state import auditing, directory, portable
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.portable import begun, export, import_lines
+from prosperstack_destination.state.profile import Delete, Source, SourceKind
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, take
+
+pytestmark = pytest.mark.anyio
+
+AUDIENCE = Source(SourceKind.AUDIENCE, "power_users")
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """A database with something in most tables."""
+    await database.write(open_account)
+    await database.write(
+        take,
+        *[identify(f"{n}@b.c", user_id=f"u{n}", plan="pro \u00fc\n") for n in range(30)],
+        identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
+        Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
+    )
+    await database.write(directory.observe, ACCOUNT, "1@b.c", [Seen("subr_1", "1@b.c", {"plan": 1})], NEW_YEAR)
+    return database
+
+
+@pytest.fixture
+async def target(tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty database elsewhere."""
+    database = Database(f"sqlite:///{tmp_path / 'target.db'}")
+    await database.open()
+    yield database
+    await database.close()
+
+
+def whole(connection: Connection) -> list[object]:
+    return [sorted(map(tuple, connection.execute(select(table))), key=repr) for table in portable.tables()]
+
+
+async def exported(database: Database) -> list[str]:
+    file = io.StringIO()
+    await database.read(export, file)
+    return file.getvalue().splitlines(keepends=True)
+
+
+async def test_there_and_back(filled: Database, target: Database) -> None:
+    """What is exported and imported is the same, on whichever engine, and ids go on after the highest."""
+    rows = await import_lines(target, await exported(filled))
+    assert await target.read(whole) == await filled.read(whole)
+    assert rows["profiles"] == 29
+
+    back = await exported(target)
+    await filled.write(empty)
+    await import_lines(filled, back)
+    assert await target.read(whole) == await filled.read(whole)
+    await filled.write(take, identify("new@b.c"))
+    await filled.write(auditing.record, ACCOUNT, 0, actor="", action="", details={})
+
+
+def empty(connection: Connection) -> None:
+    for table in reversed(portable.tables()):
+        connection.execute(table.delete())
+
+
+@pytest.mark.parametrize("kept", [1, 2, 7, 40])
+async def test_an_export_goes_on(filled: Database, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that was broken off goes on after its last line, and is the same in the end."""
+    monkeypatch.setattr(portable, "ROWS_AT_ONCE", 4)
+    lines = await exported(filled)
+    file = io.StringIO()
+    await filled.read(export, file, begun(lines[:kept]))
+
+    assert lines[:kept] + file.getvalue().splitlines(keepends=True) == lines
+    assert begun(lines).finished
+
+
+@pytest.mark.parametrize("kept", [1, 6, 40])
+async def test_an_import_goes_on(
+    filled: Database, target: Database, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
+    monkeypatch.setattr(portable, "ROWS_AT_ONCE", 4)
+    lines = await exported(filled)
+    with pytest.raises(Misconfigured, match="not whole"):
+        await import_lines(target, lines[:kept])
+
+    await import_lines(target, lines)
+    await import_lines(target, lines)  # and again is nothing
+
+    assert await target.read(whole) == await filled.read(whole)
+
+
+async def test_what_cannot_be_imported(filled: Database, target: Database) -> None:
+    """Another file, a damaged one, one of another schema, and a database in use are told with what to do."""
+    lines = await exported(filled)
+    head = json.loads(lines[0])
+    for wrong, said in (
+        (["x"], "no export"),
+        ([json.dumps({**head, "revision": "0001"})], "schema 0001"),
+        ([lines[0], '{"table": "nowhere", "row": {}}'], "damaged"),
+    ):
+        with pytest.raises(Misconfigured, match=said):
+            await import_lines(target, wrong)
+    with pytest.raises(Misconfigured, match="not empty"):
+        await import_lines(filled, [json.dumps({**head, "export": "another"})])
