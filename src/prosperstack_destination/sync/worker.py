@@ -200,10 +200,10 @@ class AccountWorker:
     async def _deliver(self, profile_id: int) -> None:
         """Take one profile through its steps until it is settled. What is known is read anew for each."""
         while not self._stopping():
-            meaning = await self._meaning()  # a round may take minutes: a mapping applied meanwhile counts already
-            work = await self._database.read(_of_profile, profile_id)
-            if work is None:
+            found = await self._database.read(_of_profile, profile_id, self._account)
+            if found is None:
                 return
+            work, meaning = found
             projection, step = self._judge(work, meaning)
             match step:
                 case LookUp():
@@ -296,9 +296,13 @@ def _due(connection: Connection, account_id: str, now: int, limit: int) -> list[
     return [_work(connection, profile) for profile in profiles.due(connection, account_id, now, limit)]
 
 
-def _of_profile(connection: Connection, profile_id: int) -> _Work | None:
+def _of_profile(connection: Connection, profile_id: int, account: Account) -> tuple[_Work, _Meaning] | None:
+    """A profile, and what its traits mean by now: a round may take minutes, and a mapping be applied meanwhile."""
     profile = profiles.get(connection, profile_id)
-    return None if profile is None else _work(connection, profile)
+    if profile is None:
+        return None
+    means = of_account(connection, account)
+    return _work(connection, profile), _Meaning(means.catalog, means.plan)
 
 
 def _work(connection: Connection, profile: Profile) -> _Work:
