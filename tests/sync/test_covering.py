@@ -26,7 +26,8 @@ async def test_coverage_of_an_account(database: Database) -> None:
     whole, profiles = await coverage(database, "acct_1", sample=None)
     part, _ = await coverage(database, "acct_1", sample=10)
 
-    assert (whole.profiles, profiles, part.profiles) == (40, 40, 10)
+    assert (whole.profiles, profiles) == (40, 40)
+    assert 1 <= part.profiles <= 25
     [plan] = whole.properties()
     assert (plan.filled, plan.sample) == (40, "x")
     assert [each.trait for each in whole.traits()] == ["other", "plan"]

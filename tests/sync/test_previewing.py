@@ -78,7 +78,8 @@ async def test_a_sample_is_scaled_up(stored: Database) -> None:
 
     found = await previewed(stored, {"property": "plan", "from": "traits.tier"}, sample=20)
 
-    assert (found.profiles, found.looked_at, found.exact) == (100, 20, False)
+    assert (found.profiles, found.exact) == (100, False)
+    assert 5 <= found.looked_at <= 40
     assert (found.changed, found.requests) == (100, 200)
     assert len(found.examples) == EXAMPLES
 

@@ -20,13 +20,9 @@ _MARK: Final = (
     .where(*_IS_IT)
     .values({name: bindparam(name) for name in ("applied", "observed", "observed_at")})
 )
-_BY_EMAILS: Final = (
-    select(subscribers)
-    .where(
-        subscribers.c.account_id == bindparam("account"),
-        subscribers.c.email.in_(bindparam("emails", expanding=True)),
-    )
-    .order_by(subscribers.c.id)
+_BY_EMAILS: Final = select(subscribers).where(
+    subscribers.c.account_id == bindparam("account"),
+    subscribers.c.email.in_(bindparam("emails", expanding=True)),
 )
 
 
@@ -65,8 +61,9 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
     """The subscribers that are known to have any of these emails, by email, then by id."""
     rows = connection.execute(_BY_EMAILS, {"account": account_id, "emails": list(emails)})
     found: dict[str, list[Subscriber]] = {}
-    for row in rows:
-        found.setdefault(row.email, []).append(_subscriber(row))
+    # Sorted here: for an ORDER BY of the id SQLite would go through all of the account's subscribers in its order.
+    for each in sorted(map(_subscriber, rows), key=lambda each: each.id):
+        found.setdefault(each.email, []).append(each)
     return found
 
 

@@ -50,6 +50,8 @@ class Scanned:
         return newest_id(self.ids, IdKind.ANONYMOUS)
 
 
+#: Ids, scattered: a sample must not follow a pattern in the order in which profiles came.
+_SCATTERED: Final = (profiles.c.id * 2_654_435_761 % 4_294_967_296) // 65_536
 _PAGE: Final = (
     select(
         profiles.c.id, profiles.c.email, profiles.c.user_id, profiles.c.ids, profiles.c.traits, profiles.c.status
@@ -57,7 +59,7 @@ _PAGE: Final = (
     .where(
         profiles.c.account_id == bindparam("account"),
         profiles.c.email > bindparam("after"),
-        profiles.c.id % bindparam("one_in") == 0,
+        _SCATTERED % bindparam("one_in") == 0,
     )
     .order_by(profiles.c.email)
     .limit(bindparam("limit"))
