@@ -23,13 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"errors", "clock", "mapping", "state", "prosperstack"},
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
+    "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
     "health": {"errors", "state"},
     # The composition root.
     "settings": {"errors"},
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "connector"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
@@ -42,11 +43,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Packages of others that only these parts may know.
 CONFINED = {
-    "sqlalchemy": {"state", "accounts", "sync", "application", "health", "cli"},
+    "sqlalchemy": {"state", "accounts", "sync", "connector", "application", "health", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},
     "fastapi": {"application", "health", "sandbox"},
-    "starlette": {"segment", "application", "health", "sandbox"},
+    "starlette": {"segment", "connector", "application", "health", "sandbox"},
     "uvicorn": {"cli", "sandbox"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -22,6 +22,12 @@ from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.accounts.vault import Vault, secret_beside
 from prosperstack_destination.clock import Clock, system_clock
+from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
+from prosperstack_destination.connector.front import Front
+from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnowledge
+from prosperstack_destination.connector.openapi import describe_connector
+from prosperstack_destination.connector.tokens import Tokens
+from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.mapping.rules import Rules
@@ -75,7 +81,11 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
-        routes=[Route("/webhook/{account_id}", service.identify, methods=_RECEIVING)],
+        routes=[
+            Route("/webhook/{account_id}", service.identify, methods=_RECEIVING),
+            Route("/data-connector/{token}", service.data_connector, methods=["POST"]),
+            Route("/flow-webhook/{token}", service.flow_webhook, methods=["POST"]),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     doors = {"/identify": Door(service.identify, _RECEIVING)}
@@ -118,6 +128,12 @@ class _Service:
         self.identify = IdentifyEndpoint(
             self.accounts, self.inbox, _Library(self.database), clock, array_bytes=settings.max_array_bytes
         )
+        self._front = Front(self.database, self.reconciler.wake, clock)
+        self._tokens = Tokens(self.database, clock)
+        people = PeopleKnowledge(self.database)
+        shape = Shape(settings.data_connector_shape)
+        self.data_connector = DataConnectorEndpoint(self._tokens, people, self._front, _nobody, shape)
+        self.flow_webhook = FlowWebhookEndpoint(self._tokens, people, self._front, _nobody)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -134,6 +150,9 @@ class _Service:
             stack.push_async_callback(self.reconciler.stop)
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
+            stack.push_async_callback(self._tokens.close)
+            self._front.start()
+            stack.push_async_callback(self._front.close)
             log.info("started", version=__version__)
             yield
             log.info("stopping")
@@ -184,6 +203,10 @@ def vault_of(settings: Settings) -> Vault:
     return Vault(secret_beside(Path(url.database).parent))
 
 
+def _nobody(_account_id: str, _email: str | None, _outcome: str) -> None:
+    pass
+
+
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
@@ -210,7 +233,7 @@ def _document(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = openapi.describe(generate())
+            app.openapi_schema = describe_connector(openapi.describe(generate()))
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend it

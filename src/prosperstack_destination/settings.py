@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     #: Reserved for the operator's pages.
     admin_password: SecretStr | None = None
+    #: How the data connector answers: ProsperStack's documentation does not say.
+    data_connector_shape: Literal["flat", "properties"] = "flat"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "data_connector_shape", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -13,12 +13,14 @@ from prosperstack_destination.accounts.keys import (
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state import accounts as rows
-from prosperstack_destination.state import auditing, credentials
+from prosperstack_destination.state import auditing, connectors, credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
 
 #: How issued keys begin, so that nobody takes one for a ProsperStack key.
 ISSUED_PREFIX = "psd_"
+#: How connector tokens begin.
+TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
 
 
 def new_account(key: str, vault: Vault) -> Account:
@@ -80,3 +82,20 @@ def revoke_secret(connection: Connection, account: Account, secret_id: str, acto
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
         raise Misconfigured(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id})
+
+
+def issue_connector(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
+    """A new connector token: this is the only time that it is seen."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(24)
+    connectors.add(connection, account.id, key_hash(token), fingerprint(token), name, now)
+    details = {"connector": fingerprint(token), "name": name}
+    auditing.record(connection, account.id, now, actor=actor, action="issue connector", details=details)
+    return token
+
+
+def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
+    """Refuse a connector token, named by its fingerprint. Raises `Misconfigured` where there is none."""
+    if not connectors.revoke(connection, account.id, token, now):
+        raise Misconfigured(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+    details = {"connector": token}
+    auditing.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

@@ -24,10 +24,14 @@ mappings_app = typer.Typer(help="The rules that say which trait feeds which prop
 accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
 secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
+connectors_app = typer.Typer(
+    help="The URLs that ProsperStack calls when somebody begins to cancel.", no_args_is_help=True
+)
 app.add_typer(mappings_app, name="mappings")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
 app.add_typer(secrets_app, name="secrets")
+app.add_typer(connectors_app, name="connectors")
 
 #: What ``make run`` and ``sandbox`` use, so that ``send`` finds them.
 SANDBOX_PORT = 8701
@@ -240,6 +244,34 @@ def secrets_revoke(
     from prosperstack_destination.cli.accounts import revoke_secret
 
     revoke_secret(account, secret, author)
+
+
+@connectors_app.command("issue")
+def connectors_issue(account: _Account = None, name: _Name = "", author: _Author = "unknown") -> None:
+    """Make a token for ProsperStack's data connector and webhooks, and print the paths: only now."""
+    from prosperstack_destination.cli.connectors import issue
+
+    issue(account, name, author)
+
+
+@connectors_app.command("list")
+def connectors_list(account: _Account = None) -> None:
+    """Print the tokens, never whole."""
+    from prosperstack_destination.cli.connectors import list_tokens
+
+    list_tokens(account)
+
+
+@connectors_app.command("revoke")
+def connectors_revoke(
+    token: Annotated[str, typer.Argument(help="Its fingerprint, as `connectors list` shows it.")],
+    account: _Account = None,
+    author: _Author = "unknown",
+) -> None:
+    """Refuse a token from now on."""
+    from prosperstack_destination.cli.connectors import revoke
+
+    revoke(account, token, author)
 
 
 @app.command()

@@ -33,6 +33,8 @@ class Seen:
     id: str
     email: str
     observed: Mapping[str, JsonValue]
+    #: Its id in the billing platform, where one was shown.
+    platform_id: str | None = None
 
 
 def with_email(connection: Connection, account_id: str, email: str) -> list[Subscriber]:
@@ -63,7 +65,12 @@ def observe(connection: Connection, account_id: str, email: str, seen: Iterable[
 
 
 def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> None:
-    values = {"email": seen.email, "observed": json_text.dump(seen.observed), "observed_at": now}
+    values = {
+        "email": seen.email,
+        "platform_id": seen.platform_id,
+        "observed": json_text.dump(seen.observed),
+        "observed_at": now,
+    }
     known = connection.execute(
         update(subscribers)
         .where(subscribers.c.account_id == account_id, subscribers.c.id == seen.id)

@@ -150,13 +150,13 @@ def find(connection: Connection, account_id: str, email: str) -> Profile | None:
     row = connection.execute(
         select(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email)
     ).one_or_none()
-    return None if row is None else _profile(row)
+    return None if row is None else profile_of(row)
 
 
 def get(connection: Connection, profile_id: int) -> Profile | None:
     """The profile with this id, or None."""
     row = connection.execute(select(profiles).where(profiles.c.id == profile_id)).one_or_none()
-    return None if row is None else _profile(row)
+    return None if row is None else profile_of(row)
 
 
 def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Profile]:
@@ -167,7 +167,7 @@ def due(connection: Connection, account_id: str, now: int, limit: int) -> list[P
         .order_by(profiles.c.due_at)
         .limit(limit)
     )
-    return [_profile(row) for row in rows]
+    return [profile_of(row) for row in rows]
 
 
 def settle(
@@ -225,7 +225,8 @@ def mark_all_due(connection: Connection, account_id: str, now: int) -> int:
     return result.rowcount
 
 
-def _profile(row: Row[Any]) -> Profile:
+def profile_of(row: Row[Any]) -> Profile:
+    """The profile in a row of the profiles table."""
     return Profile(
         id=row.id,
         account_id=row.account_id,

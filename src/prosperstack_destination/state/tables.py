@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
 )
 
 metadata = MetaData(
@@ -73,6 +74,20 @@ shared_secrets = Table(
     Column("revoked_at", BigInteger),
 )
 
+#: Tokens in the URLs that ProsperStack calls: its data connector, and its webhooks.
+connector_tokens = Table(
+    "connector_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    # To the minute.
+    Column("last_used_at", BigInteger),
+)
+
 #: Every mapping that was ever applied to an account; the highest version is in force.
 mappings = Table(
     "mappings",
@@ -107,7 +122,17 @@ profiles = Table(
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
     Column("attempts", Integer, nullable=False),
+    # When the person last began to cancel: who does so now goes before everybody else.
+    Column("cancel_flow_at", BigInteger),
     UniqueConstraint("account_id", "email"),
+)
+_IN_CANCEL_FLOW = and_(profiles.c.cancel_flow_at.is_not(None), profiles.c.due_at.is_not(None))
+Index(
+    "ix_profiles_cancel_flow",
+    profiles.c.account_id,
+    profiles.c.cancel_flow_at,
+    sqlite_where=_IN_CANCEL_FLOW,
+    postgresql_where=_IN_CANCEL_FLOW,
 )
 Index(
     "ix_profiles_due",
@@ -124,6 +149,8 @@ subscribers = Table(
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("id", Text, primary_key=True),
     Column("email", Text, nullable=False),
+    # The subscriber's id in the billing platform, where ProsperStack showed one.
+    Column("platform_id", Text),
     # {"property": value} as ProsperStack last showed it, and when.
     Column("observed", Text, nullable=False),
     Column("observed_at", BigInteger, nullable=False),
@@ -132,6 +159,7 @@ subscribers = Table(
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),
+    Index("ix_subscribers_platform_id", "account_id", "platform_id"),
 )
 
 #: Traits that feed a property and cannot, as of the profile's last projection.
@@ -227,4 +255,21 @@ audit = Table(
     Column("action", Text, nullable=False),
     # {"detail": value}
     Column("details", Text, nullable=False),
+)
+
+#: What happened lately: a feed for people, bounded, and no record of anything.
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    # "call", "request" or "cancel flow"
+    Column("kind", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    # Whom it is about, where that is known; a deletion takes it out.
+    Column("email", Text),
+    # {"detail": value}
+    Column("details", Text, nullable=False),
+    Index("ix_events_account_id", "account_id", "id"),
 )

@@ -222,7 +222,7 @@ class AccountWorker:
             return self._spender.spend(partial(self._prosperstack.find_subscribers, spelling, cursor))
 
         return [
-            Seen(each.id, email, each.values())
+            Seen(each.id, email, each.values(), each.platform_id)
             for each in await all_items(fetch)
             if each.email.strip().lower() == email
         ]

@@ -1,0 +1,47 @@
+"""What ProsperStack calls: connector tokens, cancel flows, platform ids; and the feed of events."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "connector_tokens",
+        sa.Column("token_hash", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_connector_tokens_account_id"),
+        sa.PrimaryKeyConstraint("token_hash", name="pk_connector_tokens"),
+    )
+    op.create_index("ix_connector_tokens_account_id", "connector_tokens", ["account_id"])
+    op.add_column("profiles", sa.Column("cancel_flow_at", sa.BigInteger(), nullable=True))
+    in_cancel_flow = sa.text("cancel_flow_at IS NOT NULL AND due_at IS NOT NULL")
+    op.create_index(
+        "ix_profiles_cancel_flow",
+        "profiles",
+        ["account_id", "cancel_flow_at"],
+        sqlite_where=in_cancel_flow,
+        postgresql_where=in_cancel_flow,
+    )
+    op.add_column("subscribers", sa.Column("platform_id", sa.Text(), nullable=True))
+    op.create_index("ix_subscribers_platform_id", "subscribers", ["account_id", "platform_id"])
+    op.create_table(
+        "events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("details", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_events_account_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_events"),
+    )
+    op.create_index("ix_events_account_id", "events", ["account_id", "id"])
