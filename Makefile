@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench lock clean
+.PHONY: help setup run test lint format bench bench-connector lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -36,6 +36,9 @@ format: $(READY) ## Put the code in the form that lint asks for
 
 bench: $(READY) ## How fast calls are taken in (needs wrk)
 	$(BIN)/python -m bench.receiving
+
+bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
+	$(BIN)/python -m bench.connector
 
 lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
