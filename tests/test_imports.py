@@ -24,13 +24,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
+    "watching": {"errors", "clock", "state"},
     "health": {"errors", "state"},
     # The composition root.
     "settings": {"errors"},
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "connector"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "connector", "watching"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
@@ -46,9 +47,10 @@ CONFINED = {
     "sqlalchemy": {"state", "accounts", "sync", "connector", "application", "health", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},
-    "fastapi": {"application", "health", "sandbox"},
-    "starlette": {"segment", "connector", "application", "health", "sandbox"},
+    "fastapi": {"application", "health", "watching", "sandbox"},
+    "starlette": {"segment", "connector", "application", "health", "watching", "sandbox"},
     "uvicorn": {"cli", "sandbox"},
+    "prometheus_client": {"watching"},
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"accounts"},

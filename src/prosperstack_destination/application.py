@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.catalogs import load_catalog
-from prosperstack_destination.accounts.vault import Vault, secret_beside
+from prosperstack_destination.accounts.vault import Vault, secret_beside, subject_of
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
 from prosperstack_destination.connector.front import Front
@@ -49,6 +50,10 @@ from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_calls
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.route import metrics_router
+from prosperstack_destination.watching.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +97,7 @@ def create_app(
     doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
     app.add_middleware(FrontDoor, doors=doors)
     app.include_router(health_router(service.database, service.reconciler.is_alive))
+    app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
     return app
 
@@ -109,6 +115,9 @@ class _Service:
         )
         self.database = Database(settings.effective_database_url)
         self._vault = vault_of(settings)
+        self.metrics = Metrics()
+        self._feed = Feed(self.database, self.metrics.events_left_out.inc)
+        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock)
         self.accounts = Accounts(
             self.database,
             self._vault,
@@ -118,22 +127,28 @@ class _Service:
         )
         self.reconciler = Reconciler(
             self.database,
-            lambda account, on_answer: self._connect(self.accounts.prosperstack_key(account), on_answer),
+            self._connect_account,
             reserve=settings.rate_limit_reserve,
             clock=clock,
             ticks=_monotonic,
+            on_settled=watch.settled,
         )
         self.inbox = GroupCommit(self._commit, self.reconciler.wake)
-        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
+        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch.refused)
         self.identify = IdentifyEndpoint(
-            self.accounts, self.inbox, _Library(self.database), clock, array_bytes=settings.max_array_bytes
+            self.accounts,
+            self.inbox,
+            _Library(self.database),
+            clock,
+            array_bytes=settings.max_array_bytes,
+            on_refusal=watch.refused,
         )
         self._front = Front(self.database, self.reconciler.wake, clock)
         self._tokens = Tokens(self.database, clock)
         people = PeopleKnowledge(self.database)
         shape = Shape(settings.data_connector_shape)
-        self.data_connector = DataConnectorEndpoint(self._tokens, people, self._front, _nobody, shape)
-        self.flow_webhook = FlowWebhookEndpoint(self._tokens, people, self._front, _nobody)
+        self.data_connector = DataConnectorEndpoint(self._tokens, people, self._front, watch.cancel_flow, shape)
+        self.flow_webhook = FlowWebhookEndpoint(self._tokens, people, self._front, watch.cancel_flow)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -146,6 +161,8 @@ class _Service:
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
+            self._feed.start()
+            stack.push_async_callback(self._feed.close)
             self.reconciler.start()
             stack.push_async_callback(self.reconciler.stop)
             self.inbox.start()
@@ -158,10 +175,29 @@ class _Service:
             log.info("stopping")
 
     async def _commit(self, calls: Sequence[Call]) -> Taken:
-        return await self.database.write(take_calls, calls, self._vault.pseudonym)
+        begun = time.monotonic()
+        taken = await self.database.write(take_calls, calls, self._vault.pseudonym)
+        self._watch.committed(calls, taken, time.monotonic() - begun)
+        return taken
 
-    def _connect(self, key: str, on_answer: Callable[[RateLimit | None], None] = lambda _: None) -> ProsperStack:
-        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer)
+    def _subject(self, email: str) -> str:
+        return subject_of(self._vault, email)
+
+    def _connect(self, key: str) -> ProsperStack:
+        """A client for a key that is new here: nobody's account yet."""
+        return ProsperStack(
+            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.asked, "")
+        )
+
+    def _connect_account(self, account: Account, on_answer: Callable[[RateLimit | None], None]) -> ProsperStack:
+        def told(rate_limit: RateLimit | None) -> None:
+            on_answer(rate_limit)
+            if rate_limit is not None:
+                self._watch.budget(account.fingerprint, rate_limit.limit, rate_limit.remaining)
+
+        key = self.accounts.prosperstack_key(account)
+        asked = partial(self._watch.asked, account.id)
+        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, told, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +237,6 @@ def vault_of(settings: Settings) -> Vault:
             "Set it to a long random text, for instance what `openssl rand -base64 32` prints."
         )
     return Vault(secret_beside(Path(url.database).parent))
-
-
-def _nobody(_account_id: str, _email: str | None, _outcome: str) -> None:
-    pass
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     #: How the data connector answers: ProsperStack's documentation does not say.
     data_connector_shape: Literal["flat", "properties"] = "flat"
+    #: Asked for at /metrics, where it is set.
+    metrics_token: SecretStr | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE

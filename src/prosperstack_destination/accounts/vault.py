@@ -15,6 +15,8 @@ from prosperstack_destination.errors import Misconfigured
 
 #: A shorter SECRET_KEY could be guessed, in characters.
 MIN_SECRET_LENGTH: Final = 16
+#: What stands for a person has so many characters: enough to tell people apart.
+SUBJECT_LENGTH: Final = 12
 
 
 class Vault:
@@ -43,6 +45,11 @@ class Vault:
     def pseudonym(self, text: str) -> str:
         """What stands for a text where the text itself must not be kept; nobody without SECRET_KEY can guess it."""
         return hmac.digest(self._pseudonyms, text.encode(), "sha256").hex()
+
+
+def subject_of(vault: Vault, email: str) -> str:
+    """What stands for a person in the feed of events: short, and of no use without SECRET_KEY."""
+    return vault.pseudonym(f"feed:{email}")[:SUBJECT_LENGTH]
 
 
 def _derived(secret: str, purpose: bytes) -> bytes:

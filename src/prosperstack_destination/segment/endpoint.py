@@ -22,7 +22,17 @@ from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, rea
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.explain import Knowledge, explain
-from prosperstack_destination.segment.reception import SKIPPED, Answer, Reception, Result, result_of, to_call, told
+from prosperstack_destination.segment.reception import (
+    SKIPPED,
+    Answer,
+    OnRefusal,
+    Reception,
+    Result,
+    ignore_refusal,
+    result_of,
+    to_call,
+    told,
+)
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
@@ -80,12 +90,14 @@ class IdentifyEndpoint:
         clock: Clock,
         *,
         array_bytes: int,
+        on_refusal: OnRefusal = ignore_refusal,
     ) -> None:
         self._authenticator = authenticator
         self._inbox = inbox
         self._library = library
         self._clock = clock
-        self._reception = Reception(inbox, clock)
+        self._reception = Reception(inbox, clock, on_refusal)
+        self._on_refusal = on_refusal
         self._array_bytes = array_bytes
         self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
 
@@ -94,6 +106,7 @@ class IdentifyEndpoint:
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
+            self._on_refusal(error)
             response = refusal(error)
         await response(scope, receive, send)
 

@@ -21,7 +21,7 @@ from prosperstack_destination.segment.body import parse_object, read_body
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.endpoint import Authenticator
-from prosperstack_destination.segment.reception import Reception, told
+from prosperstack_destination.segment.reception import OnRefusal, Reception, ignore_refusal, told
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
 
@@ -42,15 +42,19 @@ _SUCCESS: Final = b'{"success":true}'
 class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
-    def __init__(self, authenticator: Authenticator, inbox: Inbox, clock: Clock) -> None:
+    def __init__(
+        self, authenticator: Authenticator, inbox: Inbox, clock: Clock, on_refusal: OnRefusal = ignore_refusal
+    ) -> None:
         self._authenticator = authenticator
-        self._reception = Reception(inbox, clock)
+        self._reception = Reception(inbox, clock, on_refusal)
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in the form that SDKs know: ``success``, or ``code`` and ``message``."""
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
+            self._on_refusal(error)
             response = _error(error)
         await response(scope, receive, send)
 
@@ -73,9 +77,7 @@ class TrackingEndpoint:
         if kind in IGNORED:
             return _success()
         [result] = await self._reception.take(account, [(content, len(body))], _read)
-        if isinstance(result, DestinationError):
-            raise result
-        return _success()
+        return _error(result) if isinstance(result, DestinationError) else _success()
 
 
 def unzipped(body: bytes, limit: int) -> bytes:

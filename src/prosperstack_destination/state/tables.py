@@ -264,11 +264,11 @@ events = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("at", BigInteger, nullable=False),
-    # "call", "request" or "cancel flow"
+    # See `state.events.EventKind`.
     Column("kind", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    # Whom it is about, where that is known; a deletion takes it out.
-    Column("email", Text),
+    # What stands for the person, where one is known: a keyed hash of the email, so that a deletion leaves nothing.
+    Column("subject", Text),
     # {"detail": value}
     Column("details", Text, nullable=False),
     Index("ix_events_account_id", "account_id", "id"),

@@ -16,7 +16,7 @@ from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.spender import Spender
-from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
+from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker, OnSettled, ignore_settled
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +55,20 @@ class Reconciler:
     ``ticks`` is a monotonic clock in microseconds, ``clock`` the wall's.
     """
 
-    def __init__(self, database: Database, connect: Connect, *, reserve: float, clock: Clock, ticks: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connect: Connect,
+        *,
+        reserve: float,
+        clock: Clock,
+        ticks: Clock,
+        on_settled: OnSettled = ignore_settled,
+    ) -> None:
         self._database = database
         self._connect = connect
         self._reserve = reserve
+        self._on_settled = on_settled
         self._clock = clock
         self._ticks = ticks
         self._running: dict[str, _Running] = {}
@@ -138,6 +148,7 @@ class Reconciler:
             running.spender,
             self._clock,
             self._stop.is_set,
+            self._on_settled,
         )
         try:
             await worker.run()

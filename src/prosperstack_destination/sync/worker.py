@@ -39,6 +39,14 @@ BATCH: Final = 200
 CATALOG_FOR: Final = 15 * MINUTE
 
 
+#: Told of each profile that is settled, and how: "delivered", "unchanged" (nothing had to be sent) or "unmatched".
+OnSettled = Callable[[Profile, str], None]
+
+
+def ignore_settled(_profile: Profile, _how: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     """What traits mean to the account just now."""
@@ -70,6 +78,7 @@ class AccountWorker:
         spender: Spender,
         clock: Clock,
         stopping: Callable[[], bool] = lambda: False,
+        on_settled: OnSettled = ignore_settled,
     ) -> None:
         self._account = account
         self._database = database
@@ -77,6 +86,7 @@ class AccountWorker:
         self._spender = spender
         self._clock = clock
         self._stopping = stopping
+        self._on_settled = on_settled
         self._log = log.bind(account=account.fingerprint)
 
     async def run(self) -> None:
@@ -162,6 +172,8 @@ class AccountWorker:
                 rest.append(each.profile)
         if quiet:
             await self._database.write(_record, quiet, self._clock())
+            for each, _, quiet_step in quiet:
+                self._on_settled(each.profile, "unchanged" if isinstance(quiet_step, Settle) else "unmatched")
         for profile in rest:
             if self._stopping():
                 return
@@ -183,6 +195,7 @@ class AccountWorker:
 
     async def _deliver(self, profile_id: int, meaning: _Meaning) -> None:
         """Take one profile through its steps until it is settled. What is known is read anew for each."""
+        how = "unchanged"
         while not self._stopping():
             work = await self._database.read(_of_profile, profile_id)
             if work is None:
@@ -193,8 +206,10 @@ class AccountWorker:
                     going_on = await self._look_up(work.profile)
                 case Update():
                     going_on = await self._update(work.profile, step)
+                    how = "delivered"
                 case Settle() | Miss():
                     await self._database.write(_record, [(work, projection, step)], self._clock())
+                    self._on_settled(work.profile, "unmatched" if isinstance(step, Miss) else how)
                     going_on = False
             if not going_on:
                 return
