@@ -37,14 +37,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": set(),
     "cli": {
         *("__init__", "errors", "clock", "settings", "logs", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sandbox"),
+        *("mapping", "state", "prosperstack", "accounts", "segment", "sandbox"),
     },
     "__main__": {"cli"},
 }
 
 #: Packages of others that only these parts may know.
 CONFINED = {
-    "sqlalchemy": {"state", "accounts", "sync", "connector", "application", "health", "cli"},
+    "sqlalchemy": {"state", "accounts", "sync", "connector", "watching", "application", "health", "cli"},
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},
     "fastapi": {"application", "health", "watching", "sandbox"},

@@ -193,7 +193,7 @@ class _Service:
         def told(rate_limit: RateLimit | None) -> None:
             on_answer(rate_limit)
             if rate_limit is not None:
-                self._watch.budget(account.fingerprint, rate_limit.limit, rate_limit.remaining)
+                self._watch.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
 
         key = self.accounts.prosperstack_key(account)
         asked = partial(self._watch.asked, account.id)

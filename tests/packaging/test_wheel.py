@@ -75,7 +75,9 @@ def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
-    assert len(metadata.get_all("Requires-Dist", [])) == len(PROJECT["dependencies"])
+    needed = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
+    assert len(needed) == len(PROJECT["dependencies"])
+    assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     assert wheel[f"{PACKAGE}-{__version__}.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
 
 

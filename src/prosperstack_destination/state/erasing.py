@@ -1,12 +1,15 @@
 """Units of work on deletion: a person is forgotten, and older calls do not bring them back."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, identities, profiles
 from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.profile import Delete, IdKind
 from prosperstack_destination.state.tables import erasures
 
@@ -27,35 +30,60 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     """
     user = (IdKind.USER, call.user_id)
     emails = identities.emails_of(connection, call.account_id, user)
-    erased = profiles.erase(connection, call.account_id, emails)
-    ids = {user, *(key for ids in erased for key in ids)}
-    identities.forget(connection, call.account_id, ids)
-    holding.forget(connection, call.account_id, ids)
-    wrote = directory.erase(connection, call.account_id, emails)
-    on_delete = accounts.on_delete(connection, call.account_id)
-    if on_delete is not OnDelete.NOTHING:
-        clearing.add(
-            connection,
-            call.account_id,
-            wrote,
-            delete_subscriber=on_delete is OnDelete.DELETE_SUBSCRIBER,
-            now=call.received_at,
-        )
     subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
-    _remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)
-    auditing.record(
-        connection,
-        call.account_id,
-        call.received_at,
-        actor="segment",
-        action="erase",
-        details={
-            "subject": pseudonym(subjects[0])[:_SHOWN],
-            "profiles": len(erased),
-            "subscribers": len(wrote),
-            "in_prosperstack": on_delete.value,
-        },
-    )
+    pseudonyms = [pseudonym(subject) for subject in subjects]
+    _remember(connection, call.account_id, pseudonyms, call.at)
+    _forget(connection, call.account_id, emails, {user}, pseudonyms[0], "segment", call.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure came to."""
+
+    profiles: int
+    #: Subscribers of ProsperStack's that this service had written to.
+    subscribers: int
+    in_prosperstack: OnDelete
+
+
+def erase_email(
+    connection: Connection, account_id: str, email: str, pseudonym: Pseudonym, actor: str, now: int
+) -> Erased:
+    """Forget a person by an email (trimmed, in lower case), as of now, with the ids that came with it.
+
+    What their calls say from now on is taken in anew. Safe to repeat.
+    """
+    profile = profiles.find(connection, account_id, email)
+    emails, user_ids = {email}, [] if profile is None or profile.user_id is None else [profile.user_id]
+    for user_id in user_ids:
+        emails |= identities.emails_of(connection, account_id, (IdKind.USER, user_id))
+    subjects = [*map(_subject_of_email, sorted(emails)), *map(_subject_of_user, user_ids)]
+    _remember(connection, account_id, [pseudonym(subject) for subject in subjects], now)
+    named = {(IdKind.USER, user_id) for user_id in user_ids}
+    return _forget(connection, account_id, emails, named, pseudonym(_subject_of_email(email)), actor, now)
+
+
+def _forget(
+    connection: Connection, account_id: str, emails: set[str], named: set[Key], subject: str, actor: str, now: int
+) -> Erased:
+    """Drop everything that is stored of these emails and ids; have ProsperStack cleared; put it on the trail."""
+    erased = profiles.erase(connection, account_id, emails)
+    ids = {*named, *(key for ids in erased for key in ids)}
+    identities.forget(connection, account_id, ids)
+    holding.forget(connection, account_id, ids)
+    wrote = directory.erase(connection, account_id, emails)
+    on_delete = accounts.on_delete(connection, account_id)
+    if on_delete is not OnDelete.NOTHING:
+        delete_subscriber = on_delete is OnDelete.DELETE_SUBSCRIBER
+        clearing.add(connection, account_id, wrote, delete_subscriber=delete_subscriber, now=now)
+    details: dict[str, JsonValue] = {
+        "subject": subject[:_SHOWN],
+        "profiles": len(erased),
+        "subscribers": len(wrote),
+        "in_prosperstack": on_delete.value,
+    }
+    auditing.record(connection, account_id, now, actor=actor, action="erase", details=details)
+    return Erased(len(erased), len(wrote), on_delete)
 
 
 class Erasures:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import problems
@@ -30,6 +31,65 @@ def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]
     return [
         RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since) for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """The same problem of several people."""
+
+    property: str
+    trait: str
+    reason: str
+    #: How many people have it.
+    people: int
+    #: When the first and the latest of them came up, in microseconds.
+    since: int
+    latest: int
+    #: A few of the values.
+    samples: tuple[JsonValue, ...]
+
+
+def grouped(connection: Connection, account_id: str, *, samples: int = 3) -> list[ProblemGroup]:
+    """An account's problems by property, trait and reason, the most frequent first."""
+    key = (problems.c.property, problems.c.trait, problems.c.reason)
+    rows = connection.execute(
+        select(
+            *key,
+            func.count().label("people"),
+            func.min(problems.c.since).label("since"),
+            func.max(problems.c.since).label("latest"),
+        )
+        .where(problems.c.account_id == account_id)
+        .group_by(*key)
+        .order_by(func.count().desc(), *key)
+    ).all()
+    return [
+        ProblemGroup(
+            row.property,
+            row.trait,
+            row.reason,
+            row.people,
+            row.since,
+            row.latest,
+            _samples(connection, account_id, row, samples),
+        )
+        for row in rows
+    ]
+
+
+def _samples(connection: Connection, account_id: str, group: Row[Any], count: int) -> tuple[JsonValue, ...]:
+    values = connection.scalars(
+        select(problems.c.value)
+        .where(
+            problems.c.account_id == account_id,
+            problems.c.property == group.property,
+            problems.c.trait == group.trait,
+            problems.c.reason == group.reason,
+        )
+        .distinct()
+        .limit(count)
+    )
+    return tuple(json_text.load(value) for value in values)
 
 
 def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -272,4 +273,34 @@ events = Table(
     # {"detail": value}
     Column("details", Text, nullable=False),
     Index("ix_events_account_id", "account_id", "id"),
+)
+
+#: What ProsperStack told of each account's rate limit last, for those who look from another process.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # Requests of a window, and what was left of them.
+    Column("limit", Integer, nullable=False),
+    Column("remaining", Integer, nullable=False),
+    # The longest time to a reset that was told: how long a window is, as far as is known.
+    Column("window_seconds", Float, nullable=False),
+    Column("told_at", BigInteger, nullable=False),
+)
+
+#: Files that were imported, and how far.
+imports = Table(
+    "imports",
+    metadata,
+    # A hash of the file's content, and of how it was read.
+    Column("id", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    # The file's name, without its folder.
+    Column("name", Text, nullable=False),
+    # Rows that are on disk, those among them that were refused, and how many there are.
+    Column("done", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
 )

@@ -1,16 +1,18 @@
 """The feed of events: what people look at when they ask whether it works. It never slows the work down."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
+from sqlalchemy import Connection
 
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.state import events
+from prosperstack_destination.state import events, rate_limits
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event
+from prosperstack_destination.state.rate_limits import ToldLimit
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,7 @@ class Feed:
         self._database = database
         self._left_out = left_out
         self._waiting: list[Event] = []
+        self._limits: dict[str, ToldLimit] = {}
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -38,6 +41,10 @@ class Feed:
         self._closing.set()
         if self._task is not None:
             await self._task
+
+    def told(self, account_id: str, limit: ToldLimit) -> None:
+        """Keep what was told of an account's rate limit last. Returns at once."""
+        self._limits[account_id] = limit
 
     def add(self, new: int, make: Callable[[int], Event]) -> None:
         """Add so many new events, as far as there is room: only those are made, by number. Returns at once."""
@@ -55,9 +62,16 @@ class Feed:
 
     async def _write(self) -> None:
         new, self._waiting = self._waiting, []
-        if not new:
+        limits, self._limits = self._limits, {}
+        if not (new or limits):
             return
         try:
-            await self._database.write(events.append, new)
+            await self._database.write(_write, new, limits)
         except StoreUnavailable as error:
             log.warning("events could not be written", reason=str(error), events=len(new))
+
+
+def _write(connection: Connection, new: Sequence[Event], limits: Mapping[str, ToldLimit]) -> None:
+    if new:
+        events.append(connection, new)
+    rate_limits.note(connection, limits)

@@ -6,9 +6,11 @@ from pydantic import JsonValue
 
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
+from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
 
@@ -45,9 +47,10 @@ class Watch:
         if account_id and (status is None or status // 100 != 2):
             self._add(account_id, EventKind.REQUEST, word, None, {"request": kind})
 
-    def budget(self, account: str, limit: int, remaining: int) -> None:
+    def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
         """An answer told an account's rate limit."""
-        self._metrics.budget(account, limit, remaining)
+        self._metrics.budget(account.fingerprint, limit, remaining)
+        self._feed.told(account.id, ToldLimit(limit, remaining, reset_seconds, self._clock()))
 
     def settled(self, profile: Profile, how: str) -> None:
         """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""

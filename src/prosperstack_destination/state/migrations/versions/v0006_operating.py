@@ -1,4 +1,4 @@
-"""What ProsperStack calls: connector tokens, cancel flows, platform ids; and the feed of events."""
+"""Tokens of connectors, cancel flows, platform ids; and what operators look at: events, limits, imports."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,3 +45,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
     op.create_index("ix_events_account_id", "events", ["account_id", "id"])
+    op.create_table(
+        "rate_limits",
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("limit", sa.Integer(), nullable=False),
+        sa.Column("remaining", sa.Integer(), nullable=False),
+        sa.Column("window_seconds", sa.Float(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_rate_limits_account_id"),
+        sa.PrimaryKeyConstraint("account_id", name="pk_rate_limits"),
+    )
+    op.create_table(
+        "imports",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_imports_account_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_imports"),
+    )
+    op.create_index("ix_imports_account_id", "imports", ["account_id"])
