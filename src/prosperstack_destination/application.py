@@ -21,6 +21,7 @@ from starlette.routing import Route
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, subject_of
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
@@ -53,6 +54,7 @@ from prosperstack_destination.sync.reconciler import Reconciler
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
 from prosperstack_destination.watching.route import metrics_router
+from prosperstack_destination.watching.scope import RequestScope
 from prosperstack_destination.watching.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -96,6 +98,7 @@ def create_app(
     doors = {"/identify": Door(service.identify, _RECEIVING)}
     doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
     app.add_middleware(FrontDoor, doors=doors)
+    app.add_middleware(RequestScope)  # the outermost: what is added last
     app.include_router(health_router(service.database, service.reconciler.is_alive))
     app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
@@ -157,6 +160,7 @@ class _Service:
             stack.push_async_callback(self._http.aclose)
             stack.push_async_callback(self.database.close)
             await self.database.open()
+            await self.database.read(use_kept_pseudonyms, self._vault)
             await self.accounts.configure(
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
@@ -228,15 +232,16 @@ def _knowledge(connection: Connection, account: Account, call: Identify) -> Know
 
 def vault_of(settings: Settings) -> Vault:
     """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
+    former = [key.get_secret_value() for key in settings.former_secret_keys]
     if settings.secret_key is not None:
-        return Vault(settings.secret_key.get_secret_value())
+        return Vault(settings.secret_key.get_secret_value(), former)
     url = make_url(settings.effective_database_url)
     if url.get_backend_name() != "sqlite" or not url.database:
         raise Misconfigured(
             "SECRET_KEY is not set: it encrypts ProsperStack keys, and every replica needs the same one. "
             "Set it to a long random text, for instance what `openssl rand -base64 32` prints."
         )
-    return Vault(secret_beside(Path(url.database).parent))
+    return Vault(secret_beside(Path(url.database).parent), former)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

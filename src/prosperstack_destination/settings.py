@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     allow_pass_through: bool = True
     #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
     secret_key: SecretStr | None = None
+    #: What SECRET_KEY was before: they decrypt, until `reencrypt` has run.
+    former_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Reserved for the operator's pages.
     admin_password: SecretStr | None = None
     #: How the data connector answers: ProsperStack's documentation does not say.
@@ -59,7 +61,7 @@ class Settings(BaseSettings):
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
-    @field_validator("segment_keys", mode="before")
+    @field_validator("segment_keys", "former_secret_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Comma-separated, as environments have it."""

@@ -216,6 +216,27 @@ def test_erase(commands: Commands) -> None:
     assert "ann" not in trail
 
 
+def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After reencrypt the former SECRET_KEY is no longer needed, and whoever was erased stays so."""
+    commands.run("secrets", "issue")
+    commands.run("erase", ANN, "--yes")
+    monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
+    without = commands.fails("reencrypt")
+    monkeypatch.setenv("FORMER_SECRET_KEYS", SECRET)
+    done = commands.json("reencrypt", "--author", "me")
+    again = commands.json("reencrypt")
+    monkeypatch.delenv("FORMER_SECRET_KEYS")
+    commands.run("doctor", "--offline")
+    file = commands.folder.parent / "ann.jsonl"
+    file.write_text(json.dumps({"email": ANN, "timestamp": "2025-12-01T00:00:00Z"}))
+    imported = commands.json("import", str(file), "--yes")
+
+    assert "Put the former one back" in without
+    assert done == again == {"account_keys": 1, "shared_secrets": 1}
+    assert "reencrypt" in commands.run("audit")
+    assert (imported["accepted"], imported["ignored"]) == (0, 1)
+
+
 def test_simulate(commands: Commands) -> None:
     """simulate tells requests and time, by look-ups or by a listing, whichever is cheaper."""
     looked_up = commands.json("simulate", "18000")

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import subject_of
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
@@ -26,11 +27,13 @@ def tail(
 ) -> None:
     """Print the latest events, and those that come while it follows; with JSON one a line."""
     settings = read_settings()
-    subject = None if email is None else subject_of(vault_of(settings), email.strip().lower())
+    vault = vault_of(settings)
     after = seen = 0
 
     def work(connection: Connection) -> tuple[list[Event], int]:
         account = chosen_account(connection, account_name)
+        use_kept_pseudonyms(connection, vault)
+        subject = None if email is None else subject_of(vault, email.strip().lower())
         return events.latest(connection, account.id, limit=limit, after=after, subject=subject)
 
     while True:

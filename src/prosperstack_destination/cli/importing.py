@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
@@ -136,6 +137,7 @@ async def _run(
     database = Database(settings.effective_database_url)
     await database.open()
     try:
+        await database.read(use_kept_pseudonyms, vault)
         account = await database.read(chosen_account, account_name)
         survey = surveyed(file, reading)
         import_id = identity(file, account.id, reading)

@@ -29,7 +29,7 @@ _Column = Annotated[str | None, typer.Option(help="The column it stands in; else
 
 def add_operations(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (status, watch, profile, events, problems, retry, replay, erase, doctor, simulate):
+    for command in (status, watch, profile, events, problems, retry, replay, erase, doctor, simulate, reencrypt):
         app.command()(command)
     app.command("import")(import_)
 
@@ -130,6 +130,13 @@ def doctor(
 
     if not run(offline=offline, as_json=json):
         raise typer.Exit(1)
+
+
+def reencrypt(author: Author = "unknown", json: Json = False) -> None:
+    """Encrypt every stored key anew with SECRET_KEY, so that FORMER_SECRET_KEYS are no longer needed."""
+    from prosperstack_destination.cli.reencrypting import run
+
+    run(author, as_json=json)
 
 
 def simulate(

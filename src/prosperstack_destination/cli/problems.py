@@ -3,6 +3,7 @@
 import typer
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
@@ -113,6 +114,7 @@ def erase(account_name: str | None, email: str, author: str, *, yes: bool, as_js
 
     def work(connection: Connection) -> Erased:
         account = chosen_account(connection, account_name)
+        use_kept_pseudonyms(connection, vault)
         who = email.strip().lower()
         return erasing.erase_email(connection, account.id, who, vault.pseudonym, author, system_clock())
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused
@@ -113,6 +114,7 @@ class IdentifyEndpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = dict(scope["headers"])
         account = await self._account(scope, headers)
+        bind_contextvars(account=account.fingerprint)
         wish = _wish(scope["query_string"])
         body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
         signature = headers.get(b"x-signature")

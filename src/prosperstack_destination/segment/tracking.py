@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused, TryLater
@@ -68,6 +69,7 @@ class TrackingEndpoint:
             body = unzipped(body, limit)
         content = _parse(body)
         account = await self._authenticator.authenticate(_key(headers, content))
+        bind_contextvars(account=account.fingerprint)
         if batched:
             results = await self._reception.take(account, _events(content), _read)
             refused = told(results)

@@ -304,3 +304,12 @@ imports = Table(
     Column("begun_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
 )
+
+#: What has to outlive SECRET_KEY, encrypted with it.
+kept_secrets = Table(
+    "kept_secrets",
+    metadata,
+    # "pseudonyms"
+    Column("name", Text, primary_key=True),
+    Column("encrypted", Text, nullable=False),
+)

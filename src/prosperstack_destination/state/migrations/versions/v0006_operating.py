@@ -69,3 +69,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_imports"),
     )
     op.create_index("ix_imports_account_id", "imports", ["account_id"])
+    op.create_table(
+        "kept_secrets",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("encrypted", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_kept_secrets"),
+    )
