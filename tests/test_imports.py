@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
-    "watching": {"errors", "clock", "state"},
+    "watching": {"__init__", "errors", "clock", "state"},
     "health": {"errors", "state"},
     # The composition root.
     "settings": {"errors"},
@@ -51,6 +51,7 @@ CONFINED = {
     "starlette": {"segment", "connector", "application", "health", "watching", "sandbox"},
     "uvicorn": {"cli", "sandbox"},
     "prometheus_client": {"watching"},
+    "opentelemetry": {"watching"},
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"accounts"},

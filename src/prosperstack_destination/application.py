@@ -1,5 +1,6 @@
 """The composition root: it builds the service from its settings, which nothing else reads."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -55,6 +56,7 @@ from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
 from prosperstack_destination.watching.route import metrics_router
 from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.tracing import Traces, exporting
 from prosperstack_destination.watching.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -98,7 +100,7 @@ def create_app(
     doors = {"/identify": Door(service.identify, _RECEIVING)}
     doors |= {f"/v1/{kind}": Door(service.tracking, ["POST"]) for kind in KINDS}
     app.add_middleware(FrontDoor, doors=doors)
-    app.add_middleware(RequestScope)  # the outermost: what is added last
+    app.add_middleware(RequestScope, traces=service.traces)  # the outermost: what is added last
     app.include_router(health_router(service.database, service.reconciler.is_alive))
     app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
@@ -120,7 +122,8 @@ class _Service:
         self._vault = vault_of(settings)
         self.metrics = Metrics()
         self._feed = Feed(self.database, self.metrics.events_left_out.inc)
-        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock)
+        self.traces, self._end_traces = _tracing(settings)
+        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces)
         self.accounts = Accounts(
             self.database,
             self._vault,
@@ -157,6 +160,7 @@ class _Service:
     async def running(self) -> AsyncIterator[None]:
         """Open everything; at the end commit what is accepted, finish what is in flight, close."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self._end_traces)
             stack.push_async_callback(self._http.aclose)
             stack.push_async_callback(self.database.close)
             await self.database.open()
@@ -228,6 +232,12 @@ def _knowledge(connection: Connection, account: Account, call: Identify) -> Know
         email=email,
         stored={} if profile is None else profile.traits,
     )
+
+
+def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None, lambda: None
+    return exporting(settings.otel_exporter_otlp_endpoint)
 
 
 def vault_of(settings: Settings) -> Vault:

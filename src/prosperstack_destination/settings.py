@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     #: How the data connector answers: ProsperStack's documentation does not say.
     data_connector_shape: Literal["flat", "properties"] = "flat"
+    #: Where OpenTelemetry traces go, if anywhere (the extra ``otel`` has to be installed).
+    otel_exporter_otlp_endpoint: str | None = None
     #: Asked for at /metrics, where it is set.
     metrics_token: SecretStr | None = None
     host: str = "127.0.0.1"

@@ -8,6 +8,8 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prosperstack_destination.watching.tracing import Traces
+
 log = structlog.get_logger(__name__)
 
 #: What a caller may name its request; anything else could write what it likes into the log.
@@ -32,8 +34,9 @@ _HEADERS: Final = (
 class RequestScope:
     """The outermost middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, traces: Traces | None = None) -> None:
         self._app = app
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back."""
@@ -56,8 +59,12 @@ class RequestScope:
         try:
             await self._app(scope, receive, answer)
         finally:
-            milliseconds = round((time.monotonic() - begun) * 1000, 1)
-            log.debug("answered", method=scope["method"], route=_route(scope), status=status, ms=milliseconds)
+            seconds = time.monotonic() - begun
+            route = _route(scope)
+            log.debug("answered", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
+            if self._traces is not None:
+                named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+                self._traces.answered(f"{scope['method']} {route}", status, seconds, named)
 
 
 def _named(scope: Scope) -> str | None:

@@ -13,6 +13,7 @@ from prosperstack_destination.state.profile import Call, Identify, Outcome, Prof
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.tracing import Traces
 
 #: What `Watch.settled` may be told.
 DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
@@ -21,11 +22,19 @@ DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
 class Watch:
     """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email."""
 
-    def __init__(self, metrics: Metrics, feed: Feed, pseudonym: Callable[[str], str], clock: Clock) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        feed: Feed,
+        pseudonym: Callable[[str], str],
+        clock: Clock,
+        traces: Traces | None = None,
+    ) -> None:
         self._metrics = metrics
         self._feed = feed
         self._pseudonym = pseudonym
         self._clock = clock
+        self._traces = traces
 
     def committed(self, calls: Sequence[Call], taken: Taken, seconds: float) -> None:
         """Calls were taken in by a transaction that took so long."""
@@ -44,6 +53,8 @@ class Watch:
         word = "none" if status is None else str(status)
         self._metrics.requests.labels(kind, word).inc()
         self._metrics.request_times.observe(seconds)
+        if self._traces is not None:
+            self._traces.asked(kind, status, seconds)
         if account_id and (status is None or status // 100 != 2):
             self._add(account_id, EventKind.REQUEST, word, None, {"request": kind})
 
