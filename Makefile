@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench bench-connector lock clean
+.PHONY: help setup run test lint format bench bench-connector docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -39,6 +39,9 @@ bench: $(READY) ## How fast calls are taken in (needs wrk)
 
 bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
 	$(BIN)/python -m bench.connector
+
+docs: $(READY) ## Write the API reference anew
+	$(BIN)/python -m tools.api_reference
 
 lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

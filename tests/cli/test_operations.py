@@ -110,6 +110,18 @@ def test_profile(commands: Commands) -> None:
     assert "`audit` shows deletions" in commands.fails("profile", "nobody@example.com")
 
 
+def test_a_terminal_is_not_steered(commands: Commands) -> None:
+    """What a trait has of a terminal's own language, or of ours, is shown as text."""
+    hostile = "\x1b[31mred\x1b]0;title\x07[bold]x[/bold]\u202e"
+    commands.write(take, identify(ANN, account=commands.account_id, preferred_name=hostile))
+    shown = commands.run("profile", ANN)
+
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[bold]x[/bold]" in shown
+    assert commands.json("profile", ANN)["traits"]["preferred_name"]["value"] == hostile
+
+
 def test_events(commands: Commands) -> None:
     """events shows what happened lately, one line each, of everybody or of one person, without their email."""
     about_ann = subject_of(Vault(SECRET), ANN)

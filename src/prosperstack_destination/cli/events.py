@@ -52,10 +52,8 @@ def _print(found: Iterable[Event], *, as_json: bool) -> None:
             continue
         details = ", ".join(f"{name}: {output.shown(value)}" for name, value in each.details.items())
         who = "" if each.subject is None else f"person {each.subject}"
-        output.console.print(
-            f"{Time(each.at)}  {each.kind.value:<11}  [bold]{escape(each.outcome):<12}[/bold]  {who:<19}  "
-            f"{escape(details)}"
-        )
+        what = f"{each.kind.value:<11}  [bold]{escape(output.visible(each.outcome)):<12}[/bold]"
+        output.console.print(f"{Time(each.at)}  {what}  {who:<19}  {escape(details)}")
 
 
 def _facts(event: Event) -> JsonValue:

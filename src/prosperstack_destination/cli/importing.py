@@ -326,4 +326,4 @@ def _report(order: _Order, tally: Tally, *, as_json: bool) -> None:
         f"{tally.held:,} held. `watch` shows how far ProsperStack is."
     )
     for number, reason in tally.reasons:
-        output.console.print(f"  Row {number:,}: {reason}", markup=False)
+        output.console.print(f"  Row {number:,}: {output.visible(reason)}", markup=False)

@@ -93,10 +93,19 @@ def shown(cell: Cell) -> str:
             return f"{cell:,}"
         case float():
             return f"{cell:,.1f}"
-        case str() | Time():
+        case Time():
             return str(cell)
+        case str():
+            return visible(cell)
         case _:
-            return json.dumps(cell, ensure_ascii=False)
+            return visible(json.dumps(cell, ensure_ascii=False))
+
+
+def visible(text: str) -> str:
+    """Text as a terminal may have it: whatever would steer it (colours, cursors, directions) is written out."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def plain(cell: Cell) -> JsonValue:

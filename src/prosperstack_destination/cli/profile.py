@@ -87,7 +87,8 @@ def _print(person: Person) -> None:
     rows = [list(row.values()) for row in _properties(person)]
     output.print_rows(columns, rows, as_json=False, nothing="No trait feeds a property: see the mapping.")
     for problem in person.problems:
-        output.console.print(f"Problem: {problem.property} from {problem.trait}: {problem.reason}", markup=False)
+        said = output.visible(f"Problem: {problem.property} from {problem.trait}: {problem.reason}")
+        output.console.print(said, markup=False)
 
 
 def _properties(person: Person) -> list[dict[str, JsonValue]]:
