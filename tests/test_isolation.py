@@ -1,5 +1,6 @@
 """One account's keys, tokens and ids open nothing of another's, by whatever route."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -134,6 +135,37 @@ async def test_a_refused_key_stops_only_its_own_account(world: World) -> None:
     await world.service.until(
         lambda: any(each.get("preferred_name") == "Delivered" for each in world.service.values(email, THEIRS))
     )
+
+
+def is_stopped(connection: Connection, account_id: str) -> bool:
+    account = accounts.get(connection, account_id)
+    return account is not None and account.status in accounts.STOPPED
+
+
+async def test_a_broken_key_is_replaced(world: World) -> None:
+    """An account whose key was deleted delivers what waited once it has another; nobody's key can be taken over."""
+    keys = world.service.sandbox_app.state.accounts
+    email = next(each.fields["email"] for each in world.service.account(MINE).data.subscribers.after(5))
+    keys["key_test_new"] = keys.pop(MINE)
+    await world.service.identify(email, preferred_name="Delivered")
+
+    async with asyncio.timeout(10):
+        while not await world.database.read(is_stopped, world.mine.id):
+            pass
+
+    def work(connection: Connection, key: str) -> Account:
+        return issuing.replace_key(connection, world.mine, key, Vault(SECRET), "me", 1)
+
+    for wrong in ("sk_1", "key_live_mode", THEIRS):
+        with pytest.raises(Misconfigured):
+            await world.database.write(work, wrong)
+    renewed = await world.database.write(work, "key_test_new")
+
+    assert renewed.fingerprint == fingerprint("key_test_new")
+    await world.service.until(
+        lambda: {"preferred_name": "Delivered"}.items() <= world.service.values(email, "key_test_new")[0].items()
+    )
+    assert (await world.service.identify(email, key="key_test_new")).status_code == 202
 
 
 async def test_ids_cannot_be_guessed(world: World) -> None:

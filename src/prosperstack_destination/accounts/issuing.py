@@ -1,6 +1,7 @@
 """What an operator issues for an account: inbound keys and shared secrets, each shown once."""
 
 import secrets
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -48,6 +49,27 @@ def register(connection: Connection, key: str, vault: Vault, actor: str, now: in
         rows.add(connection, account, key_hash(key), now)
         auditing.record(connection, account.id, now, actor=actor, action="register account", details={})
     return account
+
+
+def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Have an account use another ProsperStack key: everything that is stored stays with it. Safe to repeat.
+
+    Whether ProsperStack takes the key is found out when the account is next looked at, within seconds. Raises
+    `Misconfigured` for what is no key, is of the other mode, or is another account's.
+    """
+    if not is_prosperstack_key(key):
+        raise Misconfigured("That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test).")
+    if is_live(key) is not account.live:
+        mode = "live" if account.live else "test"
+        raise Misconfigured(f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one.")
+    owner = rows.of_prosperstack_key(connection, key_hash(key))
+    if owner is not None and owner.id != account.id:
+        raise Misconfigured(f"That key belongs to another account, {owner.id}, already.")
+    renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
+    rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
+    details = {"before": account.fingerprint, "now": renewed.fingerprint}
+    auditing.record(connection, account.id, now, actor=actor, action="replace key", details={**details})
+    return renewed
 
 
 def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:

@@ -178,6 +178,14 @@ def accounts_add(author: _Author = "unknown", json: _Json = False) -> None:
     add_account(author, as_json=json)
 
 
+@accounts_app.command("rekey")
+def accounts_rekey(account: _Account = None, author: _Author = "unknown", json: _Json = False) -> None:
+    """Have an account use another ProsperStack API key, which is asked for, or read from standard input."""
+    from prosperstack_destination.cli.accounts import replace_key
+
+    replace_key(account, author, as_json=json)
+
+
 @accounts_app.command("set")
 def accounts_set(
     on_delete: Annotated[OnDelete, typer.Option(help="What a deletion (GDPR, CCPA) does in ProsperStack.")],

@@ -41,18 +41,43 @@ def list_accounts(*, as_json: bool) -> None:
 
 def add_account(author: str, *, as_json: bool) -> None:
     """Open an account for a ProsperStack key, which is never part of a command line: others see those."""
-    key = (
-        sys.stdin.readline().strip() if not sys.stdin.isatty() else output.console.input("API key: ", password=True)
-    )
+    key = _read_key()
     settings = read_settings()
     vault = vault_of(settings)
     account = in_database(
-        lambda connection: issuing.register(connection, key.strip(), vault, author, system_clock()), settings
+        lambda connection: issuing.register(connection, key, vault, author, system_clock()), settings
     )
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
     else:
         output.console.print(f"{account.id} ({account.fingerprint})")
+
+
+def replace_key(account_name: str | None, author: str, *, as_json: bool) -> None:
+    """Have an account use another ProsperStack key."""
+    settings = read_settings()
+    vault = vault_of(settings)
+    key = _read_key()
+
+    def work(connection: Connection) -> accounts.Account:
+        account = chosen_account(connection, account_name)
+        return issuing.replace_key(connection, account, key, vault, author, system_clock())
+
+    account = in_database(work, settings)
+    if as_json:
+        output.print_json({"account": account.id, "fingerprint": account.fingerprint})
+        return
+    output.console.print(
+        f"{account.id} uses {account.fingerprint} from now on. Whether ProsperStack takes it is shown by `status` "
+        "in a few seconds, or by `doctor`."
+    )
+
+
+def _read_key() -> str:
+    """A key that is asked for, or read from standard input: on a command line others would see it."""
+    if sys.stdin.isatty():
+        return output.console.input("API key: ", password=True).strip()
+    return sys.stdin.readline().strip()
 
 
 def set_on_delete(account_name: str | None, on_delete: OnDelete, author: str) -> None:

@@ -215,7 +215,7 @@ async def _key(
     try:
         page = await ProsperStack(http, settings.prosperstack_base_url, key).list_properties()
     except CredentialsRefused as error:
-        advice = "Make a new key in ProsperStack, and open its account with `accounts add`, or let Segment show it."
+        advice = "Make a new key in ProsperStack, and enter it with `accounts rekey`."
         yield Finding(what, Health.FAILED, str(error), advice)
     except RateLimited:
         yield Finding(what, Health.OK, "the rate limit is spent just now, so that the key works")
