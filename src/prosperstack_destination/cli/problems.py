@@ -7,7 +7,7 @@ from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
-from prosperstack_destination.cli.output import Time
+from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.status import rate_of
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
@@ -24,23 +24,20 @@ def list_problems(account_name: str | None, *, as_json: bool) -> None:
     def work(connection: Connection) -> list[ProblemGroup]:
         return problems.grouped(connection, chosen_account(connection, account_name).id)
 
-    output.print_rows(
-        ["Property", "Trait", "People", "Reason", "Samples", "Since", "Latest"],
+    rows: list[list[Cell]] = [
         [
-            [
-                each.property,
-                each.trait,
-                each.people,
-                each.reason,
-                list(each.samples),
-                Time(each.since),
-                Time(each.latest),
-            ]
-            for each in from_database(work)
-        ],
-        as_json=as_json,
-        nothing="No problems: every trait that feeds a property can be its value.",
-    )
+            each.property,
+            ", ".join(sorted({sample.trait for sample in each.samples})),
+            each.count,
+            each.reason,
+            [sample.value for sample in each.samples],
+            Time(each.since),
+        ]
+        for each in from_database(work)
+    ]
+    columns = ["Property", "Traits", "People", "Reason", "Samples", "Since"]
+    nothing = "No problems: every trait that feeds a property can be its value."
+    output.print_rows(columns, rows, as_json=as_json, nothing=nothing)
 
 
 def retry(account_name: str | None, email: str | None, author: str, *, as_json: bool) -> None:

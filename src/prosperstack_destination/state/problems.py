@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.tables import problems
+from prosperstack_destination.state.tables import problems, profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,62 +33,58 @@ def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One profile that has a problem."""
+
+    email: str
+    trait: str
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
 class ProblemGroup:
-    """The same problem of several people."""
+    """The problems of one property that have the same reason."""
 
     property: str
-    trait: str
     reason: str
-    #: How many people have it.
-    people: int
-    #: When the first and the latest of them came up, in microseconds.
+    #: Profiles that have it.
+    count: int
+    #: When it was first seen, in microseconds.
     since: int
-    latest: int
-    #: A few of the values.
-    samples: tuple[JsonValue, ...]
+    samples: tuple[Sample, ...]
 
 
-def grouped(connection: Connection, account_id: str, *, samples: int = 3) -> list[ProblemGroup]:
-    """An account's problems by property, trait and reason, the most frequent first."""
-    key = (problems.c.property, problems.c.trait, problems.c.reason)
-    rows = connection.execute(
-        select(
-            *key,
-            func.count().label("people"),
-            func.min(problems.c.since).label("since"),
-            func.max(problems.c.since).label("latest"),
-        )
+def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
+    """An account's problems by property and reason, the most frequent first."""
+    count, since = func.count().label("count"), func.min(problems.c.since).label("since")
+    groups = connection.execute(
+        select(problems.c.property, problems.c.reason, count, since)
         .where(problems.c.account_id == account_id)
-        .group_by(*key)
-        .order_by(func.count().desc(), *key)
+        .group_by(problems.c.property, problems.c.reason)
+        .order_by(count.desc(), problems.c.property, problems.c.reason)
+        .limit(limit)
     ).all()
     return [
         ProblemGroup(
-            row.property,
-            row.trait,
-            row.reason,
-            row.people,
-            row.since,
-            row.latest,
-            _samples(connection, account_id, row, samples),
+            each.property,
+            each.reason,
+            each[2],
+            each.since,
+            _samples(connection, account_id, each.property, each.reason, samples),
         )
-        for row in rows
+        for each in groups
     ]
 
 
-def _samples(connection: Connection, account_id: str, group: Row[Any], count: int) -> tuple[JsonValue, ...]:
-    values = connection.scalars(
-        select(problems.c.value)
-        .where(
-            problems.c.account_id == account_id,
-            problems.c.property == group.property,
-            problems.c.trait == group.trait,
-            problems.c.reason == group.reason,
-        )
-        .distinct()
-        .limit(count)
+def _samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
+    rows = connection.execute(
+        select(profiles.c.email, problems.c.trait, problems.c.value)
+        .join(profiles, profiles.c.id == problems.c.profile_id)
+        .where(problems.c.account_id == account_id, problems.c.property == key, problems.c.reason == reason)
+        .order_by(problems.c.profile_id)
+        .limit(limit)
     )
-    return tuple(json_text.load(value) for value in values)
+    return tuple(Sample(row.email, row.trait, json_text.load(row.value)) for row in rows)
 
 
 def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:

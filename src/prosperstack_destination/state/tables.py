@@ -289,8 +289,8 @@ rate_limits = Table(
 )
 
 #: Files that were imported, and how far.
-imports = Table(
-    "imports",
+file_imports = Table(
+    "file_imports",
     metadata,
     # A hash of the file's content, and of how it was read.
     Column("id", Text, primary_key=True),

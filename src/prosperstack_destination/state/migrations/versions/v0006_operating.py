@@ -56,7 +56,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", name="pk_rate_limits"),
     )
     op.create_table(
-        "imports",
+        "file_imports",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -65,10 +65,10 @@ def upgrade() -> None:
         sa.Column("total", sa.BigInteger(), nullable=False),
         sa.Column("begun_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_imports_account_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_imports"),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_file_imports_account_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_file_imports"),
     )
-    op.create_index("ix_imports_account_id", "imports", ["account_id"])
+    op.create_index("ix_file_imports_account_id", "file_imports", ["account_id"])
     op.create_table(
         "kept_secrets",
         sa.Column("name", sa.Text(), nullable=False),
