@@ -221,7 +221,10 @@ def test_erase(commands: Commands) -> None:
     commands.write(take_calls, older, Vault(SECRET).pseudonym)
     trail = commands.run("audit")
 
+    by_id = commands.json("erase", "u1", "--user-id", "--yes")
+
     assert "--yes" in refused
+    assert by_id["profiles"] == 0  # nobody is left
     assert erased == {"profiles": 1, "subscribers": 0, "in_prosperstack": "clear"}
     assert "Nobody with this email" in commands.fails("profile", ANN)
     assert "erase" in trail

@@ -109,8 +109,9 @@ def replay(
 
 
 def erase(
-    email: Annotated[str, typer.Argument(help="Whom to forget.")],
+    who: Annotated[str, typer.Argument(metavar="EMAIL", help="Whom to forget, or a user id with --user-id.")],
     account: Account = None,
+    user_id: Annotated[bool, typer.Option("--user-id", help="It is a user id.")] = False,
     yes: _Yes = False,
     author: Author = "unknown",
     json: Json = False,
@@ -118,7 +119,7 @@ def erase(
     """Forget a person, here and in ProsperStack, as a Delete call does."""
     from prosperstack_destination.cli.problems import erase
 
-    erase(account, email, author, yes=yes, as_json=json)
+    erase(account, who, author, by_user_id=user_id, yes=yes, as_json=json)
 
 
 def doctor(

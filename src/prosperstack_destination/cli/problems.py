@@ -16,6 +16,7 @@ from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import auditing, erasing, problems, profiles, rate_limits, retrying, standing
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.problems import ProblemGroup
+from prosperstack_destination.state.profile import Delete
 
 
 def list_problems(account_name: str | None, *, as_json: bool) -> None:
@@ -98,8 +99,8 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
         output.console.print(f"{count:,} profiles are due. `watch` shows how far it is.")
 
 
-def erase(account_name: str | None, email: str, author: str, *, yes: bool, as_json: bool) -> None:
-    """Forget a person, as a Delete call does, after asking."""
+def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, yes: bool, as_json: bool) -> None:
+    """Forget a person, by email or by user id, as a Delete call does, after asking."""
     settings = read_settings()
     vault = vault_of(settings)
     confirm(
@@ -112,8 +113,10 @@ def erase(account_name: str | None, email: str, author: str, *, yes: bool, as_js
     def work(connection: Connection) -> Erased:
         account = chosen_account(connection, account_name)
         use_kept_pseudonyms(connection, vault)
-        who = email.strip().lower()
-        return erasing.erase_email(connection, account.id, who, vault.pseudonym, author, system_clock())
+        now = system_clock()
+        if by_user_id:
+            return erasing.erase(connection, Delete(account.id, who, now, now), vault.pseudonym, author)
+        return erasing.erase_email(connection, account.id, who.strip().lower(), vault.pseudonym, author, now)
 
     erased = in_database(work, settings)
     if as_json:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, func, literal, select, update
 
 from prosperstack_destination.clock import HOUR
 from prosperstack_destination.state.profile import Profile
@@ -67,7 +67,7 @@ def begin(connection: Connection, people: Mapping[tuple[str, str], int]) -> set[
     changed: set[str] = set()
     # In key order, so that two writers cannot wait for each other.
     for (account_id, email), at in sorted(people.items()):
-        sooner = case((profiles.c.due_at > at, at), else_=profiles.c.due_at)
+        sooner = case((profiles.c.due_at > at, literal(at, BigInteger)), else_=profiles.c.due_at)
         result = connection.execute(
             update(profiles)
             .where(profiles.c.account_id == account_id, profiles.c.email == email)

@@ -21,7 +21,7 @@ _SHOWN: Final = 12
 _ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
 
 
-def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
+def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "Erased":
     """Forget a person: their profiles, ids and whatever is held of them.
 
     The properties that this service wrote are to be cleared in ProsperStack, or the subscriber deleted, as the
@@ -33,7 +33,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
     pseudonyms = [pseudonym(subject) for subject in subjects]
     _remember(connection, call.account_id, pseudonyms, call.at)
-    _forget(connection, call.account_id, emails, {user}, pseudonyms[0], "segment", call.received_at)
+    return _forget(connection, call.account_id, emails, {user}, pseudonyms[0], actor, call.received_at)
 
 
 @dataclass(frozen=True, slots=True)

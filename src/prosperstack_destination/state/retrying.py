@@ -1,6 +1,6 @@
 """Units of work for operators: have people, or whole accounts, looked at again."""
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, func, literal, or_, select, update
 
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
@@ -74,5 +74,5 @@ def _now(now: int) -> dict[str, object]:
         "attempts": 0,
         "version": profiles.c.version + 1,
         "status": Status.PENDING,
-        "pending_since": func.coalesce(profiles.c.pending_since, now),
+        "pending_since": func.coalesce(profiles.c.pending_since, literal(now, BigInteger)),
     }
