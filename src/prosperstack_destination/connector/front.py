@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 MAX_WAITING: Final = 10_000
 #: Tokens whose use is remembered, so that it is noted once a minute.
 MAX_TOKENS: Final = 10_000
+#: So long people are gathered for one transaction, in seconds: a commit for each would slow the receiving down.
+GATHER_SECONDS: Final = 0.05
 #: After a database that was away, in seconds.
 RETRY_SECONDS: Final = 1.0
 
@@ -73,12 +76,13 @@ class Front:
     async def _write_all(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._pause(GATHER_SECONDS)
             self._arrived.clear()
             written = await self._write()
             if self._closing.is_set():
                 return
             if not written:
-                await self._pause()
+                await self._pause(RETRY_SECONDS)
 
     async def _write(self) -> bool:
         """Write what waits; False: the database took nothing, and it waits on."""
@@ -97,11 +101,10 @@ class Front:
             self._wake(changed)
         return True
 
-    async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
-        except TimeoutError:
-            return
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until it closes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
 
 
 def _note(connection: Connection, people: Mapping[tuple[str, str], int], tokens: set[str], now: int) -> set[str]:

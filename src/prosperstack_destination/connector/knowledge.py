@@ -12,9 +12,8 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import project
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.state import accounts, cancel_flows
-from prosperstack_destination.state.cancel_flows import Edition, Person
+from prosperstack_destination.state.cancel_flows import Edition, Found, Person
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Profile
 
 #: Accounts whose catalog and rules are kept ready; the one that was asked for longest ago goes.
 KEPT: Final = 1_000
@@ -41,7 +40,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    profile: Profile | None
+    found: Found | None
     meaning: _Meaning
 
 
@@ -59,18 +58,18 @@ class Knowledge:
         self._meanings.move_to_end(account_id)
         if len(self._meanings) > KEPT:
             self._meanings.popitem(last=False)
-        if look.profile is None:
+        if look.found is None:
             return None
-        projection = project(look.profile.values(), look.meaning.catalog, look.meaning.rules)
-        return Known(look.profile.email, projection.values())
+        projection = project(look.found.traits, look.meaning.catalog, look.meaning.rules)
+        return Known(look.found.email, projection.values())
 
 
 def _look(connection: Connection, account_id: str, person: Person, known: _Meaning | None) -> _Look:
-    profile = cancel_flows.find_person(connection, account_id, person)
+    found = cancel_flows.find_person(connection, account_id, person)
     edition = cancel_flows.edition(connection, account_id)
     if known is None or known.edition != edition:
         known = _meaning(connection, account_id, edition)
-    return _Look(profile, known)
+    return _Look(found, known)
 
 
 def _meaning(connection: Connection, account_id: str, edition: Edition) -> _Meaning:

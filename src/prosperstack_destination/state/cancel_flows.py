@@ -1,14 +1,16 @@
 """Units of work on cancel flows: who began to cancel, and what should be known of them at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
 from sqlalchemy import BigInteger, Connection, bindparam, case, func, literal, select, update
 
 from prosperstack_destination.clock import HOUR
+from prosperstack_destination.state import json_text
 from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.state.profiles import find, profile_of
+from prosperstack_destination.state.profiles import profile_of
 from prosperstack_destination.state.tables import accounts, mappings, profiles, subscribers
 
 #: So long somebody who began to cancel goes before the others, in microseconds.
@@ -27,19 +29,42 @@ class Person:
     platform_id: str | None = None
 
 
-def find_person(connection: Connection, account_id: str, person: Person) -> Profile | None:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A person whose profile is stored."""
+
+    #: Trimmed and in lower case.
+    email: str
+    #: By trait name, without their times.
+    traits: Mapping[str, JsonValue]
+
+
+# These are made once: to make a statement takes as long as SQLite takes to answer it.
+_PROFILE: Final = select(profiles.c.traits).where(
+    profiles.c.account_id == bindparam("account"), profiles.c.email == bindparam("the_email")
+)
+_KNOWN: Final = select(subscribers.c.email).where(subscribers.c.account_id == bindparam("account")).limit(10)
+_BY_ID: Final = _KNOWN.where(subscribers.c.id == bindparam("the_id"))
+_BY_PLATFORM: Final = _KNOWN.where(subscribers.c.platform_id == bindparam("the_id")).order_by(subscribers.c.id)
+
+
+def find_person(connection: Connection, account_id: str, person: Person) -> Found | None:
     """The profile of a person: by the email, else by what the directory knows of the ids. None for a stranger."""
-    if person.email is not None and (profile := find(connection, account_id, person.email)) is not None:
-        return profile
-    known = select(subscribers.c.email).where(subscribers.c.account_id == account_id)
-    by_ids = [known.where(subscribers.c.id == each) for each in person.subscriber_ids]
-    if person.platform_id is not None:
-        by_ids.append(known.where(subscribers.c.platform_id == person.platform_id).order_by(subscribers.c.id))
-    for query in by_ids:
-        for email in connection.scalars(query.limit(10)).all():
-            if (profile := find(connection, account_id, email)) is not None:
-                return profile
+    for email in _emails(connection, account_id, person):
+        traits = connection.execute(_PROFILE, {"account": account_id, "the_email": email}).scalar()
+        if traits is not None:
+            return Found(email, {name: value for name, (value, _) in json_text.load(traits).items()})
     return None
+
+
+def _emails(connection: Connection, account_id: str, person: Person) -> Iterator[str]:
+    """The emails that a person may be stored under, the likeliest first; nothing is asked before it is needed."""
+    if person.email is not None:
+        yield person.email
+    for each in person.subscriber_ids:
+        yield from connection.scalars(_BY_ID, {"account": account_id, "the_id": each}).all()
+    if person.platform_id is not None:
+        yield from connection.scalars(_BY_PLATFORM, {"account": account_id, "the_id": person.platform_id}).all()
 
 
 #: When an account's properties were listed, and which mapping is in force.
