@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -64,6 +65,7 @@ async def _measure(folder: Path, seconds: float, rate: int, received: int) -> No
         emails = await _emails(http)
         for start in range(0, len(emails), BATCH):  # known, and nothing to be written for them
             await _send(http, emails[start : start + BATCH], properties=False)
+        await _settled(http, len(set(emails)))
         for name, backlog, calls in (
             ("nothing else goes on", False, 0),
             ("a backlog is written to ProsperStack", True, 0),
@@ -109,6 +111,17 @@ async def _running(folder: Path) -> AsyncIterator[str]:
             text=True,
         )
         yield issued.stdout.split("/data-connector/")[1].split()[0]
+
+
+async def _settled(http: aiohttp.ClientSession, people: int) -> None:
+    """Wait until there is nothing left to do for as many people."""
+    while True:
+        async with http.get(f"{URL}/metrics") as answer:
+            text = await answer.text()
+        counts = re.findall(r"^prosperstack_destination_settled_total\{.*?\} (\S+)$", text, re.MULTILINE)
+        if sum(map(float, counts)) >= people:
+            return
+        await asyncio.sleep(0.2)
 
 
 def _basic(key: str) -> dict[str, str]:
