@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format bench bench-sync bench-mapping lock clean
+.PHONY: help setup run test chaos lint format bench bench-sync bench-mapping bench-connector docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -45,6 +45,12 @@ bench-sync: $(READY) ## How well ProsperStack's requests are spent, in virtual t
 
 bench-mapping: $(READY) ## How many profiles a second are mapped
 	$(BIN)/python -m bench.projecting
+
+bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
+	$(BIN)/python -m bench.connector
+
+docs: $(READY) ## Write the API reference anew
+	$(BIN)/python -m tools.api_reference
 
 lock: ## Pin the newest dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -23,6 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"errors", "clock", "mapping", "state", "prosperstack"},
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
     "segment": {"errors", "clock", "mapping", "state", "accounts"},
+    "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
+    "watching": {"__init__", "errors", "clock", "state"},
     "health": {"errors", "state"},
     "api": {"errors", "clock", "mapping", "state", "accounts", "sync"},
     # The composition root.
@@ -30,13 +32,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api", "connector", "watching"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
         *("__init__", "errors", "clock", "settings", "logs", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "sandbox"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox"),
     },
     "__main__": {"cli"},
 }
@@ -44,12 +46,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: Packages of others that only these parts may know.
 CONFINED = {
     "asyncpg": {"state"},
-    "sqlalchemy": {"state", "accounts", "sync", "application", "health", "api", "cli"},
+    "sqlalchemy": {
+        *("state", "accounts", "sync", "connector", "watching"),
+        *("application", "health", "api", "cli"),
+    },
     "alembic": {"state"},
     "httpx": {"prosperstack", "application", "cli"},
-    "fastapi": {"application", "health", "api", "sandbox"},
-    "starlette": {"segment", "application", "health", "api", "sandbox"},
+    "fastapi": {"application", "health", "api", "watching", "sandbox"},
+    "starlette": {"segment", "connector", "application", "health", "api", "watching", "sandbox"},
     "uvicorn": {"cli", "sandbox"},
+    "prometheus_client": {"watching"},
+    "opentelemetry": {"watching"},
     "typer": {"cli"},
     "rich": {"cli"},
     "cryptography": {"accounts"},

@@ -1,12 +1,14 @@
 """The composition root: it builds the service from its settings, which nothing else reads."""
 
+import asyncio
 import os
 import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +27,17 @@ from prosperstack_destination import __version__
 from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.operators import Operators
-from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
+from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api import mappings, people
 from prosperstack_destination.api.context import Context
 from prosperstack_destination.clock import Clock, system_clock
+from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
+from prosperstack_destination.connector.front import Front
+from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnowledge
+from prosperstack_destination.connector.openapi import describe_connector
+from prosperstack_destination.connector.tokens import Tokens
+from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.prosperstack.budget import RateLimit
@@ -52,6 +61,12 @@ from prosperstack_destination.state.wakeups import Wakeups
 from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
 from prosperstack_destination.sync.reconciler import Reconciler
 from prosperstack_destination.sync.reprojecting import Reprojector
+from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.route import metrics_router
+from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.tracing import Traces, exporting
+from prosperstack_destination.watching.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -85,14 +100,20 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
-        routes=[Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING)],
+        routes=[
+            Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
+            Route("/data-connector/{token}", service.data_connector, methods=["POST"]),
+            Route("/flow-webhook/{token}", service.flow_webhook, methods=["POST"]),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     app.state.api = service.api
     for router in (mappings.schema_router, mappings.router, people.router):
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
+    app.add_middleware(RequestScope, traces=service.traces)  # the outermost: what is added last
     app.include_router(health_router(service.database, service.reconciler_is_alive))
+    app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
     return app
 
@@ -127,6 +148,10 @@ class _Service:
         self.role = settings.role
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._vault = vault_of(settings)
+        self.metrics = Metrics()
+        self._feed = Feed(self.database, self.metrics.events_left_out.inc)
+        self.traces, self._end_traces = _tracing(settings)
+        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces)
         self.accounts = Accounts(
             self.database,
             self._vault,
@@ -136,12 +161,13 @@ class _Service:
         )
         self.reconciler = Reconciler(
             self.database,
-            lambda account, *hooks: self._connect(self.accounts.prosperstack_key(account), *hooks),
+            self._connect_account,
             replica=replica,
             reserve=settings.rate_limit_reserve,
             bulk_share=settings.bulk_share,
             clock=clock,
             ticks=_monotonic,
+            on_settled=watch.settled,
         )
         self.reprojector = Reprojector(
             self.database,
@@ -162,22 +188,37 @@ class _Service:
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
         self.inbox = GroupCommit(self._commit, self._changed)
-        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock)
+        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch.refused)
         self.identify = IdentifyEndpoint(
-            self.accounts, self.inbox, _Library(self.database), clock, array_bytes=settings.max_array_bytes
+            self.accounts,
+            self.inbox,
+            _Library(self.database),
+            clock,
+            array_bytes=settings.max_array_bytes,
+            on_refusal=watch.refused,
         )
+        self._front = Front(self.database, self._changed, clock)
+        self._tokens = Tokens(self.database, clock)
+        known = PeopleKnowledge(self.database)
+        shape = Shape(settings.data_connector_shape)
+        self.data_connector = DataConnectorEndpoint(self._tokens, known, self._front, watch.cancel_flow, shape)
+        self.flow_webhook = FlowWebhookEndpoint(self._tokens, known, self._front, watch.cancel_flow)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open everything; at the end commit what is accepted, finish what is in flight, close."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self._end_traces)
             stack.push_async_callback(self._http.aclose)
             stack.push_async_callback(self.database.close)
             await self.database.open()
+            await self.database.read(use_kept_pseudonyms, self._vault)
             await self.accounts.configure(
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
+            self._feed.start()
+            stack.push_async_callback(self._feed.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
                 stack.push_async_callback(self.reconciler.stop)
@@ -189,6 +230,9 @@ class _Service:
             stack.push_async_callback(self._wakeups.stop)
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
+            stack.push_async_callback(self._tokens.close)
+            self._front.start()
+            stack.push_async_callback(self._front.close)
             log.info("started", version=__version__, role=self.role)
             yield
             log.info("stopping")
@@ -203,15 +247,31 @@ class _Service:
         return self.role is Role.RECEIVE or self.reconciler.is_alive()
 
     async def _commit(self, calls: Sequence[Call]) -> Taken:
-        return await take_in(self.database, calls, self._vault.pseudonym)
+        begun = time.monotonic()
+        taken = await take_in(self.database, calls, self._vault.pseudonym)
+        self._watch.committed(calls, taken, time.monotonic() - begun)
+        return taken
 
-    def _connect(
-        self,
-        key: str,
-        on_answer: Callable[[RateLimit | None], None] = lambda _: None,
-        guard: Guard = lambda _method, _url: nullcontext(),
+    def _subject(self, email: str) -> str:
+        return subject_of(self._vault, email)
+
+    def _connect(self, key: str) -> ProsperStack:
+        """A client for a key that is new here: nobody's account yet."""
+        return ProsperStack(
+            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.asked, "")
+        )
+
+    def _connect_account(
+        self, account: Account, on_answer: Callable[[RateLimit | None], None], guard: Guard
     ) -> ProsperStack:
-        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, on_answer, guard)
+        def told(rate_limit: RateLimit | None) -> None:
+            on_answer(rate_limit)
+            if rate_limit is not None:
+                self._watch.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
+
+        key = self.accounts.prosperstack_key(account)
+        asked = partial(self._watch.asked, account.id)
+        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, told, guard, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +301,19 @@ def _knowledge(connection: Connection, account: Account, call: Identify) -> Know
     )
 
 
+def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None, lambda: None
+    return exporting(settings.otel_exporter_otlp_endpoint)
+
+
 def vault_of(settings: Settings) -> Vault:
     """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
+    former = [key.get_secret_value() for key in settings.former_secret_keys]
     if settings.secret_key is not None:
-        return Vault(settings.secret_key.get_secret_value())
+        return Vault(settings.secret_key.get_secret_value(), former)
     if settings.secret_key_file is not None:
-        return Vault(secret_in(settings.secret_key_file))
+        return Vault(secret_in(settings.secret_key_file), former)
     url = settings.effective_database_url
     file = make_url(url).database if backend_of(url) == "sqlite" else None
     if not file:
@@ -255,7 +322,7 @@ def vault_of(settings: Settings) -> Vault:
             "Set it to a long random text, for instance what `openssl rand -base64 32` prints, or set "
             "SECRET_KEY_FILE to a file that all of them share."
         )
-    return Vault(secret_beside(Path(file).parent))
+    return Vault(secret_beside(Path(file).parent), former)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
@@ -285,7 +352,7 @@ def _document(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = openapi.describe(generate())
+            app.openapi_schema = describe_connector(openapi.describe(generate()))
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend it

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -54,12 +54,20 @@ class Settings(BaseSettings):
     allow_pass_through: bool = True
     #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
     secret_key: SecretStr | None = None
-    #: Where it is kept instead, for all processes that share a database; made once where there is none.
-    secret_key_file: Path | None = None
+    #: What SECRET_KEY was before: they decrypt, until `reencrypt` has run.
+    former_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Reserved for the operator's pages.
     admin_password: SecretStr | None = None
+    #: Where SECRET_KEY is kept instead, for all processes that share a database; made once where there is none.
+    secret_key_file: Path | None = None
     #: What this process does, where several share a database.
     role: Role = Role.ALL
+    #: How the data connector answers: ProsperStack's documentation does not say.
+    data_connector_shape: Literal["flat", "properties"] = "flat"
+    #: Where OpenTelemetry traces go, if anywhere (the extra ``otel`` has to be installed).
+    otel_exporter_otlp_endpoint: str | None = None
+    #: Asked for at /metrics, where it is set.
+    metrics_token: SecretStr | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     log_format: LogFormat = LogFormat.CONSOLE
@@ -75,7 +83,7 @@ class Settings(BaseSettings):
     #: The part of the requests that goes to the bulk of an audience while live changes wait too.
     bulk_share: Annotated[float, Field(gt=0, le=1)] = 0.25
 
-    @field_validator("segment_keys", mode="before")
+    @field_validator("segment_keys", "former_secret_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Comma-separated, as environments have it."""
@@ -83,7 +91,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("log_level", "log_format", "role", mode="before")
+    @field_validator("log_level", "log_format", "role", "data_connector_shape", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -33,6 +33,27 @@ def test_a_short_secret_is_refused() -> None:
         Vault("short")
 
 
+def test_former_secrets_decrypt() -> None:
+    """After SECRET_KEY was changed the former one decrypts, and what is encrypted anew needs it no longer."""
+    token = Vault(SECRET).encrypt("key_abc")
+    both = Vault(SECRET + "!", [SECRET])
+
+    assert both.decrypt(token) == "key_abc"
+    assert Vault(SECRET + "!").decrypt(both.reencrypt(token)) == "key_abc"
+    with pytest.raises(Misconfigured):
+        Vault(SECRET).decrypt(both.encrypt("key_abc"))
+
+
+def test_pseudonyms_outlive_the_secret() -> None:
+    """What stands for somebody stays the same while secrets change, and after."""
+    former, both, later = Vault(SECRET), Vault(SECRET + "!", [SECRET]), Vault(SECRET + "!")
+    before = former.pseudonym("someone")
+    without = later.pseudonym("someone")
+    later.use_pseudonym_key(both.pseudonym_key())
+
+    assert both.pseudonym("someone") == later.pseudonym("someone") == before != without
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A data folder that cannot be is told with what to do."""
     (tmp_path / "file").write_text("")

@@ -239,16 +239,49 @@ def test_mappings_without_an_account(tmp_path: Path) -> None:
 
 
 def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> None:
-    """Neither emails nor keys get into what the service writes, at any level."""
+    """Neither emails nor keys, tokens or signatures get into the log, at any level, by any route."""
     settings = {"PROSPERSTACK_BASE_URL": sandbox, "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
     with serving(tmp_path, port, **settings):
         send(tmp_path, port, sandbox)
         send(tmp_path, port, sandbox, "--key", "key_test_wrong", "--wait", "0")
+        token = run(tmp_path, "connectors", "issue").stdout.split("/data-connector/")[1].split()[0]
+        secret = run(tmp_path, "secrets", "issue").stdout.split()[-1]
+        every_route(f"http://127.0.0.1:{port}", token, secret)
+        run(tmp_path, "erase", JOHN, "--yes")
+        deadline = time.monotonic() + 10
+        while "cleared" not in (tmp_path / "serve.log").read_text():
+            assert time.monotonic() < deadline
 
     written = (tmp_path / "serve.log").read_text()
-    assert "delivered" in written
-    for secret in (JOHN, "john.doe", KEY, "key_test", "Johnny"):
-        assert secret not in written.replace(f"http://127.0.0.1:{port}", "")
+    lines = [json.loads(line) for line in written.splitlines()]
+    routes = {line["route"] for line in lines if line["event"] == "answered"}
+    assert routes >= {"/identify", "/v1", "/webhook", "/data-connector", "/flow-webhook", "/metrics", "other"}
+    assert any(line["event"] == "delivered" and line["level"] == "info" for line in lines)
+    assert any(line.get("account", "").startswith("test-") and line["event"] == "answered" for line in lines)
+    for hidden in (JOHN, "john.doe", "@", KEY, "key_test", "Johnny", token, secret, "0123456789abcdef"):
+        assert hidden not in written.replace(f"http://127.0.0.1:{port}", ""), hidden
+
+
+def every_route(url: str, token: str, secret: str) -> None:
+    """Ask each route for something good and for something bad, with secrets wherever somebody may put one."""
+    person = {"data": {"subscriber": {"email": JOHN}}}
+    call = {"type": "identify", "userId": JOHN, "traits": {"email": JOHN, "number_of_contacts": "Johnny"}}
+    bad = {"traits": {"email": f"{JOHN} {KEY}"}, "userId": {"id": JOHN}}
+    signature = {"X-Signature": "0123456789abcdef"}
+    with httpx.Client(base_url=url, auth=(KEY, ""), trust_env=False) as client:
+        for body in (call, bad, [call, bad], {"type": "delete", "userId": "nobody"}, JOHN):
+            client.post("/identify?explain=true", json=body)
+            client.post("/identify", json=body)
+            client.post("/v1/batch", json={"batch": [body], "writeKey": KEY})
+            client.post("/v1/identify", json=body)
+            client.post(f"/webhook/{KEY}", json=body, headers=signature)
+            client.post(f"/data-connector/{token}", json=body)
+            client.post(f"/flow-webhook/{token}", json={"event": "flow_session_started", **person})
+        client.post("/identify", content=f'{{"email": "{JOHN}"'.encode())
+        client.post(f"/data-connector/{token}", json=person)
+        client.post(f"/data-connector/{secret}", json=person)
+        client.get(f"/{KEY}/{JOHN}")
+        client.get("/metrics", headers={"X-Request-Id": JOHN})
 
 
 def test_accounts_and_keys(tmp_path: Path, sandbox: str, port: int) -> None:

@@ -75,7 +75,9 @@ def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
-    assert len(metadata.get_all("Requires-Dist", [])) == len(PROJECT["dependencies"])
+    needed = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
+    assert len(needed) == len(PROJECT["dependencies"])
+    assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     assert wheel[f"{PACKAGE}-{__version__}.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
 
 
@@ -84,6 +86,30 @@ def test_the_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
     entry_points = wheel[f"{PACKAGE}-{__version__}.dist-info/entry_points.txt"].decode()
 
     assert f"prosperstack-destination = {PACKAGE}.cli:main" in entry_points.splitlines()
+
+
+def test_the_wheel_works_by_itself(built: Path, tmp_path: Path) -> None:
+    """Unpacked where no source is, the wheel has its version, runs as a module, and makes a database."""
+    [path] = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        wheel.extractall(tmp_path / "installed")  # noqa: S202 -- what was just built
+    environment = {"PYTHONPATH": str(tmp_path / "installed"), "DATA_DIR": str(tmp_path / "data"), "PATH": ""}
+    module = [sys.executable, "-m", PACKAGE]
+
+    def run(*arguments: str, stdin: str = "") -> str:
+        return subprocess.run(  # noqa: S603 -- the same
+            [*module, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            input=stdin,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert run("--version").strip() == __version__
+    assert run("accounts", "add", stdin="key_test_wheel\n").startswith("acct_")
+    assert (tmp_path / "data" / "destination.db").exists()
 
 
 def test_the_source_distribution(built: Path, wheel: dict[str, bytes], tmp_path: Path) -> None:

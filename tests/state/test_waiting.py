@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
-from prosperstack_destination.state import clearing, profiles, waiting
+from prosperstack_destination.state import cancel_flows, clearing, profiles, waiting
 from prosperstack_destination.state.clock_set import bring_forward
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Lane, Source, SourceKind, Status
@@ -73,8 +73,8 @@ async def test_whoever_is_about_to_cancel_comes_first(database: Database) -> Non
     await wait_for(database, Status.READY, "b@b.c")
     await database.write(profiles.settle, await database.read(stored, "b@b.c"), Status.IN_SYNC)
 
-    assert await database.write(profiles.hasten, ACCOUNT, "a@b.c", NOW)
-    assert not await database.write(profiles.hasten, ACCOUNT, "b@b.c", NOW)
+    people = {(ACCOUNT, "a@b.c"): NOW, (ACCOUNT, "b@b.c"): NOW}
+    assert await database.write(cancel_flows.begin, people) == {ACCOUNT}
     hastened = await database.read(stored)
     assert hastened.status is Status.PENDING
     await database.write(profiles.await_request, [(hastened, Status.READY)], NOW)

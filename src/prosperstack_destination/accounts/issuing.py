@@ -1,6 +1,7 @@
 """What an operator issues for an account: inbound keys and shared secrets, each shown once."""
 
 import secrets
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -13,12 +14,14 @@ from prosperstack_destination.accounts.keys import (
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state import accounts as rows
-from prosperstack_destination.state import auditing, credentials
+from prosperstack_destination.state import auditing, connectors, credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
 
 #: How issued keys begin, so that nobody takes one for a ProsperStack key.
 ISSUED_PREFIX = "psd_"
+#: How connector tokens begin.
+TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
 
 
 def new_account(key: str, vault: Vault) -> Account:
@@ -46,6 +49,27 @@ def register(connection: Connection, key: str, vault: Vault, actor: str, now: in
         rows.add(connection, account, key_hash(key), now)
         auditing.record(connection, account.id, now, actor=actor, action="register account", details={})
     return account
+
+
+def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Have an account use another ProsperStack key: everything that is stored stays with it. Safe to repeat.
+
+    Whether ProsperStack takes the key is found out when the account is next looked at, within seconds. Raises
+    `Misconfigured` for what is no key, is of the other mode, or is another account's.
+    """
+    if not is_prosperstack_key(key):
+        raise Misconfigured("That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test).")
+    if is_live(key) is not account.live:
+        mode = "live" if account.live else "test"
+        raise Misconfigured(f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one.")
+    owner = rows.of_prosperstack_key(connection, key_hash(key))
+    if owner is not None and owner.id != account.id:
+        raise Misconfigured(f"That key belongs to another account, {owner.id}, already.")
+    renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
+    rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
+    details = {"before": account.fingerprint, "now": renewed.fingerprint}
+    auditing.record(connection, account.id, now, actor=actor, action="replace key", details={**details})
+    return renewed
 
 
 def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
@@ -80,3 +104,20 @@ def revoke_secret(connection: Connection, account: Account, secret_id: str, acto
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
         raise Misconfigured(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id})
+
+
+def issue_connector(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
+    """A new connector token: this is the only time that it is seen."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(24)
+    connectors.add(connection, account.id, key_hash(token), fingerprint(token), name, now)
+    details = {"connector": fingerprint(token), "name": name}
+    auditing.record(connection, account.id, now, actor=actor, action="issue connector", details=details)
+    return token
+
+
+def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
+    """Refuse a connector token, named by its fingerprint. Raises `Misconfigured` where there is none."""
+    if not connectors.revoke(connection, account.id, token, now):
+        raise Misconfigured(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+    details = {"connector": token}
+    auditing.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

@@ -4,11 +4,12 @@ import base64
 import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -16,16 +17,24 @@ from prosperstack_destination.errors import Misconfigured
 
 #: A shorter SECRET_KEY could be guessed, in characters.
 MIN_SECRET_LENGTH: Final = 16
+#: What stands for a person has so many characters: enough to tell people apart.
+SUBJECT_LENGTH: Final = 12
 
 
 class Vault:
-    """Encrypts and decrypts with a key derived from SECRET_KEY. Raises `Misconfigured` for a short one."""
+    """Encrypts with a key derived from SECRET_KEY; decrypts with those of former ones too.
 
-    def __init__(self, secret: str) -> None:
-        if len(secret) < MIN_SECRET_LENGTH:
+    Raises `Misconfigured` for a short one.
+    """
+
+    def __init__(self, secret: str, former: Sequence[str] = ()) -> None:
+        if any(len(each) < MIN_SECRET_LENGTH for each in (secret, *former)):
             raise Misconfigured(f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one.")
-        self._fernet = Fernet(base64.urlsafe_b64encode(_derived(secret, b"keys at rest")))
-        self._pseudonyms = _derived(secret, b"pseudonyms")
+        keys = [_derived(each, b"keys at rest") for each in (secret, *former)]
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
+        # What stands for somebody must not change with SECRET_KEY: until this key is kept (`accounts.rotation`), it
+        # is of the secret that was first.
+        self._pseudonyms = _derived([secret, *former][-1], b"pseudonyms")
 
     def encrypt(self, text: str) -> str:
         """The text, unreadable without SECRET_KEY; another result each time."""
@@ -38,12 +47,30 @@ class Vault:
         except InvalidToken as error:
             raise Misconfigured(
                 "A stored ProsperStack key cannot be decrypted: SECRET_KEY (or the file secret.key beside "
-                "the database) is not the one it was encrypted with. Put the former one back."
+                "the database) is not the one it was encrypted with. Put the former one back, or name it in "
+                "FORMER_SECRET_KEYS."
             ) from error
+
+    def reencrypt(self, token: str) -> str:
+        """The same text, encrypted with SECRET_KEY. Raises `Misconfigured` as `decrypt` does."""
+        return self.encrypt(self.decrypt(token))
+
+    def pseudonym_key(self) -> str:
+        """The key of the pseudonyms, encrypted: to be kept."""
+        return self.encrypt(self._pseudonyms.hex())
+
+    def use_pseudonym_key(self, kept: str) -> None:
+        """Make pseudonyms with a key that `pseudonym_key` gave once."""
+        self._pseudonyms = bytes.fromhex(self.decrypt(kept))
 
     def pseudonym(self, text: str) -> str:
         """What stands for a text where the text itself must not be kept; nobody without SECRET_KEY can guess it."""
         return hmac.digest(self._pseudonyms, text.encode(), "sha256").hex()
+
+
+def subject_of(vault: Vault, email: str) -> str:
+    """What stands for a person in the feed of events: short, and of no use without SECRET_KEY."""
+    return vault.pseudonym(f"feed:{email}")[:SUBJECT_LENGTH]
 
 
 def _derived(secret: str, purpose: bytes) -> bytes:

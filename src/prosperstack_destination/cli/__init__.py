@@ -12,6 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from prosperstack_destination import __version__
+from prosperstack_destination.cli.operations import Account as _Account
+from prosperstack_destination.cli.operations import Author as _Author
+from prosperstack_destination.cli.operations import Json as _Json
+from prosperstack_destination.cli.operations import add_operations
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.settings import Role
 from prosperstack_destination.state.accounts import OnDelete
@@ -30,19 +34,19 @@ tokens_app = typer.Typer(help="The tokens that operators show to the API.", no_a
 app.add_typer(tokens_app, name="tokens")
 db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+connectors_app = typer.Typer(
+    help="The URLs that ProsperStack calls when somebody begins to cancel.", no_args_is_help=True
+)
 app.add_typer(mappings_app, name="mappings")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
 app.add_typer(secrets_app, name="secrets")
+app.add_typer(connectors_app, name="connectors")
 
 #: What ``make run`` and ``sandbox`` use, so that ``send`` finds them.
 SANDBOX_PORT = 8701
 SANDBOX_KEY = "key_test_sandbox"
 
-_Account = Annotated[
-    str | None, typer.Option("--account", help="Its id or fingerprint; needed where there are several.")
-]
-_Author = Annotated[str, typer.Option("--author", envvar="USER", help="Who does it, for the audit trail.")]
 _Name = Annotated[str, typer.Option("--name", help="What to call it.")]
 
 
@@ -229,19 +233,27 @@ def mappings_schema() -> None:
 
 
 @accounts_app.command("list")
-def accounts_list() -> None:
+def accounts_list(json: _Json = False) -> None:
     """Print every account."""
     from prosperstack_destination.cli.accounts import list_accounts
 
-    list_accounts()
+    list_accounts(as_json=json)
 
 
 @accounts_app.command("add")
-def accounts_add(author: _Author = "unknown") -> None:
+def accounts_add(author: _Author = "unknown", json: _Json = False) -> None:
     """Open an account for a ProsperStack API key, which is asked for, or read from standard input."""
     from prosperstack_destination.cli.accounts import add_account
 
-    add_account(author)
+    add_account(author, as_json=json)
+
+
+@accounts_app.command("rekey")
+def accounts_rekey(account: _Account = None, author: _Author = "unknown", json: _Json = False) -> None:
+    """Have an account use another ProsperStack API key, which is asked for, or read from standard input."""
+    from prosperstack_destination.cli.accounts import replace_key
+
+    replace_key(account, author, as_json=json)
 
 
 @accounts_app.command("set")
@@ -257,19 +269,21 @@ def accounts_set(
 
 
 @keys_app.command("issue")
-def keys_issue(account: _Account = None, name: _Name = "", author: _Author = "unknown") -> None:
+def keys_issue(
+    account: _Account = None, name: _Name = "", author: _Author = "unknown", json: _Json = False
+) -> None:
     """Make a key for Segment to show, and print it: only now."""
     from prosperstack_destination.cli.accounts import issue_key
 
-    issue_key(account, name, author)
+    issue_key(account, name, author, as_json=json)
 
 
 @keys_app.command("list")
-def keys_list(account: _Account = None) -> None:
+def keys_list(account: _Account = None, json: _Json = False) -> None:
     """Print the keys, never whole."""
     from prosperstack_destination.cli.accounts import list_keys
 
-    list_keys(account)
+    list_keys(account, as_json=json)
 
 
 @keys_app.command("revoke")
@@ -277,27 +291,30 @@ def keys_revoke(
     key: Annotated[str, typer.Argument(help="Its fingerprint, as `keys list` shows it.")],
     account: _Account = None,
     author: _Author = "unknown",
+    json: _Json = False,
 ) -> None:
     """Refuse a key from now on."""
     from prosperstack_destination.cli.accounts import revoke_key
 
-    revoke_key(account, key, author)
+    revoke_key(account, key, author, as_json=json)
 
 
 @secrets_app.command("issue")
-def secrets_issue(account: _Account = None, name: _Name = "", author: _Author = "unknown") -> None:
+def secrets_issue(
+    account: _Account = None, name: _Name = "", author: _Author = "unknown", json: _Json = False
+) -> None:
     """Make a shared secret for Segment's Webhooks (Actions) destination, and print it: only now."""
     from prosperstack_destination.cli.accounts import issue_secret
 
-    issue_secret(account, name, author)
+    issue_secret(account, name, author, as_json=json)
 
 
 @secrets_app.command("list")
-def secrets_list(account: _Account = None) -> None:
+def secrets_list(account: _Account = None, json: _Json = False) -> None:
     """Print the shared secrets, never whole."""
     from prosperstack_destination.cli.accounts import list_secrets
 
-    list_secrets(account)
+    list_secrets(account, as_json=json)
 
 
 @secrets_app.command("revoke")
@@ -305,11 +322,43 @@ def secrets_revoke(
     secret: Annotated[str, typer.Argument(help="Its id, as `secrets list` shows it.")],
     account: _Account = None,
     author: _Author = "unknown",
+    json: _Json = False,
 ) -> None:
     """Refuse what a shared secret signs from now on."""
     from prosperstack_destination.cli.accounts import revoke_secret
 
-    revoke_secret(account, secret, author)
+    revoke_secret(account, secret, author, as_json=json)
+
+
+@connectors_app.command("issue")
+def connectors_issue(
+    account: _Account = None, name: _Name = "", author: _Author = "unknown", json: _Json = False
+) -> None:
+    """Make a token for ProsperStack's data connector and webhooks, and print the paths: only now."""
+    from prosperstack_destination.cli.connectors import issue
+
+    issue(account, name, author, as_json=json)
+
+
+@connectors_app.command("list")
+def connectors_list(account: _Account = None, json: _Json = False) -> None:
+    """Print the tokens, never whole."""
+    from prosperstack_destination.cli.connectors import list_tokens
+
+    list_tokens(account, as_json=json)
+
+
+@connectors_app.command("revoke")
+def connectors_revoke(
+    token: Annotated[str, typer.Argument(help="Its fingerprint, as `connectors list` shows it.")],
+    account: _Account = None,
+    author: _Author = "unknown",
+    json: _Json = False,
+) -> None:
+    """Refuse a token from now on."""
+    from prosperstack_destination.cli.connectors import revoke
+
+    revoke(account, token, author, as_json=json)
 
 
 @tokens_app.command("issue")
@@ -375,18 +424,23 @@ def db_backup(file: Annotated[Path, typer.Argument(help="Where to; it must not b
 
 
 @app.command()
-def sources(account: _Account = None) -> None:
+def sources(account: _Account = None, json: _Json = False) -> None:
     """Show where calls come from: Segment's sources, Engage's audiences and computed traits."""
     from prosperstack_destination.cli.accounts import list_sources
 
-    list_sources(account)
+    list_sources(account, as_json=json)
 
 
 @app.command()
 def audit(
-    account: _Account = None, limit: Annotated[int, typer.Option(min=1, help="How many entries.")] = 50
+    account: _Account = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many entries.")] = 50,
+    json: _Json = False,
 ) -> None:
     """Show who did what: deletions, keys, mappings. It holds no personal data."""
     from prosperstack_destination.cli.accounts import show_audit
 
-    show_audit(account, limit)
+    show_audit(account, limit, as_json=json)
+
+
+add_operations(app)

@@ -2,45 +2,82 @@
 
 import sys
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.application import vault_of
-from prosperstack_destination.cli.operating import chosen_account, in_database, shown_time
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
+from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, auditing, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import SourceKind
 
-_console = Console(highlight=False, soft_wrap=True)
+_NO_ACCOUNT = "There is no account yet: the first call with its key opens it, or `accounts add`."
 
 
-def list_accounts() -> None:
+def list_accounts(*, as_json: bool) -> None:
     """Print every account."""
 
     def work(connection: Connection) -> list[tuple[accounts.Account, OnDelete]]:
         return [(each, accounts.on_delete(connection, each.id)) for each in accounts.every(connection)]
 
-    table = _table("Account", "Fingerprint", "Mode", "Status", "On delete", "Why")
-    for account, on_delete in in_database(work):
-        mode = "live" if account.live else "test"
-        why = account.status_reason or ""
-        table.add_row(account.id, account.fingerprint, mode, account.status, on_delete, why)
-    _console.print(table)
+    rows: list[list[Cell]] = [
+        [
+            account.id,
+            account.fingerprint,
+            "live" if account.live else "test",
+            account.status.value,
+            on_delete.value,
+            account.status_reason,
+        ]
+        for account, on_delete in from_database(work)
+    ]
+    columns = ["Account", "Fingerprint", "Mode", "Status", "On delete", "Why"]
+    output.print_rows(columns, rows, as_json=as_json, nothing=_NO_ACCOUNT)
 
 
-def add_account(author: str) -> None:
+def add_account(author: str, *, as_json: bool) -> None:
     """Open an account for a ProsperStack key, which is never part of a command line: others see those."""
-    key = sys.stdin.readline().strip() if not sys.stdin.isatty() else _console.input("API key: ", password=True)
+    key = _read_key()
     settings = read_settings()
     vault = vault_of(settings)
     account = in_database(
-        lambda connection: issuing.register(connection, key.strip(), vault, author, system_clock()), settings
+        lambda connection: issuing.register(connection, key, vault, author, system_clock()), settings
     )
-    _console.print(f"{account.id} ({account.fingerprint})")
+    if as_json:
+        output.print_json({"account": account.id, "fingerprint": account.fingerprint})
+    else:
+        output.console.print(f"{account.id} ({account.fingerprint})")
+
+
+def replace_key(account_name: str | None, author: str, *, as_json: bool) -> None:
+    """Have an account use another ProsperStack key."""
+    settings = read_settings()
+    vault = vault_of(settings)
+    key = _read_key()
+
+    def work(connection: Connection) -> accounts.Account:
+        account = chosen_account(connection, account_name)
+        return issuing.replace_key(connection, account, key, vault, author, system_clock())
+
+    account = in_database(work, settings)
+    if as_json:
+        output.print_json({"account": account.id, "fingerprint": account.fingerprint})
+        return
+    output.console.print(
+        f"{account.id} uses {account.fingerprint} from now on. Whether ProsperStack takes it is shown by `status` "
+        "in a few seconds, or by `doctor`."
+    )
+
+
+def _read_key() -> str:
+    """A key that is asked for, or read from standard input: on a command line others would see it."""
+    if sys.stdin.isatty():
+        return output.console.input("API key: ", password=True).strip()
+    return sys.stdin.readline().strip()
 
 
 def set_on_delete(account_name: str | None, on_delete: OnDelete, author: str) -> None:
@@ -55,39 +92,51 @@ def set_on_delete(account_name: str | None, on_delete: OnDelete, author: str) ->
     in_database(work)
 
 
-def issue_key(account_name: str | None, name: str, author: str) -> None:
+def issue_key(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Make an inbound key, and print it: only now."""
     key = in_database(
         lambda connection: issuing.issue_key(
             connection, chosen_account(connection, account_name), name, author, system_clock()
         )
     )
-    _console.print("The key, which is shown only now; enter it as the API key of the destination in Segment:")
+    if as_json:
+        output.print_json({"key": key})
+        return
+    output.console.print("The key, which is shown only now; enter it as the API key of the destination in Segment:")
     print(key)
 
 
-def list_keys(account_name: str | None) -> None:
+def list_keys(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's inbound keys by their fingerprints."""
-    table = _table("Key", "Name", "From", "Created", "Last used", "Revoked")
-    for each in in_database(
-        lambda connection: credentials.keys_of(connection, chosen_account(connection, account_name).id)
-    ):
-        times = (shown_time(at) for at in (each.created_at, each.last_used_at, each.revoked_at))
-        table.add_row(each.fingerprint, each.name, each.origin, *times)
-    _console.print(table)
+    rows: list[list[Cell]] = [
+        [
+            each.fingerprint,
+            each.name,
+            each.origin.value,
+            *map(Time, (each.created_at, each.last_used_at, each.revoked_at)),
+        ]
+        for each in from_database(
+            lambda connection: credentials.keys_of(connection, chosen_account(connection, account_name).id)
+        )
+    ]
+    columns = ["Key", "Name", "From", "Created", "Last used", "Revoked"]
+    output.print_rows(columns, rows, as_json=as_json, nothing="There is no key yet: `keys issue` makes one.")
 
 
-def revoke_key(account_name: str | None, fingerprint: str, author: str) -> None:
+def revoke_key(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
     """Refuse a key from now on."""
     in_database(
         lambda connection: issuing.revoke_key(
             connection, chosen_account(connection, account_name), fingerprint, author, system_clock()
         )
     )
-    _console.print(f"{fingerprint} is refused within seconds.")
+    if as_json:
+        output.print_json({"revoked": fingerprint})
+    else:
+        output.console.print(f"{fingerprint} is refused within seconds.")
 
 
-def issue_secret(account_name: str | None, name: str, author: str) -> None:
+def issue_secret(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Make a shared secret, and print it: only now."""
     settings = read_settings()
     vault = vault_of(settings)
@@ -97,55 +146,61 @@ def issue_secret(account_name: str | None, name: str, author: str) -> None:
         return account.id, issuing.issue_secret(connection, account, name, vault, author, system_clock())
 
     account_id, secret = in_database(work, settings)
-    _console.print(
+    if as_json:
+        output.print_json({"secret": secret, "path": f"/webhook/{account_id}"})
+        return
+    output.console.print(
         "The shared secret, which is shown only now; enter it in the settings of the webhook in Segment,"
     )
-    _console.print(f"with a URL of this service that ends in /webhook/{account_id}:")
+    output.console.print(f"with a URL of this service that ends in /webhook/{account_id}:")
     print(secret)
 
 
-def list_secrets(account_name: str | None) -> None:
+def list_secrets(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's shared secrets by their ids."""
-    table = _table("Secret", "Name", "Created", "Revoked")
-    for each in in_database(
-        lambda connection: credentials.secrets_of(connection, chosen_account(connection, account_name).id)
-    ):
-        table.add_row(each.id, each.name, shown_time(each.created_at), shown_time(each.revoked_at))
-    _console.print(table)
+    rows: list[list[Cell]] = [
+        [each.id, each.name, Time(each.created_at), Time(each.revoked_at)]
+        for each in from_database(
+            lambda connection: credentials.secrets_of(connection, chosen_account(connection, account_name).id)
+        )
+    ]
+    columns = ["Secret", "Name", "Created", "Revoked"]
+    output.print_rows(columns, rows, as_json=as_json, nothing="There is no secret yet: `secrets issue` makes one.")
 
 
-def revoke_secret(account_name: str | None, secret_id: str, author: str) -> None:
+def revoke_secret(account_name: str | None, secret_id: str, author: str, *, as_json: bool) -> None:
     """Refuse what a secret signs from now on."""
     in_database(
         lambda connection: issuing.revoke_secret(
             connection, chosen_account(connection, account_name), secret_id, author, system_clock()
         )
     )
-    _console.print(f"{secret_id} is refused within seconds.")
+    if as_json:
+        output.print_json({"revoked": secret_id})
+    else:
+        output.console.print(f"{secret_id} is refused within seconds.")
 
 
-def list_sources(account_name: str | None) -> None:
+def list_sources(account_name: str | None, *, as_json: bool) -> None:
     """Print where an account's calls come from."""
-    table = _table("Kind", "Source", "Library", "Calls", "In", "First", "Last")
-    for each in in_database(
+    rows: list[list[Cell]] = []
+    for each in from_database(
         lambda connection: sources.of_account(connection, chosen_account(connection, account_name).id)
     ):
-        members = f"{each.members:,}" if each.kind is SourceKind.AUDIENCE else ""
-        times = (shown_time(each.first_at), shown_time(each.last_at))
-        table.add_row(each.kind, each.key or "-", each.name, f"{each.calls:,}", members, *times)
-    _console.print(table)
+        members = each.members if each.kind is SourceKind.AUDIENCE else None
+        times = (Time(each.first_at), Time(each.last_at))
+        rows.append([each.kind.value, each.key or "-", each.name, each.calls, members, *times])
+    columns = ["Kind", "Source", "Library", "Calls", "In", "First", "Last"]
+    output.print_rows(columns, rows, as_json=as_json, nothing="No calls came yet: `send` posts one.")
 
 
-def show_audit(account_name: str | None, limit: int) -> None:
+def show_audit(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print who did what to an account, the newest first."""
-    table = _table("When", "Who", "What", "Details")
-    for each in in_database(
+    found = from_database(
         lambda connection: auditing.latest(connection, chosen_account(connection, account_name).id, limit)
-    ):
-        details = ", ".join(f"{name}: {value}" for name, value in each.details.items())
-        table.add_row(shown_time(each.at), each.actor, each.action, details)
-    _console.print(table)
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, header_style="bold")
+    )
+    rows: list[list[Cell]] = []
+    for each in found:
+        told = ", ".join(f"{name}: {value}" for name, value in each.details.items())
+        rows.append([Time(each.at), each.actor, each.action, dict(each.details) if as_json else told])
+    output.print_rows(["When", "Who", "What", "Details"], rows, as_json=as_json, nothing="Nothing was done yet.")

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.cli.output import Time
+from prosperstack_destination.errors import DestinationError, Misconfigured, StoreUnavailable
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def in_database(work: Callable[[Connection], T], settings: Settings | None = None) -> T:
@@ -26,6 +25,35 @@ def in_database(work: Callable[[Connection], T], settings: Settings | None = Non
         try:
             await database.open()
             return await database.write(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def from_database(work: Callable[[Connection], T], settings: Settings | None = None) -> T:
+    """Run a unit of work that only reads, in a database that has to be there: it is neither made nor migrated.
+
+    Raises `Misconfigured` that says what to do where there is none, or one of another version.
+    """
+    url = (settings or read_settings()).effective_database_url
+    file = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and not (file and Path(file).exists()):
+        raise Misconfigured(
+            f"There is no database at {file} yet: `serve` makes it, or set DATA_DIR to where it is."
+        )
+
+    async def run() -> T:
+        database = Database(url)
+        try:
+            return await database.read(work)
+        except StoreUnavailable as error:
+            if "no such" in str(error) or "does not exist" in str(error):
+                raise Misconfigured(
+                    "The database is of another version than this command: `serve` of this version brings it up to "
+                    f"date. ({error.__cause__})"
+                ) from error
+            raise
         finally:
             await database.close()
 
@@ -47,4 +75,12 @@ def chosen_account(connection: Connection, name: str | None) -> Account:
 
 def shown_time(at: int | None) -> str:
     """A time for people, in UTC; "" for None."""
-    return "" if at is None else f"{_EPOCH + timedelta(microseconds=at):%Y-%m-%d %H:%M:%S}"
+    return str(Time(at))
+
+
+def account_names() -> list[str]:
+    """The fingerprints of the accounts, for a shell to complete; none where they cannot be read."""
+    try:
+        return [each.fingerprint for each in from_database(accounts.every)]
+    except DestinationError:
+        return []

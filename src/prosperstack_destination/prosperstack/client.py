@@ -4,6 +4,7 @@ The client neither retries nor waits: the reconciler does, since it knows what a
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ ANSWER_BYTES: Final = 16 * 1024 * 1024
 PAGE_SIZE: Final = 100
 #: What is quoted of an answer that is no JSON, in characters.
 _QUOTED: Final = 200
+
+#: Told of each request: what was asked, as in ``PATCH /subscribers/{id}``, the status that was answered (None: no
+#: answer came), and how long it took in seconds.
+OnRequest = Callable[[str, int | None, float], None]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -69,12 +74,14 @@ class ProsperStack:
         api_key: str,
         on_answer: Callable[[RateLimit | None], None] = lambda _: None,
         guard: Guard = lambda _method, _url: nullcontext(),
+        on_request: OnRequest = lambda *_: None,
     ) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._auth = httpx.BasicAuth(api_key, "")
         self._on_answer = on_answer
         self._guard = guard
+        self._on_request = on_request
 
     async def list_properties(
         self, cursor: str | None = None, *, entity: str = "subscriber"
@@ -162,8 +169,10 @@ class ProsperStack:
     async def _exchange(self, method: str, url: str, **kwargs: Any) -> tuple[httpx.Response, bytes]:
         # A redirect is never followed: the key would go to wherever it points.
         request = self._http.build_request(method, url, **kwargs)
-        response = await self._http.send(request, auth=self._auth, stream=True, follow_redirects=False)
+        begun = time.monotonic()
+        response = None
         try:
+            response = await self._http.send(request, auth=self._auth, stream=True, follow_redirects=False)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -174,7 +183,16 @@ class ProsperStack:
                     )
             return response, bytes(body)
         finally:
-            await response.aclose()
+            status = None if response is None else response.status_code
+            self._on_request(_kind(method, url.removeprefix(self._base_url)), status, time.monotonic() - begun)
+            if response is not None:
+                await response.aclose()
+
+
+def _kind(method: str, path: str) -> str:
+    """What is asked, without whom it is about."""
+    _, collection, *rest = path.split("/")
+    return f"{method} /{collection}" + ("/{id}" if rest else "")
 
 
 def _iso(microseconds: int) -> str:

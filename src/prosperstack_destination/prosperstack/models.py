@@ -37,6 +37,8 @@ class Subscriber(_Answer):
 
     id: str
     email: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
+    #: Its id in the billing platform.
+    platform_id: str | None = None
     properties: tuple[PropertyValue, ...] = ()
 
     def values(self) -> dict[str, JsonValue]:

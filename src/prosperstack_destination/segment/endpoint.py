@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused
@@ -22,7 +23,17 @@ from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, rea
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.explain import Knowledge, explain
-from prosperstack_destination.segment.reception import SKIPPED, Answer, Reception, Result, result_of, to_call, told
+from prosperstack_destination.segment.reception import (
+    SKIPPED,
+    Answer,
+    OnRefusal,
+    Reception,
+    Result,
+    ignore_refusal,
+    result_of,
+    to_call,
+    told,
+)
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
@@ -80,12 +91,14 @@ class IdentifyEndpoint:
         clock: Clock,
         *,
         array_bytes: int,
+        on_refusal: OnRefusal = ignore_refusal,
     ) -> None:
         self._authenticator = authenticator
         self._inbox = inbox
         self._library = library
         self._clock = clock
-        self._reception = Reception(inbox, clock)
+        self._reception = Reception(inbox, clock, on_refusal)
+        self._on_refusal = on_refusal
         self._array_bytes = array_bytes
         self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
 
@@ -94,12 +107,14 @@ class IdentifyEndpoint:
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
+            self._on_refusal(error)
             response = refusal(error)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = dict(scope["headers"])
         account = await self._account(scope, headers)
+        bind_contextvars(account=account.fingerprint)
         wish = _wish(scope["query_string"])
         body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
         signature = headers.get(b"x-signature")

@@ -40,6 +40,12 @@ _ANSWERS: Final[Mapping[Outcome, Answer]] = {
 Result = Answer | DestinationError
 #: Understands an event as of a time (microseconds), with what it holds in memory, in bytes.
 Read = Callable[[Event, int], tuple[Understood | Deletion | None, int]]
+#: Told of each refusal.
+OnRefusal = Callable[[DestinationError], None]
+
+
+def ignore_refusal(_: DestinationError) -> None:
+    """Tell nobody."""
 
 
 def result_of(outcome: Outcome) -> Result:
@@ -68,9 +74,10 @@ def to_call(understood: Understood | Deletion, account: Account, now: int, size:
 class Reception:
     """Takes in events of a batch for an account."""
 
-    def __init__(self, inbox: Inbox, clock: Clock) -> None:
+    def __init__(self, inbox: Inbox, clock: Clock, on_refusal: OnRefusal = ignore_refusal) -> None:
         self._inbox = inbox
         self._clock = clock
+        self._on_refusal = on_refusal
 
     async def take(self, account: Account, events: Sequence[Event], read: Read[Event]) -> list[Result]:
         """What each event comes to, in their order; whatever is accepted is on disk.
@@ -86,6 +93,7 @@ class Reception:
             try:
                 understood, size = read(event, now)
             except CallRefused as error:
+                self._on_refusal(error)
                 results.append(error)
                 continue
             results.append(SKIPPED)

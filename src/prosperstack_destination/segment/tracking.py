@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused, TryLater
@@ -21,7 +22,7 @@ from prosperstack_destination.segment.body import parse_object, read_body
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.endpoint import Authenticator
-from prosperstack_destination.segment.reception import Reception, told
+from prosperstack_destination.segment.reception import OnRefusal, Reception, ignore_refusal, told
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
 
@@ -42,15 +43,19 @@ _SUCCESS: Final = b'{"success":true}'
 class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
-    def __init__(self, authenticator: Authenticator, inbox: Inbox, clock: Clock) -> None:
+    def __init__(
+        self, authenticator: Authenticator, inbox: Inbox, clock: Clock, on_refusal: OnRefusal = ignore_refusal
+    ) -> None:
         self._authenticator = authenticator
-        self._reception = Reception(inbox, clock)
+        self._reception = Reception(inbox, clock, on_refusal)
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in the form that SDKs know: ``success``, or ``code`` and ``message``."""
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
+            self._on_refusal(error)
             response = _error(error)
         await response(scope, receive, send)
 
@@ -64,6 +69,7 @@ class TrackingEndpoint:
             body = unzipped(body, limit)
         content = _parse(body)
         account = await self._authenticator.authenticate(_key(headers, content))
+        bind_contextvars(account=account.fingerprint)
         if batched:
             results = await self._reception.take(account, _events(content), _read)
             refused = told(results)
@@ -73,9 +79,7 @@ class TrackingEndpoint:
         if kind in IGNORED:
             return _success()
         [result] = await self._reception.take(account, [(content, len(body))], _read)
-        if isinstance(result, DestinationError):
-            raise result
-        return _success()
+        return _error(result) if isinstance(result, DestinationError) else _success()
 
 
 def unzipped(body: bytes, limit: int) -> bytes:

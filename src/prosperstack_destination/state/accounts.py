@@ -127,6 +127,22 @@ def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None
     return None if row is None else account_of(row)
 
 
+def replace_key(connection: Connection, account: Account, key_hash: str, status: AccountStatus) -> None:
+    """Have an account use another ProsperStack key from now on, as soon as it is next looked at."""
+    connection.execute(
+        update(accounts)
+        .where(accounts.c.id == account.id)
+        .values(
+            key_hash=key_hash,
+            encrypted_key=account.encrypted_key,
+            fingerprint=account.fingerprint,
+            status=status,
+            status_reason=None,
+            status_until=None,
+        )
+    )
+
+
 def set_status(
     connection: Connection,
     account_id: str,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from prosperstack_destination.state.accounts import Account, account_of
-from prosperstack_destination.state.tables import accounts, inbound_keys, shared_secrets
+from prosperstack_destination.state.tables import accounts, inbound_keys, kept_secrets, shared_secrets
 
 
 class KeyOrigin(StrEnum):
@@ -113,6 +113,19 @@ def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) 
 
 
 @dataclass(frozen=True, slots=True)
+class Encrypted:
+    """What is encrypted with SECRET_KEY: by the ids of accounts and of shared secrets."""
+
+    account_keys: dict[str, str]
+    shared_secrets: dict[str, str]
+    #: The key of the pseudonyms; None: it is still that of SECRET_KEY.
+    pseudonym_key: str | None
+
+
+_PSEUDONYMS = "pseudonyms"
+
+
+@dataclass(frozen=True, slots=True)
 class SharedSecret:
     """A secret that signs webhooks, as it is listed: never the secret itself."""
 
@@ -143,6 +156,35 @@ def active_secrets(connection: Connection, account_id: str) -> list[str]:
             .order_by(shared_secrets.c.created_at.desc())
         )
     )
+
+
+def pseudonym_key(connection: Connection) -> str | None:
+    """The key of the pseudonyms, encrypted; None: it is still that of SECRET_KEY."""
+    return connection.execute(
+        select(kept_secrets.c.encrypted).where(kept_secrets.c.name == _PSEUDONYMS)
+    ).scalar_one_or_none()
+
+
+def encrypted_texts(connection: Connection) -> Encrypted:
+    """Everything that is encrypted with SECRET_KEY, of all accounts."""
+    keys = connection.execute(select(accounts.c.id, accounts.c.encrypted_key))
+    secrets = connection.execute(select(shared_secrets.c.id, shared_secrets.c.encrypted))
+    return Encrypted(
+        {row.id: row.encrypted_key for row in keys},
+        {row.id: row.encrypted for row in secrets},
+        pseudonym_key(connection),
+    )
+
+
+def store_encrypted(connection: Connection, encrypted: Encrypted) -> None:
+    """Put other encryptions of the same texts in their places."""
+    for account_id, text in encrypted.account_keys.items():
+        connection.execute(update(accounts).where(accounts.c.id == account_id).values(encrypted_key=text))
+    for secret_id, text in encrypted.shared_secrets.items():
+        connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(encrypted=text))
+    connection.execute(delete(kept_secrets).where(kept_secrets.c.name == _PSEUDONYMS))
+    if encrypted.pseudonym_key is not None:
+        connection.execute(insert(kept_secrets).values(name=_PSEUDONYMS, encrypted=encrypted.pseudonym_key))
 
 
 def secrets_of(connection: Connection, account_id: str) -> list[SharedSecret]:

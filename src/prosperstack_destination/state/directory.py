@@ -11,8 +11,10 @@ from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
 from prosperstack_destination.state.tables import subscribers
 
-_INSERT = BulkInsert(subscribers, ["account_id", "id", "email", "observed", "observed_at", "applied", "set_aside"])
-_UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "observed", "observed_at"])
+_INSERT = BulkInsert(
+    subscribers, ["account_id", "id", "email", "platform_id", "observed", "observed_at", "applied", "set_aside"]
+)
+_UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "platform_id", "observed", "observed_at"])
 _IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
 _SETTLED: Final = select(subscribers.c.applied, subscribers.c.observed, subscribers.c.observed_at).where(*_IS_IT)
 _MARK: Final = (
@@ -50,6 +52,8 @@ class Seen:
     id: str
     email: str
     observed: Mapping[str, JsonValue]
+    #: Its id in the billing platform, where one was shown.
+    platform_id: str | None = None
 
 
 def with_email(connection: Connection, account_id: str, email: str) -> list[Subscriber]:
@@ -93,7 +97,7 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
     known = {
         row.id: row
         for row in connection.execute(
-            select(subscribers.c.id, subscribers.c.email, subscribers.c.observed).where(
+            select(subscribers.c.id, subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed).where(
                 subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in seen])
             )
         )
@@ -103,7 +107,7 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
     updates: list[dict[str, Any]] = []
     for each in seen:
         row = known.get(each.id)
-        values = {"email": each.email, "observed": json_text.dump(each.observed), "observed_at": now}
+        values = _shown(each, now)
         if row is None:
             inserts[each.id] = {
                 **values,
@@ -116,6 +120,8 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
             updates.append({**values, "account_id": account_id, "id": each.id})
             news.add(row.email)
         else:
+            if row.platform_id != each.platform_id:
+                updates.append({**values, "account_id": account_id, "id": each.id})
             continue
         news.add(each.email)
     if inserts:
@@ -126,7 +132,7 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
 
 
 def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> None:
-    values = {"email": seen.email, "observed": json_text.dump(seen.observed), "observed_at": now}
+    values = _shown(seen, now)
     known = connection.execute(
         update(subscribers)
         .where(subscribers.c.account_id == account_id, subscribers.c.id == seen.id)
@@ -136,6 +142,15 @@ def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> Non
         connection.execute(
             insert(subscribers).values(account_id=account_id, id=seen.id, applied="{}", set_aside="{}", **values)
         )
+
+
+def _shown(seen: Seen, now: int) -> dict[str, Any]:
+    return {
+        "email": seen.email,
+        "platform_id": seen.platform_id,
+        "observed": json_text.dump(seen.observed),
+        "observed_at": now,
+    }
 
 
 def mark_applied(

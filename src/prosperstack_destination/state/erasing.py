@@ -1,8 +1,10 @@
 """Units of work on deletion: a person is forgotten, and older calls do not bring them back."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from prosperstack_destination.state import (
@@ -16,6 +18,7 @@ from prosperstack_destination.state import (
     subscription_states,
 )
 from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.profile import Delete, IdKind
 from prosperstack_destination.state.tables import erasures
 
@@ -27,7 +30,7 @@ _SHOWN: Final = 12
 _ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
 
 
-def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
+def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "Erased":
     """Forget a person: their profiles, ids and whatever is held of them. Calls of the account must not be taken
     in meanwhile: see `state.dialects.share_account`.
 
@@ -37,28 +40,58 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym) -> None:
     """
     user = (IdKind.USER, call.user_id)
     emails = identities.emails_of(connection, call.account_id, user)
-    erased = profiles.erase(connection, call.account_id, emails)
-    ids = {user, *(key for ids in erased for key in ids)}
-    identities.forget(connection, call.account_id, ids)
-    holding.forget(connection, call.account_id, ids)
-    wrote = directory.erase(connection, call.account_id, emails)
-    wrote = subscription_states.erase(connection, call.account_id, wrote)
-    on_delete = clear_later(connection, call.account_id, wrote, call.received_at)
     subjects = [_subject_of_user(call.user_id), *map(_subject_of_email, sorted(emails))]
-    _remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)
-    auditing.record(
-        connection,
-        call.account_id,
-        call.received_at,
-        actor="segment",
-        action="erase",
-        details={
-            "subject": pseudonym(subjects[0])[:_SHOWN],
-            "profiles": len(erased),
-            "subscribers": len(wrote),
-            "in_prosperstack": on_delete.value,
-        },
-    )
+    pseudonyms = [pseudonym(subject) for subject in subjects]
+    _remember(connection, call.account_id, pseudonyms, call.at)
+    return _forget(connection, call.account_id, emails, {user}, pseudonyms[0], actor, call.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure came to."""
+
+    profiles: int
+    #: Subscribers of ProsperStack's that this service had written to.
+    subscribers: int
+    in_prosperstack: OnDelete
+
+
+def erase_email(
+    connection: Connection, account_id: str, email: str, pseudonym: Pseudonym, actor: str, now: int
+) -> Erased:
+    """Forget a person by an email (trimmed, in lower case), as of now, with the ids that came with it.
+
+    What their calls say from now on is taken in anew. Safe to repeat.
+    """
+    profile = profiles.find(connection, account_id, email)
+    emails, user_ids = {email}, [] if profile is None or profile.user_id is None else [profile.user_id]
+    for user_id in user_ids:
+        emails |= identities.emails_of(connection, account_id, (IdKind.USER, user_id))
+    subjects = [*map(_subject_of_email, sorted(emails)), *map(_subject_of_user, user_ids)]
+    _remember(connection, account_id, [pseudonym(subject) for subject in subjects], now)
+    named = {(IdKind.USER, user_id) for user_id in user_ids}
+    return _forget(connection, account_id, emails, named, pseudonym(_subject_of_email(email)), actor, now)
+
+
+def _forget(
+    connection: Connection, account_id: str, emails: set[str], named: set[Key], subject: str, actor: str, now: int
+) -> Erased:
+    """Drop everything that is stored of these emails and ids; have ProsperStack cleared; put it on the trail."""
+    erased = profiles.erase(connection, account_id, emails)
+    ids = {*named, *(key for ids in erased for key in ids)}
+    identities.forget(connection, account_id, ids)
+    holding.forget(connection, account_id, ids)
+    wrote = directory.erase(connection, account_id, emails)
+    wrote = subscription_states.erase(connection, account_id, wrote)
+    on_delete = clear_later(connection, account_id, wrote, now)
+    details: dict[str, JsonValue] = {
+        "subject": subject[:_SHOWN],
+        "profiles": len(erased),
+        "subscribers": len(wrote),
+        "in_prosperstack": on_delete.value,
+    }
+    auditing.record(connection, account_id, now, actor=actor, action="erase", details=details)
+    return Erased(len(erased), len(wrote), on_delete)
 
 
 def clear_later(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int) -> OnDelete:

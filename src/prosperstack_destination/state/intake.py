@@ -1,6 +1,6 @@
 """Taking calls in: one transaction that finds out whose they are, and merges them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -25,6 +25,8 @@ class Taken:
     outcomes: list[Outcome]
     #: The accounts with something to do.
     changed: set[str]
+    #: Profiles that had nothing waiting before, and have now.
+    awakened: int = 0
 
 
 class MustBeAlone(Exception):
@@ -49,6 +51,7 @@ def take_calls(
     """
     outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
     changed: set[str] = set()
+    awakened = 0
     by_account: dict[str, list[int]] = {}
     for place, call in enumerate(calls):
         by_account.setdefault(call.account_id, []).append(place)
@@ -73,7 +76,8 @@ def take_calls(
                 raise MustBeAlone
             if intake.save():
                 changed.add(account_id)
-    return Taken(outcomes, changed)
+            awakened += intake.awakened
+    return Taken(outcomes, changed, awakened)
 
 
 def _needs_to_be_alone(call: Call) -> bool:
@@ -99,6 +103,7 @@ class _Intake:
         self._erasures = Erasures(connection, account_id, user_ids, emails, pseudonym)
         self._drafts = profiles.drafts(connection, account_id, emails)
         self._looked_for = emails
+        self._waited = _waiting(self._drafts)
 
     def take(self, call: Identify) -> Outcome:
         """Merge a call, or hold it, or say why not."""
@@ -126,6 +131,11 @@ class _Intake:
         """Whether an id that was known has another email now."""
         return self._identities.moved
 
+    @property
+    def awakened(self) -> int:
+        """How many profiles had nothing waiting before, and have now."""
+        return len(_waiting(self._drafts) - self._waited)
+
     def save(self) -> bool:
         """Write everything; whether there is something to do for the reconciler."""
         self._release()
@@ -139,7 +149,9 @@ class _Intake:
     def _draft(self, email: str, address: str) -> Draft:
         draft = self._drafts.get(email)
         if draft is None and email not in self._looked_for:
-            self._drafts |= profiles.drafts(self._connection, self._account_id, [email])
+            found = profiles.drafts(self._connection, self._account_id, [email])
+            self._drafts |= found
+            self._waited |= _waiting(found)
             self._looked_for.add(email)
             draft = self._drafts.get(email)
         if draft is None:
@@ -182,3 +194,8 @@ class _Intake:
             email = self._identities.email([key])
             if email is not None:
                 self._draft(email, email).take(traits, self._now, Lane.BULK)
+
+
+def _waiting(drafts: Mapping[str, Draft]) -> set[str]:
+    """The emails of those that have a change waiting."""
+    return {email for email, draft in drafts.items() if draft.pending_since is not None}

@@ -49,6 +49,9 @@ _SETTLE: Final = (
         pending_since=None,
     )
 )
+_BY_EMAIL: Final = select(profiles).where(
+    profiles.c.account_id == bindparam("account"), profiles.c.email == bindparam("email")
+)
 _BY_IDS: Final = select(profiles).where(profiles.c.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -223,16 +226,14 @@ def erase(connection: Connection, account_id: str, emails: Collection[str]) -> l
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:
     """The profile of an email (trimmed, in lower case), or None."""
-    row = connection.execute(
-        select(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email)
-    ).one_or_none()
-    return None if row is None else _profile(row)
+    row = connection.execute(_BY_EMAIL, {"account": account_id, "email": email}).one_or_none()
+    return None if row is None else profile_of(row)
 
 
 def get(connection: Connection, profile_id: int) -> Profile | None:
     """The profile with this id, or None."""
     row = connection.execute(_BY_IDS, {"ids": [profile_id]}).one_or_none()
-    return None if row is None else _profile(row)
+    return None if row is None else profile_of(row)
 
 
 def to_judge(connection: Connection, account_id: str, now: int, as_of: int | None, limit: int) -> list[Profile]:
@@ -244,7 +245,7 @@ def to_judge(connection: Connection, account_id: str, now: int, as_of: int | Non
     """
     given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
     ids = connection.scalars(_TO_JUDGE, given).all()[:limit]
-    found = {row.id: _profile(row) for row in connection.execute(_BY_IDS, {"ids": ids})} if ids else {}
+    found = {row.id: profile_of(row) for row in connection.execute(_BY_IDS, {"ids": ids})} if ids else {}
     return [found[each] for each in ids]
 
 
@@ -345,21 +346,8 @@ def doubt(connection: Connection, profile_id: int, now: int) -> None:
     )
 
 
-def hasten(connection: Connection, account_id: str, email: str, now: int) -> bool:
-    """Put what is pending of a person before everything else: they are about to cancel. False: nothing is."""
-    result = connection.execute(
-        update(profiles)
-        .where(
-            profiles.c.account_id == account_id,
-            profiles.c.email == email,
-            profiles.c.pending_since.is_not(None),
-        )
-        .values(lane=Lane.CANCELLING, status=Status.PENDING, due_at=now)
-    )
-    return result.rowcount == 1
-
-
-def _profile(row: Row[Any]) -> Profile:
+def profile_of(row: Row[Any]) -> Profile:
+    """The profile in a row of the profiles table."""
     return Profile(
         id=row.id,
         account_id=row.account_id,

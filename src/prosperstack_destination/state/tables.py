@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -73,6 +74,20 @@ shared_secrets = Table(
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+)
+
+#: Tokens in the URLs that ProsperStack calls: its data connector, and its webhooks.
+connector_tokens = Table(
+    "connector_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    # To the minute.
+    Column("last_used_at", BigInteger),
 )
 
 #: Every mapping that was ever applied to an account; the highest version is in force.
@@ -193,6 +208,8 @@ subscribers = Table(
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("id", Text, primary_key=True),
     Column("email", Text, nullable=False),
+    # The subscriber's id in the billing platform, where ProsperStack showed one.
+    Column("platform_id", Text),
     # {"property": value} as ProsperStack last showed it, and when.
     Column("observed", Text, nullable=False),
     Column("observed_at", BigInteger, nullable=False),
@@ -201,6 +218,7 @@ subscribers = Table(
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),
+    Index("ix_subscribers_platform_id", "account_id", "platform_id"),
 )
 
 #: How far each account's directory is: see `state.listing.Directory`.
@@ -350,4 +368,60 @@ imports = Table(
     Column("id", Text, primary_key=True),
     Column("lines", BigInteger, nullable=False),
     Column("finished", Boolean, nullable=False),
+)
+
+#: What happened lately: a feed for people, bounded, and no record of anything.
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    # See `state.events.EventKind`.
+    Column("kind", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    # What stands for the person, where one is known: a keyed hash of the email, so that a deletion leaves nothing.
+    Column("subject", Text),
+    # {"detail": value}
+    Column("details", Text, nullable=False),
+    Index("ix_events_account_id", "account_id", "id"),
+)
+
+#: What ProsperStack told of each account's rate limit last, for those who look from another process.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # Requests of a window, and what was left of them.
+    Column("limit", Integer, nullable=False),
+    Column("remaining", Integer, nullable=False),
+    # The longest time to a reset that was told: how long a window is, as far as is known.
+    Column("window_seconds", Float, nullable=False),
+    Column("told_at", BigInteger, nullable=False),
+)
+
+#: Files that were imported, and how far.
+file_imports = Table(
+    "file_imports",
+    metadata,
+    # A hash of the file's content, and of how it was read.
+    Column("id", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    # The file's name, without its folder.
+    Column("name", Text, nullable=False),
+    # Rows that are on disk, those among them that were refused, and how many there are.
+    Column("done", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+)
+
+#: What has to outlive SECRET_KEY, encrypted with it.
+kept_secrets = Table(
+    "kept_secrets",
+    metadata,
+    # "pseudonyms"
+    Column("name", Text, primary_key=True),
+    Column("encrypted", Text, nullable=False),
 )

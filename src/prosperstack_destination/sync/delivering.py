@@ -1,5 +1,6 @@
 """Delivering: one update to one subscriber, and what to make of its answer."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection
@@ -21,6 +22,16 @@ from prosperstack_destination.sync.learning import normalized
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
 from prosperstack_destination.sync.workplace import Workplace
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """What came of an update."""
+
+    #: Nothing is left to do for the profile.
+    settled: bool
+    #: The subscriber turned out to have another email.
+    moved: bool
 
 
 async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool) -> bool:
@@ -45,7 +56,8 @@ async def deliver_subscriptions(
 ) -> bool:
     """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
     await updater.update(update.subscribers, judged.projection)
-    await at.database.write(judge_again, judged.known.profile, meaning, at.clock())
+    if await at.database.write(judge_again, judged.known.profile, meaning, at.clock()):
+        at.on_settled(judged.known.profile, "delivered")
     return False
 
 
@@ -84,9 +96,11 @@ async def _send(
     answer = await at.spender.spend(
         partial(at.prosperstack.update_subscriber, subscriber.id, properties), urgent=urgent
     )
-    moved = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
+    came = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
     at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
-    return moved
+    if came.settled:
+        at.on_settled(profile, "delivered")
+    return came.moved
 
 
 async def _isolate(
@@ -112,24 +126,25 @@ def _delivered(
     answer: models.Subscriber,
     meaning: Meaning,
     now: int,
-) -> bool:
-    """Note an update that went through; whether the subscriber turned out to have another email.
+) -> _Came:
+    """Note an update that went through.
 
     If the person was erased while it was under way, what it wrote is cleared as what was written before is.
     """
     account_id = profile.account_id
     if profiles.get(connection, profile.id) is None:
         clear_later(connection, account_id, {subscriber.id: list(sent)}, now)
-        return False
+        return _Came(settled=False, moved=False)
     directory.mark_applied(connection, account_id, subscriber.id, sent, observed=answer.values(), now=now)
     listing.count_write(connection, account_id)
     email = normalized(answer.email)
     moved = email not in ("", subscriber.email)
     if moved:
-        news = directory.learn(connection, account_id, [Seen(subscriber.id, email, answer.values())], now)
+        news = directory.learn(
+            connection, account_id, [Seen(subscriber.id, email, answer.values(), answer.platform_id)], now
+        )
         profiles.news_of(connection, account_id, news, now)
-    judge_again(connection, profile, meaning, now)
-    return moved
+    return _Came(settled=judge_again(connection, profile, meaning, now), moved=moved)
 
 
 def _set_aside(

@@ -61,7 +61,7 @@ async def _take_page(at: Workplace, progress: Directory) -> bool:
         partial(at.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since)
     )
     seen = [
-        Seen(each.id, email, each.values())
+        Seen(each.id, email, each.values(), each.platform_id)
         for each in {each.id: each for each in page.subscribers}.values()
         if (email := normalized(each.email))
     ]
@@ -87,7 +87,9 @@ async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> li
         return at.spender.spend(partial(at.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
 
     return [
-        Seen(each.id, email, each.values()) for each in await all_items(fetch) if normalized(each.email) == email
+        Seen(each.id, email, each.values(), each.platform_id)
+        for each in await all_items(fetch)
+        if normalized(each.email) == email
     ]
 
 

@@ -22,6 +22,7 @@ from prosperstack_destination.sync.holdings import Holdings
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.tenure import FencedStore, Tenure
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
+from prosperstack_destination.sync.workplace import OnSettled, ignore_settled
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,9 @@ class Reconciler:
         bulk_share: float,
         clock: Clock,
         ticks: Clock,
+        on_settled: OnSettled = ignore_settled,
     ) -> None:
+        self._on_settled = on_settled
         self._database = database
         self._connect = connect
         self._reserve = reserve
@@ -260,6 +263,7 @@ class Reconciler:
             changed=running.changed,
             bulk_share=self._bulk_share,
             stopping=running.halt.is_set,
+            on_settled=self._on_settled,
         )
         try:
             await worker.run()

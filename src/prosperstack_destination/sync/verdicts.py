@@ -109,11 +109,17 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
     profiles.await_request(connection, waiting, now)
 
 
-def judge_again(connection: Connection, profile: Profile, meaning: Meaning, now: int) -> None:
-    """Note what is left to do for this version of a profile. One that changed meanwhile stays to be looked at."""
+def judge_again(connection: Connection, profile: Profile, meaning: Meaning, now: int) -> bool:
+    """Note what is left to do for this version of a profile; whether nothing is, and it is settled.
+
+    One that changed meanwhile stays to be looked at.
+    """
     known = _known(connection, profile.id, meaning)
-    if known is not None and known.profile.version == profile.version:
-        record(connection, [judged(known, meaning, now)], now)
+    if known is None or known.profile.version != profile.version:
+        return False
+    again = judged(known, meaning, now)
+    record(connection, [again], now)
+    return isinstance(again.verdict, Settle)
 
 
 def _known(connection: Connection, profile_id: int, meaning: Meaning) -> Known | None:

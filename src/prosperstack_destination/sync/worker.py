@@ -1,7 +1,7 @@
 """Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -27,7 +27,7 @@ from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
-from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
+from prosperstack_destination.sync.judging import Miss, Settle, Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import list_page, look_up
 from prosperstack_destination.sync.planner import (
     BULK_SHARE,
@@ -44,7 +44,7 @@ from prosperstack_destination.sync.planner import (
 )
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
-from prosperstack_destination.sync.workplace import Workplace
+from prosperstack_destination.sync.workplace import OnSettled, Workplace, ignore_settled
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +83,11 @@ class AccountWorker:
         changed: asyncio.Event | None = None,
         bulk_share: float = BULK_SHARE,
         stopping: Callable[[], bool] = lambda: False,
+        on_settled: OnSettled = ignore_settled,
     ) -> None:
         self._account = account
         self._log = log.bind(account=account.fingerprint)
-        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log)
+        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log, on_settled)
         self._ticks = ticks
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
@@ -194,7 +195,7 @@ class AccountWorker:
             case UpdateSubscriptions() as update:
                 send = partial(deliver_subscriptions, self._at, self._subscriptions, judged, update, meaning)
             case _:
-                await self._at.database.write(verdicts.record, [judged], now)
+                await self._record([judged], now)
                 return False
         await self._start(self._attempt(known.profile, send), profile_id)
         return True
@@ -241,11 +242,18 @@ class AccountWorker:
         meaning, due = await self._at.database.read(verdicts.to_judge, self._account, now, BATCH)
         if due:
             found = [verdicts.judged(each, meaning, now) for each in due]
-            await self._at.database.write(verdicts.record, found, now)
+            await self._record(found, now)
             self._counted_at = None
         more = len(due) == BATCH
         self._judged_at = None if more else ticks
         return more
+
+    async def _record(self, found: Sequence[verdicts.Judged], now: int) -> None:
+        await self._at.database.write(verdicts.record, found, now)
+        for each in found:
+            if isinstance(each.verdict, Settle | Miss):
+                how = "unchanged" if isinstance(each.verdict, Settle) else "unmatched"
+                self._at.on_settled(each.known.profile, how)
 
     async def _situation(self) -> Situation:
         now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender

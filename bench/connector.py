@@ -1,0 +1,195 @@
+"""How fast the data connector answers while other things go on.
+
+The service runs on one core; the load and the sandbox on the other. Calls come at a steady rate, whatever the
+answers take (an open loop), as cancel flows do.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from bench.receiving import KEY, LOAD_CORE, PORT, SERVER_CORE, _serving
+from rich.console import Console
+from rich.table import Table
+
+SANDBOX_PORT = 8798
+SANDBOX_KEY = "key_test_bench"
+SANDBOX = f"http://127.0.0.1:{SANDBOX_PORT}/v1"
+URL = f"http://127.0.0.1:{PORT}"
+#: Subscribers of the sandbox, half of whom are written to, and its requests a minute: sixty times the real ones.
+SUBSCRIBERS = 20_000
+RATE_LIMIT = 6_000
+#: Identify calls in a request of the SDKs' kind.
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Milliseconds from sending a call to having its answer."""
+
+    p50: float
+    p99: float
+    worst: float
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="of each run")
+    parser.add_argument("--rate", type=int, default=200, help="calls of the data connector a second")
+    parser.add_argument("--received", type=int, default=1000, help="Identify calls a second, for the last run")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_measure(Path(folder), options.seconds, options.rate, options.received))
+
+
+async def _measure(folder: Path, seconds: float, rate: int, received: int) -> None:
+    console = Console(highlight=False)
+    table = Table("While", "p50 ms", "p99 ms", "worst ms", "plain route, p99 ms", box=None, header_style="bold")
+    async with AsyncExitStack() as stack:
+        token = await stack.enter_async_context(_running(folder))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        emails = await _emails(http)
+        for start in range(0, len(emails), BATCH):  # known, and nothing to be written for them
+            await _send(http, emails[start : start + BATCH], properties=False)
+        await _settled(http, len(set(emails)))
+        for name, backlog, calls in (
+            ("nothing else goes on", False, 0),
+            ("a backlog is written to ProsperStack", True, 0),
+            (f"that, and {received:,} calls a second come in", True, received),
+        ):
+            if backlog:
+                for start in range(0, len(emails), BATCH):
+                    await _send(http, emails[start : start + BATCH])
+            console.print(f"measuring: {name}", style="dim")
+            async with asyncio.TaskGroup() as group:
+                feeding = group.create_task(_feed(http, emails, calls))
+                plain, each = await asyncio.gather(
+                    _ask(http, None, emails, seconds, rate // 4), _ask(http, token, emails, seconds, rate)
+                )
+                feeding.cancel()
+            table.add_row(name, f"{each.p50:.1f}", f"{each.p99:.1f}", f"{each.worst:.1f}", f"{plain.p99:.1f}")
+    console.print(table)
+
+
+@asynccontextmanager
+async def _running(folder: Path) -> AsyncIterator[str]:
+    """The service and a sandbox; a connector token of its account."""
+    settings = {
+        "DATA_DIR": str(folder / "data"),
+        "PROSPERSTACK_API_KEY": SANDBOX_KEY,
+        "SEGMENT_KEYS": KEY,
+        "PROSPERSTACK_BASE_URL": SANDBOX,
+        "LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, "-m", "prosperstack_destination"]
+    sandbox = [*command, "sandbox", "--port", str(SANDBOX_PORT), "--subscribers", str(SUBSCRIBERS)]
+    sandbox += ["--key", SANDBOX_KEY, "--rate-limit", str(RATE_LIMIT)]
+    with (
+        _serving(sandbox, {}, SANDBOX_PORT, "/", core=LOAD_CORE),
+        _serving([*command, "serve", "--port", str(PORT)], settings, PORT, "/healthz", core=SERVER_CORE),
+    ):
+        issued = await asyncio.to_thread(
+            subprocess.run,
+            [*command, "connectors", "issue"],
+            env=settings,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        yield issued.stdout.split("/data-connector/")[1].split()[0]
+
+
+async def _settled(http: aiohttp.ClientSession, people: int) -> None:
+    """Wait until there is nothing left to do for as many people."""
+    while True:
+        async with http.get(f"{URL}/metrics") as answer:
+            text = await answer.text()
+        counts = re.findall(r"^prosperstack_destination_settled_total\{.*?\} (\S+)$", text, re.MULTILINE)
+        if sum(map(float, counts)) >= people:
+            return
+        await asyncio.sleep(0.2)
+
+
+def _basic(key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
+
+
+async def _emails(http: aiohttp.ClientSession) -> list[str]:
+    """The emails of the sandbox's subscribers."""
+    emails: list[str] = []
+    cursor = ""
+    while True:
+        query = {"limit": "100", **({"cursor": cursor} if cursor else {})}
+        async with http.get(f"{SANDBOX}/subscribers", params=query, headers=_basic(SANDBOX_KEY)) as answer:
+            page = await answer.json()
+        emails += [each["email"] for each in page["data"]]
+        cursor = page["next_cursor"]
+        if not cursor or len(emails) >= SUBSCRIBERS // 2:
+            return emails
+
+
+async def _send(http: aiohttp.ClientSession, emails: list[str], *, properties: bool = True) -> None:
+    """Identify people, each with other values than before, for properties or for none."""
+    now = time.time()
+    number, text = ("number_of_contacts", "preferred_name") if properties else ("logins", "plan")
+    events = [
+        {
+            "type": "identify",
+            "traits": {"email": email, number: random.randrange(10**6), text: f"{now}"},
+        }
+        for email in emails
+    ]
+    async with http.post(f"{URL}/v1/batch", json={"batch": events}, headers=_basic(KEY)) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def _feed(http: aiohttp.ClientSession, emails: list[str], calls: int) -> None:
+    """Identify people at a steady rate, until cancelled."""
+    while calls:
+        begun = time.perf_counter()
+        await _send(http, random.sample(emails, BATCH))
+        await asyncio.sleep(max(0.0, BATCH / calls - (time.perf_counter() - begun)))
+
+
+async def _ask(
+    http: aiohttp.ClientSession, token: str | None, emails: list[str], seconds: float, rate: int
+) -> Measured:
+    """Ask at a steady rate; without a token a route that does nothing: what the machine itself takes."""
+    begun = time.perf_counter()
+
+    async def one(number: int) -> float:
+        await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+        subscriber = {"id": "subr_x", "platform_id": "cus_x", "email": random.choice(emails)}
+        body = json.dumps({"data_connector_id": "dcon_1", "data": {"subscriber": subscriber}})
+        asked = time.perf_counter()
+        asking = http.get(f"{URL}/healthz") if token is None else http.post(_connector(token), data=body)
+        async with asking as answer:
+            assert answer.status == 200
+            await answer.read()
+        return (time.perf_counter() - asked) * 1000
+
+    times = await asyncio.gather(*(one(number) for number in range(int(seconds * rate))))
+    percentiles = statistics.quantiles(times, n=100)
+    return Measured(percentiles[49], percentiles[98], max(times))
+
+
+def _connector(token: str) -> str:
+    return f"{URL}/data-connector/{token}"
+
+
+if __name__ == "__main__":
+    main()

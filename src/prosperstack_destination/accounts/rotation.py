@@ -1,0 +1,43 @@
+"""Changing SECRET_KEY: everything that is encrypted is encrypted anew, and nobody who was erased comes back."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.state import accounts, auditing, credentials
+from prosperstack_destination.state.credentials import Encrypted
+
+
+@dataclass(frozen=True, slots=True)
+class Reencrypted:
+    """How much was encrypted anew."""
+
+    account_keys: int
+    shared_secrets: int
+
+
+def use_kept_pseudonyms(connection: Connection, vault: Vault) -> None:
+    """Have a vault make the pseudonyms that the database's erasures are kept under."""
+    kept = credentials.pseudonym_key(connection)
+    if kept is not None:
+        vault.use_pseudonym_key(kept)
+
+
+def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Reencrypted:
+    """Encrypt everything with the vault's own secret, as one change; safe to repeat.
+
+    The key of the pseudonyms is kept from now on: it was of the first SECRET_KEY, and erasures rest on it.
+    Raises `Misconfigured` where something can be decrypted by none of the secrets; then nothing is changed.
+    """
+    use_kept_pseudonyms(connection, vault)
+    stored = credentials.encrypted_texts(connection)
+    anew = Encrypted(
+        {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
+        {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
+        vault.pseudonym_key(),
+    )
+    credentials.store_encrypted(connection, anew)
+    for account in accounts.every(connection):
+        auditing.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
+    return Reencrypted(len(anew.account_keys), len(anew.shared_secrets))

@@ -1,0 +1,49 @@
+"""``connectors``: the tokens in the URLs that ProsperStack calls."""
+
+from prosperstack_destination.accounts import issuing
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
+from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.clock import system_clock
+from prosperstack_destination.state import connectors
+
+
+def issue(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
+    """Make a token, and print the paths that it opens: only now."""
+    token = in_database(
+        lambda connection: issuing.issue_connector(
+            connection, chosen_account(connection, account_name), name, author, system_clock()
+        )
+    )
+    if as_json:
+        output.print_json({"data_connector": f"/data-connector/{token}", "flow_webhook": f"/flow-webhook/{token}"})
+        return
+    output.console.print("Shown only now. Enter the URL of this service with one of these paths in ProsperStack:")
+    output.console.print("as the endpoint of a custom data connector, or of a webhook for flow_session_started.")
+    print(f"/data-connector/{token}")
+    print(f"/flow-webhook/{token}")
+
+
+def list_tokens(account_name: str | None, *, as_json: bool) -> None:
+    """Print an account's tokens by their fingerprints."""
+    rows: list[list[Cell]] = [
+        [each.fingerprint, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
+        for each in from_database(
+            lambda connection: connectors.of_account(connection, chosen_account(connection, account_name).id)
+        )
+    ]
+    columns = ["Connector", "Name", "Created", "Last used", "Revoked"]
+    output.print_rows(columns, rows, as_json=as_json, nothing="There is none yet: `connectors issue` makes one.")
+
+
+def revoke(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
+    """Refuse a token from now on."""
+    in_database(
+        lambda connection: issuing.revoke_connector(
+            connection, chosen_account(connection, account_name), fingerprint, author, system_clock()
+        )
+    )
+    if as_json:
+        output.print_json({"revoked": fingerprint})
+    else:
+        output.console.print(f"{fingerprint} is refused within seconds.")

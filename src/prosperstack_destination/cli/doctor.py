@@ -1,0 +1,262 @@
+"""``doctor``: looks at everything that the service needs, and says what to do."""
+
+import asyncio
+import email.utils
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import httpx
+from rich.markup import escape
+from sqlalchemy import URL, Connection, func, make_url, select
+
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.application import HTTP_SECONDS, vault_of
+from prosperstack_destination.cli import output
+from prosperstack_destination.clock import DAY, MINUTE, SECOND, system_clock
+from prosperstack_destination.errors import (
+    CredentialsRefused,
+    DestinationError,
+    Misconfigured,
+    ProsperStackError,
+    RateLimited,
+    Unavailable,
+)
+from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.settings import Settings, read_settings
+from prosperstack_destination.state import accounts, standing
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.standing import Standing
+from prosperstack_destination.state.tables import subscribers
+
+#: Less room than this on the disk is told, in bytes; and so little that it may be full any time.
+LITTLE_ROOM: Final = 1024**3
+NO_ROOM: Final = 100 * 1024**2
+#: A clock that is further off ProsperStack's than this is told, in seconds: event times decide which value wins.
+CLOCK_SECONDS: Final = 30
+#: A catalog that is older than this is told: it is listed every quarter of an hour, in microseconds.
+OLD_CATALOG: Final = 60 * MINUTE
+
+
+class Health(StrEnum):
+    """How one thing is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    health: Health
+    #: What was found.
+    found: str
+    #: What to do about it; "" where nothing has to be done.
+    advice: str = ""
+
+
+def run(*, offline: bool, as_json: bool) -> bool:
+    """Look at everything and print it; whether nothing failed. ``offline`` asks nobody else."""
+    findings = asyncio.run(_all(offline=offline))
+    if as_json:
+        output.print_json(
+            [
+                {"what": each.what, "health": each.health.value, "found": each.found, "advice": each.advice}
+                for each in findings
+            ]
+        )
+    else:
+        colours = {Health.OK: "green", Health.WARNING: "yellow", Health.FAILED: "red"}
+        for each in findings:
+            mark = f"[{colours[each.health]}]{each.health.value:<8}[/]"
+            output.console.print(f"{mark} [bold]{escape(each.what)}[/bold]: {escape(each.found)}")
+            if each.advice:
+                output.console.print(f"         {escape(each.advice)}")
+    return all(each.health is not Health.FAILED for each in findings)
+
+
+async def _all(*, offline: bool) -> list[Finding]:
+    try:
+        settings = read_settings()
+    except Misconfigured as error:
+        advice = "Correct it in the environment or in .env; the README lists them."
+        return [Finding("settings", Health.FAILED, str(error), advice)]
+    findings = [Finding("settings", Health.OK, f"the database is {make_url(settings.effective_database_url)!r}")]
+    findings += [_disk(settings)]
+    return [*findings, *[each async for each in _database(settings, offline=offline)]]
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1024**3:,.1f} GB are free at {folder.resolve()}"
+    if free < NO_ROOM:
+        return Finding("disk", Health.FAILED, found, "Make room: a full disk means that calls are answered 503.")
+    if free < LITTLE_ROOM:
+        return Finding("disk", Health.WARNING, found, "Make room soon: a profile takes about 1 KB.")
+    return Finding("disk", Health.OK, found)
+
+
+def _is_there(url: URL) -> bool:
+    """Whether there is a database to be opened: SQLite would make an empty one."""
+    return url.get_backend_name() != "sqlite" or bool(url.database and Path(url.database).exists())
+
+
+async def _database(settings: Settings, *, offline: bool) -> AsyncIterator[Finding]:
+    url = make_url(settings.effective_database_url)
+    if not _is_there(url):
+        advice = "Start the service with `serve`; or set DATA_DIR to where its database is."
+        yield Finding("database", Health.FAILED, f"there is none at {url.database}", advice)
+        return
+    try:
+        database = Database(settings.effective_database_url)
+    except DestinationError as error:
+        yield Finding("database", Health.FAILED, str(error), "Correct DATABASE_URL.")
+        return
+    try:
+        begun = time.monotonic()
+        now = system_clock()
+        found = await database.read(_look, now)
+        milliseconds = (time.monotonic() - begun) * 1000
+        yield Finding("database", Health.OK, f"{len(found)} accounts, read in {milliseconds:.0f} ms")
+    except DestinationError as error:
+        advice = "Is it of this version (`serve` migrates it), readable by this user, and not locked?"
+        yield Finding("database", Health.FAILED, str(error), advice)
+        return
+    finally:
+        await database.close()
+    if not found:
+        advice = "Open one with `accounts add`, or let Segment send its first call with a ProsperStack key."
+        yield Finding("accounts", Health.WARNING, "there is none yet", advice)
+    vault = vault_of(settings)
+    async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
+        for each in found:
+            for finding in _account(each, now):
+                yield finding
+            async for finding in _key(each, settings, vault, http, offline=offline):
+                yield finding
+        if not offline:
+            yield await _service(settings, http)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    account: Account
+    standing: Standing
+    #: When anything of the directory was observed last, in microseconds, and how many subscribers it has.
+    directory_at: int | None
+    subscribers: int
+
+
+def _look(connection: Connection, now: int) -> list[_Seen]:
+    by_id = {each.account_id: each for each in standing.of_accounts(connection, now)}
+    seen = []
+    for account in accounts.every(connection):
+        mine = subscribers.c.account_id == account.id
+        row = connection.execute(select(func.max(subscribers.c.observed_at), func.count()).where(mine)).one()
+        seen.append(_Seen(account, by_id[account.id], row[0], row[1]))
+    return seen
+
+
+def _account(seen: _Seen, now: int) -> list[Finding]:
+    account, name = seen.account, seen.account.fingerprint
+    findings = []
+    if account.catalog_at is None:
+        advice = "The service lists it when it starts, and every quarter of an hour: is it running?"
+        findings.append(Finding(f"{name}, catalog", Health.WARNING, "it was never listed", advice))
+    elif now - account.catalog_at > OLD_CATALOG:
+        found = f"it is {output.ago(account.catalog_at, now)} old"
+        advice = "It is listed every quarter of an hour while the service runs: look at its log."
+        findings.append(Finding(f"{name}, catalog", Health.WARNING, found, advice))
+    else:
+        findings.append(Finding(f"{name}, catalog", Health.OK, f"{output.ago(account.catalog_at, now)} old"))
+    if seen.directory_at is not None:
+        found = f"{seen.subscribers:,} subscribers, the latest seen {output.ago(seen.directory_at, now)} ago"
+        findings.append(Finding(f"{name}, directory", Health.OK, found))
+    waiting = seen.standing
+    if waiting.oldest_at is not None and now - waiting.oldest_at > DAY:
+        found = f"{waiting.backlog:,} profiles, the oldest since {output.ago(waiting.oldest_at, now)}"
+        advice = "`status` shows when they will be done, `events` which requests fail."
+        findings.append(Finding(f"{name}, backlog", Health.WARNING, found, advice))
+    else:
+        findings.append(Finding(f"{name}, backlog", Health.OK, f"{waiting.backlog:,} profiles"))
+    return findings
+
+
+async def _key(
+    seen: _Seen, settings: Settings, vault: Vault, http: httpx.AsyncClient, *, offline: bool
+) -> AsyncIterator[Finding]:
+    account, what = seen.account, f"{seen.account.fingerprint}, key"
+    try:
+        key = vault.decrypt(account.encrypted_key)
+    except Misconfigured as error:
+        yield Finding(what, Health.FAILED, str(error), "Put the former SECRET_KEY, or secret.key, back.")
+        return
+    if offline:
+        yield Finding(what, Health.OK, "it can be decrypted")
+        return
+    dates: list[str] = []
+
+    async def note(response: httpx.Response) -> None:
+        dates.append(response.headers.get("date", ""))
+
+    http.event_hooks = {"response": [note]}
+    begun = time.monotonic()
+    try:
+        page = await ProsperStack(http, settings.prosperstack_base_url, key).list_properties()
+    except CredentialsRefused as error:
+        advice = "Make a new key in ProsperStack, and enter it with `accounts rekey`."
+        yield Finding(what, Health.FAILED, str(error), advice)
+    except RateLimited:
+        yield Finding(what, Health.OK, "the rate limit is spent just now, so that the key works")
+    except Unavailable as error:
+        advice = f"Is {settings.prosperstack_base_url} right, and reachable from here (proxy, firewall, DNS)?"
+        yield Finding(what, Health.FAILED, str(error), advice)
+    except ProsperStackError as error:
+        yield Finding(what, Health.FAILED, str(error), "Is PROSPERSTACK_BASE_URL right?")
+    else:
+        milliseconds = (time.monotonic() - begun) * 1000
+        found = f"ProsperStack takes it: {len(page.data)} properties, in {milliseconds:.0f} ms"
+        yield Finding(what, Health.OK, found)
+    if dates and (finding := _clock(dates[-1])) is not None:
+        yield finding
+
+
+def _clock(date: str) -> Finding | None:
+    """This machine's clock against ProsperStack's; None where that did not tell a time."""
+    try:
+        theirs = email.utils.parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+    off = system_clock() / SECOND - theirs
+    found = f"within {max(abs(off), 1):.0f} s of ProsperStack's"
+    if abs(off) <= CLOCK_SECONDS:
+        return Finding("clock", Health.OK, found)
+    found = f"{abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} ProsperStack's"
+    return Finding("clock", Health.WARNING, found, "Set it (NTP): a call from its future counts as now.")
+
+
+async def _service(settings: Settings, http: httpx.AsyncClient) -> Finding:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 -- it is compared
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
+    http.event_hooks = {}
+    try:
+        answer = await http.get(url)
+    except httpx.HTTPError as error:
+        advice = "Start it with `serve`, or set HOST and PORT to where it listens."
+        return Finding("service", Health.WARNING, f"nothing answers at {url} ({type(error).__name__})", advice)
+    if answer.status_code == 200:
+        return Finding("service", Health.OK, f"ready at {url}")
+    return Finding(
+        "service", Health.FAILED, f"{url} answers {answer.status_code}: {answer.text[:200]}", "See its log."
+    )

@@ -1,0 +1,22 @@
+"""``reencrypt``: the second step of changing SECRET_KEY."""
+
+from prosperstack_destination.accounts import rotation
+from prosperstack_destination.application import vault_of
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import in_database
+from prosperstack_destination.clock import system_clock
+from prosperstack_destination.settings import read_settings
+
+
+def run(author: str, *, as_json: bool) -> None:
+    """Encrypt every stored key anew with SECRET_KEY."""
+    settings = read_settings()
+    vault = vault_of(settings)
+    done = in_database(lambda connection: rotation.reencrypt(connection, vault, author, system_clock()), settings)
+    if as_json:
+        output.print_json({"account_keys": done.account_keys, "shared_secrets": done.shared_secrets})
+        return
+    output.console.print(
+        f"{done.account_keys:,} ProsperStack keys and {done.shared_secrets:,} shared secrets are encrypted with "
+        "SECRET_KEY. Once every process runs with it, FORMER_SECRET_KEYS can go."
+    )

@@ -1,0 +1,67 @@
+"""``simulate``: how long a first sync would take, before one turns it on in Engage."""
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import chosen_account, from_database
+from prosperstack_destination.cli.status import rate_of
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
+from prosperstack_destination.settings import read_settings
+from prosperstack_destination.state import rate_limits
+
+
+def run(
+    people: int,
+    account_name: str | None,
+    *,
+    matching: float,
+    changed: float,
+    subscribers: int | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Print what it would cost that so many people enter an audience."""
+    settings = read_settings()
+
+    def work(connection: Connection) -> Rate:
+        account = chosen_account(connection, account_name)
+        return rate_of(rate_limits.of_account(connection, account.id), settings.rate_limit_reserve)
+
+    try:
+        rate = from_database(work, settings)
+    except Misconfigured:
+        if account_name is not None:
+            raise
+        rate = rate_of(None, settings.rate_limit_reserve)  # it may well be asked before there is an account
+    if limit is not None:
+        rate = Rate(limit, rate.window_seconds, rate.reserve)
+    found = forecast(people, rate, matching=round(people * matching * changed), subscribers=subscribers)
+    naive = naive_seconds(people, rate)
+    if as_json:
+        output.print_json(
+            {
+                "people": people,
+                "requests_to_learn": found.to_learn,
+                "requests_to_write": found.to_write,
+                "seconds": found.seconds,
+                "forwarder_seconds": naive,
+                "requests_a_minute": rate.per_second * 60,
+            }
+        )
+        return
+    output.print_facts(
+        {
+            "People": people,
+            "Requests to learn who they are": found.to_learn,
+            "Requests to write": found.to_write,
+            "Requests a minute": rate.per_second * 60,
+            "Done in": output.span(found.seconds),
+            "A plain forwarder": output.span(naive),
+        },
+        as_json=False,
+    )
+    output.console.print(
+        "Live calls go first all the while. Give --matching (the part that are subscribers), --changed (the part "
+        "of those that differ) and --subscribers for a closer look."
+    )

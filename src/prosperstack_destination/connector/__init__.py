@@ -1,0 +1,1 @@
+"""What ProsperStack calls when somebody begins to cancel: its data connector, and its webhooks."""

@@ -1,0 +1,121 @@
+"""``/data-connector/{token}`` and ``/flow-webhook/{token}``.
+
+Somebody's cancel flow waits for the answer: with a token that is good it is 200, and soon, whatever else is wrong.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from prosperstack_destination.accounts.keys import key_hash
+from prosperstack_destination.connector.front import Front
+from prosperstack_destination.connector.knowledge import Knowledge, Known
+from prosperstack_destination.connector.tokens import Tokens
+from prosperstack_destination.connector.wire import Shape, body_of, read_connector_call, read_flow_event
+from prosperstack_destination.errors import CallRefused, DestinationError, TryLater
+from prosperstack_destination.segment.answers import message, refusal
+from prosperstack_destination.segment.body import read_body
+from prosperstack_destination.segment.credentials import content_length
+from prosperstack_destination.state.cancel_flows import Person
+
+log = structlog.get_logger(__name__)
+
+#: The database has this long; then the answer is empty, and ProsperStack keeps what it has. In seconds.
+ANSWER_SECONDS: Final = 0.25
+_STRANGER: Final = b"{}"
+
+#: Told what became of a call: an account's id, whom it was about where that is known, and a word.
+Tell = Callable[[str, str | None, str], None]
+
+
+class _Endpoint:
+    """What both have in common: the token, and the answer to one that is not good."""
+
+    def __init__(self, tokens: Tokens, knowledge: Knowledge, front: Front, tell: Tell) -> None:
+        self._tokens = tokens
+        self._knowledge = knowledge
+        self._front = front
+        self._tell = tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        token: str = scope["path_params"]["token"]
+        try:
+            account_id = await self._tokens.account_id(token)
+        except DestinationError as error:
+            response = refusal(error)
+        else:
+            self._front.used(key_hash(token))
+            response = await self._answer(account_id, scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
+        raise NotImplementedError
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        return await read_body(receive, content_length(dict(scope["headers"])))
+
+    async def _look(self, account_id: str, person: Person) -> Known | None:
+        """Who it is, and to the front with them; None for a stranger, and where the database is too slow."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                known = await self._knowledge.of(account_id, person)
+        except (TimeoutError, TryLater) as error:
+            log.warning("a cancel flow was answered without a look", reason=str(error) or "too slow")
+            self._unknown(account_id, person)
+            return None
+        except Exception:  # a bug of ours must not hold up somebody's cancel flow
+            log.exception("a cancel flow was answered without a look")
+            self._unknown(account_id, person)
+            return None
+        self._tell(account_id, person.email if known is None else known.email, "known" if known else "stranger")
+        if known is not None:
+            self._front.begins(account_id, known.email)
+        return known
+
+    def _unknown(self, account_id: str, person: Person) -> None:
+        self._tell(account_id, person.email, "unavailable")
+        if person.email is not None:
+            self._front.begins(account_id, person.email)
+
+
+class DataConnectorEndpoint(_Endpoint):
+    """An ASGI application that answers a person's desired properties; ``{}`` for a stranger."""
+
+    def __init__(self, tokens: Tokens, knowledge: Knowledge, front: Front, tell: Tell, shape: Shape) -> None:
+        super().__init__(tokens, knowledge, front, tell)
+        self._shape = shape
+
+    async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
+        try:
+            person = read_connector_call(await self._body(scope, receive))
+        except CallRefused as error:
+            log.warning("a call of the data connector is not understood", account_id=account_id, reason=str(error))
+            self._tell(account_id, None, "not understood")
+            return _json(_STRANGER)
+        known = await self._look(account_id, person)
+        return _json(_STRANGER if known is None else body_of(known.values, self._shape))
+
+
+class FlowWebhookEndpoint(_Endpoint):
+    """An ASGI application for ProsperStack's webhooks: who begins to cancel moves to the front."""
+
+    async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
+        try:
+            person = read_flow_event(await self._body(scope, receive))
+        except CallRefused as error:
+            log.warning("a webhook is not understood", account_id=account_id, reason=str(error))
+            self._tell(account_id, None, "not understood")
+            return message(200, f"Ignored: {error}")
+        if person is None:
+            return message(200, "Ignored: the event is none that a cancel flow begins with.")
+        known = await self._look(account_id, person)
+        return message(200, "Noted." if known else "Noted: nobody is known by this email or these ids.")
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")

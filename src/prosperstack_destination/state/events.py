@@ -1,0 +1,87 @@
+"""Units of work on the feed of events: what happened lately, for people to look at. It is no record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, delete, func, insert, select
+
+from prosperstack_destination.state import json_text
+from prosperstack_destination.state.tables import events
+
+#: Events that are kept, of all accounts together; the oldest go.
+KEPT: Final = 20_000
+
+
+class EventKind(StrEnum):
+    """What an event tells of."""
+
+    #: A call from Segment.
+    CALL = "call"
+    #: What came of somebody's properties.
+    DELIVERY = "delivery"
+    #: A request to ProsperStack that did not succeed.
+    REQUEST = "request"
+    #: Somebody began to cancel.
+    CANCEL_FLOW = "cancel flow"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened."""
+
+    account_id: str
+    #: In microseconds since the epoch.
+    at: int
+    kind: EventKind
+    #: In a word or two, as in ``accepted``.
+    outcome: str
+    #: What stands for the person (see `Vault.pseudonym`); None: nobody in particular.
+    subject: str | None
+    #: Neither personal data nor a key.
+    details: Mapping[str, JsonValue]
+
+
+def append(connection: Connection, new: Sequence[Event]) -> None:
+    """Add events, and let the oldest go."""
+    connection.execute(
+        insert(events),
+        [
+            {
+                "account_id": each.account_id,
+                "at": each.at,
+                "kind": each.kind,
+                "outcome": each.outcome,
+                "subject": each.subject,
+                "details": json_text.dump(each.details),
+            }
+            for each in new
+        ],
+    )
+    newest = connection.execute(select(func.max(events.c.id))).scalar_one()
+    connection.execute(delete(events).where(events.c.id <= newest - KEPT))
+
+
+def count(connection: Connection, account_id: str, kind: EventKind, since: int) -> int:
+    """How many events of a kind an account had from a time on (microseconds)."""
+    query = select(func.count()).where(
+        events.c.account_id == account_id, events.c.kind == kind, events.c.at >= since
+    )
+    return connection.execute(query).scalar_one()
+
+
+def latest(
+    connection: Connection, account_id: str, *, limit: int, after: int = 0, subject: str | None = None
+) -> tuple[list[Event], int]:
+    """An account's newest events after an id, the oldest of them first, and the id of the last one."""
+    query = select(events).where(events.c.account_id == account_id, events.c.id > after)
+    if subject is not None:
+        query = query.where(events.c.subject == subject)
+    rows = connection.execute(query.order_by(events.c.id.desc()).limit(limit)).all()
+    found = [
+        Event(row.account_id, row.at, EventKind(row.kind), row.outcome, row.subject, json_text.load(row.details))
+        for row in reversed(rows)
+    ]
+    return found, rows[0].id if rows else after

@@ -1,0 +1,100 @@
+"""What the parts tell of themselves, and what is made of it. Each part is handed the one method that it calls."""
+
+from collections.abc import Callable, Sequence
+
+from pydantic import JsonValue
+
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.events import Event, EventKind
+from prosperstack_destination.state.intake import Taken
+from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
+from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.tracing import Traces
+
+#: What `Watch.settled` may be told.
+DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
+
+
+class Watch:
+    """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        feed: Feed,
+        pseudonym: Callable[[str], str],
+        clock: Clock,
+        traces: Traces | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._feed = feed
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._traces = traces
+
+    def committed(self, calls: Sequence[Call], taken: Taken, seconds: float) -> None:
+        """Calls were taken in by a transaction that took so long."""
+        self._metrics.commits.observe(seconds)
+        for outcome in set(taken.outcomes):
+            self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
+        self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
+        self._feed.add(len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
+
+    def refused(self, error: DestinationError) -> None:
+        """A call was refused."""
+        self._metrics.refused.labels(type(error).__name__).inc()
+
+    def asked(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
+        """ProsperStack was asked something; without a status it did not answer."""
+        word = "none" if status is None else str(status)
+        self._metrics.requests.labels(kind, word).inc()
+        self._metrics.request_times.observe(seconds)
+        if self._traces is not None:
+            self._traces.asked(kind, status, seconds)
+        if account_id and (status is None or status // 100 != 2):
+            self._add(account_id, EventKind.REQUEST, word, None, {"request": kind})
+
+    def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
+        """An answer told an account's rate limit."""
+        self._metrics.budget(account.fingerprint, limit, remaining)
+        self._feed.told(account.id, ToldLimit(limit, remaining, reset_seconds, self._clock()))
+
+    def settled(self, profile: Profile, how: str) -> None:
+        """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
+        self._metrics.settled.labels(how).inc()
+        if how == DELIVERED and profile.pending_since is not None:
+            self._metrics.freshness.observe(max(self._clock() - profile.pending_since, 0) / SECOND)
+        self._add(profile.account_id, EventKind.DELIVERY, how, profile.email)
+
+    def cancel_flow(self, account_id: str, email: str | None, outcome: str) -> None:
+        """ProsperStack told that somebody begins to cancel."""
+        self._metrics.cancel_flows.labels(outcome).inc()
+        self._add(account_id, EventKind.CANCEL_FLOW, outcome, email)
+
+    def _of_call(self, call: Call, outcome: Outcome) -> Event:
+        if not isinstance(call, Identify):
+            return self._event(call.account_id, EventKind.CALL, outcome.value, None, {})
+        details: dict[str, JsonValue] = {"traits": len(call.traits)}
+        if call.source is not None:
+            details |= {"from": call.source.kind.value, "key": call.source.key}
+        return self._event(call.account_id, EventKind.CALL, outcome.value, call.email, details)
+
+    def _add(
+        self,
+        account_id: str,
+        kind: EventKind,
+        outcome: str,
+        email: str | None,
+        details: dict[str, JsonValue] | None = None,
+    ) -> None:
+        self._feed.add(1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
+
+    def _event(
+        self, account_id: str, kind: EventKind, outcome: str, email: str | None, details: dict[str, JsonValue]
+    ) -> Event:
+        subject = None if email is None else self._pseudonym(email)
+        return Event(account_id, self._clock(), kind, outcome, subject, details)

@@ -1,0 +1,91 @@
+"""Commands in this process, on a database of their own."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import Connection
+from typer.testing import CliRunner
+
+from prosperstack_destination.accounts import issuing
+from prosperstack_destination.accounts.catalogs import dump_catalog
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.cli import app
+from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
+from support.clocks import NEW_YEAR
+
+T = TypeVar("T")
+
+SECRET = "a secret that is long enough"
+KEY = "key_test_sandbox"
+CATALOG = Catalog(
+    [
+        Property("preferred_name", "Preferred name", PropertyType.TEXT),
+        Property("logins", "Logins", PropertyType.NUMBER),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The command line, and the database that it works on."""
+
+    folder: Path
+    account_id: str
+
+    def run(self, *arguments: str, stdin: str | None = None) -> str:
+        """What a command prints; raises what it raises."""
+        result = CliRunner().invoke(app, arguments, input=stdin, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def fails(self, *arguments: str) -> str:
+        """What a command that cannot do it says."""
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code != 0, result.output
+        if isinstance(result.exception, DestinationError):
+            return str(result.exception)
+        return result.output
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.run(*arguments, "--json"))
+
+    def write(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run a unit of work in its database."""
+        return in_database(self.folder, work, *arguments)
+
+
+def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
+    async def run() -> T:
+        database = Database(f"sqlite:///{folder / 'destination.db'}")
+        try:
+            await database.open()
+            return await database.write(work, *arguments)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def open_account(connection: Connection, key: str = KEY) -> str:
+    """A unit of work: an account as the service has it, with a catalog."""
+    account = issuing.register(connection, key, Vault(SECRET), "me", NEW_YEAR)
+    accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), NEW_YEAR)
+    return account.id
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """The command line, on a database with one account."""
+    monkeypatch.chdir(tmp_path)  # where there is no .env
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SECRET_KEY", SECRET)
+    return Commands(tmp_path / "data", in_database(tmp_path / "data", open_account))

@@ -1,0 +1,333 @@
+"""What operators look at, and what they do about it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from cli.conftest import SECRET, Commands, open_account
+from prosperstack_destination.accounts.vault import Vault, subject_of
+from prosperstack_destination.clock import SECOND, system_clock
+from prosperstack_destination.state import accounts, directory, events, problems, profiles, rate_limits
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.events import Event, EventKind
+from prosperstack_destination.state.intake import take_calls
+from prosperstack_destination.state.problems import RecordedProblem
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.rate_limits import ToldLimit
+from support.clocks import NEW_YEAR
+from support.intake import identify, stored, take
+
+ANN = "ann@example.com"
+
+
+def known(commands: Commands, *emails: str) -> None:
+    """Calls about people came in."""
+    for email in emails:
+        commands.write(take, identify(email, account=commands.account_id, user_id="u1", logins="many", plan="x"))
+
+
+def status_of(commands: Commands) -> dict[str, Any]:
+    [only] = commands.json("status")
+    found: dict[str, Any] = only
+    return found
+
+
+def test_status(commands: Commands) -> None:
+    """status tells the backlog, since when, how fast it goes, when it is done, and what is left of the budget."""
+    empty = status_of(commands)
+    known(commands, "a@b.c", "b@b.c", "c@b.c")
+    told = ToldLimit(100, 40, 60.0, NEW_YEAR)
+    commands.write(rate_limits.note, {commands.account_id: told})
+    untouched = status_of(commands)
+    settled = Event(commands.account_id, system_clock(), EventKind.DELIVERY, "delivered", None, {})
+    commands.write(events.append, [settled] * 10)
+    going = status_of(commands)
+
+    assert (empty["backlog"], empty["oldest_pending_at"], empty["seconds_left"]) == (0, None, None)
+    assert (untouched["backlog"], untouched["oldest_pending_at"]) == (3, "2026-01-01T00:00:00+00:00")
+    assert untouched["rate_limit_remaining"] == 40
+    assert untouched["seconds_left"] == pytest.approx(6 / 1.5)  # two requests each, 90 of 100 a minute are ours
+    assert going["settled_per_minute"] == 2  # ten in five minutes
+    assert going["seconds_left"] == 90  # three at two a minute
+
+
+def test_status_for_people(commands: Commands) -> None:
+    """status and watch show a table, why an account waits, and what to do; --count counts the profiles."""
+    known(commands, ANN)
+    shown = commands.run("status", "--count")
+    live = commands.run("watch", "--times", "1")
+    lines = commands.run("watch", "--times", "2", "--every", "0.1", "--json").splitlines()
+
+    assert "1 profiles (1 pending)" in shown
+    assert "Backlog" in live
+    assert [each["backlog"] for line in lines for each in json.loads(line)] == [1, 1]
+
+
+def test_an_account_that_waits(commands: Commands) -> None:
+    """Why an account waits is shown with what to do; retry has it tried now."""
+
+    def refuse(connection: Connection) -> None:
+        until = system_clock() + 600 * SECOND
+        status = AccountStatus.KEY_REFUSED
+        accounts.set_status(connection, commands.account_id, status, reason="no such key", until=until)
+
+    commands.write(refuse)
+    shown = commands.run("status")
+    commands.run("retry")
+
+    assert "no such key" in shown
+    assert "`retry` makes it now" in shown
+    assert status_of(commands)["status_until"] is None
+    assert status_of(commands)["status"] == "key_refused"  # until it works
+
+
+def test_profile(commands: Commands) -> None:
+    """profile shows traits with their times, and each property as desired, observed and applied."""
+    known(commands, ANN)
+    commands.write(take, identify(ANN, account=commands.account_id, preferred_name="Ann"))
+    commands.write(directory.observe, commands.account_id, ANN, [Seen("subr_1", ANN, {"preferred_name": "A"})], 1)
+    shown = commands.json("profile", f" {ANN.upper()} ")
+    by_id = commands.json("profile", "u1", "--user-id")
+
+    assert shown == by_id
+    assert shown["traits"]["preferred_name"] == {"value": "Ann", "at": "2026-01-01T00:00:00+00:00"}
+    assert shown["properties"] == [
+        {
+            "property": "preferred_name",
+            "from": "preferred_name (key)",
+            "desired": "Ann",
+            "observed": "A",
+            "applied": None,
+            "subscriber": "subr_1",
+            "to_be_sent": True,
+        }
+    ]
+    assert "subr_1" in commands.run("profile", ANN)
+    assert "`audit` shows deletions" in commands.fails("profile", "nobody@example.com")
+
+
+def test_a_terminal_is_not_steered(commands: Commands) -> None:
+    """What a trait has of a terminal's own language, or of ours, is shown as text."""
+    hostile = "\x1b[31mred\x1b]0;title\x07[bold]x[/bold]\u202e"
+    commands.write(take, identify(ANN, account=commands.account_id, preferred_name=hostile))
+    shown = commands.run("profile", ANN)
+
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[bold]x[/bold]" in shown
+    assert commands.json("profile", ANN)["traits"]["preferred_name"]["value"] == hostile
+
+
+def test_events(commands: Commands) -> None:
+    """events shows what happened lately, one line each, of everybody or of one person, without their email."""
+    about_ann = subject_of(Vault(SECRET), ANN)
+    commands.write(
+        events.append,
+        [
+            Event(commands.account_id, NEW_YEAR, EventKind.CALL, "accepted", about_ann, {"traits": 2}),
+            Event(commands.account_id, NEW_YEAR, EventKind.REQUEST, "503", None, {"request": "PATCH"}),
+        ],
+    )
+    lines = [json.loads(line) for line in commands.run("events", "--json").splitlines()]
+    of_ann = commands.run("events", "--email", ANN, "--follow", "--times", "1")
+
+    assert [line["outcome"] for line in lines] == ["accepted", "503"]
+    assert lines[1] == {
+        "at": "2026-01-01T00:00:00+00:00",
+        "kind": "request",
+        "outcome": "503",
+        "person": None,
+        "request": "PATCH",
+    }
+    assert f"person {about_ann}" in of_ann
+    assert "503" not in of_ann
+
+
+@pytest.fixture
+def with_problems(commands: Commands) -> Callable[[], list[str]]:
+    """Two people with the same problem, settled; a way to see who is due."""
+    known(commands, ANN, "bob@example.com", "fine@example.com")
+
+    def work(connection: Connection) -> None:
+        for email in (ANN, "bob@example.com", "fine@example.com"):
+            profile = stored(connection, email, commands.account_id)
+            profiles.settle(connection, profile, Status.IN_SYNC)
+            if email != "fine@example.com":
+                problem = RecordedProblem("logins", "logins", email, "the text is not a number", NEW_YEAR)
+                problems.replace(connection, commands.account_id, profile.id, [problem])
+
+    commands.write(work)
+
+    def due() -> list[str]:
+        found = commands.write(profiles.to_judge, commands.account_id, system_clock(), None, 10)
+        return sorted(each.email for each in found)
+
+    return due
+
+
+def test_problems_and_retry(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
+    """problems groups what is the same, with samples; retry looks at one person, or at all with a problem."""
+    [group] = commands.json("problems")
+    one = commands.json("retry", "--email", ANN)
+    due_then = with_problems()
+    everybody = commands.json("retry")
+
+    assert (group["property"], group["people"], len(group["samples"])) == ("logins", 2, 2)
+    assert "not a number" in commands.run("problems")
+    assert (one, due_then) == ({"profiles": 1}, [ANN])
+    assert (everybody, with_problems()) == ({"profiles": 2}, [ANN, "bob@example.com"])
+    assert "Nobody with this email" in commands.fails("retry", "--email", "nobody@example.com")
+
+
+def test_replay(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
+    """replay tells what it costs, does nothing without a yes, and then has everybody looked at."""
+    told = commands.fails("replay")
+    nobody_yet = with_problems()
+    done = commands.run("replay", "--yes")
+
+    assert "3 profiles" in told
+    assert "At most 6 requests" in told
+    assert "--yes" in told
+    assert nobody_yet == []
+    assert "3 profiles are due" in done
+    assert len(with_problems()) == 3
+
+
+def test_replay_forgets_what_was_applied(commands: Commands) -> None:
+    """After replay a value that was applied before is compared with ProsperStack anew."""
+    known(commands, ANN)
+
+    def work(connection: Connection) -> None:
+        directory.observe(connection, commands.account_id, ANN, [Seen("subr_1", ANN, {})], 1)
+        directory.mark_applied(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
+
+    commands.write(work)
+    commands.run("replay", "--email", ANN, "--yes")
+    [subscriber] = commands.write(directory.with_email, commands.account_id, ANN)
+
+    assert subscriber.applied == {}
+
+
+def test_erase(commands: Commands) -> None:
+    """erase forgets a person after asking; older calls do not bring them back, and the trail has no email."""
+    known(commands, ANN)
+    refused = commands.fails("erase", ANN)
+    erased = commands.json("erase", ANN.upper(), "--yes", "--author", "me")
+    older = [identify(ANN, account=commands.account_id, logins=1)]
+    commands.write(take_calls, older, Vault(SECRET).pseudonym)
+    trail = commands.run("audit")
+
+    by_id = commands.json("erase", "u1", "--user-id", "--yes")
+
+    assert "--yes" in refused
+    assert by_id["profiles"] == 0  # nobody is left
+    assert erased == {"profiles": 1, "subscribers": 0, "in_prosperstack": "clear"}
+    assert "Nobody with this email" in commands.fails("profile", ANN)
+    assert "erase" in trail
+    assert "ann" not in trail
+
+
+def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After reencrypt the former SECRET_KEY is no longer needed, and whoever was erased stays so."""
+    commands.run("secrets", "issue")
+    commands.run("erase", ANN, "--yes")
+    monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
+    without = commands.fails("reencrypt")
+    monkeypatch.setenv("FORMER_SECRET_KEYS", SECRET)
+    done = commands.json("reencrypt", "--author", "me")
+    again = commands.json("reencrypt")
+    monkeypatch.delenv("FORMER_SECRET_KEYS")
+    commands.run("doctor", "--offline")
+    file = commands.folder.parent / "ann.jsonl"
+    file.write_text(json.dumps({"email": ANN, "timestamp": "2025-12-01T00:00:00Z"}))
+    imported = commands.json("import", str(file), "--yes")
+
+    assert "Put the former one back" in without
+    assert done == again == {"account_keys": 1, "shared_secrets": 1}
+    assert "reencrypt" in commands.run("audit")
+    assert (imported["accepted"], imported["ignored"]) == (0, 1)
+
+
+def test_simulate(commands: Commands) -> None:
+    """simulate tells requests and time, by look-ups or by a listing, whichever is cheaper."""
+    looked_up = commands.json("simulate", "18000")
+    listed = commands.json(
+        "simulate", "18000", "--subscribers", "50000", "--matching", "0.8333333", "--limit", "200"
+    )
+
+    assert looked_up["requests_to_learn"] == looked_up["requests_to_write"] == 18_000
+    assert looked_up["seconds"] == looked_up["forwarder_seconds"] == 36_000 / 1.5
+    assert (listed["requests_to_learn"], listed["requests_to_write"]) == (500, 15_000)
+    assert listed["seconds"] == pytest.approx(15_500 / 3)
+    assert "Requests to write" in commands.run("simulate", "1000")
+
+
+def test_doctor(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """doctor looks at everything, says what to do, and fails where something has to be done."""
+    name = fingerprint(commands)
+    good = {each["what"]: each["health"] for each in commands.json("doctor", "--offline")}
+    monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
+    wrong_secret = commands.fails("doctor", "--offline")
+    monkeypatch.setenv("PORT", "many")
+    wrong_setting = commands.fails("doctor")
+    monkeypatch.delenv("PORT")
+    monkeypatch.setenv("DATA_DIR", str(commands.folder / "elsewhere"))
+    no_database = commands.fails("doctor")
+
+    assert good.pop(f"{name}, catalog") == "warning"  # it is from the beginning of the year
+    assert set(good.values()) == {"ok"}
+    assert "Put the former" in wrong_secret
+    assert "PORT" in wrong_setting
+    assert "Start the service" in no_database
+
+
+def fingerprint(commands: Commands) -> str:
+    [only] = commands.json("accounts", "list")
+    found: str = only["fingerprint"]
+    return found
+
+
+def test_lists_as_json(commands: Commands) -> None:
+    """Every list is JSON where that is asked for, with times that scripts can read; secrets are shown once."""
+    key = commands.json("keys", "issue", "--name", "one")["key"]
+    secret = commands.json("secrets", "issue")
+    connector = commands.json("connectors", "issue", "--name", "flow")
+    lists = {name: commands.json(name, "list") for name in ("keys", "secrets", "connectors")}
+    revoked = commands.json("connectors", "revoke", lists["connectors"][0]["connector"])
+    text = json.dumps(lists)
+
+    assert secret["path"] == f"/webhook/{commands.account_id}"
+    assert connector["data_connector"].startswith("/data-connector/psc_")
+    assert lists["keys"][0]["created"].endswith("+00:00")
+    assert lists["connectors"][0]["revoked"] is None
+    assert commands.json("connectors", "list")[0]["revoked"] is not None
+    assert revoked == {"revoked": lists["connectors"][0]["connector"]}
+    assert not any(hidden in text for hidden in (key, secret["secret"], connector["data_connector"][16:]))
+    assert [each["what"] for each in commands.json("audit")][:2] == ["revoke connector", "issue connector"]
+    assert commands.json("sources") == []
+
+
+def test_several_accounts(commands: Commands) -> None:
+    """Where there are several accounts, a command asks which; it does nothing to the other."""
+    known(commands, ANN)
+    other = commands.write(open_account, "key_test_other")
+    asked = commands.fails("profile", ANN)
+
+    assert "choose one with --account" in asked
+    assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN
+    assert "Nobody" in commands.fails("profile", ANN, "--account", other)
+    assert commands.json("erase", ANN, "--account", other, "--yes")["profiles"] == 0
+    assert commands.json("retry", "--account", other) == {"profiles": 0}
+    assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN
+
+
+def test_no_database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that reads makes no database: it says where it looked, and what to do."""
+    monkeypatch.setenv("DATA_DIR", str(commands.folder / "elsewhere"))
+
+    assert "`serve` makes it" in commands.fails("status")
+    assert not (commands.folder / "elsewhere").exists()

@@ -1,0 +1,47 @@
+"""The feed of events."""
+
+import pytest
+
+from prosperstack_destination.state import events
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.events import Event, EventKind
+from prosperstack_destination.watching.feed import MOST_AT_ONCE, Feed
+from support.accounts import open_account
+
+pytestmark = pytest.mark.anyio
+
+
+def event(number: int, account_id: str = "acct_1") -> Event:
+    return Event(account_id, number, EventKind.CALL, "accepted", "someone" if number % 2 else None, {"traits": 1})
+
+
+async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
+    """Events come back in their order; what there was no room for is counted, and was never made."""
+    await sqlite.write(open_account)
+    left_out: list[int] = []
+    feed = Feed(sqlite, left_out.append)
+    feed.add(1, event)
+    feed.add(MOST_AT_ONCE + 9, event)
+    feed.start()
+    await feed.close()
+    found, last = await sqlite.read(lambda connection: events.latest(connection, "acct_1", limit=1000))
+
+    assert left_out == [10]
+    assert found == [event(0), *map(event, range(MOST_AT_ONCE - 1))]
+    assert last == MOST_AT_ONCE
+
+
+async def test_old_events_go(sqlite: Database) -> None:
+    """The table is bounded; one account's events are not another's, and may be asked for by whom they are about."""
+    await sqlite.write(open_account)
+    await sqlite.write(open_account, "acct_2")
+    await sqlite.write(events.append, [event(1, "acct_2")])
+    await sqlite.write(events.append, [event(number) for number in range(events.KEPT)])
+    found, last = await sqlite.read(
+        lambda connection: events.latest(connection, "acct_1", limit=10, after=5, subject="someone")
+    )
+    others, _ = await sqlite.read(lambda connection: events.latest(connection, "acct_2", limit=10))
+
+    assert [each.at for each in found] == list(range(events.KEPT - 19, events.KEPT, 2))
+    assert last == events.KEPT + 1
+    assert others == []

@@ -1,0 +1,51 @@
+"""What is around every request."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from support.service import KEY, running, settings
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_every_answer_is_safe_in_a_browser(tmp_path: Path) -> None:
+    """Whatever is asked for, the answer may be neither framed, guessed at nor kept; and it names its request."""
+    async with running(settings(tmp_path)) as service:
+        for path in ("/healthz", "/metrics", "/no/such/page", "/identify", "/data-connector/x", "/docs"):
+            answer = await service.client.get(path)
+            assert answer.headers["x-content-type-options"] == "nosniff", path
+            assert answer.headers["x-frame-options"] == "DENY", path
+            assert answer.headers["cache-control"] == "no-store", path
+            assert len(answer.headers["x-request-id"]) == 16, path
+            assert ("content-security-policy" in answer.headers) == (path != "/docs"), path
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("abc-1", True), ("a b", False), ('x","level":"', False), ("a" * 65, False)]
+)
+async def test_the_callers_own_id(tmp_path: Path, given: str, taken: bool) -> None:
+    """A caller may name its request, by what cannot be anything else in a log."""
+    async with running(settings(tmp_path)) as service:
+        answer = await service.client.get("/healthz", headers={"X-Request-Id": given})
+
+    assert (answer.headers["x-request-id"] == given) is taken
+
+
+async def test_a_line_a_call(tmp_path: Path) -> None:
+    """Each request is one line at debug: its route, its status and its time, and nothing that may be a secret."""
+    async with running(settings(tmp_path)) as service:
+        with capture_logs() as lines:
+            await service.identify("ann@example.com", key=KEY, query="?explain=true")
+            await service.client.get(f"/{KEY}/ann@example.com")
+            await service.client.post("/data-connector/psc_secret")
+    answered = [line for line in lines if line["event"] == "answered"]
+
+    assert [(each["method"], each["route"], each["status"]) for each in answered] == [
+        ("POST", "/identify", 200),
+        ("GET", "other", 404),
+        ("POST", "/data-connector", 401),
+    ]
+    assert {each["log_level"] for each in answered} == {"debug"}
+    assert not any(secret in str(lines) for secret in ("ann@", KEY, "psc_secret"))
