@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
-from support.postgres import Databases
+from support.postgres import GIVEN, Databases
 
 # How long an example takes is the machine's business, and that of whoever shares it.
 hypothesis.settings.register_profile(
@@ -52,6 +52,8 @@ def pytest_configure() -> None:
     """In the run's main process, before there are workers: make a folder that all of them know."""
     if _SHARED not in os.environ:
         os.environ[_SHARED] = tempfile.mkdtemp(prefix="tests-")
+    if "DATABASE_URL" in os.environ:  # it is for those tests that ask for PostgreSQL, and no setting of the others
+        os.environ[GIVEN] = os.environ.pop("DATABASE_URL")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from prosperstack_destination.state.database import Database, backend_of
 from prosperstack_destination.state.tables import audit, metadata, profiles
 from support.processes import PATIENCE_SECONDS, free_port
 
+#: Where the environment's ``DATABASE_URL`` is during the tests.
+GIVEN = "TESTS_DATABASE_URL"
 #: A user without rights: PostgreSQL refuses to be run by root.
 NOBODY = 65534
 #: Speed, not durability: what is stored is thrown away. A chaos test asks for the latter.
@@ -146,7 +148,7 @@ class Databases:
         with (self._shared / "postgres.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not told.exists():
-                given = os.environ.get("DATABASE_URL", "")
+                given = os.environ.get(GIVEN, "")
                 server = None if given and backend_of(given) == "postgresql" else Server.create(**QUICK)
                 url = given if server is None else server.url
                 asyncio.run(_make_template(url, _template(self._shared)))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-#: A command has this long to start or stop, in seconds.
-PATIENCE_SECONDS = 20.0
+#: A command has this long to start or stop, in seconds: the machine may have other things to do.
+PATIENCE_SECONDS = 60.0
 
 
 def free_port() -> int:

@@ -215,7 +215,8 @@ class Reconciler:
                 await self._database.write(doubt, account_id, doubtful, self._clock())
             except DestinationError as error:
                 log.warning("that could not be noted", account_id=account_id, reason=str(error))
-                await self._wait(self._stop, POLL_SECONDS)
+                if await self._wait(self._stop, POLL_SECONDS):
+                    return
             else:
                 return
 
