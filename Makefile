@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format bench bench-sync bench-mapping bench-connector docs lock clean
+.PHONY: help setup run test chaos-short chaos lint format bench bench-sync bench-mapping bench-connector docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -22,10 +22,13 @@ $(READY): requirements.lock requirements-dev.lock pyproject.toml
 run: $(READY) ## The service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 where no key is set
 	@$(BIN)/prosperstack-destination serve --with-sandbox
 
-test: $(READY) ## The whole test suite
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(READY) ## The test suite, but for the kills and failures of `chaos`
+	$(BIN)/python -m pytest --ignore=tests/chaos --cov --cov-report=term
 
-chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes; `make test` has a short form)
+chaos-short: $(READY) ## Kills, freezes and failures, two or three of each
+	$(BIN)/python -m pytest tests/chaos
+
+chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes)
 	CHAOS=full $(BIN)/python -m pytest tests/chaos
 
 lint: $(READY) ## ruff and mypy strict

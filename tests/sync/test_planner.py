@@ -172,6 +172,7 @@ def test_an_idle_directory_is_brought_up_to_date_when_its_time_comes() -> None:
     due = replace(LISTED, refresh_at=NOW)
 
     assert plan(situation(Pending(), due)) == ListPage()
+    assert plan(situation(Pending(), replace(due, writes=12_000))) == Wait(None)  # 121 pages for it
     assert plan(situation(Pending(), LISTED)) == Wait(None)
     assert plan(situation(Pending(bulk=BULK), due)) == Send(5, Lane.BULK, urgent=False)
 

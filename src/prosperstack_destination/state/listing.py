@@ -17,8 +17,8 @@ from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.tables import directories, subscribers
 
 #: A listing asks for what was updated this much before the one before it began, in microseconds: an update may
-#: show a moment after its own time, and times may come in whole seconds.
-OVERLAP: Final = 5 * SECOND
+#: show a moment after its own time, and ProsperStack tells its time in whole seconds.
+OVERLAP: Final = 3 * SECOND
 #: A listing that was interrupted for longer than this begins anew, in microseconds.
 RESUME_FOR: Final = 1 * DAY
 #: While nothing changes in ProsperStack the directory is brought up to date at least this often, in microseconds.
@@ -104,7 +104,7 @@ def take_page(
 ) -> bool:
     """Take in a page of the listing in progress, with the cursor of the next; whether it was the last.
 
-    ``there`` is the time of the answer by ProsperStack's clock. When the listing ends it is to be brought up to
+    ``there`` is when it was asked for by ProsperStack's clock. When the listing ends it is to be brought up to
     date again ``refresh_after`` microseconds later, or after twice as long for each time that brought nothing, up
     to an hour.
     """

@@ -65,13 +65,15 @@ async def _take_page(at: Workplace, progress: Directory) -> bool:
         for each in {each.id: each for each in page.subscribers}.values()
         if (email := normalized(each.email))
     ]
+    took = at.clock() - asked_at
+    there = asked_at if page.served_at is None else page.served_at - max(took, 0)
     endless = page.next_cursor == progress.cursor  # a cursor that stays where it is would never come to an end
     last = await at.database.write(
         listing.take_page,
         at.account_id,
         seen,
         None if endless else page.next_cursor,
-        there=page.served_at or asked_at,
+        there=there,
         now=asked_at,
         refresh_after=int(at.spender.budget.interval / REFRESH_SHARE_IDLE),
     )

@@ -16,7 +16,7 @@ from typing import Final
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.prosperstack.budget import Budget
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import OVERLAP, Directory
 from prosperstack_destination.state.profile import Lane
 from prosperstack_destination.state.waiting import Pending, Queue, Recent, Waiting
 
@@ -247,8 +247,8 @@ def _learn_first(given: Situation) -> LookUp | ListPage | Wait:
 
 def _bring_up_to_date(given: Situation) -> LookUp | ListPage | Wait:
     """List what was updated since, which tells of everybody who waits; or look a live one up meanwhile."""
-    waiting, directory = given.pending, given.directory
-    pages = 1 + directory.writes // PAGE  # our own updates are shown again
+    waiting = given.pending
+    pages = _pages(given)
     if not waiting.unknown:
         return _when_idle(given)
     backlog = waiting.bulk.size > FEW or waiting.live.size > FEW
@@ -266,12 +266,20 @@ def _bring_up_to_date(given: Situation) -> LookUp | ListPage | Wait:
 
 
 def _when_idle(given: Situation) -> ListPage | Wait:
-    """Somebody may have become a subscriber, or have another email now."""
-    at = given.directory.refresh_at
+    """Somebody may have become a subscriber, or have another email now; the dearer, the later."""
+    at, as_of = given.directory.refresh_at, given.directory.as_of
     backlog = given.pending.bulk.size or given.pending.live.size
-    if at is None or backlog:
+    if at is None or as_of is None or backlog:
         return Wait(None)
-    return ListPage() if at <= given.now else Wait(None)
+    affordable_at = as_of + (_pages(given) - 1) * given.budget.interval / REFRESH_SHARE_IN_BACKLOG
+    return ListPage() if max(at, affordable_at) <= given.now else Wait(None)
+
+
+def _pages(given: Situation) -> int:
+    """How many pages a listing of what was updated since has, if nobody else updates anything."""
+    # Our own updates are shown again, and those of the overlap once more.
+    again = given.directory.writes + OVERLAP // given.budget.interval
+    return 1 + again // PAGE
 
 
 def _may_look_up(given: Situation) -> int:
