@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos-short chaos lint format bench bench-sync bench-mapping bench-connector docs lock clean
+.PHONY: help setup run test test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -22,8 +22,11 @@ $(READY): requirements.lock requirements-dev.lock pyproject.toml
 run: $(READY) ## The service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 where no key is set
 	@$(BIN)/prosperstack-destination serve --with-sandbox
 
-test: $(READY) ## The test suite, but for the kills and failures of `chaos`
-	$(BIN)/python -m pytest --ignore=tests/chaos --cov --cov-report=term
+test: $(READY) ## The test suite, but for what starts whole processes
+	$(BIN)/python -m pytest --ignore=tests/chaos -m "not whole" --cov --cov-report=term
+
+test-whole: $(READY) ## The service as it is started: commands, image, compose.yaml, wheel, real clients, the README
+	$(BIN)/python -m pytest --ignore=tests/chaos -m whole
 
 chaos-short: $(READY) ## Kills, freezes and failures, two or three of each
 	$(BIN)/python -m pytest tests/chaos

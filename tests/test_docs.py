@@ -86,6 +86,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert heading in slugs, f"{page.name}: {target}"
 
 
+@pytest.mark.whole
 def test_the_readmes_blocks_run(tmp_path: Path) -> None:
     """Pasted in their order, the README's blocks do what they are there for, on a fresh start."""
     port, sandbox_port = free_port(), free_port()

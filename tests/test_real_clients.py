@@ -14,6 +14,8 @@ from segment.analytics.client import Client
 
 from support.processes import free_port, started
 
+pytestmark = pytest.mark.whole
+
 KEY = "key_test_sandbox"
 JOHN = "john.doe@example.com"
 NODE = Path(__file__).parent / "node"

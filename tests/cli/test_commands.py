@@ -19,6 +19,8 @@ from prosperstack_destination import __version__
 from prosperstack_destination.cli import main
 from support.processes import command, environment, free_port, started
 
+pytestmark = pytest.mark.whole
+
 KEY = "key_test_sandbox"
 JOHN = "john.doe@example.com"
 

@@ -13,6 +13,8 @@ from support.cluster import KEY, SEGMENT_KEY, Load, Process, sandbox
 from support.postgres import Databases
 from support.processes import free_port
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 #: What an operator may set in .env; without it callers show ProsperStack's own keys.
 OWN = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": SEGMENT_KEY}

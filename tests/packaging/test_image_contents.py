@@ -23,6 +23,8 @@ import pytest
 from prosperstack_destination import __version__
 from support.processes import PATIENCE_SECONDS, free_port
 
+pytestmark = pytest.mark.whole
+
 #: A user without rights, on every Linux.
 NOBODY: Final = 65534
 #: Orchestrators kill what takes longer to stop, in seconds.

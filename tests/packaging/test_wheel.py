@@ -13,6 +13,8 @@ import pytest
 
 from prosperstack_destination import __version__
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "prosperstack_destination"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
