@@ -1,4 +1,4 @@
-"""What the chaos suite shares: ``make chaos`` runs it at length, ``make chaos-short``, as CI does, in a short form."""
+"""What the chaos suite shares: ``make chaos`` runs it at length, ``make chaos-short``, as CI does, in brief."""
 
 import os
 import random

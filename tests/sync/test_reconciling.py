@@ -18,7 +18,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Delete, Profile, Status
 from prosperstack_destination.sync.reprojecting import Reprojector
 from prosperstack_destination.sync.spender import Spender
-from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
+from prosperstack_destination.sync.worker import CATALOG_FOR, TOLERATED, AccountWorker
 from support.accounts import open_account
 from support.clocks import VIRTUAL_TIME, LoopClock
 from support.intake import identify, take
@@ -224,8 +224,6 @@ async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) 
     world.intercept = poisoned
     await world.call(preferred_name="John")
     await world.call(other, preferred_name="Other")
-    with pytest.raises(Unavailable):
-        await world.reconcile()
     await world.reconcile()
 
     assert world.values(other)["preferred_name"] == "Other"
@@ -238,6 +236,20 @@ async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) 
     world.clock.advance(5)
     await world.reconcile()
     assert world.values()["preferred_name"] == "John"
+
+
+async def test_an_outage_is_raised(world: World) -> None:
+    """Requests that fail one after the other have the whole account wait; everything stays due."""
+    people = [each.fields["email"] for each in world.data.subscribers.after(0)]
+    await world.reconcile()
+    world.intercept = lambda _: httpx.Response(503)
+    for email in people:
+        await world.call(email, preferred_name="x")
+
+    with pytest.raises(Unavailable):
+        await world.reconcile()
+    assert len(world.requests) <= 2 * TOLERATED
+    assert (await world.profile(people[0])).pending_since is not None
 
 
 async def test_a_refused_key_stops_the_account(world: World) -> None:
@@ -340,8 +352,7 @@ async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
 
     world.handle = lossy  # type: ignore[method-assign] # this world loses answers
     await world.call(preferred_name="x")
-    with pytest.raises(Unavailable):
-        await world.reconcile()
+    await world.reconcile()
     world.handle = World.handle.__get__(world)  # type: ignore[method-assign] # it has stopped
     world.clock.advance(5)
     await world.reconcile()

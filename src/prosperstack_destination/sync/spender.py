@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import RateLimited
+from prosperstack_destination.errors import RateLimited, Unavailable
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Ticket
 from prosperstack_destination.sync.planner import Spent
 
@@ -39,8 +39,10 @@ class Spender:
         self.spent = Spent()
         self._ticks = ticks
         self._sleep = sleep
-        #: Requests that failed since one last succeeded, as the reconciler counts them.
+        #: How often the account was left alone since a request last succeeded, as the reconciler counts it.
         self.failures = 0
+        #: Requests that failed since one last succeeded.
+        self.failed_in_a_row = 0
 
     def on_answer(self, rate_limit: RateLimit | None) -> None:
         """Take in what the headers of the answer to this task's request say."""
@@ -70,8 +72,11 @@ class Spender:
                 if self.budget.refusals > PATIENCE:
                     raise
                 log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
+            except Unavailable:
+                self.failed_in_a_row += 1
+                raise
             else:
-                self.failures = 0
+                self.failures = self.failed_in_a_row = 0
                 return answer
             finally:
                 self.on_answer(None)  # no answer came, if it has not been told yet

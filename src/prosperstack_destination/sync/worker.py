@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
 from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
-from prosperstack_destination.errors import ProsperStackError
+from prosperstack_destination.errors import ProsperStackError, Unavailable
 from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
@@ -52,6 +52,8 @@ log = structlog.get_logger(__name__)
 BATCH: Final = 200
 #: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
 CATALOG_FOR: Final = 15 * MINUTE
+#: So many requests have to fail in a row for the account to wait: one that fails alone is only tried again.
+TOLERATED: Final = 3
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
 MAX_UNDER_WAY: Final = 32
 #: Queues are counted anew after the time of so many requests.
@@ -228,7 +230,9 @@ class AccountWorker:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         del self._under_way[task]
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
+        if isinstance(error, Unavailable) and self._at.spender.failed_in_a_row < TOLERATED:
+            self._log.info("a request failed", reason=str(error))  # it is tried again, and the others go on
+        elif isinstance(error, Exception):
             self._failure = self._failure or error
         if self._heed_ends or error is not None:
             self._changed.set()
