@@ -47,6 +47,7 @@ bench: $(READY) ## How fast calls are taken in (needs wrk)
 	PYTHONPATH=tests $(BIN)/python -m bench.receiving
 
 bench-sync: $(READY) ## How well ProsperStack's requests are spent, in virtual time
+	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.sync
 
 bench-mapping: $(READY) ## How many profiles a second are mapped

@@ -1,0 +1,118 @@
+"""What planning a request costs, by how many profiles are stored and wait: time and memory must not grow."""
+
+import argparse
+import asyncio
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, insert
+
+from prosperstack_destination.prosperstack.budget import Budget, RateLimit
+from prosperstack_destination.state import accounts, listing, waiting
+from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.tables import profiles
+from prosperstack_destination.state.waiting import Counts, Pending
+from prosperstack_destination.sync.planner import Situation, Spent, plan
+from prosperstack_destination.sync.worker import COUNTED_FOR
+
+NOW = 1_767_225_600_000_000
+ACCOUNT = "acct_growth"
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+#: Requests that are planned for each measurement.
+PLANNED = 200
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    table = Table(title="Planning one request")
+    for heading in ("profiles, all of them pending", "mean, ms", "slowest, ms", "process, MB"):
+        table.add_column(heading, justify="right")
+    for size in SIZES:
+        milliseconds = asyncio.run(_measured(size))
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        table.add_row(
+            f"{size:,}", f"{statistics.mean(milliseconds):.2f}", f"{max(milliseconds):.1f}", f"{resident}"
+        )
+    Console().print(table)
+
+
+async def _measured(size: int) -> list[float]:
+    folder = Path(tempfile.mkdtemp(prefix="bench-growth-"))
+    database = Database(f"sqlite:///{folder / 'bench.db'}")
+    try:
+        await database.open()
+        await database.write(_fill, size)
+        took = []
+        for number in range(PLANNED):
+            began = time.perf_counter()
+            if number % COUNTED_FOR == 0:
+                counts = await database.read(waiting.count, ACCOUNT, NOW)
+            pending, directory = await database.read(_look, counts)
+            plan(_situation(pending, directory))
+            took.append((time.perf_counter() - began) * 1000)
+        return took
+    finally:
+        await database.close()
+        shutil.rmtree(folder)
+
+
+def _look(connection: Connection, counts: Counts) -> tuple[Pending, Directory]:
+    return waiting.pending(connection, ACCOUNT, NOW, [1, 2], counts), listing.read(connection, ACCOUNT)
+
+
+def _situation(pending: Pending, directory: Directory) -> Situation:
+    budget = Budget(reserve=0.1).sent(0)
+    budget = budget.answered(budget.ticket, RateLimit(100, 99, 60.0), 0)
+    return Situation(pending, directory, budget, Spent(), {}, False, NOW, 0)
+
+
+def _fill(connection: Connection, size: int) -> None:
+    account = Account(
+        id=ACCOUNT,
+        encrypted_key="",
+        fingerprint="bench",
+        live=False,
+        status=AccountStatus.ACTIVE,
+        status_reason=None,
+        status_until=None,
+        catalog=None,
+        catalog_at=None,
+    )
+    accounts.add(connection, account, key_hash=ACCOUNT, now=NOW)
+    for start in range(0, size, 10_000):
+        connection.execute(insert(profiles), list(_rows(start, min(start + 10_000, size))))
+
+
+def _rows(start: int, end: int) -> Iterator[dict[str, Any]]:
+    """Half of them wait for an update, half for news of who they are."""
+    for number in range(start, end):
+        at = NOW - 1_000_000 - number
+        yield {
+            "account_id": ACCOUNT,
+            "email": f"person{number}@example.com",
+            "address": f"person{number}@example.com",
+            "traits": '{"plan":["pro",1]}',
+            "version": 1,
+            "status": Status.READY if number % 2 else Status.UNKNOWN,
+            "pending_since": at,
+            "changed_at": at,
+            "due_at": at,
+            "lane": Lane.BULK if number % 10 else Lane.LIVE,
+            "attempts": 0,
+        }
+
+
+if __name__ == "__main__":
+    main()
