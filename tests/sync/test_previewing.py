@@ -7,10 +7,11 @@ import pytest
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.state import accounts, directory, profiles
+from prosperstack_destination.state import accounts, directory, profiles, rate_limits
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.sync.previewing import EXAMPLES, Example, Preview, preview
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -91,3 +92,13 @@ async def test_nothing_changes(stored: Database) -> None:
     found = await previewed(stored, {"property": "plan", "from": "traits.plan"})
 
     assert (found.changed, found.requests, found.seconds, found.examples) == (0, 0, 0, ())
+
+
+async def test_the_time_it_takes_is_that_of_the_accounts_own_rate(sqlite: Database) -> None:
+    """A preview reckons with the limit that ProsperStack told, and with the documented one before it told any."""
+    await sqlite.write(open_account)
+    before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
+    await sqlite.write(rate_limits.note, {"acct_1": ToldLimit(500, 499, 60.0, 0)})
+    after = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
+
+    assert (before.requests_per_minute, after.requests_per_minute) == (90, 450)

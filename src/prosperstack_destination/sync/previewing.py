@@ -14,7 +14,8 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Projection, differing, same_values
 from prosperstack_destination.mapping.projection import Plan
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
-from prosperstack_destination.state import accounts, directory, scanning
+from prosperstack_destination.prosperstack.forecast import USUAL_LIMIT, USUAL_WINDOW_SECONDS, Rate
+from prosperstack_destination.state import accounts, directory, rate_limits, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Status
@@ -26,8 +27,6 @@ from prosperstack_destination.sync.reprojecting import person_of
 EXAMPLES: Final = 10
 #: Profiles that a preview looks at where it need not be exact: past it, one in so many.
 SAMPLE: Final = 50_000
-#: Requests a minute that ProsperStack documents, for all who use the account together.
-DOCUMENTED_RATE: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ async def preview(
     """Work out what rules would change, page by page, writing nothing.
 
     ``sample``: about how many profiles to look at where there are more; None: all of them. ``reserve``: the part of
-    ProsperStack's rate limit that is left to the account's owner.
+    ProsperStack's rate limit that is left to the account's owner; the limit is the one that was told last.
     """
     profiles = await database.read(scanning.count, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
@@ -93,7 +92,9 @@ async def preview(
     after: str | None = ""
     while after is not None:
         after = await database.read(_page, account_id, rules, after, one_in, count)
-    return _scaled(count, profiles, DOCUMENTED_RATE * (1 - reserve))
+    told = await database.read(rate_limits.of_account, account_id)
+    limit, window = (USUAL_LIMIT, USUAL_WINDOW_SECONDS) if told is None else (told.limit, told.window_seconds)
+    return _scaled(count, profiles, Rate(limit, max(window, 1.0), reserve).per_second * 60)
 
 
 def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
