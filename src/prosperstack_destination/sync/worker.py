@@ -165,9 +165,8 @@ class AccountWorker:
                 due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
                 if not due:
                     return False
-                await clear(
-                    self._at, self._subscriptions, due[0]
-                )  # one by one: what is written anew to the same person comes after
+                # One by one: what is written anew to the same person comes after.
+                await clear(self._at, self._subscriptions, due[0])
             case ListPage():
                 self._listing = True
                 await self._start(self._list_page(), None)
