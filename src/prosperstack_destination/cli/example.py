@@ -1,10 +1,11 @@
-"""The example of ProsperStack's documentation: four custom traits, nested as its page nests them."""
+"""What examples are made of: the call of ProsperStack's documentation, and the sandbox that it is tried on."""
 
 from typing import Final
 
 from pydantic import JsonValue
 
 DOCUMENTED_EMAIL: Final = "john.doe@example.com"
+#: Four custom traits, nested as the documentation nests them.
 DOCUMENTED_CALL: Final[dict[str, JsonValue]] = {
     "type": "identify",
     "userId": "userId123",
@@ -18,3 +19,7 @@ DOCUMENTED_CALL: Final[dict[str, JsonValue]] = {
         },
     },
 }
+
+#: What ``make run`` and ``sandbox`` use, so that ``send`` finds them.
+SANDBOX_PORT: Final = 8701
+SANDBOX_KEY: Final = "key_test_sandbox"

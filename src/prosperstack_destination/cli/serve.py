@@ -18,8 +18,7 @@ from rich.console import Console
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
-from prosperstack_destination.cli import SANDBOX_KEY
-from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL, SANDBOX_KEY
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
 

@@ -1,33 +1,19 @@
-"""The commands of those who run the service: declared here, each in a module of its own."""
+"""Watching the service, mending what it cannot mend by itself, and bringing people in and out."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from prosperstack_destination.cli.options import Account, Author, Json
 
-def _account_names() -> list[str]:
-    """For a shell to complete."""
-    from prosperstack_destination.cli.operating import account_names
-
-    return account_names()
-
-
-Account = Annotated[
-    str | None,
-    typer.Option(
-        "--account", help="Its id or fingerprint; needed where there are several.", autocompletion=_account_names
-    ),
-]
-Author = Annotated[str, typer.Option("--author", envvar="USER", help="Who does it, for the audit trail.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _Times = Annotated[int | None, typer.Option(min=1, help="Stop after so many looks.")]
 _Email = Annotated[str | None, typer.Option("--email", help="Only this person.")]
 _Column = Annotated[str | None, typer.Option(help="The column it stands in; else found by its name.")]
 
 
-def add_operations(app: typer.Typer) -> None:
+def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in (status, watch, profile, events, problems, retry, replay, erase, doctor, simulate, reencrypt):
         app.command()(command)

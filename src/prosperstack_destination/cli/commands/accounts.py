@@ -1,0 +1,71 @@
+"""Accounts, where their calls come from, and who did what there."""
+
+from typing import Annotated
+
+import typer
+
+from prosperstack_destination.cli.options import Account, Author, Json
+from prosperstack_destination.state.accounts import OnDelete
+
+accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
+
+
+@accounts_app.command("list")
+def accounts_list(json: Json = False) -> None:
+    """Print every account."""
+    from prosperstack_destination.cli.accounts import list_accounts
+
+    list_accounts(as_json=json)
+
+
+@accounts_app.command("add")
+def accounts_add(author: Author = "unknown", json: Json = False) -> None:
+    """Open an account for a ProsperStack API key, which is asked for, or read from standard input."""
+    from prosperstack_destination.cli.accounts import add_account
+
+    add_account(author, as_json=json)
+
+
+@accounts_app.command("rekey")
+def accounts_rekey(account: Account = None, author: Author = "unknown", json: Json = False) -> None:
+    """Have an account use another ProsperStack API key, which is asked for, or read from standard input."""
+    from prosperstack_destination.cli.accounts import replace_key
+
+    replace_key(account, author, as_json=json)
+
+
+@accounts_app.command("set")
+def accounts_set(
+    on_delete: Annotated[OnDelete, typer.Option(help="What a deletion (GDPR, CCPA) does in ProsperStack.")],
+    account: Account = None,
+    author: Author = "unknown",
+) -> None:
+    """Change an account."""
+    from prosperstack_destination.cli.accounts import set_on_delete
+
+    set_on_delete(account, on_delete, author)
+
+
+def sources(account: Account = None, json: Json = False) -> None:
+    """Show where calls come from: Segment's sources, Engage's audiences and computed traits."""
+    from prosperstack_destination.cli.accounts import list_sources
+
+    list_sources(account, as_json=json)
+
+
+def audit(
+    account: Account = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many entries.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show who did what: deletions, keys, mappings. It holds no personal data."""
+    from prosperstack_destination.cli.accounts import show_audit
+
+    show_audit(account, limit, as_json=json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group, and what belongs to it, to the command line."""
+    app.add_typer(accounts_app, name="accounts")
+    app.command()(sources)
+    app.command()(audit)
