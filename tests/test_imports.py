@@ -26,19 +26,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
     "watching": {"__init__", "errors", "clock", "state"},
     "health": {"errors", "state"},
-    "api": {"errors", "clock", "mapping", "state", "accounts", "sync"},
+    "operations": {"errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"},
+    "segment_workspace": {"errors", "clock", "state", "accounts"},
+    "api": {
+        *("errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *("operations", "segment_workspace"),
+    },
+    "dashboard": {
+        *("__init__", "errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *("operations", "segment_workspace"),
+    },
     # The composition root.
     "settings": {"errors"},
     "logs": {"settings"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health"),
         *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api", "connector", "watching"),
+        *("operations", "segment_workspace", "dashboard"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
         *("__init__", "errors", "clock", "settings", "logs", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox"),
+        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox", "operations"),
     },
     "__main__": {"cli"},
 }
@@ -48,12 +58,14 @@ CONFINED = {
     "asyncpg": {"state"},
     "sqlalchemy": {
         *("state", "accounts", "sync", "connector", "watching"),
-        *("application", "health", "api", "cli"),
+        *("application", "health", "api", "cli", "operations", "segment_workspace", "dashboard"),
     },
     "alembic": {"state"},
-    "httpx": {"prosperstack", "application", "cli"},
+    "httpx": {"prosperstack", "segment_workspace", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
-    "starlette": {"segment", "connector", "application", "health", "api", "watching", "sandbox"},
+    "starlette": {"segment", "connector", "application", "health", "api", "dashboard", "watching", "sandbox"},
+    "jinja2": {"dashboard"},
+    "markupsafe": {"dashboard"},
     "uvicorn": {"cli", "sandbox"},
     "prometheus_client": {"watching"},
     "opentelemetry": {"watching"},

@@ -18,13 +18,13 @@ from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state.bulk import BulkInsert
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.migrating import current_revision
-from prosperstack_destination.state.tables import accounts, imports, leases, metadata, replicas
+from prosperstack_destination.state.tables import accounts, imports, leases, metadata, replicas, sessions
 
 #: Rows that are read, or written, together.
 ROWS_AT_ONCE: Final = 1_000
 _FORMAT: Final = 1
 #: They are about processes and files here, and mean nothing elsewhere.
-_LOCAL: Final = frozenset({leases.name, replicas.name, imports.name})
+_LOCAL: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
 
 Row = dict[str, Any]
 

@@ -46,6 +46,8 @@ accounts = Table(
     Column("on_delete", Text, nullable=False, server_default="clear"),
     # The properties of subscriptions, as JSON; null: no rule has asked for them yet.
     Column("subscription_catalog", Text),
+    # The part of each window that is left for the account's owner; null: as the service is set.
+    Column("reserve", Float),
 )
 
 #: Keys that callers show us.
@@ -385,6 +387,101 @@ events = Table(
     # {"detail": value}
     Column("details", Text, nullable=False),
     Index("ix_events_account_id", "account_id", "id"),
+)
+
+#: The calls that came in lately, as they came, for whoever looks why one did what it did. Bounded, and a sample
+#: where more come in than people can look at.
+recent_calls = Table(
+    "recent_calls",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    # As it calls itself: "identify", "delete", or anything.
+    Column("type", Text, nullable=False),
+    # The way that it came: see `state.recent_calls.Way`.
+    Column("way", Text, nullable=False),
+    # See `state.recent_calls.Fate`; and what its sender was told.
+    Column("outcome", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    # "kind:key" of the source, audience or computed trait that it comes from, where it names one.
+    Column("source", Text),
+    # What stands for its email and for its user id, so that a deletion finds it: see `Vault.pseudonym`.
+    Column("subject", Text),
+    Column("user_subject", Text),
+    # The call's JSON text, up to a bound, and how long it was, in bytes.
+    Column("body", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Index("ix_recent_calls_account_id", "account_id", "id"),
+)
+
+#: How much happened in each minute and in each hour, for charts.
+tallies = Table(
+    "tallies",
+    metadata,
+    # "" for calls whose key opens no account.
+    Column("account_id", Text, primary_key=True),
+    # How long, in seconds: 60 or 3600; and when it began.
+    Column("span", Integer, primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    # Calls that were accepted, and refused.
+    Column("accepted", BigInteger, nullable=False, server_default="0"),
+    Column("refused", BigInteger, nullable=False, server_default="0"),
+    # Profiles that were settled: by an update, because nothing had to be sent, because nobody has the email.
+    Column("delivered", BigInteger, nullable=False, server_default="0"),
+    Column("unchanged", BigInteger, nullable=False, server_default="0"),
+    Column("unmatched", BigInteger, nullable=False, server_default="0"),
+    # Values that were sent by those updates.
+    Column("properties", BigInteger, nullable=False, server_default="0"),
+    # Requests to ProsperStack, and those of them that did not succeed.
+    Column("requests", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    # Deliveries by the time from accept to delivered: see `state.tallies.FRESHNESS`.
+    Column("freshness", Text, nullable=False, server_default="[]"),
+    # The most profiles that were seen to wait.
+    Column("backlog", BigInteger, nullable=False, server_default="0"),
+)
+
+#: Who is logged in to the dashboard.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    # What the password was, hashed: with another one nobody is logged in any more.
+    Column("password_mark", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Sources of Segment's that were connected from here, each by a destination that was made there.
+segment_connections = Table(
+    "segment_connections",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    # "us" or "eu": where the workspace is kept.
+    Column("region", Text, nullable=False),
+    Column("workspace_id", Text, nullable=False),
+    Column("workspace_name", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("source_name", Text, nullable=False),
+    Column("destination_id", Text, nullable=False),
+    # See `segment_workspace.connections.Kind`.
+    Column("kind", Text, nullable=False),
+    # The inbound key, by its fingerprint, or the shared secret, by its id, that was issued for it.
+    Column("credential", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+#: Tokens of Segment workspaces that an operator asked to be kept, encrypted.
+segment_tokens = Table(
+    "segment_tokens",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("region", Text, nullable=False),
+    Column("encrypted", Text, nullable=False),
+    Column("workspace_name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
 
 #: What ProsperStack told of each account's rate limit last, for those who look from another process.
