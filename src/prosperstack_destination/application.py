@@ -30,7 +30,6 @@ from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api import mappings, people
-from prosperstack_destination.api.context import Context
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
 from prosperstack_destination.connector.front import Front
@@ -40,6 +39,7 @@ from prosperstack_destination.connector.tokens import Tokens
 from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
+from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.segment import openapi
@@ -107,7 +107,7 @@ def create_app(
         ],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    app.state.api = service.api
+    app.state.desk = service.desk
     for router in (mappings.schema_router, mappings.router, people.router):
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
@@ -176,7 +176,7 @@ class _Service:
             ticks=_monotonic,
             is_ours=lambda: self.reconciler.holdings.is_first,
         )
-        self.api = Context(
+        self.desk = Desk(
             self.database,
             Operators(self.database, clock),
             clock,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.api.context import Operator, TheAccount, TheContext, shown_time, shown_time_or_none
+from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, ShownFault, shown_fault
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -128,14 +128,14 @@ async def mapping_schema() -> dict[str, Any]:
 
 @router.get("", responses=REFUSALS)
 async def show_mapping(
-    context: TheContext, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
+    desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
 ) -> Mapping:
     """The mapping in force, or an earlier one."""
-    return _whole(await context.database.read(_found, account.id, version))
+    return _whole(await desk.database.read(_found, account.id, version))
 
 
 @router.put("", responses={**REFUSALS, 409: {"model": Refusal}, 422: {"model": Refusal}})
-async def apply_mapping(context: TheContext, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
+async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
     """Put a mapping in force, for every profile already received as well.
 
     Refused with 409 where another version than `based_on` is in force, and with 422 where it has faults.
@@ -150,13 +150,13 @@ async def apply_mapping(context: TheContext, account: TheAccount, operator: Oper
             account,
             read.rules,
             author=operator,
-            now=context.clock(),
+            now=desk.clock(),
             source=proposed.yaml,
             based_on=proposed.based_on,
             note=proposed.note,
         )
 
-    return _outcome(context, await context.database.write(work))
+    return _outcome(desk, await desk.database.write(work))
 
 
 @router.post("/check", responses={**REFUSALS, 422: {"model": Refusal}})
@@ -168,16 +168,16 @@ async def check(account: TheAccount, proposed: Proposed) -> Checked:
 
 @router.post("/preview", responses={**REFUSALS, 422: {"model": Refusal}})
 async def preview_mapping(
-    context: TheContext, account: TheAccount, proposed: Proposed, exact: bool = False
+    desk: TheDesk, account: TheAccount, proposed: Proposed, exact: bool = False
 ) -> ShownPreview:
     """What a mapping would change for the profiles that are stored, and what it would cost; nothing is applied.
 
     Of more than 50,000 profiles a part is looked at, unless it is to be exact.
     """
     read = await _read(account, proposed)
-    async with context.scanning:
+    async with desk.scanning:
         sample = None if exact else SAMPLE
-        found = await preview(context.database, account.id, read.rules, reserve=context.reserve, sample=sample)
+        found = await preview(desk.database, account.id, read.rules, reserve=desk.reserve, sample=sample)
     return ShownPreview(
         profiles=found.profiles,
         exact=found.exact,
@@ -195,29 +195,29 @@ async def preview_mapping(
 
 @router.get("/history", responses=REFUSALS)
 async def history(
-    context: TheContext, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[Version]:
     """What was applied, the newest first."""
-    found = await context.database.read(mappings.history, account.id, limit)
+    found = await desk.database.read(mappings.history, account.id, limit)
     return [Version(**_version(each)) for each in found]
 
 
 @router.post("/rollback", responses={**REFUSALS, 409: {"model": Refusal}})
-async def roll_back(context: TheContext, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
+async def roll_back(desk: TheDesk, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
     """Put an earlier version in force again, as a new one."""
 
     def work(connection: Connection) -> Applied:
         return applying.roll_back(
-            connection, account, to.version, author=operator, now=context.clock(), based_on=to.based_on
+            connection, account, to.version, author=operator, now=desk.clock(), based_on=to.based_on
         )
 
-    return _outcome(context, await context.database.write(work))
+    return _outcome(desk, await desk.database.write(work))
 
 
 @router.get("/progress", responses=REFUSALS)
-async def progress(context: TheContext, account: TheAccount) -> Progress:
+async def progress(desk: TheDesk, account: TheAccount) -> Progress:
     """How many profiles were gone through since what their traits mean has changed."""
-    found = await context.database.read(reprojections.of_account, account.id)
+    found = await desk.database.read(reprojections.of_account, account.id)
     if found is None:
         return Progress(total=0, done=0, changed=0, started_at=None, finished_at=None)
     return Progress(
@@ -245,8 +245,8 @@ def _found(connection: Connection, account_id: str, version: int | None) -> Appl
     return found
 
 
-def _outcome(context: TheContext, applied: Applied) -> Outcome:
-    context.on_change()
+def _outcome(desk: TheDesk, applied: Applied) -> Outcome:
+    desk.on_change()
     return Outcome(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
 
 

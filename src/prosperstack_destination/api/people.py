@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import of_account, person_of
-from prosperstack_destination.api.context import Operator, TheAccount, TheContext, shown_time, shown_time_or_none
+from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -155,7 +155,7 @@ class ShownProfile(ListedProfile):
 
 
 @router.get("", responses=REFUSALS, tags=["accounts"])
-async def list_accounts(context: TheContext, _: Operator) -> list[ShownAccount]:
+async def list_accounts(desk: TheDesk, _: Operator) -> list[ShownAccount]:
     """Every account."""
     return [
         ShownAccount(
@@ -165,15 +165,15 @@ async def list_accounts(context: TheContext, _: Operator) -> list[ShownAccount]:
             status=each.status,
             status_reason=each.status_reason,
         )
-        for each in await context.database.read(accounts.every)
+        for each in await desk.database.read(accounts.every)
     ]
 
 
 @router.get("/{account_id}/coverage", responses=REFUSALS, tags=["mapping"])
-async def show_coverage(context: TheContext, account: TheAccount, exact: bool = False) -> ShownCoverage:
+async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False) -> ShownCoverage:
     """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
-    async with context.scanning:
-        found, profiles = await coverage(context.database, account.id, sample=None if exact else SAMPLE)
+    async with desk.scanning:
+        found, profiles = await coverage(desk.database, account.id, sample=None if exact else SAMPLE)
     return ShownCoverage(
         profiles=profiles,
         counted=found.profiles,
@@ -208,7 +208,7 @@ async def show_coverage(context: TheContext, account: TheAccount, exact: bool = 
 
 @router.get("/{account_id}/problems", responses=REFUSALS, tags=["mapping"])
 async def show_problems(
-    context: TheContext, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
+    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ShownProblems]:
     """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
     return [
@@ -219,13 +219,13 @@ async def show_problems(
             since=shown_time(each.since),
             samples=[ShownSample(email=one.email, trait=one.trait, value=one.value) for one in each.samples],
         )
-        for each in await context.database.read(problems.grouped, account.id, limit=limit)
+        for each in await desk.database.read(problems.grouped, account.id, limit=limit)
     ]
 
 
 @router.get("/{account_id}/profiles", responses=REFUSALS)
 async def list_profiles(
-    context: TheContext,
+    desk: TheDesk,
     account: TheAccount,
     email: Annotated[str, Query(max_length=500, description="How the email begins.")] = "",
     user_id: Annotated[str | None, Query(max_length=1000, description="The userId.")] = None,
@@ -236,11 +236,11 @@ async def list_profiles(
     """People in the order of their emails."""
     prefix = email.strip().lower()
     if user_id is not None:
-        known = await context.database.read(browsing.email_of_user, account.id, user_id)
+        known = await desk.database.read(browsing.email_of_user, account.id, user_id)
         if known is None or not known.startswith(prefix):
             return Profiles(profiles=[], after=None)
         prefix = known
-    found = await context.database.read(
+    found = await desk.database.read(
         browsing.listed, account.id, after=after, limit=limit, prefix=prefix, status=status
     )
     if user_id is not None:
@@ -262,9 +262,9 @@ async def list_profiles(
 
 
 @router.get("/{account_id}/profiles/{profile_id}", responses=REFUSALS)
-async def show_profile(context: TheContext, account: TheAccount, profile_id: int) -> ShownProfile:
+async def show_profile(desk: TheDesk, account: TheAccount, profile_id: int) -> ShownProfile:
     """One person: traits with their times, what their properties should be and why, and what ProsperStack has."""
-    looked, projection = await context.database.read(_look, account, profile_id)
+    looked, projection = await desk.database.read(_look, account, profile_id)
     profile = looked.profile
     return ShownProfile(
         id=profile.id,

@@ -1,0 +1,24 @@
+"""What the operators' faces in the service work with, put together by the composition root."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prosperstack_destination.accounts.operators import Operators
+from prosperstack_destination.clock import Clock
+from prosperstack_destination.state.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the API and the dashboard work with."""
+
+    database: Database
+    operators: Operators
+    clock: Clock
+    #: The part of ProsperStack's rate limit that is left to the account's owner.
+    reserve: float
+    #: Told when profiles are to be gone through.
+    on_change: Callable[[], None]
+    #: One at a time goes through all profiles: the receiving reads from the same database.
+    scanning: asyncio.Lock = field(default_factory=asyncio.Lock)
