@@ -149,7 +149,7 @@ class _Service:
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._vault = vault_of(settings)
         self.metrics = Metrics()
-        self._feed = Feed(self.database, self.metrics.events_left_out.inc)
+        self._feed = Feed(self.database, self.metrics.events_left_out.inc, clock)
         self.traces, self._end_traces = _tracing(settings)
         self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces)
         self.accounts = Accounts(

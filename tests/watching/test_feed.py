@@ -7,6 +7,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.watching.feed import MOST_AT_ONCE, Feed
 from support.accounts import open_account
+from support.clocks import SetClock
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     """Events come back in their order; what there was no room for is counted, and was never made."""
     await sqlite.write(open_account)
     left_out: list[int] = []
-    feed = Feed(sqlite, left_out.append)
+    feed = Feed(sqlite, left_out.append, SetClock())
     feed.add(1, event)
     feed.add(MOST_AT_ONCE + 9, event)
     feed.start()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.state import accounts, auditing, credentials
+from prosperstack_destination.state import accounts, auditing, credentials, kept_secrets
 from prosperstack_destination.state.credentials import Encrypted
 
 
@@ -19,7 +19,7 @@ class Reencrypted:
 
 def use_kept_pseudonyms(connection: Connection, vault: Vault) -> None:
     """Have a vault make the pseudonyms that the database's erasures are kept under."""
-    kept = credentials.pseudonym_key(connection)
+    kept = kept_secrets.get(connection, kept_secrets.PSEUDONYMS)
     if kept is not None:
         vault.use_pseudonym_key(kept)
 
@@ -35,7 +35,8 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     anew = Encrypted(
         {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
         {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
-        vault.pseudonym_key(),
+        {each: vault.reencrypt(text) for each, text in stored.kept.items()}
+        | {kept_secrets.PSEUDONYMS: vault.pseudonym_key()},
     )
     credentials.store_encrypted(connection, anew)
     for account in accounts.every(connection):

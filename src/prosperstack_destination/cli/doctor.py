@@ -26,6 +26,7 @@ from prosperstack_destination.errors import (
     RateLimited,
     Unavailable,
 )
+from prosperstack_destination.operations import wording
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, standing
@@ -175,17 +176,17 @@ def _account(seen: _Seen, now: int) -> list[Finding]:
         advice = "The service lists it when it starts, and every quarter of an hour: is it running?"
         findings.append(Finding(f"{name}, catalog", Health.WARNING, "it was never listed", advice))
     elif now - account.catalog_at > OLD_CATALOG:
-        found = f"it is {output.ago(account.catalog_at, now)} old"
+        found = f"it is {wording.ago(account.catalog_at, now)} old"
         advice = "It is listed every quarter of an hour while the service runs: look at its log."
         findings.append(Finding(f"{name}, catalog", Health.WARNING, found, advice))
     else:
-        findings.append(Finding(f"{name}, catalog", Health.OK, f"{output.ago(account.catalog_at, now)} old"))
+        findings.append(Finding(f"{name}, catalog", Health.OK, f"{wording.ago(account.catalog_at, now)} old"))
     if seen.directory_at is not None:
-        found = f"{seen.subscribers:,} subscribers, the latest seen {output.ago(seen.directory_at, now)} ago"
+        found = f"{seen.subscribers:,} subscribers, the latest seen {wording.ago(seen.directory_at, now)} ago"
         findings.append(Finding(f"{name}, directory", Health.OK, found))
     waiting = seen.standing
     if waiting.oldest_at is not None and now - waiting.oldest_at > DAY:
-        found = f"{waiting.backlog:,} profiles, the oldest since {output.ago(waiting.oldest_at, now)}"
+        found = f"{waiting.backlog:,} profiles, the oldest since {wording.ago(waiting.oldest_at, now)}"
         advice = "`status` shows when they will be done, `events` which requests fail."
         findings.append(Finding(f"{name}, backlog", Health.WARNING, found, advice))
     else:

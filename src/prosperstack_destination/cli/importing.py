@@ -22,9 +22,10 @@ from prosperstack_destination.cli.operating import chosen_account
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.rows import BadRow, Reading, Row, Rows, identity, rows
-from prosperstack_destination.cli.status import rate_of
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import CallRefused, Misconfigured, StoreUnavailable
+from prosperstack_destination.operations import wording
+from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.prosperstack.forecast import Forecast, Rate, forecast, naive_seconds
 from prosperstack_destination.segment.reception import to_call
 from prosperstack_destination.settings import read_settings
@@ -204,9 +205,9 @@ def _tell(order: _Order, *, as_json: bool) -> None:
         + "."
     )
     output.console.print(
-        f"It costs at most {cost.requests:,} requests of ProsperStack's, which take {output.span(cost.seconds)} at "
-        f"{order.rate.limit:,} in {order.rate.window_seconds:g} s (a plain forwarder would take "
-        f"{output.span(naive_seconds(order.survey.rows, order.rate))}). Who is no subscriber, or has these values "
+        f"It costs at most {cost.requests:,} requests of ProsperStack's, which take {wording.span(cost.seconds)} "
+        f"at {order.rate.limit:,} in {order.rate.window_seconds:g} s (a plain forwarder would take "
+        f"{wording.span(naive_seconds(order.survey.rows, order.rate))}). Who is no subscriber, or has these values "
         "already, costs no update; live calls go first."
     )
 

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prosperstack_destination.clock import SECOND
-
 #: How wide tables are where no terminal says: a pipe should cut nothing, in characters.
 _PIPE_WIDTH: Final = 200
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -111,25 +109,6 @@ def visible(text: str) -> str:
 def plain(cell: Cell) -> JsonValue:
     """A cell for scripts."""
     return cell.iso if isinstance(cell, Time) else cell
-
-
-def span(seconds: float) -> str:
-    """How long, in words: ``about 3 h 20 min``'s second half."""
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} days {minutes // 60 % 24} h"
-
-
-def ago(at: int, now: int) -> str:
-    """How long since a time, in words."""
-    return span(max(now - at, 0) / SECOND)
 
 
 def one_line(content: JsonValue) -> str:

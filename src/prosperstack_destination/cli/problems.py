@@ -8,9 +8,10 @@ from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.status import rate_of
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.operations import wording
+from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import auditing, erasing, problems, profiles, rate_limits, retrying, standing
@@ -77,7 +78,7 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     people, seconds = from_database(cost, settings)
     confirm(
         f"{people:,} profiles are compared with ProsperStack anew; what differs is written, also where somebody "
-        f"edited it there. At most {2 * people:,} requests, {output.span(seconds)}; what is the same costs none.",
+        f"edited it there. At most {2 * people:,} requests, {wording.span(seconds)}; what is the same costs none.",
         yes=yes,
         as_json=as_json,
     )

@@ -4,8 +4,9 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database
-from prosperstack_destination.cli.status import rate_of
 from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.operations import wording
+from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import rate_limits
@@ -56,8 +57,8 @@ def run(
             "Requests to learn who they are": found.to_learn,
             "Requests to write": found.to_write,
             "Requests a minute": rate.per_second * 60,
-            "Done in": output.span(found.seconds),
-            "A plain forwarder": output.span(naive),
+            "Done in": wording.span(found.seconds),
+            "A plain forwarder": wording.span(naive),
         },
         as_json=False,
     )

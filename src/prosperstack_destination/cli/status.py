@@ -12,17 +12,13 @@ from sqlalchemy import Connection
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import from_database
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.clock import MINUTE, SECOND, system_clock
-from prosperstack_destination.prosperstack.forecast import USUAL_LIMIT, USUAL_WINDOW_SECONDS, Rate
-from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.state import events, mappings, rate_limits, standing
-from prosperstack_destination.state.accounts import STOPPED, AccountStatus
-from prosperstack_destination.state.events import EventKind
-from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.clock import SECOND, system_clock
+from prosperstack_destination.operations import wording
+from prosperstack_destination.operations.overview import Overview, overview
+from prosperstack_destination.settings import read_settings
+from prosperstack_destination.state import accounts, standing
+from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.standing import Census, Standing
-
-#: How fast it goes is told by the last of these, in microseconds.
-LOOK_BACK: Final = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,46 +26,29 @@ class View:
     """What there is to say of one account."""
 
     standing: Standing
-    told: ToldLimit | None
-    mapping: int
-    #: Profiles settled in the last minutes.
-    settled: int
+    overview: Overview
     #: Only where it was asked for.
     census: Census | None
 
-    def per_minute(self, now: int) -> float:
-        """Profiles settled a minute, lately: since the oldest that waits came in, where that is not long ago."""
-        oldest = self.standing.oldest_at
-        elapsed = LOOK_BACK if oldest is None else min(max(now - oldest, MINUTE), LOOK_BACK)
-        return self.settled * MINUTE / elapsed
+    @property
+    def per_minute(self) -> float:
+        """Profiles settled a minute, lately."""
+        return self.overview.settled_per_minute
 
-    def seconds_left(self, reserve: float, now: int) -> float | None:
-        """How long the backlog takes; None: nothing waits, or nothing moves.
-
-        As fast as it went lately; where nothing was settled yet, by a request to find and one to write each.
-        """
-        if self.standing.backlog == 0 or self.standing.status in STOPPED:
-            return None
-        if self.settled:
-            return self.standing.backlog * 60 / self.per_minute(now)
-        return 2 * self.standing.backlog / rate_of(self.told, reserve).per_second
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the backlog takes; None: nothing waits, or nothing moves."""
+        progress = self.overview.progress
+        return None if progress is None or progress.arrival is None else progress.arrival.seconds
 
 
-def rate_of(told: ToldLimit | None, reserve: float) -> Rate:
-    """What an account may spend: as told, else as ProsperStack documents it."""
-    if told is None:
-        return Rate(USUAL_LIMIT, USUAL_WINDOW_SECONDS, reserve)
-    return Rate(told.limit, max(told.window_seconds, 1.0), reserve)
-
-
-def look(connection: Connection, now: int, *, count: bool = False) -> list[View]:
+def look(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[View]:
     """A unit of work: every account, the oldest first; ``count`` counts profiles by status, which takes longer."""
+    by_id = {each.id: each for each in accounts.every(connection)}
     return [
         View(
             each,
-            rate_limits.of_account(connection, each.account_id),
-            mappings.in_force(connection, each.account_id).version,
-            events.count(connection, each.account_id, EventKind.DELIVERY, now - LOOK_BACK),
+            overview(connection, by_id[each.account_id], reserve, now),
             standing.census(connection, each.account_id) if count else None,
         )
         for each in standing.of_accounts(connection, now)
@@ -80,11 +59,12 @@ def status(*, count: bool, as_json: bool) -> None:
     """Print how the accounts stand."""
     settings = read_settings()
     now = system_clock()
-    views = from_database(lambda connection: look(connection, now, count=count), settings)
+    reserve = settings.rate_limit_reserve
+    views = from_database(lambda connection: look(connection, now, reserve, count=count), settings)
     if as_json:
-        output.print_json([_facts(each, now, settings) for each in views])
+        output.print_json([_facts(each, now) for each in views])
         return
-    output.console.print(_rendered(views, now, settings))
+    output.console.print(_rendered(views, now))
 
 
 def watch(*, every: float, times: int | None, as_json: bool) -> None:
@@ -96,11 +76,12 @@ def watch(*, every: float, times: int | None, as_json: bool) -> None:
             if seen:
                 time.sleep(every)
             now = system_clock()
-            views = from_database(lambda connection: look(connection, now), settings)  # noqa: B023 -- run at once
+            reserve = settings.rate_limit_reserve
+            views = from_database(lambda connection: look(connection, now, reserve), settings)  # noqa: B023 -- run at once
             if as_json:
-                print(output.one_line([_facts(each, now, settings) for each in views]), flush=True)
+                print(output.one_line([_facts(each, now) for each in views]), flush=True)
             else:
-                live.update(_rendered(views, now, settings), refresh=True)
+                live.update(_rendered(views, now), refresh=True)
             seen += 1
     if not (as_json or output.console.is_terminal):
         output.console.print()
@@ -119,17 +100,17 @@ _COLUMNS: Final = (
 )
 
 
-def _rendered(views: list[View], now: int, settings: Settings) -> RenderableType:
+def _rendered(views: list[View], now: int) -> RenderableType:
     if not views:
         return "There is no account yet: the first call with its key opens it, or `accounts add`."
-    lines: list[RenderableType] = [output.table(_COLUMNS, [_row(each, now, settings) for each in views])]
+    lines: list[RenderableType] = [output.table(_COLUMNS, [_row(each, now) for each in views])]
     for each in views:
         if each.standing.status is not AccountStatus.ACTIVE:
             lines.append(
                 f"{each.standing.fingerprint}: {each.standing.status_reason or each.standing.status.value}"
             )
             if each.standing.status_until is not None and each.standing.status_until > now:
-                wait = output.span((each.standing.status_until - now) / SECOND)
+                wait = wording.span((each.standing.status_until - now) / SECOND)
                 lines.append(f"  The next attempt is in {wait}; `retry` makes it now.")
         if each.census is not None:
             counts = ", ".join(f"{number:,} {name}" for name, number in each.census.by_status.items())
@@ -138,24 +119,23 @@ def _rendered(views: list[View], now: int, settings: Settings) -> RenderableType
     return Group(*lines)
 
 
-def _row(view: View, now: int, settings: Settings) -> list[Cell]:
-    account, told = view.standing, view.told
-    left = view.seconds_left(settings.rate_limit_reserve, now)
+def _row(view: View, now: int) -> list[Cell]:
+    account, told, left = view.standing, view.overview.told, view.seconds_left
     return [
         account.fingerprint,
         "live" if account.live else "test",
         account.status.value,
         account.backlog,
-        "" if account.oldest_at is None else output.ago(account.oldest_at, now),
-        round(view.per_minute(now), 1),
-        "" if left is None else output.span(left),
+        "" if account.oldest_at is None else wording.ago(account.oldest_at, now),
+        round(view.per_minute, 1),
+        "" if left is None else wording.span(left),
         "" if told is None else f"{told.remaining:,} of {told.limit:,}",
-        view.mapping,
+        view.overview.mapping,
     ]
 
 
-def _facts(view: View, now: int, settings: Settings) -> JsonValue:
-    account, told, left = view.standing, view.told, view.seconds_left(settings.rate_limit_reserve, now)
+def _facts(view: View, now: int) -> JsonValue:
+    account, told, left = view.standing, view.overview.told, view.seconds_left
     facts: dict[str, JsonValue] = {
         "at": Time(now).iso,
         "account": account.account_id,
@@ -166,12 +146,12 @@ def _facts(view: View, now: int, settings: Settings) -> JsonValue:
         "status_until": Time(account.status_until).iso,
         "backlog": account.backlog,
         "oldest_pending_at": Time(account.oldest_at).iso,
-        "settled_per_minute": view.per_minute(now),
+        "settled_per_minute": view.per_minute,
         "seconds_left": left,
         "rate_limit": None if told is None else told.limit,
         "rate_limit_remaining": None if told is None else told.remaining,
         "rate_limit_told_at": None if told is None else Time(told.told_at).iso,
-        "mapping_version": view.mapping,
+        "mapping_version": view.overview.mapping,
         "catalog_at": Time(account.catalog_at).iso,
     }
     if view.census is not None:

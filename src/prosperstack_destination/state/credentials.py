@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
+from prosperstack_destination.state import kept_secrets
 from prosperstack_destination.state.accounts import Account, account_of
-from prosperstack_destination.state.tables import accounts, inbound_keys, kept_secrets, shared_secrets
+from prosperstack_destination.state.tables import accounts, inbound_keys, shared_secrets
 
 
 class KeyOrigin(StrEnum):
@@ -118,11 +119,8 @@ class Encrypted:
 
     account_keys: dict[str, str]
     shared_secrets: dict[str, str]
-    #: The key of the pseudonyms; None: it is still that of SECRET_KEY.
-    pseudonym_key: str | None
-
-
-_PSEUDONYMS = "pseudonyms"
+    #: What belongs to no account, by name: see `state.kept_secrets`.
+    kept: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +156,6 @@ def active_secrets(connection: Connection, account_id: str) -> list[str]:
     )
 
 
-def pseudonym_key(connection: Connection) -> str | None:
-    """The key of the pseudonyms, encrypted; None: it is still that of SECRET_KEY."""
-    return connection.execute(
-        select(kept_secrets.c.encrypted).where(kept_secrets.c.name == _PSEUDONYMS)
-    ).scalar_one_or_none()
-
-
 def encrypted_texts(connection: Connection) -> Encrypted:
     """Everything that is encrypted with SECRET_KEY, of all accounts."""
     keys = connection.execute(select(accounts.c.id, accounts.c.encrypted_key))
@@ -172,7 +163,7 @@ def encrypted_texts(connection: Connection) -> Encrypted:
     return Encrypted(
         {row.id: row.encrypted_key for row in keys},
         {row.id: row.encrypted for row in secrets},
-        pseudonym_key(connection),
+        kept_secrets.every(connection),
     )
 
 
@@ -182,9 +173,7 @@ def store_encrypted(connection: Connection, encrypted: Encrypted) -> None:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(encrypted_key=text))
     for secret_id, text in encrypted.shared_secrets.items():
         connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(encrypted=text))
-    connection.execute(delete(kept_secrets).where(kept_secrets.c.name == _PSEUDONYMS))
-    if encrypted.pseudonym_key is not None:
-        connection.execute(insert(kept_secrets).values(name=_PSEUDONYMS, encrypted=encrypted.pseudonym_key))
+    kept_secrets.replace(connection, encrypted.kept)
 
 
 def secrets_of(connection: Connection, account_id: str) -> list[SharedSecret]:

@@ -6,7 +6,8 @@ SQLite has one writer, so that nothing has to be locked there.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Column, Connection, Result, Select, Text, TextClause, any_, bindparam, text
+from sqlalchemy import ARRAY, Column, Connection, Result, Select, Table, Text, TextClause, any_, bindparam, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 _TOGETHER: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))")
 _ALONE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))")
@@ -49,3 +50,9 @@ _NOW: Final[Mapping[str, TextClause]] = {
 def database_now(connection: Connection) -> int:
     """The database's time, which is the same for all replicas, in microseconds since the epoch."""
     return int(connection.execute(_NOW[connection.dialect.name]).scalar_one())
+
+
+def insert_unless_there(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row, unless there is one with its key; whoever is inserting that just now is waited for."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(insert(table).values(row).on_conflict_do_nothing())

@@ -64,14 +64,6 @@ def append(connection: Connection, new: Sequence[Event]) -> None:
     connection.execute(delete(events).where(events.c.id <= newest - KEPT))
 
 
-def count(connection: Connection, account_id: str, kind: EventKind, since: int) -> int:
-    """How many events of a kind an account had from a time on (microseconds)."""
-    query = select(func.count()).where(
-        events.c.account_id == account_id, events.c.kind == kind, events.c.at >= since
-    )
-    return connection.execute(query).scalar_one()
-
-
 def latest(
     connection: Connection, account_id: str, *, limit: int, after: int = 0, subject: str | None = None
 ) -> tuple[list[Event], int]:

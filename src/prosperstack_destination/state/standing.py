@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import accounts, problems, profiles
 
 
@@ -59,6 +60,29 @@ def of_accounts(connection: Connection, now: int) -> list[Standing]:
         )
         for row in rows
     ]
+
+
+def backlogs(connection: Connection, now: int) -> dict[str, int]:
+    """How many profiles of each account have to be looked at by now; those without any are not there.
+
+    It reads an index, and no profile.
+    """
+    rows = connection.execute(
+        select(profiles.c.account_id, func.count().label("number"))
+        .where(profiles.c.due_at.is_not(None), profiles.c.due_at <= now)
+        .group_by(profiles.c.account_id)
+    )
+    return {row.account_id: row.number for row in rows}
+
+
+def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict[Status, int]:
+    """How many of an account's profiles have to be looked at by now, by status. It reads no profile."""
+    rows = connection.execute(
+        select(profiles.c.status, func.count())
+        .where(profiles.c.account_id == account_id, profiles.c.due_at.is_not(None), profiles.c.due_at <= now)
+        .group_by(profiles.c.status)
+    )
+    return {Status(status): count for status, count in rows}
 
 
 @dataclass(frozen=True, slots=True)

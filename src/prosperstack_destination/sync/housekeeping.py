@@ -1,7 +1,7 @@
 """Deleting what is too old, in the background: one replica does it for all, a little at a time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,13 +9,15 @@ import structlog
 
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.state import retention
+from prosperstack_destination.state import retention, standing, tallies
 from prosperstack_destination.state.database import Database
 
 log = structlog.get_logger(__name__)
 
 #: Between two rounds, in seconds.
 EVERY_SECONDS: Final = 3_600.0
+#: How often it is noted how many profiles wait, in seconds.
+LOOK_SECONDS: Final = 60.0
 #: After each short transaction, in seconds: whoever takes calls in goes first.
 PAUSE_SECONDS: Final = 0.05
 
@@ -39,27 +41,36 @@ class Housekeeper:
         self._bounds = bounds
         self._is_first = is_first
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._keep_on(), name="housekeeping")
+        for work, seconds in ((self.tidy, EVERY_SECONDS), (self.look, LOOK_SECONDS)):
+            self._tasks.append(asyncio.create_task(self._keep_on(work, seconds), name="housekeeping"))
 
     async def stop(self) -> None:
         """Stop; whatever is not done yet is done some other time."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep_on(self) -> None:
+    async def _keep_on(self, work: Callable[[], Awaitable[int]], seconds: float) -> None:
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(seconds)
             if not self._is_first():
                 continue
             try:
-                await self.tidy()
+                await work()
             except DestinationError as error:
-                log.info("tidying up is put off", reason=str(error))
+                log.info("housekeeping is put off", reason=str(error))
+
+    async def look(self) -> int:
+        """Note how many profiles wait, for charts; how many they are. Raises `StoreUnavailable`."""
+        now = self._clock()
+        waiting = await self._database.read(standing.backlogs, now)
+        if waiting:
+            await self._database.write(tallies.note_backlogs, waiting, now)
+        return sum(waiting.values())
 
     async def tidy(self, pause_seconds: float = PAUSE_SECONDS) -> int:
         """Delete everything that is too old; how many rows. Raises `StoreUnavailable`."""
@@ -77,6 +88,7 @@ class Housekeeper:
             while count := await self._database.write(retention.trim, table, at, before, self._bounds.audit_rows):
                 deleted += count
                 await asyncio.sleep(pause_seconds)
+        deleted += await self._database.write(tallies.expire, now)
         if deleted:
             log.info("deleted what is too old", rows=deleted)
         return deleted

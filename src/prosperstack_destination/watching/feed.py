@@ -1,4 +1,4 @@
-"""The feed of events: what people look at when they ask whether it works. It never slows the work down."""
+"""What people look at to see that it works: the feed of events, and tallies. It never slows the work down."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,27 +8,34 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
+from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.state import events, rate_limits
+from prosperstack_destination.state import events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.tallies import Tally
 
 log = structlog.get_logger(__name__)
 
 #: How often events are written, in seconds, and how many of them; what comes between is counted and left out.
 WRITE_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 200
+#: Tallies are added to what is stored with every so many writes.
+TALLIED_EVERY: Final = 5
 
 
 class Feed:
     """Writes events, a few a second at most. ``left_out`` is told how many there was no room for."""
 
-    def __init__(self, database: Database, left_out: Callable[[int], None]) -> None:
+    def __init__(self, database: Database, left_out: Callable[[int], None], clock: Clock) -> None:
         self._database = database
         self._left_out = left_out
+        self._clock = clock
         self._waiting: list[Event] = []
         self._limits: dict[str, ToldLimit] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._until_tallied = TALLIED_EVERY
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -46,6 +53,13 @@ class Feed:
         """Keep what was told of an account's rate limit last. Returns at once."""
         self._limits[account_id] = limit
 
+    def tally(self, account_id: str) -> Tally:
+        """What is to be added to an account's tally: count there what happens. Returns at once."""
+        tally = self._tallies.get(account_id)
+        if tally is None:
+            tally = self._tallies[account_id] = Tally(self._clock())
+        return tally
+
     def add(self, new: int, make: Callable[[int], Event]) -> None:
         """Add so many new events, as far as there is room: only those are made, by number. Returns at once."""
         room = min(new, MOST_AT_ONCE - len(self._waiting))
@@ -58,20 +72,39 @@ class Feed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), WRITE_SECONDS)
             await self._write()
+        self._until_tallied = 0
         await self._write()
 
     async def _write(self) -> None:
         new, self._waiting = self._waiting, []
         limits, self._limits = self._limits, {}
-        if not (new or limits):
+        counted = self._take_tallies()
+        if not (new or limits or counted):
             return
         try:
-            await self._database.write(_write, new, limits)
+            await self._database.write(_write, new, limits, counted, self._clock())
         except StoreUnavailable as error:
+            for account_id, tally in counted.items():  # a figure is small: it waits for the database
+                self._tallies[account_id] = self.tally(account_id) + tally
             log.warning("events could not be written", reason=str(error), events=len(new))
 
+    def _take_tallies(self) -> dict[str, Tally]:
+        self._until_tallied -= 1
+        if self._until_tallied > 0:
+            return {}
+        self._until_tallied = TALLIED_EVERY
+        counted, self._tallies = self._tallies, {}
+        return counted
 
-def _write(connection: Connection, new: Sequence[Event], limits: Mapping[str, ToldLimit]) -> None:
+
+def _write(
+    connection: Connection,
+    new: Sequence[Event],
+    limits: Mapping[str, ToldLimit],
+    counted: Mapping[str, Tally],
+    now: int,
+) -> None:
     if new:
         events.append(connection, new)
     rate_limits.note(connection, limits)
+    tallies.add(connection, counted, now)

@@ -1,6 +1,7 @@
 """What the parts tell of themselves, and what is made of it. Each part is handed the one method that it calls."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import JsonValue
 
@@ -11,6 +12,7 @@ from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.tallies import NOBODY
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
 from prosperstack_destination.watching.tracing import Traces
@@ -41,12 +43,15 @@ class Watch:
         self._metrics.commits.observe(seconds)
         for outcome in set(taken.outcomes):
             self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
+        for account_id, count in Counter(_kept(calls, taken.outcomes)).items():
+            self._feed.tally(account_id).accepted += count
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
         self._feed.add(len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
 
-    def refused(self, error: DestinationError) -> None:
-        """A call was refused."""
+    def refused(self, error: DestinationError, account_id: str = NOBODY) -> None:
+        """A call was refused, of an account if its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
+        self._feed.tally(account_id).refused += 1
 
     def asked(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
         """ProsperStack was asked something; without a status it did not answer."""
@@ -55,7 +60,11 @@ class Watch:
         self._metrics.request_times.observe(seconds)
         if self._traces is not None:
             self._traces.asked(kind, status, seconds)
-        if account_id and (status is None or status // 100 != 2):
+        succeeded = status is not None and status // 100 == 2
+        tally = self._feed.tally(account_id)
+        tally.requests += 1
+        tally.failed += not succeeded
+        if account_id and not succeeded:
             self._add(account_id, EventKind.REQUEST, word, None, {"request": kind})
 
     def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
@@ -66,8 +75,14 @@ class Watch:
     def settled(self, profile: Profile, how: str) -> None:
         """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
         self._metrics.settled.labels(how).inc()
+        tally = self._feed.tally(profile.account_id)
+        tally.delivered += how == DELIVERED
+        tally.unchanged += how == UNCHANGED
+        tally.unmatched += how == UNMATCHED
         if how == DELIVERED and profile.pending_since is not None:
-            self._metrics.freshness.observe(max(self._clock() - profile.pending_since, 0) / SECOND)
+            seconds = max(self._clock() - profile.pending_since, 0) / SECOND
+            self._metrics.freshness.observe(seconds)
+            tally.took(seconds)
         self._add(profile.account_id, EventKind.DELIVERY, how, profile.email)
 
     def cancel_flow(self, account_id: str, email: str | None, outcome: str) -> None:
@@ -98,3 +113,10 @@ class Watch:
     ) -> Event:
         subject = None if email is None else self._pseudonym(email)
         return Event(account_id, self._clock(), kind, outcome, subject, details)
+
+
+def _kept(calls: Sequence[Call], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The accounts of the calls that were accepted, one for each."""
+    for call, outcome in zip(calls, outcomes, strict=True):
+        if outcome is not Outcome.UNKNOWN:
+            yield call.account_id

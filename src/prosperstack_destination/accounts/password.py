@@ -1,0 +1,53 @@
+"""The operator's password for the dashboard: as it is set, or made once and kept, encrypted, with the database."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.state import kept_secrets
+
+#: A shorter ADMIN_PASSWORD could be guessed, in characters.
+MIN_PASSWORD_LENGTH: Final = 8
+#: What a password is made of where none is set, in bytes of chance.
+MADE_BYTES: Final = 15
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Password:
+    """The password, and whether it was made here: then somebody has to be told of it."""
+
+    text: str
+    made: bool
+
+    @property
+    def mark(self) -> str:
+        """What tells it from others, and not what it is: it may be short, so a plain hash would give it away."""
+        return hashlib.scrypt(self.text.encode(), salt=b"prosperstack-destination", n=2**12, r=8, p=1).hex()[:32]
+
+    def is_(self, shown: str) -> bool:
+        """Whether somebody shows this password; how long that takes tells nothing of it."""
+        return hmac.compare_digest(*(hashlib.sha256(each.encode()).digest() for each in (self.text, shown)))
+
+
+def password_of(connection: Connection, vault: Vault, given: str | None) -> Password:
+    """The password as it is set; else the one that was made for this database, which is made if need be.
+
+    Replicas that share a database share it. Raises `Misconfigured` for a short one.
+    """
+    if given is not None:
+        if len(given) < MIN_PASSWORD_LENGTH:
+            raise Misconfigured(
+                f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: use a longer one."
+            )
+        return Password(given, made=False)
+    kept = kept_secrets.get(connection, kept_secrets.DASHBOARD_PASSWORD)
+    if kept is None:
+        made = vault.encrypt(secrets.token_urlsafe(MADE_BYTES))
+        kept = kept_secrets.add(connection, kept_secrets.DASHBOARD_PASSWORD, made)
+    return Password(vault.decrypt(kept), made=True)

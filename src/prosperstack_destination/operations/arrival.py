@@ -1,0 +1,82 @@
+"""When what waits will be in ProsperStack: arithmetic for people who watch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prosperstack_destination.clock import MINUTE, SECOND
+from prosperstack_destination.prosperstack.forecast import PAGE, Rate
+from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.tallies import Tally
+
+#: How fast it goes is told by the last of these, in microseconds, once the backlog is as old.
+LOOK_BACK: Final = 10 * MINUTE
+#: A pace this much below what the limit allows is no pace: ProsperStack is down, or it has just begun.
+LEAST_PACE: Final = 0.2
+#: Of so many settled profiles it can be told what part of people need an update.
+ENOUGH_SETTLED: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is left to do, and how long it takes."""
+
+    #: Requests: to learn who the people are, and to write.
+    to_learn: int
+    to_write: int
+    #: In seconds, from now.
+    seconds: float
+    #: It may well be sooner: how many of them are subscribers, or differ, is not known yet.
+    at_most: bool
+
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return self.to_learn + self.to_write
+
+
+def arrival(
+    waiting: Mapping[Status, int],
+    directory: Directory,
+    rate: Rate,
+    stretch: Tally,
+    recent: Tally,
+    *,
+    begun_at: int,
+    wait_until: int | None,
+    now: int,
+) -> Arrival | None:
+    """When the profiles that wait will be settled; None: none waits.
+
+    ``stretch`` is what happened since the backlog began (``begun_at``), ``recent`` what happened in the last
+    `LOOK_BACK`; ``wait_until``: until then the account is left alone. Times are in microseconds.
+    """
+    unlearned = waiting.get(Status.UNKNOWN, 0) + waiting.get(Status.PENDING, 0)
+    ready = waiting.get(Status.READY, 0)
+    if not (unlearned or ready):
+        return None
+    known = stretch.settled >= ENOUGH_SETTLED
+    to_write = ready + math.ceil(unlearned * (stretch.delivered / stretch.settled if known else 1.0))
+    to_learn = min(unlearned, _pages_left(directory, unlearned))
+    seconds = (to_learn + to_write) / _per_second(rate, recent, now - begun_at)
+    if wait_until is not None:
+        seconds += max(wait_until - now, 0) / SECOND
+    return Arrival(to_learn, to_write, seconds, at_most=bool(unlearned) and not known)
+
+
+def _pages_left(directory: Directory, unlearned: int) -> int:
+    """Requests that a listing still takes; as many as look-ups where its end is not in sight."""
+    if directory.size is None:
+        return unlearned
+    pages = math.ceil(directory.size / PAGE)
+    return max(pages - directory.pages, 1) if directory.in_progress and directory.since is None else pages
+
+
+def _per_second(rate: Rate, recent: Tally, age: int) -> float:
+    """Requests a second: as many as lately, where that says anything; else as many as the limit allows."""
+    if age < LOOK_BACK:
+        return rate.per_second
+    lately = recent.requests / (LOOK_BACK / SECOND)
+    return lately if rate.per_second * LEAST_PACE <= lately < rate.per_second else rate.per_second

@@ -1,0 +1,141 @@
+"""How accounts stand: what waits, when it will be done, how fresh ProsperStack is, what was spent and saved."""
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.clock import DAY, HOUR, MINUTE
+from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
+from prosperstack_destination.operations.rates import rate_of
+from prosperstack_destination.state import listing, mappings, rate_limits, standing, tallies
+from prosperstack_destination.state.accounts import STOPPED, Account
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.tallies import Span, Tally, percentile
+
+#: Profiles that the reconciler has to do something for; an unmatched one that is due is only looked at again.
+UNSETTLED: Final = (Status.PENDING, Status.READY, Status.UNKNOWN)
+#: How many profiles are settled a minute is told by the last of these, in microseconds.
+PACE: Final = 5 * MINUTE
+#: A backlog that was not seen for so long has begun anew, in microseconds.
+UNSEEN: Final = 3 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What happened in a time, against what a plain forwarder would have spent."""
+
+    tally: Tally
+
+    @property
+    def naive(self) -> int:
+        """Requests of a forwarder: a look-up for each call, and an update for each about a subscriber."""
+        settled = self.tally.settled
+        subscribers = 1.0 if not settled else (settled - self.tally.unmatched) / settled
+        return round(self.tally.accepted * (1 + subscribers))
+
+    @property
+    def saved(self) -> int:
+        """Requests that were not spent."""
+        return max(self.naive - self.tally.requests, 0)
+
+    def within(self, part: float) -> float | None:
+        """Within how many seconds of its call so large a part of the deliveries was done; None: there was none."""
+        return percentile(self.tally.freshness, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backlog is. It began when something began to wait, and nothing did before."""
+
+    begun_at: int
+    #: Profiles that were settled since, and those that are left.
+    done: int
+    left: int
+    #: None: nobody can tell, since the account is stopped.
+    arrival: Arrival | None
+
+    @property
+    def part(self) -> float:
+        """How much of it is done, of 1."""
+        return self.done / max(self.done + self.left, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What there is to say of one account."""
+
+    account: Account
+    #: What its rate limit was told to be last; None: nothing yet.
+    told: ToldLimit | None
+    #: The version of the mapping in force.
+    mapping: int
+    waiting: dict[Status, int]
+    #: None: nothing waits.
+    progress: Progress | None
+    hour: Spent
+    day: Spent
+    #: Profiles settled a minute, lately.
+    settled_per_minute: float
+
+    @property
+    def backlog(self) -> int:
+        """Profiles that have to be looked at by now."""
+        return sum(self.waiting.values())
+
+
+def overview(connection: Connection, account: Account, reserve: float, now: int) -> Overview:
+    """A unit of work: how an account stands. It reads indexes and tallies, and no profile."""
+    minutes = tallies.of_account(connection, account.id, Span.MINUTE, now - DAY)
+    waiting = standing.waiting_by_status(connection, account.id, now)
+    told = rate_limits.of_account(connection, account.id)
+    left = sum(waiting.get(status, 0) for status in UNSETTLED)
+    progress = None
+    if left:
+        stretch = since_it_began(minutes, now)
+        begun_at = stretch.at if stretch.at else now
+        expected = arrival(
+            waiting,
+            listing.read(connection, account.id),
+            rate_of(told, reserve),
+            stretch,
+            together(minutes, now - LOOK_BACK),
+            begun_at=begun_at,
+            wait_until=account.status_until,
+            now=now,
+        )
+        progress = Progress(begun_at, stretch.settled, left, None if account.status in STOPPED else expected)
+    return Overview(
+        account=account,
+        told=told,
+        mapping=mappings.in_force(connection, account.id).version,
+        waiting=waiting,
+        progress=progress,
+        hour=Spent(together(minutes, now - HOUR)),
+        day=Spent(together(minutes, now - DAY)),
+        settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,
+    )
+
+
+def together(rows: list[Tally], since: int) -> Tally:
+    """What happened from a time on (microseconds)."""
+    return reduce(add, (row for row in rows if row.at + Span.MINUTE.microseconds > since), Tally(since))
+
+
+def since_it_began(minutes: list[Tally], now: int) -> Tally:
+    """What happened since the backlog that waits now began: as far back as something was seen to wait.
+
+    Somebody looks about once a minute, so that a minute may go by without a look.
+    """
+    found: list[Tally] = []
+    seen_at, seen = now, 0
+    for row in reversed(minutes):
+        if seen_at - row.at > UNSEEN:
+            break
+        found.append(row)
+        if row.backlog:
+            seen_at, seen = row.at, len(found)
+    return reduce(add, found[:seen]) if seen else Tally()

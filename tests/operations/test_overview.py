@@ -1,0 +1,84 @@
+"""How an account stands, from its tables."""
+
+import pytest
+from sqlalchemy import Connection
+
+from prosperstack_destination.clock import HOUR, MINUTE
+from prosperstack_destination.operations.overview import Overview, Spent, overview, since_it_began
+from prosperstack_destination.state import accounts, tallies
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.tallies import Tally
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, take
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR + 5 * HOUR
+
+
+def look(connection: Connection) -> Overview:
+    account = accounts.get(connection, ACCOUNT)
+    assert account is not None
+    return overview(connection, account, 0.1, NOW)
+
+
+async def test_an_account_with_nothing_to_do(database: Database) -> None:
+    """Where nothing ever happened nothing waits, and no figure is made up."""
+    await database.write(open_account)
+
+    found = await database.read(look)
+
+    assert (found.backlog, found.progress, found.hour.saved, found.hour.within(0.5)) == (0, None, 0, None)
+
+
+async def test_a_backlog(database: Database) -> None:
+    """What was done since it began and what is left make a bar; it has a time of arrival."""
+    await database.write(open_account)
+    await database.write(take, *[identify(f"{number}@b.c", plan="pro") for number in range(30)])
+    for minute, settled, backlog in ((200, 7, 0), (4, 50, 80), (3, 10, 70), (1, 10, 0), (0, 20, 0)):
+        new = Tally(accepted=1, delivered=settled, requests=settled, backlog=backlog)
+        await database.write(tallies.add, {ACCOUNT: new}, NOW - minute * MINUTE)
+
+    found = await database.read(look)
+
+    assert found.progress is not None
+    assert (found.progress.done, found.progress.left, found.progress.part) == (90, 30, 0.75)
+    assert found.progress.begun_at == NOW - 4 * MINUTE
+    assert found.progress.arrival is not None
+    assert (found.hour.tally.settled, found.day.tally.settled) == (90, 97)
+
+
+async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
+    """While its key is refused nobody can tell when what waits will be done."""
+    await database.write(open_account)
+    await database.write(take, identify("a@b.c", plan="pro"))
+    await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="401")
+
+    found = await database.read(look)
+
+    assert found.progress is not None
+    assert (found.progress.left, found.progress.arrival) == (1, None)
+
+
+def test_a_backlog_begins_where_nothing_waited_before() -> None:
+    """A minute without a look does not end it; three do."""
+    rows = [Tally(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
+
+    found = since_it_began(rows, NOW)
+
+    assert (found.at, found.delivered) == (NOW - 5 * MINUTE, 4)
+    assert since_it_began(rows[:2], NOW).delivered == 0
+
+
+#: Minutes ago, and what was seen to wait.
+_SEEN = [(20, 9), (12, 0), (9, 0), (5, 3), (3, 0), (2, 8), (0, 0)]
+
+
+def test_what_a_forwarder_would_have_spent() -> None:
+    """A look-up a call, and an update for each that is about a subscriber; never less than nothing is saved."""
+    spent = Spent(Tally(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
+
+    assert (spent.naive, spent.saved) == (180, 155)
+    assert Spent(Tally(accepted=1, requests=600)).saved == 0
