@@ -181,7 +181,10 @@ class _Service:
             Operators(self.database, clock),
             clock,
             reserve=settings.rate_limit_reserve,
+            vault=self._vault,
             on_change=self.reprojector.begun,
+            wake=self._changed,
+            on_keys=self.accounts.forget,
         )
         bounds = Bounds(settings.retention_days, settings.audit_days, settings.audit_rows)
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)

@@ -74,8 +74,11 @@ async def test_people(service: Service, api: httpx.AsyncClient) -> None:
     assert [each["profiles"][0]["email"] for each in (first, second)] == [JOHN, "zoe@example.com"]
     assert second["profiles"][0]["id"] == zoe["id"]
     assert (await api.get("profiles?user_id=nobody")).json() == {"profiles": [], "after": None}
-    assert shown["traits"]["nickname"]["value"] == "Jo"
+    assert {each["name"]: each["value"] for each in shown["traits"]}["nickname"] == "Jo"
     assert shown["problems"][0]["property"] == "number_of_contacts"
+    rows = {row["property"]: row for row in shown["subscribers"][0]["properties"]}
+    assert (rows["number_of_contacts"]["state"], rows["preferred_name"]["state"]) == ("problem", "not_fed")
+    assert rows["number_of_contacts"]["name"] == "Number of contacts"
     assert (await api.get("profiles/999")).status_code == 404
     assert (await api.get("profiles?status=unmatched&email=nobody")).json()["profiles"] == []
 

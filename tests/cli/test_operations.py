@@ -95,19 +95,21 @@ def test_profile(commands: Commands) -> None:
 
     assert shown == by_id
     assert shown["traits"]["preferred_name"] == {"value": "Ann", "at": "2026-01-01T00:00:00+00:00"}
-    assert shown["properties"] == [
-        {
-            "property": "preferred_name",
-            "from": "preferred_name (key)",
-            "desired": "Ann",
-            "observed": "A",
-            "applied": None,
-            "subscriber": "subr_1",
-            "to_be_sent": True,
-        }
-    ]
+    name, logins = shown["properties"]
+    assert name == {
+        "property": "preferred_name",
+        "from": "preferred_name (key)",
+        "desired": "Ann",
+        "observed": "A",
+        "applied": None,
+        "subscriber": "subr_1",
+        "state": "to_be_sent",
+        "reason": None,
+    }
+    assert (logins["from"], logins["state"]) == ("logins", "problem")
+    assert (shown["lane"], shown["next_step"], shown["ids"][0]["id"]) == ("live", "update", "u1")
     assert "subr_1" in commands.run("profile", ANN)
-    assert "`audit` shows deletions" in commands.fails("profile", "nobody@example.com")
+    assert "the audit trail shows" in commands.fails("profile", "nobody@example.com")
 
 
 def test_a_terminal_is_not_steered(commands: Commands) -> None:

@@ -1,23 +1,22 @@
 """Accounts, what feeds their properties, what goes wrong, and the people in them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
-from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import of_account, person_of
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.desired import Projection
-from prosperstack_destination.mapping.rules import SUBSCRIPTION
+from prosperstack_destination.mapping.desired import MatchedBy
+from prosperstack_destination.operations import people
+from prosperstack_destination.operations.comparing import Row, RowState
+from prosperstack_destination.operations.people import NextStep, Person
 from prosperstack_destination.state import accounts, browsing, problems
-from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.browsing import Looked
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.profile import IdKind, SourceKind, Status
 from prosperstack_destination.sync.covering import coverage
 from prosperstack_destination.sync.previewing import SAMPLE
 
@@ -50,7 +49,7 @@ class ShownProperty(BaseModel):
     sample: PropertyValue = Field(description="The newest.")
 
 
-class ShownTrait(BaseModel):
+class CoveredTrait(BaseModel):
     """Where a trait goes."""
 
     trait: str
@@ -69,7 +68,7 @@ class ShownCoverage(BaseModel):
     profiles: int
     counted: int = Field(description="Of how many of them the figures are.")
     properties: list[ShownProperty]
-    traits: list[ShownTrait]
+    traits: list[CoveredTrait]
 
 
 class ShownSample(BaseModel):
@@ -108,49 +107,76 @@ class Profiles(BaseModel):
     after: str | None
 
 
-class ShownValue(BaseModel):
-    """A trait's value, and when it was true."""
+class ShownTrait(BaseModel):
+    """What Segment says of a person under one name."""
 
+    name: str
     value: JsonValue
-    at: datetime
+    at: datetime = Field(description="Its event time.")
+    computed: SourceKind | None = Field(description="Whether it is an audience or a computed trait of Engage's.")
+
+
+class ShownId(BaseModel):
+    """An id that came with the person's email."""
+
+    kind: IdKind
+    id: str
+    at: datetime = Field(description="When it came with the email last.")
 
 
 class ShownDesired(BaseModel):
     """What a property should be, and why."""
 
-    value: PropertyValue
-    trait: str
-    matched_by: str
+    value: PropertyValue = Field(description="Null deletes the property's value.")
+    trait: str = Field(description="The trait that feeds it, or the expression.")
+    matched_by: MatchedBy
 
 
-class ShownSubscriber(BaseModel):
-    """One subscriber of ProsperStack's with the person's email."""
+class ShownRow(BaseModel):
+    """One property of one subscriber."""
 
-    id: str
-    observed: dict[str, JsonValue] = Field(description="What ProsperStack showed last.")
-    applied: dict[str, JsonValue] = Field(description="What was settled last.")
-    set_aside: dict[str, str] = Field(description="Properties that ProsperStack rejected, and why.")
+    property: str = Field(description="Its key; `subscription.` stands before those of subscriptions.")
+    name: str
+    type: PropertyType
+    desired: ShownDesired | None = Field(description="Null: no trait gives it a value, and it stays as it is.")
+    observed: JsonValue = Field(description="What ProsperStack showed last; of subscriptions it is not kept.")
+    applied: JsonValue = Field(description="What was settled last.")
+    state: RowState
+    reason: str | None = Field(description="What stands in the way.")
+
+
+class ShownSide(BaseModel):
+    """One subscriber with the person's email."""
+
+    id: str | None = Field(description="ProsperStack's id; null: nobody is known to have the email.")
+    observed_at: datetime | None
+    properties: list[ShownRow]
 
 
 class ShownProblem(BaseModel):
-    """A trait that feeds a property and cannot."""
+    """A trait that feeds a property and cannot, or a value that ProsperStack rejected."""
 
     property: str
     trait: str
     value: JsonValue
     reason: str
+    since: datetime
 
 
 class ShownProfile(ListedProfile):
     """All that is known of a person."""
 
     anonymous_id: str | None
+    in_words: str = Field(description="How the person stands, and why.")
     version: int
-    attempts: int
+    lane: str = Field(description="How urgent it is: `cancelling`, `live` or `bulk`.")
+    attempts: int = Field(description="How many attempts in a row came to nothing.")
+    next_attempt_at: datetime | None = Field(description="Until then the person is left alone.")
+    next_step: NextStep = Field(description="What is done when it is their turn.")
     looked_up_at: datetime | None
-    traits: dict[str, ShownValue]
-    desired: dict[str, ShownDesired]
-    subscribers: list[ShownSubscriber]
+    ids: list[ShownId]
+    traits: list[ShownTrait]
+    subscribers: list[ShownSide] = Field(description="One without an id where no subscriber is known.")
     problems: list[ShownProblem] = Field(description="Under the mapping in force.")
 
 
@@ -191,7 +217,7 @@ async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False)
             for each in found.properties()
         ],
         traits=[
-            ShownTrait(
+            CoveredTrait(
                 trait=each.trait,
                 seen=each.seen,
                 feeds=list(each.feeds),
@@ -236,10 +262,10 @@ async def list_profiles(
     """People in the order of their emails."""
     prefix = email.strip().lower()
     if user_id is not None:
-        known = await desk.database.read(browsing.email_of_user, account.id, user_id)
-        if known is None or not known.startswith(prefix):
+        known = await desk.database.read(browsing.emails_of_user, account.id, user_id)
+        if not known or not known[0].startswith(prefix):
             return Profiles(profiles=[], after=None)
-        prefix = known
+        prefix = known[0]
     found = await desk.database.read(
         browsing.listed, account.id, after=after, limit=limit, prefix=prefix, status=status
     )
@@ -263,9 +289,12 @@ async def list_profiles(
 
 @router.get("/{account_id}/profiles/{profile_id}", responses=REFUSALS)
 async def show_profile(desk: TheDesk, account: TheAccount, profile_id: int) -> ShownProfile:
-    """One person: traits with their times, what their properties should be and why, and what ProsperStack has."""
-    looked, projection = await desk.database.read(_look, account, profile_id)
-    profile = looked.profile
+    """One person: traits with their times, ids, and each property as desired, observed and applied."""
+    return _shown(await desk.database.read(people.by_id, account, profile_id, desk.clock()))
+
+
+def _shown(person: Person) -> ShownProfile:
+    profile = person.profile
     return ShownProfile(
         id=profile.id,
         email=profile.email,
@@ -273,42 +302,56 @@ async def show_profile(desk: TheDesk, account: TheAccount, profile_id: int) -> S
         anonymous_id=profile.anonymous_id,
         status=profile.status,
         status_reason=profile.status_reason,
+        in_words=person.in_words,
         pending_since=shown_time_or_none(profile.pending_since),
         version=profile.version,
+        lane=profile.lane.name.lower(),
         attempts=profile.attempts,
+        next_attempt_at=shown_time_or_none(person.next_attempt_at),
+        next_step=person.next_step,
         looked_up_at=shown_time_or_none(profile.looked_up_at),
-        traits={name: ShownValue(value=value, at=shown_time(at)) for name, (value, at) in profile.traits.items()},
-        desired=_desired(projection),
-        subscribers=[
-            ShownSubscriber(
-                id=each.id,
-                observed=dict(each.observed),
-                applied=dict(each.applied),
-                set_aside={key: reason for key, (_, reason) in each.set_aside.items()},
+        ids=[ShownId(kind=each.kind, id=each.id, at=shown_time(each.at)) for each in person.ids],
+        traits=[
+            ShownTrait(
+                name=each.name,
+                value=each.value,
+                at=shown_time(each.at),
+                computed=None if each.source is None else each.source.kind,
             )
-            for each in looked.subscribers
+            for each in person.traits
         ],
-        problems=[ShownProblem(**fields) for fields in _problems(projection)],
+        subscribers=[
+            ShownSide(
+                id=each.subscriber_id,
+                observed_at=shown_time_or_none(each.observed_at),
+                properties=[_shown_row(row) for row in each.rows],
+            )
+            for each in person.sides
+        ],
+        problems=[
+            ShownProblem(
+                property=each.property,
+                trait=each.trait,
+                value=each.value,
+                reason=each.reason,
+                since=shown_time(each.since),
+            )
+            for each in person.problems
+        ],
     )
 
 
-def _look(connection: Connection, account: Account, profile_id: int) -> tuple[Looked, Projection]:
-    looked = browsing.look(connection, account.id, profile_id)
-    if looked is None:
-        raise NotHere(f"The account has no profile {profile_id}.")
-    return looked, of_account(connection, account).plan.project(person_of(looked.profile))
-
-
-def _desired(projection: Projection) -> dict[str, ShownDesired]:
-    theirs = {SUBSCRIPTION + key: each for key, each in projection.subscription.items()}
-    return {
-        key: ShownDesired(value=each.value, trait=each.trait, matched_by=each.matched_by)
-        for key, each in {**projection.desired, **theirs}.items()
-    }
-
-
-def _problems(projection: Projection) -> list[dict[str, Any]]:
-    return [
-        {"property": each.property, "trait": each.trait, "value": each.value, "reason": each.reason}
-        for each in projection.problems
-    ]
+def _shown_row(row: Row) -> ShownRow:
+    desired = row.desired
+    return ShownRow(
+        property=row.key,
+        name=row.target.name,
+        type=row.target.type,
+        desired=None
+        if desired is None
+        else ShownDesired(value=desired.value, trait=desired.trait, matched_by=desired.matched_by),
+        observed=row.observed,
+        applied=row.applied,
+        state=row.state,
+        reason=row.reason,
+    )

@@ -25,15 +25,15 @@ from prosperstack_destination.cli.rows import BadRow, Reading, Row, Rows, identi
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import CallRefused, Misconfigured, StoreUnavailable
 from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.prosperstack.forecast import Forecast, Rate, forecast, naive_seconds
 from prosperstack_destination.segment.reception import to_call
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import auditing, imports, rate_limits
+from prosperstack_destination.state import auditing, imports
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.imports import Import
 from prosperstack_destination.state.profile import Call, Outcome
+from prosperstack_destination.sync.rates import rate_of_account
 
 #: Rows in one transaction: the service's own calls come in between.
 BATCH: Final = 1_000
@@ -143,7 +143,7 @@ async def _run(
         survey = surveyed(file, reading)
         import_id = identity(file, account.id, reading)
         known = None if restart else await database.read(imports.find, import_id)
-        rate = rate_of(await database.read(rate_limits.of_account, account.id), settings.rate_limit_reserve)
+        rate = await database.read(rate_of_account, account, settings.rate_limit_reserve)
         order = _Order(file, reading, account, import_id, survey, known, rate)
         _tell(order, as_json=as_json)
         if known is not None and known.ended_at is not None:

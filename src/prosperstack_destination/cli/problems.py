@@ -10,14 +10,13 @@ from prosperstack_destination.cli.operating import chosen_account, from_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.rates import rate_of
-from prosperstack_destination.prosperstack.forecast import forecast
+from prosperstack_destination.operations import mending, people, wording
+from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import auditing, erasing, problems, profiles, rate_limits, retrying, standing
+from prosperstack_destination.state import problems
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.problems import ProblemGroup
-from prosperstack_destination.state.profile import Delete
 
 
 def list_problems(account_name: str | None, *, as_json: bool) -> None:
@@ -46,17 +45,12 @@ def retry(account_name: str | None, email: str | None, author: str, *, as_json: 
     """Look at one person now, or at everybody with a problem, and try an account that waits."""
 
     def work(connection: Connection) -> int:
-        now = system_clock()
         account = chosen_account(connection, account_name)
-        retrying.retry_account(connection, account.id)
         if email is None:
-            count = retrying.retry_problems(connection, account.id, now)
-        elif retrying.retry_person(connection, account.id, email.strip().lower(), now):
-            count = 1
-        else:
-            raise Misconfigured("Nobody with this email is known: `profile` shows whom calls named.")
-        auditing.record(connection, account.id, now, actor=author, action="retry", details={"profiles": count})
-        return count
+            return mending.retry_all(connection, account, author, system_clock())
+        profile_id = people.profile_id(connection, account, email=email)
+        mending.retry_person(connection, account, profile_id, author, system_clock())
+        return 1
 
     count = in_database(work)
     if as_json:
@@ -69,33 +63,32 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     """Have everything that is stored judged anew, after saying what that costs."""
     settings = read_settings()
 
-    def cost(connection: Connection) -> tuple[int, float]:
+    def whom(connection: Connection) -> tuple[Account, int | None]:
         account = chosen_account(connection, account_name)
-        people = standing.census(connection, account.id).profiles if email is None else 1
-        rate = rate_of(rate_limits.of_account(connection, account.id), settings.rate_limit_reserve)
-        return people, forecast(people, rate, matching=people, subscribers=None).seconds
+        return account, None if email is None else people.profile_id(connection, account, email=email)
 
-    people, seconds = from_database(cost, settings)
+    def look(connection: Connection) -> ReplayCost:
+        account, profile_id = whom(connection)
+        return mending.replay_cost(connection, account, settings.rate_limit_reserve, profile_id)
+
+    cost = from_database(look, settings)
     confirm(
-        f"{people:,} profiles are compared with ProsperStack anew; what differs is written, also where somebody "
-        f"edited it there. At most {2 * people:,} requests, {wording.span(seconds)}; what is the same costs none.",
+        f"{cost.profiles:,} profiles are compared with ProsperStack anew; what differs is written, also where "
+        f"somebody edited it there. At most {cost.most_requests:,} requests, {wording.span(cost.most_seconds)}; "
+        "what is the same costs none.",
         yes=yes,
         as_json=as_json,
     )
 
     def work(connection: Connection) -> int:
-        now = system_clock()
-        account = chosen_account(connection, account_name)
-        who = None if email is None else email.strip().lower()
-        if who is not None and profiles.find(connection, account.id, who) is None:
-            raise Misconfigured("Nobody with this email is known: `profile` shows whom calls named.")
-        count = retrying.replay(connection, account.id, now, who)
-        auditing.record(connection, account.id, now, actor=author, action="replay", details={"profiles": count})
-        return count
+        account, profile_id = whom(connection)
+        return mending.replay(connection, account, author, system_clock(), profile_id)
 
     count = in_database(work, settings)
     if as_json:
-        output.print_json({"profiles": count, "most_requests": 2 * people, "most_seconds": seconds})
+        output.print_json(
+            {"profiles": count, "most_requests": cost.most_requests, "most_seconds": cost.most_seconds}
+        )
     else:
         output.console.print(f"{count:,} profiles are due. `watch` shows how far it is.")
 
@@ -114,10 +107,8 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
     def work(connection: Connection) -> Erased:
         account = chosen_account(connection, account_name)
         use_kept_pseudonyms(connection, vault)
-        now = system_clock()
-        if by_user_id:
-            return erasing.erase(connection, Delete(account.id, who, now, now), vault.pseudonym, author)
-        return erasing.erase_email(connection, account.id, who.strip().lower(), vault.pseudonym, author, now)
+        forget = mending.erase_user if by_user_id else mending.erase
+        return forget(connection, account, who, vault.pseudonym, author, system_clock())
 
     erased = in_database(work, settings)
     if as_json:

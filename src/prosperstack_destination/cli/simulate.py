@@ -6,10 +6,9 @@ from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import rate_limits
+from prosperstack_destination.sync.rates import rate_of, rate_of_account
 
 
 def run(
@@ -27,7 +26,7 @@ def run(
 
     def work(connection: Connection) -> Rate:
         account = chosen_account(connection, account_name)
-        return rate_of(rate_limits.of_account(connection, account.id), settings.rate_limit_reserve)
+        return rate_of_account(connection, account, settings.rate_limit_reserve)
 
     try:
         rate = from_database(work, settings)

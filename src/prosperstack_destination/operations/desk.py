@@ -1,10 +1,11 @@
 """What the operators' faces in the service work with, put together by the composition root."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prosperstack_destination.accounts.operators import Operators
+from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.state.database import Database
 
@@ -18,7 +19,13 @@ class Desk:
     clock: Clock
     #: The part of ProsperStack's rate limit that is left to the account's owner.
     reserve: float
+    #: Encrypts what is stored of keys, and makes pseudonyms.
+    vault: Vault
     #: Told when profiles are to be gone through.
     on_change: Callable[[], None]
+    #: Told, by their ids, which accounts have something to do by now: those who reconcile look at them at once.
+    wake: Callable[[Iterable[str]], None]
+    #: Told when accounts, keys or secrets are others than before: what is remembered of them is read anew.
+    on_keys: Callable[[], None]
     #: One at a time goes through all profiles: the receiving reads from the same database.
     scanning: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
-from prosperstack_destination.operations.rates import rate_of
 from prosperstack_destination.state import listing, mappings, rate_limits, standing, tallies
 from prosperstack_destination.state.accounts import STOPPED, Account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.tallies import Span, Tally, percentile
+from prosperstack_destination.sync.rates import rate_of
 
 #: Profiles that the reconciler has to do something for; an unmatched one that is due is only looked at again.
 UNSETTLED: Final = (Status.PENDING, Status.READY, Status.UNKNOWN)
@@ -88,7 +88,10 @@ class Overview:
 
 
 def overview(connection: Connection, account: Account, reserve: float, now: int) -> Overview:
-    """A unit of work: how an account stands. It reads indexes and tallies, and no profile."""
+    """A unit of work: how an account stands. It reads indexes and tallies, and no profile.
+
+    ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account.
+    """
     minutes = tallies.of_account(connection, account.id, Span.MINUTE, now - DAY)
     waiting = standing.waiting_by_status(connection, account.id, now)
     told = rate_limits.of_account(connection, account.id)
@@ -100,7 +103,7 @@ def overview(connection: Connection, account: Account, reserve: float, now: int)
         expected = arrival(
             waiting,
             listing.read(connection, account.id),
-            rate_of(told, reserve),
+            rate_of(told, account.reserve_or(reserve)),
             stretch,
             together(minutes, now - LOOK_BACK),
             begun_at=begun_at,

@@ -1,6 +1,51 @@
-"""How people are told how long something takes, or took."""
+"""How people are told things: how something stands, how long it takes, or took."""
+
+from collections.abc import Mapping
+from typing import Final
 
 from prosperstack_destination.clock import SECOND
+from prosperstack_destination.operations.comparing import RowState
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.profile import Lane, Status
+
+#: How a profile stands.
+STATUS: Final[Mapping[Status, str]] = {
+    Status.PENDING: "Something changed, and has to be compared with what ProsperStack has.",
+    Status.READY: "A subscriber has something else than is desired: an update waits for its turn.",
+    Status.UNKNOWN: "It has to be learned first whether there is a subscriber, or what one has by now.",
+    Status.IN_SYNC: "Every matching subscriber has what is desired, or had it edited in ProsperStack since.",
+    Status.UNMATCHED: "No subscriber has this email: once one has, they get their properties.",
+    Status.SET_ASIDE: "ProsperStack rejects the email: it is tried again when the person's next call comes.",
+}
+
+#: How urgent what is pending is.
+LANE: Final[Mapping[Lane, str]] = {
+    Lane.CANCELLING: "before everybody else",
+    Lane.LIVE: "live: the newest first",
+    Lane.BULK: "one of many: behind what is live",
+}
+
+#: How a property of a subscriber stands.
+ROW_STATE: Final[Mapping[RowState, str]] = {
+    RowState.SAME: "ProsperStack has what is desired.",
+    RowState.TO_BE_SENT: "ProsperStack has something else: it is sent when the person's turn comes.",
+    RowState.TO_BE_CHECKED: "ProsperStack had it before the newest change came in: it is looked up to be sure.",
+    RowState.EDITED_THERE: "It was edited in ProsperStack, and stays so until Segment says something new.",
+    RowState.SET_ASIDE: "ProsperStack rejected the value: it is sent again when it is another one, or by a retry.",
+    RowState.PROBLEM: "The trait that feeds it cannot be its value.",
+    RowState.NO_SUBSCRIBER: "It waits for a subscriber with this email.",
+    RowState.NOT_FED: "No trait feeds it: it is left as it is.",
+}
+
+#: How an account stands with ProsperStack, and what to do.
+ACCOUNT_STATUS: Final[Mapping[AccountStatus, str]] = {
+    AccountStatus.ACTIVE: "Its key works, as far as is known.",
+    AccountStatus.RETRYING: "ProsperStack does not answer as it should: it is tried again by itself.",
+    AccountStatus.KEY_REFUSED: "ProsperStack refuses its key: calls are refused, and nothing is sent, until it has "
+    "another key, or this one works again.",
+    AccountStatus.NOT_PERMITTED: "ProsperStack does not permit its key what is needed: calls are refused, and "
+    "nothing is sent, until the key may read and write subscribers and their properties.",
+}
 
 
 def span(seconds: float) -> str:

@@ -58,6 +58,12 @@ class Account:
     catalog_at: int | None
     #: The properties of subscriptions as JSON, or None: no rule has asked for them.
     subscription_catalog: str | None = None
+    #: The part of each window of the rate limit that is left for its owner; None: as the service is set.
+    reserve: float | None = None
+
+    def reserve_or(self, usual: float) -> float:
+        """The part that is left for its owner; ``usual`` where the service's setting holds for it."""
+        return usual if self.reserve is None else self.reserve
 
 
 def add(connection: Connection, account: Account, key_hash: str, now: int) -> None:
@@ -186,6 +192,17 @@ def set_on_delete(connection: Connection, account_id: str, on_delete: OnDelete) 
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(on_delete=on_delete))
 
 
+def set_reserve(connection: Connection, account_id: str, reserve: float | None) -> None:
+    """Choose the part of an account's rate limit that is left for its owner; None: as the service is set."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(reserve=reserve))
+
+
+def reserves(connection: Connection) -> dict[str, float]:
+    """The parts that are left for the owners of accounts, by id, where that was chosen for the account."""
+    rows = connection.execute(select(accounts.c.id, accounts.c.reserve).where(accounts.c.reserve.is_not(None)))
+    return {row.id: row.reserve for row in rows}
+
+
 def account_of(row: Row[Any]) -> Account:
     """The account in a row of the accounts table."""
     return Account(
@@ -199,4 +216,5 @@ def account_of(row: Row[Any]) -> Account:
         catalog=row.catalog,
         catalog_at=row.catalog_at,
         subscription_catalog=row.subscription_catalog,
+        reserve=row.reserve,
     )

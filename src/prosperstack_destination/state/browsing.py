@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from prosperstack_destination.state import directory, problems, profiles
-from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.problems import RecordedProblem
-from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.state import json_text
+from prosperstack_destination.state.profile import IdKind, Status
+from prosperstack_destination.state.profiles import Ids, ids_of
 from prosperstack_destination.state.tables import identities
 from prosperstack_destination.state.tables import profiles as table
 
@@ -26,12 +25,15 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """All that is known of one person."""
+class Detail:
+    """What is stored of a profile besides what the reconciler needs of it."""
 
-    profile: Profile
-    subscribers: list[Subscriber]
-    problems: list[RecordedProblem]
+    #: The ids that came with the email, and when each did last (event time), in microseconds.
+    ids: Ids
+    #: When the reconciler has to look at it, in microseconds; None: not before something changes.
+    due_at: int | None
+    #: When a call was about the person last, to the day, in microseconds; None: before this was noted.
+    touched_at: int | None
 
 
 def listed(
@@ -56,24 +58,24 @@ def listed(
     ]
 
 
-def look(connection: Connection, account_id: str, profile_id: int) -> Looked | None:
-    """The profile with this id, if the account has it."""
-    profile = profiles.get(connection, profile_id)
-    if profile is None or profile.account_id != account_id:
-        return None
-    subscribers = directory.with_email(connection, account_id, profile.email)
-    return Looked(profile, subscribers, problems.of_profile(connection, profile_id))
+def detail(connection: Connection, profile_id: int) -> Detail:
+    """What else is stored of a profile, which has to be there."""
+    row = connection.execute(
+        select(table.c.ids, table.c.due_at, table.c.touched_at).where(table.c.id == profile_id)
+    ).one()
+    return Detail(ids_of(row.ids), row.due_at, row.touched_at)
 
 
-def email_of_user(connection: Connection, account_id: str, user_id: str) -> str | None:
-    """The email that a user id came with last, or None."""
-    return connection.execute(
-        select(identities.c.email).where(
+def emails_of_user(connection: Connection, account_id: str, user_id: str) -> list[str]:
+    """The email that a user id came with last, and those that it had before, the latest of them first."""
+    row = connection.execute(
+        select(identities.c.email, identities.c.former).where(
             identities.c.account_id == account_id,
-            identities.c.kind == "user",
+            identities.c.kind == IdKind.USER.value,
             identities.c.external_id == user_id,
         )
-    ).scalar_one_or_none()
+    ).one_or_none()
+    return [] if row is None else list(dict.fromkeys([row.email, *reversed(json_text.load(row.former))]))
 
 
 def by_status(connection: Connection, account_id: str) -> dict[Status, int]:

@@ -22,7 +22,7 @@ _ANY: Final = select(held.c.kind).where(held.c.account_id == bindparam("account"
 
 def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str, Stamped]], now: int) -> None:
     """Keep what was said of ids, merged with what is held of them already."""
-    known = _held(connection, account_id, said)
+    known = of_ids(connection, account_id, said)
     inserts: list[dict[str, Any]] = []
     for key in sorted(said):
         traits = json_text.dump(merge(known.get(key, {}), said[key]).traits)
@@ -41,7 +41,7 @@ def release(connection: Connection, account_id: str, keys: Collection[Key]) -> d
     """What is held of these ids, which is held no longer."""
     if connection.execute(_ANY, {"account": account_id}).first() is None:
         return {}  # as in accounts without Engage: a look that costs nothing
-    released = _held(connection, account_id, keys)
+    released = of_ids(connection, account_id, keys)
     forget(connection, account_id, list(released))
     return released
 
@@ -52,7 +52,8 @@ def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> No
         connection.execute(delete(held).where(_is(account_id, keys)))
 
 
-def _held(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+    """What is held of these ids."""
     if not keys:
         return {}
     rows = connection.execute(select(held).where(_is(account_id, keys)))

@@ -1,5 +1,6 @@
 """Units of work on problems: traits that feed a property and cannot."""
 
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,9 @@ _OF_PROFILE: Final = (
     select(problems).where(problems.c.profile_id == bindparam("profile")).order_by(problems.c.property)
 )
 
+#: How the reason of a problem begins whose value is good by all that is known here, and ProsperStack rejected it.
+_REJECTED: Final = "ProsperStack rejects it: "
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedProblem:
@@ -26,6 +30,11 @@ class RecordedProblem:
     reason: str
     #: When it was first seen with this value and reason, in microseconds.
     since: int
+
+
+def as_rejected(words: str) -> str:
+    """The reason of a problem that ProsperStack told of, in its words."""
+    return _REJECTED + words
 
 
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
@@ -56,6 +65,11 @@ class ProblemGroup:
     #: When it was first seen, in microseconds.
     since: int
     samples: tuple[Sample, ...]
+
+    @builtins.property
+    def is_set_aside(self) -> bool:
+        """Whether ProsperStack rejected the values, which are not sent again before they are others."""
+        return self.reason.startswith(_REJECTED)
 
 
 def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:

@@ -20,7 +20,7 @@ class IdKind(StrEnum):
 class Lane(IntEnum):
     """How urgent it is to deliver a profile; the lower, the sooner."""
 
-    #: The person is about to cancel: what is shown to them depends on it.
+    #: The person is about to cancel, and what is shown to them depends on it; or an operator waits for it.
     CANCELLING = 0
     #: Something just happened to the person.
     LIVE = 1

@@ -1,57 +1,67 @@
 """Units of work for operators: have people, or whole accounts, looked at again."""
 
-from sqlalchemy import BigInteger, Connection, func, literal, or_, select, update
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, func, literal, select, update
 
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.tables import problems, profiles, subscribers
+from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.tables import problems, profiles, subscribers, subscription_states
 
 
-def retry_account(connection: Connection, account_id: str) -> None:
-    """Try an account now that is left alone after failures. One whose key was refused is tried as well."""
+def retry_account(connection: Connection, account_id: str) -> bool:
+    """Try an account now that is left alone after failures; whether it was. A refused key is tried too."""
     account = accounts.get(connection, account_id)
-    if account is not None and account.status is not AccountStatus.ACTIVE:
-        accounts.set_status(connection, account_id, account.status, reason=account.status_reason, until=None)
+    if account is None or account.status is AccountStatus.ACTIVE:
+        return False
+    accounts.set_status(connection, account_id, account.status, reason=account.status_reason, until=None)
+    return True
+
+
+def hurry(connection: Connection, account_id: str, email: str, now: int) -> bool:
+    """Look at one person before everybody else; False: there is no such profile.
+
+    What was known of their subscribers counts as no newer than a change that comes now: whoever nobody matched is
+    looked up anew, and so is what seems to be there already. What ProsperStack rejected is not sent again.
+    """
+    mine = (profiles.c.account_id == account_id) & (profiles.c.email == email)
+    first = {**_now(now), "lane": Lane.CANCELLING, "changed_at": now, "looked_up_at": None}
+    return connection.execute(update(profiles).where(mine).values(first)).rowcount > 0
 
 
 def retry_person(connection: Connection, account_id: str, email: str, now: int) -> bool:
     """Look at one person now, and send what ProsperStack rejected before; False: there is no such profile."""
-    connection.execute(
-        update(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.email == email)
-        .values(set_aside="{}")
-    )
+    _take_back_in(connection, account_id, subscribers.c.email == email)
     result = connection.execute(
         update(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email).values(_now(now))
     )
     return result.rowcount > 0
 
 
-def retry_problems(connection: Connection, account_id: str, now: int) -> int:
+def retry_all(connection: Connection, account_id: str, now: int) -> int:
     """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
 
     What ProsperStack rejected is sent once more.
     """
-    connection.execute(
-        update(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.set_aside != "{}")
-        .values(set_aside="{}")
+    _take_back_in(connection, account_id)
+    failed = (profiles.c.status == Status.PENDING) & (profiles.c.attempts > 0)
+    # One after the other, so that each finds its people by an index; whoever was found is not found again.
+    return sum(
+        _look_at(connection, account_id, who, now)
+        for who in (failed, profiles.c.status == Status.SET_ASIDE, profiles.c.id.in_(_with_problem(account_id)))
     )
-    with_problem = select(problems.c.profile_id).where(problems.c.account_id == account_id)
-    result = connection.execute(
-        update(profiles)
-        .where(
-            profiles.c.account_id == account_id,
-            or_(
-                profiles.c.id.in_(with_problem),
-                profiles.c.status == Status.SET_ASIDE,
-                (profiles.c.status == Status.PENDING) & (profiles.c.attempts > 0),
-            ),
-        )
-        .values(_now(now))
-    )
-    return result.rowcount
+
+
+def retry_group(connection: Connection, account_id: str, key: str, reason: str, now: int) -> int:
+    """Look now at everybody whose property of this key has a problem for this reason; how many they are.
+
+    What ProsperStack rejected is sent once more.
+    """
+    same = _with_problem(account_id).where(problems.c.property == key, problems.c.reason == reason)
+    emails = select(profiles.c.email).where(profiles.c.account_id == account_id, profiles.c.id.in_(same))
+    _take_back_in(connection, account_id, subscribers.c.email.in_(emails))
+    return _look_at(connection, account_id, profiles.c.id.in_(same), now)
 
 
 def replay(connection: Connection, account_id: str, now: int, email: str | None = None) -> int:
@@ -63,8 +73,41 @@ def replay(connection: Connection, account_id: str, now: int, email: str | None 
     mine = profiles.c.account_id == account_id
     if email is not None:
         theirs, mine = theirs & (subscribers.c.email == email), mine & (profiles.c.email == email)
-    connection.execute(update(subscribers).where(theirs).values(applied="{}", set_aside="{}"))
+    nothing = {"applied": "{}", "set_aside": "{}"}
+    _of_subscriptions(connection, account_id, theirs, nothing)
+    connection.execute(update(subscribers).where(theirs).values(nothing))
     return connection.execute(update(profiles).where(mine).values({**_now(now), "looked_up_at": None})).rowcount
+
+
+def _with_problem(account_id: str) -> Select[Any]:
+    return select(problems.c.profile_id).where(problems.c.account_id == account_id)
+
+
+def _take_back_in(connection: Connection, account_id: str, *whose: ColumnElement[bool]) -> None:
+    """Have what ProsperStack rejected sent once more to these subscribers, or to all."""
+    theirs = (subscribers.c.account_id == account_id, *whose)
+    _of_subscriptions(connection, account_id, and_(*theirs), {"set_aside": "{}"})
+    connection.execute(update(subscribers).where(*theirs, subscribers.c.set_aside != "{}").values(set_aside="{}"))
+
+
+def _of_subscriptions(
+    connection: Connection, account_id: str, whose: ColumnElement[bool], values: dict[str, str]
+) -> None:
+    """The same for the subscriptions of these subscribers."""
+    connection.execute(
+        update(subscription_states)
+        .where(
+            subscription_states.c.account_id == account_id,
+            subscription_states.c.subscriber_id.in_(select(subscribers.c.id).where(whose)),
+        )
+        .values(values)
+    )
+
+
+def _look_at(connection: Connection, account_id: str, who: ColumnElement[bool], now: int) -> int:
+    return connection.execute(
+        update(profiles).where(profiles.c.account_id == account_id, who).values(_now(now))
+    ).rowcount
 
 
 def _now(now: int) -> dict[str, object]:

@@ -30,19 +30,19 @@ def differences(desired: Mapping[str, PropertyValue], subscriber: Subscriber, ca
     send: dict[str, PropertyValue] = {}
     settled: dict[str, PropertyValue] = {}
     for key, value in desired.items():
-        if key in subscriber.applied and _same(subscriber.applied[key], value):
+        if key in subscriber.applied and same(subscriber.applied[key], value):
             continue
         target = catalog.get(key)
-        if target is not None and _same(_comparable(subscriber.observed.get(key), target.type), value):
+        if target is not None and same(comparable(subscriber.observed.get(key), target.type), value):
             settled[key] = value
             continue
         rejected = subscriber.set_aside.get(key)
-        if rejected is None or not _same(rejected[0], value):
+        if rejected is None or not same(rejected[0], value):
             send[key] = value
     return Difference(send, settled)
 
 
-def _comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
+def comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
     """An observed value in the form that desired ones have (ProsperStack may show a date as a datetime)."""
     try:
         return coerce(observed, kind)
@@ -50,6 +50,6 @@ def _comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
         return observed
 
 
-def _same(one: JsonValue, other: JsonValue) -> bool:
+def same(one: JsonValue, other: JsonValue) -> bool:
     """Equal values; true is not 1."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -87,10 +87,15 @@ def judge(
         if difference.send:
             return Update(subscriber, dict(difference.send))
         if difference.settled:
-            if max(subscriber.observed_at, known_at) < profile.changed_at:
+            if not is_believed(profile, subscriber, as_of):
                 return Look()
             found[subscriber.id] = dict(difference.settled)
     return Settle(found)
+
+
+def is_believed(profile: Profile, subscriber: Subscriber, as_of: int | None) -> bool:
+    """Whether what is known of a subscriber was seen after the profile's newest change."""
+    return max(subscriber.observed_at, as_of or -1, profile.looked_up_at or -1) >= profile.changed_at
 
 
 def look_again_after(attempts: int) -> int:

@@ -14,13 +14,15 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Projection, differing, same_values
 from prosperstack_destination.mapping.projection import Plan
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
-from prosperstack_destination.prosperstack.forecast import USUAL_LIMIT, USUAL_WINDOW_SECONDS, Rate
-from prosperstack_destination.state import accounts, directory, rate_limits, scanning
+from prosperstack_destination.prosperstack.forecast import Rate
+from prosperstack_destination.state import accounts, directory, scanning
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.scanning import Scanned
 from prosperstack_destination.sync.difference import differences
+from prosperstack_destination.sync.rates import rate_of_account
 from prosperstack_destination.sync.reprojecting import person_of
 
 #: Examples that are shown.
@@ -84,7 +86,8 @@ async def preview(
     """Work out what rules would change, page by page, writing nothing.
 
     ``sample``: about how many profiles to look at where there are more; None: all of them. ``reserve``: the part of
-    ProsperStack's rate limit that is left to the account's owner; the limit is the one that was told last.
+    ProsperStack's rate limit that is left to the account's owner, where none was chosen for the account; the limit
+    is the one that was told last.
     """
     profiles = await database.read(scanning.count, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
@@ -92,9 +95,8 @@ async def preview(
     after: str | None = ""
     while after is not None:
         after = await database.read(_page, account_id, rules, after, one_in, count)
-    told = await database.read(rate_limits.of_account, account_id)
-    limit, window = (USUAL_LIMIT, USUAL_WINDOW_SECONDS) if told is None else (told.limit, told.window_seconds)
-    return _scaled(count, profiles, Rate(limit, max(window, 1.0), reserve).per_second * 60)
+    rate = await database.read(_rate, account_id, reserve)
+    return _scaled(count, profiles, rate.per_second * 60)
 
 
 def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
@@ -115,16 +117,24 @@ def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
 def _page(
     connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _Count
 ) -> str | None:
-    account = accounts.get(connection, account_id)
-    if account is None:
-        raise Misconfigured(f"There is no account {account_id!r}.")
-    meaning = of_account(connection, account)
+    meaning = of_account(connection, _account(connection, account_id))
     page = scanning.page(connection, account_id, after, one_in=one_in)
     changed = _compare(page, *meaning.plan.where_it_differs(meaning.under(rules)), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
         count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
     return page[-1].email if page else None
+
+
+def _rate(connection: Connection, account_id: str, reserve: float) -> Rate:
+    return rate_of_account(connection, _account(connection, account_id), reserve)
+
+
+def _account(connection: Connection, account_id: str) -> Account:
+    account = accounts.get(connection, account_id)
+    if account is None:
+        raise Misconfigured(f"There is no account {account_id!r}.")
+    return account
 
 
 def _compare(

@@ -27,7 +27,9 @@ from prosperstack_destination.state import accounts, mappings, reprojections, su
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.problems import as_rejected
 from prosperstack_destination.state.subscription_states import PREFIX, SubscriptionState
+from prosperstack_destination.sync.difference import same
 from prosperstack_destination.sync.isolation import Fault, Search
 from prosperstack_destination.sync.spender import Spender
 
@@ -42,16 +44,16 @@ def pending(desired: Mapping[str, PropertyValue], state: SubscriptionState) -> d
     found = {}
     for key, value in desired.items():
         rejected = state.set_aside.get(key)
-        if key in state.applied and _same(state.applied[key], value):
+        if key in state.applied and same(state.applied[key], value):
             continue
-        if rejected is None or not _same(rejected[0], value):
+        if rejected is None or not same(rejected[0], value):
             found[key] = value
     return found
 
 
 def to_send(new: Mapping[str, PropertyValue], observed: Mapping[str, JsonValue]) -> dict[str, PropertyValue]:
     """What of new values one subscription does not have."""
-    return {key: value for key, value in new.items() if not _same(observed.get(key), value)}
+    return {key: value for key, value in new.items() if not same(observed.get(key), value)}
 
 
 class SubscriptionUpdater:
@@ -164,17 +166,12 @@ class SubscriptionUpdater:
 def rejections(state: SubscriptionState, projection: Projection) -> list[Problem]:
     """What ProsperStack rejected of what is desired now."""
     return [
-        Problem(SUBSCRIPTION + key, desired.trait, desired.value, f"ProsperStack rejects it: {rejected[1]}")
+        Problem(SUBSCRIPTION + key, desired.trait, desired.value, as_rejected(known[1]))
         for key, desired in projection.subscription.items()
-        if (rejected := state.set_aside.get(key)) is not None and _same(rejected[0], desired.value)
+        if (known := state.set_aside.get(key)) is not None and same(known[0], desired.value)
     ]
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
     reprojections.begin(connection, account_id, now)
     accounts.set_subscription_catalog(connection, account_id, catalog)
-
-
-def _same(one: JsonValue, other: JsonValue) -> bool:
-    """Equal values; true is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)

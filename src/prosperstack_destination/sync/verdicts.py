@@ -10,9 +10,10 @@ from prosperstack_destination.mapping.desired import Projection
 from prosperstack_destination.state import directory, listing, problems, profiles, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.problems import RecordedProblem
+from prosperstack_destination.state.problems import RecordedProblem, as_rejected
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.state.subscription_states import SubscriptionState
+from prosperstack_destination.sync.difference import same
 from prosperstack_destination.sync.judging import (
     Look,
     Miss,
@@ -105,7 +106,7 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
                     )
                 holds = profiles.settle(connection, profile, Status.IN_SYNC)
         if holds:
-            problems.replace(connection, profile.account_id, profile.id, _problems(each, now))
+            problems.replace(connection, profile.account_id, profile.id, problems_of(each, now))
     profiles.await_request(connection, waiting, now)
 
 
@@ -139,7 +140,7 @@ def _states(
     return {each.id: subscription_states.of_subscriber(connection, account_id, each.id) for each in found}
 
 
-def _problems(each: Judged, now: int) -> list[RecordedProblem]:
+def problems_of(each: Judged, now: int) -> list[RecordedProblem]:
     """What cannot be sent, and what ProsperStack rejected, of what is desired now; one a property."""
     found = {
         problem.property: RecordedProblem(problem.property, problem.trait, problem.value, problem.reason, now)
@@ -148,8 +149,8 @@ def _problems(each: Judged, now: int) -> list[RecordedProblem]:
     for subscriber in each.known.subscribers:
         for key, (value, reason) in subscriber.set_aside.items():
             desired = each.projection.desired.get(key)
-            if desired is not None and desired.value == value:
-                found[key] = RecordedProblem(key, desired.trait, value, f"ProsperStack rejects it: {reason}", now)
+            if desired is not None and same(value, desired.value):
+                found[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
     for state in each.known.states.values():
         for problem in rejections(state, each.projection):
             found[problem.property] = RecordedProblem(

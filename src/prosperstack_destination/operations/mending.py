@@ -1,0 +1,151 @@
+"""What operators do about people and accounts that do not go on by themselves.
+
+Each is a unit of work of one transaction, and goes on the audit trail under the ``actor``'s name, without personal
+data. Afterwards the account has something to do: in the service `Desk.wake` has to be told. A process beside it
+need not: the reconciler looks every second.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.errors import NotHere
+from prosperstack_destination.prosperstack.forecast import forecast
+from prosperstack_destination.state import auditing, erasing, profiles, retrying, standing
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.dialects import share_account
+from prosperstack_destination.state.erasing import Erased, Pseudonym
+from prosperstack_destination.state.profile import Delete
+from prosperstack_destination.sync.rates import rate_of_account
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCost:
+    """What it costs at most to have everybody compared with ProsperStack anew."""
+
+    profiles: int
+    #: What is the same in ProsperStack costs nothing where that is known already.
+    most_requests: int
+    #: How long so many take at the account's rate.
+    most_seconds: float
+
+
+def sync_now(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
+    """Bring a person to the front: looked at now, before everybody else, with a look at who they are by now.
+
+    An account that waits after failures is tried as well. What somebody edited in ProsperStack stays, and what
+    ProsperStack rejected is not sent again: see `replay` and `retry_person`. Raises `NotHere`. Safe to repeat.
+    """
+    retrying.hurry(connection, account.id, _email(connection, account, profile_id), now)
+    retrying.retry_account(connection, account.id)
+    _record(connection, account, actor, now, "sync now", {"profile": profile_id})
+
+
+def retry_person(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
+    """Look at a person now, and send what ProsperStack rejected once more; try the account if it waits.
+
+    Raises `NotHere`. Safe to repeat.
+    """
+    retrying.retry_person(connection, account.id, _email(connection, account, profile_id), now)
+    retrying.retry_account(connection, account.id)
+    _record(connection, account, actor, now, "retry", {"profiles": 1, "profile": profile_id})
+
+
+def retry_all(connection: Connection, account: Account, actor: str, now: int) -> int:
+    """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
+
+    What ProsperStack rejected is sent once more, and the account is tried if it waits. Safe to repeat.
+    """
+    count = retrying.retry_all(connection, account.id, now)
+    retrying.retry_account(connection, account.id)
+    _record(connection, account, actor, now, "retry", {"profiles": count})
+    return count
+
+
+def retry_group(connection: Connection, account: Account, key: str, reason: str, actor: str, now: int) -> int:
+    """The same for those who have one problem: of a property, for a reason, as `state.problems.grouped` has them.
+
+    How many they are; 0: the problem is gone.
+    """
+    count = retrying.retry_group(connection, account.id, key, reason, now)
+    retrying.retry_account(connection, account.id)
+    _record(connection, account, actor, now, "retry", {"profiles": count, "property": key})
+    return count
+
+
+def retry_account(connection: Connection, account: Account, actor: str, now: int) -> bool:
+    """Try an account now that waits after failures, or that is stopped; False: it was neither. Safe to repeat."""
+    waited = retrying.retry_account(connection, account.id)
+    if waited:
+        _record(connection, account, actor, now, "retry account", {})
+    return waited
+
+
+def replay_cost(
+    connection: Connection, account: Account, reserve: float, profile_id: int | None = None
+) -> ReplayCost:
+    """What `replay` would cost at most; it changes nothing.
+
+    ``reserve``: what is left for owners where the account says nothing else. Counting takes a look at each profile.
+    """
+    count = standing.census(connection, account.id).profiles if profile_id is None else 1
+    most = forecast(count, rate_of_account(connection, account, reserve), matching=count, subscribers=None)
+    # A request to look somebody up and one to write; to list their subscriptions and to write one, the same again.
+    times = 2 if of_account(connection, account).rules.for_subscriptions else 1
+    return ReplayCost(count, most.requests * times, most.seconds * times)
+
+
+def replay(connection: Connection, account: Account, actor: str, now: int, profile_id: int | None = None) -> int:
+    """Have everybody, or one person, compared with ProsperStack anew; how many they are.
+
+    What differs there is written, also where somebody edited it by hand: say what it costs first (`replay_cost`).
+    Raises `NotHere` where the account has no such profile. Safe to repeat.
+    """
+    email = None if profile_id is None else _email(connection, account, profile_id)
+    count = retrying.replay(connection, account.id, now, email)
+    details: dict[str, JsonValue] = {"profiles": count}
+    _record(connection, account, actor, now, "replay", details)
+    return count
+
+
+def erase(
+    connection: Connection, account: Account, email: str, pseudonym: Pseudonym, actor: str, now: int
+) -> Erased:
+    """Forget a person by an email (in any case), and the ids that came with it, as a Delete call does.
+
+    What this service wrote in ProsperStack is cleared as the account is set. Whoever is not known is erased as
+    well: a call of theirs may still be under way. Older calls do not bring them back, newer ones do. It cannot be
+    undone, and is safe to repeat. ``pseudonym`` is the vault's.
+    """
+    share_account(connection, account.id, alone=True)
+    return erasing.erase_email(connection, account.id, email.strip().lower(), pseudonym, actor, now)
+
+
+def erase_user(
+    connection: Connection, account: Account, user_id: str, pseudonym: Pseudonym, actor: str, now: int
+) -> Erased:
+    """The same by a user id: everybody who ever had it."""
+    share_account(connection, account.id, alone=True)
+    return erasing.erase(connection, Delete(account.id, user_id, now, now), pseudonym, actor)
+
+
+def erase_profile(
+    connection: Connection, account: Account, profile_id: int, pseudonym: Pseudonym, actor: str, now: int
+) -> Erased:
+    """The same by a profile. Raises `NotHere` where the account has none with this id."""
+    return erase(connection, account, _email(connection, account, profile_id), pseudonym, actor, now)
+
+
+def _email(connection: Connection, account: Account, profile_id: int) -> str:
+    profile = profiles.get(connection, profile_id)
+    if profile is None or profile.account_id != account.id:
+        raise NotHere(f"The account has no profile {profile_id}: it may have been deleted.")
+    return profile.email
+
+
+def _record(
+    connection: Connection, account: Account, actor: str, now: int, action: str, details: dict[str, JsonValue]
+) -> None:
+    auditing.record(connection, account.id, now, actor=actor, action=action, details=details)

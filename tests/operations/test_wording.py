@@ -1,0 +1,26 @@
+"""States in wording."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+import pytest
+
+from prosperstack_destination.operations import wording
+from prosperstack_destination.operations.comparing import RowState
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.profile import Lane, Status
+
+
+@pytest.mark.parametrize(
+    ("said", "states"),
+    [
+        (wording.STATUS, Status),
+        (wording.LANE, Lane),
+        (wording.ROW_STATE, RowState),
+        (wording.ACCOUNT_STATUS, AccountStatus),
+    ],
+)
+def test_every_state_is_said(said: Mapping[Enum, str], states: type[Enum]) -> None:
+    """There are words for every state, and no two have the same."""
+    assert set(said) == set(states)
+    assert len(set(said.values())) == len(said)
