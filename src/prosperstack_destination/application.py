@@ -27,6 +27,7 @@ from prosperstack_destination import __version__
 from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.operators import Operators
+from prosperstack_destination.accounts.password import password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api import mappings, people
@@ -37,6 +38,9 @@ from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnow
 from prosperstack_destination.connector.openapi import describe_connector
 from prosperstack_destination.connector.tokens import Tokens
 from prosperstack_destination.connector.wire import Shape
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.routes import dashboard_routes
+from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.operations.desk import Desk
@@ -101,6 +105,7 @@ def create_app(
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
         routes=[
+            *dashboard_routes(service.desk, service.sessions, service.live),
             Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
             Route("/data-connector/{token}", service.data_connector, methods=["POST"]),
             Route("/flow-webhook/{token}", service.flow_webhook, methods=["POST"]),
@@ -108,6 +113,8 @@ def create_app(
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     app.state.desk = service.desk
+    app.state.sessions = service.sessions
+    app.state.live = service.live
     for router in (mappings.schema_router, mappings.router, people.router):
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
@@ -186,6 +193,8 @@ class _Service:
             wake=self._changed,
             on_keys=self.accounts.forget,
         )
+        self.sessions = Sessions(self.database, clock)
+        self.live = Live()
         bounds = Bounds(settings.retention_days, settings.audit_days, settings.audit_rows)
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
@@ -216,6 +225,8 @@ class _Service:
             stack.push_async_callback(self.database.close)
             await self.database.open()
             await self.database.read(use_kept_pseudonyms, self._vault)
+            given = _revealed(self._settings.admin_password)
+            self.sessions.use(await self.database.write(password_of, self._vault, given))
             await self.accounts.configure(
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
@@ -238,6 +249,7 @@ class _Service:
             stack.push_async_callback(self._front.close)
             log.info("started", version=__version__, role=self.role)
             yield
+            self.live.close()
             log.info("stopping")
 
     def _changed(self, account_ids: Iterable[str]) -> None:

@@ -10,6 +10,7 @@
     │   ├── KeyRefused           it is no key, or no longer one
     │   ├── KeyNotPermitted      it is a key, but not for this
     │   ├── TokenRefused         it is no token of an operator's, or no longer one
+    │   ├── LoginRefused         it is not the operator's password
     │   └── ApiClosed            no operator has a token yet
     ├── NotHere                what is asked for is not here
     ├── TryLater               nobody is at fault: the same again later will work
@@ -102,6 +103,14 @@ class KeyNotPermitted(AccessDenied):
 
 class TokenRefused(AccessDenied):
     """The token of an operator is missing, unknown or revoked."""
+
+
+class LoginRefused(AccessDenied):
+    """It is not the operator's password; after too many none is looked at for ``retry_after`` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ApiClosed(AccessDenied):

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     #: What SECRET_KEY was before: they decrypt, until `reencrypt` has run.
     former_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Reserved for the operator's pages.
+    #: Opens the dashboard. Absent: made once, and kept with the database.
     admin_password: SecretStr | None = None
     #: Where SECRET_KEY is kept instead, for all processes that share a database; made once where there is none.
     secret_key_file: Path | None = None

@@ -73,7 +73,12 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     port = listening.getsockname()[1]
-    server = _Server(config, lambda: _welcome(f"http://{settings.host}:{port}", settings, sandbox=sandbox))
+    url = f"http://{settings.host}:{port}"
+    server = _Server(
+        config,
+        announce=lambda: _welcome(url, settings, sandbox=sandbox, password=app.state.sessions.made_password),
+        stopping=app.state.live.close,
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     # What is there by now stays: collecting garbage need not look at it again with every few hundred calls.
     gc.freeze()
@@ -84,16 +89,23 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that says where it is once it is there."""
+    """A server that says where it is once it is there, and when it is about to stop."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, announce: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._announce = announce
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()  # or answers that have no end would have to be cut off
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -143,14 +155,20 @@ def _await_sandbox(process: "subprocess.Popen[bytes]", url: str) -> None:
     raise Misconfigured(f"The sandbox did not start on {url}; what it said stands above.")
 
 
-def _welcome(url: str, settings: Settings, *, sandbox: str | None) -> None:
-    """Print what a newcomer needs: where it is, which key to show, what to paste. Machines read the log alone."""
+def _welcome(url: str, settings: Settings, *, sandbox: str | None, password: str | None) -> None:
+    """Print what a newcomer needs: where it is, which key to show, what to paste.
+
+    Machines read the log alone, which has no secrets: there the command ``password`` tells the dashboard's.
+    """
     if settings.log_format is LogFormat.JSON:
         return
     show = Console(stderr=True, highlight=False, soft_wrap=True).print
     show(f"\n[bold]ProsperStack Destination {__version__}[/bold]")
     show(f"  Identify calls  {url}/identify")
     show(f"  API document    {url}/docs")
+    show(f"  Dashboard       {url}/dashboard")
+    if password is not None:
+        show(f"  its password    {password} (made here: set ADMIN_PASSWORD for one of your own)", markup=False)
     if sandbox is None:
         show(f"  ProsperStack    {settings.prosperstack_base_url}\n")
         return

@@ -62,6 +62,11 @@ def span(seconds: float) -> str:
     return f"{minutes // (24 * 60)} days {minutes // 60 % 24} h"
 
 
+def brief(seconds: float) -> str:
+    """The same where there is little room, as in ``0.4 s``."""
+    return f"{seconds:.1f} s" if seconds < 10 else span(seconds)
+
+
 def ago(at: int, now: int) -> str:
     """How long since a time (microseconds), in words."""
     return span(max(now - at, 0) / SECOND)

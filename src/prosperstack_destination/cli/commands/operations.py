@@ -15,9 +15,29 @@ _Column = Annotated[str | None, typer.Option(help="The column it stands in; else
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (status, watch, profile, events, problems, retry, replay, erase, doctor, simulate, reencrypt):
+    for command in (
+        password,
+        status,
+        watch,
+        profile,
+        events,
+        problems,
+        retry,
+        replay,
+        erase,
+        doctor,
+        simulate,
+        reencrypt,
+    ):
         app.command()(command)
     app.command("import")(import_)
+
+
+def password(json: Json = False) -> None:
+    """Print the password of the dashboard, where none is set and one was made."""
+    from prosperstack_destination.cli.password import show
+
+    show(as_json=json)
 
 
 def status(

@@ -1,0 +1,141 @@
+"""Charts as shapes: a page draws them as SVG, with no script, and tells each figure on hover."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from prosperstack_destination.operations.history import Period
+from prosperstack_destination.state.tallies import Tally
+
+#: The size of the drawing, in its own units, and what is left at its edges.
+WIDTH: Final = 640
+HEIGHT: Final = 150
+LEFT: Final = 46
+TOP: Final = 8
+BOTTOM: Final = 22
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES: Final = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d %b %H:%M"}
+#: Every so many parts the time stands below.
+_LABELLED: Final = {Period.HOUR: 15, Period.DAY: 16, Period.WEEK: 12}
+_BELOW: Final = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a"}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One kind of figure, drawn in its own colour."""
+
+    name: str
+    #: A CSS class.
+    looks: str
+    of: Callable[[Tally], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a column."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    looks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One part of the period: its bars, and what is told of it."""
+
+    x: float
+    width: float
+    time: str
+    figures: tuple[str, ...]
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line across, or a time below."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything that is drawn."""
+
+    title: str
+    series: tuple[Series, ...]
+    columns: tuple[Column, ...]
+    lines: tuple[Tick, ...]
+    times: tuple[Tick, ...]
+    #: What there is to say of it in a sentence, for those who do not see it.
+    summary: str
+
+
+def chart(
+    title: str,
+    parts: Sequence[Tally],
+    period: Period,
+    series: Sequence[Series],
+    write: Callable[[float], str],
+    *,
+    adds_up: bool = True,
+) -> Chart:
+    """Columns, one for each part of the period, of the series on top of each other; ``write`` writes a figure.
+
+    ``adds_up``: the figures of all parts together mean something too.
+    """
+    figures = [[each.of(part) for each in series] for part in parts]
+    most = max((sum(column) for column in figures), default=0)
+    top = _round_up(most)
+    pitch = (WIDTH - LEFT) / max(len(parts), 1)
+    room = HEIGHT - TOP - BOTTOM
+    columns = []
+    for place, (part, column) in enumerate(zip(parts, figures, strict=True)):
+        x, y, bars = LEFT + place * pitch, float(HEIGHT - BOTTOM), []
+        for each, figure in zip(series, column, strict=True):
+            height = room * figure / top if top else 0.0
+            y -= height
+            if figure:
+                bars.append(_bar(x, y, pitch, height, each.looks))
+        told = tuple(f"{each.name}: {write(figure)}" for each, figure in zip(series, column, strict=True))
+        columns.append(Column(round(x, 2), round(pitch, 2), _time(part.at, _TIMES[period]), told, tuple(bars)))
+    sums = [sum(column[place] for column in figures) for place in range(len(series))]
+    totals = [f"{each.name} {write(figure)}" for each, figure in zip(series, sums, strict=True)]
+    said = [*(totals if adds_up else []), f"at most {write(most)} at once"]
+    return Chart(
+        title=title,
+        series=tuple(series),
+        columns=tuple(columns),
+        lines=tuple(Tick(round(HEIGHT - BOTTOM - room * part, 2), write(top * part)) for part in (0.5, 1.0) if top),
+        times=tuple(
+            Tick(round(LEFT + (place + 0.5) * pitch, 2), _time(part.at, _BELOW[period]))
+            for place, part in enumerate(parts)
+            if (len(parts) - 1 - place) % _LABELLED[period] == _LABELLED[period] // 2
+        ),
+        summary=f"{title} in the last {period}: {', '.join(said)}.",
+    )
+
+
+def _bar(x: float, y: float, pitch: float, height: float, looks: str) -> Bar:
+    gap = min(pitch * 0.15, 2.0)
+    return Bar(round(x + gap / 2, 2), round(y, 2), round(pitch - gap, 2), round(max(height, 0.75), 2), looks)
+
+
+def _round_up(most: float) -> float:
+    """The next of 1, 2, 5, 10, 20, …"""
+    if most <= 0:
+        return 0.0
+    step = 1.0
+    while step < most:
+        for factor in (2.0, 2.5, 2.0):
+            step *= factor
+            if step >= most:
+                break
+    return step
+
+
+def _time(at: int, form: str) -> str:
+    return f"{_EPOCH + timedelta(microseconds=at):{form}}"

@@ -1,0 +1,31 @@
+"""What a form sent, within bounds."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from prosperstack_destination.errors import BadCall
+
+#: The most that a form may have: a mapping file of the largest size, encoded. In bytes.
+MOST_BYTES: Final = 2 * 1024 * 1024
+MOST_FIELDS: Final = 1_000
+
+Form = Mapping[str, str]
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of a form; of those with the same name, the last. Raises `BadCall` where it is too large."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise BadCall(f"The form has more than {MOST_BYTES // 1024**2} MB.")
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, encoding="utf-8", errors="strict"
+        )
+    except ValueError:
+        raise BadCall("The form cannot be read: go back, reload the page, and try again.") from None
+    return dict(pairs)

@@ -1,0 +1,96 @@
+"""Logging in and out."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from prosperstack_destination.clock import SECOND
+from prosperstack_destination.dashboard.forms import read_form
+from prosperstack_destination.dashboard.rendering import Renderer
+from prosperstack_destination.dashboard.routing import COOKIE, Page
+from prosperstack_destination.dashboard.sessions import LASTS, Sessions
+from prosperstack_destination.dashboard.visit import Visit, html
+from prosperstack_destination.errors import DestinationError, LoginRefused, TryLater
+
+#: Where somebody who logs in goes, if nothing else was asked for.
+START: Final = "/dashboard"
+#: What browsers say of a request that another site made.
+_FOREIGN: Final = ("cross-site", "same-site")
+
+
+class Login:
+    """The page that asks for the password."""
+
+    def __init__(self, sessions: Sessions, renderer: Renderer) -> None:
+        self._sessions = sessions
+        self._renderer = renderer
+
+    def routes(self) -> list[Route]:
+        """Its routes, which need no session."""
+        return [
+            Route("/dashboard/login", self._show, methods=["GET"], include_in_schema=False),
+            Route("/dashboard/login", self._log_in, methods=["POST"], include_in_schema=False),
+        ]
+
+    def pages(self) -> list[Page]:
+        """What needs one: logging out."""
+        return [Page("/logout", self._log_out, "POST", of_account=False)]
+
+    async def _show(self, request: Request) -> Response:
+        return self._page(_local(request.query_params.get("next", "")))
+
+    async def _log_in(self, request: Request) -> Response:
+        address = request.client.host if request.client else ""
+        to = START
+        try:
+            form = await read_form(request)
+            to = _local(form.get("next", ""))
+            if request.headers.get("sec-fetch-site") in _FOREIGN:
+                raise LoginRefused(
+                    "This form is from another site: type the address of the dashboard, and log in there."
+                )
+            token = await self._sessions.log_in(form.get("password", ""), address)
+        except LoginRefused as refusal:
+            return self._refused(to, refusal)
+        except DestinationError as error:
+            return self._page(to, str(error), 503 if isinstance(error, TryLater) else 400)
+        response = RedirectResponse(to, 303)
+        _set_cookie(response, request, token, LASTS // SECOND)
+        return response
+
+    async def _log_out(self, visit: Visit) -> Response:
+        await self._sessions.log_out(visit.session)
+        response = visit.go("/dashboard/login")
+        _set_cookie(response, visit.request, "", 0)
+        return response
+
+    def _refused(self, to: str, refusal: LoginRefused) -> Response:
+        if refusal.retry_after is None:
+            return self._page(to, str(refusal), 403)
+        response = self._page(to, str(refusal), 429)
+        response.headers["Retry-After"] = str(round(refusal.retry_after))
+        return response
+
+    def _page(self, to: str, error: str | None = None, status: int = 200) -> Response:
+        return html(self._renderer.render("login.html", next=to, error=error), status)
+
+
+def _set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
+    """Out of reach of scripts and of other sites; behind TLS, for TLS alone."""
+    behind_tls = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=seconds,
+        path="/dashboard",
+        httponly=True,
+        secure=behind_tls,
+        samesite="strict",
+    )
+
+
+def _local(path: str) -> str:
+    """A path of ours, or where everybody starts: a link must lead nowhere else."""
+    return path if path == START or (path.startswith(f"{START}/") and "\\" not in path) else START

@@ -1,0 +1,99 @@
+"""The overview: is it healthy, how fresh is ProsperStack, what waits, and when is it done?"""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from prosperstack_destination.dashboard.charts import Chart, Series, chart
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.rendering import number
+from prosperstack_destination.dashboard.routing import Page
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.operations.history import Period, history
+from prosperstack_destination.operations.overview import overview
+from prosperstack_destination.operations.wording import brief
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.tallies import Tally, percentile
+
+_CALLS: Final = (
+    Series("accepted", "good", lambda each: each.accepted),
+    Series("refused", "bad", lambda each: each.refused),
+)
+_SETTLED: Final = (
+    Series("updated", "good", lambda each: each.delivered),
+    Series("already so", "calm", lambda each: each.unchanged),
+    Series("no subscriber", "pale", lambda each: each.unmatched),
+)
+_REQUESTS: Final = (
+    Series("answered", "good", lambda each: each.requests - each.failed),
+    Series("failed", "bad", lambda each: each.failed),
+)
+_BACKLOG: Final = (Series("waiting", "calm", lambda each: each.backlog),)
+_FRESHNESS: Final = (Series("95 of 100 within", "calm", lambda each: percentile(each.freshness, 0.95) or 0.0),)
+
+
+class OverviewPages:
+    """The pages of it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def pages(self) -> list[Page]:
+        """Its routes."""
+        return [
+            Page("", _start, of_account=False),
+            Page("/overview", _show),
+            Page("/overview/live", self._stream),
+        ]
+
+    async def _stream(self, visit: Visit) -> Response:
+        async def parts() -> dict[str, str]:
+            return {"standing": await _standing(visit)}
+
+        return self._live.stream(parts)
+
+
+async def _start(visit: Visit) -> Response:
+    """To the only account, or to all of them."""
+    if len(visit.accounts) == 1:
+        return visit.go(f"/dashboard/a/{visit.accounts[0].id}/overview")
+    return visit.go("/dashboard/accounts")
+
+
+async def _show(visit: Visit) -> Response:
+    period = _period(visit)
+    parts = await visit.desk.database.read(history, visit.account.id, period, visit.now)
+    return visit.page(
+        "overview.html",
+        title="Overview",
+        standing=await _standing(visit),
+        period=period,
+        periods=list(Period),
+        charts=_charts(parts, period),
+    )
+
+
+async def _standing(visit: Visit) -> str:
+    now = visit.desk.clock()
+    account = await visit.desk.database.read(accounts.get, visit.account.id) or visit.account
+    found = await visit.desk.database.read(overview, account, visit.reserve, now)
+    return visit.fragment("overview/standing.html", overview=found, now=now)
+
+
+def _period(visit: Visit) -> Period:
+    asked = visit.query("period", Period.HOUR)
+    return Period(asked) if asked in list(Period) else Period.HOUR
+
+
+def _charts(parts: list[Tally], period: Period) -> list[Chart]:
+    return [
+        chart("Calls", parts, period, _CALLS, _count),
+        chart("People settled", parts, period, _SETTLED, _count),
+        chart("Requests to ProsperStack", parts, period, _REQUESTS, _count),
+        chart("Waiting", parts, period, _BACKLOG, _count, adds_up=False),
+        chart("From accepted to delivered", parts, period, _FRESHNESS, brief, adds_up=False),
+    ]
+
+
+def _count(figure: float) -> str:
+    return number(int(figure)) if float(figure).is_integer() else number(figure)

@@ -1,0 +1,86 @@
+"""Templates, and how pages write numbers, times and values."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import JsonValue
+
+from prosperstack_destination import __version__
+from prosperstack_destination.dashboard.assets import Assets
+from prosperstack_destination.operations.wording import ago, brief, span
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: How much of a value a table shows, in characters; all of it shows on hover.
+SHOWN: Final = 80
+
+
+class Renderer:
+    """Renders templates; whatever is put into one is text there, never markup."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "number": number,
+            "span": span,
+            "brief": brief,
+            "when": when,
+            "exact": exact,
+            "value": value,
+            "pretty": pretty,
+            "percent": percent,
+        }
+        self._environment.globals |= {"asset": assets.url, "version": __version__}
+
+    def render(self, template: str, **values: Any) -> str:
+        """The text of a template with these values."""
+        return self._environment.get_template(template).render(**values)
+
+
+def number(count: float) -> str:
+    """A number with its thousands apart."""
+    return f"{count:,}" if isinstance(count, int) else f"{count:,.1f}"
+
+
+def percent(part: float) -> str:
+    """A part of 1; what is nearly all, and not all, does not look like all."""
+    return f"{min(part * 100, 99.9):.1f}%" if 0.99 <= part < 1 else f"{part * 100:.0f}%"
+
+
+def exact(at: int) -> str:
+    """A time (microseconds) in full."""
+    return f"{_EPOCH + timedelta(microseconds=at):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def when(at: int | None, now: int) -> Markup:
+    """A time (microseconds) in words, with the exact one on hover; the script keeps the words true."""
+    if at is None:
+        return Markup('<span class="faint">never</span>')
+    iso = (_EPOCH + timedelta(microseconds=at)).isoformat()
+    words = f"in {span((at - now) / 1_000_000)}" if at > now else f"{ago(at, now)} ago"
+    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso, exact(at), words)
+
+
+def value(content: JsonValue) -> Markup:
+    """A trait's or a property's value in a table: short, whole on hover, its type told by its looks."""
+    kind = {bool: "boolean", int: "number", float: "number", str: "text"}.get(type(content), "json")
+    if content is None:
+        return Markup('<span class="faint">null</span>')
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    short = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    shown = short or "“”"
+    return Markup('<span class="value {}" title="{}">{}</span>').format(kind, text, shown)
+
+
+def pretty(content: JsonValue) -> str:
+    """A JSON value over several lines."""
+    return json.dumps(content, ensure_ascii=False, indent=2)

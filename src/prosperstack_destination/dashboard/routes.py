@@ -1,0 +1,28 @@
+"""All pages, put together."""
+
+from starlette.routing import BaseRoute, Route
+
+from prosperstack_destination.dashboard.accounts import AccountPages
+from prosperstack_destination.dashboard.assets import Assets
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.login import Login
+from prosperstack_destination.dashboard.overview import OverviewPages
+from prosperstack_destination.dashboard.rendering import Renderer
+from prosperstack_destination.dashboard.routing import Pages
+from prosperstack_destination.dashboard.sessions import Sessions
+from prosperstack_destination.operations.desk import Desk
+
+
+def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRoute]:
+    """The routes under ``/dashboard``."""
+    assets = Assets()
+    renderer = Renderer(assets)
+    login = Login(sessions, renderer)
+    pages = Pages(desk, sessions, renderer)
+    return [
+        Route("/dashboard/static/{name}", assets.serve, methods=["GET"], include_in_schema=False),
+        *login.routes(),
+        *pages.routes(login.pages()),
+        *pages.routes(OverviewPages(live).pages()),
+        *pages.routes(AccountPages().pages()),
+    ]

@@ -1,0 +1,140 @@
+"""From a path to a page: who is not logged in is asked to, and errors become pages that say what to do."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from prosperstack_destination.dashboard.forms import read_form
+from prosperstack_destination.dashboard.rendering import Renderer
+from prosperstack_destination.dashboard.sessions import Sessions, is_form_token
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.errors import (
+    AccessDenied,
+    CallRefused,
+    DestinationError,
+    MappingConflict,
+    MappingRefused,
+    Misconfigured,
+    NotHere,
+    TryLater,
+)
+from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.state import accounts
+
+log = structlog.get_logger(__name__)
+
+#: The cookie of a session.
+COOKIE: Final = "dashboard_session"
+#: The author of what is done here, in the audit trail.
+ACTOR: Final = "dashboard"
+
+Show = Callable[[Visit], Awaitable[Response]]
+
+_STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
+    (NotHere, 404),
+    (MappingConflict, 409),
+    (MappingRefused, 422),
+    (Misconfigured, 422),
+    (AccessDenied, 403),
+    (CallRefused, 400),
+    (TryLater, 503),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page, or what a form of it does."""
+
+    path: str
+    show: Show
+    method: str = "GET"
+    #: Its path goes on after that of an account, ``/dashboard/a/{account_id}``.
+    of_account: bool = True
+
+
+class Pages:
+    """Makes routes of pages."""
+
+    def __init__(self, desk: Desk, sessions: Sessions, renderer: Renderer) -> None:
+        self._desk = desk
+        self._sessions = sessions
+        self._renderer = renderer
+
+    def routes(self, pages: Iterable[Page]) -> list[Route]:
+        """A route for each page."""
+        return [
+            Route(
+                f"/dashboard{'/a/{account_id}' if page.of_account else ''}{page.path}",
+                self._guarded(page),
+                methods=[page.method],
+                include_in_schema=False,
+            )
+            for page in pages
+        ]
+
+    def _guarded(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            session = request.cookies.get(COOKIE)
+            try:
+                if session is None or not await self._sessions.is_open(session):
+                    return _log_in_first(request)
+                visit = await self._visit(request, session, of_account=page.of_account)
+                return await page.show(visit)
+            except DestinationError as error:
+                return await self._failed(request, session or "", error)
+
+        return answer
+
+    async def _visit(self, request: Request, session: str, *, of_account: bool) -> Visit:
+        """Raises `AccessDenied` for a form of another site, and `NotHere` for an account that is not there."""
+        visit = Visit(
+            request=request,
+            desk=self._desk,
+            renderer=self._renderer,
+            session=session,
+            account_or_none=None,
+            accounts=await self._desk.database.read(accounts.every),
+            form={},
+            now=self._desk.clock(),
+        )
+        if of_account:
+            wanted = request.path_params["account_id"]
+            account = next((each for each in visit.accounts if each.id == wanted), None)
+            if account is None:
+                raise NotHere("There is no such account, or no longer: choose one above.")
+            visit = replace(visit, account_or_none=account)
+        if request.method == "GET":
+            return visit
+        form = await read_form(request)
+        if not is_form_token(session, form.get("csrf", "")):
+            raise AccessDenied(
+                "This form is from before you logged in, or from another site: reload the page first."
+            )
+        return replace(visit, form=form)
+
+    async def _failed(self, request: Request, session: str, error: DestinationError) -> Response:
+        """What went wrong, as a page; whatever it was about, it needs no database."""
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+        visit = Visit(request, self._desk, self._renderer, session, None, (), {}, self._desk.clock())
+        response = visit.page("failed.html", status=status, error=str(error), title=_TITLES.get(status, "Not done"))
+        if isinstance(error, TryLater):
+            response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        return response
+
+
+_TITLES: Final = {404: "Not here", 409: "Somebody else was first", 403: "Refused", 503: "Not just now"}
+
+
+def _log_in_first(request: Request) -> Response:
+    """To the page that asks for the password, which leads back here; what a form wanted is not done."""
+    if request.headers.get("accept") == "text/event-stream":
+        return Response(status_code=204)  # tells an event source to stop asking
+    there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = f"?next={quote(there)}" if request.method == "GET" else ""
+    return RedirectResponse(f"/dashboard/login{back}", 303)

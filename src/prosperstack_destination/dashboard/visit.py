@@ -1,0 +1,114 @@
+"""One request of somebody who is logged in: what a page is handed, and how it answers."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from prosperstack_destination.dashboard.forms import Form
+from prosperstack_destination.dashboard.rendering import Renderer
+from prosperstack_destination.dashboard.sessions import form_token
+from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.state.accounts import Account
+
+#: The cookie that carries one sentence to the next page.
+SAID_COOKIE: Final = "dashboard_said"
+#: What a page may load: from here, and nothing within the page itself.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a page works with. Who logs in is the operator, and may see every account."""
+
+    request: Request
+    desk: Desk
+    renderer: Renderer
+    #: The session's token.
+    session: str
+    #: The account that the page is about; None: it is about none, or about all.
+    account_or_none: Account | None
+    accounts: Sequence[Account]
+    #: What a form sent; empty where a page is only shown.
+    form: Form
+    #: In microseconds since the epoch.
+    now: int
+
+    @property
+    def account(self) -> Account:
+        """The account that the page is about, where its path names one."""
+        assert self.account_or_none is not None  # noqa: S101 -- `routing` sees to that
+        return self.account_or_none
+
+    @property
+    def reserve(self) -> float:
+        """The part of the account's requests that is left for its owner."""
+        return self.desk.reserve
+
+    @property
+    def home(self) -> str:
+        """Where the account's pages are."""
+        return f"/dashboard/a/{self.account.id}"
+
+    def query(self, name: str, default: str = "") -> str:
+        """A part of the query string, trimmed."""
+        return self.request.query_params.get(name, default).strip()
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A page. What the last one had to say is said, once."""
+        said = _read_said(self.request.cookies.get(SAID_COOKIE))
+        response = html(self.fragment(template, said=said, **values), status)
+        if said is not None:
+            response.delete_cookie(SAID_COOKIE, path="/dashboard")
+        return response
+
+    def fragment(self, template: str, **values: Any) -> str:
+        """A part of a page, as text."""
+        known = {
+            "accounts": self.accounts,
+            "account": self.account_or_none,
+            "path": self.request.url.path,
+            "csrf": form_token(self.session),
+            "now": self.now,
+            "said": None,
+        }
+        return self.renderer.render(template, **{**known, **values})
+
+    def go(self, to: str, said: str | None = None) -> Response:
+        """Go to another page, after something was done; that page says what."""
+        response = RedirectResponse(to, 303)
+        if said is not None:
+            response.set_cookie(
+                SAID_COOKIE, _write_said(said), max_age=60, path="/dashboard", httponly=True, samesite="strict"
+            )
+        return response
+
+    def go_home(self, page: str, said: str | None = None) -> Response:
+        """Go to another page of the account."""
+        return self.go(f"{self.home}/{page}", said)
+
+
+def html(text: str, status: int = 200) -> HTMLResponse:
+    """A page as an answer."""
+    return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+
+
+def _write_said(said: str) -> str:
+    return urlsafe_b64encode(json.dumps(said).encode()).decode()
+
+
+def _read_said(cookie: str | None) -> str | None:
+    if not cookie:
+        return None
+    try:
+        said = json.loads(urlsafe_b64decode(cookie))
+    except ValueError:  # somebody else's cookie, or a part of one
+        return None
+    return said if isinstance(said, str) else None

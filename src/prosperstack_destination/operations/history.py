@@ -1,0 +1,39 @@
+"""How much happened in each part of the last hour, day or week: what charts show."""
+
+from enum import StrEnum
+from functools import reduce
+from operator import add
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.clock import DAY, HOUR, MINUTE
+from prosperstack_destination.state import tallies
+from prosperstack_destination.state.tallies import Span, Tally
+
+
+class Period(StrEnum):
+    """How far back."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+#: Of each period: how long it is, how long its parts are (both in microseconds), and which rows tell of it.
+PARTS: Final[dict[Period, tuple[int, int, Span]]] = {
+    Period.HOUR: (HOUR, MINUTE, Span.MINUTE),
+    Period.DAY: (DAY, 15 * MINUTE, Span.MINUTE),
+    Period.WEEK: (7 * DAY, 2 * HOUR, Span.HOUR),
+}
+
+
+def history(connection: Connection, account_id: str, period: Period, now: int) -> list[Tally]:
+    """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing."""
+    length, part, span = PARTS[period]
+    last = now - now % part
+    first = last - length + part
+    parts: dict[int, list[Tally]] = {at: [] for at in range(first, last + part, part)}
+    for row in tallies.of_account(connection, account_id, span, first):
+        parts.get(row.at - row.at % part, []).append(row)
+    return [reduce(add, rows, Tally(at)) for at, rows in parts.items()]

@@ -1,0 +1,48 @@
+"""Charts as shapes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prosperstack_destination.clock import MINUTE
+from prosperstack_destination.dashboard.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
+from prosperstack_destination.operations.history import Period
+from prosperstack_destination.state.tallies import Tally
+from support.clocks import NEW_YEAR
+
+SERIES = (Series("good", "good", lambda each: each.accepted), Series("bad", "bad", lambda each: each.refused))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=60, max_size=60))
+def test_bars_stay_in_the_drawing(counts: list[tuple[int, int]]) -> None:
+    """Whatever the figures are, bars stand within the drawing, and every figure above zero has one."""
+    parts = [Tally(NEW_YEAR + place * MINUTE, good, bad) for place, (good, bad) in enumerate(counts)]
+
+    drawn = chart("Calls", parts, Period.HOUR, SERIES, str)
+
+    for (good, bad), column in zip(counts, drawn.columns, strict=True):
+        assert len(column.bars) == (good > 0) + (bad > 0)
+        for bar in column.bars:
+            assert LEFT <= bar.x <= bar.x + bar.width <= WIDTH + 0.01
+            assert TOP - 0.01 <= bar.y <= HEIGHT - BOTTOM
+            assert bar.height > 0
+
+
+def test_what_is_told() -> None:
+    """Each column tells its figures, the whole its sums; lines across are at round figures."""
+    parts = [Tally(NEW_YEAR + place * MINUTE, accepted=place, refused=1) for place in range(60)]
+
+    drawn = chart("Calls", parts, Period.HOUR, SERIES, lambda figure: f"{figure:g}")
+
+    assert drawn.columns[5].time == "00:05"
+    assert drawn.columns[5].figures == ("good: 5", "bad: 1")
+    assert drawn.summary == "Calls in the last hour: good 1770, bad 60, at most 60 at once."
+    assert [line.text for line in drawn.lines] == ["50", "100"]
+    assert len(drawn.times) == 4
+
+
+def test_a_chart_of_nothing() -> None:
+    """Where nothing happened there is nothing to draw."""
+    drawn = chart("Calls", [Tally(NEW_YEAR)] * 60, Period.HOUR, SERIES, str)
+
+    assert drawn.lines == ()
+    assert not any(column.bars for column in drawn.columns)

@@ -1,0 +1,178 @@
+"""Who gets in, and what a form has to carry."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dashboard.conftest import PASSWORD, Dashboard
+from prosperstack_destination.accounts.password import password_of
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.dashboard.sessions import LASTS, MOST_WRONG, MOST_WRONG_IN_ALL, Sessions
+from prosperstack_destination.errors import LoginRefused, Misconfigured
+from prosperstack_destination.state.database import Database
+from support.clocks import SetClock
+from support.service import running, settings
+
+pytestmark = pytest.mark.anyio
+
+VAULT = Vault("a secret that is long enough")
+
+
+async def test_pages_ask_for_the_password(stranger: httpx.AsyncClient) -> None:
+    """Who is not logged in is sent to the login, and from there back; nothing of the page is told."""
+    answer = await stranger.get("/dashboard/a/acct_any/overview?period=day")
+
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/dashboard/login?next=/dashboard/a/acct_any/overview%3Fperiod%3Dday"
+    to = {"password": PASSWORD, "next": "/dashboard/accounts"}
+    assert (await stranger.post("/dashboard/login", data=to)).headers["location"] == "/dashboard/accounts"
+    assert (await stranger.get("/dashboard/accounts")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example", "//evil.example", "/dashboard/\\evil", "/dashboardx"]
+)
+async def test_a_login_leads_nowhere_else(stranger: httpx.AsyncClient, elsewhere: str) -> None:
+    """A link that names another place leads to the start."""
+    answer = await stranger.post("/dashboard/login", data={"password": PASSWORD, "next": elsewhere})
+
+    assert answer.headers["location"] == "/dashboard"
+
+
+async def test_a_wrong_password(stranger: httpx.AsyncClient) -> None:
+    """A wrong password is refused in words; after some of them none is looked at, the right one neither."""
+    for _ in range(MOST_WRONG):
+        wrong = await stranger.post("/dashboard/login", data={"password": "guess"})
+        assert (wrong.status_code, "set-cookie" in wrong.headers) == (403, False)
+        assert "That is not the password." in wrong.text
+    answer = await stranger.post("/dashboard/login", data={"password": PASSWORD})
+
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) <= 60
+    assert "try again in" in answer.text
+
+
+async def test_the_cookie(stranger: httpx.AsyncClient) -> None:
+    """The session's cookie is out of reach of scripts and other sites, and behind TLS it goes by TLS alone."""
+    plain = await stranger.post("/dashboard/login", data={"password": PASSWORD})
+    behind_tls = await stranger.post(
+        "/dashboard/login", data={"password": PASSWORD}, headers={"X-Forwarded-Proto": "https"}
+    )
+
+    cookie = plain.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/dashboard"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    assert "Secure" in behind_tls.headers["set-cookie"].split("; ")
+    assert PASSWORD not in cookie
+
+
+async def test_logging_out(dashboard: Dashboard) -> None:
+    """Who logs out is out, also with the cookie they had."""
+    cookie = dashboard.client.cookies["dashboard_session"]
+    answer = await dashboard.client.post("/dashboard/logout", data={"csrf": await dashboard.csrf()})
+    dashboard.client.cookies.set("dashboard_session", cookie, path="/dashboard")
+
+    assert answer.status_code == 303
+    assert (await dashboard.get("overview")).headers["location"].startswith("/dashboard/login")
+
+
+@pytest.mark.parametrize("csrf", [None, "", "0" * 64])
+async def test_a_form_of_another_site(dashboard: Dashboard, csrf: str | None) -> None:
+    """A form without the session's token does nothing."""
+    data = {} if csrf is None else {"csrf": csrf}
+    refused = await dashboard.client.post("/dashboard/logout", data=data)
+
+    assert refused.status_code == 403
+    assert "reload the page" in refused.text
+    assert (await dashboard.get("overview")).status_code == 200
+
+
+async def test_a_login_form_of_another_site(stranger: httpx.AsyncClient) -> None:
+    """Nobody is logged in by a page of somebody else's."""
+    answer = await stranger.post(
+        "/dashboard/login", data={"password": PASSWORD}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+
+
+async def test_what_pages_may_load(dashboard: Dashboard) -> None:
+    """A page loads from here alone, has no script or style of its own in it, and is in nobody's frame."""
+    page = await dashboard.get("overview")
+
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script(?![^>]* src=)|<style| style=| on\w+=", page.text)
+    loaded = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page.text)
+    assert len(loaded) >= 3
+    for url in loaded:
+        answer = await dashboard.client.get(url)
+        assert (answer.status_code, "immutable" in answer.headers["cache-control"]) == (200, True)
+
+
+async def test_pages_that_are_not_there(dashboard: Dashboard) -> None:
+    """An account of nobody's is not here, and the page says so."""
+    answer = await dashboard.client.get("/dashboard/a/acct_none/overview")
+
+    assert answer.status_code == 404
+    assert "There is no such account" in answer.text
+
+
+async def test_sessions_end(sqlite: Database) -> None:
+    """A session lasts its time, and ends with another password."""
+    clock = SetClock()
+    sessions = Sessions(sqlite, clock)
+    sessions.use(await sqlite.write(password_of, VAULT, "first password"))
+    token = await sessions.log_in("first password", "here")
+    assert await sessions.is_open(token)
+
+    clock.now += LASTS
+    assert not await sessions.is_open(token)
+    clock.now -= 1
+    assert await sessions.is_open(token)
+    sessions.use(await sqlite.write(password_of, VAULT, "second password"))
+    assert not await sessions.is_open(token)
+
+
+async def test_guessing_is_slowed_down_for_whoever_guesses(sqlite: Database) -> None:
+    """An address that guesses waits; others do not, until very many guess."""
+    clock = SetClock()
+    sessions = Sessions(sqlite, clock)
+    sessions.use(await sqlite.write(password_of, VAULT, "the password"))
+
+    async def guess(address: str) -> float | None:
+        with pytest.raises(LoginRefused) as refused:
+            await sessions.log_in("a guess", address)
+        return refused.value.retry_after
+
+    assert [await guess("there") for _ in range(MOST_WRONG + 1)] == [None] * MOST_WRONG + [60.0]
+    assert await sessions.log_in("the password", "here")
+    assert [await guess(f"there {number}") for number in range(MOST_WRONG_IN_ALL - MOST_WRONG)][-1] is None
+    assert await guess("here") == 60.0
+    clock.advance(61)
+    assert await sessions.log_in("the password", "there")
+
+
+async def test_a_password_is_made_once(database: Database) -> None:
+    """Where none is set one is made, kept encrypted, and the same for all that share the database."""
+    made = await database.write(password_of, VAULT, None)
+    again = await database.write(password_of, VAULT, None)
+
+    assert (made.made, made.text, len(made.text)) == (True, again.text, 20)
+    with pytest.raises(Misconfigured, match="8 characters"):
+        await database.write(password_of, VAULT, "short")
+
+
+async def test_nobody_is_asked_for_an_empty_password(tmp_path: Path) -> None:
+    """A service that has no password set cannot be entered with none."""
+    async with (
+        running(settings(tmp_path)) as service,
+        httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
+    ):
+        assert (await client.post("/dashboard/login", data={"password": ""})).status_code == 403
+        assert (await client.post("/dashboard/login", content=b"x" * 3_000_000)).status_code == 400

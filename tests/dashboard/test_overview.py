@@ -1,0 +1,92 @@
+"""The overview, and parts of pages that are sent as they change."""
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from dashboard.conftest import Dashboard
+from prosperstack_destination.dashboard.live import MOST_STREAMS, Live
+from prosperstack_destination.errors import Overloaded
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_start_leads_to_the_only_account(dashboard: Dashboard) -> None:
+    """With one account its overview is where one starts; with two one chooses."""
+    only = await dashboard.client.get("/dashboard")
+    await dashboard.service.identify("a@b.c", key="key_test_other")
+    several = await dashboard.client.get("/dashboard")
+
+    assert only.headers["location"] == f"{dashboard.home}/overview"
+    assert several.headers["location"] == "/dashboard/accounts"
+
+
+@pytest.mark.parametrize("period", ["hour", "day", "week", "nonsense"])
+async def test_the_overview(dashboard: Dashboard, period: str) -> None:
+    """It says how the account stands, and draws what happened in the period that is asked for."""
+    page = await dashboard.get(f"overview?period={period}")
+
+    assert page.status_code == 200
+    for said in ("Calls accepted", "Requests saved", "Requests left", "What happened"):
+        assert said in page.text
+    assert len(page.content) < 200_000
+    shown = period if period != "nonsense" else "hour"
+    assert f'<a href="?period={shown}#charts" aria-current="true">' in page.text
+
+
+async def test_an_account_that_is_stopped(dashboard: Dashboard) -> None:
+    """Why an account is stopped, and what that means, stands first."""
+    dashboard.service.sandbox_app.state.accounts.clear()
+    await dashboard.service.identify("john.doe@example.com", preferred_name="Jo")
+
+    async with asyncio.timeout(10):
+        while "refuses the account&#39;s key" not in (text := (await dashboard.get("overview")).text):
+            pass
+    text = re.sub(r"\s+", " ", text)
+    assert "Calls are refused until it works again" in text
+    assert "Next attempt" in text
+
+
+async def parts_of(live: Live, texts: list[dict[str, str]]) -> list[str]:
+    """What is sent while a page renders these, one after the other."""
+    sent = []
+
+    async def render() -> dict[str, str]:
+        if len(texts) == 1:
+            live.close()
+        return texts.pop(0)
+
+    stream = live.stream(render)
+    async for piece in stream.body_iterator:  # type: ignore[attr-defined] # it is a StreamingResponse
+        sent.append(str(piece))
+    return sent
+
+
+async def test_parts_are_sent_as_they_change() -> None:
+    """A part is sent at first, with whatever it has in it on one line; then the stream ends with the service."""
+    text = "<b>\n</b>"
+    [retry, part] = await parts_of(Live(), [{"standing": text}])
+
+    assert retry.startswith("retry: ")
+    name, data = part.strip().split("\n")
+    assert name == "event: part"
+    assert json.loads(data.removeprefix("data: ")) == {"id": "standing", "html": text}
+
+
+async def test_streams_are_bounded() -> None:
+    """Only so many pages are kept up to date; one more is told so."""
+    live = Live()
+
+    async def render() -> dict[str, str]:
+        return {}
+
+    streams = [live.stream(render).body_iterator for _ in range(MOST_STREAMS)]  # type: ignore[attr-defined]
+    for each in streams:
+        await anext(each)
+    with pytest.raises(Overloaded):
+        live.stream(render)
+    for each in streams:
+        await each.aclose()
+    live.stream(render)
