@@ -10,7 +10,16 @@ from sqlalchemy import Connection
 from cli.conftest import SECRET, Commands, open_account
 from prosperstack_destination.accounts.vault import Vault, subject_of
 from prosperstack_destination.clock import SECOND, system_clock
-from prosperstack_destination.state import accounts, directory, events, problems, profiles, rate_limits, tallies
+from prosperstack_destination.state import (
+    accounts,
+    directory,
+    events,
+    problems,
+    profiles,
+    rate_limits,
+    segment_connections,
+    tallies,
+)
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.events import Event, EventKind
@@ -18,6 +27,7 @@ from prosperstack_destination.state.intake import take_calls
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.segment_connections import KeptToken, Region
 from prosperstack_destination.state.tallies import Tally
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
@@ -235,6 +245,8 @@ def test_erase(commands: Commands) -> None:
 
 def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """After reencrypt the former SECRET_KEY is no longer needed, and whoever was erased stays so."""
+    token = KeptToken(Region.US, Vault(SECRET).encrypt("sgp_1"), "Acme", NEW_YEAR)
+    commands.write(segment_connections.keep_token, commands.account_id, token)
     commands.run("secrets", "issue")
     commands.run("erase", ANN, "--yes")
     monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
@@ -247,9 +259,12 @@ def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPat
     file = commands.folder.parent / "ann.jsonl"
     file.write_text(json.dumps({"email": ANN, "timestamp": "2025-12-01T00:00:00Z"}))
     imported = commands.json("import", str(file), "--yes")
+    kept = commands.write(segment_connections.kept_token, commands.account_id)
 
     assert "Put the former one back" in without
-    assert done == again == {"account_keys": 1, "shared_secrets": 1}
+    assert done == again == {"account_keys": 1, "shared_secrets": 1, "segment_tokens": 1}
+    assert kept is not None
+    assert Vault("another secret, also long enough").decrypt(kept.encrypted) == "sgp_1"
     assert "reencrypt" in commands.run("audit")
     assert (imported["accepted"], imported["ignored"]) == (0, 1)
 

@@ -15,6 +15,8 @@ class Reencrypted:
 
     account_keys: int
     shared_secrets: int
+    #: Of Segment workspaces.
+    segment_tokens: int
 
 
 def use_kept_pseudonyms(connection: Connection, vault: Vault) -> None:
@@ -35,10 +37,11 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     anew = Encrypted(
         {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
         {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
+        {each: vault.reencrypt(text) for each, text in stored.segment_tokens.items()},
         {each: vault.reencrypt(text) for each, text in stored.kept.items()}
         | {kept_secrets.PSEUDONYMS: vault.pseudonym_key()},
     )
     credentials.store_encrypted(connection, anew)
     for account in accounts.every(connection):
         auditing.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
-    return Reencrypted(len(anew.account_keys), len(anew.shared_secrets))
+    return Reencrypted(len(anew.account_keys), len(anew.shared_secrets), len(anew.segment_tokens))

@@ -1,5 +1,7 @@
 """``reencrypt``: the second step of changing SECRET_KEY."""
 
+from dataclasses import asdict
+
 from prosperstack_destination.accounts import rotation
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
@@ -14,9 +16,10 @@ def run(author: str, *, as_json: bool) -> None:
     vault = vault_of(settings)
     done = in_database(lambda connection: rotation.reencrypt(connection, vault, author, system_clock()), settings)
     if as_json:
-        output.print_json({"account_keys": done.account_keys, "shared_secrets": done.shared_secrets})
+        output.print_json(asdict(done))
         return
     output.console.print(
-        f"{done.account_keys:,} ProsperStack keys and {done.shared_secrets:,} shared secrets are encrypted with "
-        "SECRET_KEY. Once every process runs with it, FORMER_SECRET_KEYS can go."
+        f"{done.account_keys:,} ProsperStack keys, {done.shared_secrets:,} shared secrets and "
+        f"{done.segment_tokens:,} tokens of Segment workspaces are encrypted with SECRET_KEY. Once every process "
+        "runs with it, FORMER_SECRET_KEYS can go."
     )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from prosperstack_destination.state import kept_secrets
 from prosperstack_destination.state.accounts import Account, account_of
-from prosperstack_destination.state.tables import accounts, inbound_keys, shared_secrets
+from prosperstack_destination.state.tables import accounts, inbound_keys, segment_tokens, shared_secrets
 
 
 class KeyOrigin(StrEnum):
@@ -119,6 +119,8 @@ class Encrypted:
 
     account_keys: dict[str, str]
     shared_secrets: dict[str, str]
+    #: Of Segment workspaces, by the ids of the accounts that they are kept for.
+    segment_tokens: dict[str, str]
     #: What belongs to no account, by name: see `state.kept_secrets`.
     kept: dict[str, str]
 
@@ -160,9 +162,11 @@ def encrypted_texts(connection: Connection) -> Encrypted:
     """Everything that is encrypted with SECRET_KEY, of all accounts."""
     keys = connection.execute(select(accounts.c.id, accounts.c.encrypted_key))
     secrets = connection.execute(select(shared_secrets.c.id, shared_secrets.c.encrypted))
+    tokens = connection.execute(select(segment_tokens.c.account_id, segment_tokens.c.encrypted))
     return Encrypted(
         {row.id: row.encrypted_key for row in keys},
         {row.id: row.encrypted for row in secrets},
+        {row.account_id: row.encrypted for row in tokens},
         kept_secrets.every(connection),
     )
 
@@ -173,6 +177,9 @@ def store_encrypted(connection: Connection, encrypted: Encrypted) -> None:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(encrypted_key=text))
     for secret_id, text in encrypted.shared_secrets.items():
         connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(encrypted=text))
+    for account_id, text in encrypted.segment_tokens.items():
+        mine = segment_tokens.c.account_id == account_id
+        connection.execute(update(segment_tokens).where(mine).values(encrypted=text))
     kept_secrets.replace(connection, encrypted.kept)
 
 

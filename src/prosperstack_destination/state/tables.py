@@ -459,14 +459,14 @@ segment_connections = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
-    # "us" or "eu": where the workspace is kept.
+    # See `state.segment_connections.Region`.
     Column("region", Text, nullable=False),
     Column("workspace_id", Text, nullable=False),
     Column("workspace_name", Text, nullable=False),
     Column("source_id", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("destination_id", Text, nullable=False),
-    # See `segment_workspace.connections.Kind`.
+    # See `state.segment_connections.Kind`.
     Column("kind", Text, nullable=False),
     # The inbound key, by its fingerprint, or the shared secret, by its id, that was issued for it.
     Column("credential", Text, nullable=False),
