@@ -16,13 +16,19 @@
     ├── TryLater               nobody is at fault: the same again later will work
     │   ├── StoreUnavailable     the database cannot take a commit now
     │   ├── Overloaded           more is waiting than we promised to hold
-    │   └── KeyUnverified        ProsperStack could not be asked about the key
+    │   ├── KeyUnverified        ProsperStack could not be asked about the key
+    │   └── SegmentUnavailable   Segment's Public API gave no answer, or is asked too often
     ├── ProsperStackError      an answer of ProsperStack's that is not the one asked for
     │   ├── Unavailable          retry: no answer, a 5xx, or nothing that can be read
     │   ├── RateLimited          retry: the account's requests for this window are spent
     │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
     │   ├── NotFound             look again: what we knew by this id is gone
     │   └── Rejected             give up and show: what we sent is not acceptable
+    ├── SegmentRefused         Segment's Public API will not do what it was asked: tell the operator why
+    │   ├── SegmentTokenRefused  the token is at fault: another one has to be made
+    │   ├── SegmentNotPermitted  the token is good, but its role may not do this
+    │   └── SegmentNotFound      there is no such thing in the workspace, or no longer
+    ├── AlreadyConnected       the source is connected: nothing is to be done
     ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
     │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
     │   └── MappingConflict      somebody else applied another one meanwhile
@@ -181,6 +187,49 @@ class NotFound(ProsperStackError):
 
 class Rejected(ProsperStackError):
     """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+
+
+class SegmentRefused(DestinationError):
+    """Segment's Public API refused something, and will again.
+
+    ``status_code`` is its answer's; ``said`` are Segment's own words, "" where it gave none.
+    """
+
+    def __init__(self, message: str, *, status_code: int | None = None, said: str = "") -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.said = said
+
+
+class SegmentTokenRefused(SegmentRefused):
+    """401, or a text that cannot be a token: the operator has to paste another one."""
+
+
+class SegmentNotPermitted(SegmentRefused):
+    """403: the token's role does not allow it, or the workspace's plan has no such feature."""
+
+
+class SegmentNotFound(SegmentRefused):
+    """404: there is no such thing, or not for this token."""
+
+
+class SegmentUnavailable(TryLater):
+    """No answer of Segment's Public API, none that means anything, or 429 (``status_code`` says which, if any)."""
+
+    def __init__(self, message: str, *, retry_after: float, status_code: int | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.status_code = status_code
+
+
+class AlreadyConnected(DestinationError):
+    """The account has this source already: by the connection ``connection_id``."""
+
+    def __init__(self, source_name: str, connection_id: str) -> None:
+        super().__init__(
+            f"The source {source_name!r} is connected to this account already: disconnect it first to connect it "
+            "anew."
+        )
+        self.connection_id = connection_id
 
 
 class MappingRefused(DestinationError):

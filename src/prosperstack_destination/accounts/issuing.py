@@ -90,9 +90,23 @@ def revoke_key(connection: Connection, account: Account, key: str, actor: str, n
     auditing.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
 
 
-def issue_secret(connection: Connection, account: Account, name: str, vault: Vault, actor: str, now: int) -> str:
+def new_secret_id() -> str:
+    """What a shared secret is to be listed and revoked by."""
+    return f"sec_{secrets.token_hex(4)}"
+
+
+def issue_secret(
+    connection: Connection,
+    account: Account,
+    name: str,
+    vault: Vault,
+    actor: str,
+    now: int,
+    *,
+    secret_id: str | None = None,
+) -> str:
     """A new shared secret for signed webhooks: this is the only time that it is seen."""
-    secret, secret_id = secrets.token_urlsafe(32), f"sec_{secrets.token_hex(4)}"
+    secret, secret_id = secrets.token_urlsafe(32), secret_id or new_secret_id()
     credentials.add_secret(connection, account.id, secret_id, vault.encrypt(secret), name, now)
     details = {"secret": secret_id, "name": name}
     auditing.record(connection, account.id, now, actor=actor, action="issue secret", details=details)

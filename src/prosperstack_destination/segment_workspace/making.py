@@ -1,0 +1,93 @@
+"""Making a destination in Segment, whole or not at all."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from prosperstack_destination.errors import SegmentRefused, SegmentUnavailable
+from prosperstack_destination.segment_workspace.client import PublicApi
+from prosperstack_destination.segment_workspace.models import Action, CatalogEntry
+from prosperstack_destination.segment_workspace.wire import MADE, Made, send_action, subscription
+from prosperstack_destination.state.segment_connections import Kind
+
+_NO_MAPPING = (
+    "The destination was made, but not the mapping that sends to it: Segment lets only workspaces with its feature "
+    "Destination Subscriptions make mappings from outside."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be made, as the workspace's catalog has it."""
+
+    made: Made
+    entry: CatalogEntry
+    #: Of a webhook: what sends.
+    action: Action | None
+
+
+async def planned(api: PublicApi, kind: Kind) -> Plan:
+    """Look a kind of destination up in the catalog. Raises `SegmentRefused` where it cannot be made."""
+    made = MADE[kind]
+    entry = await api.find_in_catalog(made)
+    if entry is None:
+        other = Kind.WEBHOOK if kind is Kind.DESTINATION else Kind.DESTINATION
+        raise SegmentRefused(
+            f"Segment's catalog has no destination {made.slug!r} for this workspace: connect the source as "
+            f"{other.value!r} instead, or by hand."
+        )
+    if kind is not Kind.WEBHOOK:
+        return Plan(made, entry, None)
+    action = send_action(entry)
+    if action is None:
+        raise SegmentRefused(
+            f"Segment's catalog names no action of {made.slug!r} that could send: connect the source by hand."
+        )
+    return Plan(made, entry, action)
+
+
+async def make(api: PublicApi, plan: Plan, source_id: str, credential: str, url: str) -> str:
+    """Make a destination that shows a credential, and sends to a URL if it is a webhook; its id in Segment.
+
+    Raises `SegmentRefused` and `SegmentUnavailable`, which say what is left there, if anything can be.
+    """
+    settings: dict[str, JsonValue] = {plan.made.credential_setting: credential}
+    try:
+        destination = await api.create_destination(
+            source_id, plan.entry.id, plan.made.name, settings, enabled=plan.action is None
+        )
+    except SegmentUnavailable as error:
+        fate = f"Should the source have a destination {plan.made.name!r} in Segment by now, delete it there."
+        raise _told(error, fate) from error
+    if plan.action is not None:
+        await _finish(api, plan, destination.id, subscription(plan.action, url))
+    return destination.id
+
+
+async def unmake(api: PublicApi, plan: Plan, destination_id: str) -> None:
+    """Delete what was made, as far as Segment still has it. Raises what says that it is left there."""
+    try:
+        await api.delete_destination(destination_id)
+    except (SegmentRefused, SegmentUnavailable) as error:
+        raise _told(error, f"The destination {plan.made.name!r} is left: delete it in Segment.") from error
+
+
+async def _finish(api: PublicApi, plan: Plan, destination_id: str, mapping: dict[str, JsonValue]) -> None:
+    """Have a webhook send. It was made disabled, so that it never does by halves."""
+    try:
+        await api.create_subscription(destination_id, mapping)
+        await api.enable_destination(destination_id)
+    except (SegmentRefused, SegmentUnavailable) as error:
+        try:
+            await unmake(api, plan, destination_id)
+        except (SegmentRefused, SegmentUnavailable) as left:
+            raise _told(error, f"{_NO_MAPPING} {left}") from error
+        raise _told(error, f"{_NO_MAPPING} It was deleted again: connect the source by hand.") from error
+
+
+def _told(error: SegmentRefused | SegmentUnavailable, fate: str) -> SegmentRefused | SegmentUnavailable:
+    """The same error, which also says what became of what was begun."""
+    text = f"{error} {fate}"
+    if isinstance(error, SegmentUnavailable):
+        return SegmentUnavailable(text, retry_after=error.retry_after, status_code=error.status_code)
+    return type(error)(text, status_code=error.status_code, said=error.said)

@@ -1,0 +1,67 @@
+"""What is believed of the destinations that are made in Segment."""
+
+import pytest
+
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.segment_workspace.models import Action, CatalogEntry
+from prosperstack_destination.segment_workspace.wire import MADE, send_action, webhook_url
+from prosperstack_destination.state.segment_connections import Kind
+
+
+@pytest.mark.parametrize(
+    ("public_url", "url"),
+    [
+        ("https://destination.example.com", "https://destination.example.com/webhook/acct_1"),
+        (" https://destination.example.com/ ", "https://destination.example.com/webhook/acct_1"),
+        ("https://example.com:8443/below/", "https://example.com:8443/below/webhook/acct_1"),
+        ("https://8.8.8.8", "https://8.8.8.8/webhook/acct_1"),
+    ],
+)
+def test_where_calls_are_posted(public_url: str, url: str) -> None:
+    """An account's calls are posted to a path below the public URL."""
+    assert webhook_url(public_url, "acct_1") == url
+
+
+@pytest.mark.parametrize(
+    "public_url",
+    [
+        "",
+        "destination.example.com",
+        "http://destination.example.com",
+        "https://",
+        "https://localhost:8700",
+        "https://127.0.0.1:8700",
+        "https://[::1]",
+        "https://10.0.0.5",
+        "https://[broken",
+        "https://destination",
+        "https://destination.internal",
+        "https://user@example.com",
+        "https://example.com/?x=1",
+        "https://example.com/#there",
+        "javascript:alert(1)",
+    ],
+)
+def test_where_segment_cannot_post(public_url: str) -> None:
+    """A URL that is not reached from the internet, over HTTPS, is refused with what is wanted."""
+    with pytest.raises(Misconfigured, match=r"Segment cannot post to .*https://destination.example.com"):
+        webhook_url(public_url, "acct_1")
+
+
+def test_renamed_entries_are_found() -> None:
+    """A kind of destination is found by its slug or by its id, and others are not."""
+    made = MADE[Kind.WEBHOOK]
+
+    assert made.is_made_of(CatalogEntry(id="x", slug="actions-webhook"))
+    assert made.is_made_of(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))
+    assert not made.is_made_of(CatalogEntry(id="x", slug="webhooks"))
+
+
+def test_the_action_that_sends() -> None:
+    """A webhook's action is found by its slug, or is its only one."""
+    send, other = Action(id="1", slug="send"), Action(id="2", slug="other")
+
+    assert send_action(CatalogEntry(id="x", actions=(other, send))) == send
+    assert send_action(CatalogEntry(id="x", actions=(other,))) == other
+    assert send_action(CatalogEntry(id="x", actions=(other, other))) is None
+    assert send_action(CatalogEntry(id="x")) is None
