@@ -26,8 +26,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
     "watching": {"__init__", "errors", "clock", "state"},
     "health": {"errors", "state"},
-    "operations": {"errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"},
     "segment_workspace": {"errors", "clock", "state", "accounts"},
+    "operations": {
+        *("errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        "segment_workspace",
+    },
     "api": {
         *("errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
         *("operations", "segment_workspace"),

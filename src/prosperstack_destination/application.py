@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from prosperstack_destination.accounts.password import password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api import mappings, people
+from prosperstack_destination.api import segment as segment_api
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
 from prosperstack_destination.connector.front import Front
@@ -52,6 +54,7 @@ from prosperstack_destination.segment.endpoint import IdentifyEndpoint
 from prosperstack_destination.segment.explain import Knowledge
 from prosperstack_destination.segment.front_door import Door, FrontDoor
 from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
+from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.settings import Role, Settings
 from prosperstack_destination.state import accounts as account_rows
 from prosperstack_destination.state import profiles
@@ -85,14 +88,15 @@ def create_app(
     settings: Settings,
     *,
     transport: httpx.AsyncBaseTransport | None = None,
+    segment_transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = system_clock,
 ) -> FastAPI:
     """Build the service. Its resources are opened and closed by the application's lifespan.
 
-    ``transport`` carries the requests to ProsperStack; by default the network does. Raises `Misconfigured`
-    where the settings make no service.
+    ``transport`` carries the requests to ProsperStack, ``segment_transport`` those to Segment's Public API; by
+    default the network does. Raises `Misconfigured` where the settings make no service.
     """
-    service = _Service(settings, transport, clock)
+    service = _Service(settings, _client(transport), _client(segment_transport), clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +119,7 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    for router in (mappings.schema_router, mappings.router, people.router):
+    for router in (mappings.schema_router, mappings.router, people.router, segment_api.router):
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
     app.add_middleware(RequestScope, traces=service.traces)  # the outermost: what is added last
@@ -123,6 +127,17 @@ def create_app(
     app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
     return app
+
+
+def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """A client that many accounts share: it keeps no cookies, which would tell one what belongs to another."""
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=HTTP_SECONDS,
+        headers={"User-Agent": f"prosperstack-destination/{__version__}"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        trust_env=transport is None,
+    )
 
 
 def _doors(service: "_Service") -> dict[str, Door]:
@@ -143,14 +158,12 @@ async def _receives_not(scope: Scope, receive: Receive, send: Send) -> None:
 class _Service:
     """The parts, put together."""
 
-    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, http: httpx.AsyncClient, segment_http: httpx.AsyncClient, clock: Clock
+    ) -> None:
         self._settings = settings
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            timeout=HTTP_SECONDS,
-            headers={"User-Agent": f"prosperstack-destination/{__version__}"},
-            trust_env=transport is None,
-        )
+        self._http = http
+        self._segment_http = segment_http
         self.database = Database(settings.effective_database_url)
         self.role = settings.role
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -187,6 +200,7 @@ class _Service:
             self.database,
             Operators(self.database, clock),
             clock,
+            Workspaces(self.database, self._vault, segment_http, clock, self.accounts.forget),
             reserve=settings.rate_limit_reserve,
             vault=self._vault,
             on_change=self.reprojector.begun,
@@ -222,6 +236,7 @@ class _Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, self._end_traces)
             stack.push_async_callback(self._http.aclose)
+            stack.push_async_callback(self._segment_http.aclose)
             stack.push_async_callback(self.database.close)
             await self.database.open()
             await self.database.read(use_kept_pseudonyms, self._vault)

@@ -51,4 +51,4 @@ class World:
 @pytest.fixture
 async def world(segment: SegmentWorkspace, http: httpx.AsyncClient, database: Database, clock: SetClock) -> World:
     account = await database.write(register)
-    return World(Workspaces(database, VAULT, http, clock), segment, database, account)
+    return World(Workspaces(database, VAULT, http, clock, lambda: None), segment, database, account)

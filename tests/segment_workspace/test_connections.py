@@ -165,7 +165,7 @@ async def test_what_cannot_be_stored_is_unmade(world: World, http: httpx.AsyncCl
                 raise StoreUnavailable("The disk is full.", retry_after=1.0)
             return await world.database.write(work, *args, **kwargs)
 
-    workspaces = Workspaces(Full(), VAULT, http, clock)
+    workspaces = Workspaces(Full(), VAULT, http, clock, lambda: None)
     with pytest.raises(StoreUnavailable):
         await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
 

@@ -84,6 +84,7 @@ async def running(
     sandbox_app: FastAPI | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = system_clock,
+    segment_transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service until the end of the block; ``transport`` carries its requests instead of the sandbox."""
     if sandbox_app is None:
@@ -91,7 +92,9 @@ async def running(
             SandboxConfig(subscribers=250, keys=(KEY, "key_test_other"), rate_limit=10_000)
         )
     to_sandbox = httpx.ASGITransport(sandbox_app)
-    app = create_app(configured, transport=transport or to_sandbox, clock=clock)
+    app = create_app(
+        configured, transport=transport or to_sandbox, segment_transport=segment_transport, clock=clock
+    )
     to_service = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

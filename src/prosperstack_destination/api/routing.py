@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -11,12 +12,14 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
 
 from prosperstack_destination.errors import (
+    AlreadyConnected,
     ApiClosed,
     DestinationError,
     MappingConflict,
     MappingRefused,
     Misconfigured,
     NotHere,
+    SegmentRefused,
     TokenRefused,
     TryLater,
 )
@@ -30,7 +33,9 @@ _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
     (TokenRefused, 401),
     (NotHere, 404),
     (MappingConflict, 409),
+    (AlreadyConnected, 409),
     (MappingRefused, 422),
+    (SegmentRefused, 422),
     (Misconfigured, 422),
     (TryLater, 503),
 )
@@ -73,8 +78,16 @@ class ApiRoute(APIRoute):
                 return await handle(Request(request.scope, _bounded(request.receive)))
             except DestinationError as error:
                 return refusal(error)
+            except RequestValidationError as error:
+                return _malformed(error)
 
         return answered
+
+
+def _malformed(error: RequestValidationError) -> JSONResponse:
+    """What is wrong with a request, in FastAPI's form but without what was sent: a token may be among it."""
+    told = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+    return JSONResponse({"detail": told}, 422)
 
 
 def refusal(error: DestinationError) -> JSONResponse:

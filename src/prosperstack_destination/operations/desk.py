@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
+from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.state.database import Database
 
 
@@ -17,6 +18,8 @@ class Desk:
     database: Database
     operators: Operators
     clock: Clock
+    #: Segment workspaces, whose sources are connected.
+    workspaces: Workspaces
     #: The part of ProsperStack's rate limit that is left to the account's owner.
     reserve: float
     #: Encrypts what is stored of keys, and makes pseudonyms.

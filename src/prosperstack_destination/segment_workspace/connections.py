@@ -6,7 +6,7 @@ in Segment, the connection here. Where a step fails those before it are taken ba
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -88,13 +88,23 @@ class Workspaces:
 
     Whoever calls hands in the `Access` of a workspace, or None: then the token that is kept for the account is
     used. Raises `Misconfigured` where none is kept, the kinds of `SegmentRefused`, and `SegmentUnavailable`.
+
+    ``on_keys`` is told when keys or secrets are others than before.
     """
 
-    def __init__(self, database: Database, vault: Vault, http: httpx.AsyncClient, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        http: httpx.AsyncClient,
+        clock: Clock,
+        on_keys: Callable[[], None],
+    ) -> None:
         self._database = database
         self._vault = vault
         self._http = http
         self._clock = clock
+        self._on_keys = on_keys
         self._known: OrderedDict[tuple[Region, str], tuple[Workspace, int]] = OrderedDict()
 
     async def look(self, account: Account, access: Access | None = None) -> Look:
@@ -135,9 +145,11 @@ class Workspaces:
         plan = await planned(api, kind)
         async with AsyncExitStack() as taken_back:  # what was done until then, unless all of it is
             credential = await self._database.write(self._issue, account, kind, source.title[:MAX_NAME], actor)
+            taken_back.callback(self._on_keys)
             taken_back.push_async_callback(
                 self._database.write, self._revoke, account, kind, credential.name, actor
             )
+            self._on_keys()  # Segment may send as soon as it knows them
             destination_id = await make(api, plan, source.id, credential.clear, url)
             taken_back.push_async_callback(unmake, api, plan, destination_id)
             connection = SegmentConnection(
@@ -193,6 +205,7 @@ class Workspaces:
                 )
             deleted = await api.delete_destination(connection.destination_id)
         await self._database.write(self._forget, account, connection, actor)
+        self._on_keys()
         return deleted
 
     async def kept_token(self, account: Account) -> KeptToken | None:
