@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, NotHere
 from prosperstack_destination.state import accounts, profiles
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
@@ -116,7 +116,7 @@ async def test_operators_commands_keep_to_an_account(world: World) -> None:
         lambda c: issuing.revoke_key(c, world.mine, fingerprint(key), "me", 2),
         lambda c: issuing.revoke_connector(c, world.mine, fingerprint(token), "me", 2),
     ):
-        with pytest.raises(Misconfigured, match="has no"):
+        with pytest.raises(NotHere, match="has no"):
             await world.database.write(work)
     answer = await world.service.client.post(
         f"/data-connector/{token}", json={"data": {"subscriber": {"email": BOB}}}

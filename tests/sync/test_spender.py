@@ -82,6 +82,24 @@ async def test_429s_that_go_on_are_shown() -> None:
     assert clock.ticks() > 5 * MINUTE
 
 
+async def test_another_reserve_counts_at_once() -> None:
+    """Who waits because too much is left to the owner goes on soon after less is left."""
+    clock = LoopClock()
+    spender = Spender(0.9, clock.ticks)
+    api = Api(spender, remaining=5)
+    await spender.spend(api.request)
+    waiting = asyncio.create_task(spender.spend(api.request))
+    await asyncio.sleep(10)
+    waited = not waiting.done()
+
+    assert waited
+    assert spender.leave(0.0)
+    assert not spender.leave(0.0)
+    since = clock.ticks()
+    await waiting
+    assert clock.ticks() - since < 20 * SECOND  # the four that are left, spread over the rest of the minute
+
+
 async def test_paced_requests_take_their_time() -> None:
     """Ten requests that are not urgent are spread: at 90 a minute they take over five seconds."""
     clock = LoopClock()

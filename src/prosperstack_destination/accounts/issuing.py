@@ -12,7 +12,7 @@ from prosperstack_destination.accounts.keys import (
     key_hash,
 )
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, NotHere
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import auditing, connectors, credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
@@ -84,9 +84,9 @@ def issue_key(connection: Connection, account: Account, name: str, actor: str, n
 
 
 def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
-    """Refuse a key, named by its fingerprint, within seconds. Raises `Misconfigured` where there is none."""
+    """Refuse a key, named by its fingerprint, within seconds. Raises `NotHere` where there is none."""
     if not credentials.revoke_key(connection, account.id, key, now):
-        raise Misconfigured(f"The account has no key {key!r} that is good: `keys list` shows them.")
+        raise NotHere(f"The account has no key {key!r} that is good: `keys list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
 
 
@@ -114,9 +114,9 @@ def issue_secret(
 
 
 def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
-    """Refuse what a secret signs, within seconds. Raises `Misconfigured` where there is none."""
+    """Refuse what a secret signs, within seconds. Raises `NotHere` where there is none."""
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
-        raise Misconfigured(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
+        raise NotHere(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id})
 
 
@@ -130,8 +130,8 @@ def issue_connector(connection: Connection, account: Account, name: str, actor: 
 
 
 def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
-    """Refuse a connector token, named by its fingerprint. Raises `Misconfigured` where there is none."""
+    """Refuse a connector token, named by its fingerprint. Raises `NotHere` where there is none."""
     if not connectors.revoke(connection, account.id, token, now):
-        raise Misconfigured(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+        raise NotHere(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
     details = {"connector": token}
     auditing.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

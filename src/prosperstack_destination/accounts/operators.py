@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import ApiClosed, Misconfigured, TokenRefused
+from prosperstack_destination.errors import ApiClosed, Misconfigured, NotHere, TokenRefused
 from prosperstack_destination.state import tokens
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.tokens import OperatorToken
@@ -60,6 +60,6 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
 
 
 def revoke_token(connection: Connection, token: str, now: int) -> None:
-    """Refuse a token, named by its fingerprint, within seconds. Raises `Misconfigured` where there is none."""
+    """Refuse a token, named by its fingerprint, within seconds. Raises `NotHere` where there is none."""
     if not tokens.revoke(connection, token, now):
-        raise Misconfigured(f"There is no token {token!r} that is good: `tokens list` shows them.")
+        raise NotHere(f"There is no token {token!r} that is good: `tokens list` shows them.")

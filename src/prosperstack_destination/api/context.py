@@ -6,9 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.operations import accounts
 from prosperstack_destination.operations.desk import Desk
-from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,13 +36,7 @@ Operator = Annotated[str, Depends(operator_of)]
 
 async def account_of(desk: TheDesk, _: Operator, account_id: str) -> Account:
     """The account that is asked about, by its id or its fingerprint. Raises `NotHere`."""
-    account = await desk.database.read(accounts.get, account_id)
-    if account is None:
-        every = await desk.database.read(accounts.every)
-        account = next((each for each in every if each.fingerprint == account_id), None)
-    if account is None:
-        raise NotHere(f"There is no account {account_id!r}: GET /api/accounts lists them.")
-    return account
+    return await desk.database.read(accounts.find, account_id)
 
 
 TheAccount = Annotated[Account, Depends(account_of)]

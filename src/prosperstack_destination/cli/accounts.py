@@ -1,6 +1,7 @@
 """``accounts``, ``keys``, ``secrets``, ``sources`` and ``audit``: who may call, and what they did."""
 
 import sys
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -10,32 +11,34 @@ from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, auditing, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import SourceKind
 
+#: What `--reserve` is given to have the service's setting hold again.
+DEFAULT: Final = "default"
 _NO_ACCOUNT = "There is no account yet: the first call with its key opens it, or `accounts add`."
 
 
 def list_accounts(*, as_json: bool) -> None:
     """Print every account."""
-
-    def work(connection: Connection) -> list[tuple[accounts.Account, OnDelete]]:
-        return [(each, accounts.on_delete(connection, each.id)) for each in accounts.every(connection)]
-
     rows: list[list[Cell]] = [
         [
-            account.id,
-            account.fingerprint,
-            "live" if account.live else "test",
-            account.status.value,
-            on_delete.value,
-            account.status_reason,
+            each.id,
+            each.fingerprint,
+            "live" if each.live else "test",
+            each.status.value,
+            each.on_delete.value,
+            each.reserve,
+            each.status_reason,
+            Time(each.status_until),
         ]
-        for account, on_delete in from_database(work)
+        for each in from_database(accounts.every)
     ]
-    columns = ["Account", "Fingerprint", "Mode", "Status", "On delete", "Why"]
+    columns = ["Account", "Fingerprint", "Mode", "Status", "On delete", "Reserve", "Why", "Next attempt"]
     output.print_rows(columns, rows, as_json=as_json, nothing=_NO_ACCOUNT)
 
 
@@ -80,16 +83,38 @@ def _read_key() -> str:
     return sys.stdin.readline().strip()
 
 
-def set_on_delete(account_name: str | None, on_delete: OnDelete, author: str) -> None:
-    """Choose what a deletion does in ProsperStack."""
+def change(
+    account_name: str | None, author: str, *, on_delete: OnDelete | None, reserve: str | None, as_json: bool
+) -> None:
+    """Choose what a deletion does in ProsperStack, and what of the rate limit is left to the owner."""
+    if on_delete is None and reserve is None:
+        raise Misconfigured("Say what to change: --on-delete or --reserve.")
+    part = None if reserve is None or reserve == DEFAULT else _part(reserve)
 
-    def work(connection: Connection) -> None:
-        account = chosen_account(connection, account_name)
-        accounts.set_on_delete(connection, account.id, on_delete)
-        details = {"on_delete": on_delete.value}
-        auditing.record(connection, account.id, system_clock(), actor=author, action="set", details=details)
+    def work(connection: Connection) -> accounts.Account:
+        account, now = chosen_account(connection, account_name), system_clock()
+        if on_delete is not None:
+            choices.set_on_delete(connection, account, on_delete, author, now)
+        if reserve is not None:
+            choices.set_reserve(connection, account, part, author, now)
+        return choices.find(connection, account.id)
 
-    in_database(work)
+    account = in_database(work)
+    if as_json:
+        output.print_json({"account": account.id, "on_delete": account.on_delete.value, "reserve": account.reserve})
+        return
+    left = "what RATE_LIMIT_RESERVE says" if account.reserve is None else f"{account.reserve:.0%}"
+    output.console.print(
+        f"{account.fingerprint}: a deletion does this in ProsperStack: {account.on_delete.value}; of the rate "
+        f"limit its owner is left {left}."
+    )
+
+
+def _part(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Misconfigured(f"--reserve takes a part, as 0.2, or {DEFAULT}: {text!r} is neither.") from None
 
 
 def issue_key(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:

@@ -58,6 +58,8 @@ class Account:
     catalog_at: int | None
     #: The properties of subscriptions as JSON, or None: no rule has asked for them.
     subscription_catalog: str | None = None
+    #: What a deletion does there.
+    on_delete: OnDelete = OnDelete.CLEAR
     #: The part of each window of the rate limit that is left for its owner; None: as the service is set.
     reserve: float | None = None
 
@@ -91,7 +93,10 @@ def get(connection: Connection, account_id: str) -> Account | None:
 
 def every(connection: Connection) -> list[Account]:
     """All accounts, the oldest first."""
-    return [account_of(row) for row in connection.execute(select(accounts).order_by(accounts.c.created_at))]
+    return [
+        account_of(row)
+        for row in connection.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))
+    ]
 
 
 def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
@@ -216,5 +221,6 @@ def account_of(row: Row[Any]) -> Account:
         catalog=row.catalog,
         catalog_at=row.catalog_at,
         subscription_catalog=row.subscription_catalog,
+        on_delete=OnDelete(row.on_delete),
         reserve=row.reserve,
     )

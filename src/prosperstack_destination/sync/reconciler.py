@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 import structlog
+from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import CredentialsRefused, DestinationError, LeaseLost, Unavailable
@@ -76,6 +77,7 @@ class _Running:
 class Reconciler:
     """Runs an `AccountWorker` for each account of ours with work; one that fails waits, and slows no other.
 
+    ``reserve`` is the part of each window that is left to the owner of an account, where none was chosen for it.
     ``replica`` names this process among others; ``ticks`` is a monotonic clock in microseconds that goes on while
     the machine sleeps, ``clock`` the wall's.
     """
@@ -165,8 +167,12 @@ class Reconciler:
         """See what there is to do, and whose it is."""
         now = self._clock()
         await self._notice_clock(now)
-        wanted = set(await self._database.read(accounts.with_work, now, now - CATALOG_FOR)) | self._woken
+        found, reserves = await self._database.read(_to_look_at, now)
+        wanted = set(found) | self._woken
         self._woken = set()
+        for account_id, running in self._running.items():
+            if running.spender.leave(reserves.get(account_id, self._reserve)):
+                running.changed.set()  # it may be waiting for what is not to be left any more
         if self.holdings.needs_a_look(wanted):
             await self._share(wanted)
         for account_id in wanted & self.holdings.tenures.keys():
@@ -254,6 +260,7 @@ class Reconciler:
         account = await self._database.read(accounts.get, account_id)
         if account is None or _left_alone(account, self._clock()):
             return
+        running.spender.leave(account.reserve_or(self._reserve))
         worker = AccountWorker(
             account,
             FencedStore(self._database, running.tenure, self._ticks),
@@ -312,6 +319,11 @@ class Reconciler:
         except TimeoutError:
             return False
         return True
+
+
+def _to_look_at(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
+    """The accounts with something to do, and what is to be left of their budgets where that was chosen."""
+    return accounts.with_work(connection, now, now - CATALOG_FOR), accounts.reserves(connection)
 
 
 def _left_alone(account: Account, now: int) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import structlog
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 #: 429s in a row that are waited out; after that the account counts as failing, for people to see.
 PATIENCE: Final = 5
+
+#: Nobody sleeps for longer at a time, in microseconds: what else was chosen meanwhile is to count soon.
+LONGEST_NAP: Final = 2 * SECOND
 
 #: Waits that many seconds. Handed in, so that tests own the time.
 Sleep = Callable[[float], Awaitable[None]]
@@ -44,6 +48,12 @@ class Spender:
         #: Requests that failed since one last succeeded.
         self.failed_in_a_row = 0
 
+    def leave(self, reserve: float) -> bool:
+        """Leave this part of each window to the account's owner from now on; whether it was another before."""
+        changed = reserve != self.budget.reserve
+        self.budget = replace(self.budget, reserve=reserve)
+        return changed
+
     def on_answer(self, rate_limit: RateLimit | None) -> None:
         """Take in what the headers of the answer to this task's request say."""
         ticket = _sending.get()
@@ -62,7 +72,7 @@ class Spender:
         """
         while True:
             while (wait := self.wait(urgent=urgent)) > 0:
-                await self._sleep(wait / SECOND)
+                await self._sleep(min(wait, LONGEST_NAP) / SECOND)
             self.budget = self.budget.sent(self._ticks())
             _sending.set(self.budget.ticket)
             try:

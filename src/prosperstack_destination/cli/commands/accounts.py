@@ -36,14 +36,21 @@ def accounts_rekey(account: Account = None, author: Author = "unknown", json: Js
 
 @accounts_app.command("set")
 def accounts_set(
-    on_delete: Annotated[OnDelete, typer.Option(help="What a deletion (GDPR, CCPA) does in ProsperStack.")],
+    on_delete: Annotated[
+        OnDelete | None, typer.Option(help="What a deletion (GDPR, CCPA) does in ProsperStack.")
+    ] = None,
+    reserve: Annotated[
+        str | None,
+        typer.Option(help="The part of the rate limit that is left to the owner, as 0.2, or default."),
+    ] = None,
     account: Account = None,
     author: Author = "unknown",
+    json: Json = False,
 ) -> None:
-    """Change an account."""
-    from prosperstack_destination.cli.accounts import set_on_delete
+    """Change an account. It counts within seconds."""
+    from prosperstack_destination.cli.accounts import change
 
-    set_on_delete(account, on_delete, author)
+    change(account, author, on_delete=on_delete, reserve=reserve, as_json=json)
 
 
 def sources(account: Account = None, json: Json = False) -> None:
