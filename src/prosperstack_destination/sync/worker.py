@@ -119,8 +119,8 @@ class AccountWorker:
                 self._looked_at = self._ticks()
                 await self._prepare()
                 more = await self._judge()
-                if await self._step() or more:
-                    continue
+                if await self._step() or more or self._judged_at is None:
+                    continue  # also where a request ended meanwhile, and brought news
                 if not self._under_way:
                     return
                 await self._pause(None, heed_ends=True)
