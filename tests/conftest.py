@@ -25,7 +25,10 @@ _SHARED = "TESTS_SHARED"
 
 #: Modules whose fixtures are costly: each stays on one worker. (xdist's own mark for that, ``xdist_group``, does
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)
-TOGETHER = ("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py")
+TOGETHER = (
+    *("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py"),
+    *("tests/browser/test_first_steps.py", "tests/browser/test_accessibility.py"),
+)
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist's schedulers have no types

@@ -63,17 +63,16 @@ async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
 
 
 def test_a_backlog_begins_where_nothing_waited_before() -> None:
-    """A minute without a look does not end it; three do."""
+    """A minute without a look does not end it; three do. The few that always wait are no backlog."""
     rows = [Tally(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
 
-    found = since_it_began(rows, NOW)
+    assert since_it_began(rows, 50, NOW) == Tally(NOW - 5 * MINUTE, delivered=4, backlog=90)
+    assert since_it_began(rows, 5_000, NOW) == Tally(NOW - 2 * MINUTE, delivered=2, backlog=90)
+    assert since_it_began(rows[:3], 50, NOW) == Tally()
 
-    assert (found.at, found.delivered) == (NOW - 5 * MINUTE, 4)
-    assert since_it_began(rows[:2], NOW).delivered == 0
 
-
-#: Minutes ago, and what was seen to wait.
-_SEEN = [(20, 9), (12, 0), (9, 0), (5, 3), (3, 0), (2, 8), (0, 0)]
+#: Minutes ago, and how many were seen to wait.
+_SEEN = [(20, 99), (12, 2), (9, 3), (5, 30), (3, 0), (2, 90), (0, 1)]
 
 
 def test_what_a_forwarder_would_have_spent() -> None:

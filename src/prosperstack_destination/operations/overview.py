@@ -22,6 +22,9 @@ UNSETTLED: Final = (Status.PENDING, Status.READY, Status.UNKNOWN)
 PACE: Final = 5 * MINUTE
 #: A backlog that was not seen for so long has begun anew, in microseconds.
 UNSEEN: Final = 3 * MINUTE
+#: So few that wait, or so small a part of those that wait now, are what live changes come to: no backlog.
+FEW: Final = 3
+FEW_OF_ALL: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def overview(connection: Connection, account: Account, reserve: float, now: int)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
     progress = None
     if left:
-        stretch = since_it_began(minutes, now)
+        stretch = since_it_began(minutes, left, now)
         begun_at = stretch.at if stretch.at else now
         expected = arrival(
             waiting,
@@ -128,17 +131,18 @@ def together(rows: list[Tally], since: int) -> Tally:
     return reduce(add, (row for row in rows if row.at + Span.MINUTE.microseconds > since), Tally(since))
 
 
-def since_it_began(minutes: list[Tally], now: int) -> Tally:
-    """What happened since the backlog that waits now began: as far back as something was seen to wait.
+def since_it_began(minutes: list[Tally], left: int, now: int) -> Tally:
+    """What happened since the backlog of which so many are ``left`` began: as far back as more than a few waited.
 
     Somebody looks about once a minute, so that a minute may go by without a look.
     """
+    few = max(FEW, left * FEW_OF_ALL)
     found: list[Tally] = []
     seen_at, seen = now, 0
     for row in reversed(minutes):
         if seen_at - row.at > UNSEEN:
             break
         found.append(row)
-        if row.backlog:
+        if row.backlog > few:
             seen_at, seen = row.at, len(found)
     return reduce(add, found[:seen]) if seen else Tally()

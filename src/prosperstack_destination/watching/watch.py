@@ -45,6 +45,9 @@ class Watch:
             self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
         for account_id, count in Counter(_kept(calls, taken.outcomes)).items():
             self._feed.tally(account_id).accepted += count
+        if len(taken.changed) == 1:  # those of a large audience are of one account; others are looked at in a while
+            tally = self._feed.tally(*taken.changed)
+            tally.backlog = max(tally.backlog, taken.awakened)
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
         self._feed.add(len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
 

@@ -1,0 +1,45 @@
+"""Every page, looked at by axe-core: WCAG 2.2 A and AA, in light and dark, on a wide and a narrow screen."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser.conftest import NARROW, WIDE, Site, log_in
+
+#: Pages of an account, and those of none.
+PAGES = ("overview",)
+OTHERS = ("/dashboard/accounts",)
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def faults(page: Page, axe: str) -> list[str]:
+    """What axe finds, each with the elements at fault."""
+    page.evaluate(axe)
+    found: dict[str, Any] = page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(TAGS)}}})")
+    return [
+        f"{each['id']}: {each['help']} ({', '.join(str(node['target']) for node in each['nodes'])})"
+        for each in found["violations"]
+    ]
+
+
+@pytest.mark.parametrize("looks", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_pages_are_for_everybody(browser: Browser, served: Site, axe: str, size: Any, looks: Any) -> None:
+    """axe finds nothing, on any page."""
+    served.identify("john.doe@example.com", preferred_name="Jo", number_of_contacts="many", loose="x")
+    context = browser.new_context(viewport=size, color_scheme=looks)
+    page = context.new_page()
+    page.goto(f"{served.url}/dashboard/login")
+    found = {"login": faults(page, axe)}
+    log_in(page, served)
+    page.wait_for_url("**/overview")
+    home = page.url.removesuffix("overview")
+    for each in (*(home + name for name in PAGES), *(served.url + path for path in OTHERS)):
+        page.goto(each)
+        found[each] = faults(page, axe)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], each
+    context.close()
+
+    assert {name: said for name, said in found.items() if said} == {}
