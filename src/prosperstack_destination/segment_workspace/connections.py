@@ -262,7 +262,7 @@ class Workspaces:
     def _revoke(self, connection: Connection, account: Account, kind: Kind, credential: str, actor: str) -> None:
         """Refuse a credential; somebody may have done so by hand before."""
         revoke = issuing.revoke_key if kind is Kind.DESTINATION else issuing.revoke_secret
-        with suppress(Misconfigured):
+        with suppress(NotHere):
             revoke(connection, account, credential, actor, self._clock())
 
     def _store(
