@@ -1,26 +1,21 @@
 """The mapping of an account: shown, checked, previewed, applied, taken back."""
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue, model_validator
-from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, ShownFault, shown_fault
-from prosperstack_destination.errors import NotHere
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.file import Read, as_yaml, check_mapping, json_schema, read_mapping
+from prosperstack_destination.mapping.file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
+from prosperstack_destination.operations import mapping as operations
 from prosperstack_destination.state import mappings, reprojections
-from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.json_text import load
 from prosperstack_destination.state.mappings import AppliedMapping
-from prosperstack_destination.sync.previewing import SAMPLE, preview
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
@@ -54,6 +49,11 @@ class Proposed(BaseModel):
         if (self.mapping is None) == (self.yaml is None):
             raise ValueError("send either mapping or yaml")
         return self
+
+    @property
+    def content(self) -> operations.Proposed:
+        """The one of the two that was sent."""
+        return self.yaml if self.yaml is not None else self.mapping or {}
 
 
 class ToApply(Proposed):
@@ -131,7 +131,7 @@ async def show_mapping(
     desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
 ) -> Mapping:
     """The mapping in force, or an earlier one."""
-    return _whole(await desk.database.read(_found, account.id, version))
+    return _whole(await desk.database.read(operations.of_version, account, version))
 
 
 @router.put("", responses={**REFUSALS, 409: {"model": Refusal}, 422: {"model": Refusal}})
@@ -140,29 +140,23 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
 
     Refused with 409 where another version than `based_on` is in force, and with 422 where it has faults.
     """
-    read = await _read(account, proposed)
-    if not proposed.allow_unknown:
-        applying.refuse_unknown(read)
-
-    def work(connection: Connection) -> Applied:
-        return applying.apply(
-            connection,
-            account,
-            read.rules,
-            author=operator,
-            now=desk.clock(),
-            source=proposed.yaml,
-            based_on=proposed.based_on,
-            note=proposed.note,
-        )
-
-    return _outcome(desk, await desk.database.write(work))
+    applied = await operations.put_in_force(
+        desk,
+        account,
+        await operations.understood(account, proposed.content),
+        author=operator,
+        based_on=proposed.based_on,
+        source=proposed.yaml,
+        note=proposed.note,
+        allow_unknown=proposed.allow_unknown,
+    )
+    return _outcome(applied)
 
 
 @router.post("/check", responses={**REFUSALS, 422: {"model": Refusal}})
 async def check(account: TheAccount, proposed: Proposed) -> Checked:
     """Look for faults in a mapping, and apply nothing."""
-    read = await _read(account, proposed)
+    read = await operations.understood(account, proposed.content)
     return Checked(rules=len(read.rules), unknown=[shown_fault(each) for each in read.unknown])
 
 
@@ -174,10 +168,8 @@ async def preview_mapping(
 
     Of more than 50,000 profiles a part is looked at, unless it is to be exact.
     """
-    read = await _read(account, proposed)
-    async with desk.scanning:
-        sample = None if exact else SAMPLE
-        found = await preview(desk.database, account.id, read.rules, reserve=desk.reserve, sample=sample)
+    read = await operations.understood(account, proposed.content)
+    found = await operations.previewed(desk, account, read.rules, exact=exact)
     return ShownPreview(
         profiles=found.profiles,
         exact=found.exact,
@@ -205,13 +197,8 @@ async def history(
 @router.post("/rollback", responses={**REFUSALS, 409: {"model": Refusal}})
 async def roll_back(desk: TheDesk, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
     """Put an earlier version in force again, as a new one."""
-
-    def work(connection: Connection) -> Applied:
-        return applying.roll_back(
-            connection, account, to.version, author=operator, now=desk.clock(), based_on=to.based_on
-        )
-
-    return _outcome(desk, await desk.database.write(work))
+    applied = await operations.rolled_back(desk, account, to.version, author=operator, based_on=to.based_on)
+    return _outcome(applied)
 
 
 @router.get("/progress", responses=REFUSALS)
@@ -229,24 +216,7 @@ async def progress(desk: TheDesk, account: TheAccount) -> Progress:
     )
 
 
-async def _read(account: Account, proposed: Proposed) -> Read:
-    known = applying.known_properties(account)
-    if proposed.yaml is not None:  # slow for a long text: not in the event loop
-        return await asyncio.to_thread(read_mapping, proposed.yaml, known)
-    return await asyncio.to_thread(check_mapping, proposed.mapping, known)
-
-
-def _found(connection: Connection, account_id: str, version: int | None) -> AppliedMapping:
-    if version is None:
-        return mappings.in_force(connection, account_id)
-    found = mappings.of_version(connection, account_id, version)
-    if found is None:
-        raise NotHere(f"There is no version {version} of this account's mapping.")
-    return found
-
-
-def _outcome(desk: TheDesk, applied: Applied) -> Outcome:
-    desk.on_change()
+def _outcome(applied: Applied) -> Outcome:
     return Outcome(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
 
 
@@ -262,5 +232,4 @@ def _version(mapping: AppliedMapping) -> dict[str, Any]:
 
 def _whole(mapping: AppliedMapping) -> Mapping:
     rules = load_rules(mapping.rules)
-    yaml = as_yaml(rules) if mapping.source is None else mapping.source
-    return Mapping(**_version(mapping), mapping=load(dump_rules(rules)), yaml=yaml)
+    return Mapping(**_version(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping))

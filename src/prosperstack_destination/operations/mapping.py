@@ -1,0 +1,97 @@
+"""The mapping of an account, as operators work at it: understood, tried out, put in force, taken back."""
+
+import asyncio
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts import applying
+from prosperstack_destination.accounts.applying import Applied
+from prosperstack_destination.errors import NotHere
+from prosperstack_destination.mapping.file import Read, as_yaml, check_mapping, read_mapping
+from prosperstack_destination.mapping.rules import Rules, load_rules
+from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.state import mappings
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.sync.previewing import SAMPLE, Preview, preview
+
+#: A mapping that somebody proposes: the text of a file, or data.
+Proposed = str | dict[str, JsonValue]
+
+
+async def understood(account: Account, proposed: Proposed) -> Read:
+    """A proposed mapping, looked at against the account's properties. Raises `BadMapping`."""
+    known = applying.known_properties(account)
+    if isinstance(proposed, str):  # slow for a long text: not in the event loop
+        return await asyncio.to_thread(read_mapping, proposed, known)
+    return await asyncio.to_thread(check_mapping, proposed, known)
+
+
+async def previewed(desk: Desk, account: Account, rules: Rules, *, exact: bool = False) -> Preview:
+    """What rules would change for the profiles that are stored; of many a part is looked at, unless ``exact``."""
+    async with desk.scanning:
+        sample = None if exact else SAMPLE
+        return await preview(desk.database, account.id, rules, reserve=desk.reserve, sample=sample)
+
+
+async def put_in_force(
+    desk: Desk,
+    account: Account,
+    read: Read,
+    *,
+    author: str,
+    based_on: int,
+    source: str | None,
+    note: str,
+    allow_unknown: bool,
+) -> Applied:
+    """Put a mapping in force, for every profile already received as well. ``source``: the file that it came in.
+
+    Raises `BadMapping` for rules whose properties the account does not have, unless they are allowed, and
+    `MappingConflict` where another version than ``based_on`` is in force.
+    """
+    if not allow_unknown:
+        applying.refuse_unknown(read)
+
+    def work(connection: Connection) -> Applied:
+        return applying.apply(
+            connection,
+            account,
+            read.rules,
+            author=author,
+            now=desk.clock(),
+            source=source,
+            based_on=based_on,
+            note=note,
+        )
+
+    applied = await desk.database.write(work)
+    desk.on_change()
+    return applied
+
+
+async def rolled_back(desk: Desk, account: Account, version: int, *, author: str, based_on: int) -> Applied:
+    """Put an earlier version in force again, as a new one. Raises `Misconfigured` and `MappingConflict`."""
+
+    def work(connection: Connection) -> Applied:
+        return applying.roll_back(connection, account, version, author=author, now=desk.clock(), based_on=based_on)
+
+    applied = await desk.database.write(work)
+    desk.on_change()
+    return applied
+
+
+def of_version(connection: Connection, account: Account, version: int | None) -> AppliedMapping:
+    """The mapping with this version, by default the one in force. Raises `NotHere`."""
+    if version is None:
+        return mappings.in_force(connection, account.id)
+    found = mappings.of_version(connection, account.id, version)
+    if found is None:
+        raise NotHere(f"There is no version {version} of this account's mapping.")
+    return found
+
+
+def text_of(mapping: AppliedMapping) -> str:
+    """The file that was applied, with its comments; one made of the rules where they came as data."""
+    return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source
