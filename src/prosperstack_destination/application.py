@@ -45,6 +45,7 @@ from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
+from prosperstack_destination.operations.counting import Counting
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
@@ -196,6 +197,7 @@ class _Service:
             ticks=_monotonic,
             is_ours=lambda: self.reconciler.holdings.is_first,
         )
+        scanning = asyncio.Lock()
         self.desk = Desk(
             self.database,
             Operators(self.database, clock),
@@ -206,6 +208,8 @@ class _Service:
             on_change=self.reprojector.begun,
             wake=self._changed,
             on_keys=self.accounts.forget,
+            scanning=scanning,
+            counting=Counting(self.database, clock, scanning),
         )
         self.sessions = Sessions(self.database, clock)
         self.live = Live()
@@ -248,6 +252,7 @@ class _Service:
             )
             self._feed.start()
             stack.push_async_callback(self._feed.close)
+            stack.push_async_callback(self.desk.counting.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
                 stack.push_async_callback(self.reconciler.stop)

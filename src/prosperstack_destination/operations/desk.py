@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
+from prosperstack_destination.operations.counting import Counting
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.state.database import Database
 
@@ -31,4 +32,6 @@ class Desk:
     #: Told when accounts, keys or secrets are others than before: what is remembered of them is read anew.
     on_keys: Callable[[], None]
     #: One at a time goes through all profiles: the receiving reads from the same database.
-    scanning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    scanning: asyncio.Lock
+    #: What feeds what, counted in the background.
+    counting: Counting
