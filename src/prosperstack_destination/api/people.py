@@ -259,18 +259,20 @@ async def list_profiles(
     after: Annotated[str, Query(max_length=500, description="As the page before named it.")] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
 ) -> Profiles:
-    """People in the order of their emails."""
+    """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
     prefix = email.strip().lower()
     if user_id is not None:
         known = await desk.database.read(browsing.emails_of_user, account.id, user_id)
         if not known or not known[0].startswith(prefix):
             return Profiles(profiles=[], after=None)
         prefix = known[0]
+    statuses = () if status is None else (status,)
     found = await desk.database.read(
-        browsing.listed, account.id, after=after, limit=limit, prefix=prefix, status=status
+        browsing.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
     )
+    people = found.people
     if user_id is not None:
-        found = [each for each in found if each.email == prefix]
+        people = tuple(each for each in people if each.email == prefix)
     return Profiles(
         profiles=[
             ListedProfile(
@@ -281,9 +283,9 @@ async def list_profiles(
                 status_reason=each.status_reason,
                 pending_since=shown_time_or_none(each.pending_since),
             )
-            for each in found
+            for each in people
         ],
-        after=found[-1].email if len(found) == limit else None,
+        after=found.after,
     )
 
 

@@ -11,13 +11,11 @@ from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
 from prosperstack_destination.state import listing, mappings, rate_limits, standing, tallies
 from prosperstack_destination.state.accounts import STOPPED, Account
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.profile import UNSETTLED, Status
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.tallies import Span, Tally, percentile
 from prosperstack_destination.sync.rates import rate_of
 
-#: Profiles that the reconciler has to do something for; an unmatched one that is due is only looked at again.
-UNSETTLED: Final = (Status.PENDING, Status.READY, Status.UNKNOWN)
 #: How many profiles are settled a minute is told by the last of these, in microseconds.
 PACE: Final = 5 * MINUTE
 #: A backlog that was not seen for so long has begun anew, in microseconds.

@@ -1,14 +1,29 @@
 """Units of work that look at profiles for people."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.profile import IdKind, Status
+from prosperstack_destination.state.profile import UNSETTLED, IdKind, Lane, Status
 from prosperstack_destination.state.profiles import Ids, ids_of
-from prosperstack_destination.state.tables import identities
+from prosperstack_destination.state.tables import identities, is_set_aside
 from prosperstack_destination.state.tables import profiles as table
+
+#: Profiles that a page of them looks at, at most.
+LOOKED_AT: Final = 5_000
+
+_LISTED: Final[tuple[ColumnElement[Any], ...]] = (
+    *(table.c.id, table.c.email, table.c.user_id),
+    *(table.c.status, table.c.status_reason, table.c.pending_since, table.c.due_at),
+)
+#: What finds those that stand in a way by an index of them.
+_INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
+    **{status: (table.c.status == status, table.c.due_at.is_not(None)) for status in UNSETTLED},
+    Status.SET_ASIDE: (is_set_aside,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,17 @@ class Listed:
     status_reason: str | None
     #: In microseconds since the epoch.
     pending_since: int | None
+    #: When the reconciler has to look at it, in microseconds; None: not before something changes.
+    due_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of profiles."""
+
+    people: tuple[Listed, ...]
+    #: The email after which the next page goes on; None: there are no more.
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +69,80 @@ def listed(
     after: str,
     limit: int,
     prefix: str = "",
-    status: Status | None = None,
-) -> list[Listed]:
-    """Profiles in the order of their emails, after one; those whose email begins in a way, and that stand so."""
-    query = select(table).where(table.c.account_id == account_id, table.c.email > after)
-    if prefix:  # a range, so that the index finds it
-        query = query.where(table.c.email >= prefix, table.c.email < prefix + "\U0010ffff")
-    if status is not None:
-        query = query.where(table.c.status == status)
-    rows = connection.execute(query.order_by(table.c.email).limit(limit))
-    return [
-        Listed(row.id, row.email, row.user_id, Status(row.status), row.status_reason, row.pending_since)
-        for row in rows
-    ]
+    statuses: Collection[Status] = (),
+    looked_at: int = LOOKED_AT,
+) -> Listing:
+    """Profiles in the order of their emails, after one; those whose email begins in a way, and that stand in one of
+    these ways (none named: in any).
+
+    However many profiles there are, it looks at no more than ``looked_at`` of them. Where those that stand so are
+    few an index has them; else they are looked for among the next emails, and a page may have few of them, or
+    nobody, and more to come.
+    """
+    mine = _range(account_id, after, prefix)
+    if not statuses:
+        rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
+        return _page(list(rows), limit)
+    few = _few(connection, account_id, statuses, looked_at)
+    if few is not None:
+        theirs = [row for row in few if row.email > after and row.email.startswith(prefix)]
+        return _page(sorted(theirs, key=lambda row: row.email), limit)
+    next_ones = select(*_LISTED).where(*mine).order_by(table.c.email).limit(looked_at).subquery()
+    found = select(next_ones).where(next_ones.c.status.in_(statuses)).order_by(next_ones.c.email).limit(limit + 1)
+    page = _page(list(connection.execute(found)), limit)
+    if page.after is not None:
+        return page
+    last = select(table.c.email).where(*mine).order_by(table.c.email).offset(looked_at - 1).limit(1)
+    return Listing(page.people, connection.execute(last).scalar())
+
+
+def postponed(connection: Connection, account_id: str, now: int, limit: int) -> list[Listed]:
+    """Profiles that are left alone for a while because the latest attempt failed.
+
+    The more urgent lanes first; of one, the next to be tried first.
+    """
+    rows: list[Row[Any]] = []
+    for lane in Lane:  # one after the other, so that each is a look into the index
+        waits = (table.c.account_id == account_id, table.c.status == Status.PENDING, table.c.lane == lane)
+        query = select(*_LISTED).where(*waits, table.c.due_at > now).order_by(table.c.due_at)
+        rows += connection.execute(query.limit(limit - len(rows)))
+    return [_listed(row) for row in rows]
+
+
+def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]]:
+    """One range of emails, so that the index finds it: SQLite would begin at the first of two lower bounds."""
+    mine = table.c.account_id == account_id
+    if not prefix:
+        return [mine, table.c.email > after]
+    begins = table.c.email > after if after >= prefix else table.c.email >= prefix
+    return [mine, begins, table.c.email < prefix + "\U0010ffff"]
+
+
+def _few(
+    connection: Connection, account_id: str, statuses: Collection[Status], looked_at: int
+) -> list[Row[Any]] | None:
+    """All profiles that stand so, in no order; None: they are many, or no index has them."""
+    found: list[Row[Any]] = []
+    for status in statuses:
+        if status not in _INDEXED:
+            return None
+        query = select(*_LISTED).where(table.c.account_id == account_id, *_INDEXED[status])
+        found += connection.execute(query.limit(looked_at + 1 - len(found)))
+        if len(found) > looked_at:
+            return None
+    return found
+
+
+def _page(rows: Sequence[Row[Any]], limit: int) -> Listing:
+    """The first of these profiles; one more than those tells that there are more."""
+    shown = tuple(_listed(row) for row in rows[:limit])
+    return Listing(shown, shown[-1].email if len(rows) > limit else None)
+
+
+def _listed(row: Row[Any]) -> Listed:
+    return Listed(
+        row.id, row.email, row.user_id, Status(row.status), row.status_reason, row.pending_since, row.due_at
+    )
 
 
 def detail(connection: Connection, profile_id: int) -> Detail:
@@ -76,11 +163,3 @@ def emails_of_user(connection: Connection, account_id: str, user_id: str) -> lis
         )
     ).one_or_none()
     return [] if row is None else list(dict.fromkeys([row.email, *reversed(json_text.load(row.former))]))
-
-
-def by_status(connection: Connection, account_id: str) -> dict[Status, int]:
-    """How many profiles stand how."""
-    rows = connection.execute(
-        select(table.c.status, func.count()).where(table.c.account_id == account_id).group_by(table.c.status)
-    )
-    return {Status(status): count for status, count in rows}

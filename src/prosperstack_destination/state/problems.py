@@ -1,12 +1,12 @@
 """Units of work on problems: traits that feed a property and cannot."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import problems, profiles
@@ -15,6 +15,19 @@ from prosperstack_destination.state.tables import problems, profiles
 _OF_PROFILE: Final = (
     select(problems).where(problems.c.profile_id == bindparam("profile")).order_by(problems.c.property)
 )
+
+#: Groups that are told apart, at most.
+MOST_GROUPS: Final = 500
+
+_KINDS: Final = (
+    select(problems.c.property, problems.c.reason)
+    .where(problems.c.account_id == bindparam("account"))
+    .order_by(problems.c.property, problems.c.reason)
+    .limit(1)
+)
+# Two looks, and no comparison of pairs: for that SQLite would go through everybody who has the problem.
+_NEXT_REASON: Final = _KINDS.where(problems.c.property == bindparam("key"), problems.c.reason > bindparam("why"))
+_NEXT_PROPERTY: Final = _KINDS.where(problems.c.property > bindparam("key"))
 
 #: How the reason of a problem begins whose value is good by all that is known here, and ProsperStack rejected it.
 _REJECTED: Final = "ProsperStack rejects it: "
@@ -52,6 +65,7 @@ class Sample:
     email: str
     trait: str
     value: JsonValue
+    profile_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +86,59 @@ class ProblemGroup:
         return self.reason.startswith(_REJECTED)
 
 
-def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
-    """An account's problems by property and reason, the most frequent first."""
-    count, since = func.count().label("count"), func.min(problems.c.since).label("since")
-    groups = connection.execute(
-        select(problems.c.property, problems.c.reason, count, since)
-        .where(problems.c.account_id == account_id)
-        .group_by(problems.c.property, problems.c.reason)
-        .order_by(count.desc(), problems.c.property, problems.c.reason)
-        .limit(limit)
-    ).all()
-    return [
-        ProblemGroup(
-            each.property,
-            each.reason,
-            each[2],
-            each.since,
-            _samples(connection, account_id, each.property, each.reason, samples),
-        )
-        for each in groups
+def grouped(
+    connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3, counted: int | None = None
+) -> list[ProblemGroup]:
+    """An account's problems by property and reason, the most frequent first, with the newest as samples.
+
+    Of more than `MOST_GROUPS` it knows the first, by property. ``counted``: counts stop there, so that it takes no
+    longer however many people have problems; None: they are exact.
+    """
+    found = [
+        (key, reason, *_count(connection, account_id, key, reason, counted))
+        for key, reason in _kinds(connection, account_id)
     ]
+    return [
+        ProblemGroup(key, reason, count, since, _samples(connection, account_id, key, reason, samples))
+        for key, reason, count, since in sorted(found, key=lambda each: (-each[2], each[0], each[1]))[:limit]
+    ]
+
+
+def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]:
+    """Each property with each of its reasons, in order: a look or two into the index for each."""
+    last = {"account": account_id, "key": "", "why": ""}
+    for _ in range(MOST_GROUPS):
+        row = (
+            connection.execute(_NEXT_REASON, last).first()
+            or connection.execute(_NEXT_PROPERTY, {"account": account_id, "key": last["key"]}).first()
+        )
+        if row is None:
+            return
+        last |= {"key": row.property, "why": row.reason}
+        yield row.property, row.reason
+
+
+def _count(connection: Connection, account_id: str, key: str, reason: str, counted: int | None) -> tuple[int, int]:
+    """How many people have a problem, up to a bound, and when it was first seen."""
+    same = select(problems.c.since).where(*_same(account_id, key, reason)).order_by(problems.c.since).limit(counted)
+    theirs = same.subquery()
+    row = connection.execute(select(func.count(), func.min(theirs.c.since)).select_from(theirs)).one()
+    return row[0], row[1]
 
 
 def _samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
     rows = connection.execute(
-        select(profiles.c.email, problems.c.trait, problems.c.value)
+        select(profiles.c.email, problems.c.trait, problems.c.value, problems.c.profile_id)
         .join(profiles, profiles.c.id == problems.c.profile_id)
-        .where(problems.c.account_id == account_id, problems.c.property == key, problems.c.reason == reason)
-        .order_by(problems.c.profile_id)
+        .where(*_same(account_id, key, reason))
+        .order_by(problems.c.since.desc())
         .limit(limit)
     )
-    return tuple(Sample(row.email, row.trait, json_text.load(row.value)) for row in rows)
+    return tuple(Sample(row.email, row.trait, json_text.load(row.value), row.profile_id) for row in rows)
+
+
+def _same(account_id: str, key: str, reason: str) -> tuple[ColumnElement[bool], ...]:
+    return problems.c.account_id == account_id, problems.c.property == key, problems.c.reason == reason
 
 
 def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:

@@ -136,6 +136,10 @@ class Status(StrEnum):
     SET_ASIDE = "set_aside"
 
 
+#: Profiles that the reconciler has to do something for; an unmatched one that is due is only looked at again.
+UNSETTLED = (Status.PENDING, Status.READY, Status.UNKNOWN)
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What Segment says of one email, merged."""

@@ -7,7 +7,13 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, func
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.tables import problems, profiles, subscribers, subscription_states
+from prosperstack_destination.state.tables import (
+    is_set_aside,
+    problems,
+    profiles,
+    subscribers,
+    subscription_states,
+)
 
 
 def retry_account(connection: Connection, account_id: str) -> bool:
@@ -49,7 +55,7 @@ def retry_all(connection: Connection, account_id: str, now: int) -> int:
     # One after the other, so that each finds its people by an index; whoever was found is not found again.
     return sum(
         _look_at(connection, account_id, who, now)
-        for who in (failed, profiles.c.status == Status.SET_ASIDE, profiles.c.id.in_(_with_problem(account_id)))
+        for who in (failed, is_set_aside, profiles.c.id.in_(_with_problem(account_id)))
     )
 
 
