@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
     "watching": {"__init__", "errors", "clock", "state"},
     "health": {"errors", "state"},
+    "entrances": {"segment"},
     "segment_workspace": {"errors", "clock", "state", "accounts"},
     "operations": {
         *("errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "logs": {"settings"},
     "application": {
-        *("__init__", "errors", "clock", "settings", "health"),
+        *("__init__", "errors", "clock", "settings", "health", "entrances"),
         *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api", "connector", "watching"),
         *("operations", "segment_workspace", "dashboard"),
     },
@@ -66,7 +67,10 @@ CONFINED = {
     "alembic": {"state"},
     "httpx": {"prosperstack", "segment_workspace", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
-    "starlette": {"segment", "connector", "application", "health", "api", "dashboard", "watching", "sandbox"},
+    "starlette": {
+        *("segment", "connector", "application", "health", "entrances"),
+        *("api", "dashboard", "watching", "sandbox"),
+    },
     "jinja2": {"dashboard"},
     "markupsafe": {"dashboard"},
     "uvicorn": {"cli", "sandbox"},

@@ -32,6 +32,7 @@ from prosperstack_destination.accounts.password import password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api import mappings, people
+from prosperstack_destination.api import overview as overview_api
 from prosperstack_destination.api import segment as segment_api
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
@@ -43,6 +44,7 @@ from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.dashboard.sessions import Sessions
+from prosperstack_destination.entrances import Entrances
 from prosperstack_destination.errors import Misconfigured, MissingEmail
 from prosperstack_destination.health import health_router
 from prosperstack_destination.operations.counting import Counting
@@ -120,9 +122,11 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    for router in (mappings.schema_router, mappings.router, people.router, segment_api.router):
+    for router in (mappings.schema_router, mappings.router, people.router, overview_api.router, segment_api.router):
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
+    if settings.admin_port is not None:
+        app.add_middleware(Entrances, admin_port=settings.admin_port)
     app.add_middleware(RequestScope, traces=service.traces)  # the outermost: what is added last
     app.include_router(health_router(service.database, service.reconciler_is_alive))
     app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
+    #: Where the dashboard, the API and the metrics listen instead, away from what the world calls.
+    admin_host: str | None = None
+    admin_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     log_format: LogFormat = LogFormat.CONSOLE
     log_level: LogLevel = LogLevel.INFO
     #: The most that an array of events may have, in bytes.

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from support.processes import free_port, started
+from support.processes import PATIENCE_SECONDS, free_port, started
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 PASSWORD: Final = "correct horse battery"
@@ -52,10 +53,12 @@ class Site:
 
     @property
     def printed_password(self) -> str:
-        """The password that was made, as it was printed at start."""
-        found = re.search(r"its password\s+(\S+)", self.output.read_text())
-        assert found is not None
-        return found[1]
+        """The password that was made, as it is printed when the service is there."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if found := re.search(r"its password\s+(\S+)", self.output.read_text()):
+                return found[1]
+        raise AssertionError("no password was printed")
 
     def identify(self, email: str, key: str = KEY, **traits: object) -> None:
         """Send a call, as Segment does."""

@@ -201,6 +201,35 @@ def test_a_journal_of_another_sandbox(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_port_for_operators(tmp_path: Path, port: int) -> None:
+    """With ADMIN_PORT operators have a port of their own; a page that is watched does not hold up the end."""
+    admin = free_port()
+    with (
+        started(
+            ["serve", "--port", str(port)],
+            f"http://127.0.0.1:{admin}/readyz",
+            tmp_path,
+            tmp_path / "serve.log",
+            ADMIN_PORT=str(admin),
+            ADMIN_PASSWORD="long enough",
+            PROSPERSTACK_BASE_URL="http://127.0.0.1:9/v1",
+            PROSPERSTACK_API_KEY="key_test_x",
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{admin}") as client,
+    ):
+        client.post("/dashboard/login", data={"password": "long enough"})
+        overview = client.get("/dashboard").headers["location"]
+        assert httpx.get(f"http://127.0.0.1:{port}{overview}").status_code == 404
+        with client.stream("GET", f"{overview}/live") as live:
+            assert next(live.iter_lines()).startswith("retry")
+            process.terminate()
+            begun = time.monotonic()
+            process.wait(30)
+
+    assert time.monotonic() - begun < 10
+    assert f"http://127.0.0.1:{admin}/dashboard" in (tmp_path / "serve.log").read_text()
+
+
 def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
     """A port that somebody listens on is told, with what to do."""
     with serving(tmp_path, port):

@@ -73,17 +73,26 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     port = listening.getsockname()[1]
-    url = f"http://{settings.host}:{port}"
+    sockets = [listening]
+    url = admin_url = f"http://{settings.host}:{port}"
+    if settings.admin_port is not None:
+        if settings.admin_port == port:
+            raise Misconfigured("ADMIN_PORT is PORT: leave it out, or choose another one.")
+        admin_host = settings.admin_host or settings.host
+        sockets.append(_listen(admin_host, settings.admin_port, "ADMIN_PORT"))
+        admin_url = f"http://{admin_host}:{settings.admin_port}"
     server = _Server(
         config,
-        announce=lambda: _welcome(url, settings, sandbox=sandbox, password=app.state.sessions.made_password),
+        announce=lambda: _welcome(
+            url, admin_url, settings, sandbox=sandbox, password=app.state.sessions.made_password
+        ),
         stopping=app.state.live.close,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
     # What is there by now stays: collecting garbage need not look at it again with every few hundred calls.
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
-    server.run(sockets=[listening])
+    server.run(sockets=sockets)
     if not server.started:
         raise Misconfigured("The service could not start; the log above says why.")
 
@@ -108,8 +117,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket on the address. Raises `Misconfigured` where it is taken, or is none of this machine's."""
+def _listen(host: str, port: int, setting: str = "--port or PORT") -> socket.socket:
+    """A socket on an address. Raises `Misconfigured`, which names the ``setting``, where it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,7 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise Misconfigured(
             f"Cannot listen on {host}:{port} ({error.strerror}): is the service running already? "
-            "Choose another port with --port or PORT."
+            f"Choose another port with {setting}."
         ) from None
     return listening
 
@@ -155,7 +164,7 @@ def _await_sandbox(process: "subprocess.Popen[bytes]", url: str) -> None:
     raise Misconfigured(f"The sandbox did not start on {url}; what it said stands above.")
 
 
-def _welcome(url: str, settings: Settings, *, sandbox: str | None, password: str | None) -> None:
+def _welcome(url: str, admin_url: str, settings: Settings, *, sandbox: str | None, password: str | None) -> None:
     """Print what a newcomer needs: where it is, which key to show, what to paste.
 
     Machines read the log alone, which has no secrets: there the command ``password`` tells the dashboard's.
@@ -165,8 +174,8 @@ def _welcome(url: str, settings: Settings, *, sandbox: str | None, password: str
     show = Console(stderr=True, highlight=False, soft_wrap=True).print
     show(f"\n[bold]ProsperStack Destination {__version__}[/bold]")
     show(f"  Identify calls  {url}/identify")
-    show(f"  API document    {url}/docs")
-    show(f"  Dashboard       {url}/dashboard")
+    show(f"  API document    {admin_url}/docs")
+    show(f"  Dashboard       {admin_url}/dashboard")
     if password is not None:
         show(f"  its password    {password} (made here: set ADMIN_PASSWORD for one of your own)", markup=False)
     if sandbox is None:

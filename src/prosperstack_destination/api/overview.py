@@ -1,0 +1,141 @@
+"""How an account stands: what waits and until when, how fresh ProsperStack is, what was spent."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from prosperstack_destination.api.context import TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute
+from prosperstack_destination.operations import history as histories
+from prosperstack_destination.operations.history import Period
+from prosperstack_destination.operations.overview import Progress, Spent, overview
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.tallies import Tally, percentile
+
+router = APIRouter(prefix="/api/accounts/{account_id}", tags=["accounts"], route_class=ApiRoute)
+
+
+class Happened(BaseModel):
+    """How much happened in a time."""
+
+    since: datetime
+    accepted: int = Field(description="Calls that were accepted.")
+    refused: int
+    delivered: int = Field(description="People settled by an update.")
+    unchanged: int = Field(description="People for whom nothing had to be sent.")
+    unmatched: int = Field(description="People who are no subscribers.")
+    properties: int = Field(description="Values that were sent.")
+    requests: int = Field(description="Requests to ProsperStack.")
+    failed: int = Field(description="Those that did not succeed.")
+    backlog: int = Field(description="The most people who were seen to wait.")
+    fresh_p50: float | None = Field(description="Half was delivered within so many seconds of its call.")
+    fresh_p95: float | None
+
+
+class ShownSpent(Happened):
+    """The same, against a plain forwarder."""
+
+    naive_requests: int = Field(description="What a look-up and an update for each call would have cost.")
+    saved_requests: int
+
+
+class ShownProgress(BaseModel):
+    """How far a backlog is."""
+
+    begun_at: datetime
+    done: int
+    left: int
+    requests: int | None = Field(description="That are left; null while the account is stopped.")
+    seconds: float | None
+    at_most: bool = Field(description="It may be sooner: who of them needs an update is not known yet.")
+
+
+class ShownLimit(BaseModel):
+    """ProsperStack's rate limit, as told last."""
+
+    limit: int
+    remaining: int
+    window_seconds: float
+    told_at: datetime
+
+
+class ShownOverview(BaseModel):
+    """How an account stands."""
+
+    status: AccountStatus
+    status_reason: str | None
+    status_until: datetime | None
+    mapping_version: int
+    waiting: dict[Status, int] = Field(description="People who have to be looked at by now, by status.")
+    progress: ShownProgress | None = Field(description="Null: nothing waits.")
+    rate_limit: ShownLimit | None
+    hour: ShownSpent
+    day: ShownSpent
+
+
+@router.get("/overview", responses=REFUSALS)
+async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
+    """How the account stands now."""
+    found = await desk.database.read(overview, account, desk.reserve, desk.clock())
+    told = found.told
+    return ShownOverview(
+        status=account.status,
+        status_reason=account.status_reason,
+        status_until=shown_time_or_none(account.status_until),
+        mapping_version=found.mapping,
+        waiting=found.waiting,
+        progress=None if found.progress is None else _progress(found.progress),
+        rate_limit=None
+        if told is None
+        else ShownLimit(
+            limit=told.limit,
+            remaining=told.remaining,
+            window_seconds=told.window_seconds,
+            told_at=shown_time(told.told_at),
+        ),
+        hour=_spent(found.hour),
+        day=_spent(found.day),
+    )
+
+
+@router.get("/history", responses=REFUSALS)
+async def show_history(desk: TheDesk, account: TheAccount, period: Period = Period.HOUR) -> list[Happened]:
+    """What happened in each minute of the last hour, each 15 of the last day, or each two hours of the week."""
+    parts = await desk.database.read(histories.history, account.id, period, desk.clock())
+    return [Happened(**_happened(each)) for each in parts]
+
+
+def _progress(progress: Progress) -> ShownProgress:
+    arrival = progress.arrival
+    return ShownProgress(
+        begun_at=shown_time(progress.begun_at),
+        done=progress.done,
+        left=progress.left,
+        requests=None if arrival is None else arrival.requests,
+        seconds=None if arrival is None else arrival.seconds,
+        at_most=arrival is not None and arrival.at_most,
+    )
+
+
+def _spent(spent: Spent) -> ShownSpent:
+    return ShownSpent(**_happened(spent.tally), naive_requests=spent.naive, saved_requests=spent.saved)
+
+
+def _happened(tally: Tally) -> dict[str, Any]:
+    return {
+        "since": shown_time(tally.at),
+        "accepted": tally.accepted,
+        "refused": tally.refused,
+        "delivered": tally.delivered,
+        "unchanged": tally.unchanged,
+        "unmatched": tally.unmatched,
+        "properties": tally.properties,
+        "requests": tally.requests,
+        "failed": tally.failed,
+        "backlog": tally.backlog,
+        "fresh_p50": percentile(tally.freshness, 0.5),
+        "fresh_p95": percentile(tally.freshness, 0.95),
+    }
