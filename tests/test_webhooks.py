@@ -179,6 +179,25 @@ async def test_secrets_are_rotated(
     assert (await post(service, account, body, sign(body, newer))).status_code == 202
 
 
+async def test_a_secrets_last_use(
+    service: Service, database: Database, account: accounts.Account, secret: str
+) -> None:
+    """Which secret signed something, and when, can be told; what is refused does not count."""
+    await database.write(issuing.issue_secret, account, "newer", VAULT, "test", system_clock())
+    body = json.dumps(event("x")).encode()
+    await post(service, account, body, sign(body, "forged"))
+    before = await database.read(credentials.secrets_of, account.id)
+    now = system_clock()
+    await post(service, account, body, sign(body, secret))
+    newer, used = await database.read(credentials.secrets_of, account.id)
+    await post(service, account, body, sign(body, secret))
+
+    assert [each.last_used_at for each in (*before, newer)] == [None, None, None]
+    assert used.last_used_at is not None
+    assert now <= used.last_used_at <= system_clock()
+    assert (await database.read(credentials.secrets_of, account.id))[1] == used  # it is noted once in a minute
+
+
 async def test_no_account_and_no_secret(service: Service, account: accounts.Account) -> None:
     """A URL of no account, and an account without secrets, take no signed requests."""
     body = b"{}"

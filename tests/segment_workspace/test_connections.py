@@ -94,15 +94,15 @@ async def test_a_source_is_connected_by_a_webhook(world: World) -> None:
     connection = await connected(world, Kind.WEBHOOK)
     [destination] = world.segment.destinations.values()
     [subscription] = world.segment.subscriptions[destination["id"]]
-    [encrypted] = await world.database.read(credentials.active_secrets, world.account.id)
-    [secret] = await world.database.read(credentials.secrets_of, world.account.id)
+    [secret] = await world.database.read(credentials.active_secrets, world.account.id)
+    [listed] = await world.database.read(credentials.secrets_of, world.account.id)
 
-    assert destination["settings"] == {"sharedSecret": VAULT.decrypt(encrypted)}
+    assert destination["settings"] == {"sharedSecret": VAULT.decrypt(secret.encrypted)}
     assert destination["enabled"] is True
     assert (subscription["actionId"], subscription["trigger"]) == ("act_send", 'type = "identify"')
     assert subscription["settings"]["url"] == f"{PUBLIC_URL}/webhook/{world.account.id}"
     assert subscription["settings"]["data"] == {"@path": "$."}
-    assert (connection.credential, secret.name) == (secret.id, "Source 1")
+    assert (connection.credential, listed.id, listed.name) == (secret.id, secret.id, "Source 1")
 
 
 async def test_no_half_made_webhook(world: World) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -27,7 +27,7 @@ from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
+from prosperstack_destination.state.credentials import ActiveSecret, InboundKey, KeyOrigin
 from prosperstack_destination.state.database import Database
 
 #: How long an account's row is believed before it is read again, in microseconds.
@@ -52,7 +52,8 @@ class _Remembered:
 
 @dataclass(frozen=True, slots=True)
 class _Secrets:
-    secrets: list[str]
+    #: By the secret in clear.
+    secrets: dict[str, ActiveSecret] = field(repr=False)
     until: int
 
 
@@ -112,10 +113,21 @@ class Accounts:
         """The secrets that may have signed a webhook for an account, in clear; believed as accounts are."""
         known = self._secrets.get(account.id)
         if known is None or not 0 <= known.until - self._clock() <= BELIEVED_FOR:
-            encrypted = await self._database.read(credentials.active_secrets, account.id)
-            known = _Secrets([self._vault.decrypt(each) for each in encrypted], self._clock() + BELIEVED_FOR)
-            self._secrets[account.id] = known
-        return known.secrets
+            active = await self._database.read(credentials.active_secrets, account.id)
+            by_clear = {self._vault.decrypt(each.encrypted): each for each in active}
+            known = self._secrets[account.id] = _Secrets(by_clear, self._clock() + BELIEVED_FOR)
+        return list(known.secrets)
+
+    async def secret_used(self, account: Account, secret: str) -> None:
+        """Note that one of an account's `shared_secrets` signed a webhook, once in a minute."""
+        known = self._secrets.get(account.id)
+        used = None if known is None else known.secrets.get(secret)
+        if known is None or used is None:  # forgotten meanwhile: the next call is noted
+            return
+        now = self._clock()
+        if not _is_noted(used.last_used_at, now):
+            known.secrets[secret] = replace(used, last_used_at=now)
+            await self._database.write(credentials.mark_secret_used, used.id, now)
 
     def prosperstack_key(self, account: Account) -> str:
         """An account's ProsperStack key in clear: to be used, never kept or logged."""
@@ -183,7 +195,7 @@ class Accounts:
             if inbound.origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
                 raise KeyRefused(_UNKNOWN_KEY)
             now = self._clock()
-            if inbound.last_used_at is None or not 0 <= now - inbound.last_used_at < MINUTE:
+            if not _is_noted(inbound.last_used_at, now):
                 await self._database.write(credentials.mark_used, hashed, now)
             return await self._if_not_stopped(account)
         if not self._allow_pass_through or not is_prosperstack_key(key):
@@ -237,6 +249,11 @@ class Accounts:
             connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
         )
         return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
+
+
+def _is_noted(last_used_at: int | None, now: int) -> bool:
+    """Whether a use just now need not be written down: one within the last minute was."""
+    return last_used_at is not None and 0 <= now - last_used_at < MINUTE
 
 
 def _retrieve(check: "asyncio.Task[Account]") -> None:

@@ -184,12 +184,12 @@ def issue_secret(account_name: str | None, name: str, author: str, *, as_json: b
 def list_secrets(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's shared secrets by their ids."""
     rows: list[list[Cell]] = [
-        [each.id, each.name, Time(each.created_at), Time(each.revoked_at)]
+        [each.id, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
         for each in from_database(
             lambda connection: credentials.secrets_of(connection, chosen_account(connection, account_name).id)
         )
     ]
-    columns = ["Secret", "Name", "Created", "Revoked"]
+    columns = ["Secret", "Name", "Created", "Last used", "Revoked"]
     output.print_rows(columns, rows, as_json=as_json, nothing="There is no secret yet: `secrets issue` makes one.")
 
 

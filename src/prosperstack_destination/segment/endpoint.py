@@ -61,6 +61,9 @@ class Authenticator(Protocol):
     async def shared_secrets(self, account: Account) -> Sequence[str]:
         """The secrets that may have signed a webhook for an account."""
 
+    async def secret_used(self, account: Account, secret: str) -> None:
+        """Note that one of them signed a webhook."""
+
 
 class Library(Protocol):
     """Who knows what explanations rest on."""
@@ -157,7 +160,7 @@ class IdentifyEndpoint:
         """Check a signature, if the account has secrets; one without has authenticated by its key."""
         secrets = await self._authenticator.shared_secrets(account)
         if secrets:
-            verify(signature, text, secrets)
+            await self._authenticator.secret_used(account, verify(signature, text, secrets))
 
     async def _answer_array(self, account: Account, body: bytes, signature: bytes | None) -> Response:
         """Keep the good events of an array; name the bad ones by their places.

@@ -11,13 +11,15 @@ def sign(text: bytes, secret: str) -> str:
     return hmac.digest(secret.encode(), text, "sha1").hex()
 
 
-def verify(signature: bytes, text: bytes, secrets: Iterable[str]) -> None:
-    """Check a signature against every secret that may have made it, in constant time.
+def verify(signature: bytes, text: bytes, secrets: Iterable[str]) -> str:
+    """The secret that made a signature; every one that may have is tried, in constant time.
 
     Raises `KeyRefused` where none has.
     """
-    matches = [hmac.compare_digest(signature.lower(), sign(text, secret).encode()) for secret in secrets]
-    if not any(matches):
+    given = signature.lower()
+    made_it = [secret for secret in secrets if hmac.compare_digest(given, sign(text, secret).encode())]
+    if not made_it:
         raise KeyRefused(
             "X-Signature does not match the body: check that the shared secret in Segment is one of this account's."
         )
+    return made_it[0]

@@ -215,7 +215,7 @@ class Workspaces:
     async def keep_token(self, account: Account, access: Access, *, actor: str) -> KeptToken:
         """Keep a token for an account, encrypted, once Segment has taken it; instead of the one that is kept."""
         api = PublicApi(self._http, access)
-        token = self._encrypted(access, self._remember(access, await api.workspace()))
+        token = self._encrypted(access, await self._workspace(api, access))
         await self._database.write(self._keep, account.id, token, actor)
         return token
 
@@ -304,9 +304,10 @@ def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]
         for each in sources.of_account(connection, account_id)
         if each.kind is SourceKind.SOURCE
     }
-    by_key = {each.fingerprint: each.last_used_at for each in credentials.keys_of(connection, account_id)}
+    by_credential = {each.fingerprint: each.last_used_at for each in credentials.keys_of(connection, account_id)}
+    by_credential |= {each.id: each.last_used_at for each in credentials.secrets_of(connection, account_id)}
     return [
-        Connected(each, _since(each.created_at, by_source.get(each.source_id), by_key.get(each.credential)))
+        Connected(each, _since(each.created_at, by_source.get(each.source_id), by_credential.get(each.credential)))
         for each in rows.of_account(connection, account_id)
     ]
 

@@ -131,9 +131,20 @@ class SharedSecret:
 
     id: str
     name: str
-    #: In microseconds since the epoch.
+    #: In microseconds since the epoch; `last_used_at` to the minute.
     created_at: int
     revoked_at: int | None
+    last_used_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSecret:
+    """A secret that is good, encrypted."""
+
+    id: str
+    encrypted: str
+    #: In microseconds since the epoch, to the minute.
+    last_used_at: int | None
 
 
 def add_secret(
@@ -147,15 +158,19 @@ def add_secret(
     )
 
 
-def active_secrets(connection: Connection, account_id: str) -> list[str]:
-    """An account's secrets that are good, encrypted, the newest first."""
-    return list(
-        connection.scalars(
-            select(shared_secrets.c.encrypted)
-            .where(shared_secrets.c.account_id == account_id, shared_secrets.c.revoked_at.is_(None))
-            .order_by(shared_secrets.c.created_at.desc())
-        )
+def active_secrets(connection: Connection, account_id: str) -> list[ActiveSecret]:
+    """An account's secrets that are good, the newest first."""
+    rows = connection.execute(
+        select(shared_secrets.c.id, shared_secrets.c.encrypted, shared_secrets.c.last_used_at)
+        .where(shared_secrets.c.account_id == account_id, shared_secrets.c.revoked_at.is_(None))
+        .order_by(shared_secrets.c.created_at.desc())
     )
+    return [ActiveSecret(row.id, row.encrypted, row.last_used_at) for row in rows]
+
+
+def mark_secret_used(connection: Connection, secret_id: str, now: int) -> None:
+    """Note that a secret signed something."""
+    connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(last_used_at=now))
 
 
 def encrypted_texts(connection: Connection) -> Encrypted:
@@ -190,7 +205,7 @@ def secrets_of(connection: Connection, account_id: str) -> list[SharedSecret]:
         .where(shared_secrets.c.account_id == account_id)
         .order_by(shared_secrets.c.created_at.desc(), shared_secrets.c.id)
     )
-    return [SharedSecret(row.id, row.name, row.created_at, row.revoked_at) for row in rows]
+    return [SharedSecret(row.id, row.name, row.created_at, row.revoked_at, row.last_used_at) for row in rows]
 
 
 def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: int) -> bool:

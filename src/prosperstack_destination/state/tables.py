@@ -77,6 +77,7 @@ shared_secrets = Table(
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger),
 )
 
 #: Tokens in the URLs that ProsperStack calls: its data connector, and its webhooks.
