@@ -75,6 +75,16 @@ async def test_parts_are_sent_as_they_change() -> None:
     assert json.loads(data.removeprefix("data: ")) == {"id": "standing", "html": text}
 
 
+async def test_times_in_words_are_no_news() -> None:
+    """A part whose times alone are other words than before is not sent again; one with another time is."""
+    times = (("1", "now"), ("1", "1 s ago"), ("2", "now"))
+    texts = [f'<time datetime="{at}">{words}</time>' for at, words in times]
+    looks = Live(every_seconds=0.0)
+    sent = await parts_of(looks, [{"standing": text} for text in texts])
+
+    assert [json.loads(each.partition("data: ")[2])["html"] for each in sent[1:]] == [texts[0], texts[2]]
+
+
 async def test_streams_are_bounded() -> None:
     """Only so many pages are kept up to date; one more is told so."""
     live = Live()

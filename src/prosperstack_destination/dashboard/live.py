@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,9 @@ MOST_STREAMS: Final = 32
 #: How soon a browser comes back to a stream that ended, in milliseconds.
 RETRY_MS: Final = 3_000
 
+#: Times in words, as in "3 s ago": the script of a page keeps them true, so that they alone are no news.
+_WORDS: Final = re.compile(r"(<time [^>]*>)[^<]*")
+
 #: The parts of a page by the ids of their elements, as they are now.
 Render = Callable[[], Awaitable[Mapping[str, str]]]
 
@@ -26,7 +30,8 @@ Render = Callable[[], Awaitable[Mapping[str, str]]]
 class Live:
     """The streams of a process. ``closing`` ends them all, so that the process can stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: float = EVERY_SECONDS) -> None:
+        self._every_seconds = every_seconds
         self._streams = 0
         self._closing = asyncio.Event()
 
@@ -54,8 +59,9 @@ class Live:
                 with suppress(StoreUnavailable):  # what is shown stays until the database is back
                     parts = await render()
                     for name, text in parts.items():
-                        if sent.get(name) != text:
-                            sent[name] = text
+                        news = _WORDS.sub(r"\1", text)
+                        if sent.get(name) != news:
+                            sent[name] = news
                             quiet = 0
                             yield f"event: part\ndata: {json.dumps({'id': name, 'html': text})}\n\n"
                 quiet += 1
@@ -63,6 +69,6 @@ class Live:
                     quiet = 0
                     yield ": still here\n\n"
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), EVERY_SECONDS)
+                    await asyncio.wait_for(self._closing.wait(), self._every_seconds)
         finally:
             self._streams -= 1

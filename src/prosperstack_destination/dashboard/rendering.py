@@ -1,6 +1,5 @@
 """Templates, and how pages write numbers, times and values."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -8,14 +7,22 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 from prosperstack_destination import __version__
 from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.operations.wording import ago, brief, span
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: How much of a value a table shows, in characters; all of it shows on hover.
+#: How much a table shows of what others said, and how much shows on hover, in characters: a page of it stays small.
 SHOWN: Final = 80
+ON_HOVER: Final = 300
+#: Control characters as pictures of them: they cannot be seen, and some are not HTML.
+_PICTURES: Final = {
+    **{code: 0x2400 + code for code in range(0x20)},
+    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+    0x7F: 0x2421,
+}
 
 
 class Renderer:
@@ -36,6 +43,7 @@ class Renderer:
             "when": when,
             "exact": exact,
             "value": value,
+            "name": name,
             "pretty": pretty,
             "percent": percent,
         }
@@ -71,16 +79,32 @@ def when(at: int | None, now: int) -> Markup:
 
 
 def value(content: JsonValue) -> Markup:
-    """A trait's or a property's value in a table: short, whole on hover, its type told by its looks."""
-    kind = {bool: "boolean", int: "number", float: "number", str: "text"}.get(type(content), "json")
+    """A trait's or a property's value in a table: short, with more of it on hover, its type told by its looks."""
     if content is None:
         return Markup('<span class="faint">null</span>')
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-    short = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-    shown = short or "“”"
-    return Markup('<span class="value {}" title="{}">{}</span>').format(kind, text, shown)
+    kind = {bool: "boolean", int: "number", float: "number", str: "text"}.get(type(content), "json")
+    return _said(content if isinstance(content, str) else to_json(content).decode(), f"value {kind}")
+
+
+def name(text: str) -> Markup:
+    """What others call something or somebody, as a trait or an email: short, with more of it on hover."""
+    return _said(text, "name")
+
+
+def _said(text: str, looks: str) -> Markup:
+    """What others said, kept to itself: no character of it changes what stands around it."""
+    shown = visible(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "“”"
+    if len(text) <= SHOWN:
+        return Markup('<bdi class="{}">{}</bdi>').format(looks, shown)
+    hover = text if len(text) <= ON_HOVER else f"{text[:ON_HOVER]}… ({number(len(text))} characters)"
+    return Markup('<bdi class="{}" title="{}">{}</bdi>').format(looks, visible(hover), shown)
+
+
+def visible(text: str) -> str:
+    """A text whose control characters can be seen."""
+    return text.translate(_PICTURES)
 
 
 def pretty(content: JsonValue) -> str:
     """A JSON value over several lines."""
-    return json.dumps(content, ensure_ascii=False, indent=2)
+    return to_json(content, indent=2).decode()

@@ -1,0 +1,73 @@
+"""How pages write what others said."""
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from prosperstack_destination.dashboard.rendering import ON_HOVER, SHOWN, name, pretty, value
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+
+
+class _Elements(HTMLParser):
+    """The elements of a piece of HTML, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: dict[str, str | None] = {}
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes |= dict(attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@given(JSON)
+def test_any_value_is_text_of_one_element(content: JsonValue) -> None:
+    """Whatever a value is, it is one element with short text in it, and no control character."""
+    written = str(value(content))
+    found = _Elements(written)
+
+    assert found.names in (["bdi"], ["span"])
+    assert found.attributes.keys() <= {"class", "title"}
+    assert len(found.text) <= SHOWN
+    assert not any(ord(each) < 0x20 or 0x7F <= ord(each) < 0xA0 for each in written)
+    assert pretty(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [
+        ("x", '<bdi class="value text">x</bdi>'),
+        ("", '<bdi class="value text">“”</bdi>'),
+        (True, '<bdi class="value boolean">true</bdi>'),
+        (1.5, '<bdi class="value number">1.5</bdi>'),
+        ([1, "é"], '<bdi class="value json">[1,&#34;é&#34;]</bdi>'),
+        (None, '<span class="faint">null</span>'),
+        ("a\x00b\tc\x85", '<bdi class="value text">a␀b␉c\N{REPLACEMENT CHARACTER}</bdi>'),
+        ("<script>", '<bdi class="value text">&lt;script&gt;</bdi>'),
+    ],
+)
+def test_values(content: JsonValue, written: str) -> None:
+    """A value's type is told by its looks; nothing of it is markup."""
+    assert value(content) == written
+
+
+def test_what_is_long_is_cut() -> None:
+    """Of long texts, and of numbers that Python itself would not write, the beginning is shown, more on hover."""
+    for content in ("x" * 10_000, 10**9_999):
+        written = str(value(content))
+        assert "…" in _Elements(written).text
+        assert "(10,000 characters)" in written
+        assert len(written) < SHOWN + ON_HOVER + 100
+    assert str(name("y" * 10_000)).startswith('<bdi class="name" title="yyy')
