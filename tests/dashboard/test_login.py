@@ -116,11 +116,13 @@ async def test_what_pages_may_load(dashboard: Dashboard) -> None:
 
 
 async def test_pages_that_are_not_there(dashboard: Dashboard) -> None:
-    """An account of nobody's is not here, and the page says so."""
-    answer = await dashboard.client.get("/dashboard/a/acct_none/overview")
+    """An account of nobody's is not here, nor a page that was made up, and a page says so."""
+    account = await dashboard.client.get("/dashboard/a/acct_none/overview")
+    page = await dashboard.get("nonsense")
 
-    assert answer.status_code == 404
-    assert "There is no such account" in answer.text
+    assert (account.status_code, page.status_code) == (404, 404)
+    assert "There is no such account" in account.text
+    assert "There is no such page" in page.text
 
 
 async def test_sessions_end(sqlite: Database) -> None:

@@ -1,5 +1,6 @@
 """All pages, put together."""
 
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from prosperstack_destination.dashboard.accounts import AccountPages
@@ -8,8 +9,10 @@ from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.login import Login
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.rendering import Renderer
-from prosperstack_destination.dashboard.routing import Pages
+from prosperstack_destination.dashboard.routing import Page, Pages
 from prosperstack_destination.dashboard.sessions import Sessions
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations.desk import Desk
 
 
@@ -25,4 +28,9 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *pages.routes(login.pages()),
         *pages.routes(OverviewPages(live).pages()),
         *pages.routes(AccountPages().pages()),
+        *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]
+
+
+async def _nothing_here(_: Visit) -> Response:
+    raise NotHere("There is no such page.")
