@@ -14,11 +14,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.state import subjects
 
 #: A shorter SECRET_KEY could be guessed, in characters.
 MIN_SECRET_LENGTH: Final = 16
-#: What stands for a person has so many characters: enough to tell people apart.
-SUBJECT_LENGTH: Final = 12
 
 
 class Vault:
@@ -69,8 +68,8 @@ class Vault:
 
 
 def subject_of(vault: Vault, email: str) -> str:
-    """What stands for a person in the feed of events: short, and of no use without SECRET_KEY."""
-    return vault.pseudonym(f"feed:{email}")[:SUBJECT_LENGTH]
+    """What stands for a person in what is shown of the work."""
+    return subjects.of_email(vault.pseudonym, email)
 
 
 def _derived(secret: str, purpose: bytes) -> bytes:

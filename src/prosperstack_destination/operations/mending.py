@@ -16,8 +16,9 @@ from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.state import auditing, erasing, profiles, retrying, standing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.dialects import share_account
-from prosperstack_destination.state.erasing import Erased, Pseudonym
+from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.profile import Delete
+from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.sync.rates import rate_of_account
 
 

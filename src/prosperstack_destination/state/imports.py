@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from prosperstack_destination.state.erasing import Pseudonym
 from prosperstack_destination.state.intake import Taken, take_calls
 from prosperstack_destination.state.profile import Call
+from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import file_imports
 
 

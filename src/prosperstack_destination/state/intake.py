@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 from prosperstack_destination.state import erasing, holding, profiles
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.dialects import share_account
-from prosperstack_destination.state.erasing import Erasures, Pseudonym
+from prosperstack_destination.state.erasures import Erasures
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.merging import merge, stamped
 from prosperstack_destination.state.profile import Call, Delete, Identify, Lane, Outcome, SourceKind, Stamped
 from prosperstack_destination.state.profiles import Draft
 from prosperstack_destination.state.sources import Tally
+from prosperstack_destination.state.subjects import Pseudonym
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Who was erased, and when: older calls do not bring them back."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from prosperstack_destination.state.subjects import Pseudonym
+from prosperstack_destination.state.tables import erasures
+
+_ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
+
+
+class Erasures:
+    """Who of some people was erased, and when. ``user_ids`` and ``emails`` are all that will be asked for."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        account_id: str,
+        user_ids: Collection[str],
+        emails: Collection[str],
+        pseudonym: Pseudonym,
+    ) -> None:
+        self._at: dict[str, int] = {}
+        if connection.execute(_ANY, {"account": account_id}).first() is None:
+            return  # as in most accounts at most times: nothing has to be hashed
+        subjects = [*map(subject_of_user, user_ids), *map(subject_of_email, emails)]
+        by_pseudonym = {pseudonym(subject): subject for subject in subjects}
+        known = _known(connection, account_id, list(by_pseudonym))
+        self._at = {by_pseudonym[each]: at for each, at in known.items()}
+
+    def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
+        """Whether the person was erased at that event time or after it."""
+        if not self._at:
+            return False
+        of_user = None if user_id is None else self._at.get(subject_of_user(user_id))
+        of_email = None if email is None else self._at.get(subject_of_email(email))
+        return any(erased is not None and at <= erased for erased in (of_user, of_email))
+
+
+def remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
+    """Note that whoever these pseudonyms stand for was erased at an event time; the latest counts."""
+    known = _known(connection, account_id, subjects)
+    for subject in subjects:
+        if subject not in known:
+            connection.execute(insert(erasures).values(account_id=account_id, subject=subject, at=at))
+        elif known[subject] < at:
+            same = (erasures.c.account_id == account_id) & (erasures.c.subject == subject)
+            connection.execute(update(erasures).where(same).values(at=at))
+
+
+def _known(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:
+    rows = connection.execute(
+        select(erasures.c.subject, erasures.c.at).where(
+            erasures.c.account_id == account_id, erasures.c.subject.in_(subjects)
+        )
+    )
+    return {row.subject: row.at for row in rows}
+
+
+def subject_of_user(user_id: str) -> str:
+    """What a pseudonym of a user id is made of."""
+    return f"user:{user_id}"
+
+
+def subject_of_email(email: str) -> str:
+    """What a pseudonym of an email is made of."""
+    return f"email:{email}"
