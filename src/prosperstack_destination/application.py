@@ -60,7 +60,7 @@ from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.settings import Role, Settings
 from prosperstack_destination.state import accounts as account_rows
-from prosperstack_destination.state import profiles
+from prosperstack_destination.state import profiles, recent_calls
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database, backend_of
 from prosperstack_destination.state.identities import Identities
@@ -74,6 +74,7 @@ from prosperstack_destination.sync.reprojecting import Reprojector
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
 from prosperstack_destination.watching.route import metrics_router
+from prosperstack_destination.watching.sampling import Sample
 from prosperstack_destination.watching.scope import RequestScope
 from prosperstack_destination.watching.tracing import Traces, exporting
 from prosperstack_destination.watching.watch import Watch
@@ -174,9 +175,11 @@ class _Service:
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._vault = vault_of(settings)
         self.metrics = Metrics()
-        self._feed = Feed(self.database, self.metrics.events_left_out.inc, clock)
+        keep_calls = partial(recent_calls.append, pseudonym=self._vault.pseudonym, most=settings.recent_calls)
+        self._feed = Feed(self.database, self.metrics.events_left_out.inc, clock, keep_calls)
         self.traces, self._end_traces = _tracing(settings)
-        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces)
+        sample = Sample(_monotonic) if settings.recent_calls else None
+        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces, sample)
         self.accounts = Accounts(
             self.database,
             self._vault,
@@ -217,19 +220,21 @@ class _Service:
         )
         self.sessions = Sessions(self.database, clock)
         self.live = Live()
-        bounds = Bounds(settings.retention_days, settings.audit_days, settings.audit_rows)
+        bounds = Bounds(
+            settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
+        )
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
         self.inbox = GroupCommit(self._commit, self._changed)
-        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch.refused)
+        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch)
         self.identify = IdentifyEndpoint(
             self.accounts,
             self.inbox,
             _Library(self.database),
             clock,
             array_bytes=settings.max_array_bytes,
-            on_refusal=watch.refused,
+            observer=watch,
         )
         self._front = Front(self.database, self._changed, clock)
         self._tokens = Tokens(self.database, clock)

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     retention_days: Annotated[int, Field(ge=0)] = 0
     audit_days: Annotated[int, Field(ge=1)] = 400
     audit_rows: Annotated[int, Field(ge=1)] = 100_000
+    #: Calls of an account that are kept for a day as they came, for people to look at; 0: none.
+    recent_calls: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     #: The part of every window of the rate limit that is left for the account's owner.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
     #: The part of the requests that goes to the bulk of an audience while live changes wait too.

@@ -177,9 +177,9 @@ async def test_a_deletion_leaves_nothing_of_the_person(store: Database) -> None:
 
     taken = await store.write(take, delete(at=NOW - 10))
 
-    left = (await store.read(whole)).replace("pseudonym of user:u1", "").replace("pseudonym of email:", "")
+    left = await store.read(whole)
     assert outcomes(taken) == ["erased"]
-    assert not any(trace in left.replace("'a@b.c'", "") for trace in ("u1", "x1", "pro'"))
+    assert not any(trace in left for trace in ("u1", "x1", "pro'", "@b.c"))
     assert await store.read(profiles.find, ACCOUNT, "a@b.c") is None
     assert await store.read(profiles.find, ACCOUNT, "old@b.c") is None
     [to_clear] = await store.read(clearing.due, ACCOUNT, NOW, 10)
@@ -233,7 +233,7 @@ async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
     [entry] = await store.read(auditing.latest, ACCOUNT, 10)
     assert (entry.actor, entry.action) == ("segment", "erase")
     assert entry.details == {
-        "subject": "pseudonym of",
+        "subject": pseudonym("user:u1")[:12],
         "profiles": 2,
         "subscribers": 1,
         "in_prosperstack": "clear",

@@ -31,7 +31,7 @@ def everything(connection: Connection) -> tuple[set[str], set[str], set[str]]:
 
 
 def housekeeper(database: Database, clock: SetClock, *, days: int = 30, rows: int = 10) -> Housekeeper:
-    return Housekeeper(database, Bounds(days, 100, rows), lambda: True, clock)
+    return Housekeeper(database, Bounds(days, 100, rows, calls=rows), lambda: True, clock)
 
 
 async def settled(database: Database, email: str) -> None:

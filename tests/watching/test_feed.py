@@ -2,12 +2,14 @@
 
 import pytest
 
-from prosperstack_destination.state import events
+from prosperstack_destination.state import events, recent_calls
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.watching.feed import MOST_AT_ONCE, Feed
+from prosperstack_destination.state.recent_calls import Wanted
+from prosperstack_destination.watching.feed import CALLS_AT_ONCE, MOST_AT_ONCE, Feed
 from support.accounts import open_account
 from support.clocks import SetClock
+from support.recent_calls import arrival, keep_calls
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +22,7 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     """Events come back in their order; what there was no room for is counted, and was never made."""
     await sqlite.write(open_account)
     left_out: list[int] = []
-    feed = Feed(sqlite, left_out.append, SetClock())
+    feed = Feed(sqlite, left_out.append, SetClock(), keep_calls)
     feed.add(1, event)
     feed.add(MOST_AT_ONCE + 9, event)
     feed.start()
@@ -30,6 +32,20 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     assert left_out == [10]
     assert found == [event(0), *map(event, range(MOST_AT_ONCE - 1))]
     assert last == MOST_AT_ONCE
+
+
+async def test_a_flood_of_calls(sqlite: Database) -> None:
+    """Calls that wait to be written are bounded, whoever asked whether there is room."""
+    await sqlite.write(open_account)
+    feed = Feed(sqlite, lambda _: None, SetClock(), keep_calls)
+    for number in range(CALLS_AT_ONCE + 9):
+        feed.came(arrival(body=f"{number}"))
+    feed.start()
+    await feed.close()
+    kept = await sqlite.read(recent_calls.page, "acct_1", Wanted(), since=0, limit=1000)
+
+    assert len(kept) == CALLS_AT_ONCE
+    assert kept[-1].body == "0"
 
 
 async def test_old_events_go(sqlite: Database) -> None:

@@ -28,6 +28,8 @@ MAX_EMAIL: Final = 254
 MAX_ID: Final = 500
 #: How this destination is named in ``integrations``, without case, spaces and underscores.
 INTEGRATION: Final = "prosperstack"
+#: Segment's other types of call: they say what somebody did, and not who they are.
+OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group", "alias"})
 
 
 def _text_of_number(value: object) -> object:
@@ -115,6 +117,21 @@ class Deletion:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """What can be made out of a call that may be at fault: `recognize`."""
+
+    #: One that there is, or "other".
+    type: str
+    #: In lower case; it need not be an address.
+    email: str | None
+    user_id: str | None
+    anonymous_id: str | None
+    #: The event's time in microseconds since the epoch.
+    at: int
+    source: Source | None
+
+
 def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False) -> Understood | Deletion | None:
     """Understand a call; None: it asks to be skipped (see `asks_to_skip` for ``judge_all``).
 
@@ -151,6 +168,33 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
         anonymous_id=call.anonymous_id or None,
         source=_source(call),
     )
+
+
+def recognize(raw: Mapping[str, JsonValue], now: int) -> Recognized:
+    """What can be made out of a call whatever is wrong with it, for those who look into it. Never raises."""
+    fields = _canonical(raw)
+    call_type = fields.get("type")
+    kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
+    call = _tolerantly(fields)
+    places = (call.traits, _object(_find(call.traits, "traits")), _object(_find(call.context, "traits")))
+    emails = [*(_find(place, "email") for place in places), call.email]
+    return Recognized(
+        type=kind if kind in OTHER_TYPES | {"identify", "delete"} else "other",
+        email=next((found for each in emails if isinstance(each, str) and (found := each.strip().lower())), None),
+        user_id=call.user_id or None,
+        anonymous_id=call.anonymous_id or None,
+        at=event_time(call, now)[0],
+        source=_source(call),
+    )
+
+
+def _tolerantly(fields: Mapping[str, Any]) -> IdentifyCall:
+    """A call without those of its fields that are at fault."""
+    try:
+        return IdentifyCall.model_validate(fields)
+    except ValidationError as error:
+        bad = {each["loc"][0] for each in error.errors(include_url=False)}
+    return IdentifyCall.model_validate({name: value for name, value in fields.items() if name not in bad})
 
 
 def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:

@@ -16,29 +16,22 @@ from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused
+from prosperstack_destination.errors import AccessDenied, BadCall, CallTooLarge, DestinationError, KeyRefused
 from prosperstack_destination.segment.answers import message, refusal, refused_batch
 from prosperstack_destination.segment.batch import is_array, split_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, read_body
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.explain import Knowledge, explain
-from prosperstack_destination.segment.reception import (
-    SKIPPED,
-    Answer,
-    OnRefusal,
-    Reception,
-    Result,
-    ignore_refusal,
-    result_of,
-    to_call,
-    told,
-)
+from prosperstack_destination.segment.observing import Observer
+from prosperstack_destination.segment.reception import Form, Reception, to_call, told
+from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer, Result
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.profile import Call, Identify
+from prosperstack_destination.state.recent_calls import Way
 
 #: Arrays that are worked on at once: what bounds their memory.
 ARRAYS_AT_ONCE: Final = 4
@@ -94,14 +87,13 @@ class IdentifyEndpoint:
         clock: Clock,
         *,
         array_bytes: int,
-        on_refusal: OnRefusal = ignore_refusal,
+        observer: Observer,
     ) -> None:
         self._authenticator = authenticator
-        self._inbox = inbox
         self._library = library
         self._clock = clock
-        self._reception = Reception(inbox, clock, on_refusal)
-        self._on_refusal = on_refusal
+        self._reception = Reception(inbox, clock, observer)
+        self._observer = observer
         self._array_bytes = array_bytes
         self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
 
@@ -110,7 +102,7 @@ class IdentifyEndpoint:
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
-            self._on_refusal(error)
+            self._observer.refused(error)
             response = refusal(error)
         await response(scope, receive, send)
 
@@ -118,22 +110,34 @@ class IdentifyEndpoint:
         headers = dict(scope["headers"])
         account = await self._account(scope, headers)
         bind_contextvars(account=account.fingerprint)
-        wish = _wish(scope["query_string"])
-        body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
-        signature = headers.get(b"x-signature")
-        if is_array(body):
-            async with self._arrays:
-                return await self._answer_array(account, body, signature)
-        if signature is not None:
-            await self._verify(account, signature, body)
+        way = Way.WEBHOOK if "account_id" in scope.get("path_params", {}) else Way.IDENTIFY
+        body = b""
+        try:
+            wish = _wish(scope["query_string"])
+            body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
+            signature = headers.get(b"x-signature")
+            if is_array(body):
+                async with self._arrays:
+                    return await self._answer_array(account, way, body, signature)
+            if signature is not None:
+                await self._verify(account, signature, body)
+            return await self._answer_one(account, way, body, wish)
+        except AccessDenied:
+            raise  # whoever sent it has not shown to be one of the account's
+        except DestinationError as error:
+            self._reception.refuse(account, way, body, error)
+            return refusal(error)
+
+    async def _answer_one(self, account: Account, way: Way, body: bytes, wish: _Wish) -> Response:
         now = self._clock()
         understood = read_call(parse_object(body), now)
         if understood is None:
+            self._reception.tell(account, way, lambda: body, None, SKIPPED, now)
             return _response(SKIPPED)
+        call = to_call(understood, account, now, len(body))
         if wish.explain or wish.dry_run:
-            return await self._explain(account, understood, now, len(body), wish)
-        [outcome] = await self._inbox.accept([to_call(understood, account, now, len(body))])
-        return _response(result_of(outcome))
+            return await self._explain(account, way, body, understood, call, wish)
+        return _response(await self._reception.take_one(account, way, body, call))
 
     async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
         """The account that the key opens, which must be the one that the path names, where it names one.
@@ -162,7 +166,7 @@ class IdentifyEndpoint:
         if secrets:
             await self._authenticator.secret_used(account, verify(signature, text, secrets))
 
-    async def _answer_array(self, account: Account, body: bytes, signature: bytes | None) -> Response:
+    async def _answer_array(self, account: Account, way: Way, body: bytes, signature: bytes | None) -> Response:
         """Keep the good events of an array; name the bad ones by their places.
 
         An array of which anything was kept, or nothing had to be, is answered 202 whatever is wrong with the rest:
@@ -171,7 +175,7 @@ class IdentifyEndpoint:
         texts = [text async for text in split_array(body)]
         if signature is not None:
             await self._verify(account, signature, texts[0] if texts else body)
-        results = await self._reception.take(account, texts, _read_event)
+        results = await self._reception.take(account, way, texts, EVENT)
         refused = told(results)
         if refused and len(refused) == len(results):
             return refused_batch(results, refused[:SHOWN_REFUSALS])
@@ -182,25 +186,29 @@ class IdentifyEndpoint:
         return Response(dump(said), 202, media_type="application/json")
 
     async def _explain(
-        self, account: Account, understood: Understood | Deletion, now: int, size: int, wish: _Wish
+        self, account: Account, way: Way, body: bytes, understood: Understood | Deletion, call: Call, wish: _Wish
     ) -> Response:
-        call = to_call(understood, account, now, size)
         if not (isinstance(call, Identify) and isinstance(understood, Understood)):
             raise BadCall("A Delete call is not explained: leave explain and dry_run away.", field="type")
         knowledge = await self._library.knowledge(account, call)
-        if not wish.dry_run:
-            [outcome] = await self._inbox.accept([call])
-            result = result_of(outcome)
+        if wish.dry_run:
+            self._reception.tell(account, way, lambda: body, call, EXPLAINED, call.received_at)
+        else:
+            result = await self._reception.take_one(account, way, body, call)
             if isinstance(result, DestinationError):
-                raise result
+                return refusal(result)
         explanation = explain(understood, knowledge, stored=not wish.dry_run)
         return Response(explanation.model_dump_json(by_alias=True), 200, media_type="application/json")
 
 
-def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | None, int]:
+def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | Answer, int]:
     if len(text) > EVENT_BYTES:
         raise CallTooLarge(EVENT_BYTES)
-    return read_call(parse_object(text), now), len(text)
+    return read_call(parse_object(text), now) or SKIPPED, len(text)
+
+
+#: An event as its JSON text.
+EVENT: Final = Form(_read_event, bytes)
 
 
 def _response(result: Result) -> Response:

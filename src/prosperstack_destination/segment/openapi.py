@@ -5,9 +5,9 @@ from typing import Any, Final
 from pydantic import BaseModel, Field, JsonValue
 from pydantic.json_schema import models_json_schema
 
-from prosperstack_destination.segment.call import IdentifyCall
+from prosperstack_destination.segment.call import OTHER_TYPES, IdentifyCall
 from prosperstack_destination.segment.explain import Explanation
-from prosperstack_destination.segment.tracking import IGNORED, KINDS
+from prosperstack_destination.segment.tracking import KINDS
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -151,7 +151,7 @@ def _tracking(kind: str) -> dict[str, Any]:
         for status in ("400", "401", "403", "501", "503")
     }
     return {
-        "summary": ignored if kind in IGNORED else what,
+        "summary": ignored if kind in OTHER_TYPES else what,
         "operationId": f"tracking_{kind}",
         "tags": ["tracking"],
         "security": [{"apiKey": []}, {}],

@@ -1,18 +1,22 @@
 """Taking in many events at once: the good ones are kept, the bad ones told by their places."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, Generic, TypeVar
 
 from pydantic import JsonValue
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import CallRefused, DestinationError, MissingEmail
+from prosperstack_destination.errors import CallRefused, DestinationError
 from prosperstack_destination.segment.call import Deletion, Understood
+from prosperstack_destination.segment.observing import Observer, arrival_of
+from prosperstack_destination.segment.results import Answer, Result, fate_of, result_of
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.profile import Call, Delete, Identify, Outcome
+from prosperstack_destination.state.recent_calls import Fate, Way
 
 #: Events that are read, or committed, before others get a turn.
 PIECE: Final = 100
@@ -21,36 +25,14 @@ Event = TypeVar("Event")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a sender is told of one event that was no fault of theirs."""
+class Form(Generic[Event]):
+    """The form that events come in."""
 
-    status: int
-    message: str
-
-
-SKIPPED: Final = Answer(200, "Skipped: the call's integrations switch ProsperStack off.")
-_ANSWERS: Final[Mapping[Outcome, Answer]] = {
-    Outcome.ACCEPTED: Answer(202, "Accepted."),
-    Outcome.HELD: Answer(202, "Accepted, and held until an Identify call names an email for this id."),
-    Outcome.OUTDATED: Answer(200, "Ignored: the person was deleted after this event."),
-    Outcome.ERASED: Answer(202, "Accepted: the person is forgotten."),
-}
-
-#: What one event comes to: an answer, or the error that it is refused with.
-Result = Answer | DestinationError
-#: Understands an event as of a time (microseconds), with what it holds in memory, in bytes.
-Read = Callable[[Event, int], tuple[Understood | Deletion | None, int]]
-#: Told of each refusal.
-OnRefusal = Callable[[DestinationError], None]
-
-
-def ignore_refusal(_: DestinationError) -> None:
-    """Tell nobody."""
-
-
-def result_of(outcome: Outcome) -> Result:
-    """What there is to say of what became of a call; an error where its sender has to do something."""
-    return MissingEmail(has_ids=True) if outcome is Outcome.UNKNOWN else _ANSWERS[outcome]
+    #: Understands an event as of a time (microseconds), or says what it comes to without that; and what it takes in
+    #: memory, in bytes. Raises `CallRefused`.
+    read: Callable[[Event, int], tuple[Understood | Deletion | Answer, int]]
+    #: The event's own text.
+    text: Callable[[Event], bytes]
 
 
 def to_call(understood: Understood | Deletion, account: Account, now: int, size: int) -> Call:
@@ -72,36 +54,71 @@ def to_call(understood: Understood | Deletion, account: Account, now: int, size:
 
 
 class Reception:
-    """Takes in events of a batch for an account."""
+    """Takes in events of accounts, and has an observer look at each."""
 
-    def __init__(self, inbox: Inbox, clock: Clock, on_refusal: OnRefusal = ignore_refusal) -> None:
+    def __init__(self, inbox: Inbox, clock: Clock, observer: Observer) -> None:
         self._inbox = inbox
         self._clock = clock
-        self._on_refusal = on_refusal
+        self._observer = observer
 
-    async def take(self, account: Account, events: Sequence[Event], read: Read[Event]) -> list[Result]:
+    async def take(self, account: Account, way: Way, events: Sequence[Event], form: Form[Event]) -> list[Result]:
         """What each event comes to, in their order; whatever is accepted is on disk.
 
         Raises `TryLater`'s kinds where the database takes no more: to send all of them again is safe.
         """
-        results: list[Result] = []
+        results: dict[int, Result] = {}
         calls: dict[int, Call] = {}
         now = self._clock()
         for place, event in enumerate(events):
             if place % PIECE == PIECE - 1:
                 await asyncio.sleep(0)  # a large batch must not hold up the others
             try:
-                understood, size = read(event, now)
+                understood, size = form.read(event, now)
             except CallRefused as error:
-                self._on_refusal(error)
-                results.append(error)
+                self._observer.refused(error, account.id)
+                results[place] = error
                 continue
-            results.append(SKIPPED)
-            if understood is not None:
+            if isinstance(understood, Answer):
+                results[place] = understood
+            else:
                 calls[place] = to_call(understood, account, now, size)
         for place, outcome in zip(calls, await self._accept(list(calls.values())), strict=True):
             results[place] = result_of(outcome)
-        return results
+        full: set[Fate] = set()  # a batch comes in a moment: what there was no room for, there will be none for
+        for place, event in enumerate(events):
+            result = results[place]
+            if (fate := fate_of(result)) in full:
+                continue
+            if not self.tell(account, way, partial(form.text, event), calls.get(place), result, now):
+                full.add(fate)
+        return [results[place] for place in range(len(events))]
+
+    async def take_one(self, account: Account, way: Way, text: bytes, call: Call) -> Result:
+        """What a call comes to; if it is accepted, it is on disk. Raises `TryLater`'s kinds."""
+        [outcome] = await self._inbox.accept([call])
+        result = result_of(outcome)
+        self.tell(account, way, lambda: text, call, result, call.received_at)
+        return result
+
+    def refuse(self, account: Account, way: Way, text: bytes, error: DestinationError) -> None:
+        """Tell that a whole request was refused."""
+        self._observer.refused(error, account.id)
+        self.tell(account, way, lambda: text, None, error, self._clock())
+
+    def tell(
+        self,
+        account: Account,
+        way: Way,
+        text: Callable[[], bytes],
+        call: Call | None,
+        result: Result,
+        received_at: int,
+    ) -> bool:
+        """Tell the observer of an event: see `arrival_of`. False: it has no room, which costs next to nothing."""
+        if not self._observer.wants(account.id, fate_of(result)):
+            return False
+        self._observer.came(arrival_of(account.id, way, text(), call, result, received_at))
+        return True
 
     async def _accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """Commit calls in pieces, so that those of others come in between."""

@@ -16,70 +16,97 @@ from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, KeyRefused, TryLater
+from prosperstack_destination.errors import (
+    AccessDenied,
+    BadCall,
+    CallTooLarge,
+    DestinationError,
+    KeyRefused,
+    TryLater,
+)
 from prosperstack_destination.segment.answers import refusal_headers, status_of
 from prosperstack_destination.segment.body import parse_object, read_body
-from prosperstack_destination.segment.call import Deletion, Understood, read_call
+from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call
 from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.endpoint import Authenticator
-from prosperstack_destination.segment.reception import OnRefusal, Reception, ignore_refusal, told
+from prosperstack_destination.segment.observing import Observer
+from prosperstack_destination.segment.reception import Form, Reception, told
+from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
+from prosperstack_destination.state.recent_calls import Way
 
 #: Segment's own limits, in bytes: of one event, and of a batch.
 EVENT_BYTES: Final = 32 * 1024
 BATCH_BYTES: Final = 500 * 1024
 #: The most events that an SDK puts into a batch.
 MAX_EVENTS: Final = 2_500
-#: Types of call that are understood and ignored.
-IGNORED: Final = frozenset({"track", "page", "screen", "group", "alias"})
 #: What there is under ``/v1/``.
-KINDS: Final = ("identify", "batch", "import", *sorted(IGNORED))
+KINDS: Final = ("identify", "batch", "import", *sorted(OTHER_TYPES))
 #: What an event takes from the batch that it is in, where it has nothing of its own.
 _FROM_BATCH: Final = ("context", "integrations", "sentAt")
+_BATCHED: Final = frozenset({"batch", "import"})
 _SUCCESS: Final = b'{"success":true}'
 
 
 class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
-    def __init__(
-        self, authenticator: Authenticator, inbox: Inbox, clock: Clock, on_refusal: OnRefusal = ignore_refusal
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, inbox: Inbox, clock: Clock, observer: Observer) -> None:
         self._authenticator = authenticator
-        self._reception = Reception(inbox, clock, on_refusal)
-        self._on_refusal = on_refusal
+        self._reception = Reception(inbox, clock, observer)
+        self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in the form that SDKs know: ``success``, or ``code`` and ``message``."""
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
-            self._on_refusal(error)
+            self._observer.refused(error)
             response = _error(error)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         kind = scope["path"].rpartition("/")[2]
         headers = dict(scope["headers"])
-        batched = kind in ("batch", "import")
-        limit = BATCH_BYTES if batched else EVENT_BYTES
-        body = await read_body(receive, content_length(headers), limit)
-        if headers.get(b"content-encoding", b"").strip().lower() == b"gzip":
-            body = unzipped(body, limit)
-        content = _parse(body)
-        account = await self._authenticator.authenticate(_key(headers, content))
-        bind_contextvars(account=account.fingerprint)
-        if batched:
-            results = await self._reception.take(account, _events(content), _read)
-            refused = told(results)
-            if not refused:
-                return _success()
-            return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
-        if kind in IGNORED:
-            return _success()
-        [result] = await self._reception.take(account, [(content, len(body))], _read)
+        authorization = headers.get(b"authorization")
+        account = None if authorization is None else await self._account(basic_key(authorization))
+        body = b""
+        try:
+            body = await _body(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
+            content = _parse(body)
+            account = account or await self._account(_key(content))
+            if kind in _BATCHED:
+                return await self._answer_batch(account, content)
+            event = {**content, "type": kind} if kind in OTHER_TYPES else content
+            [result] = await self._reception.take(account, Way.TRACKING, [(event, len(body))], EVENT)
+        except AccessDenied:
+            raise
+        except DestinationError as error:
+            if account is None:
+                raise
+            self._reception.refuse(account, Way.TRACKING, body, error)
+            return _error(error)
         return _error(result) if isinstance(result, DestinationError) else _success()
+
+    async def _account(self, key: str) -> Account:
+        account = await self._authenticator.authenticate(key)
+        bind_contextvars(account=account.fingerprint)
+        return account
+
+    async def _answer_batch(self, account: Account, content: Mapping[str, JsonValue]) -> Response:
+        results = await self._reception.take(account, Way.TRACKING, _events(content), EVENT)
+        refused = told(results)
+        if not refused:
+            return _success()
+        return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
+
+
+async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    body = await read_body(receive, content_length(headers), limit)
+    zipped = headers.get(b"content-encoding", b"").strip().lower() == b"gzip"
+    return unzipped(body, limit) if zipped else body
 
 
 def unzipped(body: bytes, limit: int) -> bytes:
@@ -123,11 +150,8 @@ def _is_odd(value: JsonValue) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _key(headers: Mapping[bytes, bytes], content: Mapping[str, JsonValue]) -> str:
-    """The write key: of basic authentication, or of the body."""
-    authorization = headers.get(b"authorization")
-    if authorization is not None:
-        return basic_key(authorization)
+def _key(content: Mapping[str, JsonValue]) -> str:
+    """The write key that a body has."""
     key = content.get("writeKey")
     if isinstance(key, str) and key:
         return key
@@ -146,14 +170,22 @@ def _events(content: Mapping[str, JsonValue]) -> list[tuple[JsonValue, int]]:
     return [({**given, **event} if given and isinstance(event, dict) else event, size) for event in batch]
 
 
-def _read(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | None, int]:
+def _read(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | Answer, int]:
     fields, size = event
     if not isinstance(fields, dict):
         raise BadCall("An event has to be a JSON object.")
     kind = fields.get("type")
-    if isinstance(kind, str) and kind.lower() in IGNORED:
-        return None, size
-    return read_call(fields, now, judge_all=True), size
+    if isinstance(kind, str) and kind.lower() in OTHER_TYPES:
+        return IGNORED, size
+    return read_call(fields, now, judge_all=True) or SKIPPED, size
+
+
+def _text(event: tuple[JsonValue, int]) -> bytes:
+    return dump(event[0]).encode()
+
+
+#: An event as it was read from its batch, and about how large it is, in bytes.
+EVENT: Final = Form(_read, _text)
 
 
 def _success() -> Response:

@@ -15,6 +15,7 @@ from prosperstack_destination.state import (
     holding,
     identities,
     profiles,
+    recent_calls,
     subscription_states,
 )
 from prosperstack_destination.state.accounts import OnDelete
@@ -28,8 +29,8 @@ _SHOWN: Final = 12
 
 
 def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "Erased":
-    """Forget a person: their profiles, ids and whatever is held of them. Calls of the account must not be
-    taken in meanwhile: see `state.dialects.share_account`.
+    """Forget a person: their profiles, ids, recent calls and whatever is held of them. Calls of the account must
+    not be taken in meanwhile: see `state.dialects.share_account`.
 
     The properties that this service wrote are to be cleared in ProsperStack, or the subscriber deleted, as the
     account wants it. Whoever is not known is erased as well: a call of theirs may still be under way. Safe to
@@ -84,6 +85,7 @@ def _forget(
     ids = {*named, *(key for ids in erased for key in ids)}
     identities.forget(connection, account_id, ids)
     holding.forget(connection, account_id, ids)
+    recent_calls.forget(connection, account_id, emails, ids, pseudonym)
     wrote = directory.erase(connection, account_id, emails)
     wrote = subscription_states.erase(connection, account_id, wrote)
     on_delete = clear_later(connection, account_id, wrote, now)

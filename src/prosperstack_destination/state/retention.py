@@ -9,12 +9,10 @@ from prosperstack_destination.state import identities
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.profiles import ids_of
-from prosperstack_destination.state.tables import accounts, audit, profiles, subscribers
+from prosperstack_destination.state.tables import accounts, profiles, subscribers
 
 #: Rows that one unit of work looks at, or deletes.
 ROWS_AT_ONCE: Final = 500
-#: Tables that are bounded by time and number, with their times; their ids go up with time.
-BOUNDED: Final[tuple[tuple[Table, "Column[int]"], ...]] = ((audit, audit.c.at),)
 
 
 def forget_untouched(connection: Connection, after: int, before: int, now: int) -> tuple[int | None, int]:
@@ -53,7 +51,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
 def trim(connection: Connection, table: Table, at: "Column[int]", before: int, most: int) -> int:
     """Delete some rows of a table that are from ``before``, or of whose account there are more than ``most``.
 
-    How many; 0: there is nothing left to delete.
+    ``at`` has their times, and their ids go up with time. How many; 0: there is nothing left to delete.
     """
     oldest = select(table.c.id).where(at < before).order_by(table.c.id).limit(ROWS_AT_ONCE)
     ids = list(connection.scalars(oldest))

@@ -11,6 +11,8 @@ from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.state import retention, standing, tallies
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.recent_calls import KEPT_FOR
+from prosperstack_destination.state.tables import audit, recent_calls
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,8 @@ class Bounds:
     #: The audit trail, and the like, in days and rows of an account.
     audit_days: int
     audit_rows: int
+    #: Recent calls of an account.
+    calls: int
 
 
 class Housekeeper:
@@ -83,9 +87,12 @@ class Housekeeper:
                 place, count = await self._database.write(retention.forget_untouched, place, before, now)
                 deleted += count
                 await asyncio.sleep(pause_seconds)
-        before = now - self._bounds.audit_days * DAY
-        for table, at in retention.BOUNDED:
-            while count := await self._database.write(retention.trim, table, at, before, self._bounds.audit_rows):
+        bounds = self._bounds
+        for table, at, kept_for, most in (
+            (audit, audit.c.at, bounds.audit_days * DAY, bounds.audit_rows),
+            (recent_calls, recent_calls.c.at, KEPT_FOR, bounds.calls),
+        ):
+            while count := await self._database.write(retention.trim, table, at, now - kept_for, most):
                 deleted += count
                 await asyncio.sleep(pause_seconds)
         deleted += await self._database.write(tallies.expire, now)

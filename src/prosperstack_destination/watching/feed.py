@@ -1,7 +1,7 @@
-"""What people look at to see that it works: the feed of events, and tallies. It never slows the work down."""
+"""What people look at to see that it works: events, recent calls, and tallies. It never slows the work down."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +14,7 @@ from prosperstack_destination.state import events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.recent_calls import Arrival
 from prosperstack_destination.state.tallies import Tally
 
 log = structlog.get_logger(__name__)
@@ -21,18 +22,28 @@ log = structlog.get_logger(__name__)
 #: How often events are written, in seconds, and how many of them; what comes between is counted and left out.
 WRITE_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 200
+#: Recent calls that may wait to be written: what bounds their memory.
+CALLS_AT_ONCE: Final = 400
 #: Tallies are added to what is stored with every so many writes.
 TALLIED_EVERY: Final = 5
 
 
-class Feed:
-    """Writes events, a few a second at most. ``left_out`` is told how many there was no room for."""
+#: Writes calls, in a transaction.
+KeepCalls = Callable[[Connection, Sequence[Arrival]], None]
 
-    def __init__(self, database: Database, left_out: Callable[[int], None], clock: Clock) -> None:
+
+class Feed:
+    """Writes events and calls, a few a second at most. ``left_out`` is told how many events had no room."""
+
+    def __init__(
+        self, database: Database, left_out: Callable[[int], None], clock: Clock, keep_calls: KeepCalls
+    ) -> None:
         self._database = database
         self._left_out = left_out
         self._clock = clock
+        self._keep_calls = keep_calls
         self._waiting: list[Event] = []
+        self._calls: list[Arrival] = []
         self._limits: dict[str, ToldLimit] = {}
         self._tallies: dict[str, Tally] = {}
         self._until_tallied = TALLIED_EVERY
@@ -67,6 +78,11 @@ class Feed:
         if room < new:
             self._left_out(new - room)
 
+    def came(self, call: Arrival) -> None:
+        """Keep a call, where there is room for it. Returns at once."""
+        if len(self._calls) < CALLS_AT_ONCE:
+            self._calls.append(call)
+
     async def _write_all(self) -> None:
         while not self._closing.is_set():
             with suppress(TimeoutError):
@@ -77,16 +93,26 @@ class Feed:
 
     async def _write(self) -> None:
         new, self._waiting = self._waiting, []
+        calls, self._calls = self._calls, []
         limits, self._limits = self._limits, {}
         counted = self._take_tallies()
-        if not (new or limits or counted):
+        if not (new or calls or limits or counted):
             return
+
+        def work(connection: Connection) -> None:
+            if new:
+                events.append(connection, new)
+            if calls:
+                self._keep_calls(connection, calls)
+            rate_limits.note(connection, limits)
+            tallies.add(connection, counted, self._clock())
+
         try:
-            await self._database.write(_write, new, limits, counted, self._clock())
+            await self._database.write(work)
         except StoreUnavailable as error:
             for account_id, tally in counted.items():  # a figure is small: it waits for the database
                 self._tallies[account_id] = self.tally(account_id) + tally
-            log.warning("events could not be written", reason=str(error), events=len(new))
+            log.warning("events could not be written", reason=str(error), events=len(new), calls=len(calls))
 
     def _take_tallies(self) -> dict[str, Tally]:
         self._until_tallied -= 1
@@ -95,16 +121,3 @@ class Feed:
         self._until_tallied = TALLIED_EVERY
         counted, self._tallies = self._tallies, {}
         return counted
-
-
-def _write(
-    connection: Connection,
-    new: Sequence[Event],
-    limits: Mapping[str, ToldLimit],
-    counted: Mapping[str, Tally],
-    now: int,
-) -> None:
-    if new:
-        events.append(connection, new)
-    rate_limits.note(connection, limits)
-    tallies.add(connection, counted, now)

@@ -12,9 +12,11 @@ from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.recent_calls import Arrival, Fate
 from prosperstack_destination.state.tallies import NOBODY
 from prosperstack_destination.watching.feed import Feed
 from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.sampling import Sample
 from prosperstack_destination.watching.tracing import Traces
 
 #: What `Watch.settled` may be told.
@@ -22,7 +24,10 @@ DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
 
 
 class Watch:
-    """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email."""
+    """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email.
+
+    ``sample`` says which calls are kept for people to look at; None: none are.
+    """
 
     def __init__(
         self,
@@ -31,12 +36,14 @@ class Watch:
         pseudonym: Callable[[str], str],
         clock: Clock,
         traces: Traces | None = None,
+        sample: Sample | None = None,
     ) -> None:
         self._metrics = metrics
         self._feed = feed
         self._pseudonym = pseudonym
         self._clock = clock
         self._traces = traces
+        self._sample = sample
 
     def committed(self, calls: Sequence[Call], taken: Taken, seconds: float) -> None:
         """Calls were taken in by a transaction that took so long."""
@@ -55,6 +62,14 @@ class Watch:
         """A call was refused, of an account if its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
         self._feed.tally(account_id).refused += 1
+
+    def wants(self, account_id: str, fate: Fate) -> bool:
+        """Whether there is room to keep one more of an account's calls that came to this."""
+        return self._sample is not None and self._sample.wants(account_id, fate)
+
+    def came(self, call: Arrival) -> None:
+        """A call came in that there is room for."""
+        self._feed.came(call)
 
     def asked(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
         """ProsperStack was asked something; without a status it did not answer."""

@@ -1,0 +1,39 @@
+"""Calls that came in, to be kept for people to look at."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.state import recent_calls
+from prosperstack_destination.state.identities import Key
+from prosperstack_destination.state.recent_calls import Arrival, Fate, RecentCall, Wanted, Way
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, pseudonym
+
+#: How many calls of an account are kept here.
+MOST = 1_000
+
+
+def keep_calls(connection: Connection, new: Sequence[Arrival]) -> None:
+    """A unit of work: keep calls."""
+    recent_calls.append(connection, new, pseudonym, MOST)
+
+
+def arrival(
+    email: str | None = "a@b.c",
+    *,
+    account: str = ACCOUNT,
+    at: int = NEW_YEAR,
+    ids: tuple[Key, ...] = (),
+    fate: Fate = Fate.HELD,
+    kind: str = "identify",
+    source: str | None = None,
+    body: str = "{}",
+) -> Arrival:
+    """A call that came in."""
+    return Arrival(account, at, at, Way.IDENTIFY, kind, fate, "Said.", source, email, ids, body, len(body))
+
+
+def kept(connection: Connection, account: str = ACCOUNT, wanted: Wanted | None = None) -> list[RecentCall]:
+    """A unit of work: the calls that are kept of an account, the newest first."""
+    return recent_calls.page(connection, account, wanted or Wanted(), since=0, limit=MOST)
