@@ -195,7 +195,7 @@ class _Service:
             bulk_share=settings.bulk_share,
             clock=clock,
             ticks=_monotonic,
-            on_settled=watch.settled,
+            observer=watch,
         )
         self.reprojector = Reprojector(
             self.database,

@@ -14,24 +14,29 @@ from support.recent_calls import arrival, keep_calls
 pytestmark = pytest.mark.anyio
 
 
-def event(number: int, account_id: str = "acct_1") -> Event:
-    return Event(account_id, number, EventKind.CALL, "accepted", "someone" if number % 2 else None, {"traits": 1})
+def event(number: int, account_id: str = "acct_1", kind: EventKind = EventKind.CALL) -> Event:
+    return Event(account_id, number, kind, "accepted", "someone" if number % 2 else None, {"traits": 1})
 
 
 async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
-    """Events come back in their order; what there was no room for is counted, and was never made."""
+    """Events come back in their order; what there was no room for is counted, and was never made.
+
+    Each kind has room of its own.
+    """
     await sqlite.write(open_account)
     left_out: list[int] = []
     feed = Feed(sqlite, left_out.append, SetClock(), keep_calls)
-    feed.add(1, event)
-    feed.add(MOST_AT_ONCE + 9, event)
+    feed.add(EventKind.CALL, 1, event)
+    feed.add(EventKind.CALL, MOST_AT_ONCE + 9, event)
+    feed.add(EventKind.DELIVERY, 1, lambda number: event(number, kind=EventKind.DELIVERY))
     feed.start()
     await feed.close()
     found, last = await sqlite.read(lambda connection: events.latest(connection, "acct_1", limit=1000))
 
     assert left_out == [10]
-    assert found == [event(0), *map(event, range(MOST_AT_ONCE - 1))]
-    assert last == MOST_AT_ONCE
+    assert found[:-1] == [event(0), *map(event, range(MOST_AT_ONCE - 1))]
+    assert found[-1].kind is EventKind.DELIVERY
+    assert last == MOST_AT_ONCE + 1
 
 
 async def test_a_flood_of_calls(sqlite: Database) -> None:

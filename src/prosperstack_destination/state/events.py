@@ -22,7 +22,7 @@ class EventKind(StrEnum):
     CALL = "call"
     #: What came of somebody's properties.
     DELIVERY = "delivery"
-    #: A request to ProsperStack that did not succeed.
+    #: A request to ProsperStack that was somebody's, or did not succeed.
     REQUEST = "request"
     #: Somebody began to cancel.
     CANCEL_FLOW = "cancel flow"
@@ -42,6 +42,31 @@ class Event:
     subject: str | None
     #: Neither personal data nor a key.
     details: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request to ProsperStack, and what came back."""
+
+    account_id: str
+    #: What was asked, without whom it was about, as in ``PATCH /subscribers/{id}``.
+    request: str
+    #: Whose it was, in lower case; None: nobody's in particular.
+    email: str | None
+    #: The subscriber or the subscription, by its id, where it named one.
+    target: str | None
+    #: The keys of the properties that were sent.
+    properties: tuple[str, ...]
+    #: None: no answer came.
+    status: int | None
+    seconds: float
+    #: What ProsperStack said of a failure, without anybody's data.
+    words: str
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether ProsperStack did it."""
+        return self.status is not None and self.status // 100 == 2
 
 
 def append(connection: Connection, new: Sequence[Event]) -> None:

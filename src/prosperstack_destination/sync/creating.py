@@ -10,18 +10,15 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning
-from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import CredentialsRefused, Rejected
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coverage import TraitCoverage
 from prosperstack_destination.mapping.names import property_key, property_name
 from prosperstack_destination.mapping.rules import CreateMissing
-from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import auditing, creations
 from prosperstack_destination.state.creations import Creation
-from prosperstack_destination.state.database import Store
 from prosperstack_destination.sync.covering import coverage
-from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.workplace import About, Workplace
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +59,7 @@ def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> I
         yield NewProperty(key, property_name(each.trait), kind, each.trait)
 
 
-async def create_missing(
-    account_id: str,
-    meaning: Meaning,
-    database: Store,
-    prosperstack: ProsperStack,
-    spender: Spender,
-    clock: Clock,
-    *,
-    look: bool,
-) -> bool:
+async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool:
     """Create what the mapping asks for; whether anything was. ``look``: go through the profiles for traits as well.
 
     Each property is tried once: one that is there already (409) is as good as created, one that is rejected is
@@ -80,28 +68,29 @@ async def create_missing(
     wanted = meaning.rules.create_missing
     if wanted is CreateMissing.NONE:
         return False
-    tried = await database.read(creations.every, account_id)
+    tried = await at.database.read(creations.every, at.account_id)
     known = {name for each in meaning.catalog for name in (each.key, each.name)}
     known |= {name for each in tried for name in (each.key, each.trait)}
     known |= {rule.property for rule in meaning.rules.rules}
     new = list(missing_audiences(meaning.audiences, known))
     if wanted is CreateMissing.TRAITS and look:
-        counted, _ = await coverage(database, account_id)
+        counted, _ = await coverage(at.database, at.account_id)
         new += missing_traits(counted.traits(), known | {each.key for each in new})
     unique = {each.key: each for each in reversed(new)}.values()
     room = max(min(AT_ONCE, MOST - len(tried)), 0)
     created = False
     for each in list(reversed(unique))[:room]:
-        reason = await _create(each, prosperstack, spender)
-        await database.write(_note, account_id, each, reason, clock())
+        reason = await _create(at, each)
+        await at.database.write(_note, at.account_id, each, reason, at.clock())
         created = created or reason is None
     return created
 
 
-async def _create(new: NewProperty, prosperstack: ProsperStack, spender: Spender) -> str | None:
+async def _create(at: Workplace, new: NewProperty) -> str | None:
     """Create one property; why it cannot be, or None."""
     try:
-        await spender.spend(partial(prosperstack.create_property, new.key, new.name, new.type.value))
+        about = About("POST /properties")
+        await at.send(about, partial(at.prosperstack.create_property, new.key, new.name, new.type.value))
     except Rejected as rejection:
         return None if rejection.status_code == 409 else str(rejection)
     except CredentialsRefused as refusal:

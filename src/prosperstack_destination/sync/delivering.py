@@ -21,7 +21,7 @@ from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import normalized
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
-from prosperstack_destination.sync.workplace import Workplace
+from prosperstack_destination.sync.workplace import About, Workplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ async def deliver_subscriptions(
     at: Workplace, updater: SubscriptionUpdater, judged: Judged, update: UpdateSubscriptions, meaning: Meaning
 ) -> bool:
     """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
-    await updater.update(update.subscribers, judged.projection)
+    await updater.update(judged.known.profile.email, update.subscribers, judged.projection)
     if await at.database.write(judge_again, judged.known.profile, meaning, at.clock()):
-        at.on_settled(judged.known.profile, "delivered")
+        at.observer.settled(judged.known.profile, "delivered")
     return False
 
 
@@ -65,11 +65,13 @@ async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> 
     """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later."""
     try:
         if each.delete_subscriber:
-            await at.spender.spend(partial(at.prosperstack.delete_subscriber, each.subscriber_id))
+            about = About("DELETE /subscribers/{id}", target=each.subscriber_id)
+            await at.send(about, partial(at.prosperstack.delete_subscriber, each.subscriber_id))
         else:
             nothing = dict.fromkeys(await updater.clear(each.subscriber_id, each.properties))
             if nothing:
-                await at.spender.spend(partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
+                about = About("PATCH /subscribers/{id}", target=each.subscriber_id)
+                await at.send(about, partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
     except NotFound:
         pass  # nothing is left to be cleared
     except ProsperStackError as error:
@@ -93,13 +95,14 @@ async def _send(
     urgent: bool = False,
 ) -> bool:
     asked_at = at.clock()
-    answer = await at.spender.spend(
-        partial(at.prosperstack.update_subscriber, subscriber.id, properties), urgent=urgent
+    about = About("PATCH /subscribers/{id}", profile.email, subscriber.id, properties)
+    answer = await at.send(
+        about, partial(at.prosperstack.update_subscriber, subscriber.id, properties), urgent=urgent
     )
     came = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
     at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
     if came.settled:
-        at.on_settled(profile, "delivered")
+        at.observer.settled(profile, "delivered")
     return came.moved
 
 

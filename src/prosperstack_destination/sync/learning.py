@@ -14,7 +14,7 @@ from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.sync.planner import REFRESH_SHARE_IDLE
-from prosperstack_destination.sync.workplace import Workplace
+from prosperstack_destination.sync.workplace import About, Workplace
 
 
 async def look_up(at: Workplace, profile: Profile, *, urgent: bool) -> bool:
@@ -57,8 +57,9 @@ async def list_page(at: Workplace) -> bool:
 
 async def _take_page(at: Workplace, progress: Directory) -> bool:
     asked_at = at.clock()
-    page = await at.spender.spend(
-        partial(at.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since)
+    page = await at.send(
+        About("GET /subscribers"),
+        partial(at.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since),
     )
     seen = [
         Seen(each.id, email, each.values(), each.platform_id)
@@ -86,7 +87,8 @@ async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> li
     """The subscribers whose email is this one, whatever the case."""
 
     def fetch(cursor: str | None) -> Awaitable[Page[models.Subscriber]]:
-        return at.spender.spend(partial(at.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
+        about = About("GET /subscribers", email)
+        return at.send(about, partial(at.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
 
     return [
         Seen(each.id, email, each.values(), each.platform_id)

@@ -23,7 +23,7 @@ from prosperstack_destination.sync.holdings import Holdings
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.tenure import FencedStore, Tenure
 from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
-from prosperstack_destination.sync.workplace import OnSettled, ignore_settled
+from prosperstack_destination.sync.workplace import Observer
 
 log = structlog.get_logger(__name__)
 
@@ -92,9 +92,9 @@ class Reconciler:
         bulk_share: float,
         clock: Clock,
         ticks: Clock,
-        on_settled: OnSettled = ignore_settled,
+        observer: Observer | None = None,
     ) -> None:
-        self._on_settled = on_settled
+        self._observer = observer
         self._database = database
         self._connect = connect
         self._reserve = reserve
@@ -271,7 +271,7 @@ class Reconciler:
             changed=running.changed,
             bulk_share=self._bulk_share,
             stopping=running.halt.is_set,
-            on_settled=self._on_settled,
+            observer=self._observer,
         )
         try:
             await worker.run()

@@ -44,7 +44,7 @@ from prosperstack_destination.sync.planner import (
 )
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
-from prosperstack_destination.sync.workplace import OnSettled, Workplace, ignore_settled
+from prosperstack_destination.sync.workplace import About, Nobody, Observer, Workplace
 
 log = structlog.get_logger(__name__)
 
@@ -85,11 +85,11 @@ class AccountWorker:
         changed: asyncio.Event | None = None,
         bulk_share: float = BULK_SHARE,
         stopping: Callable[[], bool] = lambda: False,
-        on_settled: OnSettled = ignore_settled,
+        observer: Observer | None = None,
     ) -> None:
         self._account = account
         self._log = log.bind(account=account.fingerprint)
-        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log, on_settled)
+        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log, observer or Nobody())
         self._ticks = ticks
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
@@ -104,7 +104,7 @@ class AccountWorker:
         self._counts = Counts()
         self._changes: dict[Lane, tuple[Recent, Recent]] = {}
         self._counted_at: int | None = None
-        self._subscriptions = SubscriptionUpdater(account.id, database, prosperstack, spender, clock)
+        self._subscriptions = SubscriptionUpdater(self._at)
         #: When it was last seen to that what the mapping creates in ProsperStack is there.
         self._created_at: int | None = None
 
@@ -256,7 +256,7 @@ class AccountWorker:
         for each in found:
             if isinstance(each.verdict, Settle | Miss):
                 how = "unchanged" if isinstance(each.verdict, Settle) else "unmatched"
-                self._at.on_settled(each.known.profile, how)
+                self._at.observer.settled(each.known.profile, how)
 
     async def _situation(self) -> Situation:
         now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
@@ -321,14 +321,12 @@ class AccountWorker:
         self._created_at = ticks
         at = self._at
         meaning = await at.database.read(of_account, self._account)
-        if await create_missing(
-            at.account_id, meaning, at.database, at.prosperstack, at.spender, at.clock, look=look
-        ):
+        if await create_missing(at, meaning, look=look):
             await self._refresh_catalog()
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            return self._at.spender.spend(partial(self._at.prosperstack.list_properties, cursor))
+            return self._at.send(About("GET /properties"), partial(self._at.prosperstack.list_properties, cursor))
 
         catalog = dump_catalog(await list_catalog(fetch))
         now = self._at.clock()

@@ -1,22 +1,59 @@
 """What the parts of one account's worker share."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from prosperstack_destination.clock import Clock
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import ProsperStackError
+from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.events import Sent
 from prosperstack_destination.state.profile import Profile
+from prosperstack_destination.sync.quoting import without_data
 from prosperstack_destination.sync.spender import Spender
 
-#: Told of each profile that is settled, and how: "delivered", "unchanged" (nothing had to be sent) or "unmatched".
-OnSettled = Callable[[Profile, str], None]
+T = TypeVar("T")
+
+#: What the client takes for success, all of it.
+_SUCCESS: Final = 200
 
 
-def ignore_settled(_profile: Profile, _how: str) -> None:
-    """Tell nobody."""
+class Observer(Protocol):
+    """Looks at the work, without holding it up."""
+
+    def settled(self, profile: Profile, how: str) -> None:
+        """A profile is settled: "delivered", "unchanged" (nothing had to be sent) or "unmatched"."""
+
+    def sent(self, sent: Sent) -> None:
+        """A request was sent, and answered or not."""
+
+
+class Nobody:
+    """An `Observer` that does not look."""
+
+    def settled(self, profile: Profile, how: str) -> None:
+        """See `Observer`."""
+
+    def sent(self, sent: Sent) -> None:
+        """See `Observer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a request is about."""
+
+    #: What is asked, without whom it is about, as in ``PATCH /subscribers/{id}``.
+    request: str
+    #: Whose it is; None: nobody's in particular.
+    email: str | None = None
+    #: The subscriber or the subscription, by its id, where it names one.
+    target: str | None = None
+    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +67,33 @@ class Workplace:
     #: The wall's clock.
     clock: Clock
     log: structlog.stdlib.BoundLogger
-    #: Told of each profile that is settled.
-    on_settled: OnSettled
+    observer: Observer
+
+    async def send(self, about: About, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
+        """Send a request as soon as the budget allows one, and tell of it: see `Spender.spend`."""
+        return await self.spender.spend(partial(self._observed, about, request), urgent=urgent)
+
+    async def _observed(self, about: About, request: Callable[[], Awaitable[T]]) -> T:
+        begun = self.clock()
+        try:
+            answer = await request()
+        except ProsperStackError as error:
+            self._tell(about, begun, error.status_code, str(error))
+            raise
+        self._tell(about, begun, _SUCCESS, "")
+        return answer
+
+    def _tell(self, about: About, begun: int, status: int | None, words: str) -> None:
+        values = [*about.properties.values(), about.email]
+        self.observer.sent(
+            Sent(
+                account_id=self.account_id,
+                request=about.request,
+                email=about.email,
+                target=about.target,
+                properties=tuple(sorted(about.properties)),
+                status=status,
+                seconds=max(self.clock() - begun, 0) / SECOND,
+                words=without_data(words, values, about.properties),
+            )
+        )

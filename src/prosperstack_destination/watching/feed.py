@@ -1,6 +1,7 @@
 """What people look at to see that it works: events, recent calls, and tallies. It never slows the work down."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -12,16 +13,17 @@ from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.state import events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.events import Event
+from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.recent_calls import Arrival
 from prosperstack_destination.state.tallies import Tally
 
 log = structlog.get_logger(__name__)
 
-#: How often events are written, in seconds, and how many of them; what comes between is counted and left out.
+#: How often events are written, in seconds, and how many of a kind, so that a flood of calls leaves room for what
+#: came of them; what comes between is counted and left out.
 WRITE_SECONDS: Final = 1.0
-MOST_AT_ONCE: Final = 200
+MOST_AT_ONCE: Final = 100
 #: Recent calls that may wait to be written: what bounds their memory.
 CALLS_AT_ONCE: Final = 400
 #: Tallies are added to what is stored with every so many writes.
@@ -43,6 +45,7 @@ class Feed:
         self._clock = clock
         self._keep_calls = keep_calls
         self._waiting: list[Event] = []
+        self._of_kind: Counter[EventKind] = Counter()
         self._calls: list[Arrival] = []
         self._limits: dict[str, ToldLimit] = {}
         self._tallies: dict[str, Tally] = {}
@@ -71,9 +74,10 @@ class Feed:
             tally = self._tallies[account_id] = Tally(self._clock())
         return tally
 
-    def add(self, new: int, make: Callable[[int], Event]) -> None:
+    def add(self, kind: EventKind, new: int, make: Callable[[int], Event]) -> None:
         """Add so many new events, as far as there is room: only those are made, by number. Returns at once."""
-        room = min(new, MOST_AT_ONCE - len(self._waiting))
+        room = min(new, MOST_AT_ONCE - self._of_kind[kind])
+        self._of_kind[kind] += room
         self._waiting += map(make, range(room))
         if room < new:
             self._left_out(new - room)
@@ -93,6 +97,7 @@ class Feed:
 
     async def _write(self) -> None:
         new, self._waiting = self._waiting, []
+        self._of_kind.clear()
         calls, self._calls = self._calls, []
         limits, self._limits = self._limits, {}
         counted = self._take_tallies()

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.events import Event, EventKind
+from prosperstack_destination.state.events import Event, EventKind, Sent
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
 from prosperstack_destination.state.rate_limits import ToldLimit
@@ -56,7 +56,7 @@ class Watch:
             tally = self._feed.tally(*taken.changed)
             tally.backlog = max(tally.backlog, taken.awakened)
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
-        self._feed.add(len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
+        self._feed.add(EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
 
     def refused(self, error: DestinationError, account_id: str = NOBODY) -> None:
         """A call was refused, of an account if its key opened one."""
@@ -78,12 +78,26 @@ class Watch:
         self._metrics.request_times.observe(seconds)
         if self._traces is not None:
             self._traces.asked(kind, status, seconds)
-        succeeded = status is not None and status // 100 == 2
         tally = self._feed.tally(account_id)
         tally.requests += 1
-        tally.failed += not succeeded
-        if account_id and not succeeded:
-            self._add(account_id, EventKind.REQUEST, word, None, {"request": kind})
+        tally.failed += status is None or status // 100 != 2
+
+    def sent(self, sent: Sent) -> None:
+        """A request was sent for an account; those that are nobody's are shown only if they failed."""
+        if sent.succeeded:
+            self._feed.tally(sent.account_id).properties += len(sent.properties)
+            if sent.email is None:
+                return
+        details: dict[str, JsonValue] = {"request": sent.request}
+        if sent.target is not None:
+            details["id"] = sent.target
+        if sent.properties:
+            details["properties"] = list(sent.properties)
+        details["ms"] = round(sent.seconds * 1000)
+        if sent.words:
+            details["said"] = sent.words
+        word = "none" if sent.status is None else str(sent.status)
+        self._add(sent.account_id, EventKind.REQUEST, word, sent.email, details)
 
     def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
         """An answer told an account's rate limit."""
@@ -124,7 +138,7 @@ class Watch:
         email: str | None,
         details: dict[str, JsonValue] | None = None,
     ) -> None:
-        self._feed.add(1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
+        self._feed.add(kind, 1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
 
     def _event(
         self, account_id: str, kind: EventKind, outcome: str, email: str | None, details: dict[str, JsonValue]
