@@ -15,7 +15,7 @@ from prosperstack_destination.cli.rows import BadRow, Reading, Rows, identity, r
 from prosperstack_destination.errors import BadCall, Misconfigured
 from prosperstack_destination.segment.call import Understood
 from prosperstack_destination.state import imports, profiles
-from prosperstack_destination.state.profile import Profile
+from prosperstack_destination.state.profile import Lane, Profile
 from support.clocks import NEW_YEAR
 from support.intake import identify, take
 
@@ -69,6 +69,15 @@ def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
     assert found.values() == {"email": "Person.1@example.com", "logins": "1"}
     assert found.user_id == "u1"
     assert {at for _, at in found.traits.values()} == {1_764_892_800_000_000}
+
+
+def test_live_calls_go_first(commands: Commands, tmp_path: Path) -> None:
+    """Who is imported waits in the bulk, so that what happens just now is not held up; nobody leaves the live ones."""
+    commands.write(take, identify("person.1@example.com", account=commands.account_id, plan="x"))
+    commands.json("import", str(people(tmp_path, 3)), "--yes")
+
+    lanes = [each.lane for n in range(3) if (each := profile(commands, f"person.{n}@example.com")) is not None]
+    assert lanes == [Lane.BULK, Lane.LIVE, Lane.BULK]
 
 
 def test_it_asks_before_it_begins(commands: Commands, tmp_path: Path) -> None:

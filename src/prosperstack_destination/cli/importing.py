@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -32,7 +32,7 @@ from prosperstack_destination.state import auditing, imports
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.imports import Import
-from prosperstack_destination.state.profile import Call, Outcome
+from prosperstack_destination.state.profile import Call, Identify, Outcome
 from prosperstack_destination.sync.rates import rate_of_account
 
 #: Rows in one transaction: the service's own calls come in between.
@@ -300,7 +300,8 @@ def _calls(
         if understood is None:
             tally.ignored += 1
         else:
-            yield number, to_call(understood, account, now, _ROW_BYTES)
+            call = to_call(understood, account, now, _ROW_BYTES)
+            yield number, replace(call, in_bulk=True) if isinstance(call, Identify) else call
 
 
 def _end(connection: Connection, order: _Order, author: str, now: int) -> None:

@@ -69,6 +69,8 @@ class Identify:
     source: Source | None = None
     #: How much memory it holds, by the length of its body in bytes.
     size: int = 0
+    #: It is one of very many that nobody waits for, as those of a file are.
+    in_bulk: bool = False
 
     @property
     def ids(self) -> tuple[tuple[IdKind, str], ...]:
@@ -81,7 +83,7 @@ class Identify:
     @property
     def lane(self) -> Lane:
         """How urgent it is: Engage sends whole audiences at once."""
-        return Lane.BULK if self.from_engage else Lane.LIVE
+        return Lane.BULK if self.from_engage or self.in_bulk else Lane.LIVE
 
     @property
     def from_engage(self) -> bool:
