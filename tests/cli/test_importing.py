@@ -72,7 +72,7 @@ def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
 
 
 def test_live_calls_go_first(commands: Commands, tmp_path: Path) -> None:
-    """Who is imported waits in the bulk, so that what happens just now is not held up; nobody leaves the live ones."""
+    """Who is imported waits in the bulk, so that what happens just now is not held up; live ones stay live."""
     commands.write(take, identify("person.1@example.com", account=commands.account_id, plan="x"))
     commands.json("import", str(people(tmp_path, 3)), "--yes")
 
