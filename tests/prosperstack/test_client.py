@@ -110,6 +110,17 @@ async def test_prosperstacks_own_words_are_kept(api: respx.Router, client: Prosp
     assert str(caught.value) == "seats must be a number"
 
 
+async def test_words_without_end_are_cut(api: respx.Router, client: ProsperStack) -> None:
+    """Of an error text that is longer than anybody reads the beginning is kept."""
+    api.patch("/subscribers/s").respond(400, json={"error": "no " * 5_000})
+
+    with pytest.raises(Rejected) as caught:
+        await client.update_subscriber("s", {"seats": "x"})
+
+    assert str(caught.value).startswith("no no ")
+    assert len(str(caught.value)) == 500
+
+
 @pytest.mark.parametrize(
     "response",
     [

@@ -34,8 +34,9 @@ ANSWER_SECONDS: Final = 20.0
 ANSWER_BYTES: Final = 16 * 1024 * 1024
 #: ProsperStack's largest page.
 PAGE_SIZE: Final = 100
-#: What is quoted of an answer that is no JSON, in characters.
+#: What is quoted of an answer that is no JSON, and of an error's text, in characters: it is stored, and indexed.
 _QUOTED: Final = 200
+_ERROR_TEXT: Final = 500
 
 #: Told of each request: what was asked, as in ``PATCH /subscribers/{id}``, the status that was answered (None: no
 #: answer came), and how long it took in seconds.
@@ -246,7 +247,7 @@ def _said(response: httpx.Response, body: bytes) -> str:
     except ValidationError:
         kind = response.headers.get("Content-Type", "no content type").split(";")[0]
         return f"({kind}) {body[:_QUOTED].decode(errors='replace')!r}"
-    return error
+    return error if len(error) <= _ERROR_TEXT else f"{error[: _ERROR_TEXT - 1]}…"
 
 
 class _ErrorBody(BaseModel):
