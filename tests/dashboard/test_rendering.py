@@ -71,3 +71,11 @@ def test_what_is_long_is_cut() -> None:
         assert "(10,000 characters)" in written
         assert len(written) < SHOWN + ON_HOVER + 100
     assert str(name("y" * 10_000)).startswith('<bdi class="name" title="yyy')
+    assert name("z" * 100) == f'<bdi class="name" title="{"z" * 100}">{"z" * 79}…</bdi>'
+
+
+@pytest.mark.parametrize("character", ['"', "💩", "\x01", "&", "é"])
+def test_nothing_makes_it_long(character: str) -> None:
+    """Characters that take many bytes as HTML are shown less often."""
+    assert len(str(value(character * 10_000)).encode()) < 550
+    assert len(str(value([character * 10_000])).encode()) < 550

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from pydantic import JsonValue
 from pydantic_core import to_json
 
@@ -14,9 +14,11 @@ from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.operations.wording import ago, brief, span
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: How much a table shows of what others said, and how much shows on hover, in characters: a page of it stays small.
+#: How much of what others said a table shows, and how much more shows on hover, in characters. A page has hundreds
+#: of them, and stays small whatever they are: a character that takes five bytes as HTML is shown less often.
 SHOWN: Final = 80
-ON_HOVER: Final = 300
+ON_HOVER: Final = 200
+_SHOWN_BYTES: Final = 240
 #: Control characters as pictures of them: they cannot be seen, and some are not HTML.
 _PICTURES: Final = {
     **{code: 0x2400 + code for code in range(0x20)},
@@ -93,11 +95,21 @@ def name(text: str) -> Markup:
 
 def _said(text: str, looks: str) -> Markup:
     """What others said, kept to itself: no character of it changes what stands around it."""
-    shown = visible(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "“”"
-    if len(text) <= SHOWN:
-        return Markup('<bdi class="{}">{}</bdi>').format(looks, shown)
-    hover = text if len(text) <= ON_HOVER else f"{text[:ON_HOVER]}… ({number(len(text))} characters)"
-    return Markup('<bdi class="{}" title="{}">{}</bdi>').format(looks, visible(hover), shown)
+    begins = visible(text[:SHOWN])
+    if _bytes(begins) > _SHOWN_BYTES:
+        begins = begins[: _SHOWN_BYTES // 5]
+    if len(begins) == len(text):
+        return Markup('<bdi class="{}">{}</bdi>').format(looks, begins or "“”")
+    hover = visible(text[:ON_HOVER])
+    if _bytes(hover) > ON_HOVER:
+        hover = hover[: ON_HOVER // 5]
+    told = f"{hover}… ({number(len(text))} characters)" if len(hover) < len(text) else hover
+    return Markup('<bdi class="{}" title="{}">{}…</bdi>').format(looks, told, begins[:-1])
+
+
+def _bytes(text: str) -> int:
+    """How many it takes as HTML."""
+    return len(escape(text).encode(errors="replace"))
 
 
 def visible(text: str) -> str:

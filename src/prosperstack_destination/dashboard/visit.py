@@ -96,8 +96,8 @@ class Visit:
 
 
 def html(text: str, status: int = 200) -> HTMLResponse:
-    """A page as an answer."""
-    return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+    """A page as an answer. What is no character, and yet was said, is a question mark there."""
+    return HTMLResponse(text.encode(errors="replace"), status, {"Content-Security-Policy": POLICY})
 
 
 def _write_said(said: str) -> str:
