@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import Misconfigured, NotHere
 from prosperstack_destination.operations import accounts
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import auditing
-from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.state.accounts import AccountStatus, OnDelete
 from prosperstack_destination.state.database import Database
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -54,6 +55,19 @@ async def test_choosing(database: Database) -> None:
     assert await database.read(rows.reserves) == {}
     trail = [(each.action, each.details) for each in await database.read(auditing.latest, "acct_1", 9)]
     assert trail == [("set", {"reserve": None}), ("set", {"reserve": 0.25}), ("set", {"on_delete": "nothing"})]
+
+
+async def test_what_came_of_a_former_key(database: Database) -> None:
+    """What is learned of a key says nothing of the account once it has another one."""
+    account, _ = await database.write(accounts.open_account, KEY, VAULT, "ann", NEW_YEAR)
+    await database.write(issuing.replace_key, account, "key_test_new", VAULT, "ann", NEW_YEAR)
+    former = account.encrypted_key
+    await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, encrypted_key=former)
+    [kept] = await database.read(rows.every)
+    await database.write(rows.set_status, account.id, AccountStatus.ACTIVE, encrypted_key=kept.encrypted_key)
+    [works] = await database.read(rows.every)
+
+    assert (kept.status, works.status) == (AccountStatus.RETRYING, AccountStatus.ACTIVE)
 
 
 @pytest.mark.parametrize("reserve", [-0.1, 1.0, 90, float("nan"), float("inf")])

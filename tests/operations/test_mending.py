@@ -165,6 +165,26 @@ async def test_an_account_that_waits(database: Database, account: Account) -> No
     assert await trail(database) == [("ann", "retry account", {})]
 
 
+async def test_replay_looks_anew(database: Database, account: Account) -> None:
+    """What seems to be there is looked at anew, behind what is live; what waits already keeps its place."""
+
+    def in_sync(connection: Connection) -> Profile:
+        profile = settled(connection, ANN)
+        directory.observe(connection, ACCOUNT, ANN, [Seen("subr_1", ANN, {"plan": "x"})], NEW_YEAR)
+        directory.mark_applied(connection, ACCOUNT, "subr_1", {"plan": "x"}, observed=None, now=NEW_YEAR)
+        return profile
+
+    ann = await database.write(in_sync)
+    await database.write(take, identify(BOB, plan="x"))
+    before = await database.read(people.by_id, account, ann.id, NOW)
+    await database.write(mending.replay, account, "ann", NOW)
+    after = await database.read(people.by_id, account, ann.id, NOW)
+
+    assert (before.next_step, after.next_step) == (NextStep.NOTHING, NextStep.LOOK_UP)
+    assert after.profile.lane is Lane.BULK
+    assert (await database.read(stored, BOB)).lane is Lane.LIVE
+
+
 async def test_replay(database: Database, account: Account) -> None:
     """Replaying tells its cost at the account's own rate, and forgets what was applied and set aside."""
     ann = await database.write(with_rejection, ANN, "subr_1")

@@ -90,8 +90,13 @@ def replay_cost(
     """What `replay` would cost at most; it changes nothing.
 
     ``reserve``: what is left for owners where the account says nothing else. Counting takes a look at each profile.
+    Raises `NotHere` where the account has no such profile.
     """
-    count = standing.census(connection, account.id).profiles if profile_id is None else 1
+    count = 1
+    if profile_id is None:
+        count = standing.census(connection, account.id).profiles
+    else:
+        _email(connection, account, profile_id)
     most = forecast(count, rate_of_account(connection, account, reserve), matching=count, subscribers=None)
     # A request to look somebody up and one to write; to list their subscriptions and to write one, the same again.
     times = 2 if of_account(connection, account).rules.for_subscriptions else 1

@@ -161,13 +161,16 @@ def set_status(
     *,
     reason: str | None = None,
     until: int | None = None,
+    encrypted_key: str | None = None,
 ) -> None:
-    """Note how an account stands, why, and until when it is left alone (microseconds)."""
-    connection.execute(
-        update(accounts)
-        .where(accounts.c.id == account_id)
-        .values(status=status, status_reason=reason, status_until=until)
-    )
+    """Note how an account stands, why, and until when it is left alone (microseconds).
+
+    ``encrypted_key``: only if this is its key still, since what came of it says nothing of another one.
+    """
+    same = accounts.c.id == account_id
+    if encrypted_key is not None:
+        same &= accounts.c.encrypted_key == encrypted_key
+    connection.execute(update(accounts).where(same).values(status=status, status_reason=reason, status_until=until))
 
 
 def set_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:

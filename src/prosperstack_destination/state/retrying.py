@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, func, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
@@ -51,12 +62,9 @@ def retry_all(connection: Connection, account_id: str, now: int) -> int:
     What ProsperStack rejected is sent once more.
     """
     _take_back_in(connection, account_id)
-    failed = (profiles.c.status == Status.PENDING) & (profiles.c.attempts > 0)
-    # One after the other, so that each finds its people by an index; whoever was found is not found again.
-    return sum(
-        _look_at(connection, account_id, who, now)
-        for who in (failed, is_set_aside, profiles.c.id.in_(_with_problem(account_id)))
-    )
+    # One after the other, so that each finds its people by an index; who failed and was found is not found again.
+    with_problem = profiles.c.id.in_(_with_problem(account_id))
+    return sum(_look_at(connection, account_id, who, now) for who in (with_problem, _left_alone(now), is_set_aside))
 
 
 def retry_group(connection: Connection, account_id: str, key: str, reason: str, now: int) -> int:
@@ -71,9 +79,10 @@ def retry_group(connection: Connection, account_id: str, key: str, reason: str, 
 
 
 def replay(connection: Connection, account_id: str, now: int, email: str | None = None) -> int:
-    """Forget what was applied and observed, and look at everybody again, or at one person; how many they are.
+    """Forget what was applied, and look at everybody again, or at one person; how many they are.
 
-    What differs in ProsperStack is written, also where somebody edited it there.
+    What was observed before counts no more where it seems to be what is desired: what differs in ProsperStack is
+    written, also where somebody edited it there. Everybody is one of many: live changes go first.
     """
     theirs = subscribers.c.account_id == account_id
     mine = profiles.c.account_id == account_id
@@ -82,11 +91,19 @@ def replay(connection: Connection, account_id: str, now: int, email: str | None 
     nothing = {"applied": "{}", "set_aside": "{}"}
     _of_subscriptions(connection, account_id, theirs, nothing)
     connection.execute(update(subscribers).where(theirs).values(nothing))
-    return connection.execute(update(profiles).where(mine).values({**_now(now), "looked_up_at": None})).rowcount
+    anew = {**_now(now), "changed_at": now, "looked_up_at": None}
+    if email is None:
+        anew["lane"] = case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane)
+    return connection.execute(update(profiles).where(mine).values(anew)).rowcount
 
 
 def _with_problem(account_id: str) -> Select[Any]:
     return select(problems.c.profile_id).where(problems.c.account_id == account_id)
+
+
+def _left_alone(now: int) -> ColumnElement[bool]:
+    """Whoever waits for another attempt. A lane is named, so that an index finds them."""
+    return and_(profiles.c.status == Status.PENDING, profiles.c.lane.in_(list(Lane)), profiles.c.due_at > now)
 
 
 def _take_back_in(connection: Connection, account_id: str, *whose: ColumnElement[bool]) -> None:

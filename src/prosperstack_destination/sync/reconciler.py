@@ -280,14 +280,22 @@ class Reconciler:
             self._poke.set()
         except CredentialsRefused as refusal:
             status = AccountStatus.NOT_PERMITTED if refusal.status_code == 403 else AccountStatus.KEY_REFUSED
-            await self._leave_alone(account_id, running, status, refusal)
+            await self._leave_alone(account_id, running, status, refusal, account.encrypted_key)
         except DestinationError as error:
             await self._leave_alone(account_id, running, AccountStatus.RETRYING, error)
 
     async def _leave_alone(
-        self, account_id: str, running: _Running, status: AccountStatus, error: Exception
+        self,
+        account_id: str,
+        running: _Running,
+        status: AccountStatus,
+        error: Exception,
+        encrypted_key: str | None = None,
     ) -> None:
-        """Note why an account cannot be worked at, and until when it is left alone."""
+        """Note why an account cannot be worked at, and until when it is left alone.
+
+        ``encrypted_key`` is the one that was refused: an operator may have replaced it meanwhile.
+        """
         running.spender.failures += 1
         if status is AccountStatus.RETRYING:
             named = error.retry_after if isinstance(error, Unavailable) else None
@@ -303,7 +311,9 @@ class Reconciler:
         try:
             until = self._clock() + wait
             store = FencedStore(self._database, running.tenure, self._ticks)
-            await store.write(accounts.set_status, account_id, status, reason=reason, until=until)
+            await store.write(
+                accounts.set_status, account_id, status, reason=reason, until=until, encrypted_key=encrypted_key
+            )
         except DestinationError as failure:
             log.warning("an account's state could not be noted", account_id=account_id, reason=str(failure))
 
