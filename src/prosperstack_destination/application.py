@@ -31,9 +31,7 @@ from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.password import password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
-from prosperstack_destination.api import mappings, people
-from prosperstack_destination.api import overview as overview_api
-from prosperstack_destination.api import segment as segment_api
+from prosperstack_destination.api.routers import ROUTERS
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
 from prosperstack_destination.connector.front import Front
@@ -123,7 +121,7 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    for router in (mappings.schema_router, mappings.router, people.router, overview_api.router, segment_api.router):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(FrontDoor, doors=_doors(service))
     if settings.admin_port is not None:

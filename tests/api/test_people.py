@@ -1,4 +1,4 @@
-"""Coverage, problems and people by the API."""
+"""People by the API, and who may ask."""
 
 import httpx
 import pytest
@@ -26,39 +26,6 @@ async def test_who_may_not(service: Service, header: str | None) -> None:
     answer = await service.client.get("/api/accounts", auth=None, headers=headers)
 
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-
-
-async def test_accounts(api: httpx.AsyncClient) -> None:
-    """Accounts are listed, and found by their fingerprints too; others are not there."""
-    [account] = (await api.get("http://service/api/accounts")).json()
-
-    assert (account["live"], account["status"]) == (False, "active")
-    assert (await api.get(f"http://service/api/accounts/{account['fingerprint']}/problems")).status_code == 200
-    assert (await api.get("http://service/api/accounts/acct_none/problems")).status_code == 404
-
-
-async def test_coverage(api: httpx.AsyncClient) -> None:
-    """What feeds a property and where a trait goes, with the likeliest property for one that goes nowhere."""
-    found = (await api.get("coverage")).json()
-
-    contacts = next(each for each in found["properties"] if each["property"] == "number_of_contacts")
-    loose = next(each for each in found["traits"] if each["trait"] == "contactCount")
-    assert (found["profiles"], contacts["problems"], contacts["filled"]) == (1, 1, 0)
-    assert (loose["feeds"], loose["likeliest"], loose["type"]) == ([], "number_of_contacts", "number")
-
-
-async def test_problems(service: Service, api: httpx.AsyncClient) -> None:
-    """Problems are grouped, with samples, once the reconciler has met them; they go when they are fixed."""
-    while not (groups := (await api.get("problems")).json()):
-        pass
-    [group] = groups
-    assert (group["property"], group["count"]) == ("number_of_contacts", 1)
-    assert group["samples"] == [{"email": JOHN, "trait": "number_of_contacts", "value": "many"}]
-
-    call = {"traits": {"email": JOHN, "number_of_contacts": 5}}
-    await service.client.post("http://service/identify", json=call)
-    while (await api.get("problems")).json():
-        pass
 
 
 async def test_people(service: Service, api: httpx.AsyncClient) -> None:

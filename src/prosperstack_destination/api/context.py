@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from prosperstack_destination.operations import accounts
@@ -40,6 +40,9 @@ async def account_of(desk: TheDesk, _: Operator, account_id: str) -> Account:
 
 
 TheAccount = Annotated[Account, Depends(account_of)]
+
+#: What a profile is found by; a larger number is nobody's.
+ProfileId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 def shown_time(at: int) -> datetime:

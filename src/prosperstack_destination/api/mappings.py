@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, ShownFault, shown_fault
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent, ShownFault, shown_fault
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
@@ -38,7 +38,7 @@ class Mapping(Version):
     yaml: str = Field(description="The file that was applied, with its comments; else one made of the data.")
 
 
-class Proposed(BaseModel):
+class Proposed(Sent):
     """A mapping, as data or as the text of a file: one of the two."""
 
     mapping: dict[str, JsonValue] | None = Field(None, description="In the form of /api/mapping.schema.json.")
@@ -64,7 +64,7 @@ class ToApply(Proposed):
     note: str = Field("", max_length=200, description="What it is for.")
 
 
-class ToGoBackTo(BaseModel):
+class ToGoBackTo(Sent):
     """Which version to put in force again."""
 
     version: int = Field(ge=0)

@@ -1,4 +1,4 @@
-"""Accounts, what feeds their properties, what goes wrong, and the people in them."""
+"""The people of an account: found, and shown with all that is known of them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.context import ProfileId, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -14,79 +14,13 @@ from prosperstack_destination.mapping.desired import MatchedBy
 from prosperstack_destination.operations import people
 from prosperstack_destination.operations.comparing import Row, RowState
 from prosperstack_destination.operations.people import NextStep, Person
-from prosperstack_destination.state import accounts, browsing, problems
-from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state import browsing
 from prosperstack_destination.state.profile import IdKind, SourceKind, Status
-from prosperstack_destination.sync.covering import coverage
-from prosperstack_destination.sync.previewing import SAMPLE
 
-router = APIRouter(prefix="/api/accounts", tags=["profiles"], route_class=ApiRoute)
+router = APIRouter(prefix="/api/accounts/{account_id}/profiles", tags=["profiles"], route_class=ApiRoute)
 
 #: The most profiles in one answer.
 PAGE = 200
-
-
-class ShownAccount(BaseModel):
-    """One account."""
-
-    id: str
-    fingerprint: str
-    live: bool
-    status: AccountStatus
-    status_reason: str | None
-
-
-class ShownProperty(BaseModel):
-    """How a property is filled."""
-
-    property: str
-    name: str
-    type: str
-    fed_by: list[dict[str, str]] = Field(description="`trait` (or expression) and `matched_by`, by frequency.")
-    ignored: bool
-    filled: int = Field(description="Profiles that give it a value.")
-    problems: int
-    sample: PropertyValue = Field(description="The newest.")
-
-
-class CoveredTrait(BaseModel):
-    """Where a trait goes."""
-
-    trait: str
-    seen: int = Field(description="Profiles that have it.")
-    feeds: list[str] = Field(description="The properties that take it.")
-    likeliest: str | None = Field(description="Where none does: the property whose name is likest.")
-    alike: float = Field(description="How alike, of 100.")
-    type: str | None = Field(description="What a property for it would be.")
-    audience: bool
-    sample: JsonValue
-
-
-class ShownCoverage(BaseModel):
-    """What feeds what."""
-
-    profiles: int
-    counted: int = Field(description="Of how many of them the figures are.")
-    properties: list[ShownProperty]
-    traits: list[CoveredTrait]
-
-
-class ShownSample(BaseModel):
-    """One profile with a problem."""
-
-    email: str
-    trait: str
-    value: JsonValue
-
-
-class ShownProblems(BaseModel):
-    """Problems of one property with the same reason."""
-
-    property: str
-    reason: str
-    count: int
-    since: datetime
-    samples: list[ShownSample]
 
 
 class ListedProfile(BaseModel):
@@ -180,76 +114,7 @@ class ShownProfile(ListedProfile):
     problems: list[ShownProblem] = Field(description="Under the mapping in force.")
 
 
-@router.get("", responses=REFUSALS, tags=["accounts"])
-async def list_accounts(desk: TheDesk, _: Operator) -> list[ShownAccount]:
-    """Every account."""
-    return [
-        ShownAccount(
-            id=each.id,
-            fingerprint=each.fingerprint,
-            live=each.live,
-            status=each.status,
-            status_reason=each.status_reason,
-        )
-        for each in await desk.database.read(accounts.every)
-    ]
-
-
-@router.get("/{account_id}/coverage", responses=REFUSALS, tags=["mapping"])
-async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False) -> ShownCoverage:
-    """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
-    async with desk.scanning:
-        found, profiles = await coverage(desk.database, account.id, sample=None if exact else SAMPLE)
-    return ShownCoverage(
-        profiles=profiles,
-        counted=found.profiles,
-        properties=[
-            ShownProperty(
-                property=each.property,
-                name=each.name,
-                type=each.type,
-                fed_by=[{"trait": trait, "matched_by": why} for trait, why in each.fed_by],
-                ignored=each.ignored,
-                filled=each.filled,
-                problems=each.problems,
-                sample=each.sample,
-            )
-            for each in found.properties()
-        ],
-        traits=[
-            CoveredTrait(
-                trait=each.trait,
-                seen=each.seen,
-                feeds=list(each.feeds),
-                likeliest=each.likeliest,
-                alike=each.alike,
-                type=each.type,
-                audience=each.audience,
-                sample=each.sample,
-            )
-            for each in found.traits()
-        ],
-    )
-
-
-@router.get("/{account_id}/problems", responses=REFUSALS, tags=["mapping"])
-async def show_problems(
-    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
-) -> list[ShownProblems]:
-    """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
-    return [
-        ShownProblems(
-            property=each.property,
-            reason=each.reason,
-            count=each.count,
-            since=shown_time(each.since),
-            samples=[ShownSample(email=one.email, trait=one.trait, value=one.value) for one in each.samples],
-        )
-        for each in await desk.database.read(problems.grouped, account.id, limit=limit)
-    ]
-
-
-@router.get("/{account_id}/profiles", responses=REFUSALS)
+@router.get("", responses=REFUSALS)
 async def list_profiles(
     desk: TheDesk,
     account: TheAccount,
@@ -289,8 +154,8 @@ async def list_profiles(
     )
 
 
-@router.get("/{account_id}/profiles/{profile_id}", responses=REFUSALS)
-async def show_profile(desk: TheDesk, account: TheAccount, profile_id: int) -> ShownProfile:
+@router.get("/{profile_id}", responses=REFUSALS)
+async def show_profile(desk: TheDesk, account: TheAccount, profile_id: ProfileId) -> ShownProfile:
     """One person: traits with their times, ids, and each property as desired, observed and applied."""
     return _shown(await desk.database.read(people.by_id, account, profile_id, desk.clock()))
 

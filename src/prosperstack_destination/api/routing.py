@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
@@ -67,6 +67,22 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+#: The one character that PostgreSQL keeps in no text.
+_NUL: Final = "\0"
+_NO_NUL: Final = "No text may have the character U+0000."
+
+
+class Sent(BaseModel):
+    """What the body of a request is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_kept(cls, sent: Any) -> Any:
+        if isinstance(sent, dict) and any(isinstance(each, str) and _NUL in each for each in sent.values()):
+            raise ValueError(_NO_NUL)
+        return sent
+
+
 class ApiRoute(APIRoute):
     """A route that turns errors into answers."""
 
@@ -74,6 +90,8 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
+            if _NUL in request.scope["path"] or b"%00" in request.scope["query_string"]:
+                return JSONResponse(Refusal(message=_NO_NUL).model_dump(), 422)
             try:
                 return await handle(Request(request.scope, _bounded(request.receive)))
             except DestinationError as error:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent
 from prosperstack_destination.segment_workspace.client import MAX_TOKEN, Access
 from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
@@ -22,7 +22,7 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class WithToken(BaseModel):
+class WithToken(Sent):
     """What opens a workspace."""
 
     token: SecretStr | None = Field(
@@ -58,7 +58,7 @@ class ToDisconnect(WithToken):
     )
 
 
-class ToKeep(BaseModel):
+class ToKeep(Sent):
     """A token to be kept."""
 
     token: SecretStr = Field(max_length=MAX_TOKEN)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import clearings
@@ -48,6 +49,28 @@ def add(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FailedClearing:
+    """A subscriber who could not be cleared, and is tried again."""
+
+    clearing: Clearing
+    #: Why the latest attempt failed.
+    reason: str | None
+    #: When the next one is, in microseconds.
+    due_at: int
+
+
+def failed(connection: Connection, account_id: str, limit: int) -> list[FailedClearing]:
+    """Whose latest attempt failed, the next to be tried first."""
+    rows = connection.execute(
+        select(clearings)
+        .where(clearings.c.account_id == account_id, clearings.c.attempts > 0)
+        .order_by(clearings.c.due_at)
+        .limit(limit)
+    )
+    return [FailedClearing(_clearing(row), row.reason, row.due_at) for row in rows]
+
+
 def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Clearing]:
     """What is to be cleared by now, the longest due first."""
     rows = connection.execute(
@@ -56,10 +79,7 @@ def due(connection: Connection, account_id: str, now: int, limit: int) -> list[C
         .order_by(clearings.c.due_at)
         .limit(limit)
     )
-    return [
-        Clearing(row.subscriber_id, tuple(json_text.load(row.properties)), row.delete_subscriber, row.attempts)
-        for row in rows
-    ]
+    return [_clearing(row) for row in rows]
 
 
 def done(connection: Connection, account_id: str, subscriber_id: str) -> None:
@@ -74,6 +94,10 @@ def postpone(connection: Connection, account_id: str, clearing: Clearing, until:
         .where(_is(account_id, clearing.subscriber_id))
         .values(due_at=until, attempts=clearing.attempts + 1, reason=reason)
     )
+
+
+def _clearing(row: Row[Any]) -> Clearing:
+    return Clearing(row.subscriber_id, tuple(json_text.load(row.properties)), row.delete_subscriber, row.attempts)
 
 
 def _is(account_id: str, subscriber_id: str) -> ColumnElement[bool]:

@@ -1,0 +1,180 @@
+"""What callers show to be let in: keys, secrets that sign, tokens in URLs. Each is shown once, as it is issued."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts import issuing
+from prosperstack_destination.accounts.keys import fingerprint
+from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.state import connectors, credentials
+from prosperstack_destination.state.credentials import KeyOrigin
+
+router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], route_class=ApiRoute)
+
+
+class Named(Sent):
+    """What something is to be called."""
+
+    name: str = Field("", max_length=200)
+
+
+class ShownKey(BaseModel):
+    """A key that callers show; never the key itself."""
+
+    fingerprint: str = Field(description="What it is told apart and revoked by.")
+    origin: KeyOrigin
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+
+class IssuedKey(BaseModel):
+    """A new key, which is shown only now."""
+
+    key: str = Field(description="To be entered as the API key of the destination in Segment.")
+    fingerprint: str
+
+
+class ShownSecret(BaseModel):
+    """A secret that signs webhooks; never the secret itself."""
+
+    id: str = Field(description="What it is told apart and revoked by.")
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+
+class IssuedSecret(BaseModel):
+    """A new shared secret, which is shown only now."""
+
+    secret: str = Field(description="To be entered in the settings of the webhook in Segment.")
+    id: str
+    path: str = Field(description="Of this service: where the webhook posts.")
+
+
+class ShownConnector(BaseModel):
+    """A token in the URLs that ProsperStack calls; never the token itself."""
+
+    fingerprint: str = Field(description="What it is told apart and revoked by.")
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute.")
+    revoked_at: datetime | None
+
+
+class IssuedConnector(BaseModel):
+    """New paths of this service, which are shown only now: there is a token in them."""
+
+    data_connector: str = Field(description="The endpoint of a custom data connector in ProsperStack.")
+    flow_webhook: str = Field(description="The endpoint of a webhook for `flow_session_started`.")
+    fingerprint: str
+
+
+@router.get("/keys", responses=REFUSALS)
+async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
+    """The keys that callers show, the newest first; those that were revoked among them."""
+    return [
+        ShownKey(
+            fingerprint=each.fingerprint,
+            origin=each.origin,
+            name=each.name,
+            created_at=shown_time(each.created_at),
+            last_used_at=shown_time_or_none(each.last_used_at),
+            revoked_at=shown_time_or_none(each.revoked_at),
+        )
+        for each in await desk.database.read(credentials.keys_of, account.id)
+    ]
+
+
+@router.post("/keys", status_code=201, responses=REFUSALS)
+async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedKey:
+    """Make a key for Segment to show."""
+    key = await desk.database.write(issuing.issue_key, account, named.name, operator, desk.clock())
+    return IssuedKey(key=key, fingerprint=fingerprint(key))
+
+
+@router.delete("/keys/{key}", status_code=204, responses=REFUSALS)
+async def revoke_key(desk: TheDesk, account: TheAccount, operator: Operator, key: str) -> None:
+    """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
+    await _revoke(desk, lambda connection: issuing.revoke_key(connection, account, key, operator, desk.clock()))
+
+
+@router.get("/secrets", responses=REFUSALS)
+async def list_secrets(desk: TheDesk, account: TheAccount) -> list[ShownSecret]:
+    """The shared secrets, the newest first; those that were revoked among them."""
+    return [
+        ShownSecret(
+            id=each.id,
+            name=each.name,
+            created_at=shown_time(each.created_at),
+            last_used_at=shown_time_or_none(each.last_used_at),
+            revoked_at=shown_time_or_none(each.revoked_at),
+        )
+        for each in await desk.database.read(credentials.secrets_of, account.id)
+    ]
+
+
+@router.post("/secrets", status_code=201, responses=REFUSALS)
+async def issue_secret(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedSecret:
+    """Make a shared secret for Segment's Webhooks (Actions) destination."""
+    secret_id = issuing.new_secret_id()
+    secret = await desk.database.write(
+        issuing.issue_secret, account, named.name, desk.vault, operator, desk.clock(), secret_id=secret_id
+    )
+    desk.on_keys()
+    return IssuedSecret(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
+
+
+@router.delete("/secrets/{secret}", status_code=204, responses=REFUSALS)
+async def revoke_secret(desk: TheDesk, account: TheAccount, operator: Operator, secret: str) -> None:
+    """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
+    await _revoke(
+        desk, lambda connection: issuing.revoke_secret(connection, account, secret, operator, desk.clock())
+    )
+
+
+@router.get("/connectors", responses=REFUSALS)
+async def list_connectors(desk: TheDesk, account: TheAccount) -> list[ShownConnector]:
+    """The tokens in the URLs that ProsperStack calls, the newest first; those that were revoked among them."""
+    return [
+        ShownConnector(
+            fingerprint=each.fingerprint,
+            name=each.name,
+            created_at=shown_time(each.created_at),
+            last_used_at=shown_time_or_none(each.last_used_at),
+            revoked_at=shown_time_or_none(each.revoked_at),
+        )
+        for each in await desk.database.read(connectors.of_account, account.id)
+    ]
+
+
+@router.post("/connectors", status_code=201, responses=REFUSALS)
+async def issue_connector(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedConnector:
+    """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
+    token = await desk.database.write(issuing.issue_connector, account, named.name, operator, desk.clock())
+    return IssuedConnector(
+        data_connector=f"/data-connector/{token}",
+        flow_webhook=f"/flow-webhook/{token}",
+        fingerprint=fingerprint(token),
+    )
+
+
+@router.delete("/connectors/{connector}", status_code=204, responses=REFUSALS)
+async def revoke_connector(desk: TheDesk, account: TheAccount, operator: Operator, connector: str) -> None:
+    """Refuse a token, named by its fingerprint, within seconds."""
+    await _revoke(
+        desk, lambda connection: issuing.revoke_connector(connection, account, connector, operator, desk.clock())
+    )
+
+
+async def _revoke(desk: Desk, work: Callable[[Connection], None]) -> None:
+    await desk.database.write(work)
+    desk.on_keys()

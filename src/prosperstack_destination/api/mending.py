@@ -1,0 +1,85 @@
+"""What is done for, or to, one person."""
+
+from typing import Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, model_validator
+from sqlalchemy import Connection
+
+from prosperstack_destination.api.context import Operator, ProfileId, TheAccount, TheDesk
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.operations import mending
+from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.state.accounts import Account, OnDelete
+from prosperstack_destination.state.erasing import Erased
+
+router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
+
+
+class ToErase(Sent):
+    """Whom to forget: by one of the two."""
+
+    email: str | None = Field(None, min_length=1, max_length=500)
+    user_id: str | None = Field(None, min_length=1, max_length=1_000, description="Everybody who ever had it.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.email is None) is (self.user_id is None):
+            raise ValueError("send either email or user_id")
+        return self
+
+
+class ShownErased(BaseModel):
+    """What an erasure came to."""
+
+    profiles: int
+    subscribers: int = Field(description="Subscribers of ProsperStack's that this service had written to.")
+    in_prosperstack: OnDelete = Field(description="What is done with them there.")
+
+
+@router.post("/profiles/{profile_id}/sync", status_code=204, responses=REFUSALS)
+async def sync_now(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
+    """Bring a person to the front: before everybody else, and with a look at who they are by now."""
+    await desk.database.write(mending.sync_now, account, profile_id, operator, desk.clock())
+    desk.wake([account.id])
+
+
+@router.post("/profiles/{profile_id}/retry", status_code=204, responses=REFUSALS)
+async def retry_person(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
+    """Look at a person now, and send once more what ProsperStack rejected of theirs."""
+    await desk.database.write(mending.retry_person, account, profile_id, operator, desk.clock())
+    desk.wake([account.id])
+
+
+@router.delete("/profiles/{profile_id}", responses=REFUSALS)
+async def erase_profile(
+    desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId
+) -> ShownErased:
+    """Forget a person, here and in ProsperStack, as a Delete call does. It cannot be undone."""
+    return _shown(
+        desk,
+        account,
+        await desk.database.write(
+            mending.erase_profile, account, profile_id, desk.vault.pseudonym, operator, desk.clock()
+        ),
+    )
+
+
+@router.post("/erase", responses=REFUSALS)
+async def erase(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToErase) -> ShownErased:
+    """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
+
+    def work(connection: Connection) -> Erased:
+        pseudonym, now = desk.vault.pseudonym, desk.clock()
+        if whom.user_id is not None:
+            return mending.erase_user(connection, account, whom.user_id, pseudonym, operator, now)
+        return mending.erase(connection, account, whom.email or "", pseudonym, operator, now)
+
+    return _shown(desk, account, await desk.database.write(work))
+
+
+def _shown(desk: Desk, account: Account, erased: Erased) -> ShownErased:
+    desk.wake([account.id])
+    return ShownErased(
+        profiles=erased.profiles, subscribers=erased.subscribers, in_prosperstack=erased.in_prosperstack
+    )

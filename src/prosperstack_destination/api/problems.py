@@ -1,0 +1,194 @@
+"""What cannot be delivered, what failed, and doing something about it."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, JsonValue, model_validator
+from sqlalchemy import Connection
+
+from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.operations import mending
+from prosperstack_destination.state import browsing, clearing, problems
+from prosperstack_destination.state.browsing import Listed
+from prosperstack_destination.state.problems import Sample
+from prosperstack_destination.state.profile import Status
+
+router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
+
+
+class ShownSample(BaseModel):
+    """One profile with a problem."""
+
+    profile_id: int
+    email: str
+    trait: str
+    value: JsonValue
+
+
+class ShownProblems(BaseModel):
+    """Problems of one property with the same reason."""
+
+    property: str
+    reason: str
+    set_aside: bool = Field(
+        description="Whether ProsperStack rejected the values, which are not sent again before they are others."
+    )
+    count: int = Field(description="How many people have it.")
+    since: datetime
+    samples: list[ShownSample]
+
+
+class FailedPerson(BaseModel):
+    """Somebody of whom the latest attempt failed, or whose email ProsperStack rejects."""
+
+    profile_id: int
+    email: str
+    reason: str | None
+    next_attempt_at: datetime | None = Field(description="Null: with their next call, or by a retry.")
+
+
+class FailedClearing(BaseModel):
+    """A subscriber of somebody who was erased, who could not be cleared of what was written for them."""
+
+    subscriber_id: str
+    delete_subscriber: bool = Field(description="Whether the subscriber is to be deleted altogether.")
+    reason: str | None
+    attempts: int = Field(description="How many in a row failed.")
+    next_attempt_at: datetime
+
+
+class ShownFailures(BaseModel):
+    """What failed, and is tried again, or is set aside; of each so many at most as were asked for."""
+
+    waiting: list[FailedPerson] = Field(description="People who are left alone after a failed attempt.")
+    set_aside: list[FailedPerson] = Field(description="People whose email ProsperStack rejects.")
+    clearings: list[FailedClearing]
+
+
+class ToRetry(Sent):
+    """Which problem is to be looked at again, as `problems` has it; neither: all of them, and whoever failed."""
+
+    property: str | None = Field(None, max_length=500)
+    reason: str | None = Field(None, max_length=5_000)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.property is None) is not (self.reason is None):
+            raise ValueError("send both property and reason, or neither")
+        return self
+
+
+class Due(BaseModel):
+    """How many people are looked at again."""
+
+    profiles: int
+
+
+class ReplayCost(BaseModel):
+    """What a replay costs at most; what ProsperStack has already costs nothing where that is known."""
+
+    profiles: int
+    most_requests: int
+    most_seconds: float
+
+
+class ToReplay(Sent):
+    """Whom to compare with ProsperStack anew."""
+
+    profile_id: int | None = Field(None, ge=1, lt=2**63, description="Null: everybody.")
+
+
+@router.get("/problems", responses=REFUSALS)
+async def show_problems(
+    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> list[ShownProblems]:
+    """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
+    return [
+        ShownProblems(
+            property=each.property,
+            reason=each.reason,
+            set_aside=each.is_set_aside,
+            count=each.count,
+            since=shown_time(each.since),
+            samples=[_sample(one) for one in each.samples],
+        )
+        for each in await desk.database.read(problems.grouped, account.id, limit=limit)
+    ]
+
+
+@router.post("/problems/retry", responses=REFUSALS)
+async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator, wanted: ToRetry) -> Due:
+    """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
+
+    def work(connection: Connection) -> int:
+        now = desk.clock()
+        if wanted.property is None or wanted.reason is None:
+            return mending.retry_all(connection, account, operator, now)
+        return mending.retry_group(connection, account, wanted.property, wanted.reason, operator, now)
+
+    count = await desk.database.write(work)
+    desk.wake([account.id])
+    return Due(profiles=count)
+
+
+@router.get("/failures", responses=REFUSALS)
+async def show_failures(
+    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=200)] = 20
+) -> ShownFailures:
+    """Who waits for another attempt after one that failed, or is set aside: why, and until when."""
+
+    def work(connection: Connection) -> tuple[list[Listed], tuple[Listed, ...], list[clearing.FailedClearing]]:
+        rejected = browsing.listed(connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE])
+        waiting = browsing.postponed(connection, account.id, desk.clock(), limit)
+        return waiting, rejected.people, clearing.failed(connection, account.id, limit)
+
+    waiting, set_aside, clearings = await desk.database.read(work)
+    return ShownFailures(
+        waiting=[_failed(each) for each in waiting],
+        set_aside=[_failed(each) for each in set_aside],
+        clearings=[
+            FailedClearing(
+                subscriber_id=each.clearing.subscriber_id,
+                delete_subscriber=each.clearing.delete_subscriber,
+                reason=each.reason,
+                attempts=each.clearing.attempts,
+                next_attempt_at=shown_time(each.due_at),
+            )
+            for each in clearings
+        ],
+    )
+
+
+@router.get("/replay", responses=REFUSALS)
+async def show_replay_cost(
+    desk: TheDesk, account: TheAccount, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
+) -> ReplayCost:
+    """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done."""
+    found = await desk.database.read(mending.replay_cost, account, desk.reserve, profile_id)
+    return ReplayCost(profiles=found.profiles, most_requests=found.most_requests, most_seconds=found.most_seconds)
+
+
+@router.post("/replay", responses=REFUSALS)
+async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToReplay) -> Due:
+    """Compare everybody, or one person, with ProsperStack anew, and write what differs.
+
+    Also where somebody edited it there: ask for the cost first.
+    """
+    count = await desk.database.write(mending.replay, account, operator, desk.clock(), whom.profile_id)
+    desk.wake([account.id])
+    return Due(profiles=count)
+
+
+def _sample(sample: Sample) -> ShownSample:
+    return ShownSample(profile_id=sample.profile_id, email=sample.email, trait=sample.trait, value=sample.value)
+
+
+def _failed(person: Listed) -> FailedPerson:
+    return FailedPerson(
+        profile_id=person.id,
+        email=person.email,
+        reason=person.status_reason,
+        next_attempt_at=shown_time_or_none(person.due_at),
+    )

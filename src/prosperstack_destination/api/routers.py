@@ -1,0 +1,30 @@
+"""Every route of the API, in the order of its documentation."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from prosperstack_destination.api import (
+    accounts,
+    coverage,
+    credentials,
+    mappings,
+    mending,
+    overview,
+    people,
+    problems,
+    segment,
+)
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    mappings.schema_router,
+    accounts.router,
+    overview.router,
+    credentials.router,
+    segment.router,
+    mappings.router,
+    coverage.router,
+    problems.router,
+    people.router,
+    mending.router,
+)

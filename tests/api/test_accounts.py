@@ -1,0 +1,118 @@
+"""Accounts by the API."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from prosperstack_destination.settings import Role
+from support.operators import issued, operator
+from support.service import Service, running, settings
+
+pytestmark = pytest.mark.anyio
+
+ACCOUNTS = "http://service/api/accounts"
+
+
+def itself(api: httpx.AsyncClient) -> str:
+    """The URL of the account that is asked about."""
+    return str(api.base_url).rstrip("/")
+
+
+async def test_accounts(api: httpx.AsyncClient) -> None:
+    """Accounts are listed, and found by their fingerprints too; others are not there."""
+    [account] = (await api.get(ACCOUNTS)).json()
+    shown = (await api.get(f"{ACCOUNTS}/{account['fingerprint']}")).json()
+
+    assert (account["live"], account["status"], account["next_attempt_at"]) == (False, "active", None)
+    assert (account["on_delete"], account["reserve"], account["reserve_in_force"]) == ("clear", None, 0.1)
+    assert shown == account
+    assert (await api.get(f"{ACCOUNTS}/acct_none")).status_code == 404
+
+
+async def test_opening(service: Service, api: httpx.AsyncClient) -> None:
+    """An account is opened for a ProsperStack key, once; the key is never told again."""
+    opened = await api.post(ACCOUNTS, json={"key": "key_test_other"})
+    again = await api.post(ACCOUNTS, json={"key": "key_test_other"})
+    wrong = await api.post(ACCOUNTS, json={"key": "sk_wrong"})
+    long = await api.post(ACCOUNTS, json={"key": "key_" + "x" * 600})
+    new = f"{ACCOUNTS}/{opened.json()['id']}"
+    while (listed := (await api.get(new)).json())["properties_listed_at"] is None:  # it is woken
+        pass
+
+    assert (opened.status_code, again.status_code) == (201, 200)
+    assert again.json()["id"] == opened.json()["id"] == listed["id"]
+    assert (wrong.status_code, long.status_code) == (422, 422)
+    assert not any("sk_wrong" in each.text or "xxx" in each.text for each in (wrong, long))
+    assert (await service.identify("ann@example.com", key="key_test_other")).status_code == 202
+    assert (await api.get(f"{new}/audit")).json()[0]["actor"] == "ann"
+
+
+async def test_choosing(api: httpx.AsyncClient) -> None:
+    """What is named is changed, null gives the service's setting back, and what cannot be is refused."""
+    reserve = (await api.patch(itself(api), json={"reserve": 0.25})).json()
+    on_delete = (await api.patch(itself(api), json={"on_delete": "nothing"})).json()
+    nothing = (await api.patch(itself(api), json={})).json()
+    back = (await api.patch(itself(api), json={"reserve": None})).json()
+    refused = [
+        (await api.patch(itself(api), json=wrong)).status_code
+        for wrong in ({"reserve": 1}, {"reserve": -1}, {"on_delete": "x"}, {"resreve": 0.1}, {"reserve": "NaN"})
+    ]
+
+    assert (reserve["reserve"], reserve["reserve_in_force"], reserve["on_delete"]) == (0.25, 0.25, "clear")
+    assert on_delete == nothing == {**reserve, "on_delete": "nothing"}
+    assert (back["reserve"], back["reserve_in_force"]) == (None, 0.1)
+    assert refused == [422] * 5
+    assert (await api.get(itself(api))).json() == back
+    assert len((await api.get("audit")).json()) == 3
+
+
+async def test_what_something_costs_goes_by_the_accounts_reserve(tmp_path: Path) -> None:
+    """What a mapping or a replay costs is told at the rate that is left by what was chosen for the account."""
+    token = await issued(tmp_path)
+    async with running(settings(tmp_path, role=Role.RECEIVE)) as service:  # the limit is not told: 100 a minute
+        await service.identify("ann@example.com", plan="x")
+        async with operator(service, token) as api:
+            await api.patch(itself(api), json={"reserve": 0.5})
+            preview = (await api.post("mapping/preview", json={"mapping": {"rules": []}})).json()
+            cost = (await api.get("replay")).json()
+
+    assert preview["requests_per_minute"] == 50
+    assert cost["most_seconds"] == pytest.approx(2 / (50 / 60))
+
+
+async def test_replacing_the_key(service: Service, api: httpx.AsyncClient) -> None:
+    """An account whose key is refused is stopped, shown with why, and works again with another key, at once."""
+    keys = service.sandbox_app.state.accounts
+    keys["key_test_new"] = keys.pop("key_test_sandbox")
+    await service.identify("john.doe@example.com", preferred_name="Delivered")
+    while (stopped := (await api.get(itself(api))).json())["status"] != "key_refused":
+        pass
+    refused = await api.put("key", json={"key": "key_live_mode"})
+    tried = (await api.post("retry")).json()
+    replaced = await api.put("key", json={"key": "key_test_new"})
+    await service.until(
+        lambda: service.values("john.doe@example.com", "key_test_new")[0].get("preferred_name") == "Delivered"
+    )
+
+    assert "ProsperStack refuses its key" in stopped["in_words"]
+    assert stopped["status_reason"]
+    assert stopped["next_attempt_at"]
+    assert (refused.status_code, tried) == (422, {"waited": True})
+    assert replaced.status_code == 200
+    assert "key_test_new" not in replaced.text
+    while (await api.get(itself(api))).json()["status"] != "active":
+        pass
+    assert (await api.post("retry")).json() == {"waited": False}
+
+
+async def test_sources(service: Service, api: httpx.AsyncClient) -> None:
+    """Where calls come from is listed; how many are in an audience is told of audiences alone."""
+    for personas in ({"computation_class": "audience"}, {"computation_class": "trait"}):
+        context = {"personas": {**personas, "computation_key": personas["computation_class"] + "_x"}}
+        traits = {"email": "ann@example.com", personas["computation_class"] + "_x": True}
+        call = {"type": "identify", "traits": traits, "context": context}
+        await service.client.post("/identify", json=call)
+    found = {each["key"]: each["members"] for each in (await api.get("sources")).json()}
+
+    assert (found["audience_x"], found["trait_x"]) == (1, None)

@@ -1,0 +1,66 @@
+"""Keys, shared secrets and connectors by the API."""
+
+import json
+from hashlib import sha1
+from hmac import new as hmac
+
+import httpx
+import pytest
+
+from support.service import Service
+
+pytestmark = pytest.mark.anyio
+
+#: Sends no key.
+NOBODY = httpx.Auth()
+
+
+async def test_a_key(service: Service, api: httpx.AsyncClient) -> None:
+    """A key opens the account from when it is issued until it is revoked, and is shown once."""
+    issued = (await api.post("keys", json={"name": "segment"})).json()
+    accepted = await service.identify("ann@example.com", key=issued["key"])
+    listed = await api.get("keys")
+    revoked = await api.delete(f"keys/{issued['fingerprint']}")
+    refused = await service.identify("ann@example.com", key=issued["key"])
+
+    assert (accepted.status_code, revoked.status_code, refused.status_code) == (202, 204, 401)
+    assert issued["key"] not in listed.text
+    shown = {each["fingerprint"]: each for each in listed.json()}[issued["fingerprint"]]
+    assert (shown["name"], shown["origin"], shown["revoked_at"]) == ("segment", "issued", None)
+    assert (await api.delete(f"keys/{issued['fingerprint']}")).status_code == 404  # it is refused already
+    assert [each["action"] for each in (await api.get("audit")).json()] == ["revoke key", "issue key"]
+
+
+async def test_a_secret(service: Service, api: httpx.AsyncClient) -> None:
+    """What a shared secret signs is taken from when it is issued until it is revoked; the secret is shown once."""
+    issued = (await api.post("secrets", json={"name": "webhook"})).json()
+    body = json.dumps({"type": "identify", "traits": {"email": "ann@example.com"}}).encode()
+    headers = {"X-Signature": hmac(issued["secret"].encode(), body, sha1).hexdigest()}
+
+    async def sent() -> int:
+        return (await service.client.post(issued["path"], content=body, headers=headers, auth=NOBODY)).status_code
+
+    accepted = await sent()
+    listed = await api.get("secrets")
+    revoked = await api.delete(f"secrets/{issued['id']}")
+
+    assert (accepted, revoked.status_code, await sent()) == (202, 204, 401)
+    assert issued["secret"] not in listed.text
+    assert [(each["id"], each["name"]) for each in listed.json()] == [(issued["id"], "webhook")]
+    assert (await api.delete("secrets/sec_none")).status_code == 404
+
+
+async def test_a_connector(service: Service, api: httpx.AsyncClient) -> None:
+    """A connector's paths answer from when they are told until the token is revoked; they are shown once."""
+    issued = (await api.post("connectors", json={})).json()
+    asked = {"data": {"subscriber": {"email": "john.doe@example.com"}}}
+    answered = await service.client.post(issued["data_connector"], json=asked, auth=NOBODY)
+    listed = await api.get("connectors")
+    revoked = await api.delete(f"connectors/{issued['fingerprint']}")
+
+    assert (answered.status_code, revoked.status_code) == (200, 204)
+    assert issued["data_connector"].rpartition("/")[2] not in listed.text
+    assert issued["flow_webhook"].rpartition("/")[2] == issued["data_connector"].rpartition("/")[2]
+    assert [each["fingerprint"] for each in listed.json()] == [issued["fingerprint"]]
+    assert (await api.get("connectors")).json()[0]["revoked_at"] is not None
+    assert (await api.delete("connectors/none")).status_code == 404
