@@ -1,7 +1,7 @@
 """The request budget."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -218,7 +218,7 @@ def test_what_the_owner_is_expected_to_spend_is_left() -> None:
     while budget.wait(now, urgent=True) == 0:
         budget = budget.sent(now)
         spent += 1
-    assert 100 - spent == 40 + 13  # two deviations of what comes by chance: 2 * sqrt(40)
+    assert 100 - spent == 40 + 13 + 1  # two deviations of what comes by chance, 2 * sqrt(40), and the last one
 
 
 events = st.lists(
@@ -325,3 +325,25 @@ def test_the_owner_is_not_shut_out() -> None:
 
     assert simulated.passed > 0.9 * 60 * 60
     assert simulated.refused + simulated.others_refused <= 24  # most of them before anything is known of the owner
+
+
+@pytest.mark.parametrize("others", [10.0, 85.0, 100.0])
+def test_an_owner_who_stopped_is_found_out(others: float) -> None:
+    """Whatever others spent before, one request goes in each window: without it nobody learns that they stopped."""
+    now = MINUTE + SECOND
+    budget = replace(told(99), others=others)
+
+    assert budget.wait(now) == 0
+    assert replace(told(99).sent(now), others=100.0).wait(now) > 0
+
+
+def test_a_window_that_was_met_in_its_middle() -> None:
+    """How long windows are is not learned from the rest of one: the next is known by its own first answer."""
+    budget = Budget(reserve=0.1).sent(0)
+    budget = budget.answered(budget.ticket, RateLimit(100, 60, 39.0), 0)  # 21 seconds of it are over
+    budget = budget.sent(40 * SECOND)
+    budget = budget.answered(budget.ticket, RateLimit(100, 99, 60.0), 40 * SECOND)
+
+    assert budget.window is not None
+    assert budget.window.ends_at == 100 * SECOND + GUARD
+    assert budget.sent(40 * SECOND).wait(40 * SECOND) > 60 * SECOND // 90 - SECOND // 10

@@ -128,8 +128,9 @@ class Budget:
         if free <= max(owners, 0):
             return max(wait, rest)
         left = free - max(owners, self._expected(window, now))
-        if left <= 0:  # what others are expected to spend shrinks as the window passes
+        if left <= 0 and window.sent:  # what others are expected to spend shrinks as the window passes
             return max(wait, min(rest, max(self.length // 60, 1)))
+        # The first request of a window goes, whatever was spent before: or nobody would learn that others stopped.
         return wait if urgent else max(wait, self._spread(window, left, now))
 
     def sent(self, now: int) -> "Budget":
@@ -177,8 +178,8 @@ class Budget:
             since = window.sent - ticket.number
             began = Window(told.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
             return replace(budget, window=replace(began, newest=since, used=used, told=True))
-        if not window.told:
-            window = replace(window, base=max(used - ticket.number, 0))
+        if not window.told:  # when it ends was a guess, by windows that may have been met in their middle
+            window = replace(window, base=max(used - ticket.number, 0), ends_at=until)
             if self._goes_on(window, ticket, used, until):
                 soon = now + max(now - ticket.sent_at, 10 * GUARD)
                 window = replace(window, ends_at=min(until, soon))
@@ -220,10 +221,13 @@ class Budget:
         return near or counts_on
 
     def _expected(self, window: Window, now: int) -> int:
-        """What others may still spend in the window, by what they spent before: the mean and two deviations."""
+        """What others may still spend in the window, by what they spent before: the mean and two deviations.
+
+        Where they spent anything the last one is theirs: they may spend it while our newest answer is on its way.
+        """
         rest = min(max(window.ends_at - now, 0) / self.length, 1.0) if self.length else 0.0
         mean = self.others * rest
-        return math.ceil(mean + 2 * math.sqrt(mean))
+        return math.ceil(mean + 2 * math.sqrt(mean)) + (self.others > 0)
 
     def _spread(self, window: Window, left: int, now: int) -> int:
         """How long to wait so that as many requests as are left spread over the rest of the window."""
