@@ -28,7 +28,7 @@ from prosperstack_destination import __version__
 from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.operators import Operators
-from prosperstack_destination.accounts.password import password_of
+from prosperstack_destination.accounts.password import known_password, password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in, subject_of
 from prosperstack_destination.api.routers import ROUTERS
@@ -252,7 +252,10 @@ class _Service:
             await self.database.open()
             await self.database.read(use_kept_pseudonyms, self._vault)
             given = _revealed(self._settings.admin_password)
-            self.sessions.use(await self.database.write(password_of, self._vault, given))
+            password = await self.database.read(known_password, self._vault, given)
+            if password is None:
+                password = await self.database.write(password_of, self._vault, given)
+            self.sessions.use(password)
             await self.accounts.configure(
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],

@@ -35,19 +35,23 @@ class Password:
         return hmac.compare_digest(*(hashlib.sha256(each.encode()).digest() for each in (self.text, shown)))
 
 
-def password_of(connection: Connection, vault: Vault, given: str | None) -> Password:
-    """The password as it is set; else the one that was made for this database, which is made if need be.
-
-    Replicas that share a database share it. Raises `Misconfigured` for a short one.
-    """
+def known_password(connection: Connection, vault: Vault, given: str | None) -> Password | None:
+    """The password as it is set, or was made; None: none was made yet. Raises `Misconfigured` for a short one."""
     if given is not None:
         if len(given) < MIN_PASSWORD_LENGTH:
             raise Misconfigured(
-                f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: use a longer one."
+                f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: take a longer one."
             )
         return Password(given, made=False)
     kept = kept_secrets.get(connection, kept_secrets.DASHBOARD_PASSWORD)
-    if kept is None:
-        made = vault.encrypt(secrets.token_urlsafe(MADE_BYTES))
-        kept = kept_secrets.add(connection, kept_secrets.DASHBOARD_PASSWORD, made)
+    return None if kept is None else Password(vault.decrypt(kept), made=True)
+
+
+def password_of(connection: Connection, vault: Vault, given: str | None) -> Password:
+    """The same, which is made if need be: once for a database, so that replicas share it."""
+    known = known_password(connection, vault, given)
+    if known is not None:
+        return known
+    made = vault.encrypt(secrets.token_urlsafe(MADE_BYTES))
+    kept = kept_secrets.add(connection, kept_secrets.DASHBOARD_PASSWORD, made)
     return Password(vault.decrypt(kept), made=True)
