@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
+from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from support.service import KEY, UPDATED, Service, running, settings
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
-from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.state import accounts, connectors
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Lane

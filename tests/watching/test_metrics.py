@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio

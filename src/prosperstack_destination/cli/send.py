@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from prosperstack_destination.cli.example import DOCUMENTED_CALL
 from prosperstack_destination.errors import Misconfigured, ProsperStackError
 from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.segment.example import DOCUMENTED_CALL
 
 #: Calls under way at once.
 CONCURRENCY: Final = 16

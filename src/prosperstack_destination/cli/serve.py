@@ -18,8 +18,9 @@ from rich.console import Console
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
-from prosperstack_destination.cli.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL, SANDBOX_KEY
+from prosperstack_destination.cli.example import SANDBOX_KEY
 from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
 
 #: Requests in flight have this long when the service stops, in seconds; then it commits and closes.
