@@ -17,7 +17,7 @@ import httpx
 import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import Connection, make_url
+from sqlalchemy import make_url
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +25,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prosperstack_destination import __version__
-from prosperstack_destination.accounts import meaning
 from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.password import known_password, password_of
@@ -43,10 +42,11 @@ from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.entrances import Entrances
-from prosperstack_destination.errors import Misconfigured, MissingEmail
+from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.health import health_router
 from prosperstack_destination.operations.counting import Counting
 from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.knowing import knowledge_of
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.segment import openapi
@@ -54,14 +54,13 @@ from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.endpoint import IdentifyEndpoint
 from prosperstack_destination.segment.explain import Knowledge
 from prosperstack_destination.segment.front_door import Door, FrontDoor
+from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.settings import Role, Settings
-from prosperstack_destination.state import accounts as account_rows
-from prosperstack_destination.state import profiles, recent_calls
+from prosperstack_destination.state import recent_calls
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database, backend_of
-from prosperstack_destination.state.identities import Identities
 from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_in
 from prosperstack_destination.state.profile import Call, Identify
@@ -202,6 +201,7 @@ class _Service:
             ticks=_monotonic,
             is_ours=lambda: self.reconciler.holdings.is_first,
         )
+        self.inbox = GroupCommit(self._commit, self._changed)
         scanning = asyncio.Lock()
         self.desk = Desk(
             self.database,
@@ -213,6 +213,7 @@ class _Service:
             on_change=self.reprojector.begun,
             wake=self._changed,
             on_keys=self.accounts.forget,
+            reception=Reception(self.inbox, clock, watch),
             scanning=scanning,
             counting=Counting(self.database, clock, scanning),
         )
@@ -224,7 +225,6 @@ class _Service:
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
-        self.inbox = GroupCommit(self._commit, self._changed)
         self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch)
         self.identify = IdentifyEndpoint(
             self.accounts,
@@ -326,24 +326,7 @@ class _Library:
     database: Database
 
     async def knowledge(self, account: Account, call: Identify) -> Knowledge:
-        return await self.database.read(_knowledge, account, call)
-
-
-def _knowledge(connection: Connection, account: Account, call: Identify) -> Knowledge:
-    row = account_rows.get(connection, account.id) or account
-    email = call.email or Identities(connection, account.id, call.ids).email(call.ids)
-    if email is None and not call.from_engage:
-        raise MissingEmail(has_ids=True)
-    profile = None if email is None else profiles.find(connection, account.id, email)
-    means = meaning.of_account(connection, row)
-    return Knowledge(
-        catalog=means.catalog,
-        catalog_known=row.catalog is not None,
-        rules=means.rules,
-        audiences=means.audiences,
-        email=email,
-        stored={} if profile is None else profile.traits,
-    )
+        return await self.database.read(knowledge_of, account, call)
 
 
 def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:

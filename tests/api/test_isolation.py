@@ -14,13 +14,14 @@ from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.state import accounts, browsing, problems, segment_connections
+from prosperstack_destination.state import accounts, browsing, problems, recent_calls, segment_connections
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.segment_connections import Kind, Region, SegmentConnection
 from prosperstack_destination.state.tables import metadata
 from support.operators import issued
+from support.recent_calls import arrival
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +59,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("get", "/segment/token"): None,
     ("put", "/segment/token"): {"token": "x"},
     ("delete", "/segment/token"): None,
+    ("get", "/calls"): None,
+    ("get", "/calls/{call_id}"): None,
+    ("post", "/calls/test"): {"email": "ann@example.com"},
     ("get", "/mapping"): None,
     ("put", "/mapping"): {**MAPPING, "based_on": 0},
     ("post", "/mapping/check"): MAPPING,
@@ -86,6 +90,7 @@ BESIDES: list[tuple[str, str, Any]] = [
     ("get", "/replay?profile_id={profile_id}", None),
     ("get", "/profiles?user_id=bob", None),
     ("get", f"/profiles?email={BOB}", None),
+    ("get", f"/calls?email={BOB}&reveal=true", None),
 ]
 
 
@@ -150,8 +155,10 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
         created_at=now,
     )
     segment_connections.add(connection, connection_of_theirs)
+    recent_calls.append(connection, [arrival(BOB, account=theirs.id)], vault.pseudonym, 10)
     named = {
         "profile_id": str(bob.id),
+        "call_id": str(recent_calls.newest_id(connection, theirs.id)),
         "key": fingerprint(issuing.issue_key(connection, theirs, "theirs", "them", now)),
         "secret": "sec_theirs",
         "connector": fingerprint(issuing.issue_connector(connection, theirs, "theirs", "them", now)),
@@ -219,7 +226,7 @@ async def test_nothing_of_anothers(world: World) -> None:
 
 async def test_what_is_named_is_there(world: World) -> None:
     """The same ids are good for the account that has them: it is the account that makes the difference."""
-    for path in ("/profiles/{profile_id}", "/replay?profile_id={profile_id}"):
+    for path in ("/profiles/{profile_id}", "/calls/{call_id}", "/replay?profile_id={profile_id}"):
         answer = await world.api.get(f"/api/accounts/{world.theirs.id}" + path.format(**world.named))
         assert answer.status_code == 200
     for path in ("/keys/{key}", "/secrets/{secret}", "/connectors/{connector}", "/profiles/{profile_id}"):

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from prosperstack_destination.api import (
     accounts,
+    calls,
     coverage,
     credentials,
     mappings,
@@ -22,6 +23,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
     credentials.router,
     segment.router,
+    calls.router,
     mappings.router,
     coverage.router,
     problems.router,

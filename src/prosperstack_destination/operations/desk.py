@@ -8,6 +8,7 @@ from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.operations.counting import Counting
+from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.state.database import Database
 
@@ -31,6 +32,8 @@ class Desk:
     wake: Callable[[Iterable[str]], None]
     #: Told when accounts, keys or secrets are others than before: what is remembered of them is read anew.
     on_keys: Callable[[], None]
+    #: Takes calls in, as they are taken from Segment.
+    reception: Reception
     #: One at a time goes through all profiles: the receiving reads from the same database.
     scanning: asyncio.Lock
     #: What feeds what, counted in the background.

@@ -25,7 +25,7 @@ class Observer(Protocol):
         """Whether there is room for one more of an account's calls with this fate: if so, `came` has to follow."""
 
     def came(self, arrival: Arrival) -> None:
-        """A call that there is room for."""
+        """A call that there is room for, or that an operator tries."""
 
 
 class Nobody:

@@ -115,7 +115,7 @@ class Reception:
         received_at: int,
     ) -> bool:
         """Tell the observer of an event: see `arrival_of`. False: it has no room, which costs next to nothing."""
-        if not self._observer.wants(account.id, fate_of(result)):
+        if not (self._observer.wants(account.id, fate_of(result)) or way is Way.TEST):  # whoever tries it, looks
             return False
         self._observer.came(arrival_of(account.id, way, text(), call, result, received_at))
         return True

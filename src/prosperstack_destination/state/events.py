@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import events
@@ -89,6 +89,14 @@ def append(connection: Connection, new: Sequence[Event]) -> None:
     connection.execute(delete(events).where(events.c.id <= newest - KEPT))
 
 
+def of_subject(connection: Connection, account_id: str, subject: str, since: int, limit: int) -> list[Event]:
+    """What happened to a person from a time on (microseconds), the earliest first."""
+    query = select(events).where(
+        events.c.account_id == account_id, events.c.subject == subject, events.c.at >= since
+    )
+    return [_event(row) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+
+
 def latest(
     connection: Connection, account_id: str, *, limit: int, after: int = 0, subject: str | None = None
 ) -> tuple[list[Event], int]:
@@ -97,8 +105,9 @@ def latest(
     if subject is not None:
         query = query.where(events.c.subject == subject)
     rows = connection.execute(query.order_by(events.c.id.desc()).limit(limit)).all()
-    found = [
-        Event(row.account_id, row.at, EventKind(row.kind), row.outcome, row.subject, json_text.load(row.details))
-        for row in reversed(rows)
-    ]
-    return found, rows[0].id if rows else after
+    return [_event(row) for row in reversed(rows)], rows[0].id if rows else after
+
+
+def _event(row: Row[Any]) -> Event:
+    details = json_text.load(row.details)
+    return Event(row.account_id, row.at, EventKind(row.kind), row.outcome, row.subject, details)

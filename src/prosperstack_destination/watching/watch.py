@@ -68,8 +68,9 @@ class Watch:
         return self._sample is not None and self._sample.wants(account_id, fate)
 
     def came(self, call: Arrival) -> None:
-        """A call came in that there is room for."""
-        self._feed.came(call)
+        """A call came in that there is room for, or that an operator tries."""
+        if self._sample is not None:
+            self._feed.came(call)
 
     def asked(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
         """ProsperStack was asked something; without a status it did not answer."""

@@ -1,0 +1,151 @@
+"""The calls that came in lately, and a test call."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field, JsonValue
+
+from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time
+from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.operations import calls
+from prosperstack_destination.operations.calls import Question, ShownCall
+from prosperstack_destination.operations.trying import send_test
+from prosperstack_destination.segment.answers import status_of
+from prosperstack_destination.segment.explain import Explanation
+from prosperstack_destination.segment.results import Answer
+from prosperstack_destination.state.recent_calls import Fate, Way
+
+router = APIRouter(prefix="/api/accounts/{account_id}/calls", tags=["calls"], route_class=ApiRoute)
+
+#: The most calls in one answer.
+PAGE = 200
+
+CallId = Annotated[int, Path(ge=1, lt=2**63)]
+Reveal = Annotated[bool, Query(description="Show people's data, which is masked otherwise.")]
+
+
+class ListedCall(BaseModel):
+    """A call that came in."""
+
+    id: int
+    at: datetime
+    type: str = Field(description="As it calls itself, or `other`.")
+    way: Way = Field(description="How it came.")
+    outcome: Fate = Field(description="What became of it.")
+    message: str = Field(description="What its sender was told.")
+    source: str | None = Field(description="`kind:key` of the source, audience or computed trait that it is from.")
+    person: str | None = Field(description="What stands for whom it names: the same for the same email, or id.")
+    arrived: JsonValue = Field(description="Its JSON; its text where it is none or was cut; null: it is not kept.")
+    is_json: bool
+    size: int = Field(description="How long it was, in bytes; of a long one 16 KB are kept.")
+
+
+class Calls(BaseModel):
+    """A page of calls, the newest first; `before` asks for the next one, null ends the list."""
+
+    calls: list[ListedCall]
+    before: int | None
+
+
+class Afterwards(BaseModel):
+    """Something that happened to the person since."""
+
+    at: datetime
+    kind: str
+    outcome: str
+    details: dict[str, JsonValue]
+
+
+class ShownExplainedCall(ListedCall):
+    """A call in full."""
+
+    explanation: Explanation | None = Field(
+        description="What it does by the mapping in force now; null where nothing was understood, or came of it."
+    )
+    field: str | None = Field(description="The field that it was refused for.")
+    afterwards: list[Afterwards] = Field(
+        description="What happened to the person from then on: deliveries, and requests to ProsperStack."
+    )
+
+
+class ToTry(Sent):
+    """A test call: the documented example, about somebody."""
+
+    email: str = Field(max_length=500, description="Whom it is about: their properties become what it says.")
+    traits: dict[str, JsonValue] | None = Field(None, description="Instead of those of the documentation.")
+
+
+class Tried(BaseModel):
+    """What its sender would be told."""
+
+    status: int
+    message: str
+
+
+@router.get("", responses=REFUSALS)
+async def list_calls(
+    desk: TheDesk,
+    account: TheAccount,
+    email: Annotated[str | None, Query(max_length=500, description="Also calls that named an id.")] = None,
+    type: Annotated[str | None, Query(max_length=50)] = None,
+    source: Annotated[str | None, Query(max_length=600, description="`kind:key`, or a kind.")] = None,
+    outcome: Fate | None = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63, description="As the page before named it.")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
+    reveal: Reveal = False,
+) -> Calls:
+    """Calls that came in within a day, a sample of them where they were many."""
+    found = await desk.database.read(
+        calls.listed,
+        account,
+        Question(email, type, source, outcome),
+        desk.vault.pseudonym,
+        desk.clock(),
+        before=before,
+        limit=limit,
+        reveal=reveal,
+    )
+    return Calls(calls=[_listed(each) for each in found], before=found[-1].call.id if len(found) == limit else None)
+
+
+@router.get("/{call_id}", responses=REFUSALS)
+async def show_call(
+    desk: TheDesk, account: TheAccount, call_id: CallId, reveal: Reveal = False
+) -> ShownExplainedCall:
+    """One call: what arrived, what was understood and ignored, what was sent to ProsperStack and came back."""
+    found = await desk.database.read(calls.explained, account, call_id, desk.vault.pseudonym, reveal=reveal)
+    return ShownExplainedCall(
+        **_listed(found).model_dump(),
+        explanation=found.explanation,
+        field=found.field,
+        afterwards=[
+            Afterwards(at=shown_time(each.at), kind=each.kind, outcome=each.outcome, details=dict(each.details))
+            for each in found.afterwards
+        ],
+    )
+
+
+@router.post("/test", responses=REFUSALS)
+async def send_test_call(desk: TheDesk, account: TheAccount, operator: Operator, call: ToTry) -> Tried:
+    """Take in a test call as a real one: it is written to ProsperStack, too."""
+    result = await send_test(desk, account, call.email, operator, call.traits)
+    status = result.status if isinstance(result, Answer) else status_of(result)
+    return Tried(status=status, message=result.message if isinstance(result, Answer) else str(result))
+
+
+def _listed(shown: ShownCall) -> ListedCall:
+    call = shown.call
+    return ListedCall(
+        id=call.id,
+        at=shown_time(call.at),
+        type=call.type,
+        way=call.way,
+        outcome=call.fate,
+        message=call.message,
+        source=call.source,
+        person=call.subject or call.id_subject,
+        arrived=shown.arrived,
+        is_json=shown.is_json,
+        size=call.size,
+    )

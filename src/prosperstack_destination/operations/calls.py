@@ -1,0 +1,167 @@
+"""The calls that came in lately: what arrived, what was understood, and what happened to the same person after it.
+
+What is shown of people is masked (`operations.masking`) unless it is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+from sqlalchemy import Connection
+
+from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, NotHere
+from prosperstack_destination.operations.knowing import knowledge_of
+from prosperstack_destination.operations.masking import masked
+from prosperstack_destination.segment.body import parse_object
+from prosperstack_destination.segment.call import Understood, read_call
+from prosperstack_destination.segment.explain import Explanation, explain
+from prosperstack_destination.segment.reception import to_call
+from prosperstack_destination.state import browsing, events, profiles, recent_calls, subjects
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.events import Event
+from prosperstack_destination.state.identities import Identities
+from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.state.recent_calls import KEPT_FOR, Fate, RecentCall, Wanted, Way
+from prosperstack_destination.state.subjects import Pseudonym
+
+#: So much of what happened to a person after a call is shown.
+AFTERWARDS: Final = 50
+#: What was understood of a call is shown where something came of it, or may still.
+_UNDERSTOOD: Final = frozenset({Fate.ACCEPTED, Fate.HELD, Fate.EXPLAINED, Fate.LATER})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which calls somebody wants to see; None: any."""
+
+    #: The person's, by email in any case: also those that named only an id of theirs.
+    email: str | None = None
+    type: str | None = None
+    #: "kind:key", or a kind alone.
+    source: str | None = None
+    fate: Fate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCall:
+    """A call as people see it."""
+
+    call: RecentCall
+    #: What arrived: its JSON; its text where it is none, or was cut; None where nothing of it is kept.
+    arrived: JsonValue
+    is_json: bool
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCall(ShownCall):
+    """A call with what was understood of it, and what happened after it."""
+
+    #: What it does by the mapping in force now; None: it was refused, or nothing had to be understood.
+    explanation: Explanation | None
+    #: The field at fault, where it was refused for one.
+    field: str | None
+    #: Of the same person, the earliest first: deliveries, and requests to ProsperStack.
+    afterwards: Sequence[Event]
+
+
+def listed(
+    connection: Connection,
+    account: Account,
+    question: Question,
+    pseudonym: Pseudonym,
+    now: int,
+    *,
+    before: int | None = None,
+    limit: int = 50,
+    reveal: bool = False,
+) -> list[ShownCall]:
+    """A unit of work: an account's calls, the newest first, those before an id."""
+    wanted = Wanted(type=question.type, source=question.source, fate=question.fate)
+    if question.email is not None:
+        email = question.email.strip().lower()
+        wanted = replace(wanted, subjects=_subjects(connection, account, email, pseudonym))
+    found = recent_calls.page(connection, account.id, wanted, since=now - KEPT_FOR, before=before, limit=limit)
+    return [_shown(each, reveal=reveal) for each in found]
+
+
+def explained(
+    connection: Connection, account: Account, call_id: int, pseudonym: Pseudonym, *, reveal: bool = False
+) -> ExplainedCall:
+    """A unit of work: one call in full. Raises `NotHere` where the account has none with this id, or no longer."""
+    call = recent_calls.get(connection, account.id, call_id)
+    if call is None:
+        raise NotHere(f"The account has no call {call_id}: calls are kept for a day at most, and the newest alone.")
+    shown = _shown(call, reveal=reveal)
+    understood, field = _read(call)
+    explanation, subject = None, call.subject
+    if isinstance(understood, Understood):
+        known = to_call(understood, account, call.at, call.size)
+        assert isinstance(known, Identify)  # noqa: S101 -- that is what is understood
+        if subject is None:
+            email = Identities(connection, account.id, known.ids).email(known.ids)
+            subject = None if email is None else subjects.of_email(pseudonym, email)
+        if call.fate in _UNDERSTOOD:
+            explanation = _explanation(connection, account, call, understood, known)
+    return ExplainedCall(
+        call=call,
+        arrived=shown.arrived,
+        is_json=shown.is_json,
+        masked=shown.masked,
+        explanation=explanation if explanation is None or reveal else _hidden(explanation),
+        field=field,
+        afterwards=events.of_subject(connection, account.id, subject, call.at, AFTERWARDS) if subject else [],
+    )
+
+
+def _subjects(connection: Connection, account: Account, email: str, pseudonym: Pseudonym) -> frozenset[str]:
+    profile = profiles.find(connection, account.id, email)
+    ids = [] if profile is None else browsing.detail(connection, profile.id).ids
+    return recent_calls.subjects_of([email], ids, pseudonym)
+
+
+def _shown(call: RecentCall, *, reveal: bool) -> ShownCall:
+    if not call.body:
+        return ShownCall(call, None, is_json=False, masked=not reveal)
+    try:
+        arrived, is_json = from_json(call.body, allow_inf_nan=False), True
+    except ValueError:
+        arrived, is_json = call.body, False
+    return ShownCall(call, arrived if reveal else masked(arrived), is_json, masked=not reveal)
+
+
+def _read(call: RecentCall) -> tuple[object, str | None]:
+    """What a call is understood as, and the field that it was refused for."""
+    try:
+        understood = read_call(parse_object(call.body.encode()), call.at, judge_all=call.way is Way.TRACKING)
+    except CallRefused as error:
+        return None, error.field if isinstance(error, BadCall) and call.fate is Fate.REFUSED else None
+    # What can be understood was refused because nobody was known by its ids then.
+    return understood, MissingEmail(has_ids=True).field if call.fate is Fate.REFUSED else None
+
+
+def _explanation(
+    connection: Connection, account: Account, call: RecentCall, understood: Understood, known: Identify
+) -> Explanation | None:
+    try:
+        knowledge = knowledge_of(connection, account, known)
+    except MissingEmail:
+        return None
+    return explain(understood, knowledge, stored=call.fate in (Fate.ACCEPTED, Fate.HELD))
+
+
+def _hidden(explanation: Explanation) -> Explanation:
+    """An explanation without anybody's data."""
+    email = explanation.email
+    return explanation.model_copy(
+        update={
+            "email": email and email.model_copy(update={"value": masked(email.value)}),
+            "user_id": masked(explanation.user_id),
+            "properties": [
+                each.model_copy(update={"value": masked(each.value)}) for each in explanation.properties
+            ],
+            "problems": [each.model_copy(update={"value": masked(each.value)}) for each in explanation.problems],
+        }
+    )
