@@ -35,6 +35,14 @@ def test_plain_data() -> None:
     assert read_yaml("").data is None
 
 
+def test_what_json_escapes() -> None:
+    """A sign that JSON writes as two escapes is one sign; half of one is none."""
+    assert read_yaml('{"\\ud83d\\ude00": "a\\ud83d\\ude00"}').data == {"\U0001f600": "a\U0001f600"}
+    for text in ('{"a": "\\ud83d"}', '{"\\ude00\\ud83d": 1}'):
+        with pytest.raises(NotYaml, match="halves of a sign"):
+            read_yaml(text)
+
+
 def test_places() -> None:
     """Where a key or an item stands is remembered; what is not there stands where its parent does."""
     document = read_yaml("rules:\n  - property: plan\n    values:\n      a: 1\n")

@@ -4,6 +4,7 @@ YAML 1.2, where ``no`` and ``on`` are text, not booleans. Aliases and tags are r
 them, and a few lines of them can make a document of a billion values.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ from ruamel.yaml.tokens import AliasToken, AnchorToken, TagToken
 MAX_TEXT: Final = 256 * 1024
 #: How deep lists and mappings may be nested.
 MAX_DEPTH: Final = 20
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 #: The keys and list positions that lead to a value.
 Path = tuple[str | int, ...]
@@ -55,11 +58,16 @@ class Document:
 
 def read_yaml(text: str) -> Document:
     """Read one YAML document. Raises `NotYaml`."""
+    return document_of(compose(text))
+
+
+def compose(text: str) -> Node | None:
+    """The nodes of one YAML document, with the marks where they stand; None: it is empty. Raises `NotYaml`."""
     if len(text) > MAX_TEXT:
         raise NotYaml(f"it has {len(text):,} characters, and {MAX_TEXT:,} is the most that is taken")
     try:
         _refuse_references(text)
-        node = YAML(typ="safe", pure=True).compose(text)
+        node: Node | None = YAML(typ="safe", pure=True).compose(text)
     except NotYaml:
         raise
     except MarkedYAMLError as error:
@@ -68,6 +76,11 @@ def read_yaml(text: str) -> Document:
         raise NotYaml(f"it is not YAML: {error.problem or error.context}{_hint(error)}", place) from None
     except (YAMLError, ValueError, RecursionError) as error:  # control characters, and brackets without an end
         raise NotYaml(f"it is not YAML: {_first_line(error)}") from None
+    return node
+
+
+def document_of(node: Node | None) -> Document:
+    """Nodes as data. Raises `NotYaml`."""
     places: dict[Path, Place] = {}
     return Document(None if node is None else _data(node, (), places), places)
 
@@ -123,7 +136,7 @@ def _items(node: MappingNode, path: Path, places: dict[Path, Place]) -> Iterator
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode):
             raise NotYaml("a key has to be one word or text", _place(key_node))
-        key = str(key_node.value)
+        key = _text(key_node)
         if key in seen:
             raise NotYaml(f"the key {key!r} is there twice: remove one of them", _place(key_node))
         seen.add(key)
@@ -132,7 +145,7 @@ def _items(node: MappingNode, path: Path, places: dict[Path, Place]) -> Iterator
 
 
 def _scalar(node: Node) -> JsonValue:
-    text = str(node.value)
+    text = _text(node)
     if isinstance(node, ScalarNode) and node.style in ("'", '"', "|", ">"):
         return text
     kind = str(node.tag).rpartition(":")[2]
@@ -143,6 +156,19 @@ def _scalar(node: Node) -> JsonValue:
     if kind in ("int", "float"):
         return _number(text)
     return text  # dates too: what they are is the property's type to say
+
+
+def _text(node: Node) -> str:
+    """What a scalar says. JSON writes what is past U+FFFF as two escapes, which are one sign."""
+    text = str(node.value)
+    if not _HALF.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise NotYaml(
+            "escapes from \\uD800 to \\uDFFF are halves of a sign, and stand in pairs", _place(node)
+        ) from None
 
 
 def _number(text: str) -> JsonValue:
