@@ -31,6 +31,7 @@ def test_two_rules_for_a_property_are_refused() -> None:
         ({"property": "a", "from": "traits.a", "fallback": 1}, "fallback is for what is not in values"),
         ({"property": "a", "from": "traits.a", "trim": True, "clean": ["lower"]}, "put all clean-ups into clean"),
         ({"property": "a", "from": "traits.a", "round": "x"}, "valid integer"),
+        ({"property": "a", "from": "traits.a", "clean": [{"scale": None}]}, "scale is there without a value"),
         ({"property": "a", "from": "traits.a", "values": {"x": [1]}}, "valid"),
         ({"property": "a", "from": ["traits.a"]}, "valid string"),
     ],

@@ -96,6 +96,8 @@ class CleanUp(BaseModel):
                 raise ValueError(f"there is no clean-up {name!r}" + (f": did you mean {hint}?" if hint else ""))
         if len(given) != 1:
             raise ValueError("one clean-up an item: write each in a line of its own")
+        if None in given.values():
+            raise ValueError(f"{next(iter(given))} is there without a value: write one, or take it out")
         defaults: dict[str, object] = {"round": 0, "join": DEFAULT_JOIN}
         return {name: defaults.get(name, True) if value is True else value for name, value in given.items()}
 
