@@ -1,0 +1,117 @@
+"""A mapping tried out on one person: what each property would be, beside what it is to be now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.mapping.catalog import Property
+from prosperstack_destination.mapping.desired import Desired, Projection, same_values
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
+from prosperstack_destination.state import browsing, profiles, scanning
+from prosperstack_destination.state.accounts import Account
+
+#: People among whom one is looked for whom a mapping changes.
+LOOKED_AMONG: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What traits make of one property."""
+
+    #: None: nothing feeds it, or what does cannot.
+    desired: Desired | None
+    #: Why what feeds it cannot.
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One property, before and after."""
+
+    #: As rules name it.
+    key: str
+    target: Property
+    before: Outcome
+    after: Outcome
+
+    @property
+    def differs(self) -> bool:
+        """Whether ProsperStack, or the list of problems, would have something else."""
+        one, other = ({} if each.desired is None else {"": each.desired} for each in (self.before, self.after))
+        return self.before.problem != self.after.problem or not same_values(one, other)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether there is anything to say of it."""
+        return any(each.desired is not None or each.problem is not None for each in (self.before, self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One person under the mapping in force, and under another one."""
+
+    email: str
+    #: In the order of the catalog.
+    changes: tuple[Change, ...]
+    #: What expressions see of the person.
+    context: Mapping[str, JsonValue]
+
+
+def tried(connection: Connection, account: Account, rules: Rules, email: str) -> Tried | None:
+    """Try rules out on the person with an email, or whose email begins so; "": on one whom they change.
+
+    None: there is nobody. Such a one is looked for among the first `LOOKED_AMONG` in the order of their emails.
+    """
+    meaning = of_account(connection, account)
+    plan = meaning.under(rules)
+    found = _person(connection, account, meaning.plan, plan, email.strip().lower())
+    if found is None:
+        return None
+    known, person = found
+    before, after = meaning.plan.project(person), plan.project(person)
+    return Tried(known, _changes(meaning, before, after), person.context(meaning.audiences))
+
+
+def _person(
+    connection: Connection, account: Account, old: Plan, new: Plan, email: str
+) -> tuple[str, Person] | None:
+    if not email:
+        return _changed_one(connection, account, *old.where_it_differs(new))
+    profile = profiles.find(connection, account.id, email)
+    if profile is None:
+        like = browsing.listed(connection, account.id, after="", limit=1, prefix=email).people
+        profile = profiles.get(connection, like[0].id) if like else None
+    return None if profile is None else (profile.email, person_of(profile))
+
+
+def _changed_one(connection: Connection, account: Account, old: Plan, new: Plan) -> tuple[str, Person] | None:
+    """The first whom it makes a difference to; the first of all where that is nobody."""
+    first: tuple[str, Person] | None = None
+    for each in scanning.page(connection, account.id, "", limit=LOOKED_AMONG):
+        person = Person(each.values(), each.user_id, each.anonymous_id)
+        first = first or (each.email, person)
+        before, after = old.project(person), new.project(person)
+        same = same_values(before.desired, after.desired) and same_values(before.subscription, after.subscription)
+        if not same or before.problems != after.problems:
+            return each.email, person
+    return first
+
+
+def _changes(meaning: Meaning, before: Projection, after: Projection) -> tuple[Change, ...]:
+    sides = [(each, {problem.property: problem.reason for problem in each.problems}) for each in (before, after)]
+    named = [(each.key, each, False) for each in meaning.catalog]
+    named += [(SUBSCRIPTION + each.key, each, True) for each in meaning.subscription]
+    changes = []
+    for name, target, of_subscription in named:
+        outcomes = [
+            Outcome((side.subscription if of_subscription else side.desired).get(target.key), reasons.get(name))
+            for side, reasons in sides
+        ]
+        changes.append(Change(name, target, *outcomes))
+    return tuple(changes)
