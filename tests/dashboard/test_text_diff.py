@@ -1,0 +1,54 @@
+"""Two texts, compared."""
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prosperstack_destination.dashboard.text_diff import MOST, MOST_LINES, Line, compared
+
+TEXTS = st.lists(st.sampled_from("abc"), max_size=40).map("\n".join)
+
+
+def test_what_is_compared() -> None:
+    """What was added and what is gone stands among some lines that stayed; how many others there are is told."""
+    old = "\n".join([*map(str, range(10)), "old", *map(str, range(10, 30)), "gone"])
+    new = "\n".join([*map(str, range(10)), "new", *map(str, range(10, 30)), "", "x" * 500])
+
+    assert compared(old, new) == (
+        Line("left-out", "7 lines"),
+        *(Line("same", f"{number}") for number in (7, 8, 9)),
+        Line("gone", "old"),
+        Line("added", "new"),
+        *(Line("same", f"{number}") for number in (10, 11, 12)),
+        Line("left-out", "14 lines"),
+        *(Line("same", f"{number}") for number in (27, 28, 29)),
+        Line("gone", "gone"),
+        Line("added", ""),
+        Line("added", "x" * 300 + "…"),
+    )
+    assert compared(old, old) == ()
+    assert compared("a\nb\nc\nd\ne", "x\na\nb\nc\nd\ne")[-1] == Line("left-out", "2 lines")
+
+
+@given(TEXTS, TEXTS)
+def test_nothing_is_missing(old: str, new: str) -> None:
+    """Everything that differs is told, on its side."""
+    lines = compared(old, new)
+
+    def count(kind: str) -> int:
+        return sum(each.kind == kind for each in lines)
+
+    assert count("added") - count("gone") == len(new.splitlines()) - len(old.splitlines())
+    assert (lines == ()) == (old.splitlines() == new.splitlines())
+
+
+def test_texts_that_are_large() -> None:
+    """However long two texts are, comparing them takes no time worth mentioning, and what is shown is bounded."""
+    begun = time.process_time()
+    lines = compared("\n".join(map(str, range(60_000))), "\n".join(f"{number} x" for number in range(60_000)))
+    compared("a\nb\n" * (MOST_LINES // 2), "b\na\na\n" * (MOST_LINES // 3))
+
+    assert lines[-1] == Line("left-out", "and more")
+    assert sum(len(each.text) for each in lines) < MOST + 100
+    assert time.process_time() - begun < 3
