@@ -19,6 +19,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN: Final = 80
 ON_HOVER: Final = 200
 _SHOWN_BYTES: Final = 240
+#: How much of a sentence that quotes others, in characters.
+SENTENCE: Final = 500
 #: Control characters as pictures of them: they cannot be seen, and some are not HTML.
 _PICTURES: Final = {
     **{code: 0x2400 + code for code in range(0x20)},
@@ -46,6 +48,9 @@ class Renderer:
             "exact": exact,
             "value": value,
             "name": name,
+            "short": short,
+            "sentence": sentence,
+            "quoted": quoted,
             "pretty": pretty,
             "percent": percent,
         }
@@ -91,6 +96,21 @@ def value(content: JsonValue) -> Markup:
 def name(text: str) -> Markup:
     """What others call something or somebody, as a trait or an email: short, with more of it on hover."""
     return _said(text, "name")
+
+
+def short(text: str) -> str:
+    """The same where there can be no markup, as in a label."""
+    return visible(text) if len(text) <= SHOWN else f"{visible(text[: SHOWN - 1])}…"
+
+
+def sentence(text: str) -> Markup:
+    """What we say, where it quotes what others said."""
+    return Markup("<bdi>{}</bdi>").format(visible(text if len(text) <= SENTENCE else f"{text[: SENTENCE - 1]}…"))
+
+
+def quoted(text: str) -> str:
+    """What others said, in a field that is sent back: browsers change line breaks, and this has none."""
+    return to_json(text).decode()
 
 
 def _said(text: str, looks: str) -> Markup:

@@ -7,6 +7,9 @@ from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.login import Login
+from prosperstack_destination.dashboard.mapping import MappingPages
+from prosperstack_destination.dashboard.mapping_editing import MappingEditingPages
+from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import Page, Pages
@@ -27,6 +30,9 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *login.routes(),
         *pages.routes(login.pages()),
         *pages.routes(OverviewPages(live).pages()),
+        *pages.routes(MappingPages(live).pages()),
+        *pages.routes(MappingEditingPages().pages()),
+        *pages.routes(MappingHistoryPages().pages()),
         *pages.routes(AccountPages().pages()),
         *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]

@@ -40,11 +40,14 @@ def in_force(connection: Connection, account_id: str) -> AppliedMapping:
     return NO_MAPPING if row is None else _applied(row)
 
 
-def history(connection: Connection, account_id: str, limit: int) -> list[AppliedMapping]:
-    """The account's newest mappings, the newest first."""
-    rows = connection.execute(
-        select(mappings).where(mappings.c.account_id == account_id).order_by(mappings.c.version.desc()).limit(limit)
-    )
+def history(
+    connection: Connection, account_id: str, limit: int, *, before: int | None = None
+) -> list[AppliedMapping]:
+    """The account's newest mappings, the newest first; ``before``: of those with a lower version."""
+    query = select(mappings).where(mappings.c.account_id == account_id)
+    if before is not None:
+        query = query.where(mappings.c.version < before)
+    rows = connection.execute(query.order_by(mappings.c.version.desc()).limit(limit))
     return [_applied(row) for row in rows]
 
 

@@ -78,6 +78,7 @@ document.addEventListener("click", async (event) => {
 });
 
 // --- A form whose outcome shows while it is filled in: data-preview is where to, data-shows what ------------------
+// data-preview-at-once: also as it comes; "only": then and never again.
 
 for (const form of document.querySelectorAll("form[data-preview]")) {
   let timer = null;
@@ -93,10 +94,12 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
       if (mine === turn) shown.textContent = "The service does not answer: is it running?";
     }
   };
-  form.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(preview, 300);
-  });
+  if (form.dataset.previewAtOnce !== "only") {
+    form.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(preview, 300);
+    });
+  }
   if (form.dataset.previewAtOnce !== undefined) preview();
 }
 

@@ -1,0 +1,135 @@
+"""The mapping: which traits feed which properties, which feed none, and how far a change of it has come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from prosperstack_destination.accounts.meaning import Meaning, of_account
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.routing import Page
+from prosperstack_destination.dashboard.visit import Visit, html
+from prosperstack_destination.mapping.coverage import PropertyCoverage
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
+from prosperstack_destination.operations.counting import Counted
+from prosperstack_destination.state import mappings, reprojections
+from prosperstack_destination.state.mappings import AppliedMapping
+
+#: Properties and traits in one page; who looks for others names them.
+MOST_PROPERTIES: Final = 100
+MOST_TRAITS: Final = 50
+#: How soon a page asks again while profiles are being counted, in seconds.
+AGAIN_SECONDS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One property: what there is, what feeds it, and how it is covered."""
+
+    #: As rules name it.
+    key: str
+    #: None: the account does not have it, as far as is known; it has a rule all the same.
+    name: str | None
+    type: str | None
+    rule: Rule | None
+    #: None: not counted yet.
+    covered: PropertyCoverage | None
+
+
+class MappingPages:
+    """The page of it, and the parts of that page."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def pages(self) -> list[Page]:
+        """Its routes."""
+        return [
+            Page("/mapping", _show),
+            Page("/mapping/coverage", _coverage),
+            Page("/mapping/live", self._stream),
+        ]
+
+    async def _stream(self, visit: Visit) -> Response:
+        async def parts() -> dict[str, str]:
+            return {"progress": await progress(visit)}
+
+        return self._live.stream(parts)
+
+
+async def _show(visit: Visit) -> Response:
+    text, _ = await _tables(visit)
+    return visit.page(
+        "mapping.html",
+        title="Mapping",
+        find=visit.query("find"),
+        tables=text,
+        progress=await progress(visit),
+    )
+
+
+async def _coverage(visit: Visit) -> Response:
+    """The tables, as far as they are counted."""
+    text, under_way = await _tables(visit)
+    response = html(text)
+    if under_way:
+        response.headers["Refresh-After"] = str(AGAIN_SECONDS)
+    return response
+
+
+async def progress(visit: Visit) -> str:
+    """How far the last change has come, as a part of a page."""
+    found = await visit.desk.database.read(reprojections.of_account, visit.account.id)
+    return visit.fragment("mapping/progress.html", progress=found, now=visit.desk.clock())
+
+
+async def _tables(visit: Visit) -> tuple[str, bool]:
+    """Both tables, and whether their figures are being counted."""
+    meaning, mapping = await visit.desk.database.read(_known, visit)
+    counted, under_way = visit.desk.counting.latest(visit.account.id, mapping.version)
+    find = visit.query("find").casefold()
+    rows = [row for row in _rows(meaning, counted) if _is_meant(find, row.key, row.name or "")]
+    traits = () if counted is None else counted.traits
+    unused = [each for each in traits if not each.feeds]
+    shown = [each for each in unused if _is_meant(find, each.trait, each.likeliest or "")]
+    text = visit.fragment(
+        "mapping/tables.html",
+        rows=rows[:MOST_PROPERTIES],
+        rows_in_all=len(rows),
+        unused=shown[:MOST_TRAITS],
+        unused_in_all=len(shown),
+        used=len(traits) - len(unused),
+        names={each.key: each.name for each in meaning.catalog},
+        listed=visit.account.catalog is not None,
+        counted=counted,
+        counting=under_way,
+        mapping=mapping,
+        rules=meaning.rules,
+        find=find,
+        now=visit.desk.clock(),
+    )
+    return text, under_way
+
+
+def _known(connection: Connection, visit: Visit) -> tuple[Meaning, AppliedMapping]:
+    return of_account(connection, visit.account), mappings.in_force(connection, visit.account.id)
+
+
+def _rows(meaning: Meaning, counted: Counted | None) -> Iterator[Row]:
+    """The properties that the account has, and those that rules name besides."""
+    covered = {} if counted is None else {each.property: each for each in counted.properties}
+    rules = dict(meaning.rules.by_property())
+    for each in meaning.catalog:
+        yield Row(each.key, each.name, each.type, rules.pop(each.key, None), covered.get(each.key))
+    for each in meaning.subscription:
+        key = SUBSCRIPTION + each.key
+        if key in rules:
+            yield Row(key, each.name, each.type, rules.pop(key), covered.get(key))
+    for key, rule in rules.items():
+        yield Row(key, None, None, rule, None)
+
+
+def _is_meant(find: str, *names: str) -> bool:
+    return not find or any(find in each.casefold() for each in names)

@@ -1,0 +1,319 @@
+"""The mapping's editor: a draft of the file, tried out as somebody types, previewed for everybody, and applied.
+
+Drafts are kept nowhere but in the form, which sends them along with everything that is done to them.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import ValidationError
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from prosperstack_destination.accounts.meaning import Meaning, of_account
+from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.rule_fields import (
+    MAY_HAVE_ARGUMENT,
+    MOST_CLEAN_UPS,
+    WITH_ARGUMENT,
+    Kind,
+    NotARule,
+    RuleFields,
+    fields_of,
+    fields_sent,
+    read_name,
+    written_name,
+)
+from prosperstack_destination.dashboard.text_diff import Line, compared
+from prosperstack_destination.dashboard.visit import Visit, html
+from prosperstack_destination.errors import MappingConflict
+from prosperstack_destination.mapping import editing
+from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
+from prosperstack_destination.mapping.file import BadMapping, Fault, Read
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
+from prosperstack_destination.mapping.yaml_text import NotYaml
+from prosperstack_destination.operations import mapping as operations
+from prosperstack_destination.operations.mapping_trial import Tried, tried
+from prosperstack_destination.state import mappings
+from prosperstack_destination.state.mappings import AppliedMapping
+
+#: Clean-ups that a form has room for, and so many more than a rule has.
+ROWS: Final = 3
+MORE_ROWS: Final = 2
+#: Properties and traits that a form offers; others can be written.
+OFFERED: Final = 500
+#: What is shown of a person's traits, in characters.
+CONTEXT: Final = 20_000
+#: The longest note, as in the API.
+NOTE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text that somebody works at."""
+
+    #: With the rule of the form put into it.
+    text: str
+    #: The version that it was made from.
+    based_on: int
+    fields: RuleFields
+    #: Whom it is tried out on; "": on one whom it changes.
+    email: str = ""
+    #: Why the form's rule is not in the text.
+    wrong: str | None = None
+    #: What it says; None: it has faults.
+    read: Read | None = None
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def expects(self) -> int:
+        """The version that has to be in force when it is applied: what the text says of that goes first."""
+        return self.based_on if self.read is None or self.read.based_on is None else self.read.based_on
+
+
+class MappingEditingPages:
+    """The pages of it."""
+
+    def __init__(self) -> None:
+        #: One text at a time is understood: that takes a processor a while, and somebody who types sends many.
+        self._turn = asyncio.Lock()
+
+    def pages(self) -> list[Page]:
+        """Its routes."""
+        return [
+            Page("/mapping/edit", self._begin),
+            Page("/mapping/edit", self._edit, "POST"),
+            Page("/mapping/preview", self._preview, "POST"),
+            Page("/mapping/review", self._review, "POST"),
+            Page("/mapping/figures", self._figures, "POST"),
+            Page("/mapping/apply", self._apply, "POST"),
+        ]
+
+    async def _begin(self, visit: Visit) -> Response:
+        """A draft that is what is in force."""
+        current = await visit.desk.database.read(mappings.in_force, visit.account.id)
+        draft = await asyncio.to_thread(_drafted, current)
+        key = visit.query("rule")
+        if key:
+            draft = await asyncio.to_thread(_showing, replace(draft, fields=RuleFields(target=written_name(key))))
+        return await self._edited(visit, await self._understood(visit, draft))
+
+    async def _edit(self, visit: Visit) -> Response:
+        """A draft goes on: with a trait that was chosen to feed a property, or with what the form has."""
+        trait = visit.form.get("map")
+        if trait is None:
+            draft = await self._sent(visit)
+            if visit.form.get("do") == "remove":
+                draft = await self._understood(visit, await asyncio.to_thread(_without_rule, draft))
+            elif draft.wrong is None:
+                draft = await asyncio.to_thread(_showing, draft)
+            return await self._edited(visit, draft)
+        current = await visit.desk.database.read(mappings.in_force, visit.account.id)
+        draft = await asyncio.to_thread(_drafted, current)
+        fields = RuleFields(target=written_name(visit.form.get("to", "")), trait=written_name(read_name(trait)))
+        draft = replace(draft, fields=fields)
+        if not fields.key:
+            return await self._edited(visit, await self._understood(visit, draft))
+        before = await asyncio.to_thread(editing.rule_in, draft.text, fields.key)
+        draft = await self._understood(visit, await asyncio.to_thread(_with_rule, draft))
+        return await self._edited(visit, draft, mapped=True, replaces=before is not None)
+
+    async def _preview(self, visit: Visit) -> Response:
+        """What the draft makes of one person, as a part of a page."""
+        return html(await self._tried(visit, await self._sent(visit)))
+
+    async def _review(self, visit: Visit) -> Response:
+        """The draft before it is applied."""
+        draft = await self._sent(visit)
+        if draft.read is None or draft.wrong is not None:
+            return await self._edited(visit, draft, status=422)
+        return await self._reviewed(visit, draft)
+
+    async def _figures(self, visit: Visit) -> Response:
+        """What the draft does to everybody, as a part of a page."""
+        return html(await self._counted(visit, await self._sent(visit)))
+
+    async def _apply(self, visit: Visit) -> Response:
+        draft = await self._sent(visit)
+        if draft.read is None:
+            return await self._edited(visit, draft, status=422)
+        allow_unknown = visit.form.get("allow_unknown") == "yes"
+        try:
+            applied = await operations.put_in_force(
+                visit.desk,
+                visit.account,
+                draft.read,
+                author=ACTOR,
+                based_on=draft.expects,
+                source=draft.text,
+                note=visit.form.get("note", "").strip()[:NOTE],
+                allow_unknown=allow_unknown,
+            )
+        except MappingConflict:
+            return await self._reviewed(visit, draft, status=409)
+        except BadMapping:
+            return await self._reviewed(visit, draft, status=422)
+        version = applied.mapping.version
+        if version == applied.replaced.version:
+            return visit.go_home("mapping", said=f"Version {version} says the same: there was nothing to apply.")
+        said = f"Version {version} is in force."
+        if applied.changed:
+            said += f" {applied.profiles:,} profiles are looked at again, and what differs is sent."
+        return visit.go_home("mapping", said=said)
+
+    async def _sent(self, visit: Visit) -> Draft:
+        """The draft of a form, with the form's rule if somebody changed that."""
+        form = visit.form
+        fields = fields_sent(form)
+        draft = Draft(
+            text=form.get("draft", "").replace("\r\n", "\n").replace("\r", "\n"),
+            based_on=_number(form.get("based_on", "")),
+            fields=fields,
+            email=form.get("email", "").strip(),
+        )
+        rebase = form.get("rebase")
+        if rebase is not None:
+            draft = await asyncio.to_thread(_based_on, draft, _number(rebase))
+        if fields.mark != form.get("rule-mark", RuleFields().mark) and form.get("do") != "remove":
+            draft = await asyncio.to_thread(_with_rule, draft)
+        return await self._understood(visit, draft)
+
+    async def _understood(self, visit: Visit, draft: Draft) -> Draft:
+        try:
+            async with self._turn:
+                read = await operations.understood(visit.account, draft.text)
+        except BadMapping as refusal:
+            return replace(draft, read=None, faults=refusal.faults)
+        return replace(draft, read=read, faults=read.unknown)
+
+    async def _edited(
+        self, visit: Visit, draft: Draft, *, status: int = 200, mapped: bool = False, replaces: bool = False
+    ) -> Response:
+        meaning = await visit.desk.database.read(of_account, visit.account)
+        counted, _ = visit.desk.counting.latest(visit.account.id, meaning.version)
+        traits = () if counted is None else counted.traits[:OFFERED]
+        rows = min(max(len(draft.fields.clean) + MORE_ROWS, ROWS), MOST_CLEAN_UPS)
+        return visit.page(
+            "mapping/edit.html",
+            title="Edit the mapping",
+            status=status,
+            draft=draft,
+            mapped=mapped,
+            replaces=replaces,
+            tried=await self._tried(visit, draft),
+            properties=_offered(meaning, draft.fields),
+            traits=[written_name(each.trait) for each in traits if len(each.trait) <= 100],
+            kinds=Kind,
+            clean_ups=[(each, CleanUp.model_fields[each].description or "") for each in CLEAN_UPS],
+            with_argument=(*WITH_ARGUMENT, *MAY_HAVE_ARGUMENT),
+            clean=[*draft.fields.clean, *[("", "")] * rows][:rows],
+        )
+
+    async def _tried(self, visit: Visit, draft: Draft) -> str:
+        found: Tried | None = None
+        if draft.read is not None:
+            found = await visit.desk.database.read(tried, visit.account, draft.read.rules, draft.email)
+        context = "" if found is None else json.dumps(found.context, ensure_ascii=False, indent=2)
+        return visit.fragment(
+            "mapping/tried.html", draft=draft, lines=_lines(draft), tried=found, context=context[:CONTEXT]
+        )
+
+    async def _reviewed(self, visit: Visit, draft: Draft, status: int = 200) -> Response:
+        current, base = await visit.desk.database.read(_versions, visit, draft.expects)
+        figures = await self._counted(visit, draft) if visit.form.get("figures") == "yes" else None
+        return visit.page(
+            "mapping/review.html",
+            title="Apply the mapping",
+            status=status,
+            draft=draft,
+            current=current,
+            base=base,
+            note=visit.form.get("note", ""),
+            differences=await asyncio.to_thread(_differences, current, draft.text),
+            theirs=[] if base is None else await asyncio.to_thread(_differences, base, current),
+            figures=figures,
+        )
+
+    async def _counted(self, visit: Visit, draft: Draft) -> str:
+        found = None
+        if draft.read is not None:
+            found = await operations.previewed(visit.desk, visit.account, draft.read.rules)
+        return visit.fragment("mapping/figures.html", draft=draft, preview=found)
+
+
+def _drafted(current: AppliedMapping) -> Draft:
+    """What is in force, to be worked at."""
+    return _based_on(Draft(operations.text_of(current), current.version, RuleFields()), current.version)
+
+
+def _based_on(draft: Draft, version: int) -> Draft:
+    """The draft as if it had been made from another version, which its text says too if it says any."""
+    draft = replace(draft, based_on=version)
+    try:
+        return replace(draft, text=editing.with_based_on(draft.text, version))
+    except NotYaml:  # its faults are told elsewhere
+        return draft
+
+
+def _with_rule(draft: Draft) -> Draft:
+    """The draft with the form's rule, or with the reason why that is not in it."""
+    try:
+        return replace(draft, text=editing.with_rule(draft.text, draft.fields.rule()))
+    except (NotARule, NotYaml) as error:
+        return replace(draft, wrong=str(error))
+
+
+def _without_rule(draft: Draft) -> Draft:
+    """The draft without the rule that the form shows."""
+    try:
+        return replace(draft, text=editing.without_rule(draft.text, draft.fields.key), fields=RuleFields())
+    except NotYaml as error:
+        return replace(draft, wrong=str(error))
+
+
+def _showing(draft: Draft) -> Draft:
+    """The draft with the rule that its text has for the form's property; the fields stay where that is faulty."""
+    try:
+        rule = editing.rule_in(draft.text, draft.fields.key)
+        return draft if rule is None else replace(draft, fields=fields_of(Rule.model_validate(rule)))
+    except (NotYaml, ValidationError):
+        return draft
+
+
+def _offered(meaning: Meaning, fields: RuleFields) -> list[tuple[str, str]]:
+    """The properties that a rule may be for: as the form sends them, and in words."""
+    found = [(each.key, f"{each.name} ({each.key}, {each.type})") for each in meaning.catalog]
+    found += [
+        (f"{SUBSCRIPTION}{each.key}", f"{each.name} ({SUBSCRIPTION}{each.key}, {each.type})")
+        for each in meaning.subscription
+    ]
+    if fields.key and fields.key not in dict(found):
+        found.insert(0, (fields.key, f"{fields.key} (not in ProsperStack)"))
+    return [(written_name(key), label) for key, label in found[:OFFERED]]
+
+
+def _lines(draft: Draft) -> list[tuple[Fault, str]]:
+    """The faults, each with the line that it is in."""
+    lines = draft.text.split("\n")
+    return [
+        (each, "" if each.place is None or each.place.line > len(lines) else lines[each.place.line - 1].strip())
+        for each in draft.faults
+    ]
+
+
+def _versions(connection: Connection, visit: Visit, based_on: int) -> tuple[AppliedMapping, AppliedMapping | None]:
+    """The mapping in force, and the one that a draft was made from where that is another one and is known."""
+    current = mappings.in_force(connection, visit.account.id)
+    if based_on == current.version:
+        return current, None
+    return current, mappings.of_version(connection, visit.account.id, based_on)
+
+
+def _differences(old: AppliedMapping, new: AppliedMapping | str) -> tuple[Line, ...]:
+    return compared(operations.text_of(old), new if isinstance(new, str) else operations.text_of(new))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

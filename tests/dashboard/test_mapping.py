@@ -1,0 +1,455 @@
+"""The mapping's pages: what feeds what, the editor, the preview, applying, history."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboard.conftest import PASSWORD, Dashboard
+from prosperstack_destination.mapping.yaml_text import read_yaml
+from support.service import running, settings
+
+pytestmark = pytest.mark.anyio
+
+JOHN = "john.doe@example.com"
+#: A file whose rule for the preferred name takes the nickname.
+FILE = "# why\nrules:\n  # theirs\n  - property: preferred_name\n    trait: nickname\n"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(2)>",
+    "a line\nand another\r\n\tone",
+    "right\u202eto left\u2066",
+    "{{ 7 * 7 }} {% raw %}",
+    "x" * 10_000,
+    "\u0000\u0007\u009f\ufeff",
+    "%3Cscript%3E&lt;script&gt;",
+]
+
+
+async def counted(dashboard: Dashboard, query: str = "") -> str:
+    """The tables, once everything is counted."""
+    while True:
+        answer = await dashboard.get(f"mapping/coverage{query}")
+        if "refresh-after" not in answer.headers:
+            return answer.text
+
+
+def draft_in(text: str) -> str:
+    """The draft that a page has in its form, as a browser sends it."""
+    found = re.search(r"<textarea[^>]* name=\"draft\"[^>]*>\n(.*?)</textarea>", text, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1]).replace("\n", "\r\n")
+
+
+def hidden(text: str, name: str) -> str:
+    """What a hidden field of a page has."""
+    found = re.search(rf'<input type="hidden" name="{name}" value="([^"]*)"', text)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def said(text: str) -> str:
+    """The text of a page, on one line."""
+    words = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text))).strip()
+    return re.sub(r" ([.,:])", r"\1", words)
+
+
+async def applied(dashboard: Dashboard, draft: str, based_on: int = 0, **fields: str) -> Any:
+    return await dashboard.post("mapping/apply", draft=draft, based_on=f"{based_on}", **fields)
+
+
+async def test_the_catalog_shows_at_once(dashboard: Dashboard) -> None:
+    """The page does not wait for what is counted: properties and rules are there, and the rest comes by itself."""
+    page = await dashboard.get("mapping")
+
+    assert page.status_code == 200
+    assert "Number of contacts" in page.text
+    assert "Counting…" in page.text
+    assert 'data-load="' in page.text
+    tables = said(await counted(dashboard))
+    assert "Counted 1 of 1 profiles" in tables
+    assert "Preferred name preferred_name text preferred_name by its key 1 100% Johnny 0" in tables
+    assert "Is professional is_professional boolean nothing 0 0%" in tables
+
+
+async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
+    """A trait that feeds nothing is mapped to the likeliest property, tried out, applied, and gets there."""
+    await dashboard.service.identify(JOHN, contactCount=17)
+    tables = await counted(dashboard)
+    assert "contactCount number 1 17 Number of contacts" in said(tables)
+    trait = hidden(tables, "map")
+    assert (trait, 'name="to" value="number_of_contacts"' in tables) == ('"contactCount"', True)
+
+    page = await dashboard.post("mapping/edit", map=trait, to="number_of_contacts")
+    draft = draft_in(page.text)
+    assert draft == "rules:\r\n  - property: number_of_contacts\r\n    trait: contactCount\r\n"
+    assert "In this draft contactCount feeds number_of_contacts. Nothing is applied yet" in said(page.text)
+    assert "Number of contacts (changes) \N{EN DASH} 17 contactCount" in said(page.text)
+    assert (await dashboard.service.client.get("/readyz")).status_code == 200
+
+    fields = {"draft": draft, "based_on": hidden(page.text, "based_on")}
+    review = await dashboard.post("mapping/review", **fields)
+    assert "+ trait: contactCount" in said(review.text)
+    figures = said((await dashboard.post("mapping/figures", **fields)).text)
+    assert "Would change 1 of 1 profiles" in figures
+    assert "john.doe@example.com number_of_contacts \N{EN DASH} 17" in figures
+    assert "Requests to ProsperStack 1" in figures
+
+    done = await applied(dashboard, draft_in(review.text), note="by one click")
+    assert (done.status_code, done.headers["location"]) == (303, f"{dashboard.home}/mapping")
+    assert "Version 1 is in force. 1 profiles are looked at again" in (await dashboard.get("mapping")).text
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["number_of_contacts"] == 17)
+    assert "contactCount by a rule 1 100% 17" in said(await counted(dashboard))
+
+
+async def test_a_trait_is_mapped_to_another_one(dashboard: Dashboard) -> None:
+    """Where no property is likely, or another one is meant, the editor has the trait in its form already."""
+    page = await dashboard.post("mapping/edit", map='"a\\r\\n b"', to="")
+
+    assert draft_in(page.text) == "rules: []\r\n"
+    assert 'name="rule-trait" value="&#34;a\\r\\n b&#34;"' in page.text
+    fields = {"draft": draft_in(page.text), "based_on": "0", "rule-mark": hidden(page.text, "rule-mark")}
+    chosen = {"rule-property": "preferred_name", "rule-kind": "trait", "rule-trait": '"a\\r\\n b"'}
+    put = await dashboard.post("mapping/edit", **fields, **chosen)
+    assert '- property: preferred_name\r\n    trait: "a\\r\\n b"' in draft_in(put.text)
+
+
+async def test_a_rule_from_the_form(dashboard: Dashboard) -> None:
+    """Who writes no YAML fills in a form; its rule gets into the file, and nothing else of the file changes."""
+    await dashboard.service.identify(JOHN, nickname="  JO ", plan="pro")
+    fields = {
+        "draft": FILE.replace("\n", "\r\n"),
+        "based_on": "0",
+        "rule-mark": "of other fields",
+        "rule-property": "preferred_name",
+        "rule-kind": "from",
+        "rule-expression": "traits.nickname",
+        "rule-clean-0": "trim",
+        "rule-clean-2": "title",
+        "rule-default": "Friend",
+    }
+
+    preview = said((await dashboard.post("mapping/preview", **fields, email=JOHN.upper())).text)
+    put = await dashboard.post("mapping/edit", **fields, do="put")
+    page = await dashboard.post(
+        "mapping/edit",
+        **{**fields, "draft": draft_in(put.text), "rule-mark": hidden(put.text, "rule-mark")},
+        do="remove",
+    )
+
+    assert "Preferred name (changes) Johnny preferred_name Jo nickname" in preview
+    assert draft_in(put.text).replace("\r\n", "\n") == (
+        "# why\nrules:\n  # theirs\n  - property: preferred_name\n    from: traits.nickname\n"
+        "    clean:\n      - trim\n      - title\n    default: Friend\n"
+    )
+    assert '<option value="title" selected>' in put.text
+    assert draft_in(page.text).replace("\r\n", "\n") == "# why\nrules: []\n  # theirs\n"
+
+
+async def test_fields_that_nobody_touched(dashboard: Dashboard) -> None:
+    """The form's rule counts when somebody changed it: else what was written in the file by hand is what counts."""
+    await applied(dashboard, FILE)
+    page = await dashboard.get("mapping/edit?rule=preferred_name")
+    assert 'name="rule-trait" value="nickname"' in page.text
+    fields = {
+        "draft": draft_in(page.text).replace("nickname", "by_hand"),
+        "based_on": "1",
+        "rule-property": "preferred_name",
+        "rule-kind": "trait",
+        "rule-trait": "nickname",
+    }
+
+    kept = await dashboard.post("mapping/edit", **fields, **{"rule-mark": hidden(page.text, "rule-mark")})
+    replaced = await dashboard.post("mapping/edit", **fields, **{"rule-mark": "x"})
+
+    assert "trait: by_hand" in draft_in(kept.text)
+    assert "trait: nickname" in draft_in(replaced.text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"rule-kind": "trait", "rule-trait": "nickname"}, "Choose the property that the rule is for."),
+        (
+            {"rule-property": "preferred_name", "rule-values": "a"},
+            "'a' is no line of the form `value = what is sent`",
+        ),
+        ({"draft": "a: b: c", "rule-property": "preferred_name", "rule-trait": "x"}, "it is not YAML"),
+    ],
+)
+async def test_a_form_that_makes_no_rule(dashboard: Dashboard, fields: dict[str, str], why: str) -> None:
+    """What is wrong with the form is said, what was typed stays, and nothing is applied without it."""
+    sent = {"draft": FILE, "based_on": "0", "rule-mark": "", **fields}
+
+    edit, review = await dashboard.post("mapping/edit", **sent), await dashboard.post("mapping/review", **sent)
+
+    for page, status in ((edit, 200), (review, 422)):
+        assert (page.status_code, why in said(page.text)) == (status, True)
+        assert hidden(page.text, "rule-mark") == ""
+        assert draft_in(page.text) == sent["draft"].replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("draft", "where", "why"),
+    [
+        ("rules:\n  - property: plan\n    form: x\n", "line 3 rules[0].form", "did you mean from? form: x"),
+        ("rules:\n  - property: preferred_name\n    from: nickname\n", "line 3 rules[0].from", "traits.nickname"),
+        ("a: b: c", "line 1", "it is not YAML"),
+        ("rules:\n  - property: preferred_name\n    default: [1]\n", "line 3", "one value is needed here"),
+        ("x" * 300_000, "", "262,144 is the most that is taken"),
+    ],
+)
+async def test_faults(dashboard: Dashboard, draft: str, where: str, why: str) -> None:
+    """What is wrong with a file is told by line and key while it is typed, and it is not applied."""
+    preview = said((await dashboard.post("mapping/preview", draft=draft, based_on="0")).text)
+    review = await dashboard.post("mapping/review", draft=draft, based_on="0")
+    refused = await applied(dashboard, draft)
+
+    assert where in preview
+    assert why in preview
+    assert (review.status_code, refused.status_code) == (422, 422)
+    assert draft_in(refused.text) == draft.replace("\n", "\r\n")
+    assert "faults" in (await dashboard.post("mapping/figures", draft=draft, based_on="0")).text
+    assert (await dashboard.service.client.get("/readyz")).status_code == 200
+    assert "Nothing was applied yet" in (await dashboard.get("mapping/history")).text
+
+
+async def test_unknown_properties_are_confirmed(dashboard: Dashboard) -> None:
+    """A rule for a property that the account does not have is applied when somebody says so."""
+    draft = FILE.replace("preferred_name", "prefered_name")
+
+    review = await dashboard.post("mapping/review", draft=draft, based_on="0")
+    refused = await applied(dashboard, draft, note="soon")
+    done = await applied(dashboard, draft, allow_unknown="yes")
+
+    for page in (review, refused):
+        assert (
+            "line 4: the account has no subscriber property 'prefered_name': did you mean preferred_name?"
+            in said(page.text)
+        )
+        assert 'name="allow_unknown"' in page.text
+    assert (refused.status_code, 'value="soon"' in refused.text) == (422, True)
+    assert done.status_code == 303
+    assert "prefered_name prefered_name not in ProsperStack its rule waits for it" in said(await counted(dashboard))
+
+
+async def test_somebody_else_was_first(dashboard: Dashboard) -> None:
+    """The second of two drafts is kept, shown what changed meanwhile, and goes on from there when that was seen."""
+    other = "forgiving_names: true\nrules: []\n"
+    await applied(dashboard, other, note="theirs")
+
+    refused = await applied(dashboard, FILE)
+    assert refused.status_code == 409
+    assert "Version 1 is in force by now" in refused.text
+    assert "+ forgiving_names: true" in said(refused.text)
+    assert "\N{MINUS SIGN} forgiving_names: true" in said(refused.text)
+    assert draft_in(refused.text) == FILE.replace("\n", "\r\n")
+    assert "disabled" in refused.text
+
+    gone_on = await dashboard.post("mapping/review", draft=FILE, based_on="0", rebase="1")
+    assert "is in force by now" not in gone_on.text
+    assert (await applied(dashboard, FILE, int(hidden(gone_on.text, "based_on")))).status_code == 303
+
+
+async def test_a_file_that_says_what_it_is_based_on(dashboard: Dashboard) -> None:
+    """What a file says of its version counts as it does on the command line, and follows the editor."""
+    await applied(dashboard, f"based_on: 0\n{FILE}")
+    await applied(dashboard, "rules: []", 1)
+    await dashboard.post("mapping/rollback", version="1", based_on="2")
+
+    assert draft_in((await dashboard.get("mapping/edit")).text).startswith("based_on: 3\r\n")
+    stale = await applied(dashboard, f"based_on: 1\n{FILE}", 3)
+    assert (stale.status_code, "your draft was made from version 1" in said(stale.text)) == (409, True)
+    gone_on = await dashboard.post("mapping/review", draft=f"based_on: 1\n{FILE}", based_on="3", rebase="3")
+    assert draft_in(gone_on.text).startswith("based_on: 3\r\n")
+
+
+async def test_history(dashboard: Dashboard) -> None:
+    """Every version is there with its author, what it was for, and what differed; and can be put in force again."""
+    await applied(dashboard, FILE, note="nicknames <b>")
+    await applied(dashboard, FILE.replace("nickname", "first_name"), 1)
+
+    history = said((await dashboard.get("mapping/history")).text)
+    first, second = await dashboard.get("mapping/history/1"), await dashboard.get("mapping/history/2")
+    assert re.search(
+        r"Version 2 in force .*? dashboard . 1 Export Version 1 .*? dashboard nicknames <b> 1", history
+    )
+    assert "+ trait: nickname" in said(first.text)
+    assert "\N{MINUS SIGN} trait: nickname + trait: first_name" in said(second.text)
+    assert "Go back to version 1" in first.text
+    assert "Go back" not in second.text
+
+    back = await dashboard.post("mapping/rollback", version="1", based_on="2", sure="yes")
+    assert back.headers["location"] == f"{dashboard.home}/mapping"
+    assert "Version 3 is in force, which is version 1 again." in (await dashboard.get("mapping")).text
+    assert (await dashboard.post("mapping/rollback", version="1", based_on="2")).status_code == 409
+    assert "back to version 1" in (await dashboard.get("mapping/history?before=4")).text
+    assert "Version 3" not in (await dashboard.get("mapping/history?before=3")).text
+
+
+async def test_a_rollback_is_previewed(dashboard: Dashboard) -> None:
+    """What going back would do is shown before, as for any draft."""
+    await applied(dashboard, f"based_on: 0\n{FILE}")
+    await applied(dashboard, "rules: []\n", 1)
+    page = await dashboard.get("mapping/history/1")
+
+    review = await dashboard.post(
+        "mapping/review",
+        draft=draft_in(page.text),
+        based_on=hidden(page.text, "based_on"),
+        rebase="2",
+        note=hidden(page.text, "note"),
+    )
+
+    assert review.status_code == 200
+    assert 'value="back to version 1"' in review.text
+    assert draft_in(review.text).startswith("based_on: 2\r\n")
+
+
+async def test_export_is_what_was_applied(dashboard: Dashboard) -> None:
+    """A version is exported to the letter, as a file that can be imported again."""
+    await applied(dashboard, FILE)
+    await applied(dashboard, "rules: []", 1)
+
+    first, current = await dashboard.get("mapping/export?version=1"), await dashboard.get("mapping/export")
+    assert (first.text, current.text) == (FILE, "rules: []")
+    assert first.headers["content-disposition"] == 'attachment; filename="mapping-v1.yaml"'
+    assert first.headers["x-content-type-options"] == "nosniff"
+    again = await applied(dashboard, first.text, 2)
+    assert again.status_code == 303
+
+
+@pytest.mark.parametrize(
+    "page", ["mapping/history/9", "mapping/history/99999999999999999999", "mapping/export?version=9"]
+)
+async def test_versions_that_are_not_there(dashboard: Dashboard, page: str) -> None:
+    """A version that the account does not have is nowhere."""
+    assert (await dashboard.get(page)).status_code == 404
+
+
+async def test_nothing_new_is_not_applied(dashboard: Dashboard) -> None:
+    """The same file again makes no version."""
+    await applied(dashboard, FILE)
+    await applied(dashboard, FILE, 1)
+
+    assert "Version 1 says the same" in html.unescape((await dashboard.get("mapping")).text)
+
+
+async def test_another_account(dashboard: Dashboard) -> None:
+    """Versions, drafts and traits of one account are nowhere in another one."""
+    await applied(dashboard, FILE, note="ours")
+    await dashboard.service.identify("a@b.c", key="key_test_other", theirs="x")
+    accounts = re.findall(
+        r"/dashboard/a/([^/]+)/overview", (await dashboard.client.get("/dashboard/accounts")).text
+    )
+    [other] = {each for each in accounts if each != dashboard.account_id}
+    theirs = Dashboard(dashboard.client, dashboard.service, other)
+
+    assert "Nothing was applied yet" in (await theirs.get("mapping/history")).text
+    assert (await theirs.get("mapping/history/1")).status_code == 404
+    assert (await theirs.get("mapping/export?version=1")).status_code == 404
+    assert (await theirs.post("mapping/rollback", version="1", based_on="0")).status_code == 422
+    assert "nickname" not in draft_in((await theirs.get("mapping/edit")).text)
+    assert "john.doe" not in (await theirs.post("mapping/preview", draft=FILE, email="john")).text
+    assert "preferred_name by its key" not in said(await counted(theirs))
+    assert "theirs text 1 x" in said(await counted(theirs))
+
+
+async def test_hostile_names_stay_text(dashboard: Dashboard) -> None:
+    """Whatever traits are called and say, it is text, short, and turns nothing round; and any can be mapped."""
+    call = {"type": "identify", "traits": {"email": JOHN, **dict(zip(HOSTILE, reversed(HOSTILE), strict=True))}}
+    assert (await dashboard.service.client.post("/identify", json=call)).status_code == 202
+    tables = await counted(dashboard)
+
+    assert_harmless(tables)
+    assert "its name is too long for a rule" in said(tables)
+    names = [html.unescape(each) for each in re.findall(r'name="map" value="([^"]*)"', tables)]
+    names.remove('"email"')
+    assert len(names) == len(HOSTILE) - 1
+    draft = ""
+    for name in names:
+        page = await dashboard.post("mapping/edit", map=name.replace("\n", "\r\n"), to="preferred_name")
+        assert_harmless(page.text)
+        draft = draft_in(page.text)
+        done = await applied(dashboard, draft, int(hidden(page.text, "based_on")), note=HOSTILE[0])
+        assert done.status_code == 303
+    exported = [
+        read_yaml((await dashboard.get(f"mapping/export?version={1 + each}")).text) for each in range(len(names))
+    ]
+    files: list[Any] = [each.data for each in exported]
+    assert {each["rules"][0]["trait"] for each in files} == set(HOSTILE) - {"x" * 10_000}
+    for path in ("mapping", "mapping/edit?rule=preferred_name", "mapping/history", "mapping/history/3"):
+        assert_harmless((await dashboard.get(path)).text)
+    for path in ("mapping/review", "mapping/figures", "mapping/preview"):
+        assert_harmless((await dashboard.post(path, draft=draft, based_on="0", email=HOSTILE[0])).text)
+
+
+def assert_harmless(text: str) -> None:
+    """No markup of others', nothing that turns the direction of text outside of its own place, nothing endless."""
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert "{{ 7 * 7 }}" not in text or "49 " not in said(text)
+    own_places = r'<textarea.*?</textarea>|<pre.*?</pre>|<bdi.*?</bdi>|"[^"]*"'
+    rest = re.sub(own_places, "", text, flags=re.DOTALL)
+    assert not re.search("[\u202e\u2066]", rest)
+    assert "x" * 100 not in rest
+    assert len(text.encode()) < 200_000
+
+
+async def test_find(dashboard: Dashboard) -> None:
+    """Who looks for a property or a trait types a part of its name."""
+    await dashboard.service.identify(JOHN, other=1)
+
+    await counted(dashboard)
+    found = said(await counted(dashboard, "?find=OTHER"))
+    assert "No property has this in its key or its name." in found
+    assert "other number 1 1" in found
+    nothing = said(await counted(dashboard, "?find=preferred"))
+    assert "Preferred name" in nothing
+    assert "No trait that feeds nothing has this in its name." in nothing
+    assert 'value="&lt;b&gt;"' in (await dashboard.get("mapping?find=<b>")).text
+
+
+async def test_a_rule_that_replaces_another_one(dashboard: Dashboard) -> None:
+    """Who maps a trait to a property that has a rule is told so."""
+    await applied(dashboard, FILE)
+
+    page = await dashboard.post("mapping/edit", map='"other"', to="preferred_name")
+    assert "other feeds preferred_name, instead of what its rule took" in said(page.text)
+
+
+async def test_whom_a_draft_is_tried_out_on(dashboard: Dashboard) -> None:
+    """By itself on somebody whom it changes; else on whoever's email begins so."""
+    await dashboard.service.identify("ada@example.com", plan="x")
+    await dashboard.service.identify("zoe@example.com", nickname="Zo")
+
+    async def preview(email: str) -> str:
+        return said((await dashboard.post("mapping/preview", draft=FILE, email=email)).text)
+
+    assert "john.doe@example.com: 1 property changes" in await preview("")
+    assert "zoe@example.com: 1 property changes" in await preview(" ZOE@example.com ")
+    assert "ada@example.com: nothing changes (the first whose email begins so)" in await preview("ada")
+    assert "Nobody's email begins with nobody" in await preview("nobody")
+
+
+async def test_going_through(tmp_path: Path) -> None:
+    """While an applied mapping goes through the profiles the page shows how far it is, and goes on showing it."""
+    async with (
+        running(settings(tmp_path, admin_password=PASSWORD, role="receive")) as service,
+        httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
+    ):
+        await service.identify(JOHN, nickname="Jo")
+        await client.post("/dashboard/login", data={"password": PASSWORD})
+        start = await client.get("/dashboard")
+        dashboard = Dashboard(client, service, start.headers["location"].split("/")[3])
+
+        assert "goes through" not in (await dashboard.get("mapping")).text
+        await applied(dashboard, FILE)
+        page = await dashboard.get("mapping")
+
+    assert "The mapping goes through what was received 0%" in said(page.text)
+    assert "0 of 1 profiles looked at" in said(page.text)
+    assert f'data-live="{dashboard.home}/mapping/live"' in page.text
