@@ -11,6 +11,7 @@ from typing import IO, Final
 
 from rich.console import Console
 
+from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import in_database
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.settings import read_settings
@@ -26,38 +27,51 @@ STANDARD: Final = "-"
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def upgrade() -> None:
+def upgrade(*, as_json: bool = False) -> None:
     """Bring the schema up to date, and print its version."""
-    print(f"The schema is at version {in_database(current_revision)}.")
+    version = in_database(current_revision)
+    if as_json:
+        output.print_json({"version": version})
+    else:
+        print(f"The schema is at version {version}.")
 
 
-def export(target: str) -> None:
-    """Write everything to a file, or to the standard output; go on with a file that was broken off."""
+def export(target: str, *, as_json: bool = False) -> None:
+    """Write everything to a file, or to the standard output; go on with a file that was broken off.
+
+    What was done is told on the standard error output where the export itself takes the other one.
+    """
     if target == STANDARD:
         rows = asyncio.run(_export(sys.stdout, None))
     else:
         before = _begun(Path(target))
         if before is not None and before.finished:
-            _console.print(f"{target} is whole already: {before.rows.total():,} rows.")
+            if as_json:
+                output.print_json({"rows": {**before.rows}})
+            else:
+                _console.print(f"{target} is whole already: {before.rows.total():,} rows.")
             return
         private = os.open(target, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)  # it has people's data
         with os.fdopen(private, "a", encoding="utf-8") as file:
             rows = asyncio.run(_export(file, before))
             file.flush()
             os.fsync(file.fileno())
-    _told("exported", rows)
+    _told("exported", rows, as_json=as_json, to=sys.stderr if target == STANDARD else sys.stdout)
 
 
-def import_(source: str) -> None:
+def import_(source: str, *, as_json: bool = False) -> None:
     """Take in what `export` wrote."""
     with _lines(source) as lines:
         rows = asyncio.run(_import(lines))
-    _told("imported", rows)
+    _told("imported", rows, as_json=as_json)
 
 
-def backup(target: Path) -> None:
+def backup(target: Path, *, as_json: bool = False) -> None:
     """Copy a SQLite database while it is used."""
     backups.backup(read_settings().effective_database_url, target)
+    if as_json:
+        output.print_json({"file": str(target)})
+        return
     print(f"The database is copied to {target}. Keep the secret that it is encrypted with as well (README).")
 
 
@@ -117,7 +131,10 @@ def _lines(source: str) -> Iterator[Iterator[str]]:
         raise Misconfigured(f"{source} cannot be read ({error.strerror}).") from None
 
 
-def _told(what: str, rows: Counter[str]) -> None:
+def _told(what: str, rows: Counter[str], *, as_json: bool, to: IO[str] | None = None) -> None:
+    if as_json:
+        print(output.one_line({"rows": {**rows}}), file=to)
+        return
     _console.print(
         f"{rows.total():,} rows {what}: " + ", ".join(f"{count:,} {name}" for name, count in rows.items())
     )

@@ -6,18 +6,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.cli.operating import chosen_account, in_database, shown_time
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import chosen_account, in_database
+from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, as_yaml, json_schema, read_mapping
-from prosperstack_destination.mapping.rules import load_rules
+from prosperstack_destination.mapping.rules import dump_rules, load_rules
+from prosperstack_destination.operations import wording
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
@@ -28,22 +29,27 @@ from prosperstack_destination.sync.previewing import Preview, preview
 
 T = TypeVar("T")
 
-_console = Console(highlight=False, soft_wrap=True)
 
+def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
+    """Check a file, against the account's properties where there is an account; whether it is good.
 
-def validate(file: Path, account_name: str | None) -> None:
-    """Check a file, against the account's properties where there is an account. Raises `Misconfigured`."""
+    Raises `Misconfigured` for people, with everything that is wrong.
+    """
 
     def known(connection: Connection) -> Known:
         several = account_name is None and len(accounts.every(connection)) != 1
         return Known() if several else applying.known_properties(chosen_account(connection, account_name))
 
-    read = _read(file, in_database(known))
+    properties = in_database(known)
+    if as_json:
+        return _validate_for_scripts(file, properties)
+    read = _read(file, properties)
     _refuse(file, read.unknown)
-    _console.print(f"{escape(str(file))}: {_rules(len(read.rules))}, nothing is wrong with it.")
+    output.console.print(f"{file}: {_rules(len(read.rules))}, nothing is wrong with it.", markup=False)
+    return True
 
 
-def show(account_name: str | None, version: int | None) -> None:
+def show(account_name: str | None, version: int | None, *, as_json: bool) -> None:
     """Print a mapping in the form that `apply` takes: the file itself, where it came as one."""
 
     def work(connection: Connection) -> AppliedMapping:
@@ -54,12 +60,17 @@ def show(account_name: str | None, version: int | None) -> None:
         return found
 
     mapping = in_database(work)
+    rules = load_rules(mapping.rules)
+    text = mapping.source if mapping.source is not None else as_yaml(rules)
+    if as_json:
+        output.print_json({**_applied(mapping), "mapping": json.loads(dump_rules(rules)), "yaml": text})
+        return
     said = f"version {mapping.version}, by {mapping.author}" if mapping.version else "none was ever applied"
     print(f"# {said}; apply an edited copy with --based-on {mapping.version}, and nobody's work is undone")
-    print(mapping.source if mapping.source is not None else as_yaml(load_rules(mapping.rules)), end="")
+    print(text, end="")
 
 
-def diff(file: Path, account_name: str | None) -> None:
+def diff(file: Path, account_name: str | None, *, as_json: bool) -> None:
     """Show what a file would change, and change nothing."""
     settings = read_settings()
     account, read = _read_for(file, account_name, settings)
@@ -69,12 +80,23 @@ def diff(file: Path, account_name: str | None) -> None:
             database, account.id, read.rules, reserve=settings.rate_limit_reserve, sample=None
         ),
     )
+    if as_json:
+        output.print_json(_facts(found, read))
+        return
     _print_preview(found)
     for fault in read.unknown:
-        _console.print(f"[yellow]{escape(_told(file, fault))}[/]")
+        output.console.print(_told(file, fault), style="yellow", markup=False)
 
 
-def apply(file: Path, account_name: str | None, author: str, *, based_on: int | None, allow_unknown: bool) -> None:
+def apply(
+    file: Path,
+    account_name: str | None,
+    author: str,
+    *,
+    based_on: int | None,
+    allow_unknown: bool,
+    as_json: bool,
+) -> None:
     """Put a file's rules in force. Raises `Misconfigured` that says where the file is wrong."""
     account, read = _read_for(file, account_name, read_settings())
     if not allow_unknown:
@@ -87,22 +109,30 @@ def apply(file: Path, account_name: str | None, author: str, *, based_on: int | 
             connection, account, read.rules, author=author, now=system_clock(), source=source, based_on=expected
         )
 
-    _print_applied(in_database(work), account)
+    applied = in_database(work)
+    if as_json:
+        output.print_json({**_outcome(applied, account), "unknown": [_fault(each) for each in read.unknown]})
+        return
+    _print_applied(applied, account)
     for fault in read.unknown:
-        _console.print(f"[yellow]{escape(_told(file, fault))} Its rule waits for one.[/]")
+        output.console.print(f"{_told(file, fault)} Its rule waits for one.", style="yellow", markup=False)
 
 
-def roll_back(account_name: str | None, version: int | None, author: str) -> None:
+def roll_back(account_name: str | None, version: int | None, author: str, *, as_json: bool) -> None:
     """Put an earlier version in force again."""
 
     def work(connection: Connection) -> tuple[Applied, Account]:
         account = chosen_account(connection, account_name)
         return applying.roll_back(connection, account, version, author=author, now=system_clock()), account
 
-    _print_applied(*in_database(work))
+    applied, account = in_database(work)
+    if as_json:
+        output.print_json(_outcome(applied, account))
+    else:
+        _print_applied(applied, account)
 
 
-def history(account_name: str | None, limit: int) -> None:
+def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print the versions, the newest first, and how far the newest has come."""
 
     def work(connection: Connection) -> tuple[list[AppliedMapping], Reprojection | None]:
@@ -110,19 +140,34 @@ def history(account_name: str | None, limit: int) -> None:
         return mappings.history(connection, account.id, limit), reprojections.of_account(connection, account.id)
 
     found, progress = in_database(work)
-    table = Table("Version", "Applied (UTC)", "By", "Rules", "Note")
-    for each in found:
-        rules = str(len(load_rules(each.rules)))
-        when = shown_time(each.applied_at)
-        table.add_row(str(each.version), when, escape(each.author), rules, escape(each.note))
-    _console.print(table)
+    if as_json:
+        done: JsonValue = None if progress is None else {"total": progress.total, "done": progress.done}
+        output.print_json({"versions": [_applied(each) for each in found], "progress": done})
+        return
+    rows: list[list[Cell]] = [
+        [each.version, Time(each.applied_at), each.author, len(load_rules(each.rules)), each.note] for each in found
+    ]
+    output.print_rows(["Version", "Applied (UTC)", "By", "Rules", "Note"], rows, as_json=False)
     if progress is not None and progress.finished_at is None:
-        _console.print(f"{progress.done:,} of {progress.total:,} profiles were looked at since the last change.")
+        output.console.print(
+            f"{progress.done:,} of {progress.total:,} profiles were looked at since the last change."
+        )
 
 
 def schema() -> None:
     """Print the JSON Schema of mapping files."""
-    print(json.dumps(json_schema(), indent=2))
+    output.print_json(json_schema())
+
+
+def _validate_for_scripts(file: Path, known: Known) -> bool:
+    """Print what is wrong with a file, by place; whether nothing is."""
+    try:
+        read = read_mapping(_text(file), known)
+    except BadMapping as error:
+        output.print_json({"rules": None, "faults": [_fault(each) for each in error.faults]})
+        return False
+    output.print_json({"rules": len(read.rules), "faults": [_fault(each) for each in read.unknown]})
+    return not read.unknown
 
 
 def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, Read]:
@@ -170,44 +215,83 @@ def _rules(count: int) -> str:
 def _print_applied(applied: Applied, account: Account) -> None:
     mapping, replaced = applied.mapping, applied.replaced
     count = _rules(len(load_rules(mapping.rules)))
+    tell = output.console.print
     if mapping.version == replaced.version:
-        _console.print(f"Version {mapping.version} has the same {count}: there is nothing to apply.")
+        tell(f"Version {mapping.version} has the same {count}: there is nothing to apply.")
         return
-    _console.print(f"Version {mapping.version} is in force for {account.fingerprint}: {count}.")
+    tell(f"Version {mapping.version} is in force for {account.fingerprint}: {count}.")
     if replaced.version:
-        when = shown_time(replaced.applied_at)
-        _console.print(f"It replaces version {replaced.version}, applied by {replaced.author} at {when} UTC.")
+        when = Time(replaced.applied_at)
+        tell(f"It replaces version {replaced.version}, applied by {replaced.author} at {when} UTC.", markup=False)
     if applied.changed:
-        _console.print(f"{applied.profiles:,} profiles are looked at again; only what differs is sent.")
+        tell(f"{applied.profiles:,} profiles are looked at again; only what differs is sent.")
 
 
 def _print_preview(found: Preview) -> None:
-    about = "" if found.exact else "about "
-    _console.print(f"{about}{found.changed:,} of {found.profiles:,} profiles would change.")
+    about, tell = "" if found.exact else "about ", output.console.print
+    tell(f"{about}{found.changed:,} of {found.profiles:,} profiles would change.")
     if found.problems_before != found.problems_after:
-        _console.print(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.")
+        tell(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.")
     if not found.changed:
         return
-    took = _duration(found.seconds)
+    took = wording.span(found.seconds)
     rate = f"{found.requests_per_minute:.0f} a minute"
-    _console.print(f"That costs about {found.requests:,} requests to ProsperStack: {took} at {rate}.")
+    tell(f"That costs about {found.requests:,} requests to ProsperStack: {took} at {rate}.")
     for key, count in found.by_property.items():
-        _console.print(f"  {key}: {count:,}")
-    table = Table("Email", "Property", "Before", "After")
-    for example in found.examples:
-        for key, after in example.after.items():
-            table.add_row(*map(escape, (example.email, key, _shown(example.before[key]), _shown(after))))
-    _console.print(table)
+        tell(f"  {key}: {count:,}", markup=False)
+    rows: list[list[Cell]] = [
+        [example.email, key, example.before[key], after]
+        for example in found.examples
+        for key, after in example.after.items()
+    ]
+    output.print_rows(["Email", "Property", "Before", "After"], rows, as_json=False)
 
 
-def _shown(value: object) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _applied(mapping: AppliedMapping) -> dict[str, JsonValue]:
+    return {
+        "version": mapping.version,
+        "author": mapping.author,
+        "applied_at": Time(mapping.applied_at).iso if mapping.version else None,
+        "note": mapping.note,
+        "rules": len(load_rules(mapping.rules)),
+    }
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+def _outcome(applied: Applied, account: Account) -> dict[str, JsonValue]:
+    return {
+        "account": account.id,
+        **_applied(applied.mapping),
+        "replaced": applied.replaced.version,
+        "changed": applied.changed,
+        "profiles": applied.profiles,
+    }
+
+
+def _facts(found: Preview, read: Read) -> dict[str, JsonValue]:
+    return {
+        "profiles": found.profiles,
+        "changed": found.changed,
+        "by_property": {**found.by_property},
+        "examples": [
+            {"email": each.email, "before": {**each.before}, "after": {**each.after}} for each in found.examples
+        ],
+        "problems_before": found.problems_before,
+        "problems_after": found.problems_after,
+        "requests": found.requests,
+        "requests_per_minute": found.requests_per_minute,
+        "seconds": found.seconds,
+        "unknown": [_fault(each) for each in read.unknown],
+    }
+
+
+def _fault(fault: Fault) -> dict[str, JsonValue]:
+    place = fault.place
+    return {
+        "key": fault.key,
+        "message": fault.message,
+        "line": None if place is None else place.line,
+        "column": None if place is None else place.column,
+    }
 
 
 def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, make_url
 
-from prosperstack_destination.cli.output import Time
 from prosperstack_destination.errors import DestinationError, Misconfigured, StoreUnavailable
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts
@@ -71,11 +70,6 @@ def chosen_account(connection: Connection, name: str | None) -> Account:
     known = ", ".join(each.fingerprint for each in every)
     wrong = "There are several accounts" if name is None else f"There is no account {name!r}"
     raise Misconfigured(f"{wrong}: choose one with --account ({known}).")
-
-
-def shown_time(at: int | None) -> str:
-    """A time for people, in UTC; "" for None."""
-    return str(Time(at))
 
 
 def account_names() -> list[str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from prosperstack_destination.cli import output
 from prosperstack_destination.errors import Misconfigured, ProsperStackError
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.segment.example import DOCUMENTED_CALL
@@ -36,10 +37,10 @@ class _Answer:
     message: str
 
 
-def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float) -> bool:
+def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float, as_json: bool) -> bool:
     """Post the calls; whether all of them were taken. Raises `Misconfigured` for a file that is no calls."""
     calls = [DOCUMENTED_CALL] if file is None else read_calls(file)
-    return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait))
+    return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=as_json))
 
 
 def read_calls(file: Path) -> list[JsonValue]:
@@ -63,20 +64,25 @@ def _line(file: Path, number: int, line: str) -> JsonValue:
     return call
 
 
-async def _send(calls: Sequence[JsonValue], *, to: str, key: str, prosperstack_url: str, wait: float) -> bool:
-    console = Console(highlight=False)
+async def _send(
+    calls: Sequence[JsonValue], *, to: str, key: str, prosperstack_url: str, wait: float, as_json: bool
+) -> bool:
+    console = Console(highlight=False, quiet=as_json)
     people = list(dict.fromkeys(email for call in calls if (email := _email(call))))[:SHOWN_PEOPLE]
     async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as http:
         sandbox = ProsperStack(http, prosperstack_url, key)
         before = await _properties(sandbox, people)
         answers = await _post(http, calls, to, key, console)
         _show_answers(answers, console)
+        after = before
         if before is None:
             console.print(f"No sandbox answers at {prosperstack_url}, so what came of them is not shown.")
         else:
             after = await _after(sandbox, people, before, wait, console)
             for email in people:
                 console.print(_changes(email, before[email], after[email]))
+    if as_json:
+        output.print_json(_facts(answers, before or {}, after or {}))
     return all(answer.status in (200, 202) for answer in answers)
 
 
@@ -115,6 +121,18 @@ async def _answer(http: httpx.AsyncClient, call: JsonValue, to: str, key: str) -
         said = None
     text = said.get("message") if isinstance(said, dict) else None
     return _Answer(response.status_code, text if isinstance(text, str) else response.reason_phrase)
+
+
+def _facts(
+    answers: Sequence[_Answer], before: dict[str, Properties], after: dict[str, Properties]
+) -> dict[str, JsonValue]:
+    return {
+        "answers": [
+            {"status": answer.status or None, "message": answer.message, "calls": count}
+            for answer, count in Counter(answers).most_common()
+        ],
+        "people": [{"email": email, "before": before[email], "after": after[email]} for email in before],
+    }
 
 
 def _show_answers(answers: Sequence[_Answer], console: Console) -> None:

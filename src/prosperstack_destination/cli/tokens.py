@@ -1,30 +1,37 @@
 """``tokens``: who may use the API."""
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.accounts.operators import issue_token, revoke_token
-from prosperstack_destination.cli.operating import in_database, shown_time
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.operating import from_database, in_database
+from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.state import tokens
 
-_console = Console(highlight=False, soft_wrap=True)
 
-
-def issue(name: str) -> None:
+def issue(name: str, *, as_json: bool) -> None:
     """Make a token, and print it: only now."""
-    print(in_database(lambda connection: issue_token(connection, name, system_clock())))
+    token = in_database(lambda connection: issue_token(connection, name, system_clock()))
+    if as_json:
+        output.print_json({"token": token, "fingerprint": fingerprint(token)})
+    else:
+        print(token)
 
 
-def list_tokens() -> None:
+def list_tokens(*, as_json: bool) -> None:
     """Print the tokens by their fingerprints."""
-    table = Table("Token", "Name", "Issued (UTC)", "Revoked")
-    for each in in_database(tokens.every):
-        table.add_row(each.fingerprint, escape(each.name), shown_time(each.created_at), shown_time(each.revoked_at))
-    _console.print(table)
+    rows: list[list[Cell]] = [
+        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)]
+        for each in from_database(tokens.every)
+    ]
+    columns = ["Token", "Name", "Issued", "Revoked"]
+    output.print_rows(columns, rows, as_json=as_json, nothing="There is no token yet: `tokens issue` makes one.")
 
 
-def revoke(token: str) -> None:
+def revoke(token: str, *, as_json: bool) -> None:
     """Refuse a token from now on."""
     in_database(lambda connection: revoke_token(connection, token, system_clock()))
+    if as_json:
+        output.print_json({"revoked": token})
+    else:
+        output.console.print(f"{token} is refused within seconds.")

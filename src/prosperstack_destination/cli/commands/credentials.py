@@ -75,29 +75,31 @@ def secrets_revoke(
 @tokens_app.command("issue")
 def tokens_issue(
     name: Annotated[str, typer.Option("--name", help="Who it is for: the author of what is done with it.")],
+    json: Json = False,
 ) -> None:
     """Make a token for the API, and print it: only now."""
     from prosperstack_destination.cli.tokens import issue
 
-    issue(name)
+    issue(name, as_json=json)
 
 
 @tokens_app.command("list")
-def tokens_list() -> None:
+def tokens_list(json: Json = False) -> None:
     """Print the tokens, never whole."""
     from prosperstack_destination.cli.tokens import list_tokens
 
-    list_tokens()
+    list_tokens(as_json=json)
 
 
 @tokens_app.command("revoke")
 def tokens_revoke(
     token: Annotated[str, typer.Argument(help="Its fingerprint, as `tokens list` shows it.")],
+    json: Json = False,
 ) -> None:
     """Refuse a token from now on."""
     from prosperstack_destination.cli.tokens import revoke
 
-    revoke(token)
+    revoke(token, as_json=json)
 
 
 @connectors_app.command("issue")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prosperstack_destination.cli.example import SANDBOX_KEY, SANDBOX_PORT
+from prosperstack_destination.cli.options import Json
 from prosperstack_destination.settings import Role
 
 
@@ -75,11 +76,12 @@ def send(
     wait: Annotated[
         float, typer.Option(min=0, help="How long to wait for the properties to change, in seconds.")
     ] = 10.0,
+    json: Json = False,
 ) -> None:
     """Post Identify calls to the service and show what came of them."""
     from prosperstack_destination.cli.send import run
 
-    if not run(file, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait):
+    if not run(file, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=json):
         raise typer.Exit(1)
 
 

@@ -1,0 +1,148 @@
+"""What commands print for scripts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cli.conftest import Commands
+from prosperstack_destination.cli import app
+from prosperstack_destination.state import accounts
+from support.intake import identify, take
+
+#: These print nothing but a log, until they are stopped.
+RUNNING = {"serve", "sandbox"}
+MAPPING = "rules:\n  - property: preferred_name\n    from: traits.nickname\n"
+ANN = "ann@example.com"
+
+
+def every_command(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command that does something, by its full name."""
+    for word, each in getattr(command, "commands", {}).items():
+        full = f"{name} {word}".strip()
+        if hasattr(each, "commands"):
+            yield from every_command(each, full)
+        else:
+            yield full, each
+
+
+COMMANDS = dict(every_command(get_command(app)))
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - RUNNING))
+def test_every_command_that_prints(name: str) -> None:
+    """A command that prints prints JSON where that is asked for."""
+    assert any("--json" in each.opts for each in COMMANDS[name].params)
+
+
+@pytest.fixture
+def file(commands: Commands) -> str:
+    """A mapping file; somebody whom it is about has called."""
+    commands.write(take, identify(ANN, account=commands.account_id, nickname="Ann", preferred_name="A"))
+    path = commands.folder.parent / "mapping.yaml"
+    path.write_text(MAPPING)
+    return str(path)
+
+
+def test_mappings(commands: Commands, file: str) -> None:
+    """A mapping is checked, compared, applied, shown and taken back, in forms that scripts read."""
+    checked = commands.json("mappings", "validate", file)
+    compared = commands.json("mappings", "diff", file)
+    applied = commands.json("mappings", "apply", file, "--author", "ann")
+    again = commands.json("mappings", "apply", file)
+    shown = commands.json("mappings", "show")
+    back = commands.json("mappings", "rollback", "--author", "bob")
+    history = commands.json("mappings", "history")
+
+    assert checked == {"rules": 1, "faults": []}
+    assert (compared["profiles"], compared["changed"], compared["by_property"]) == (1, 1, {"preferred_name": 1})
+    assert compared["examples"] == [
+        {"email": ANN, "before": {"preferred_name": "A"}, "after": {"preferred_name": "Ann"}}
+    ]
+    assert (compared["requests"], compared["requests_per_minute"]) == (2, 90)
+    assert applied["account"] == commands.account_id
+    assert (applied["version"], applied["replaced"], applied["changed"], applied["profiles"]) == (1, 0, True, 1)
+    assert (again["version"], again["replaced"], again["changed"]) == (1, 1, False)
+    assert (shown["version"], shown["author"], shown["yaml"]) == (1, "ann", MAPPING)
+    assert shown["mapping"]["rules"][0]["property"] == "preferred_name"
+    assert (back["version"], back["author"], back["note"]) == (2, "bob", "back to version 0")
+    assert [each["version"] for each in history["versions"]] == [2, 1]
+    assert history["versions"][0]["applied_at"].endswith("+00:00")
+    assert history["progress"] == {"total": 1, "done": 0}
+    assert "rules" in commands.json("mappings", "schema")["properties"]
+
+
+def test_nothing_applied_yet(commands: Commands) -> None:
+    """Where no mapping was applied there is an empty one, of no version, and no history."""
+    shown = commands.json("mappings", "show")
+
+    assert (shown["version"], shown["applied_at"], shown["mapping"]) == (0, None, {"rules": []})
+    assert commands.json("mappings", "history") == {"versions": [], "progress": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("rules:\n  - property: preferred_nam\n    from: traits.x\n", "rules[0].property", 2),
+        ("rules:\n  - property: preferred_name\n    form: traits.x\n", "rules[0].form", 3),
+    ],
+)
+def test_faults(commands: Commands, text: str, key: str, line: int) -> None:
+    """What is wrong with a mapping is told by its place, and the command fails."""
+    path = commands.folder.parent / "wrong.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["mappings", "validate", str(path), "--json"])
+    [fault] = [each for each in json.loads(result.stdout)["faults"] if each["key"] == key]
+
+    assert result.exit_code == 1
+    assert (fault["line"], fault["column"]) == (line, 5)
+
+
+def test_tokens(commands: Commands) -> None:
+    """A token is shown once, listed by its fingerprint, and refused when it is revoked."""
+    issued = commands.json("tokens", "issue", "--name", "ann")
+    [listed] = commands.json("tokens", "list")
+    revoked = commands.json("tokens", "revoke", issued["fingerprint"])
+
+    assert issued["token"].startswith("pso_")
+    assert (listed["token"], listed["name"], listed["revoked"]) == (issued["fingerprint"], "ann", None)
+    assert revoked == {"revoked": issued["fingerprint"]}
+    assert commands.json("tokens", "list")[0]["revoked"] is not None
+
+
+def test_the_database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was exported, imported, copied and migrated is told by numbers."""
+    folder = commands.folder.parent
+    version = commands.json("db", "upgrade")["version"]
+    exported = commands.json("db", "export", str(folder / "all.jsonl"))
+    whole = commands.json("db", "export", str(folder / "all.jsonl"))
+    lines = CliRunner().invoke(app, ["db", "export", "-", "--json"])
+    copied = commands.json("db", "backup", str(folder / "copy.db"))
+    monkeypatch.setenv("DATA_DIR", str(folder / "elsewhere"))
+    imported = commands.json("db", "import", str(folder / "all.jsonl"))
+
+    assert version.isdigit()
+    assert exported == whole == imported == json.loads(lines.stderr)
+    assert exported["rows"]["accounts"] == 1
+    assert json.loads(lines.stdout.splitlines()[0])
+    assert copied == {"file": str(folder / "copy.db")}
+    assert Path(copied["file"]).exists()
+
+
+def test_send(commands: Commands) -> None:
+    """What became of calls is told, and nothing else is printed; where nobody answers, that."""
+    nobody = "http://127.0.0.1:1"
+    result = CliRunner().invoke(
+        app, ["send", "--json", "--wait", "0", "--to", f"{nobody}/identify", "--prosperstack-url", f"{nobody}/v1"]
+    )
+    [answer] = json.loads(result.stdout)["answers"]
+
+    assert result.exit_code == 1
+    assert (answer["status"], answer["calls"]) == (None, 1)
+    assert "is the service running?" in answer["message"]
+    assert json.loads(result.stdout)["people"] == []
+    assert commands.write(accounts.every)  # nothing was done here
