@@ -9,6 +9,7 @@ from prosperstack_destination.operations import wording
 from prosperstack_destination.operations.comparing import RowState
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.recent_calls import Fate, Way
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,8 @@ from prosperstack_destination.state.profile import Lane, Status
         (wording.LANE, Lane),
         (wording.ROW_STATE, RowState),
         (wording.ACCOUNT_STATUS, AccountStatus),
+        (wording.FATE, Fate),
+        (wording.WAY, Way),
     ],
 )
 def test_every_state_is_said(said: Mapping[Enum, str], states: type[Enum]) -> None:

@@ -7,6 +7,7 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.operations.comparing import RowState
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.recent_calls import Fate, Way
 
 #: How a profile stands.
 STATUS: Final[Mapping[Status, str]] = {
@@ -45,6 +46,27 @@ ACCOUNT_STATUS: Final[Mapping[AccountStatus, str]] = {
     "another key, or this one works again.",
     AccountStatus.NOT_PERMITTED: "ProsperStack does not permit its key what is needed: calls are refused, and "
     "nothing is sent, until the key may read and write subscribers and their properties.",
+}
+
+#: What became of a call.
+FATE: Final[Mapping[Fate, str]] = {
+    Fate.ACCEPTED: "It is part of what is known of the person.",
+    Fate.HELD: "It names an id whose email is not known yet: it is held until a call names one.",
+    Fate.ERASED: "The person is forgotten; nothing of the call is kept.",
+    Fate.EXPLAINED: "It was explained, and nothing of it was stored: a dry run.",
+    Fate.OUTDATED: "It is older than the person's deletion: it was ignored, and nothing of it is kept.",
+    Fate.SKIPPED: "Its integrations switch ProsperStack off.",
+    Fate.IGNORED: "It says what somebody did, and not who they are: nothing had to be done.",
+    Fate.REFUSED: "It is at fault: the same again would be refused, too.",
+    Fate.LATER: "It could not be taken just then: Segment sends it again.",
+}
+
+#: How a call came.
+WAY: Final[Mapping[Way, str]] = {
+    Way.IDENTIFY: "to /identify",
+    Way.WEBHOOK: "to the account's own URL, as a webhook",
+    Way.TRACKING: "by Segment's HTTP Tracking API",
+    Way.TEST: "as a test, by an operator",
 }
 
 
