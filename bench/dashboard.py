@@ -34,6 +34,8 @@ PAGES = (
     "overview?period=week",
     "segment",
     "mapping",
+    "mapping/edit",
+    "mapping/history",
     "calls",
     "people",
     "people?q=person999",

@@ -80,10 +80,10 @@ async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
     await dashboard.service.identify(JOHN, contactCount=17)
     tables = await counted(dashboard)
     assert "contactCount number 1 17 Number of contacts" in said(tables)
-    trait = hidden(tables, "map")
+    trait = hidden(tables, "trait")
     assert (trait, 'name="to" value="number_of_contacts"' in tables) == ('"contactCount"', True)
 
-    page = await dashboard.post("mapping/edit", map=trait, to="number_of_contacts")
+    page = await dashboard.post("mapping/map", trait=trait, to="number_of_contacts")
     draft = draft_in(page.text)
     assert draft == "rules:\r\n  - property: number_of_contacts\r\n    trait: contactCount\r\n"
     assert "In this draft contactCount feeds number_of_contacts. Nothing is applied yet" in said(page.text)
@@ -107,7 +107,7 @@ async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
 
 async def test_a_trait_is_mapped_to_another_one(dashboard: Dashboard) -> None:
     """Where no property is likely, or another one is meant, the editor has the trait in its form already."""
-    page = await dashboard.post("mapping/edit", map='"a\\r\\n b"', to="")
+    page = await dashboard.post("mapping/map", trait='"a\\r\\n b"', to="")
 
     assert draft_in(page.text) == "rules: []\r\n"
     assert 'name="rule-trait" value="&#34;a\\r\\n b&#34;"' in page.text
@@ -366,12 +366,12 @@ async def test_hostile_names_stay_text(dashboard: Dashboard) -> None:
 
     assert_harmless(tables)
     assert "its name is too long for a rule" in said(tables)
-    names = [html.unescape(each) for each in re.findall(r'name="map" value="([^"]*)"', tables)]
+    names = [html.unescape(each) for each in re.findall(r'name="trait" value="([^"]*)"', tables)]
     names.remove('"email"')
     assert len(names) == len(HOSTILE) - 1
     draft = ""
     for name in names:
-        page = await dashboard.post("mapping/edit", map=name.replace("\n", "\r\n"), to="preferred_name")
+        page = await dashboard.post("mapping/map", trait=name.replace("\n", "\r\n"), to="preferred_name")
         assert_harmless(page.text)
         draft = draft_in(page.text)
         done = await applied(dashboard, draft, int(hidden(page.text, "based_on")), note=HOSTILE[0])
@@ -417,7 +417,7 @@ async def test_a_rule_that_replaces_another_one(dashboard: Dashboard) -> None:
     """Who maps a trait to a property that has a rule is told so."""
     await applied(dashboard, FILE)
 
-    page = await dashboard.post("mapping/edit", map='"other"', to="preferred_name")
+    page = await dashboard.post("mapping/map", trait='"other"', to="preferred_name")
     assert "other feeds preferred_name, instead of what its rule took" in said(page.text)
 
 

@@ -60,12 +60,13 @@ class MappingPages:
 
 
 async def _show(visit: Visit) -> Response:
-    text, _ = await _tables(visit)
+    text, under_way = await _tables(visit)
     return visit.page(
         "mapping.html",
         title="Mapping",
         find=visit.query("find"),
         tables=text,
+        counting=under_way,
         progress=await progress(visit),
     )
 

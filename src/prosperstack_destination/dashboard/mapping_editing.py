@@ -5,7 +5,9 @@ Drafts are kept nowhere but in the form, which sends them along with everything 
 
 import asyncio
 import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -42,8 +44,10 @@ from prosperstack_destination.state.mappings import AppliedMapping
 #: Clean-ups that a form has room for, and so many more than a rule has.
 ROWS: Final = 3
 MORE_ROWS: Final = 2
-#: Properties and traits that a form offers; others can be written.
-OFFERED: Final = 500
+#: Properties and traits that a form offers, and how long the names of those are; others can be written.
+OFFERED: Final = 300
+TRAITS_OFFERED: Final = 200
+LONGEST_OFFERED: Final = 60
 #: What is shown of a person's traits, in characters.
 CONTEXT: Final = 20_000
 #: The longest note, as in the API.
@@ -85,6 +89,7 @@ class MappingEditingPages:
         return [
             Page("/mapping/edit", self._begin),
             Page("/mapping/edit", self._edit, "POST"),
+            Page("/mapping/map", self._map, "POST"),
             Page("/mapping/preview", self._preview, "POST"),
             Page("/mapping/review", self._review, "POST"),
             Page("/mapping/figures", self._figures, "POST"),
@@ -93,32 +98,32 @@ class MappingEditingPages:
 
     async def _begin(self, visit: Visit) -> Response:
         """A draft that is what is in force."""
-        current = await visit.desk.database.read(mappings.in_force, visit.account.id)
-        draft = await asyncio.to_thread(_drafted, current)
-        key = visit.query("rule")
-        if key:
-            draft = await asyncio.to_thread(_showing, replace(draft, fields=RuleFields(target=written_name(key))))
-        return await self._edited(visit, await self._understood(visit, draft))
+        fields = RuleFields(target=written_name(visit.query("rule")))
+        draft = await self._worked(visit, await _in_force(visit, fields), _showing)
+        return await self._edited(visit, draft, try_it=False)
+
+    async def _map(self, visit: Visit) -> Response:
+        """A draft that has a trait feed a property; where none is named, the form has the trait."""
+        fields = RuleFields(
+            target=written_name(visit.form.get("to", "")),
+            trait=written_name(read_name(visit.form.get("trait", ""))),
+        )
+        draft = await _in_force(visit, fields)
+        if not fields.key:
+            return await self._edited(visit, await self._worked(visit, draft))
+        had_one = fields.key in await visit.desk.database.read(_ruled, visit)
+        return await self._edited(
+            visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
+        )
 
     async def _edit(self, visit: Visit) -> Response:
-        """A draft goes on: with a trait that was chosen to feed a property, or with what the form has."""
-        trait = visit.form.get("map")
-        if trait is None:
-            draft = await self._sent(visit)
-            if visit.form.get("do") == "remove":
-                draft = await self._understood(visit, await asyncio.to_thread(_without_rule, draft))
-            elif draft.wrong is None:
-                draft = await asyncio.to_thread(_showing, draft)
-            return await self._edited(visit, draft)
-        current = await visit.desk.database.read(mappings.in_force, visit.account.id)
-        draft = await asyncio.to_thread(_drafted, current)
-        fields = RuleFields(target=written_name(visit.form.get("to", "")), trait=written_name(read_name(trait)))
-        draft = replace(draft, fields=fields)
-        if not fields.key:
-            return await self._edited(visit, await self._understood(visit, draft))
-        before = await asyncio.to_thread(editing.rule_in, draft.text, fields.key)
-        draft = await self._understood(visit, await asyncio.to_thread(_with_rule, draft))
-        return await self._edited(visit, draft, mapped=True, replaces=before is not None)
+        """A draft goes on, with what the form has."""
+        draft = await self._sent(visit)
+        if visit.form.get("do") == "remove":
+            draft = await self._worked(visit, draft, _without_rule)
+        elif draft.wrong is None:
+            draft = await self._worked(visit, draft, _showing)
+        return await self._edited(visit, draft)
 
     async def _preview(self, visit: Visit) -> Response:
         """What the draft makes of one person, as a part of a page."""
@@ -173,27 +178,38 @@ class MappingEditingPages:
             fields=fields,
             email=form.get("email", "").strip(),
         )
-        rebase = form.get("rebase")
-        if rebase is not None:
-            draft = await asyncio.to_thread(_based_on, draft, _number(rebase))
+        steps: list[Callable[[Draft], Draft]] = []
+        if "rebase" in form:
+            steps.append(partial(_based_on, version=_number(form["rebase"])))
         if fields.mark != form.get("rule-mark", RuleFields().mark) and form.get("do") != "remove":
-            draft = await asyncio.to_thread(_with_rule, draft)
-        return await self._understood(visit, draft)
+            steps.append(_with_rule)
+        return await self._worked(visit, draft, *steps)
 
-    async def _understood(self, visit: Visit, draft: Draft) -> Draft:
-        try:
-            async with self._turn:
+    async def _worked(self, visit: Visit, draft: Draft, *steps: Callable[[Draft], Draft]) -> Draft:
+        """The draft after these steps, understood."""
+        async with self._turn:
+            for step in steps:
+                draft = await asyncio.to_thread(step, draft)
+            try:
                 read = await operations.understood(visit.account, draft.text)
-        except BadMapping as refusal:
-            return replace(draft, read=None, faults=refusal.faults)
-        return replace(draft, read=read, faults=read.unknown)
+            except BadMapping as refusal:
+                return replace(draft, read=None, faults=refusal.faults)
+            return replace(draft, read=read, faults=read.unknown)
 
     async def _edited(
-        self, visit: Visit, draft: Draft, *, status: int = 200, mapped: bool = False, replaces: bool = False
+        self,
+        visit: Visit,
+        draft: Draft,
+        *,
+        status: int = 200,
+        mapped: bool = False,
+        replaces: bool = False,
+        try_it: bool = True,
     ) -> Response:
+        """The editor. What is in force is tried out when the page is there; a draft that was sent, at once."""
         meaning = await visit.desk.database.read(of_account, visit.account)
         counted, _ = visit.desk.counting.latest(visit.account.id, meaning.version)
-        traits = () if counted is None else counted.traits[:OFFERED]
+        traits = () if counted is None else counted.traits[:TRAITS_OFFERED]
         rows = min(max(len(draft.fields.clean) + MORE_ROWS, ROWS), MOST_CLEAN_UPS)
         return visit.page(
             "mapping/edit.html",
@@ -202,9 +218,9 @@ class MappingEditingPages:
             draft=draft,
             mapped=mapped,
             replaces=replaces,
-            tried=await self._tried(visit, draft),
+            tried=await self._tried(visit, draft) if try_it else None,
             properties=_offered(meaning, draft.fields),
-            traits=[written_name(each.trait) for each in traits if len(each.trait) <= 100],
+            traits=[written_name(each.trait) for each in traits if len(each.trait) <= LONGEST_OFFERED],
             kinds=Kind,
             clean_ups=[(each, CleanUp.model_fields[each].description or "") for each in CLEAN_UPS],
             with_argument=(*WITH_ARGUMENT, *MAY_HAVE_ARGUMENT),
@@ -243,9 +259,17 @@ class MappingEditingPages:
         return visit.fragment("mapping/figures.html", draft=draft, preview=found)
 
 
-def _drafted(current: AppliedMapping) -> Draft:
+async def _in_force(visit: Visit, fields: RuleFields) -> Draft:
     """What is in force, to be worked at."""
-    return _based_on(Draft(operations.text_of(current), current.version, RuleFields()), current.version)
+    current = await visit.desk.database.read(mappings.in_force, visit.account.id)
+    text = await asyncio.to_thread(operations.text_of, current)
+    draft = Draft(text, current.version, fields)
+    return await asyncio.to_thread(_based_on, draft, current.version)
+
+
+def _ruled(connection: Connection, visit: Visit) -> Collection[str]:
+    """The properties that have a rule."""
+    return of_account(connection, visit.account).rules.by_property()
 
 
 def _based_on(draft: Draft, version: int) -> Draft:

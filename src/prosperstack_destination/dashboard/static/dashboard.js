@@ -107,6 +107,8 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
 
 for (const part of document.querySelectorAll("[data-load]")) {
   const load = async () => {
+    // Who is in it is not disturbed.
+    if (part.contains(document.activeElement)) return setTimeout(load, 1000);
     try {
       const answer = await fetch(part.dataset.load);
       part.innerHTML = await answer.text();
