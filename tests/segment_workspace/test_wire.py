@@ -23,28 +23,30 @@ def test_where_calls_are_posted(public_url: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "public_url",
+    ("public_url", "why"),
     [
-        "",
-        "destination.example.com",
-        "http://destination.example.com",
-        "https://",
-        "https://localhost:8700",
-        "https://127.0.0.1:8700",
-        "https://[::1]",
-        "https://10.0.0.5",
-        "https://[broken",
-        "https://destination",
-        "https://destination.internal",
-        "https://user@example.com",
-        "https://example.com/?x=1",
-        "https://example.com/#there",
-        "javascript:alert(1)",
+        ("", "does not begin with https"),
+        ("destination.example.com", "does not begin with https"),
+        ("http://destination.example.com", "is not HTTPS"),
+        ("https://", "does not begin with https:// and a host"),
+        ("https://localhost:8700", "localhost is within a network of your own"),
+        ("https://127.0.0.1:8700", "127.0.0.1 is within a network of your own"),
+        ("https://[::1]", "::1 is within a network of your own"),
+        ("https://10.0.0.5", "within a network of your own"),
+        ("https://[broken", "is no URL"),
+        ("https://example.com:port", "is no URL"),
+        ("https://destination", "within a network of your own"),
+        ("https://destination.internal", "within a network of your own"),
+        ("https://user@example.com", "more than a host and a path"),
+        ("https://:secret@example.com", "more than a host and a path"),
+        ("https://example.com/?x=1", "more than a host and a path"),
+        ("https://example.com/#there", "more than a host and a path"),
+        ("javascript:alert(1)", "does not begin with https"),
     ],
 )
-def test_where_segment_cannot_post(public_url: str) -> None:
-    """A URL that is not reached from the internet, over HTTPS, is refused with what is wanted."""
-    with pytest.raises(Misconfigured, match=r"Segment cannot post to .*https://destination.example.com"):
+def test_where_segment_cannot_post(public_url: str, why: str) -> None:
+    """A URL that is not reached from the internet, over HTTPS, is refused with the reason and what is wanted."""
+    with pytest.raises(Misconfigured, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"):
         webhook_url(public_url, "acct_1")
 
 

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
 
@@ -89,15 +89,27 @@ def webhook_url(public_url: str, account_id: str) -> str:
     """Where Segment is to post an account's calls. Raises `Misconfigured` for a URL that Segment cannot reach."""
     try:
         parts = urlsplit(public_url.strip())
-        host, sound = parts.hostname or "", not (parts.query or parts.fragment or parts.username)
+        fault = _fault(parts)
     except ValueError:
-        host, sound = "", False
-    if not (host and sound and parts.scheme == "https") or _is_private(host):
+        fault = "it is no URL"
+    if fault:
         raise Misconfigured(
-            f"Segment cannot post to {public_url[:200]!r}: give the URL under which this service is reached from "
-            "the internet, as in https://destination.example.com."
+            f"Segment cannot post to {public_url[:200]!r}, because {fault}: give the URL under which this service "
+            "is reached from the internet, as in https://destination.example.com."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/webhook/{account_id}"
+
+
+def _fault(parts: SplitResult) -> str:
+    """Why Segment cannot post to a URL; "" where it can. Raises `ValueError` for what is no URL."""
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme == "http":
+        return "it is not HTTPS, and what is sent could be read on its way"
+    if parts.scheme != "https" or not host or port == 0:
+        return "it does not begin with https:// and a host"
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        return "it has more than a host and a path"
+    return f"{host} is within a network of your own" if _is_private(host) else ""
 
 
 def _is_private(host: str) -> bool:
