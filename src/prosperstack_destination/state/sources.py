@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from prosperstack_destination.state.profile import Source, SourceKind, Stamped
-from prosperstack_destination.state.tables import sources
+from prosperstack_destination.state.tables import segment_connections, sources
 
 #: Sources that are remembered for an account at most: a script may make up names.
 MAX_SOURCES: Final = 1_000
@@ -107,8 +107,24 @@ def _add(connection: Connection, account_id: str, kind: SourceKind, key: str, co
 
 def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
     """An account's sources, the one that sent last first."""
+    return _found(connection, account_id)
+
+
+def not_connected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
+    """Those of an account's sources that were not connected from here, the one that sent last first."""
+    connected = select(segment_connections.c.source_id).where(segment_connections.c.account_id == account_id)
+    by_hand = (sources.c.kind != SourceKind.SOURCE.value) | sources.c.key.not_in(connected)
+    return _found(connection, account_id, by_hand, limit=limit)
+
+
+def _found(
+    connection: Connection, account_id: str, *conditions: ColumnElement[bool], limit: int | None = None
+) -> list[KnownSource]:
     rows = connection.execute(
-        select(sources).where(sources.c.account_id == account_id).order_by(sources.c.last_at.desc())
+        select(sources)
+        .where(sources.c.account_id == account_id, *conditions)
+        .order_by(sources.c.last_at.desc(), sources.c.kind, sources.c.key)
+        .limit(limit)
     )
     return [
         KnownSource(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at, row.calls, row.members)
