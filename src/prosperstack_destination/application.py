@@ -214,6 +214,7 @@ class _Service:
             wake=self._changed,
             on_keys=self.accounts.forget,
             reception=Reception(self.inbox, clock, watch),
+            apart=settings.admin_port is not None,
             scanning=scanning,
             counting=Counting(self.database, clock, scanning),
         )

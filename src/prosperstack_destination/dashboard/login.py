@@ -11,7 +11,7 @@ from prosperstack_destination.dashboard.forms import read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, Page
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
-from prosperstack_destination.dashboard.visit import Visit, html
+from prosperstack_destination.dashboard.visit import Visit, html, is_behind_tls
 from prosperstack_destination.errors import DestinationError, LoginRefused, TryLater
 
 #: Where somebody who logs in goes, if nothing else was asked for.
@@ -79,14 +79,13 @@ class Login:
 
 def _set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
     """Out of reach of scripts and of other sites; behind TLS, for TLS alone."""
-    behind_tls = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     response.set_cookie(
         COOKIE,
         token,
         max_age=seconds,
         path="/dashboard",
         httponly=True,
-        secure=behind_tls,
+        secure=is_behind_tls(request),
         samesite="strict",
     )
 

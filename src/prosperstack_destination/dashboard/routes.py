@@ -7,12 +7,16 @@ from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.login import Login
+from prosperstack_destination.dashboard.looks import Looks
 from prosperstack_destination.dashboard.mapping import MappingPages
 from prosperstack_destination.dashboard.mapping_editing import MappingEditingPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import Page, Pages
+from prosperstack_destination.dashboard.segment import SegmentPages
+from prosperstack_destination.dashboard.segment_by_hand import ByHandPages
+from prosperstack_destination.dashboard.segment_connecting import ConnectingPages
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.visit import Visit
 from prosperstack_destination.errors import NotHere
@@ -25,11 +29,15 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
     renderer = Renderer(assets)
     login = Login(sessions, renderer)
     pages = Pages(desk, sessions, renderer)
+    looks = Looks(desk.clock)
     return [
         Route("/dashboard/static/{name}", assets.serve, methods=["GET"], include_in_schema=False),
         *login.routes(),
         *pages.routes(login.pages()),
         *pages.routes(OverviewPages(live).pages()),
+        *pages.routes(SegmentPages(live, looks).pages()),
+        *pages.routes(ConnectingPages(looks).pages()),
+        *pages.routes(ByHandPages(live).pages()),
         *pages.routes(MappingPages(live).pages()),
         *pages.routes(MappingEditingPages().pages()),
         *pages.routes(MappingHistoryPages().pages()),

@@ -57,6 +57,11 @@ class Visit:
         """Where the account's pages are."""
         return f"/dashboard/a/{self.account.id}"
 
+    @property
+    def base_url(self) -> str:
+        """Where the browser found this service, as in ``https://destination.example.com``."""
+        return f"{'https' if is_behind_tls(self.request) else 'http'}://{self.request.url.netloc}"
+
     def query(self, name: str, default: str = "") -> str:
         """A part of the query string, trimmed."""
         return self.request.query_params.get(name, default).strip()
@@ -93,6 +98,11 @@ class Visit:
     def go_home(self, page: str, said: str | None = None) -> Response:
         """Go to another page of the account."""
         return self.go(f"{self.home}/{page}", said)
+
+
+def is_behind_tls(request: Request) -> bool:
+    """Whether a request came by TLS, at least as far as whoever passed it on says."""
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
 def html(text: str, status: int = 200) -> HTMLResponse:

@@ -34,6 +34,8 @@ class Desk:
     on_keys: Callable[[], None]
     #: Takes calls in, as they are taken from Segment.
     reception: Reception
+    #: Whether operators have a port of their own, so that calls come by another address than the dashboard's.
+    apart: bool
     #: One at a time goes through all profiles: the receiving reads from the same database.
     scanning: asyncio.Lock
     #: What feeds what, counted in the background.

@@ -77,6 +77,11 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (button.textContent = "Copy"), 2000);
 });
 
+// --- What a form answered with has an address of its own: reloading the page does not send the form again -----------
+
+const addressed = document.querySelector("[data-address]");
+if (addressed) history.replaceState(null, "", addressed.dataset.address);
+
 // --- A form whose outcome shows while it is filled in: data-preview is where to, data-shows what ------------------
 // data-preview-at-once: also as it comes; "only": then and never again.
 

@@ -1,0 +1,626 @@
+"""The page "Segment", against a stand-in for Segment's Public API: connecting, waiting, letting go."""
+
+import html
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from dashboard.conftest import PASSWORD, Dashboard
+from prosperstack_destination.dashboard.segment_connecting import SHOWN
+from prosperstack_destination.segment.signature import sign
+from prosperstack_destination.state import segment_connections
+from prosperstack_destination.state.database import Database
+from support.segment_public_api import TOKEN, SegmentWorkspace, segment_public_api
+from support.service import KEY, Service, running, settings
+
+pytestmark = pytest.mark.anyio
+
+SOURCE = "src_0001"
+URL = "https://destination.example.com"
+SUBSCRIBE = "POST /destinations/{id}/subscriptions"
+DELETE = "DELETE /destinations/{id}"
+HOSTILE = "<script>alert('x')</script> & \"quotes\" \u202e"
+
+
+@pytest.fixture
+def segment() -> SegmentWorkspace:
+    """The workspace, to be looked into and changed."""
+    return SegmentWorkspace(sources=250)
+
+
+@pytest.fixture
+async def service(tmp_path: Path, segment: SegmentWorkspace) -> AsyncIterator[Service]:
+    """A running service whose requests to Segment reach the stand-in."""
+    to_segment = httpx.ASGITransport(segment_public_api(segment))
+    configured = settings(tmp_path, admin_password=PASSWORD)
+    async with running(configured, segment_transport=to_segment) as service:
+        yield service
+
+
+def text_of(answer: httpx.Response) -> str:
+    """What a page says, without its markup, on one line."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
+
+
+async def look(dashboard: Dashboard, **fields: str) -> httpx.Response:
+    """The first step: paste the token."""
+    return await dashboard.post("segment/connect", **{"token": TOKEN, "region": "us", **fields})
+
+
+async def connect(dashboard: Dashboard, kind: str = "webhook", **fields: str) -> httpx.Response:
+    """The second step: choose a source."""
+    given = {"source_id": SOURCE, "kind": kind, "public_url": URL, **fields}
+    return await dashboard.post("segment/sources", **given)
+
+
+async def connected(dashboard: Dashboard, kind: str = "webhook", **fields: str) -> str:
+    """Both steps; the path of the connection's page."""
+    await look(dashboard)
+    return page_of(dashboard, await connect(dashboard, kind, **fields))
+
+
+def page_of(dashboard: Dashboard, answer: httpx.Response) -> str:
+    """The page that an answer leads to."""
+    assert answer.status_code == 303, text_of(answer)
+    return answer.headers["location"].removeprefix(f"{dashboard.home}/")
+
+
+async def signed(dashboard: Dashboard, secret: str, **fields: Any) -> httpx.Response:
+    """A call to the account's webhook."""
+    body = json.dumps({"type": "identify", "traits": {"email": "ann@example.com"}, **fields}).encode()
+    headers = {"X-Signature": sign(body, secret), "Content-Type": "application/json"}
+    path = f"/webhook/{dashboard.account_id}"
+    return await dashboard.service.client.request("POST", path, content=body, headers=headers, auth=None)
+
+
+async def test_nothing_is_connected(dashboard: Dashboard) -> None:
+    """The first look says what to do: paste a token, or set it up by hand."""
+    page = await dashboard.get("segment")
+
+    assert page.status_code == 200
+    assert "No source is connected yet" in page.text
+    assert re.search(r'<input id="token" name="token" type="password" autocomplete="off"', page.text)
+    assert "Access Management → Tokens" in page.text
+    for way in ("webhook", "destination", "sdk"):
+        assert f'href="{dashboard.home}/segment/by-hand/{way}"' in page.text
+
+
+@pytest.mark.parametrize("kind", ["webhook", "destination"])
+async def test_from_a_token_to_the_first_call(dashboard: Dashboard, segment: SegmentWorkspace, kind: str) -> None:
+    """Paste, choose, done: the destination is in Segment, and the page waits for its first call, which comes."""
+    looked = await look(dashboard)
+    choice = await dashboard.get("segment/sources?q=source+1")
+    made = await connect(dashboard, kind)
+    page = page_of(dashboard, made)
+    waiting = await dashboard.get(page)
+    listed = await dashboard.get("segment")
+    [destination] = segment.destinations.values()
+    [credential] = destination["settings"].values()
+    if kind == "webhook":
+        await signed(dashboard, credential, projectId=SOURCE)
+    else:
+        await dashboard.service.identify("ann@example.com", key=credential)
+    called = await dashboard.get(page)
+
+    assert looked.headers["location"] == f"{dashboard.home}/segment/sources"
+    assert f'value="{SOURCE}"' in choice.text
+    assert "The source is connected." in waiting.text
+    assert "Waiting for the first call…" in waiting.text
+    assert f'<a id="name-{page.rpartition("/")[2]}" href="/dashboard' in listed.text
+    assert "waiting for the first call…" in listed.text
+    assert "Waiting" not in called.text
+    assert "Received" in called.text
+    assert re.search("The last one came (less than a second|1 s|2 s) ago", text_of(called))
+    for answer in (made, waiting, listed, called):
+        assert credential not in answer.text
+
+
+async def test_waiting_turns_into_received_by_itself(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """The page of a connection, and the list, are told of the first call while somebody looks at them."""
+    page = await connected(dashboard, "destination")
+    [destination] = segment.destinations.values()
+    called = f"called-{page.rpartition('/')[2]}"
+    before = await dashboard.live(f"{page}/live", "arrival"), await dashboard.live("segment/live", called)
+    await dashboard.service.identify("ann@example.com", key=destination["settings"]["apiKey"])
+    after = await dashboard.live(f"{page}/live", "arrival"), await dashboard.live("segment/live", called)
+
+    assert "Waiting for the first call…" in before[0]["arrival"]
+    assert "waiting for the first call…" in before[1][called]
+    assert "Received" in after[0]["arrival"]
+    assert " ago</time>" in after[0]["arrival-when"]
+    assert " ago</time>" in after[1][called]
+
+
+async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Sources that were set up elsewhere are listed too, apart from those that were connected from here."""
+    await connected(dashboard)
+    [destination] = segment.destinations.values()
+    await signed(dashboard, destination["settings"]["sharedSecret"], projectId=SOURCE)
+    library = {"library": {"name": "analytics-python", "version": "2.3.4"}}
+    await signed(dashboard, destination["settings"]["sharedSecret"], projectId="elsewhere", context=library)
+    personas = {"computation_class": "audience", "computation_key": "shoppers", "computation_id": "aud_1"}
+    traits = {"email": "ann@example.com", "shoppers": True}
+    await signed(dashboard, destination["settings"]["sharedSecret"], traits=traits, context={"personas": personas})
+    page = await dashboard.get("segment")
+    [others] = re.findall(r"What else sends.*?</section>", page.text, re.DOTALL)
+
+    assert '<bdi class="name">elsewhere</bdi>' in others
+    assert "analytics-python" in others
+    assert "Audience of Engage" in others
+    assert SOURCE not in others
+    assert "elsewhere" in (await dashboard.live("segment/live", "others"))["others"]
+
+
+@pytest.mark.parametrize(
+    ("token", "operation", "fault", "status", "said"),
+    [
+        ("", "", (), 422, "Paste a token of the workspace."),
+        ("no token at all", "", (), 422, "That is no token of a Segment workspace"),
+        ("sgp_wrong", "", (), 422, "Segment refuses the token"),
+        (TOKEN, "GET /sources", (403, "role too low"), 422, "does not permit this to the token"),
+        (TOKEN, "GET /sources", (429, "slow down", {"Retry-After": "7"}), 503, "asked too often: try again in 7 s"),
+        (TOKEN, "GET /destinations", (500, "oh dear"), 503, "It says: oh dear"),
+        (TOKEN, "GET /", (502, ""), 503, "answered 502"),
+        (TOKEN, "GET /sources", (200, ""), 503, "something else than it promises"),
+    ],
+)
+async def test_a_look_that_fails(
+    dashboard: Dashboard,
+    segment: SegmentWorkspace,
+    token: str,
+    operation: str,
+    fault: tuple[Any, ...],
+    status: int,
+    said: str,
+) -> None:
+    """What Segment says against a token is told beside it, anything else above the form; the token is not kept."""
+    if operation:
+        segment.fail(operation, *fault[:2], headers=fault[2] if len(fault) > 2 else {})
+    answer = await look(dashboard, token=token, region="eu", keep="yes")
+    field = re.search(r'<p id="token-wrong" class="wrong" role="alert">(.*?)</p>', answer.text)
+    form = re.search(r'<p class="wrong" role="alert">(.*?)</p>', answer.text)
+    told = field if status == 422 else form
+
+    assert answer.status_code == status
+    assert told is not None
+    assert said in html.unescape(told[1])
+    assert (field is None) is (status == 503)
+    assert 'value="eu" checked' in answer.text
+    assert "sgp_" not in answer.text
+    assert "Connect Segment" in answer.text
+    assert (await dashboard.get("segment/sources")).headers["location"].endswith("/segment/connect")
+    assert "is kept, encrypted" not in (await dashboard.get("segment")).text
+
+
+async def test_many_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Only so many are offered at once; the others are found by name, slug or id, in any case."""
+    await connected(dashboard)
+    segment.make(
+        {"sourceId": "src_0010", "metadataId": "6116daebcc926a434fe41bb3", "enabled": True, "settings": {}}
+    )
+    await look(dashboard)
+    everything = await dashboard.get("segment/sources")
+    by_name = await dashboard.get("segment/sources?q=sOURCE+249")
+    by_id = await dashboard.get("segment/sources?q=src_000")
+    none = await dashboard.get("segment/sources?q=%3Cb%3Enothing")
+
+    assert everything.text.count('name="source_id"') == SHOWN
+    assert f"These are {SHOWN} of 250" in everything.text
+    assert len(everything.content) < 200_000
+    assert "has a destination already" in everything.text
+    assert re.findall(r'name="source_id" value="(\w+)"', by_name.text) == ["src_0249"]
+    assert len(re.findall('name="source_id"', by_id.text)) == 10
+    assert re.search(rf'value="{SOURCE}" required disabled', by_id.text)
+    assert "off in Segment" in by_id.text
+    assert "No source has" in none.text
+    assert "<b>nothing" not in none.text
+
+
+async def test_a_workspace_without_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A token that sees nothing is told so, with what helps."""
+    segment.sources.clear()
+    await look(dashboard)
+
+    assert "The token sees no source" in (await dashboard.get("segment/sources")).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"source_id": ""}, "source-wrong", "Choose a source."),
+        ({"source_id": "src_none"}, "source-wrong", "has no source 'src_none'"),
+        ({"public_url": ""}, "url-wrong", "it does not begin with https://"),
+        ({"public_url": "http://destination.example.com"}, "url-wrong", "it is not HTTPS"),
+        ({"public_url": "https://10.0.0.5"}, "url-wrong", "10.0.0.5 is within a network of your own"),
+        ({"public_url": "https://localhost:8700"}, "url-wrong", "localhost is within a network of your own"),
+    ],
+)
+async def test_a_choice_that_is_at_fault(
+    dashboard: Dashboard, segment: SegmentWorkspace, fields: dict[str, str], field: str, said: str
+) -> None:
+    """What is missing or wrong is told at its field; what was chosen stays chosen, and nothing is made."""
+    await look(dashboard)
+    answer = await connect(dashboard, **fields, q="source 1")
+    told = re.search(rf'<p id="{field}" class="wrong" role="alert">(.*?)</p>', answer.text)
+
+    assert answer.status_code == 422
+    assert told is not None
+    assert said in html.unescape(told[1])
+    assert 'name="q" type="search" value="source 1"' in answer.text
+    assert fields.get("public_url", URL) in answer.text
+    if "source_id" not in fields:
+        assert f'value="{SOURCE}" required checked' in answer.text
+    assert segment.destinations == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "status", "said"),
+    [
+        (SUBSCRIBE, (403, "the feature is not enabled"), 422, "It was deleted again: connect the source by hand."),
+        (SUBSCRIBE, (500, ""), 503, "It was deleted again"),
+        ("POST /destinations", (401, "no"), 422, "Segment refuses the token"),
+        ("POST /destinations", (422, "no such setting"), 422, "It says: no such setting"),
+        ("POST /destinations", (429, "slow down"), 503, "asked too often"),
+        ("GET /catalog/destinations", (500, ""), 503, "answered 500"),
+    ],
+)
+async def test_what_segment_refuses_is_undone(
+    dashboard: Dashboard, segment: SegmentWorkspace, operation: str, fault: tuple[int, str], status: int, said: str
+) -> None:
+    """If Segment refuses a step, nothing is left half-made, and the form says why; it can be sent again."""
+    await look(dashboard)
+    segment.fail(operation, *fault)
+    refused = await connect(dashboard)
+    left = dict(segment.destinations)
+    segment.faults.clear()
+    again = await connect(dashboard)
+
+    assert refused.status_code == status
+    assert said in text_of(refused)
+    assert f'href="{dashboard.home}/segment/by-hand/webhook">Connect it by hand' in refused.text
+    assert left == {}
+    assert again.status_code == 303
+    assert len(segment.destinations) == 1
+
+
+async def test_a_source_is_connected_once(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Who sends the form twice is told that the source is connected, and nothing more is made."""
+    await connected(dashboard)
+    again = await connect(dashboard, "destination")
+
+    assert again.status_code == 422
+    assert "'Source 1' is connected to this account already" in text_of(again)
+    assert len(segment.destinations) == 1
+
+
+async def test_another_source_without_the_token(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """While the token is held, connecting a source goes on at the list."""
+    page = await connected(dashboard)
+    shown = await dashboard.get(page)
+    await connect(dashboard, source_id="src_0002")
+
+    assert f'href="{dashboard.home}/segment/sources">Connect another source' in shown.text
+    assert f'href="{dashboard.home}/segment/sources">Connect a source' in (await dashboard.get("segment")).text
+    assert len(segment.destinations) == 2
+
+
+async def test_a_held_token_is_its_sessions(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Whoever else logs in is asked for a token; so is who had theirs forgotten, or logs in anew."""
+    await look(dashboard)
+    async with httpx.AsyncClient(transport=dashboard.service.transport, base_url="http://service") as client:
+        await client.post("/dashboard/login", data={"password": PASSWORD})
+        theirs = Dashboard(client, dashboard.service, dashboard.account_id)
+        seen = await theirs.get("segment/sources")
+        done = await connect(theirs)
+        asked = await theirs.get("segment/connect")
+    forgotten = await dashboard.post("segment/forget-token")
+
+    for answer in (seen, done, await dashboard.get("segment/sources"), await connect(dashboard)):
+        assert answer.headers["location"] == f"{dashboard.home}/segment/connect"
+    assert "Begin with the token" in asked.text
+    assert forgotten.status_code == 303
+    assert segment.destinations == {}
+
+
+async def test_a_kept_token(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A token is kept where that was ticked, once it worked; then nobody pastes it, until it is forgotten."""
+    await look(dashboard, keep="yes", region="eu")
+    page = await dashboard.get("segment")
+    await look(dashboard, token="", kept="yes")
+    choice = await dashboard.get("segment/sources")
+    made = await connect(dashboard, "destination")
+    gone = await dashboard.post(page_of(dashboard, made), sure="yes")
+    segment.tokens.clear()
+    refused = await look(dashboard, token="", kept="yes")
+    forgotten = await dashboard.post("segment/forget-token")
+    said = await dashboard.get("segment")
+    without = await look(dashboard, token="", kept="yes")
+
+    assert "The token of Acme (EU) is kept, encrypted, since" in text_of(page)
+    assert "Its token is kept, encrypted." in choice.text
+    assert (made.status_code, gone.status_code, forgotten.status_code) == (303, 303, 303)
+    assert segment.destinations == {}
+    assert refused.status_code == 422
+    assert "Segment refuses the token" in refused.text
+    assert "It stays good in Segment: delete it there too." in said.text
+    assert "is kept, encrypted, since" not in said.text
+    assert without.status_code == 422
+    assert "No token of a Segment workspace is kept" in without.text
+
+
+async def test_where_segment_reaches_the_service(dashboard: Dashboard) -> None:
+    """An address that Segment reaches is filled in; another one is not, and the page says why."""
+    await look(dashboard)
+    private = await dashboard.get("segment/sources")
+    headers = {"Host": "destination.example.com", "X-Forwarded-Proto": "https"}
+    public = await dashboard.client.get(f"{dashboard.home}/segment/sources", headers=headers)
+    plain = await dashboard.client.get(
+        f"{dashboard.home}/segment/sources", headers={"Host": "destination.example.com"}
+    )
+
+    assert re.search(r'name="public_url"[^>]* value=""', private.text)
+    assert "Not http://service, where you see this page: Segment cannot reach that." in private.text
+    assert re.search(rf'name="public_url"[^>]* value="{URL}"', public.text)
+    assert "where you see this page" not in public.text
+    assert "Not http://destination.example.com, where you see this page" in plain.text
+
+
+@pytest.mark.parametrize("kind", ["webhook", "destination"])
+async def test_disconnecting(dashboard: Dashboard, segment: SegmentWorkspace, kind: str) -> None:
+    """With the token that is held, or is pasted, the destination goes in Segment, and its calls are refused."""
+    page = await connected(dashboard, kind)
+    other = page_of(dashboard, await connect(dashboard, "destination", source_id="src_0002"))
+    [credential, *_] = [value for each in segment.destinations.values() for value in each["settings"].values()]
+    held = await dashboard.post(page, sure="yes")
+    await dashboard.post("segment/forget-token")
+    pasted = await dashboard.post(other, sure="yes", token=TOKEN)
+    said = await dashboard.get("segment")
+    if kind == "webhook":
+        refused = await signed(dashboard, credential)
+    else:
+        refused = await dashboard.service.identify("ann@example.com", key=credential)
+
+    assert (held.status_code, pasted.status_code) == (303, 303)
+    assert "The source is disconnected, and its destination in Segment is deleted." in said.text
+    assert "No source is connected yet" in said.text
+    assert segment.destinations == {}
+    assert refused.status_code == 401
+    assert (await dashboard.get(page)).status_code == 404
+
+
+async def test_a_destination_that_was_deleted_there(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Who deleted the destination in Segment first may still disconnect."""
+    page = await connected(dashboard)
+    segment.destinations.clear()
+    await dashboard.post(page, sure="yes")
+
+    assert "Segment had no such destination any more." in (await dashboard.get("segment")).text
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        ("no token", 422, "No token of a Segment workspace is kept"),
+        ("another workspace", 422, "is of the workspace 'Other'"),
+        ("refused", 422, "It says: not yours"),
+        ("away", 503, "answered 500"),
+    ],
+)
+async def test_forgetting_it_here(
+    dashboard: Dashboard, segment: SegmentWorkspace, fault: str, status: int, said: str
+) -> None:
+    """Where Segment cannot be asked, or refuses, that is told beside the way out: to forget it here only."""
+    page = await connected(dashboard)
+    [destination] = segment.destinations.values()
+    token = TOKEN
+    if fault == "no token":
+        await dashboard.post("segment/forget-token")
+        token = ""
+    elif fault == "another workspace":
+        segment.id, segment.name, token = "ws_other", "Other", "sgp_of-another-workspace"
+        segment.tokens.add(token)
+    else:
+        segment.fail(DELETE, *{"refused": (403, "not yours"), "away": (500, "")}[fault])
+    refused = await dashboard.post(page, sure="yes", token=token)
+    forgotten = await dashboard.post(page, sure="yes", here_only="yes")
+    page_after = await dashboard.get("segment")
+
+    assert refused.status_code == status
+    assert said in text_of(refused)
+    assert '<details class="dangerous" open>' in refused.text
+    assert "Forget it here only" in refused.text
+    assert forgotten.status_code == 303
+    assert "Delete its destination in Segment too." in page_after.text
+    assert len(segment.destinations) == 1
+    assert (await signed(dashboard, destination["settings"]["sharedSecret"])).status_code == 401
+
+
+async def test_many_connections(dashboard: Dashboard, tmp_path: Path) -> None:
+    """However many sources are connected, a page stays small, and each can be found."""
+    page = await connected(dashboard)
+    database = Database(settings(tmp_path).effective_database_url)
+    await database.open()
+    first = await database.read(segment_connections.get, dashboard.account_id, page.rpartition("/")[2])
+    assert first is not None
+    for number in range(100):
+        name = f"{HOSTILE} {number} {'x' * 150}"
+        more = replace(first, id=f"conn_{number}", source_id=f"more_{number}", source_name=name)
+        await database.write(segment_connections.add, more)
+    await database.close()
+    everything = await dashboard.get("segment")
+    found = await dashboard.get(f"segment?q={quote('Quotes')}")
+    none = await dashboard.get("segment?q=nothing")
+
+    assert len(everything.content) < 200_000
+    assert "And 51 more" in everything.text
+    assert everything.text.count("waiting for the first call…") == 50
+    assert "And 50 more" in found.text
+    assert "None has" in none.text
+    assert len(await dashboard.live("segment/live?q=quotes", "others")) == 51
+
+
+async def test_hostile_names(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Whatever a source or a workspace is called, it stays text on every page."""
+    segment.name = HOSTILE
+    segment.source(SOURCE).update(name=HOSTILE, slug=HOSTILE)
+    await look(dashboard, keep="yes")
+    choice = await dashboard.get(f"segment/sources?q={quote(HOSTILE)}")
+    made = await connect(dashboard, q=HOSTILE)
+    page = page_of(dashboard, made)
+    pages = [
+        choice,
+        await dashboard.get(page),
+        await dashboard.get("segment"),
+        await dashboard.get("segment/connect"),
+        await dashboard.get(f"segment?q={quote(HOSTILE)}"),
+        await connect(dashboard, q=HOSTILE, public_url=HOSTILE, source_id=HOSTILE),
+        await dashboard.post("segment/by-hand/webhook", name="", public_url=HOSTILE),
+        await dashboard.post("segment/by-hand/sdk", name=HOSTILE),
+    ]
+
+    for answer in pages:
+        assert "<script>alert" not in answer.text
+        assert '& "quotes"' not in answer.text
+        assert "<script>alert('x')</script> & " in html.unescape(answer.text)
+        assert len(answer.content) < 200_000
+
+
+async def test_another_accounts_connection(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Below the path of one account nothing of another's is seen, used or removed."""
+    page = await connected(dashboard)
+    await look(dashboard, keep="yes")
+    issued = await dashboard.post("segment/by-hand/sdk", name="mine")
+    [at] = re.findall(r'data-address="([^"]*)"', issued.text)
+    await dashboard.service.identify("ann@example.com", key="key_test_other")
+    accounts = await dashboard.client.get("/dashboard/accounts")
+    [other] = set(re.findall(r"/dashboard/a/(acct_[\w-]+)/", accounts.text)) - {dashboard.account_id}
+    theirs = Dashboard(dashboard.client, dashboard.service, other)
+    connect_page = await theirs.get("segment")
+    key_page = await theirs.client.get(html.unescape(at).replace(dashboard.account_id, other))
+
+    assert "No source is connected yet" in connect_page.text
+    assert "is kept, encrypted" not in connect_page.text
+    assert (await theirs.get(page)).status_code == 404
+    assert (await theirs.get(f"{page}/live")).status_code == 404
+    assert (await theirs.post(page, sure="yes", here_only="yes")).status_code == 404
+    assert (await theirs.get("segment/sources")).status_code == 303
+    assert "Issue a key" in key_page.text
+    assert len(segment.destinations) == 1
+
+
+@pytest.mark.parametrize("way", ["webhook", "destination", "sdk"])
+async def test_by_hand(dashboard: Dashboard, way: str) -> None:
+    """What is issued is shown once, with where to enter it; the page waits for the first call with just this."""
+    form = await dashboard.get(f"segment/by-hand/{way}")
+    issued = await dashboard.post(f"segment/by-hand/{way}", name="Website", public_url=URL)
+    await signed(dashboard, "forged")  # from here on it is remembered which secrets there are
+    other = await dashboard.post(f"segment/by-hand/{way}", name="Other", public_url=URL)
+    [clear] = re.findall(r'<code id="secret">([^<]+)</code>', issued.text)
+    [other_clear] = re.findall(r'<code id="secret">([^<]+)</code>', other.text)
+    [at] = [html.unescape(each) for each in re.findall(r'data-address="([^"]*)"', issued.text)]
+    [live] = [html.unescape(each) for each in re.findall(r'data-live="([^"]*)"', issued.text)]
+    live = live.removeprefix(f"{dashboard.home}/")
+    for each in (other_clear, clear):
+        before = await dashboard.live(live, "arrival")
+        sent = (
+            await signed(dashboard, each)
+            if way == "webhook"
+            else await dashboard.service.identify("ann@example.com", key=each)
+        )
+        assert sent.status_code == 202
+    after = await dashboard.live(live, "arrival", "arrival-when")
+    again = await dashboard.client.get(at)
+
+    assert form.status_code == 200
+    assert issued.headers["Cache-Control"] == "no-store"
+    assert "Waiting for the first call…" in issued.text
+    assert {"webhook": f"{URL}/webhook/{dashboard.account_id}", "destination": "API Key", "sdk": "host="}[
+        way
+    ] in issued.text
+    assert "Waiting" in before["arrival"]  # the other one's call does not count
+    assert "Received" in after["arrival"]
+    assert "The last one came" in after["arrival-when"]
+    assert clear not in again.text
+    assert "was shown once" in again.text
+    assert "Received" in again.text
+    assert (f"{URL}/webhook/" in again.text) is (way == "webhook")
+
+
+async def test_by_hand_with_faults(dashboard: Dashboard) -> None:
+    """What is missing or wrong is told at its field, and nothing is issued."""
+    nameless = await dashboard.post("segment/by-hand/sdk", name=" ")
+    private = await dashboard.post("segment/by-hand/webhook", name="x", public_url="http://127.0.0.1:8700")
+    unknown = await dashboard.get("segment/by-hand/pigeon")
+    settings_page = await dashboard.get("segment/by-hand/webhook?issued=sec_none")
+
+    assert (nameless.status_code, private.status_code, unknown.status_code) == (422, 422, 404)
+    assert '<p id="name-wrong" class="wrong" role="alert">Give it a name' in nameless.text
+    assert '<p id="url-wrong" class="wrong" role="alert">Segment cannot post to' in private.text
+    assert 'id="secret"' not in nameless.text + private.text
+    assert "Issue a shared secret" in settings_page.text
+
+
+async def test_operators_with_a_port_of_their_own(tmp_path: Path) -> None:
+    """Where calls come by another address than the dashboard's, the dashboard's is not offered."""
+    configured = settings(tmp_path, admin_password=PASSWORD, admin_port=9000, prosperstack_api_key=KEY)
+    async with (
+        running(configured) as service,
+        httpx.AsyncClient(transport=service.transport, base_url="https://inside.example.com:9000") as client,
+    ):
+        await client.post("/dashboard/login", data={"password": PASSWORD})
+        start = await client.get("/dashboard")
+        mine = Dashboard(client, service, start.headers["location"].split("/")[3])
+        webhook = await mine.get("segment/by-hand/webhook")
+        sdk = await mine.post("segment/by-hand/sdk", name="x")
+
+    assert re.search(r'name="public_url"[^>]* value=""', webhook.text)
+    assert f'<code id="host">{URL}</code>' in sdk.text
+
+
+async def test_a_token_leaves_no_trace(
+    tmp_path: Path, dashboard: Dashboard, segment: SegmentWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token, and what was issued with it, is in no page, redirect, cookie or log, nor in clear on the disk."""
+    caplog.set_level("DEBUG")
+    answers = [await look(dashboard)]
+    answers += [await dashboard.get(page) for page in ("segment/sources", "segment/connect", "segment")]
+    answers += [await connect(dashboard), await connect(dashboard), await connect(dashboard, source_id="")]
+    page = page_of(dashboard, answers[-3])
+    segment.fail(DELETE, 403, f"the token {TOKEN} may not")
+    answers += [await dashboard.get(page), await dashboard.post(page, sure="yes", token=TOKEN)]
+    answers += [await look(dashboard, keep="yes"), await dashboard.get("segment/sources")]
+    segment.fail("GET /sources", 401, f"{TOKEN} is not good")
+    answers += [await look(dashboard), await dashboard.get("segment"), await dashboard.get("segment/connect")]
+    secrets = [TOKEN, *(value for each in segment.destinations.values() for value in each["settings"].values())]
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
+
+    assert [each.status_code for each in answers] == [
+        303,
+        200,
+        200,
+        200,
+        303,
+        422,
+        422,
+        200,
+        422,
+        303,
+        200,
+        422,
+        200,
+        200,
+    ]
+    assert len(secrets) == 2
+    for secret in secrets:
+        assert secret.encode() not in stored
+        assert secret not in caplog.text
+        assert secret not in str(list(dashboard.client.cookies.jar))
+        for answer in answers:
+            assert secret not in answer.text + str(answer.headers)
