@@ -27,7 +27,7 @@ _SHARED = "TESTS_SHARED"
 #: nothing with pytest 9.2, where it tells groups by a field that is no more.)
 TOGETHER = (
     *("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py"),
-    *("tests/browser/test_first_steps.py", "tests/browser/test_accessibility.py"),
+    *("tests/browser/test_first_steps.py", "tests/browser/test_accessibility.py", "tests/browser/test_segment.py"),
 )
 
 

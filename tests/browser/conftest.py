@@ -1,5 +1,6 @@
 """The dashboard in a real browser: Debian's Chromium, driven by Playwright, at the service as it is started."""
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ ARGUMENTS: Final = (
 #: How large a screen is: a telephone's, and a desk's.
 NARROW: Final[Any] = {"width": 360, "height": 740}
 WIDE: Final[Any] = {"width": 1280, "height": 900}
+#: Which of its rules axe goes by.
+TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -166,3 +169,13 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         shutil.copy(HERE / name, folder / name)
     subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)  # noqa: S603
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def faults(page: Page, axe: str) -> list[str]:
+    """What axe finds, each with the elements at fault."""
+    page.evaluate(axe)
+    found: dict[str, Any] = page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(TAGS)}}})")
+    return [
+        f"{each['id']}: {each['help']} ({', '.join(str(node['target']) for node in each['nodes'])})"
+        for each in found["violations"]
+    ]

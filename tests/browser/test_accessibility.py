@@ -1,27 +1,15 @@
 """Every page, looked at by axe-core: WCAG 2.2 A and AA, in light and dark, on a wide and a narrow screen."""
 
-import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
-from browser.conftest import NARROW, WIDE, Site, log_in
+from browser.conftest import NARROW, WIDE, Site, faults, log_in
 
 #: Pages of an account, and those of none.
-PAGES = ("overview",)
+PAGES = ("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk")
 OTHERS = ("/dashboard/accounts",)
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def faults(page: Page, axe: str) -> list[str]:
-    """What axe finds, each with the elements at fault."""
-    page.evaluate(axe)
-    found: dict[str, Any] = page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(TAGS)}}})")
-    return [
-        f"{each['id']}: {each['help']} ({', '.join(str(node['target']) for node in each['nodes'])})"
-        for each in found["violations"]
-    ]
 
 
 @pytest.mark.parametrize("looks", ["light", "dark"])

@@ -23,29 +23,35 @@ def free_port() -> int:
         return port
 
 
-def command(*arguments: str) -> list[str]:
-    """The command line of this project."""
-    return [sys.executable, "-m", "prosperstack_destination", *arguments]
+def command(*arguments: str, module: str = "prosperstack_destination") -> list[str]:
+    """The command line of this project, or of another module."""
+    return [sys.executable, "-m", module, *arguments]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """An environment with these settings and no others."""
+    """An environment with these settings and no others; the code is that of the tests."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE_")
+        if name in ("PATH", "PYTHONPATH", "HOME", "LANG") or name.startswith("COVERAGE_")
     }
     return {**kept, "COLUMNS": "160", **settings}
 
 
 @contextmanager
 def started(
-    arguments: list[str], url: str, cwd: Path, output: Path, **settings: str
+    arguments: list[str],
+    url: str,
+    cwd: Path,
+    output: Path,
+    *,
+    module: str = "prosperstack_destination",
+    **settings: str,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command until the end of the block, from when it answers at a URL."""
     with output.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 -- our own command
-            command(*arguments), cwd=cwd, env=environment(**settings), stdout=log, stderr=log
+            command(*arguments, module=module), cwd=cwd, env=environment(**settings), stdout=log, stderr=log
         )
     try:
         _await(process, url, output)

@@ -1,0 +1,88 @@
+"""Connecting Segment, against a stand-in for its Public API, and by hand: until the first call is there."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.conftest import KEY, PASSWORD, Site, faults
+from prosperstack_destination.segment.signature import sign
+from support.processes import free_port, started
+from support.segment_public_api import TOKEN
+
+URL = "https://destination.example.com"
+CALL = {"type": "identify", "projectId": "src_0007", "traits": {"email": "john.doe@example.com"}}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The service, whose requests to Segment reach the stand-in."""
+    folder, port = tmp_path_factory.mktemp("site"), free_port()
+    url, output = f"http://127.0.0.1:{port}", folder / "serve.log"
+    given = {"ADMIN_PASSWORD": PASSWORD, "PROSPERSTACK_API_KEY": KEY, "DATA_DIR": str(folder)}
+    module = "support.serving_with_segment"
+    with started([str(port)], f"{url}/readyz", folder, output, module=module, **given):
+        yield Site(url, "", output)
+
+
+def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
+    """Paste a token, choose a source, see its first call arrive without reloading, and let it go again."""
+    operator.get_by_role("navigation").get_by_role("link", name="Segment").click()
+    operator.get_by_label("Workspace token", exact=True).fill("sgp_wrong")
+    operator.get_by_role("button", name="Choose a source").click()
+    expect(operator.get_by_role("alert")).to_contain_text("Segment refuses the token")
+    expect(operator.get_by_label("Workspace token", exact=True)).to_be_focused()
+    operator.get_by_label("Workspace token", exact=True).fill(TOKEN)
+    operator.keyboard.press("Enter")
+    operator.get_by_label("Name, slug or id").fill("source-7")
+    operator.keyboard.press("Enter")
+    operator.get_by_label("Source 7 source-7").check()
+    operator.get_by_label("Where Segment reaches this service").fill("http://localhost:8700")
+    operator.get_by_role("button", name="Connect").click()
+    expect(operator.get_by_role("alert")).to_contain_text("it is not HTTPS")
+    assert faults(operator, axe) == []
+    operator.get_by_label("Where Segment reaches this service").fill(URL)
+    operator.get_by_role("button", name="Connect").click()
+    expect(operator.get_by_role("heading", name="Source 7")).to_be_visible()
+    expect(operator.get_by_text("Waiting for the first call…")).to_be_visible()
+    assert faults(operator, axe) == []
+    [told, *_] = httpx.get(f"{served.url}/stand-in/settings").json()
+    webhook = f"{served.url}/webhook/{operator.url.split('/')[5]}"
+    body = json.dumps(CALL).encode()
+    accepted = httpx.post(webhook, content=body, headers={"X-Signature": sign(body, told["sharedSecret"])})
+
+    assert accepted.status_code == 202
+    expect(operator.get_by_text("Received", exact=True)).to_be_visible()
+    expect(operator.locator("#arrival-when")).to_contain_text(re.compile(r"came .* ago"))
+    assert not any(secret in operator.content() for secret in (TOKEN, told["sharedSecret"]))
+    operator.get_by_role("link", name="All sources").click()
+    assert faults(operator, axe) == []
+    operator.get_by_role("link", name="Disconnect Source 7").click()
+    operator.locator("summary", has_text="Disconnect this source").click()
+    operator.get_by_label("I am sure").check()
+    operator.get_by_role("button", name="Disconnect this source").click()
+    expect(operator.get_by_role("status")).to_contain_text("The source is disconnected")
+    assert httpx.get(f"{served.url}/stand-in/settings").json() == []
+
+
+def test_by_hand(operator: Page, served: Site, axe: str) -> None:
+    """A key is copied once; reloading issues no other one, and the first call with it is seen to arrive."""
+    operator.wait_for_url("**/overview")
+    operator.goto(operator.url.replace("overview", "segment/connect"))
+    operator.get_by_role("link", name="ProsperStack's destination").click()
+    operator.get_by_label("Name").fill("Website")
+    operator.get_by_role("button", name="Issue a key").click()
+    key = operator.locator("#secret").inner_text()
+    assert faults(operator, axe) == []
+    operator.get_by_role("button", name="Copy the key").click()
+    expect(operator.get_by_text(re.compile("Copied|Marked"))).to_be_visible()
+    operator.reload()
+    expect(operator.get_by_text("was shown once")).to_be_visible()
+    expect(operator.get_by_text("Waiting for the first call…")).to_be_visible()
+    served.identify("john.doe@example.com", key=key)
+
+    expect(operator.get_by_text("Received", exact=True)).to_be_visible()
+    assert key not in operator.content()
