@@ -1,5 +1,6 @@
 """An account's worker between a database and a sandbox, in time that the tests own."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,6 +40,8 @@ class World:
     #: Carries a request to the sandbox, as `arrive` does, and the answer back; None: nothing happens on the way.
     network: Network | None = None
     requests: list[str] = field(default_factory=list)
+    #: The worker, while it runs.
+    running: asyncio.Task[None] | None = None
 
     @classmethod
     async def begin(cls, database: Database, subscribers: int = 5) -> "World":
@@ -70,7 +73,8 @@ class World:
             worker = AccountWorker(
                 account, self.database, client, spender, clock=self.clock, ticks=self.clock.ticks
             )
-            await worker.run()
+            self.running = asyncio.create_task(worker.run())
+            await self.running
         return list(self.requests)
 
     async def list_everybody(self) -> None:

@@ -71,33 +71,39 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
     return found
 
 
-def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], now: int) -> None:
-    """Note that exactly these subscribers have an email: others that were known to have it are forgotten.
+def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], at: int) -> bool:
+    """Note that exactly these subscribers had an email at a time; whether others were known to, and are forgotten.
 
-    What was applied to those that stay is kept.
+    What was applied to those that stay is kept. What was seen later is left as it is: a listing may have overtaken
+    the look-up.
     """
     by_id = {each.id: each for each in seen}
-    connection.execute(
+    forgotten = connection.execute(
         delete(subscribers).where(
             subscribers.c.account_id == account_id,
             subscribers.c.email == email,
             subscribers.c.id.not_in(list(by_id)),
+            subscribers.c.observed_at <= at,
         )
-    )
+    ).rowcount
     for each in by_id.values():
-        _store(connection, account_id, each, now)
+        _store(connection, account_id, each, at)
+    return forgotten > 0
 
 
-def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: int) -> set[str]:
+def learn(
+    connection: Connection, account_id: str, seen: Sequence[Seen], now: int, *, but_fresh_for: int | None = None
+) -> set[str]:
     """Take in subscribers as a listing showed them at a time; the emails of which something is news.
 
     That is the emails of subscribers that were not known, or had another email, which is news of both, or other
-    properties. What was known already is not written again.
+    properties. What was known already is not written again; nor what was seen less than ``but_fresh_for`` before.
     """
+    shown = (subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed, subscribers.c.observed_at)
     known = {
         row.id: row
         for row in connection.execute(
-            select(subscribers.c.id, subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed).where(
+            select(subscribers.c.id, *shown).where(
                 subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in seen])
             )
         )
@@ -116,6 +122,8 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
                 "applied": "{}",
                 "set_aside": "{}",
             }
+        elif but_fresh_for is not None and row.observed_at > now - but_fresh_for:
+            continue
         elif (row.email, row.observed) != (each.email, values["observed"]):
             updates.append({**values, "account_id": account_id, "id": each.id})
             news.add(row.email)
@@ -131,17 +139,16 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
     return news
 
 
-def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> None:
-    values = _shown(seen, now)
-    known = connection.execute(
-        update(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.id == seen.id)
-        .values(values)
-    )
-    if known.rowcount == 0:
+def _store(connection: Connection, account_id: str, seen: Seen, at: int) -> None:
+    values = _shown(seen, at)
+    it = (subscribers.c.account_id == account_id) & (subscribers.c.id == seen.id)
+    seen_at = connection.scalar(select(subscribers.c.observed_at).where(it))
+    if seen_at is None:
         connection.execute(
             insert(subscribers).values(account_id=account_id, id=seen.id, applied="{}", set_aside="{}", **values)
         )
+    elif seen_at <= at:
+        connection.execute(update(subscribers).where(it).values(values))
 
 
 def _shown(seen: Seen, now: int) -> dict[str, Any]:
@@ -175,6 +182,20 @@ def mark_applied(
     )
 
 
+def unsettle(connection: Connection, account_id: str, subscriber_id: str, keys: Collection[str]) -> None:
+    """Note that properties are about to be sent: until it is known what came of it they count as not settled.
+
+    Otherwise a value that is sent, and taken back before the answer is there, would seem to have been settled all
+    the time.
+    """
+    key = {"of_account": account_id, "of_id": subscriber_id}
+    row = connection.execute(_SETTLED, key).one_or_none()
+    if row is not None:
+        rest = {name: value for name, value in json_text.load(row.applied).items() if name not in keys}
+        seen = {"observed": row.observed, "observed_at": row.observed_at}
+        connection.execute(_MARK, {**key, **seen, "applied": json_text.dump(rest)})
+
+
 def set_aside(
     connection: Connection, account_id: str, subscriber_id: str, key: str, value: JsonValue, reason: str
 ) -> None:
@@ -198,6 +219,12 @@ def forget(connection: Connection, account_id: str, subscriber_id: str) -> None:
     connection.execute(
         delete(subscribers).where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
     )
+
+
+def forget_settled(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+    """Forget what was settled on the subscribers with these emails; who they are, as of all others, stays known."""
+    whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
+    connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}"))
 
 
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[str]]:
