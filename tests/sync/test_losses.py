@@ -8,10 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.applying import apply
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.errors import ProsperStackError
-from prosperstack_destination.state import directory, erasing, profiles, retention, retrying
+from prosperstack_destination.mapping.file import check_mapping
+from prosperstack_destination.state import accounts, directory, erasing, profiles, retention, retrying
 from prosperstack_destination.state.profile import Status
 from support.clocks import VIRTUAL_TIME
 from support.intake import ACCOUNT, identify, pseudonym, take
@@ -373,3 +376,71 @@ async def test_an_erased_person_is_cleared_though_prosperstack_says_once_that_th
     await for_a_while(listed, 2 * HOUR / SECOND)
 
     assert "preferred_name" not in listed.values()
+
+
+async def with_seats(world: World) -> World:
+    """John's subscriptions are active, have a property, and got a value by a rule."""
+    for each in world.data.subscriptions.after(0):
+        each.fields["status"] = "active"
+    mapping = check_mapping({"rules": [{"property": "subscription.seats", "from": "traits.seats"}]})
+
+    def with_rule(connection: Connection, now: int) -> None:
+        account = accounts.get(connection, ACCOUNT)
+        assert account is not None
+        apply(connection, account, mapping.rules, author="me", now=now)
+
+    await world.database.write(with_rule, world.clock())
+    await for_a_while(world, HOUR / SECOND, every=1200)
+    await world.call(seats=1)
+    await for_a_while(world, 60, every=30)
+    assert seats(world) == [1]
+    return world
+
+
+def seats(world: World) -> list[Any]:
+    """The value of each of John's subscriptions."""
+    [john] = world.data.subscribers.after(0, JOHN)
+    theirs = world.data.subscriptions.after(0, subscriber_id=john.fields["id"])
+    return [each.values["seats"][1] for each in theirs]
+
+
+@pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
+async def test_what_a_subscription_got_is_changed_back(listed: World, carry: Carrier) -> None:
+    """The same holds for properties of subscriptions."""
+    await with_seats(listed)
+    sent: list[str] = []
+
+    async def network(request: httpx.Request) -> httpx.Response:
+        if not is_update(request) or sent:
+            return await listed.arrive(request)
+        sent.append(request.url.path)
+        await listed.call(seats=1)
+        await asyncio.sleep(3)
+        return await carry(listed, request)
+
+    listed.network = network
+    await listed.call(seats=2)
+    with suppress(asyncio.CancelledError):
+        await listed.reconcile()
+    await for_a_while(listed, HOUR / SECOND, every=600)
+
+    assert sent
+    assert seats(listed) == [1]
+
+
+async def test_a_subscription_that_is_not_gone_gets_what_is_desired(listed: World) -> None:
+    """A 404 is not believed of a subscription that is listed all the same."""
+    await with_seats(listed)
+    refused: list[str] = []
+
+    def once(request: httpx.Request) -> httpx.Response | None:
+        if is_update(request) and not refused:
+            refused.append(request.url.path)
+            return httpx.Response(404, json=GONE)
+        return None
+
+    listed.intercept = once
+    await listed.call(seats=2)
+    await for_a_while(listed, 60, every=10)
+
+    assert seats(listed) == [2]

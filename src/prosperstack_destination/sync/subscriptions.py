@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
-from prosperstack_destination.errors import NotFound, Rejected
+from prosperstack_destination.errors import NotFound, Rejected, Unavailable
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Problem, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, load_rules
@@ -108,15 +108,30 @@ class SubscriptionUpdater:
         new = pending(desired, state)
         if not new:
             return state
+        if new.keys() & state.applied.keys():  # until it is known what came of it: see `directory.unsettle`
+            rest = {key: value for key, value in state.applied.items() if key not in new}
+            await self._note(subscriber_id, SubscriptionState(rest, state.set_aside))
         rejected: dict[str, tuple[JsonValue, str]] = {}
+        gone: set[str] = set()
         for subscription in await self._list(email, subscriber_id):
             if subscription.status in ACTIVE:
-                rejected |= await self._send(email, subscription.id, to_send(new, subscription.values()))
+                try:
+                    rejected |= await self._send(email, subscription.id, to_send(new, subscription.values()))
+                except NotFound:
+                    gone.add(subscription.id)
+        if gone and (shown := gone & {each.id for each in await self._list(email, subscriber_id)}):
+            raise Unavailable(
+                f"ProsperStack says that subscription {min(shown)} is gone, and shows it.", status_code=404
+            )
         settled = {key: value for key, value in new.items() if key not in rejected}
         kept = {key: value for key, value in state.set_aside.items() if key not in new}
         state = SubscriptionState({**state.applied, **settled}, {**kept, **rejected})
-        await at.database.write(subscription_states.settle, at.account_id, subscriber_id, state, at.clock())
+        await self._note(subscriber_id, state)
         return state
+
+    async def _note(self, subscriber_id: str, state: SubscriptionState) -> None:
+        at = self._at
+        await at.database.write(subscription_states.settle, at.account_id, subscriber_id, state, at.clock())
 
     async def _list(self, email: str | None, subscriber_id: str) -> list[models.Subscription]:
         about = About("GET /subscriptions", email, subscriber_id)
@@ -135,8 +150,6 @@ class SubscriptionUpdater:
             try:
                 await self._patch(email, subscription_id, properties)
                 break
-            except NotFound:
-                break  # it is gone: there is nothing to be updated
             except Rejected as rejection:
                 fault = await self._isolate(email, subscription_id, Search(properties, str(rejection)))
                 rejected[fault.key] = (fault.value, fault.reason)
