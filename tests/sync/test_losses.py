@@ -378,6 +378,40 @@ async def test_an_erased_person_is_cleared_though_prosperstack_says_once_that_th
     assert "preferred_name" not in listed.values()
 
 
+@pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
+async def test_whoever_is_erased_while_something_is_sent_is_cleared_of_it(listed: World, carry: Carrier) -> None:
+    """What was written before, and what was under way, is cleared, also where nobody knows whether it arrived."""
+    sent: list[str] = []
+
+    async def network(request: httpx.Request) -> httpx.Response:
+        if not is_update(request) or sent:
+            return await listed.arrive(request)
+        sent.append(request.url.path)
+        await listed.database.write(erasing.erase_email, ACCOUNT, JOHN, pseudonym, "test", listed.clock())
+        await asyncio.sleep(3)
+        return await carry(listed, request)
+
+    listed.network = network
+    await listed.call(preferred_name="two", is_professional=True)
+    with suppress(asyncio.CancelledError):
+        await listed.reconcile()
+    await for_a_while(listed, HOUR / SECOND, every=600)
+
+    assert listed.values().keys() & {"preferred_name", "is_professional"} == set()
+
+
+async def test_whoever_is_erased_before_something_is_sent_is_cleared_of_what_was(listed: World) -> None:
+    """What is due does not hide what was delivered before."""
+    await listed.call(preferred_name="two")
+    listed.intercept = lambda request: httpx.Response(503) if is_update(request) else None
+    await for_a_while(listed, 10, every=5)
+    await listed.database.write(erasing.erase_email, ACCOUNT, JOHN, pseudonym, "test", listed.clock())
+    listed.intercept = lambda _: None
+    await for_a_while(listed, 600)
+
+    assert "preferred_name" not in listed.values()
+
+
 async def with_seats(world: World) -> World:
     """John's subscriptions are active, have a property, and got a value by a rule."""
     for each in world.data.subscriptions.after(0):
@@ -444,3 +478,29 @@ async def test_a_subscription_that_is_not_gone_gets_what_is_desired(listed: Worl
     await for_a_while(listed, 60, every=10)
 
     assert seats(listed) == [2]
+
+
+@pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
+async def test_whoever_is_erased_while_a_subscription_is_updated_is_cleared_of_it(
+    listed: World, carry: Carrier
+) -> None:
+    """The same holds for what is written to subscriptions."""
+    await with_seats(listed)
+    sent: list[str] = []
+
+    async def network(request: httpx.Request) -> httpx.Response:
+        if not is_update(request) or sent:
+            return await listed.arrive(request)
+        sent.append(request.url.path)
+        await listed.database.write(erasing.erase_email, ACCOUNT, JOHN, pseudonym, "test", listed.clock())
+        await asyncio.sleep(3)
+        return await carry(listed, request)
+
+    listed.network = network
+    await listed.call(seats=2)
+    with suppress(asyncio.CancelledError):
+        await listed.reconcile()
+    await for_a_while(listed, HOUR / SECOND, every=600)
+
+    [john] = listed.data.subscribers.after(0, JOHN)
+    assert not any(each.values for each in listed.data.subscriptions.after(0, subscriber_id=john.fields["id"]))

@@ -16,11 +16,13 @@ _INSERT = BulkInsert(
 )
 _UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "platform_id", "observed", "observed_at"])
 _IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
-_SETTLED: Final = select(subscribers.c.applied, subscribers.c.observed, subscribers.c.observed_at).where(*_IS_IT)
+_SETTLED: Final = select(
+    subscribers.c.applied, subscribers.c.unsure, subscribers.c.observed, subscribers.c.observed_at
+).where(*_IS_IT)
 _MARK: Final = (
     update(subscribers)
     .where(*_IS_IT)
-    .values({name: bindparam(name) for name in ("applied", "observed", "observed_at")})
+    .values({name: bindparam(name) for name in ("applied", "unsure", "observed", "observed_at")})
 )
 _BY_EMAILS: Final = select(subscribers).where(
     subscribers.c.account_id == bindparam("account"),
@@ -43,6 +45,8 @@ class Subscriber:
     set_aside: Mapping[str, tuple[JsonValue, str]]
     #: When it was last shown to us, in microseconds.
     observed_at: int = 0
+    #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
+    unsure: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,23 +181,33 @@ def mark_applied(
     seen = {"observed": row.observed, "observed_at": row.observed_at}
     if observed is not None:
         seen = {"observed": json_text.dump(observed), "observed_at": now}
-    connection.execute(
-        _MARK, {**key, **seen, "applied": json_text.dump({**json_text.load(row.applied), **applied})}
-    )
+    values = {
+        "applied": json_text.dump({**json_text.load(row.applied), **applied}),
+        "unsure": json_text.dump([each for each in json_text.load(row.unsure) if each not in applied]),
+    }
+    connection.execute(_MARK, {**key, **seen, **values})
 
 
-def unsettle(connection: Connection, account_id: str, subscriber_id: str, keys: Collection[str]) -> None:
-    """Note that properties are about to be sent: until it is known what came of it they count as not settled.
+def unsettle(
+    connection: Connection, account_id: str, subscriber_id: str, keys: Collection[str] | None = None
+) -> None:
+    """Note that properties are about to be sent, or that what was sent is in doubt; None: all that ever was.
 
-    Otherwise a value that is sent, and taken back before the answer is there, would seem to have been settled all
-    the time.
+    Until it is known what came of it they are not settled: a value that is sent, and taken back before the answer
+    is there, would seem to have been settled all the time. A deletion clears them all the same.
     """
     key = {"of_account": account_id, "of_id": subscriber_id}
     row = connection.execute(_SETTLED, key).one_or_none()
-    if row is not None:
-        rest = {name: value for name, value in json_text.load(row.applied).items() if name not in keys}
-        seen = {"observed": row.observed, "observed_at": row.observed_at}
-        connection.execute(_MARK, {**key, **seen, "applied": json_text.dump(rest)})
+    if row is None:
+        return
+    applied = json_text.load(row.applied)
+    if keys is None:
+        keys = applied
+    values = {
+        "applied": json_text.dump({name: value for name, value in applied.items() if name not in keys}),
+        "unsure": json_text.dump(sorted({*json_text.load(row.unsure), *keys})),
+    }
+    connection.execute(_MARK, {**key, **values, "observed": row.observed, "observed_at": row.observed_at})
 
 
 def set_aside(
@@ -224,15 +238,17 @@ def forget(connection: Connection, account_id: str, subscriber_id: str) -> None:
 def forget_settled(connection: Connection, account_id: str, emails: Collection[str]) -> None:
     """Forget what was settled on the subscribers with these emails; who they are, as of all others, stays known."""
     whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
-    connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}"))
+    connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}", unsure="[]"))
 
 
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[str]]:
-    """Drop the subscribers with these emails; by id, the keys of the properties that were settled there."""
+    """Drop the subscribers with these emails; by id, the keys of properties that were written there, or may be."""
     known = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
-    rows = connection.execute(select(subscribers.c.id, subscribers.c.applied).where(known)).all()
+    rows = connection.execute(
+        select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(known)
+    ).all()
     connection.execute(delete(subscribers).where(known))
-    return {row.id: sorted(json_text.load(row.applied)) for row in rows}
+    return {row.id: sorted({*json_text.load(row.applied), *json_text.load(row.unsure)}) for row in rows}
 
 
 def _subscriber(row: Row[Any]) -> Subscriber:
@@ -244,4 +260,5 @@ def _subscriber(row: Row[Any]) -> Subscriber:
         applied=json_text.load(row.applied),
         set_aside=set_aside,
         observed_at=row.observed_at,
+        unsure=frozenset(json_text.load(row.unsure)),
     )

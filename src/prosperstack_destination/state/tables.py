@@ -148,6 +148,8 @@ subscription_states = Table(
     Column("applied", Text, nullable=False),
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
+    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    Column("unsure", Text, nullable=False, server_default="[]"),
     Column("settled_at", BigInteger, nullable=False),
 )
 
@@ -232,6 +234,8 @@ subscribers = Table(
     Column("observed_at", BigInteger, nullable=False),
     # {"property": value} as last desired and settled, whether it had to be sent or was there already.
     Column("applied", Text, nullable=False),
+    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    Column("unsure", Text, nullable=False, server_default="[]"),
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),

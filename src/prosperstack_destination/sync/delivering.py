@@ -57,7 +57,7 @@ async def deliver_subscriptions(
     at: Workplace, updater: SubscriptionUpdater, judged: Judged, update: UpdateSubscriptions, meaning: Meaning
 ) -> bool:
     """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
-    await updater.update(judged.known.profile.email, update.subscribers, judged.projection)
+    await updater.update(judged.known.profile, update.subscribers, judged.projection)
     if await at.database.write(judge_again, judged.known.profile, meaning, at.clock()):
         at.observer.settled(judged.known.profile, "delivered")
     return False
@@ -119,7 +119,7 @@ async def _send(
     except Rejected:
         raise
     except ProsperStackError:  # it may have been carried out, whatever the answer says
-        await at.database.write(profiles.doubt, profile.id, at.clock())
+        await at.database.write(_in_doubt, profile, subscriber, properties, at.clock())
         raise
     came = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
     at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
@@ -170,6 +170,16 @@ def _delivered(
         )
         profiles.news_of(connection, account_id, news, now)
     return _Came(settled=judge_again(connection, profile, meaning, now), moved=moved)
+
+
+def _in_doubt(
+    connection: Connection, profile: Profile, subscriber: Subscriber, sent: dict[str, PropertyValue], now: int
+) -> None:
+    """Note an update of which nobody knows what came of it; if the person was erased meanwhile, it is cleared."""
+    if profiles.get(connection, profile.id) is None:
+        clear_later(connection, profile.account_id, {subscriber.id: list(sent)}, now)
+    else:
+        profiles.doubt(connection, profile.id, now)
 
 
 def _set_aside(

@@ -94,8 +94,8 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
         profile = each.known.profile
         match each.verdict:
             case Update(subscriber, send):
-                if again := send.keys() & subscriber.applied.keys():
-                    directory.unsettle(connection, profile.account_id, subscriber.id, again)
+                if not send.keys() <= set(subscriber.unsure):
+                    directory.unsettle(connection, profile.account_id, subscriber.id, send.keys())
                 waiting.append((profile, Status.READY))
                 holds = True
             case UpdateSubscriptions():

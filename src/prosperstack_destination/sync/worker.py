@@ -1,11 +1,11 @@
 """Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from sqlalchemy import Connection
@@ -46,6 +46,7 @@ from prosperstack_destination.sync.planner import (
 )
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
+from prosperstack_destination.sync.under_way import UnderWay
 from prosperstack_destination.sync.workplace import About, Nobody, Observer, Workplace
 
 log = structlog.get_logger(__name__)
@@ -96,7 +97,7 @@ class AccountWorker:
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
         self._stopping = stopping
-        self._under_way: dict[asyncio.Task[None], int | None] = {}
+        self._under_way = UnderWay(self._ended)
         self._listing = False
         #: Whether the end of a request is news as well.
         self._heed_ends = False
@@ -129,11 +130,10 @@ class AccountWorker:
                     return
                 await self._pause(None, heed_ends=True)
         except asyncio.CancelledError:
-            for task in self._under_way:
-                task.cancel()
+            await self._under_way.end(cancel=True)
             raise
         finally:
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+            await self._under_way.end()
         if self._failure is not None:
             raise self._failure
 
@@ -169,15 +169,16 @@ class AccountWorker:
                 due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
                 if not due:
                     return False
-                # One by one: what is written anew to the same person comes after.
+                # One by one: what was written before arrives first, and what is written anew comes after.
+                await self._under_way.written(due[0].subscriber_id)
                 await clear(self._at, self._subscriptions, due[0])
             case ListPage():
                 self._listing = True
-                await self._start(self._list_page(), None)
+                await self._under_way.start(self._list_page())
             case SweepPage(next_in):
                 now = self._at.clock()
                 sweep = await self._at.database.write(sweeping.go_on, self._account.id, now, now + next_in)
-                await self._start(self._sweep_page(sweep), None)
+                await self._under_way.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):
                 read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
                 if read is None:
@@ -189,7 +190,7 @@ class AccountWorker:
 
     async def _look_up(self, profile: Profile, *, urgent: bool) -> None:
         request = partial(look_up, self._at, profile, urgent=urgent)
-        await self._start(self._attempt(profile, request), profile.id)
+        await self._under_way.start(self._attempt(profile, request), profile.id)
 
     async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
         """Begin to update a subscriber with all that differs by now, or to look up who was lost; False: no need."""
@@ -204,7 +205,7 @@ class AccountWorker:
                 await self._look_up(known.profile, urgent=urgent)
                 return True
             case Update() as update:
-                if update.send.keys() & update.subscriber.applied.keys():  # it changed since it was noted as due
+                if not update.send.keys() <= set(update.subscriber.unsure):  # it changed since that was noted
                     await self._record([judged], now)
                 send = partial(deliver, self._at, known.profile, update, meaning, urgent=urgent)
             case UpdateSubscriptions() as update:
@@ -212,7 +213,8 @@ class AccountWorker:
             case _:
                 await self._record([judged], now)
                 return False
-        await self._start(self._attempt(known.profile, send), profile_id)
+        writes_to = [each.id for each in known.subscribers]
+        await self._under_way.start(self._attempt(known.profile, send), profile_id, writes_to)
         return True
 
     async def _attempt(self, profile: Profile, request: Callable[[], Awaitable[bool]]) -> None:
@@ -239,15 +241,7 @@ class AccountWorker:
         finally:
             self._judged_at = None  # it may have brought news
 
-    async def _start(self, work: Coroutine[Any, Any, None], profile_id: int | None) -> None:
-        """Run a request beside others, once it has gone so far as to be counted in the budget."""
-        task = asyncio.create_task(work)
-        self._under_way[task] = profile_id
-        task.add_done_callback(self._ended)
-        await asyncio.sleep(0)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        profile_id = self._under_way.pop(task)
+    def _ended(self, task: "asyncio.Task[None]", profile_id: int | None) -> None:
         if profile_id in self._passed_over:
             self._passed_over.discard(profile_id)
             self._judged_at = None
@@ -268,14 +262,14 @@ class AccountWorker:
         self._judged_at = ticks
         now = self._at.clock()
         # Who has a request under way is judged by what comes of it, and not by what was known before.
-        under_way = self._profiles_under_way()
+        under_way = self._under_way.profiles()
         meaning, due = await self._at.database.read(verdicts.to_judge, self._account, now, BATCH)
         found = [verdicts.judged(each, meaning, now) for each in due if each.profile.id not in under_way]
         passed_over = under_way & {each.profile.id for each in due}
         if found:
             await self._record(found, now)
             self._counted_at = None
-        self._passed_over = passed_over & self._profiles_under_way()
+        self._passed_over = passed_over & self._under_way.profiles()
         more = len(due) == BATCH or self._passed_over != passed_over
         if more:
             self._judged_at = None
@@ -295,7 +289,7 @@ class AccountWorker:
                 _count, self._account.id, now, spender.budget
             )
             self._counted_at = ticks
-        under_way = self._profiles_under_way()
+        under_way = self._under_way.profiles()
         pending, directory = await self._at.database.read(_pending, self._account.id, now, under_way, self._counts)
         queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
         longer = {
@@ -306,9 +300,6 @@ class AccountWorker:
         return Situation(
             pending, directory, spender.budget, spender.spent, gathers, self._listing, now, ticks, self._bulk_share
         )
-
-    def _profiles_under_way(self) -> set[int]:
-        return {profile_id for profile_id in self._under_way.values() if profile_id is not None}
 
     async def _has_work(self) -> bool:
         return not isinstance(plan(await self._situation()), Wait)

@@ -1,4 +1,4 @@
-"""Sweeps through all subscribers, and who was lost in between."""
+"""Sweeps through all subscribers, who was lost in between, and what was sent without an answer."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,3 +13,5 @@ def upgrade() -> None:
         op.add_column("directories", sa.Column(name, sa.BigInteger(), nullable=True))
     op.add_column("directories", sa.Column("sweep_cursor", sa.Text(), nullable=True))
     op.execute("UPDATE directories SET sweep_at = as_of")  # a directory that is complete is swept from now on
+    for table in ("subscribers", "subscription_states"):
+        op.add_column(table, sa.Column("unsure", sa.Text(), nullable=False, server_default="[]"))
