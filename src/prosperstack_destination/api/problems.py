@@ -152,7 +152,7 @@ async def show_failures(
             FailedClearing(
                 subscriber_id=each.clearing.subscriber_id,
                 delete_subscriber=each.clearing.delete_subscriber,
-                reason=each.clearing.reason,
+                reason=each.reason,
                 attempts=each.clearing.attempts,
                 next_attempt_at=shown_time(each.due_at),
             )

@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute, Route
 
 from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.assets import Assets
+from prosperstack_destination.dashboard.calls import CallPages
 from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.login import Login
 from prosperstack_destination.dashboard.looks import Looks
@@ -18,6 +19,7 @@ from prosperstack_destination.dashboard.segment import SegmentPages
 from prosperstack_destination.dashboard.segment_by_hand import ByHandPages
 from prosperstack_destination.dashboard.segment_connecting import ConnectingPages
 from prosperstack_destination.dashboard.sessions import Sessions
+from prosperstack_destination.dashboard.settings import setting_pages
 from prosperstack_destination.dashboard.visit import Visit
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations.desk import Desk
@@ -42,6 +44,8 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *pages.routes(MappingEditingPages().pages()),
         *pages.routes(MappingHistoryPages().pages()),
         *pages.routes(AccountPages().pages()),
+        *pages.routes(CallPages(live).pages()),
+        *pages.routes(setting_pages()),
         *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]
 

@@ -4,18 +4,12 @@ from typing import Final
 
 from sqlalchemy import Connection, or_, update
 
-from prosperstack_destination.state.tables import accounts, clearings, directories, profiles, subscribers
+from prosperstack_destination.state.tables import accounts, clearings, directories, profiles
 
 #: What is left alone, and until when.
-_UNTIL: Final = (
-    *(profiles.c.due_at, clearings.c.due_at, accounts.c.status_until),
-    *(directories.c.refresh_at, directories.c.sweep_at),
-)
+_UNTIL: Final = (profiles.c.due_at, clearings.c.due_at, accounts.c.status_until, directories.c.refresh_at)
 #: When something was learned.
-_LEARNED: Final = (
-    *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
-    subscribers.c.observed_at,
-)
+_LEARNED: Final = (directories.c.as_of, directories.c.began_at)
 
 
 def bring_forward(connection: Connection, now: int) -> None:

@@ -1,0 +1,139 @@
+"""Live calls: what arrived, how it was understood, what was ignored and why, what was sent and what came back."""
+
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.errors import DestinationError, NotHere
+from prosperstack_destination.operations import calls
+from prosperstack_destination.operations.calls import Question, ShownCall
+from prosperstack_destination.operations.trying import send_test
+from prosperstack_destination.segment.example import DOCUMENTED_EMAIL
+from prosperstack_destination.state import recent_calls
+from prosperstack_destination.state.recent_calls import Fate
+
+#: Calls of one page.
+SHOWN: Final = 50
+#: How each outcome looks.
+LOOKS: Final = {
+    Fate.ACCEPTED: "good",
+    Fate.HELD: "calm",
+    Fate.ERASED: "calm",
+    Fate.EXPLAINED: "pale",
+    Fate.OUTDATED: "pale",
+    Fate.SKIPPED: "pale",
+    Fate.IGNORED: "pale",
+    Fate.REFUSED: "bad",
+    Fate.LATER: "warn",
+}
+_FILTERS: Final = ("email", "type", "source", "outcome")
+
+
+class CallPages:
+    """The pages of them."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def pages(self) -> list[Page]:
+        """Their routes."""
+        return [
+            Page("/calls", _list),
+            Page("/calls/live", self._stream),
+            Page("/calls/test", _send_test, "POST"),
+            Page("/calls/{call_id:int}", _show),
+        ]
+
+    async def _stream(self, visit: Visit) -> Response:
+        async def parts() -> dict[str, str]:
+            return {"calls": _table(visit, await _found(visit))}
+
+        return self._live.stream(parts)
+
+
+async def _list(visit: Visit) -> Response:
+    found = await _found(visit)
+    asked = {name: visit.query(name) for name in _FILTERS}
+    return visit.page(
+        "calls.html",
+        title="Calls",
+        table=_table(visit, found),
+        asked=asked,
+        filtered=any(asked.values()),
+        live=f"{visit.home}/calls/live?{urlencode(_query(visit))}",
+        before=visit.query("before"),
+        sources=await visit.desk.database.read(recent_calls.sources, visit.account.id),
+        fates=list(Fate),
+        reveal=_reveals(visit),
+        toggled=urlencode(_query(visit) | {"reveal": "" if _reveals(visit) else "true"}),
+        example=DOCUMENTED_EMAIL,
+    )
+
+
+def _table(visit: Visit, found: list[ShownCall]) -> str:
+    older = None
+    if len(found) == SHOWN:
+        older = urlencode(_query(visit) | {"before": str(found[-1].call.id)})
+    return visit.fragment(
+        "calls/table.html",
+        found=found,
+        looks=LOOKS,
+        older=older,
+        reveal=_reveals(visit),
+        filtered=any(visit.query(name) for name in _FILTERS),
+        now=visit.desk.clock(),
+    )
+
+
+async def _found(visit: Visit) -> list[ShownCall]:
+    fate = visit.query("outcome")
+    question = Question(
+        email=visit.query("email") or None,
+        type=visit.query("type") or None,
+        source=visit.query("source") or None,
+        fate=Fate(fate) if fate in list(Fate) else None,
+    )
+    before = visit.query("before")
+    return await visit.desk.database.read(
+        calls.listed,
+        visit.account,
+        question,
+        visit.desk.vault.pseudonym,
+        visit.desk.clock(),
+        before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None,
+        limit=SHOWN,
+        reveal=_reveals(visit),
+    )
+
+
+async def _show(visit: Visit) -> Response:
+    call_id = visit.request.path_params["call_id"]
+    if call_id >= 1 << 63:
+        raise NotHere("There is no such call.")
+    call = await visit.desk.database.read(
+        calls.explained, visit.account, call_id, visit.desk.vault.pseudonym, reveal=_reveals(visit)
+    )
+    return visit.page("calls/call.html", title="A call", shown=call, looks=LOOKS, reveal=_reveals(visit))
+
+
+async def _send_test(visit: Visit) -> Response:
+    email = visit.form.get("email", "").strip() or DOCUMENTED_EMAIL
+    result = await send_test(visit.desk, visit.account, email, ACTOR)
+    if isinstance(result, DestinationError):
+        return visit.go_home("calls", f"The test call was refused: {result}")
+    return visit.go_home("calls", "The test call was sent. It shows below in a second or two.")
+
+
+def _reveals(visit: Visit) -> bool:
+    """Whether personal data was asked for."""
+    return visit.query("reveal") == "true"
+
+
+def _query(visit: Visit) -> dict[str, str]:
+    """What the page was asked for, without what is empty."""
+    names = (*_FILTERS, "before", "reveal")
+    return {name: given for name in names if (given := visit.query(name))}

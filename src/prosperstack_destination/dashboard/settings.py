@@ -1,0 +1,135 @@
+"""An account's settings: what is shown to get in, what is left to its owner, what a deletion does, who did what."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from prosperstack_destination.accounts import issuing
+from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.operations import accounts as choices
+from prosperstack_destination.state import accounts, auditing, connectors, credentials, sources
+from prosperstack_destination.state.accounts import OnDelete
+
+#: Entries of the audit trail on the page, and sources.
+ENTRIES: Final = 50
+SOURCES: Final = 100
+#: The longest name that something is given, in characters.
+MAX_NAME: Final = 200
+_REVOKE: Final = {
+    "key": issuing.revoke_key,
+    "secret": issuing.revoke_secret,
+    "connector": issuing.revoke_connector,
+}
+
+
+def setting_pages() -> list[Page]:
+    """The routes of the page, and of its forms."""
+    return [
+        Page("/settings", _show),
+        Page("/settings/choices", _choose, "POST"),
+        Page("/settings/prosperstack-key", _replace_key, "POST"),
+        Page("/settings/issue", _issue, "POST"),
+        Page("/settings/revoke", _revoke, "POST"),
+    ]
+
+
+async def _show(visit: Visit) -> Response:
+    return await _page(visit)
+
+
+async def _page(visit: Visit, *, status: int = 200, **more: Any) -> Response:
+    def read(connection: Connection) -> dict[str, Any]:
+        return {
+            "keys": credentials.keys_of(connection, visit.account.id),
+            "secrets": credentials.secrets_of(connection, visit.account.id),
+            "connectors": connectors.of_account(connection, visit.account.id),
+            "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
+            "entries": auditing.latest(connection, visit.account.id, ENTRIES),
+            "on_delete": accounts.on_delete(connection, visit.account.id),
+        }
+
+    found = await visit.desk.database.read(read)
+    return visit.page(
+        "settings.html",
+        status=status,
+        title="Settings",
+        **{"issued": None, "wrong": None, **found, **more},
+        usual=visit.reserve,
+        choices=list(OnDelete),
+        base=str(visit.request.base_url).rstrip("/"),
+    )
+
+
+async def _choose(visit: Visit) -> Response:
+    """What is left to the owner, and what a deletion does."""
+    wanted = visit.form.get("reserve", "").strip().removesuffix("%").strip()
+    try:
+        reserve = None if wanted == "" else float(wanted) / 100
+        on_delete = OnDelete(visit.form.get("on_delete", ""))
+    except ValueError:
+        return await _page(visit, status=422, wrong="The reserve is a part of the requests in percent, as in 10.")
+
+    def work(connection: Connection) -> None:
+        if reserve != visit.account.reserve:
+            choices.set_reserve(connection, visit.account, reserve, ACTOR, visit.now)
+        if on_delete is not accounts.on_delete(connection, visit.account.id):
+            choices.set_on_delete(connection, visit.account, on_delete, ACTOR, visit.now)
+
+    return await _done(visit, work, "Saved. It counts within seconds.")
+
+
+async def _replace_key(visit: Visit) -> Response:
+    def work(connection: Connection) -> None:
+        key = visit.form.get("key", "").strip()
+        issuing.replace_key(connection, visit.account, key, visit.desk.vault, ACTOR, visit.now)
+
+    return await _done(visit, work, "The account uses the new key: the overview shows whether it is taken.")
+
+
+async def _done(visit: Visit, work: Callable[[Connection], object], said: str) -> Response:
+    """Do something that may be refused: then the page says why."""
+    try:
+        await visit.desk.database.write(work)
+    except Misconfigured as refusal:
+        return await _page(visit, status=422, wrong=str(refusal))
+    visit.desk.on_keys()
+    visit.desk.wake([visit.account.id])
+    return visit.go_home("settings", said)
+
+
+async def _issue(visit: Visit) -> Response:
+    """Make a key, a secret or a connector, and show it: only now, so the page is the answer to the form."""
+    kind, name = visit.form.get("kind", ""), visit.form.get("name", "").strip()[:MAX_NAME]
+    base = str(visit.request.base_url).rstrip("/")
+    database, vault = visit.desk.database, visit.desk.vault
+    if kind == "key":
+        key = await database.write(issuing.issue_key, visit.account, name, ACTOR, visit.now)
+        shown = [("The key: the API key of the destination in Segment, or an SDK's write key", key)]
+    elif kind == "secret":
+        secret = await database.write(issuing.issue_secret, visit.account, name, vault, ACTOR, visit.now)
+        shown = [("The shared secret", secret), ("The webhook's URL", f"{base}/webhook/{visit.account.id}")]
+    elif kind == "connector":
+        token = await database.write(issuing.issue_connector, visit.account, name, ACTOR, visit.now)
+        shown = [
+            ("The endpoint of a custom data connector", f"{base}/data-connector/{token}"),
+            ("The endpoint of a webhook for flow_session_started", f"{base}/flow-webhook/{token}"),
+        ]
+    else:
+        return await _page(visit, status=422, wrong="Choose what to issue.")
+    visit.desk.on_keys()
+    return await _page(visit, issued=shown)
+
+
+async def _revoke(visit: Visit) -> Response:
+    kind, which = visit.form.get("kind", ""), visit.form.get("which", "")
+    if visit.form.get("sure") != "yes" or kind not in _REVOKE:
+        return await _page(visit, status=422, wrong="Nothing was revoked: tick that you are sure.")
+
+    def work(connection: Connection) -> None:
+        _REVOKE[kind](connection, visit.account, which, ACTOR, visit.now)
+
+    return await _done(visit, work, f"The {kind} is refused from now on.")

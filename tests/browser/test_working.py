@@ -1,0 +1,51 @@
+"""Marketers and developers at work: a trait is mapped, and whatever others send stays text."""
+
+from playwright.sync_api import Page, expect
+
+from browser.conftest import Site
+
+JOHN = "john.doe@example.com"
+#: What would run, if any page took it for anything but text.
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">'\"{{7*7}}"
+
+
+def test_mapping_a_trait(operator: Page, served: Site) -> None:
+    """A trait that feeds nothing is mapped by one click, tried on its person, applied, and reaches ProsperStack."""
+    served.identify(JOHN, contactCount=4711)
+    operator.goto(f"{served.url}/dashboard")
+    operator.get_by_role("link", name="Mapping").click()
+    operator.get_by_role("button", name="Map contactCount to number_of_contacts").click(timeout=60_000)
+    expect(operator.get_by_role("heading", name="Edit the mapping")).to_be_visible()
+    operator.get_by_label("For the person with the email").fill(JOHN)
+    expect(operator.locator("#tried")).to_contain_text("4711")
+    operator.get_by_role("button", name="Preview for everybody").click()
+    operator.get_by_role("button", name="Apply").click()
+    operator.wait_for_url("**/mapping")
+    operator.get_by_role("link", name="Overview").click()
+    expect(operator.get_by_role("heading", name="Everything that Segment said is in")).to_be_visible(timeout=60_000)
+
+    assert served.values(JOHN)["number_of_contacts"] == 4711
+
+
+def test_hostile_values(operator: Page, served: Site) -> None:
+    """Script in a trait's name or value, an email, an id or a source runs nowhere, and shows as text."""
+    for each in ("\"<script>document.title='taken'</script>\"@example.com", JOHN):
+        traits = {"email": each, HOSTILE: HOSTILE, "number_of_contacts": HOSTILE}
+        context = {"library": {"name": HOSTILE}}
+        served.send({"userId": HOSTILE, "projectId": HOSTILE, "context": context, "traits": traits})
+    served.enter(HOSTILE[:60], [JOHN])
+    operator.goto(f"{served.url}/dashboard")
+    operator.wait_for_url("**/overview")
+    home = operator.url.removesuffix("overview")
+    for page in (*PAGES, f"people?q={JOHN}", "mapping/edit", "calls?reveal=true"):
+        operator.goto(home + page)
+        operator.wait_for_load_state("load")
+        expect(operator).not_to_have_title("taken")
+        assert operator.locator("img[src=x]").count() == 0, page
+        assert operator.locator("script:not([src])").count() == 0, page
+    operator.goto(home + "mapping")
+    expect(operator.locator("main")).to_contain_text("<script>", timeout=60_000)
+
+
+#: Pages of an account.
+PAGES = ("overview", "segment", "mapping", "calls", "people", "problems", "settings")

@@ -1,0 +1,103 @@
+"""An account's settings, and all accounts."""
+
+import re
+
+import httpx
+import pytest
+
+from dashboard.conftest import Dashboard
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_key_is_shown_once(dashboard: Dashboard) -> None:
+    """An issued key shows as the answer to the form and never again; it lets callers in until it is revoked."""
+    issued = await dashboard.post("settings/issue", kind="key", name="Website <b>")
+    key = re.search(r"psd_[\w-]+", issued.text)
+    assert key is not None
+    again = await dashboard.get("settings")
+    works = await dashboard.service.identify("a@b.c", key=key[0])
+    which = re.findall(r"<code>([0-9a-f]{8})</code>", again.text)[0]
+    unsure = await dashboard.post("settings/revoke", kind="key", which=which)
+    revoked = await dashboard.post("settings/revoke", kind="key", which=which, sure="yes")
+    refused = await dashboard.service.identify("a@b.c", key=key[0])
+
+    assert key[0] not in again.text
+    assert "Website &lt;b&gt;" in again.text
+    assert (works.status_code, unsure.status_code, revoked.status_code, refused.status_code) == (202, 422, 303, 401)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("secret", r"/webhook/acct_"), ("connector", r"/data-connector/psc_[\w-]+")]
+)
+async def test_what_else_is_issued(dashboard: Dashboard, kind: str, shown: str) -> None:
+    """Secrets and connectors show with the URL that they belong to, and stand in the audit trail."""
+    issued = await dashboard.post("settings/issue", kind=kind, name="one")
+
+    assert re.search(shown, issued.text)
+    assert f"issue {kind}" in (await dashboard.get("settings")).text
+    assert (await dashboard.post("settings/issue", kind="nonsense")).status_code == 422
+
+
+async def test_what_an_operator_chooses(dashboard: Dashboard) -> None:
+    """The reserve and what a deletion does are kept; a number that is none is refused in words."""
+    saved = await dashboard.post("settings/choices", reserve="25 %", on_delete="nothing")
+    page = (await dashboard.get("settings")).text
+    wrong = [
+        (await dashboard.post("settings/choices", reserve=each, on_delete="nothing")).status_code
+        for each in ("lots", "100", "-1", "nan")
+    ]
+
+    assert saved.status_code == 303
+    assert 'value="25"' in page
+    assert '<option value="nothing" selected>' in page
+    assert wrong == [422] * 4
+    assert (await dashboard.post("settings/choices", reserve="", on_delete="clear")).status_code == 303
+    assert 'value="25"' not in (await dashboard.get("settings")).text
+
+
+async def test_another_prosperstack_key(dashboard: Dashboard) -> None:
+    """A key of another mode, or of another account, is refused, and no key is ever shown."""
+    await dashboard.service.identify("a@b.c", key="key_test_other")
+    bad = ("key_x", "sk_1", "key_test_other")
+    wrong = [await dashboard.post("settings/prosperstack-key", key=key) for key in bad]
+    right = await dashboard.post("settings/prosperstack-key", key="key_test_new_one")
+
+    assert [each.status_code for each in wrong] == [422] * 3
+    assert right.status_code == 303
+    assert "key_test_new_one" not in (await dashboard.get("settings")).text
+
+
+async def test_accounts(dashboard: Dashboard) -> None:
+    """Live and test mode stand apart; an account is opened with a key, and what is no key is refused."""
+    csrf = await dashboard.csrf()
+
+    async def opened(key: str) -> httpx.Response:
+        return await dashboard.client.post("/dashboard/accounts", data={"csrf": csrf, "key": key})
+
+    wrong, live = await opened("nonsense"), await opened("key_live_one")
+    page = (await dashboard.client.get("/dashboard/accounts")).text
+
+    assert (wrong.status_code, live.status_code) == (422, 303)
+    assert page.index("Live mode") < page.index("Test mode")
+    assert "key_live_one" not in page
+    assert (
+        "was open already" in (await dashboard.client.get((await opened("key_live_one")).headers["location"])).text
+    )
+
+
+async def test_another_accounts_key(dashboard: Dashboard) -> None:
+    """By the page of one account nothing of another one can be revoked."""
+    await dashboard.service.identify("a@b.c", key="key_test_other")
+    page = (await dashboard.client.get("/dashboard/accounts")).text
+    [other] = set(re.findall(r"/dashboard/a/(acct_[\w-]+)/overview", page)) - {dashboard.account_id}
+    csrf = await dashboard.csrf()
+    form = {"csrf": csrf, "kind": "key", "name": "theirs"}
+    await dashboard.client.post(f"/dashboard/a/{other}/settings/issue", data=form)
+    theirs = (await dashboard.client.get(f"/dashboard/a/{other}/settings")).text
+    which = re.findall(r"<code>([0-9a-f]{8})</code>", theirs)[0]
+
+    answer = await dashboard.post("settings/revoke", kind="key", which=which, sure="yes")
+
+    assert answer.status_code == 404
+    assert "has no key" in answer.text
