@@ -8,7 +8,11 @@ from playwright.sync_api import Browser
 from browser.conftest import NARROW, WIDE, Site, faults, log_in
 
 #: Pages of an account, and those of none.
-PAGES = ("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk")
+PAGES = (
+    *("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk"),
+    *("mapping", "mapping/edit", "mapping/history"),
+    *("calls", "people", "problems", "settings"),
+)
 OTHERS = ("/dashboard/accounts",)
 
 
