@@ -72,7 +72,7 @@ def test_the_same_rule_in_another_form() -> None:
 
 def test_true_is_not_one() -> None:
     """A value of another type is another value."""
-    text = "rules:\n  - property: a\n    trait: x\n    values:\n      y: 1 # one\n"
+    text = "rules:\n  - property: a\n    trait: x # kept\n    values:\n      y: 1 # one\n"
 
     assert with_rule(text, {"property": "a", "trait": "x", "values": {"y": True}}) == text.replace("1 #", "true #")
 
