@@ -19,6 +19,7 @@ from prosperstack_destination.state import (
     problems,
     profiles,
     rate_limits,
+    retrying,
     subscription_states,
 )
 from prosperstack_destination.state.accounts import Account, AccountStatus
@@ -177,7 +178,7 @@ async def test_replay_looks_anew(database: Database, account: Account) -> None:
     ann = await database.write(in_sync)
     await database.write(take, identify(BOB, plan="x"))
     before = await database.read(people.by_id, account, ann.id, NOW)
-    await database.write(mending.replay, account, "ann", NOW)
+    await mending.replay_everybody(database, account, "ann", NOW)
     after = await database.read(people.by_id, account, ann.id, NOW)
 
     assert (before.next_step, after.next_step) == (NextStep.NOTHING, NextStep.LOOK_UP)
@@ -192,16 +193,42 @@ async def test_replay(database: Database, account: Account) -> None:
     await database.write(rate_limits.note, {ACCOUNT: ToldLimit(100, 100, 60.0, NEW_YEAR)})
     everybody = await database.read(mending.replay_cost, account, 0.1)
     one = await database.read(mending.replay_cost, account, 0.1, ann.id)
-    count = await database.write(mending.replay, account, "ann", NOW, ann.id)
+    await database.write(mending.replay, account, "ann", NOW, ann.id)
+    due_then = await due(database)
     state = await database.read(subscription_states.of_subscriber, ACCOUNT, "subr_1")
 
     assert (everybody.profiles, everybody.most_requests) == (2, 4)
     assert everybody.most_seconds == pytest.approx(4 / 1.5)  # 90 of 100 a minute are ours
     assert (one.profiles, one.most_requests) == (1, 2)
-    assert (count, await due(database)) == (1, [ANN])
+    assert due_then == [ANN]
     assert (state.applied, state.set_aside) == ({}, {})
     assert await set_aside(database, "subr_2") == [True, True]
-    assert await database.write(mending.replay, account, "ann", NOW) == 2
+    assert await mending.replay_everybody(database, account, "ann", NOW) == 2
+    assert await set_aside(database, "subr_2") == [False, False]
+    assert [details["profiles"] for _, _, details in await trail(database)] == [2, 1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 10])
+async def test_everybody_is_replayed_once(database: Database, limit: int) -> None:
+    """However many are replayed at once, everybody is, each once, and nobody of another account."""
+    await database.write(open_with_catalog)
+    await database.write(open_with_catalog, "acct_2")
+    people_ = [f"p{number}@x.y" for number in range(4)]
+    await database.write(
+        take, *(identify(each, account=one, plan="x") for one in (ACCOUNT, "acct_2") for each in people_)
+    )
+    counts, after = [], ""
+    while True:
+        count, last = await database.write(retrying.replay_page, ACCOUNT, after, NOW, limit)
+        counts.append(count)
+        if last is None:
+            break
+        after = last
+    versions = [(await database.read(stored, each, one)).version for one in (ACCOUNT, "acct_2") for each in people_]
+
+    assert sum(counts) == 4
+    assert max(counts) <= limit
+    assert versions == [2] * 4 + [1] * 4
 
 
 @pytest.mark.usefixtures("account")

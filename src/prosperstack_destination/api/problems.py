@@ -176,7 +176,11 @@ async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: T
 
     Also where somebody edited it there: ask for the cost first.
     """
-    count = await desk.database.write(mending.replay, account, operator, desk.clock(), whom.profile_id)
+    count, now = 1, desk.clock()
+    if whom.profile_id is None:
+        count = await mending.replay_everybody(desk.database, account, operator, now)
+    else:
+        await desk.database.write(mending.replay, account, operator, now, whom.profile_id)
     desk.wake([account.id])
     return Due(profiles=count)
 

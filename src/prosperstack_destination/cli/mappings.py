@@ -1,10 +1,7 @@
 """``mappings``: the rules of an account, checked, compared, applied and taken back."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
@@ -12,7 +9,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, in_database
+from prosperstack_destination.cli.operating import chosen_account, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
@@ -22,12 +19,9 @@ from prosperstack_destination.operations import wording
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.mappings import AppliedMapping
 from prosperstack_destination.state.reprojections import Reprojection
 from prosperstack_destination.sync.previewing import Preview, preview
-
-T = TypeVar("T")
 
 
 def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
@@ -74,7 +68,7 @@ def diff(file: Path, account_name: str | None, *, as_json: bool) -> None:
     """Show what a file would change, and change nothing."""
     settings = read_settings()
     account, read = _read_for(file, account_name, settings)
-    found = _with_database(
+    found = with_database(
         settings,
         lambda database: preview(
             database, account.id, read.rules, reserve=settings.rate_limit_reserve, sample=None
@@ -292,17 +286,3 @@ def _fault(fault: Fault) -> dict[str, JsonValue]:
         "line": None if place is None else place.line,
         "column": None if place is None else place.column,
     }
-
-
-def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run what takes many short transactions: the service goes on beside it."""
-
-    async def run() -> T:
-        database = Database(settings.effective_database_url)
-        try:
-            await database.open()
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())

@@ -1,7 +1,7 @@
 """What the operators' commands share: the settings, the database, and which account is meant."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,20 @@ def in_database(work: Callable[[Connection], T], settings: Settings | None = Non
         try:
             await database.open()
             return await database.write(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run what takes many short transactions: the service may go on beside it."""
+
+    async def run() -> T:
+        database = Database(settings.effective_database_url)
+        try:
+            await database.open()
+            return await work(database)
         finally:
             await database.close()
 

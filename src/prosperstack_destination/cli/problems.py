@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
+from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
@@ -15,6 +15,7 @@ from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import problems
 from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.problems import ProblemGroup
 
@@ -80,11 +81,14 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
         as_json=as_json,
     )
 
-    def work(connection: Connection) -> int:
-        account, profile_id = whom(connection)
-        return mending.replay(connection, account, author, system_clock(), profile_id)
+    async def work(database: Database) -> int:
+        account, profile_id = await database.read(whom)
+        if profile_id is None:
+            return await mending.replay_everybody(database, account, author, system_clock())
+        await database.write(mending.replay, account, author, system_clock(), profile_id)
+        return 1
 
-    count = in_database(work, settings)
+    count = with_database(settings, work)
     if as_json:
         output.print_json(
             {"profiles": count, "most_requests": cost.most_requests, "most_seconds": cost.most_seconds}

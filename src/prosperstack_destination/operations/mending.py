@@ -6,6 +6,7 @@ need not: the reconciler looks every second.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
@@ -13,13 +14,17 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.prosperstack.forecast import forecast
-from prosperstack_destination.state import auditing, erasing, profiles, retrying, standing
+from prosperstack_destination.state import auditing, erasing, profiles, retrying, scanning
 from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.profile import Delete
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.sync.rates import rate_of_account
+
+#: People who are replayed in one transaction.
+REPLAYED_AT_ONCE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,14 @@ def retry_account(connection: Connection, account: Account, actor: str, now: int
 def replay_cost(
     connection: Connection, account: Account, reserve: float, profile_id: int | None = None
 ) -> ReplayCost:
-    """What `replay` would cost at most; it changes nothing.
+    """What it would cost at most to `replay` one person, or `replay_everybody`; it changes nothing.
 
-    ``reserve``: what is left for owners where the account says nothing else. Counting takes a look at each profile.
-    Raises `NotHere` where the account has no such profile.
+    ``reserve``: what is left for owners where the account says nothing else. Raises `NotHere` where the account has
+    no such profile.
     """
     count = 1
     if profile_id is None:
-        count = standing.census(connection, account.id).profiles
+        count = scanning.count(connection, account.id)
     else:
         _email(connection, account, profile_id)
     most = forecast(count, rate_of_account(connection, account, reserve), matching=count, subscribers=None)
@@ -103,16 +108,29 @@ def replay_cost(
     return ReplayCost(count, most.requests * times, most.seconds * times)
 
 
-def replay(connection: Connection, account: Account, actor: str, now: int, profile_id: int | None = None) -> int:
-    """Have everybody, or one person, compared with ProsperStack anew; how many they are.
+def replay(connection: Connection, account: Account, actor: str, now: int, profile_id: int) -> None:
+    """Have one person compared with ProsperStack anew.
 
     What differs there is written, also where somebody edited it by hand: say what it costs first (`replay_cost`).
     Raises `NotHere` where the account has no such profile. Safe to repeat.
     """
-    email = None if profile_id is None else _email(connection, account, profile_id)
-    count = retrying.replay(connection, account.id, now, email)
-    details: dict[str, JsonValue] = {"profiles": count}
-    _record(connection, account, actor, now, "replay", details)
+    retrying.replay(connection, account.id, _email(connection, account, profile_id), now)
+    _record(connection, account, actor, now, "replay", {"profiles": 1, "profile": profile_id})
+
+
+async def replay_everybody(store: Store, account: Account, actor: str, now: int) -> int:
+    """The same for everybody in the account; how many they are.
+
+    It takes many short transactions, and seconds for each hundred thousand people: calls are accepted meanwhile.
+    """
+    count, after = 0, ""
+    while True:
+        done, last = await store.write(retrying.replay_page, account.id, after, now, REPLAYED_AT_ONCE)
+        count += done
+        if last is None:
+            break
+        after = last
+    await store.write(_record, account, actor, now, "replay", {"profiles": count})
     return count
 
 

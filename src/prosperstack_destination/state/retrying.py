@@ -61,10 +61,9 @@ def retry_all(connection: Connection, account_id: str, now: int) -> int:
 
     What ProsperStack rejected is sent once more.
     """
-    _take_back_in(connection, account_id)
-    # One after the other, so that each finds its people by an index; who failed and was found is not found again.
-    with_problem = profiles.c.id.in_(_with_problem(account_id))
-    return sum(_look_at(connection, account_id, who, now) for who in (with_problem, _left_alone(now), is_set_aside))
+    looked_at = _retry(connection, account_id, _with_problem(account_id), now)
+    # One after the other, so that each finds its people by an index; who was found is not found again.
+    return looked_at + sum(_look_at(connection, account_id, who, now) for who in (_left_alone(now), is_set_aside))
 
 
 def retry_group(connection: Connection, account_id: str, key: str, reason: str, now: int) -> int:
@@ -73,28 +72,53 @@ def retry_group(connection: Connection, account_id: str, key: str, reason: str, 
     What ProsperStack rejected is sent once more.
     """
     same = _with_problem(account_id).where(problems.c.property == key, problems.c.reason == reason)
-    emails = select(profiles.c.email).where(profiles.c.account_id == account_id, profiles.c.id.in_(same))
-    _take_back_in(connection, account_id, subscribers.c.email.in_(emails))
-    return _look_at(connection, account_id, profiles.c.id.in_(same), now)
+    return _retry(connection, account_id, same, now)
 
 
-def replay(connection: Connection, account_id: str, now: int, email: str | None = None) -> int:
-    """Forget what was applied, and look at everybody again, or at one person; how many they are.
+def replay(connection: Connection, account_id: str, email: str, now: int) -> bool:
+    """Forget what was applied of one person, and look at them again; False: there is no such profile.
 
     What was observed before counts no more where it seems to be what is desired: what differs in ProsperStack is
-    written, also where somebody edited it there. Everybody is one of many: live changes go first.
+    written, also where somebody edited it there.
     """
-    theirs = subscribers.c.account_id == account_id
-    mine = profiles.c.account_id == account_id
-    if email is not None:
-        theirs, mine = theirs & (subscribers.c.email == email), mine & (profiles.c.email == email)
+    return _replay(connection, account_id, profiles.c.email == email, subscribers.c.email == email, now) > 0
+
+
+def replay_page(
+    connection: Connection, account_id: str, after: str, now: int, limit: int
+) -> tuple[int, str | None]:
+    """The same for the next people after an email: how many they are, and the email to go on after (None: all are).
+
+    They are many: what is live goes first.
+    """
+    mine = (profiles.c.account_id == account_id) & (profiles.c.email > after)
+    ordered = select(profiles.c.email).where(mine).order_by(profiles.c.email)
+    last = connection.execute(ordered.offset(limit - 1).limit(1)).scalar()
+
+    def among(email: ColumnElement[str]) -> ColumnElement[bool]:
+        return (email > after) if last is None else and_(email > after, email <= last)
+
+    lane = case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane)
+    count = _replay(connection, account_id, among(profiles.c.email), among(subscribers.c.email), now, lane=lane)
+    return count, last
+
+
+def _replay(
+    connection: Connection,
+    account_id: str,
+    who: ColumnElement[bool],
+    whose: ColumnElement[bool],
+    now: int,
+    **values: object,
+) -> int:
+    theirs = (subscribers.c.account_id == account_id) & whose
     nothing = {"applied": "{}", "set_aside": "{}"}
     _of_subscriptions(connection, account_id, theirs, nothing)
     connection.execute(update(subscribers).where(theirs).values(nothing))
-    anew = {**_now(now), "changed_at": now, "looked_up_at": None}
-    if email is None:
-        anew["lane"] = case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane)
-    return connection.execute(update(profiles).where(mine).values(anew)).rowcount
+    anew = {**_now(now), "changed_at": now, "looked_up_at": None, **values}
+    return connection.execute(
+        update(profiles).where(profiles.c.account_id == account_id, who).values(anew)
+    ).rowcount
 
 
 def _with_problem(account_id: str) -> Select[Any]:
@@ -106,11 +130,19 @@ def _left_alone(now: int) -> ColumnElement[bool]:
     return and_(profiles.c.status == Status.PENDING, profiles.c.lane.in_(list(Lane)), profiles.c.due_at > now)
 
 
-def _take_back_in(connection: Connection, account_id: str, *whose: ColumnElement[bool]) -> None:
-    """Have what ProsperStack rejected sent once more to these subscribers, or to all."""
-    theirs = (subscribers.c.account_id == account_id, *whose)
-    _of_subscriptions(connection, account_id, and_(*theirs), {"set_aside": "{}"})
-    connection.execute(update(subscribers).where(*theirs, subscribers.c.set_aside != "{}").values(set_aside="{}"))
+def _retry(connection: Connection, account_id: str, profile_ids: Select[Any], now: int) -> int:
+    """Look at profiles of the account's by their ids alone: that way they are found one by one, however many there
+    are besides."""
+    who = profiles.c.id.in_(profile_ids)
+    _take_back_in(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
+    return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
+
+
+def _take_back_in(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
+    """Have what ProsperStack rejected sent once more to these subscribers."""
+    theirs = (subscribers.c.account_id == account_id) & whose
+    _of_subscriptions(connection, account_id, theirs, {"set_aside": "{}"})
+    connection.execute(update(subscribers).where(theirs, subscribers.c.set_aside != "{}").values(set_aside="{}"))
 
 
 def _of_subscriptions(
