@@ -47,6 +47,24 @@ async def test_sync_now(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.post("profiles/999/sync")).status_code == 404
 
 
+async def test_what_was_edited_is_seen(service: Service, api: httpx.AsyncClient) -> None:
+    """Syncing somebody with whom all is well shows what was edited in ProsperStack, and leaves it."""
+    await service.identify(JOHN, preferred_name="Segment")
+    profile_id = await profile_of(api, JOHN)
+    while (await api.get(f"profiles/{profile_id}")).json()["status"] != "in_sync":
+        pass
+    [record] = service.account().data.subscribers.after(0, JOHN)
+    edited = {"properties": {"preferred_name": "by hand"}}
+    await service.sandbox.patch(f"subscribers/{record.fields['id']}", json=edited)
+    await api.post(f"profiles/{profile_id}/sync")
+    while (shown := (await api.get(f"profiles/{profile_id}")).json())["status"] != "in_sync":
+        pass
+
+    [row] = [each for each in shown["subscribers"][0]["properties"] if each["property"] == "preferred_name"]
+    assert (row["state"], row["desired"]["value"], row["observed"]) == ("edited_there", "Segment", "by hand")
+    assert service.values(JOHN)[0]["preferred_name"] == "by hand"
+
+
 async def test_retry(api: httpx.AsyncClient) -> None:
     """One person is looked at again."""
     profile_id = await profile_of(api, JOHN)

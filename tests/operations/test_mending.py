@@ -21,6 +21,7 @@ from prosperstack_destination.state import (
     rate_limits,
     retrying,
     subscription_states,
+    waiting,
 )
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
@@ -29,6 +30,7 @@ from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Lane, Profile, Status
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.subscription_states import SubscriptionState
+from prosperstack_destination.state.waiting import Counts
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, pseudonym, stored, take
 
@@ -93,10 +95,13 @@ async def test_sync_now(database: Database, account: Account) -> None:
     person = await database.read(people.by_id, account, profile.id, NOW)
     waits = await database.read(accounts.get, ACCOUNT)
 
-    assert (person.profile.lane, person.profile.status) == (Lane.CANCELLING, Status.PENDING)
+    first = (await database.read(waiting.pending, ACCOUNT, NOW, [], Counts())).unknown_cancelling
+
+    assert (person.profile.lane, person.profile.status) == (Lane.CANCELLING, Status.UNKNOWN)
     assert (person.profile.version, person.profile.pending_since) == (profile.version + 1, NOW)
     assert person.next_step is NextStep.LOOK_UP
-    assert await due(database) == [ANN]
+    assert first is not None
+    assert first.profile_id == profile.id
     assert waits is not None
     assert (waits.status, waits.status_until) == (AccountStatus.RETRYING, None)
     assert await trail(database) == [("ann", "sync now", {"profile": profile.id})]

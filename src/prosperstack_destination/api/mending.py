@@ -39,7 +39,7 @@ class ShownErased(BaseModel):
 
 @router.post("/profiles/{profile_id}/sync", status_code=204, responses=REFUSALS)
 async def sync_now(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
-    """Bring a person to the front: before everybody else, and with a look at who they are by now."""
+    """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
     await desk.database.write(mending.sync_now, account, profile_id, operator, desk.clock())
     desk.wake([account.id])
 

@@ -39,10 +39,11 @@ class ReplayCost:
 
 
 def sync_now(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
-    """Bring a person to the front: looked at now, before everybody else, with a look at who they are by now.
+    """Bring a person to the front: before everybody else they are looked up anew, and sent what differs.
 
-    An account that waits after failures is tried as well. What somebody edited in ProsperStack stays, and what
-    ProsperStack rejected is not sent again: see `replay` and `retry_person`. Raises `NotHere`. Safe to repeat.
+    That is a request, and one for each subscriber that differs. An account that waits after failures is tried as
+    well. What somebody edited in ProsperStack is seen, and stays; what it rejected is not sent again: see `replay`
+    and `retry_person`. Raises `NotHere`. Safe to repeat.
     """
     retrying.hurry(connection, account.id, _email(connection, account, profile_id), now)
     retrying.retry_account(connection, account.id)

@@ -154,7 +154,7 @@ def by_id(connection: Connection, account: Account, profile_id: int, now: int) -
         ),
         sides=tuple(sides) or (Side(None, None, compare(judged.projection, meaning, None)),),
         problems=_problems(connection, judged, now),
-        next_step=_next_step(judged),
+        next_step=_next_step(judged, detail.due_at),
         next_attempt_at=detail.due_at if left_alone else None,
         touched_at=detail.touched_at,
     )
@@ -201,9 +201,12 @@ def _problems(connection: Connection, judged: Judged, now: int) -> tuple[Recorde
     return tuple(sorted(found, key=lambda each: each.property))
 
 
-def _next_step(judged: Judged) -> NextStep:
-    if judged.known.profile.status is Status.SET_ASIDE:
+def _next_step(judged: Judged, due_at: int | None) -> NextStep:
+    status, as_of = judged.known.profile.status, judged.known.as_of
+    if status is Status.SET_ASIDE:
         return NextStep.WAIT_FOR_CALL
+    if status is Status.UNKNOWN and due_at is not None and (as_of is None or as_of < due_at):
+        return NextStep.LOOK_UP
     match judged.verdict:
         case Look():
             return NextStep.LOOK_UP

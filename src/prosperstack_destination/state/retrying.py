@@ -37,13 +37,12 @@ def retry_account(connection: Connection, account_id: str) -> bool:
 
 
 def hurry(connection: Connection, account_id: str, email: str, now: int) -> bool:
-    """Look at one person before everybody else; False: there is no such profile.
+    """Look one person up anew before everybody else, and send what differs; False: there is no such profile.
 
-    What was known of their subscribers counts as no newer than a change that comes now: whoever nobody matched is
-    looked up anew, and so is what seems to be there already. What ProsperStack rejected is not sent again.
+    What ProsperStack rejected is not sent again, and what was edited there stays.
     """
     mine = (profiles.c.account_id == account_id) & (profiles.c.email == email)
-    first = {**_now(now), "lane": Lane.CANCELLING, "changed_at": now, "looked_up_at": None}
+    first = {**_now(now), "status": Status.UNKNOWN, "lane": Lane.CANCELLING, "changed_at": now}
     return connection.execute(update(profiles).where(mine).values(first)).rowcount > 0
 
 
