@@ -12,7 +12,7 @@ from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import CredentialsRefused, Unavailable
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.state import accounts, directory, problems, profiles
+from prosperstack_destination.state import accounts, directory, problems, profiles, retrying
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Delete, Profile, Status
@@ -144,6 +144,38 @@ async def test_what_was_set_aside_is_tried_again_when_it_changes(world: World) -
 
     assert world.values()["preferred_name"] == "good"
     assert await world.problems() == []
+
+
+async def test_a_rejected_value_that_is_there_after_all_is_no_problem(world: World) -> None:
+    """Where somebody enters in ProsperStack what it rejected here, the problem goes when that is seen."""
+    world.intercept = lambda request: (
+        httpx.Response(400, json={"error": "no"}) if b'"bad"' in request.content else None
+    )
+    await world.call(preferred_name="bad")
+    await world.reconcile()
+    assert len(await world.problems()) == 1
+    [record] = world.data.subscribers.after(0, JOHN)
+    [prop] = [each for each in world.data.properties.values() if each.key == "preferred_name"]
+    record.values["preferred_name"] = (prop, "bad")
+    await world.call(number_of_contacts=7)
+    await world.reconcile()
+
+    assert await world.problems() == []
+
+
+async def test_whoever_is_synced_by_hand_is_looked_up(world: World) -> None:
+    """An operator who wants to see what ProsperStack has is shown it, also where nothing has to be sent."""
+    await world.call(preferred_name="Jo")
+    await world.reconcile()
+    [record] = world.data.subscribers.after(0, JOHN)
+    record.values["preferred_name"] = (record.values["preferred_name"][0], "Edited")
+    assert await world.database.write(retrying.hurry, "acct_1", JOHN, world.clock())
+    world.clock.advance(1)
+
+    assert await world.reconcile() == ["GET subscribers"]
+    [subscriber] = await world.database.read(directory.with_email, "acct_1", JOHN)
+    assert (subscriber.observed["preferred_name"], subscriber.applied["preferred_name"]) == ("Edited", "Jo")
+    assert (await world.profile()).status is Status.IN_SYNC
 
 
 async def test_a_subscriber_that_is_gone_is_looked_for_again(world: World) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
@@ -149,7 +150,7 @@ def problems_of(each: Judged, now: int) -> list[RecordedProblem]:
     for subscriber in each.known.subscribers:
         for key, (value, reason) in subscriber.set_aside.items():
             desired = each.projection.desired.get(key)
-            if desired is not None and same(value, desired.value):
+            if desired is not None and same(value, desired.value) and not _is_there(each, subscriber, key, value):
                 found[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
     for state in each.known.states.values():
         for problem in rejections(state, each.projection):
@@ -157,3 +158,10 @@ def problems_of(each: Judged, now: int) -> list[RecordedProblem]:
                 problem.property, problem.trait, problem.value, problem.reason, now
             )
     return list(found.values())
+
+
+def _is_there(each: Judged, subscriber: Subscriber, key: str, value: JsonValue) -> bool:
+    """Whether a subscriber has a value by now that ProsperStack rejected: somebody may have entered it there."""
+    if isinstance(each.verdict, Settle) and key in each.verdict.found.get(subscriber.id, {}):
+        return True
+    return key in subscriber.applied and same(subscriber.applied[key], value)
