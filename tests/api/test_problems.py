@@ -27,6 +27,7 @@ async def test_problems(service: Service, api: httpx.AsyncClient) -> None:
         pass
     [group] = groups
     assert (group["property"], group["count"]) == ("number_of_contacts", 1)
+    assert "Add a rule with values" in group["advice"]
     assert group["samples"] == [{"profile_id": 1, "email": JOHN, "trait": "number_of_contacts", "value": "many"}]
 
     call = {"traits": {"email": JOHN, "number_of_contacts": 5}}

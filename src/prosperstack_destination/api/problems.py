@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
 from prosperstack_destination.operations import mending
+from prosperstack_destination.operations.advice import advice
 from prosperstack_destination.state import browsing, clearing, problems
 from prosperstack_destination.state.browsing import Listed
 from prosperstack_destination.state.problems import Sample
@@ -32,6 +33,7 @@ class ShownProblems(BaseModel):
 
     property: str
     reason: str
+    advice: str = Field(description="What helps, in a sentence or two.")
     set_aside: bool = Field(
         description="Whether ProsperStack rejected the values, which are not sent again before they are others."
     )
@@ -109,6 +111,7 @@ async def show_problems(
         ShownProblems(
             property=each.property,
             reason=each.reason,
+            advice=advice(each.reason),
             set_aside=each.is_set_aside,
             count=each.count,
             since=shown_time(each.since),

@@ -50,6 +50,11 @@ def as_rejected(words: str) -> str:
     return _REJECTED + words
 
 
+def is_rejection(reason: str) -> bool:
+    """Whether ProsperStack told of the problem."""
+    return reason.startswith(_REJECTED)
+
+
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
     """A profile's problems, by property."""
     rows = connection.execute(_OF_PROFILE, {"profile": profile_id})
@@ -83,7 +88,7 @@ class ProblemGroup:
     @builtins.property
     def is_set_aside(self) -> bool:
         """Whether ProsperStack rejected the values, which are not sent again before they are others."""
-        return self.reason.startswith(_REJECTED)
+        return is_rejection(self.reason)
 
 
 def grouped(

@@ -1,0 +1,73 @@
+"""What to do about problems."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.mapping.file import check_mapping
+from prosperstack_destination.mapping.projection import project
+from prosperstack_destination.operations.advice import advice
+from prosperstack_destination.state.problems import as_rejected
+
+CATALOG = Catalog(Property(each.value, each.value.capitalize(), each) for each in PropertyType)
+
+
+def reason(rule: Mapping[str, Any] | None, value: JsonValue, kind: str) -> str:
+    """Why a value of the trait ``x`` is none of a property, by a rule; None: the trait has the property's name."""
+    if rule is None:
+        projection = project({kind: value}, CATALOG)
+    else:
+        rules = check_mapping({"rules": [{"property": kind, "from": "traits.x", **rule}]}).rules
+        projection = project({"x": value}, CATALOG, rules)
+    [problem] = projection.problems
+    return problem.reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "kind", "helps"),
+    [
+        (None, ["a"], "text", "makes one value of an array"),
+        (None, {"a": 1}, "number", "takes one part of it"),
+        (None, True, "number", "turns such texts into numbers"),
+        (None, "many", "number", "turns such texts into numbers"),
+        (None, "9" * 60 + "e300", "number", "larger than ProsperStack"),
+        (None, "yes", "boolean", "values: {yes: true, no: false}"),
+        (None, 7, "boolean", "compares the number"),
+        (None, "31/12/2026", "date", "date_format"),
+        (None, True, "date", "a trait that is a date"),
+        (None, 1e300, "date", "scale"),
+        ({"date_format": "%d/%m/%Y"}, "2026-12-31", "date", "another form than the rule's"),
+        ({"date_format": "%d/%m/%Y"}, 5, "date", "another form than the rule's"),
+        ({"timezone": "Europe/Berlin"}, "soon", "date", "date_format before timezone"),
+        ({"values": {"a": "b"}}, "c", "text", "or a fallback"),
+        ({"round": 2}, "many", "number", "turn such texts into numbers"),
+        ({"scale": 2}, "many", "number", "turn such texts into numbers"),
+        ({"join": ","}, [{"a": 1}], "text", "one part of each item"),
+        ({"count": True}, "x", "number", "Count an array"),
+        ({"from": "length(traits.x)"}, 5, "number", "condition (when)"),
+    ],
+)
+def test_each_reason_has_its_advice(
+    rule: Mapping[str, Any] | None, value: JsonValue, kind: str, helps: str
+) -> None:
+    """What the mapping says of a value leads to what helps against it."""
+    assert helps in advice(reason(rule, value, kind))
+
+
+def test_too_much_work() -> None:
+    """An expression that is too much work is to be made simpler."""
+    doubled = "traits.x" + "[*][@, @][]" * 14
+    assert "simpler" in advice(reason({"from": doubled}, [[1]] * 50, "text"))
+
+
+def test_what_prosperstack_rejects() -> None:
+    """Its words may be anything: they are not taken for the mapping's."""
+    assert "another value is sent by itself" in advice(as_rejected("seats: the text is not a number"))
+
+
+def test_any_other_reason() -> None:
+    """What is not known gets advice that holds for all."""
+    assert "at its source" in advice("it is Tuesday")
