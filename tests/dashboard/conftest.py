@@ -4,16 +4,31 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from prosperstack_destination.state.database import Database
 from support.service import Service, running, settings
 
 PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is sent to somebody who looks at a page."""
+
+    sent: asyncio.Queue[dict[str, str]]
+
+    async def parts(self, count: int) -> dict[str, str]:
+        """The next so many parts, by their ids."""
+        async with asyncio.timeout(10):
+            news = [await self.sent.get() for _ in range(count)]
+        return {each["id"]: each["html"] for each in news}
 
 
 @dataclass(frozen=True)
@@ -37,39 +52,58 @@ class Dashboard:
         """Send a form, as a page of the account has it."""
         return await self.client.post(f"{self.home}/{page}", data={"csrf": await self.csrf(), **fields})
 
-    async def live(self, page: str, *names: str) -> dict[str, str]:
-        """The parts of a page that it is sent first, by their ids: when these are there, nobody looks any more."""
+    async def until(self, page: str, said: str, *, gone: bool = False) -> str:
+        """A page of the account, once something is said there, or no longer."""
+        async with asyncio.timeout(10):
+            while (said in (text := (await self.get(page)).text)) == gone:
+                pass
+        return text
+
+    @asynccontextmanager
+    async def watched(self, page: str) -> AsyncIterator["Watched"]:
+        """The parts that a page of the account is sent while somebody looks: they leave at the end of the block."""
+        application = cast(httpx.ASGITransport, self.service.transport).app
+        cookies = "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
         path, _, query = f"{self.home}/{page}".partition("?")
-        cookies = "; ".join(f"{name}={content}" for name, content in self.client.cookies.items())
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
             "method": "GET",
             "scheme": "http",
             "path": path,
+            "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": [(b"cookie", cookies.encode())],
-            "server": ("service", 80),
-            "client": ("127.0.0.1", 1),
+            "headers": [(b"cookie", cookies.encode()), (b"accept", b"text/event-stream")],
         }
-        parts: dict[str, str] = {}
-        enough = asyncio.Event()
+        leaves = asyncio.Event()
+        watched = Watched(asyncio.Queue())
 
-        async def receive() -> dict[str, Any]:
-            await enough.wait()
+        async def receive() -> dict[str, str]:
+            await leaves.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: MutableMapping[str, Any]) -> None:
-            for data in re.findall(r"^data: (.*)$", message.get("body", b"").decode(), re.MULTILINE):
-                part = json.loads(data)
-                parts[part["id"]] = part["html"]
-            if set(names) <= parts.keys():
-                enough.set()
+            for line in message.get("body", b"").decode().splitlines():
+                if line.startswith("data: "):
+                    watched.sent.put_nowait(json.loads(line.removeprefix("data: ")))
 
-        assert isinstance(self.service.transport, httpx.ASGITransport)
-        async with asyncio.timeout(10):
-            await self.service.transport.app(scope, receive, send)
+        async def look() -> None:
+            await application(scope, receive, send)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield watched
+        finally:
+            leaves.set()
+            await looking
+
+    async def live(self, page: str, *names: str) -> dict[str, str]:
+        """The parts of a page that it is sent first, by their ids: when these are there, nobody looks any more."""
+        parts: dict[str, str] = {}
+        async with self.watched(page) as watched:
+            while not set(names) <= parts.keys():
+                parts |= await watched.parts(1)
         return parts
 
     async def csrf(self) -> str:
@@ -83,6 +117,15 @@ class Dashboard:
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     async with running(settings(tmp_path, admin_password=PASSWORD)) as service:
         yield service
+
+
+@pytest.fixture
+async def stored(tmp_path: Path) -> AsyncIterator[Database]:
+    """The database of the service, for tests that have to know, or to say, what is in it."""
+    database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
+    await database.open()
+    yield database
+    await database.close()
 
 
 @pytest.fixture

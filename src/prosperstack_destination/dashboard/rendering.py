@@ -21,10 +21,11 @@ ON_HOVER: Final = 200
 _SHOWN_BYTES: Final = 240
 #: How much of a sentence that quotes others, in characters.
 SENTENCE: Final = 500
-#: Control characters as pictures of them: they cannot be seen, and some are not HTML.
+#: Control characters as pictures of them: they cannot be seen, some are not HTML, and some turn text around.
 _PICTURES: Final = {
     **{code: 0x2400 + code for code in range(0x20)},
-    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+    **dict.fromkeys((*range(0x7F, 0xA0), *range(0x200E, 0x2010), *range(0x2028, 0x202F)), 0xFFFD),
+    **dict.fromkeys(range(0x2066, 0x206A), 0xFFFD),
     0x7F: 0x2421,
 }
 
@@ -135,6 +136,11 @@ def _bytes(text: str) -> int:
 def visible(text: str) -> str:
     """A text whose control characters can be seen."""
     return text.translate(_PICTURES)
+
+
+def visible_lines(text: str) -> str:
+    """The same, in lines as they are."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def pretty(content: JsonValue) -> str:

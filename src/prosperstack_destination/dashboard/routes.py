@@ -13,6 +13,8 @@ from prosperstack_destination.dashboard.mapping import MappingPages
 from prosperstack_destination.dashboard.mapping_editing import MappingEditingPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
+from prosperstack_destination.dashboard.people import PeoplePages
+from prosperstack_destination.dashboard.person import PersonPages
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import Page, Pages
 from prosperstack_destination.dashboard.segment import SegmentPages
@@ -46,6 +48,8 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *pages.routes(AccountPages().pages()),
         *pages.routes(CallPages(live).pages()),
         *pages.routes(setting_pages()),
+        *pages.routes(PeoplePages().pages()),
+        *pages.routes(PersonPages(live).pages()),
         *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.operations.comparing import RowState
-from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.accounts import AccountStatus, OnDelete
 from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.recent_calls import Fate, Way
 
@@ -24,6 +24,13 @@ LANE: Final[Mapping[Lane, str]] = {
     Lane.CANCELLING: "before everybody else",
     Lane.LIVE: "live: the newest first",
     Lane.BULK: "one of many: behind what is live",
+}
+
+#: What is done in ProsperStack when somebody is erased.
+ON_DELETE: Final[Mapping[OnDelete, str]] = {
+    OnDelete.CLEAR: "In ProsperStack the values that this service wrote are deleted.",
+    OnDelete.DELETE_SUBSCRIBER: "In ProsperStack the subscriber is deleted.",
+    OnDelete.NOTHING: "In ProsperStack nothing is done: the account's owner sees to it.",
 }
 
 #: How a property of a subscriber stands.

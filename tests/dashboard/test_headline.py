@@ -1,0 +1,182 @@
+"""How somebody stands, in a few words."""
+
+from dataclasses import replace
+
+import pytest
+
+from prosperstack_destination.clock import MINUTE
+from prosperstack_destination.dashboard.headline import (
+    DIFFER,
+    IN_SHORT,
+    ROW_IN_SHORT,
+    Headline,
+    Tone,
+    headline,
+)
+from prosperstack_destination.dashboard.telling import told
+from prosperstack_destination.mapping.catalog import Property, PropertyType
+from prosperstack_destination.mapping.desired import Desired, MatchedBy
+from prosperstack_destination.operations.comparing import Row, RowState
+from prosperstack_destination.operations.people import NextStep, Person, Side
+from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.events import Event, EventKind
+from prosperstack_destination.state.profile import Lane, Profile, Status
+from support.clocks import NEW_YEAR
+
+NOW = NEW_YEAR
+ACCOUNT = Account("acct_1", "", "test", False, AccountStatus.ACTIVE, None, None, None, None)
+PROFILE = Profile(
+    id=1,
+    account_id="acct_1",
+    email="a@b.c",
+    address="a@b.c",
+    user_id=None,
+    traits={},
+    version=1,
+    status=Status.IN_SYNC,
+    status_reason=None,
+    pending_since=None,
+    changed_at=NOW,
+    lane=Lane.LIVE,
+    looked_up_at=None,
+    attempts=0,
+)
+
+
+def row(state: RowState, key: str = "plan") -> Row:
+    """A property that stands so."""
+    fed = state not in (RowState.PROBLEM, RowState.NOT_FED)
+    desired = Desired("x", key, MatchedBy.KEY) if fed else None
+    return Row(key, Property(key, key, PropertyType.TEXT), desired, None, None, state)
+
+
+def person(
+    status: Status = Status.IN_SYNC,
+    *rows: Row,
+    lane: Lane = Lane.LIVE,
+    reason: str | None = None,
+    step: NextStep = NextStep.UPDATE,
+    again: int | None = None,
+) -> Person:
+    """Somebody who stands so."""
+    profile = replace(PROFILE, status=status, lane=lane, status_reason=reason)
+    return Person(profile, (), (), (Side("subr_1", NOW, rows),), (), step, again, None)
+
+
+def test_every_state_has_its_words() -> None:
+    """No state of a profile or of a property is without words."""
+    assert IN_SHORT.keys() == set(Status)
+    assert ROW_IN_SHORT.keys() == set(RowState)
+    for state in DIFFER - {RowState.PROBLEM}:
+        assert ROW_IN_SHORT[state][0].startswith("differs")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "tone", "more"),
+    [
+        ([row(RowState.SAME)], "Up to date", Tone.GOOD, "everything that Segment says"),
+        ([row(RowState.EDITED_THERE)], "Up to date", Tone.GOOD, "One property is left as edited"),
+        ([row(RowState.NOT_FED)], "Nothing to write", Tone.PALE, "feeds a property"),
+        ([], "Nothing to write", Tone.PALE, "feeds a property"),
+        ([row(RowState.PROBLEM)], "Up to date, but for one property", Tone.WARN, "what to do"),
+        (
+            [row(RowState.PROBLEM), row(RowState.SET_ASIDE, "b"), row(RowState.SET_ASIDE, "b")],
+            "Up to date, but for 2 properties",
+            Tone.WARN,
+            "what to do",
+        ),
+    ],
+)
+def test_with_whom_everything_is_done(rows: list[Row], words: str, tone: Tone, more: str) -> None:
+    """Whoever is settled is up to date, but for what cannot be written."""
+    found = headline(person(Status.IN_SYNC, *rows), ACCOUNT, NOW)
+
+    assert (found.words, found.tone) == (words, tone)
+    assert more in found.more
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.READY, Status.UNKNOWN])
+def test_who_waits(status: Status) -> None:
+    """Whoever waits does so for their turn, with what is done then; at the front, or behind live changes."""
+    live = headline(person(status, step=NextStep.LOOK_UP), ACCOUNT, NOW)
+    bulk = headline(person(status, lane=Lane.BULK), ACCOUNT, NOW)
+    first = headline(person(status, lane=Lane.CANCELLING), ACCOUNT, NOW)
+
+    assert live.words == bulk.words == "Waits for its turn"
+    assert "who has this email" in live.more
+    assert bulk.more == "One request writes everything that differs. Live changes of others go first."
+    assert first == Headline("First in line", Tone.CALM, "One request writes everything that differs.")
+
+
+@pytest.mark.parametrize(
+    ("status", "until", "words", "tone"),
+    [
+        (AccountStatus.KEY_REFUSED, None, "Waits: the account is stopped", Tone.BAD),
+        (AccountStatus.NOT_PERMITTED, NOW + MINUTE, "Waits: the account is stopped", Tone.BAD),
+        (AccountStatus.RETRYING, NOW + MINUTE, "Waits: ProsperStack does not answer", Tone.WARN),
+        (AccountStatus.RETRYING, NOW, "Waits for its turn", Tone.CALM),
+    ],
+)
+def test_who_waits_with_the_account(status: AccountStatus, until: int | None, words: str, tone: Tone) -> None:
+    """Where the account is left alone, that is what is waited for, and for how long."""
+    account = replace(ACCOUNT, status=status, status_reason="why", status_until=until)
+    found = headline(person(Status.READY), account, NOW)
+
+    assert (found.words, found.tone) == (words, tone)
+    if found.words != "Waits for its turn":
+        assert (found.more, found.again_at) == ("why.", until)
+
+
+def test_who_waits_for_another_attempt() -> None:
+    """After a failed attempt it is told why it failed, and when the next one is."""
+    found = headline(person(Status.PENDING, reason="ProsperStack is away.", again=NOW + MINUTE), ACCOUNT, NOW)
+
+    assert found == Headline("Waits for the next attempt", Tone.WARN, "ProsperStack is away.", NOW + MINUTE)
+
+
+def test_whom_nobody_matches() -> None:
+    """It is told what is written as soon as there is a subscriber, and when it is looked again."""
+    rows = [row(RowState.NO_SUBSCRIBER, key) for key in "ab"]
+    found = headline(person(Status.UNMATCHED, *rows, again=NOW + MINUTE), ACCOUNT, NOW)
+
+    assert (found.words, found.again_at) == ("No subscriber has this email", NOW + MINUTE)
+    assert found.more == "As soon as a subscriber has it, 2 properties are written."
+
+
+def test_whose_email_is_rejected() -> None:
+    """ProsperStack's words are told, and what has to happen."""
+    found = headline(person(Status.SET_ASIDE, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
+
+    assert (found.words, found.tone) == ("Set aside", Tone.BAD)
+    assert found.more.startswith("ProsperStack rejects the email: no. It is tried again")
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "details", "sentence"),
+    [
+        (EventKind.CALL, "accepted", {"traits": 1}, "A call came in, with 1 trait"),
+        (EventKind.CALL, "accepted", {"traits": 3}, "A call came in, with 3 traits"),
+        (EventKind.CALL, "strange", {}, "Call: strange"),
+        (EventKind.DELIVERY, "unmatched", {}, "No subscriber has the email"),
+        (EventKind.REQUEST, "200", {"request": "GET /subscribers"}, "Looked up in ProsperStack"),
+        (EventKind.REQUEST, "200", {"request": "PATCH /x", "properties": ["a", "b"]}, "Written: a, b"),
+        (
+            EventKind.REQUEST,
+            "200",
+            {"request": "PATCH /x", "properties": ["a", "b", "c", "d", "e", "f"]},
+            "Written: a, b, c, d, and 2 more",
+        ),
+        (EventKind.REQUEST, "204", {"request": "DELETE /x"}, "ProsperStack did DELETE /x"),
+        (EventKind.REQUEST, "none", {"request": "PATCH /x"}, "ProsperStack did not answer PATCH /x"),
+        (
+            EventKind.REQUEST,
+            "400",
+            {"request": "PATCH /x", "said": "no"},
+            "ProsperStack answered 400 to PATCH /x: no",
+        ),
+        (EventKind.REQUEST, "500", {}, "ProsperStack answered 500 to a request"),
+    ],
+)
+def test_what_happened(kind: EventKind, outcome: str, details: dict[str, str | int], sentence: str) -> None:
+    """Each event is a sentence."""
+    assert told(Event("acct_1", NOW, kind, outcome, None, details)) == sentence

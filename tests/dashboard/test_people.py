@@ -1,0 +1,99 @@
+"""Finding people."""
+
+import pytest
+
+from dashboard.conftest import Dashboard
+from dashboard.pages import JOHN
+from support.service import KEY
+
+pytestmark = pytest.mark.anyio
+
+
+async def send(dashboard: Dashboard, *emails: str) -> None:
+    """One call about each of these, whose user ids are their emails' first parts."""
+    calls = [
+        {"userId": f"id-{each.partition('@')[0]}", "traits": {"email": each, "preferred_name": "P"}}
+        for each in emails
+    ]
+    answer = await dashboard.service.client.post("/identify", json=calls, auth=(KEY, ""))
+    assert answer.status_code == 202
+
+
+async def test_a_page_that_is_only_opened_names_nobody(dashboard: Dashboard) -> None:
+    """Emails are shown to whoever asks for them: by a search, or for everybody."""
+    opened = await dashboard.get("people")
+    everybody = await dashboard.get("people?show=everybody")
+
+    assert JOHN not in opened.text
+    assert "Show everybody" in opened.text
+    assert JOHN in everybody.text
+
+
+async def test_the_one_who_is_found(dashboard: Dashboard) -> None:
+    """The beginning of an email, in any case, or a whole user id leads to the only one who is found by it."""
+    await send(dashboard, "zoe@example.com")
+    for wanted in ("JOHN.d", "zoe@", "id-zoe", " id-zoe "):
+        found = await dashboard.client.get(f"{dashboard.home}/people", params={"q": wanted})
+        page = await dashboard.client.get(found.headers["location"])
+        assert page.status_code == 200
+        assert ("zoe@example.com" in page.text) == ("zoe" in wanted)
+
+
+async def test_several_who_are_found(dashboard: Dashboard) -> None:
+    """Whoever has the user id stands first, before those whose email begins so."""
+    await send(dashboard, "id-zoe@example.com", "zoe@example.com", "id-zoe.b@example.com", "ann@example.com")
+    page = (await dashboard.get("people?q=id-zoe")).text
+
+    places = [page.index(f">{each}<") for each in ("zoe@example.com", "id-zoe.b@example.com", "id-zoe@example.com")]
+    assert places == sorted(places)
+    assert "ann@example.com" not in page
+
+
+async def test_further_pages(dashboard: Dashboard) -> None:
+    """Fifty people stand on a page, and the next one goes on after them."""
+    await send(dashboard, *(f"p{number:02}@x.y" for number in range(60)))
+    first = (await dashboard.get("people?q=p")).text
+    [link] = [each for each in first.split('"') if "after=" in each]
+    second = (await dashboard.client.get(link.replace("&amp;", "&"))).text
+
+    assert ("p00@x.y" in first, "p49@x.y" in first, "p50@x.y" in first) == (True, True, False)
+    assert ("p49@x.y" in second, "p50@x.y" in second, "p59@x.y" in second) == (False, True, True)
+    assert 'rel="next"' not in second
+
+
+async def test_by_how_they_stand(dashboard: Dashboard) -> None:
+    """Those who stand in a way are listed alone."""
+    await send(dashboard, "stranger@example.com")
+    unmatched = await dashboard.until("people?stands=unmatched", "stranger@example.com")
+    in_sync = await dashboard.until("people?stands=in_sync", JOHN)
+
+    assert JOHN not in unmatched
+    assert "no subscriber" in unmatched
+    assert "stranger@example.com" not in in_sync
+    assert "Nobody is found" in (await dashboard.get("people?stands=set_aside")).text
+    assert "Nobody is found" in (await dashboard.get("people?stands=waiting&q=stranger")).text
+    assert "Whom are you looking for?" in (await dashboard.get("people?stands=nonsense")).text
+
+
+async def test_nobody_is_found(dashboard: Dashboard) -> None:
+    """Who is not known is told so, with why; what Engage said of a user id alone is held."""
+    personas = {"computation_class": "audience", "computation_key": "vip", "computation_id": "a"}
+    call = {"userId": "held", "traits": {"vip": True}, "context": {"personas": personas}}
+    await dashboard.service.client.post("/identify", json=call)
+
+    assert "Nobody with this email is known" in (await dashboard.get("people?q=nobody@example.com")).text
+    assert "Nobody with this user id is known" in (await dashboard.get("people?q=nobody")).text
+    assert "is held until a call names one" in (await dashboard.get("people?q=held")).text
+
+
+@pytest.mark.parametrize(
+    "wanted", ["<script>alert(1)</script>", "\"'`<b>", "x" * 10_000, "\x00\x1b", "%", "\ud800"]
+)
+async def test_odd_searches(dashboard: Dashboard, wanted: str) -> None:
+    """Whatever is looked for stays text in the page."""
+    query = {"q": wanted.encode(errors="surrogatepass")}
+    page = await dashboard.client.get(f"{dashboard.home}/people", params=query)
+
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert len(page.content) < 10_000

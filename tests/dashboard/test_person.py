@@ -1,0 +1,198 @@
+"""One person."""
+
+import re
+
+import pytest
+
+from dashboard.conftest import Dashboard
+from dashboard.pages import HOSTILE, JOHN, checked, page_of, said, send
+from prosperstack_destination.state import profiles
+from prosperstack_destination.state.database import Database
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_person(dashboard: Dashboard, stored: Database) -> None:
+    """Their page tells how they stand, each property as it should be and is, each trait, and what happened."""
+    await send(dashboard, {"plan": {"name": "pro"}, "number_of_contacts": "many"}, user_id="u-1")
+    page = await page_of(dashboard, stored)
+    text = said(await dashboard.until(page, "Up to date, but for one property"))
+
+    for each in ("u-1", "Johnny", "{&#34;name&#34;:&#34;pro&#34;}", "many is no number", "the same"):
+        assert each in text
+    assert "The text is not a number" not in text
+    assert "the text is not a number" in text
+    assert "Add a rule with values" in text
+    assert "2 properties that no trait feeds" in text
+    assert "4 traits" in text
+    assert f"{dashboard.home}/calls?email=john.doe%40example.com" in (await dashboard.get(page)).text
+    assert "A call came in, with 3 traits" in said(await dashboard.until(page, "ProsperStack has everything now"))
+
+
+async def test_sync_now_reaches_prosperstack(dashboard: Dashboard, stored: Database) -> None:
+    """Whoever became a subscriber a moment ago has their properties after a click, and the page says so."""
+    late = "late@example.com"
+    await send(dashboard, {"preferred_name": "Late"}, email=late)
+    page = await page_of(dashboard, stored, late)
+    await dashboard.until(page, "No subscriber has this email")
+    subscribers = dashboard.service.account().data.subscribers
+    [record] = subscribers.after(0, "john.doe@example.com")
+    subscribers.remove(record.fields["id"])
+    record.fields["email"], record.number = late, 1_000
+    subscribers.add(record)
+
+    answer = await dashboard.post(f"{page}/sync")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{dashboard.home}/{page}")
+    assert "First in line now" in (await dashboard.get(page)).text
+    await dashboard.until(page, "<h2>Up to date</h2>")
+    assert dashboard.service.values(late)[0]["preferred_name"] == "Late"
+
+
+async def test_it_is_sent_as_it_changes(dashboard: Dashboard, stored: Database) -> None:
+    """The parts of the page are sent anew to whoever looks, at the place that they look at."""
+    await send(dashboard, {f"t{number:02}": number for number in range(50)})
+    page = await page_of(dashboard, stored)
+    async with dashboard.watched(f"{page}/live?traits=40") as watched:
+        parts = await watched.parts(5)
+
+    assert parts.keys() == {"standing", "problems", "properties", "traits", "happened"}
+    assert ">t45<" in parts["traits"]
+    assert ">t05<" not in parts["traits"]
+
+
+async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
+    """With a tick, and not without, a person is forgotten, and what was written in ProsperStack is cleared."""
+    page = await page_of(dashboard, stored)
+    await dashboard.until(page, "<h2>Up to date</h2>")
+    without = await dashboard.post(f"{page}/erase")
+    assert (without.status_code, (await dashboard.get(page)).status_code) == (400, 200)
+
+    answer = await dashboard.post(f"{page}/erase", sure="yes")
+    assert answer.headers["location"] == f"{dashboard.home}/people"
+    assert (
+        "forgotten here. In ProsperStack the values that this service wrote are deleted"
+        in (await dashboard.get("people")).text
+    )
+    assert (await dashboard.get(page)).status_code == 404
+    assert "Nobody is found" in (await dashboard.get("people?show=everybody")).text
+    await dashboard.service.until(lambda: "preferred_name" not in dashboard.service.values(JOHN)[0])
+
+
+async def test_who_is_erased_while_somebody_looks(dashboard: Dashboard, stored: Database) -> None:
+    """Nothing of them stays on the screen."""
+    page = await page_of(dashboard, stored)
+    await dashboard.until(page, "<h2>Up to date</h2>")
+    async with dashboard.watched(f"{page}/live") as watched:
+        before = await watched.parts(5)
+        await dashboard.post(f"{page}/erase", sure="yes")
+        parts = before | await watched.parts(4)
+
+    assert "This person was erased" in parts.pop("standing")
+    assert set(parts.values()) == {""}
+
+
+async def test_what_was_edited_there(dashboard: Dashboard, stored: Database) -> None:
+    """What somebody edited in ProsperStack is marked, stays, and is written over by whoever is sure."""
+    page = await page_of(dashboard, stored)
+    await dashboard.until(page, "<h2>Up to date</h2>")
+    assert "Write over" not in (await dashboard.get(page)).text
+    [record] = dashboard.service.account().data.subscribers.after(0, JOHN)
+    await dashboard.service.sandbox.patch(
+        f"/subscribers/{record.fields['id']}", json={"properties": {"preferred_name": "Edited"}}
+    )
+    await dashboard.post(f"{page}/sync")
+    assert "differs: edited there" in await dashboard.until(page, "One property is left as edited")
+
+    await dashboard.post(f"{page}/overwrite", sure="yes")
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")
+    await dashboard.until(page, "differs: edited there", gone=True)
+
+
+async def test_what_prosperstack_rejects(dashboard: Dashboard, stored: Database) -> None:
+    """A value that was rejected is shown with ProsperStack's words, and sent again when it is asked for."""
+    data = dashboard.service.account().data
+    [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
+    del data.properties[prop.id]
+    await send(dashboard, {"number_of_contacts": 7})
+    page = await page_of(dashboard, stored)
+    text = said(await dashboard.until(page, "differs: rejected"))
+    assert "ProsperStack rejects it: number_of_contacts: there is no such subscriber property" in text
+
+    data.properties[prop.id] = prop
+    assert (await dashboard.post(f"{page}/retry")).status_code == 303
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0].get("number_of_contacts") == 7)
+    assert "Try again" not in await dashboard.until(page, "differs: rejected", gone=True)
+
+
+async def test_several_subscribers(dashboard: Dashboard, stored: Database) -> None:
+    """Everybody in ProsperStack who has the email is shown, each with what they have."""
+    emails = [each.fields["email"] for each in dashboard.service.account().data.subscribers.after(0)]
+    twice = next(each for each in emails if emails.count(each) > 1)
+    await send(dashboard, {"preferred_name": "Two"}, email=twice)
+    page = await page_of(dashboard, stored, twice)
+    text = await dashboard.until(page, "<h2>Up to date</h2>")
+
+    assert text.count("of subscriber") == 2
+
+
+@pytest.mark.parametrize("path", ["999999", "0", "-1", "x", "1" * 30, "²", "1.0"])
+async def test_who_is_not_here(dashboard: Dashboard, path: str) -> None:
+    """What is no person of the account's is not here, whatever is wanted of them."""
+    for page in (f"people/{path}", f"people/{path}/live", f"people/{path}/traits/x"):
+        assert (await dashboard.get(page)).status_code == 404
+    for page in (f"people/{path}/sync", f"people/{path}/retry", f"people/{path}/erase", f"people/{path}/overwrite"):
+        assert (await dashboard.post(page, sure="yes")).status_code == 404
+
+
+async def test_another_accounts_people(dashboard: Dashboard, stored: Database) -> None:
+    """One account's pages show nobody of another's, and do nothing to them."""
+    await dashboard.service.identify("ann@example.com", key="key_test_other", preferred_name="Ann")
+    [other] = {
+        each.split("/")[3]
+        for each in (await dashboard.client.get("/dashboard/accounts")).text.split('"')
+        if each.startswith("/dashboard/a/")
+    } - {dashboard.account_id}
+    ann = await stored.read(profiles.find, other, "ann@example.com")
+    assert ann is not None
+
+    assert (await dashboard.get(f"people/{ann.id}")).status_code == 404
+    assert (await dashboard.post(f"people/{ann.id}/erase", sure="yes")).status_code == 404
+    assert "Nobody is found" in (await dashboard.get("people?q=ann@example.com")).text
+    assert await stored.read(profiles.find, other, "ann@example.com") is not None
+
+
+async def test_hostile_words_stay_words(dashboard: Dashboard, stored: Database) -> None:
+    """Whatever stands in names, values, emails and ids is text, and leaves the page as it is."""
+    email = "<script>alert(1)</script>\"'&@x.y"
+    for number, words in enumerate(HOSTILE):
+        name = f"{words[:2_000]}{number}"
+        user_id = words[:400].replace("\x00", "")
+        await send(dashboard, {name: words, f"t{number}": {words: [words]}}, email=email, user_id=user_id)
+    await send(dashboard, {"preferred_name": HOSTILE[0], "number_of_contacts": HOSTILE[7]}, email=email)
+    page = await page_of(dashboard, stored, email)
+    answer = await dashboard.get(page)
+
+    shown = checked(answer)
+    assert email in shown.text
+    assert HOSTILE[0] in shown.text
+    assert "\u202e" not in shown.text
+    for link in set(re.findall(rf"{dashboard.home}/{page}/traits/\w+", answer.text)):
+        checked(await dashboard.client.get(link))
+    checked(await dashboard.get("people?show=everybody"))
+
+
+async def test_very_many_traits(dashboard: Dashboard, stored: Database) -> None:
+    """The page of somebody with as many traits as are kept stays small; the others are on further pages."""
+    for part in range(10):
+        await send(dashboard, {f"t{part}{number:02}": HOSTILE[7][:250] for number in range(100)})
+    page = await page_of(dashboard, stored)
+    first, last = await dashboard.get(page), await dashboard.get(f"{page}?traits=960")
+    odd = await dashboard.get(f"{page}?traits=99999&properties=-1")
+
+    assert "1 to 40 of 1,000" in said(checked(first).text)
+    assert "961 to 1,000 of 1,000" in said(checked(last).text)
+    assert ">t900<" not in first.text
+    assert "1 to 40 of 1,000" in said(checked(odd).text)
+    link = re.findall(rf"{dashboard.home}/{page}/traits/\w+", last.text)[0]
+    assert HOSTILE[7][:250] in checked(await dashboard.client.get(link)).text
+    assert (await dashboard.get(f"{page}/traits/{'0' * 16}")).status_code == 404
