@@ -15,6 +15,7 @@ from prosperstack_destination.dashboard.mapping_history import MappingHistoryPag
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.people import PeoplePages
 from prosperstack_destination.dashboard.person import PersonPages
+from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import Page, Pages
 from prosperstack_destination.dashboard.segment import SegmentPages
@@ -50,6 +51,7 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *pages.routes(setting_pages()),
         *pages.routes(PeoplePages().pages()),
         *pages.routes(PersonPages(live).pages()),
+        *pages.routes(ProblemsPages().pages()),
         *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]
 

@@ -1,0 +1,152 @@
+"""What does not go on by itself: why, and what helps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.errors import BadCall
+from prosperstack_destination.operations import mending
+from prosperstack_destination.operations.advice import advice
+from prosperstack_destination.operations.wording import ACCOUNT_STATUS
+from prosperstack_destination.state import accounts, browsing, clearing, creations, problems
+from prosperstack_destination.state.accounts import STOPPED, Account, AccountStatus
+from prosperstack_destination.state.browsing import Listed, Listing
+from prosperstack_destination.state.clearing import FailedClearing
+from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.problems import ProblemGroup
+from prosperstack_destination.state.profile import Status
+
+#: Kinds of problems that a page has, and samples of each.
+GROUPS: Final = 40
+SAMPLES: Final = 3
+#: People of a kind are counted up to here.
+COUNTED: Final = 10_000
+#: Of everything else a page has so many.
+LISTED: Final = 10
+
+#: What is said of an account that is not active.
+_STANDS: Final[Mapping[AccountStatus, str]] = {
+    AccountStatus.RETRYING: "ProsperStack does not answer as it should",
+    AccountStatus.KEY_REFUSED: "The account is stopped: ProsperStack refuses its key",
+    AccountStatus.NOT_PERMITTED: "The account is stopped: its key may not do what is needed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """Everything of an account that does not go on by itself."""
+
+    account: Account
+    groups: Sequence[ProblemGroup]
+    #: Whose email ProsperStack rejects.
+    aside: Listing
+    #: At whom the latest attempt failed.
+    postponed: Sequence[Listed]
+    #: Subscribers of people who were erased, and could not be cleared.
+    clearings: Sequence[FailedClearing]
+    #: Properties that could not be created.
+    creations: Sequence[Creation]
+
+    @property
+    def of_people(self) -> bool:
+        """Whether trying everything again could help."""
+        return bool(self.groups or self.aside.people or self.postponed)
+
+    @property
+    def none(self) -> bool:
+        """Whether there is nothing to show."""
+        stands = self.account.status is AccountStatus.ACTIVE
+        return stands and not (self.of_people or self.clearings or self.creations)
+
+
+class ProblemsPages:
+    """The pages of it."""
+
+    def pages(self) -> list[Page]:
+        """Its routes."""
+        return [
+            Page("/problems", _show),
+            Page("/problems/retry", _retry_group, "POST"),
+            Page("/problems/retry-all", _retry_all, "POST"),
+            Page("/retry", _retry_account, "POST"),
+        ]
+
+
+async def _show(visit: Visit) -> Response:
+    found = await visit.desk.database.read(look, visit.account, visit.now)
+    return visit.page(
+        "problems.html",
+        title="Problems",
+        problems=found,
+        stands=_STANDS.get(found.account.status),
+        stopped=found.account.status in STOPPED,
+        means=ACCOUNT_STATUS[found.account.status],
+        counted=COUNTED,
+        advice=advice,
+        masked=_masked,
+    )
+
+
+async def _retry_group(visit: Visit) -> Response:
+    key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
+    count = await visit.desk.database.write(mending.retry_group, visit.account, key, reason, ACTOR, visit.now)
+    return _again(visit, count)
+
+
+async def _retry_all(visit: Visit) -> Response:
+    return _again(visit, await visit.desk.database.write(mending.retry_all, visit.account, ACTOR, visit.now))
+
+
+async def _retry_account(visit: Visit) -> Response:
+    waited = await visit.desk.database.write(mending.retry_account, visit.account, ACTOR, visit.now)
+    visit.desk.wake([visit.account.id])
+    to = "problems" if visit.form.get("back") == "problems" else "overview"
+    return visit.go_home(
+        to, "ProsperStack is tried now." if waited else "The account works: there was nothing to try."
+    )
+
+
+def _again(visit: Visit, count: int) -> Response:
+    visit.desk.wake([visit.account.id])
+    people = "One person is" if count == 1 else f"{count:,} people are"
+    return visit.go_home("problems", f"{people} looked at again." if count else "Nobody has this problem any more.")
+
+
+def look(connection: Connection, account: Account, now: int) -> Problems:
+    """A unit of work: all of them. It looks into indexes at their ends, and counts so far and no further."""
+    aside = browsing.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
+    account = accounts.get(connection, account.id) or account
+    there = load_catalog(account.catalog)
+    return Problems(
+        account=account,
+        groups=problems.grouped(connection, account.id, limit=GROUPS, samples=SAMPLES, counted=COUNTED),
+        aside=aside,
+        postponed=browsing.postponed(connection, account.id, now, LISTED),
+        clearings=clearing.failed(connection, account.id, LISTED),
+        creations=[
+            each
+            for each in creations.every(connection, account.id)
+            if each.reason is not None and there.get(each.key) is None
+        ][:LISTED],
+    )
+
+
+def _quoted(visit: Visit, name: str) -> str:
+    """A text that a form has as JSON: browsers change line breaks. Raises `BadCall`."""
+    try:
+        return str(json.loads(visit.form.get(name, "")))
+    except ValueError:
+        raise BadCall(f"The form's {name} cannot be read: reload the page, and try again.", field=name) from None
+
+
+def _masked(email: str) -> str:
+    """An email that was not asked for: its beginning, and its domain."""
+    name, _, domain = email.partition("@")
+    return f"{name[:1]}…@{domain}"

@@ -1,0 +1,175 @@
+"""What does not go on by itself."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import Connection, update
+
+from dashboard.conftest import Dashboard
+from dashboard.pages import HOSTILE, JOHN, checked, page_of, said, send
+from prosperstack_destination.clock import HOUR, system_clock
+from prosperstack_destination.state import accounts, auditing, clearing, creations, profiles
+from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state.clearing import Clearing
+from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.tables import profiles as table
+
+pytestmark = pytest.mark.anyio
+
+
+def forms(page: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The forms of a page: where to, and what they send."""
+    for form in re.findall(r'<form method="post" action="([^"]*)" class="action">(.*?)</form>', page):
+        fields = re.findall(r'name="(\w+)" value="([^"]*)"', form[1])
+        yield form[0], {name: value.replace("&#34;", '"').replace("&#39;", "'") for name, value in fields}
+
+
+async def send_form(dashboard: Dashboard, page: str, ends: str) -> httpx.Response:
+    """Send a form of a page, by how its address ends."""
+    [(to, fields)] = [(to, fields) for to, fields in forms((await dashboard.get(page)).text) if to.endswith(ends)]
+    return await dashboard.client.post(to, data=fields)
+
+
+async def test_no_problems(dashboard: Dashboard) -> None:
+    """Where there is nothing it is said so, and there is nothing to be tried again."""
+    page = (await dashboard.get("problems")).text
+
+    assert "No problems" in page
+    assert "Try" not in page
+
+
+async def test_a_problem_comes_and_goes(dashboard: Dashboard, stored: Database) -> None:
+    """A value that cannot be written is shown with what helps; when it is fixed, it is gone."""
+    await send(dashboard, {"number_of_contacts": "many"})
+    page = await dashboard.until("problems", "number_of_contacts")
+    text = said(page)
+
+    for each in ("The text is not a number", "What helps: Add a rule with values", "one person", "many"):
+        assert each in text
+    assert "j…@example.com" in text
+    assert JOHN not in text
+    assert f'href="{dashboard.home}/{await page_of(dashboard, stored)}"' in page
+    assert f'href="{dashboard.home}/mapping/edit?rule=number_of_contacts"' in page
+    await send(dashboard, {"number_of_contacts": 5})
+    await dashboard.until("problems", "No problems")
+
+
+async def test_trying_one_kind_again(dashboard: Dashboard) -> None:
+    """What ProsperStack rejected is shown with its words, and sent once more when it is asked for."""
+    data = dashboard.service.account().data
+    [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
+    del data.properties[prop.id]
+    await send(dashboard, {"number_of_contacts": 7, "is_professional": "maybe"})
+    text = said(await dashboard.until("problems", "rejected by ProsperStack"))
+    assert "there is no such subscriber property" in text
+    data.properties[prop.id] = prop
+    to_rejected = [fields for to, fields in forms((await dashboard.get("problems")).text) if "reason" in fields]
+    [fields] = [each for each in to_rejected if "no such subscriber" in each["reason"]]
+
+    answer = await dashboard.client.post(f"{dashboard.home}/problems/retry", data=fields)
+    assert answer.headers["location"] == f"{dashboard.home}/problems"
+    assert "One person is looked at again" in (await dashboard.get("problems")).text
+    await dashboard.until("problems", "rejected by ProsperStack", gone=True)
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["number_of_contacts"] == 7)
+    again = await dashboard.client.post(f"{dashboard.home}/problems/retry", data=fields)
+    assert again.status_code == 303
+    assert "Nobody has this problem any more" in (await dashboard.get("problems")).text
+
+
+async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
+    """Everybody who is listed is looked at again, and the audit trail says who wanted it."""
+    await send(dashboard, {"number_of_contacts": "many"})
+    await dashboard.until("problems", "number_of_contacts")
+    assert (await send_form(dashboard, "problems", "/retry-all")).status_code == 303
+
+    assert "One person is looked at again" in (await dashboard.get("problems")).text
+    trail = await stored.read(auditing.latest, dashboard.account_id, 5)
+    assert [(each.actor, each.action) for each in trail] == [("dashboard", "retry")]
+
+
+async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database) -> None:
+    """That the account is stopped stands first, with why; it is tried now when it is asked for, and works."""
+    await dashboard.service.until(lambda: bool(dashboard.service.values(JOHN)))
+    until = system_clock() + HOUR
+    await stored.write(
+        accounts.set_status,
+        dashboard.account_id,
+        AccountStatus.KEY_REFUSED,
+        reason="ProsperStack answered 401.",
+        until=until,
+    )
+    page = (await dashboard.get("problems")).text
+    assert "The account is stopped: ProsperStack refuses its key" in page
+    assert "ProsperStack answered 401." in page
+    assert "Replace the key" in page
+
+    answer = await send_form(dashboard, "problems", f"{dashboard.home}/retry")
+    assert answer.headers["location"] == f"{dashboard.home}/problems"
+    assert "ProsperStack is tried now" in (await dashboard.get("problems")).text
+    await dashboard.until("problems", "No problems")
+
+
+async def test_trying_the_account_from_the_overview(dashboard: Dashboard) -> None:
+    """The overview's button leads back there; for an account that works there is nothing to try."""
+    answer = await dashboard.post("retry")
+
+    assert answer.headers["location"] == f"{dashboard.home}/overview"
+    assert "there was nothing to try" in (await dashboard.get("overview")).text
+
+
+def leave_undone(connection: Connection, account_id: str, now: int) -> None:
+    """Everything else that may go wrong, an hour before it is tried again."""
+    for number, status in enumerate((Status.SET_ASIDE, Status.PENDING)):
+        profile = profiles.find(connection, account_id, f"p{number}@example.com")
+        assert profile is not None
+        profiles.settle(connection, profile, status, reason=f"reason {number}")
+        if status is Status.PENDING:
+            connection.execute(update(table).where(table.c.id == profile.id).values(due_at=now + HOUR, attempts=1))
+    clearing.add(connection, account_id, {"subr_gone": ["plan"]}, delete_subscriber=False, now=now)
+    clearing.postpone(connection, account_id, Clearing("subr_gone", ("plan",), False, 2), now + HOUR, "no answer")
+    for key in ("vip", "preferred_name"):
+        creations.add(connection, account_id, Creation(key, "VIP", "boolean", now, "too many properties"))
+
+
+async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:
+    """Rejected emails, failed attempts, deletions and properties that could not be created are shown with why."""
+    for number in range(2):
+        await send(dashboard, {"preferred_name": "P"}, email=f"p{number}@example.com")
+    await dashboard.until("people?stands=unmatched", "p1@example.com")
+    await dashboard.until("people?stands=unmatched", "p0@example.com")
+    await stored.write(leave_undone, dashboard.account_id, system_clock())
+    text = said((await dashboard.get("problems")).text)
+
+    for each in ("reason 0", "reason 1", "subr_gone", "no answer", "VIP", "too many properties"):
+        assert each in text
+    assert text.count("p…@example.com") == 2
+    assert "preferred_name" not in text  # somebody created it by hand
+    page = await page_of(dashboard, stored, "p0@example.com")
+    assert "Set aside" in (await dashboard.get(page)).text
+    answer = await send_form(dashboard, "problems", f"{page}/retry")
+    assert answer.headers["location"] == f"{dashboard.home}/problems"
+    await dashboard.until("problems", "reason 0", gone=True)
+
+
+@pytest.mark.parametrize("reason", ["", "many", "[", "\x00", "[]"])
+async def test_a_form_that_is_none(dashboard: Dashboard, reason: str) -> None:
+    """What no page sent is refused, or finds nobody."""
+    answer = await dashboard.post("problems/retry", property='"plan"', reason=reason)
+
+    assert answer.status_code in (303, 400)
+    if answer.status_code == 303:
+        assert "Nobody has this problem" in (await dashboard.get("problems")).text
+
+
+async def test_hostile_values(dashboard: Dashboard) -> None:
+    """Values of any kind are text, and the page stays whole and small."""
+    for number, words in enumerate(HOSTILE):
+        await send(dashboard, {"number_of_contacts": words, "is_professional": [words]}, email=f"h{number}@x.y")
+    await dashboard.until("problems", "is_professional")
+    page = checked(await dashboard.get("problems"))
+
+    assert "\u202e" not in page.text
