@@ -104,7 +104,7 @@ class Dashboard:
         async with self.watched(page) as watched:
             while not set(names) <= parts.keys():
                 parts |= await watched.parts(1)
-        return parts
+        return parts | await watched.parts(watched.sent.qsize())
 
     async def csrf(self) -> str:
         """What forms carry."""
