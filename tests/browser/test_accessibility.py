@@ -11,7 +11,7 @@ from browser.conftest import NARROW, WIDE, Site, faults, log_in
 PAGES = (
     *("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk"),
     *("mapping", "mapping/edit", "mapping/history"),
-    *("calls", "people", "problems", "settings"),
+    *("calls", "people", "people?show=everybody", "people/1", "problems", "settings"),
 )
 OTHERS = ("/dashboard/accounts",)
 
