@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from support.processes import PATIENCE_SECONDS, free_port, started
 
@@ -43,6 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.whole)
             if missing:
                 item.add_marker(skip)
+
+
+# Pages update themselves every other second, from figures that are written every five.
+expect.set_options(timeout=20_000)
 
 
 @dataclass(frozen=True)

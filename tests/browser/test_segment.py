@@ -1,8 +1,10 @@
 """Connecting Segment, against a stand-in for its Public API, and by hand: until the first call is there."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -23,6 +25,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder, port = tmp_path_factory.mktemp("site"), free_port()
     url, output = f"http://127.0.0.1:{port}", folder / "serve.log"
     given = {"ADMIN_PASSWORD": PASSWORD, "PROSPERSTACK_API_KEY": KEY, "DATA_DIR": str(folder)}
+    known = os.environ.get("PYTHONPATH")  # the stand-in is a module of the tests
+    given["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *([known] if known else [])])
     module = "support.serving_with_segment"
     with started([str(port)], f"{url}/readyz", folder, output, module=module, **given):
         yield Site(url, "", output)
