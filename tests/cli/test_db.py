@@ -49,7 +49,7 @@ def test_from_sqlite_to_postgresql_and_back(
 
     assert accounts("second.db") == ["acct_1"]
     assert (filled / "there.jsonl").stat().st_mode & 0o077 == 0
-    assert "version 0009" in capsys.readouterr().out
+    assert "version 0010" in capsys.readouterr().out
     assert make_url(url).get_backend_name() == "postgresql"
 
 

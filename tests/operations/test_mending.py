@@ -90,6 +90,7 @@ async def test_sync_now(database: Database, account: Account) -> None:
     """Whoever is to be synced now is looked at first, and looked up anew; an account that waits is tried."""
     profile = await database.write(settled, ANN, Status.UNMATCHED)
     await database.write(profiles.mark_looked_up, profile, NOW - 1, NOW - 1)
+    profile = await database.read(stored, ANN)
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.RETRYING, reason="away", until=NOW + HOUR)
     await database.write(mending.sync_now, account, profile.id, "ann", NOW)
     person = await database.read(people.by_id, account, profile.id, NOW)

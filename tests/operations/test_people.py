@@ -123,6 +123,7 @@ async def test_who_is_nobody_there(database: Database, account: Account, status:
     await database.write(take, identify(ANN, plan="x"))
     profile = await database.read(stored, ANN)
     await database.write(profiles.mark_looked_up, profile, NOW, NOW)
+    profile = await database.read(stored, ANN)
     looked_up = await database.read(people.by_id, account, profile.id, NOW)
     await database.write(profiles.settle, profile, status, reason="why", look_again_at=NOW + HOUR)
     person = await database.read(people.by_id, account, profile.id, NOW)

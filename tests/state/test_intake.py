@@ -334,3 +334,13 @@ async def test_replicas_do_not_bring_the_erased_back(store: Database, database_u
 
     profile = await store.read(profiles.find, ACCOUNT, "a@b.c")
     assert profile is None
+
+
+async def test_whoever_comes_back_after_a_deletion_counts_as_lost(store: Database) -> None:
+    """With whoever was erased it was forgotten who their subscribers are; with nobody else."""
+    await erasable(store)
+    await store.write(take, delete(at=NOW - 10))
+    await store.write(take, identify("a@b.c", plan="back"), identify("new@b.c", plan="new"))
+
+    lost = [(await store.read(stored, email)).lost_at for email in ("a@b.c", "new@b.c")]
+    assert lost == [NOW, None]

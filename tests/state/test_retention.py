@@ -21,12 +21,12 @@ NOW = NEW_YEAR
 
 
 def everything(connection: Connection) -> tuple[set[str], set[str], set[str]]:
-    """Profiles, ids and subscribers."""
+    """Profiles, ids and the subscribers on whom something was settled."""
     emails = set(connection.scalars(select(tables.profiles.c.email)))
     return (
         emails,
         set(connection.scalars(select(identities.c.external_id))),
-        set(connection.scalars(select(subscribers.c.id))),
+        set(connection.scalars(select(subscribers.c.id).where(subscribers.c.applied != "{}"))),
     )
 
 
@@ -39,13 +39,14 @@ async def settled(database: Database, email: str) -> None:
 
 
 async def test_untouched_profiles_go(database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile that no call was about goes with its ids and subscribers; a repeated call keeps one."""
+    """A profile that no call was about goes with its ids and what was settled; a repeated call keeps one."""
     monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
     await database.write(open_account)
     people = [f"{n}@b.c" for n in range(10)]
     for email in people:
         await database.write(take, identify(email, user_id=f"u{email}", plan="pro"))
         await database.write(directory.observe, ACCOUNT, email, [Seen(f"s{email}", email, {})], NOW)
+        await database.write(directory.mark_applied, ACCOUNT, f"s{email}", {"plan": "pro"}, observed=None, now=NOW)
         if email != "9@b.c":
             await settled(database, email)
     clock.advance(20 * 86_400)

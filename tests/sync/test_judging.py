@@ -82,6 +82,33 @@ def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
     assert judge(profile, projection, [], CATALOG, NOW, LATER) == Miss(None)
 
 
+@pytest.mark.parametrize(
+    ("looked_up_at", "subscribers", "verdict"),
+    [
+        (None, [], Look(by_email=True)),  # at once
+        (NOW - 1, [], Look(by_email=True)),  # that was before they were lost
+        (NOW, [], Miss(NOW + 10 * MINUTE)),
+        (NOW + 10 * MINUTE, [], Miss(NOW + 40 * MINUTE)),
+        (NOW + 40 * MINUTE, [], Miss(NOW + 160 * MINUTE)),
+        (NOW + 5 * DAY, [], Miss(NOW + 6 * DAY)),
+        (NOW, [FREE], Update(FREE, {"plan": "pro"})),  # one of two was lost, or one is there again
+    ],
+)
+def test_who_was_lost_is_looked_up_ever_more_rarely(
+    looked_up_at: int | None, subscribers: list[Subscriber], verdict: Verdict
+) -> None:
+    """However new the directory is, only a look-up tells of somebody who was said to be gone."""
+    profile = replace(PROFILE, lost_at=NOW, looked_up_at=looked_up_at)
+    projection = project(profile.values(), CATALOG)
+    now = max(LATER, looked_up_at or 0)
+
+    assert judge(profile, projection, subscribers, CATALOG, now, now) == verdict
+    if isinstance(verdict, Miss):
+        assert verdict.look_again_at is not None
+        again = judge(profile, projection, subscribers, CATALOG, now, verdict.look_again_at)
+        assert again == Look(by_email=True)
+
+
 def test_looking_again_takes_ever_longer() -> None:
     """Strangers are looked up after ten minutes, then after twice as long, up to once a day."""
     waits = [look_again_after(attempts) for attempts in range(12)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.clock import MINUTE, SECOND
+from prosperstack_destination.clock import DAY, MINUTE, SECOND
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Lane
@@ -22,10 +22,12 @@ from prosperstack_destination.sync.planner import (
     SendClearing,
     Situation,
     Spent,
+    SweepPage,
     Wait,
     gathering,
     lookback,
     plan,
+    sweep_every,
 )
 from support.clocks import NEW_YEAR
 
@@ -119,6 +121,32 @@ def test_the_oldest_live_change_has_a_part_in_the_bulks_share() -> None:
 def test_the_first_listing(directory: Directory, many: int, expected: type) -> None:
     """People are looked up while that is cheaper than listing everybody, whose number is not known."""
     assert isinstance(plan(situation(unknown(many), directory)), expected)
+
+
+def test_a_sweep_goes_on_whoever_waits() -> None:
+    """A page of the sweep that is due goes before live changes, behind whoever is about to cancel."""
+    due = replace(LISTED, sweep_at=NOW)
+    page = SweepPage(sweep_every(BUDGET.interval, LISTED.size))
+
+    assert plan(situation(Pending(live=LIVE, bulk=BULK), due)) == page
+    assert plan(situation(Pending(), replace(LISTED, sweep_at=NOW + 1))) == Wait(None)
+    assert plan(situation(Pending(cancelling=CANCELLING), due)) == Send(1, Lane.CANCELLING, urgent=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "per_day"),
+    [
+        (None, 1),
+        (50, 1),  # one page
+        (50_000, 500),  # all of them
+        (1_000_000, 720),  # 10,000 pages: two weeks, at one request in 200
+    ],
+)
+def test_a_sweep_goes_round_in_a_day_unless_that_is_too_dear(size: int | None, per_day: int) -> None:
+    """Pages are spread over a day, and are one request in 200 at most."""
+    interval = 60 * SECOND // 100
+
+    assert DAY // sweep_every(interval, size) == per_day
 
 
 def test_the_next_page_waits_for_its_cursor() -> None:

@@ -1,107 +1,27 @@
 """Reconciling against a ProsperStack that misbehaves, in time that the tests own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import JsonValue
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import CredentialsRefused, Unavailable
-from prosperstack_destination.prosperstack.client import ProsperStack
-from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.state import accounts, directory, problems, profiles, retrying
+from prosperstack_destination.state import accounts, directory, profiles, retrying
 from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Delete, Profile, Status
-from prosperstack_destination.sync.reprojecting import Reprojector
-from prosperstack_destination.sync.spender import Spender
-from prosperstack_destination.sync.worker import CATALOG_FOR, TOLERATED, AccountWorker
-from support.accounts import open_account
-from support.clocks import VIRTUAL_TIME, LoopClock
+from prosperstack_destination.state.profile import Delete, Status
+from prosperstack_destination.sync.worker import CATALOG_FOR, TOLERATED
+from support.clocks import VIRTUAL_TIME
 from support.intake import identify, take
+from support.world import JOHN, KEY, World
 
 pytestmark = pytest.mark.anyio
-
-KEY = "key_test_sandbox"
-JOHN = "john.doe@example.com"
-
-Handler = Callable[[httpx.Request], httpx.Response | None]
-
-
-@dataclass
-class World:
-    """A database, a sandbox, and what stands between them."""
-
-    database: Database
-    clock: LoopClock
-    sandbox: Any
-    #: May answer instead of the sandbox.
-    intercept: Handler = field(default=lambda _: None)
-    requests: list[str] = field(default_factory=list)
-
-    async def handle(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(f"{request.method} {request.url.path.split('/')[2]}")
-        answer = self.intercept(request)
-        if answer is not None:
-            return answer
-        return await httpx.ASGITransport(self.sandbox).handle_async_request(request)
-
-    async def reconcile(self) -> list[str]:
-        """Run the worker until nothing is due; the requests that it sent."""
-        self.requests.clear()
-        account = await self.database.read(accounts.get, "acct_1")
-        assert account is not None
-        async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as http:
-            spender = Spender(0.1, self.clock.ticks)
-            client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
-            worker = AccountWorker(
-                account, self.database, client, spender, clock=self.clock, ticks=self.clock.ticks
-            )
-            await worker.run()
-        return list(self.requests)
-
-    async def reproject(self) -> None:
-        """Have the profiles gone through whose traits mean something else now."""
-        clock = self.clock
-        await Reprojector(self.database, lambda _: None, clock=clock, ticks=clock.ticks).run_once()
-
-    async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
-        now = self.clock()
-        await self.database.write(take, replace(identify(email, at=now, received_at=now), traits=traits))
-        self.clock.advance(1)
-
-    async def profile(self, email: str = JOHN) -> Profile:
-        profile = await self.database.read(profiles.find, "acct_1", email)
-        assert profile is not None
-        return profile
-
-    async def problems(self, email: str = JOHN) -> list[tuple[str, str]]:
-        found = await self.database.read(problems.of_profile, (await self.profile(email)).id)
-        return [(each.property, each.reason) for each in found]
-
-    @property
-    def data(self) -> Any:
-        return self.sandbox.state.accounts[KEY].data
-
-    def values(self, email: str = JOHN) -> dict[str, Any]:
-        [record] = self.data.subscribers.after(0, email)
-        return {name: value for name, (_, value) in record.values.items()}
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL_TIME
-
-
-@pytest.fixture
-async def world(sqlite: Database) -> World:
-    clock = LoopClock()
-    await sqlite.write(open_account)
-    sandbox = create_sandbox(SandboxConfig(subscribers=5), clock=lambda: clock() / SECOND)
-    return World(sqlite, clock, sandbox)
 
 
 async def test_an_update_that_is_rejected_is_taken_apart(world: World) -> None:
@@ -337,13 +257,13 @@ async def test_what_changes_in_flight_stays_due(world: World) -> None:
     """A call that comes while an update is under way is delivered by another one."""
     loop_guard: list[int] = []
 
-    async def handle(request: httpx.Request) -> httpx.Response:
+    async def network(request: httpx.Request) -> httpx.Response:
         if request.method == "PATCH" and not loop_guard:
             loop_guard.append(1)
             await world.call(preferred_name="in flight")
-        return await World.handle(world, request)
+        return await world.arrive(request)
 
-    world.handle = handle  # type: ignore[method-assign] # this world is in the middle of things
+    world.network = network
     await world.call(preferred_name="before")
     requests = await world.reconcile()
 
@@ -356,12 +276,12 @@ async def test_who_is_erased_while_an_update_is_in_flight_is_cleared(world: Worl
     """What arrives in ProsperStack after a deletion is undone as what was there before it."""
     deletion = Delete("acct_1", "u1", at=world.clock() + HOUR, received_at=world.clock() + HOUR)
 
-    async def handle(request: httpx.Request) -> httpx.Response:
+    async def network(request: httpx.Request) -> httpx.Response:
         if b'"Jo"' in request.content:
             await world.database.write(take, deletion)
-        return await World.handle(world, request)
+        return await world.arrive(request)
 
-    world.handle = handle  # type: ignore[method-assign] # this world is in the middle of things
+    world.network = network
     now = world.clock()
     call = replace(identify(JOHN, at=now, received_at=now, user_id="u1"), traits={"preferred_name": "Jo"})
     await world.database.write(take, call)
@@ -377,15 +297,15 @@ async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
     """An update that arrived and whose answer did not is sent again or found to be there; the value is right."""
 
     async def lossy(request: httpx.Request) -> httpx.Response:
-        answer = await World.handle(world, request)
+        answer = await world.arrive(request)
         if request.method == "PATCH" and world.requests.count("PATCH subscribers") == 1:
             raise httpx.ReadError("cut off")
         return answer
 
-    world.handle = lossy  # type: ignore[method-assign] # this world loses answers
+    world.network = lossy
     await world.call(preferred_name="x")
     await world.reconcile()
-    world.handle = World.handle.__get__(world)  # type: ignore[method-assign] # it has stopped
+    world.network = None
     world.clock.advance(5)
     await world.reconcile()
 

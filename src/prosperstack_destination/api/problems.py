@@ -155,7 +155,7 @@ async def show_failures(
             FailedClearing(
                 subscriber_id=each.clearing.subscriber_id,
                 delete_subscriber=each.clearing.delete_subscriber,
-                reason=each.reason,
+                reason=each.clearing.reason,
                 attempts=each.clearing.attempts,
                 next_attempt_at=shown_time(each.due_at),
             )

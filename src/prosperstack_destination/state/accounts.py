@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, not_, or_, select, update
 
 from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.tables import accounts, clearings, directories, profiles
@@ -101,7 +101,7 @@ def every(connection: Connection) -> list[Account]:
 
 def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
     """The ids of accounts to look at: a profile is due, the catalog is older than that, the directory is to be
-    brought up to date, or they are to be tried again after a failure. Not those that are left alone still.
+    brought up to date or swept, or they are to be tried again after a failure. Not those that are left alone still.
 
     A few looks into an index for each account, however many profiles there are.
     """
@@ -122,7 +122,7 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
     )
     to_refresh = (
         select(directories.c.account_id)
-        .where(directories.c.account_id == accounts.c.id, directories.c.refresh_at <= now)
+        .where(directories.c.account_id == accounts.c.id, _directory_due(now))
         .exists()
     )
     stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
@@ -130,6 +130,10 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
     has_work = or_(due, to_clear, to_refresh, stale, failed)
     return list(connection.scalars(select(accounts.c.id).where(has_work, not_(left_alone))))
+
+
+def _directory_due(now: int) -> ColumnElement[bool]:
+    return or_(directories.c.refresh_at <= now, directories.c.sweep_at <= now)
 
 
 def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:

@@ -21,6 +21,8 @@ class Clearing:
     delete_subscriber: bool
     #: How many attempts in a row failed.
     attempts: int
+    #: Why the latest did.
+    reason: str | None = None
 
 
 def add(
@@ -54,8 +56,6 @@ class FailedClearing:
     """A subscriber who could not be cleared, and is tried again."""
 
     clearing: Clearing
-    #: Why the latest attempt failed.
-    reason: str | None
     #: When the next one is, in microseconds.
     due_at: int
 
@@ -68,7 +68,7 @@ def failed(connection: Connection, account_id: str, limit: int) -> list[FailedCl
         .order_by(clearings.c.due_at)
         .limit(limit)
     )
-    return [FailedClearing(_clearing(row), row.reason, row.due_at) for row in rows]
+    return [FailedClearing(_clearing(row), row.due_at) for row in rows]
 
 
 def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Clearing]:
@@ -97,7 +97,8 @@ def postpone(connection: Connection, account_id: str, clearing: Clearing, until:
 
 
 def _clearing(row: Row[Any]) -> Clearing:
-    return Clearing(row.subscriber_id, tuple(json_text.load(row.properties)), row.delete_subscriber, row.attempts)
+    keys = tuple(json_text.load(row.properties))
+    return Clearing(row.subscriber_id, keys, row.delete_subscriber, row.attempts, row.reason)
 
 
 def _is(account_id: str, subscriber_id: str) -> ColumnElement[bool]:

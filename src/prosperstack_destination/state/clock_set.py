@@ -4,12 +4,18 @@ from typing import Final
 
 from sqlalchemy import Connection, or_, update
 
-from prosperstack_destination.state.tables import accounts, clearings, directories, profiles
+from prosperstack_destination.state.tables import accounts, clearings, directories, profiles, subscribers
 
 #: What is left alone, and until when.
-_UNTIL: Final = (profiles.c.due_at, clearings.c.due_at, accounts.c.status_until, directories.c.refresh_at)
+_UNTIL: Final = (
+    *(profiles.c.due_at, clearings.c.due_at, accounts.c.status_until),
+    *(directories.c.refresh_at, directories.c.sweep_at),
+)
 #: When something was learned.
-_LEARNED: Final = (directories.c.as_of, directories.c.began_at)
+_LEARNED: Final = (
+    *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
+    subscribers.c.observed_at,
+)
 
 
 def bring_forward(connection: Connection, now: int) -> None:

@@ -16,11 +16,13 @@ _INSERT = BulkInsert(
 )
 _UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "platform_id", "observed", "observed_at"])
 _IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
-_SETTLED: Final = select(subscribers.c.applied, subscribers.c.observed, subscribers.c.observed_at).where(*_IS_IT)
+_SETTLED: Final = select(
+    subscribers.c.applied, subscribers.c.unsure, subscribers.c.observed, subscribers.c.observed_at
+).where(*_IS_IT)
 _MARK: Final = (
     update(subscribers)
     .where(*_IS_IT)
-    .values({name: bindparam(name) for name in ("applied", "observed", "observed_at")})
+    .values({name: bindparam(name) for name in ("applied", "unsure", "observed", "observed_at")})
 )
 _BY_EMAILS: Final = select(subscribers).where(
     subscribers.c.account_id == bindparam("account"),
@@ -43,6 +45,8 @@ class Subscriber:
     set_aside: Mapping[str, tuple[JsonValue, str]]
     #: When it was last shown to us, in microseconds.
     observed_at: int = 0
+    #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
+    unsure: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +75,39 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
     return found
 
 
-def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], now: int) -> None:
-    """Note that exactly these subscribers have an email: others that were known to have it are forgotten.
+def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], at: int) -> bool:
+    """Note that exactly these subscribers had an email at a time; whether others were known to, and are forgotten.
 
-    What was applied to those that stay is kept.
+    What was applied to those that stay is kept. What was seen later is left as it is: a listing may have overtaken
+    the look-up.
     """
     by_id = {each.id: each for each in seen}
-    connection.execute(
+    forgotten = connection.execute(
         delete(subscribers).where(
             subscribers.c.account_id == account_id,
             subscribers.c.email == email,
             subscribers.c.id.not_in(list(by_id)),
+            subscribers.c.observed_at <= at,
         )
-    )
+    ).rowcount
     for each in by_id.values():
-        _store(connection, account_id, each, now)
+        _store(connection, account_id, each, at)
+    return forgotten > 0
 
 
-def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: int) -> set[str]:
+def learn(
+    connection: Connection, account_id: str, seen: Sequence[Seen], now: int, *, but_fresh_for: int | None = None
+) -> set[str]:
     """Take in subscribers as a listing showed them at a time; the emails of which something is news.
 
     That is the emails of subscribers that were not known, or had another email, which is news of both, or other
-    properties. What was known already is not written again.
+    properties. What was known already is not written again; nor what was seen less than ``but_fresh_for`` before.
     """
+    shown = (subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed, subscribers.c.observed_at)
     known = {
         row.id: row
         for row in connection.execute(
-            select(subscribers.c.id, subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed).where(
+            select(subscribers.c.id, *shown).where(
                 subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in seen])
             )
         )
@@ -116,6 +126,8 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
                 "applied": "{}",
                 "set_aside": "{}",
             }
+        elif but_fresh_for is not None and row.observed_at > now - but_fresh_for:
+            continue
         elif (row.email, row.observed) != (each.email, values["observed"]):
             updates.append({**values, "account_id": account_id, "id": each.id})
             news.add(row.email)
@@ -131,17 +143,16 @@ def learn(connection: Connection, account_id: str, seen: Sequence[Seen], now: in
     return news
 
 
-def _store(connection: Connection, account_id: str, seen: Seen, now: int) -> None:
-    values = _shown(seen, now)
-    known = connection.execute(
-        update(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.id == seen.id)
-        .values(values)
-    )
-    if known.rowcount == 0:
+def _store(connection: Connection, account_id: str, seen: Seen, at: int) -> None:
+    values = _shown(seen, at)
+    it = (subscribers.c.account_id == account_id) & (subscribers.c.id == seen.id)
+    seen_at = connection.scalar(select(subscribers.c.observed_at).where(it))
+    if seen_at is None:
         connection.execute(
             insert(subscribers).values(account_id=account_id, id=seen.id, applied="{}", set_aside="{}", **values)
         )
+    elif seen_at <= at:
+        connection.execute(update(subscribers).where(it).values(values))
 
 
 def _shown(seen: Seen, now: int) -> dict[str, Any]:
@@ -170,9 +181,33 @@ def mark_applied(
     seen = {"observed": row.observed, "observed_at": row.observed_at}
     if observed is not None:
         seen = {"observed": json_text.dump(observed), "observed_at": now}
-    connection.execute(
-        _MARK, {**key, **seen, "applied": json_text.dump({**json_text.load(row.applied), **applied})}
-    )
+    values = {
+        "applied": json_text.dump({**json_text.load(row.applied), **applied}),
+        "unsure": json_text.dump([each for each in json_text.load(row.unsure) if each not in applied]),
+    }
+    connection.execute(_MARK, {**key, **seen, **values})
+
+
+def unsettle(
+    connection: Connection, account_id: str, subscriber_id: str, keys: Collection[str] | None = None
+) -> None:
+    """Note that properties are about to be sent, or that what was sent is in doubt; None: all that ever was.
+
+    Until it is known what came of it they are not settled: a value that is sent, and taken back before the answer
+    is there, would seem to have been settled all the time. A deletion clears them all the same.
+    """
+    key = {"of_account": account_id, "of_id": subscriber_id}
+    row = connection.execute(_SETTLED, key).one_or_none()
+    if row is None:
+        return
+    applied = json_text.load(row.applied)
+    if keys is None:
+        keys = applied
+    values = {
+        "applied": json_text.dump({name: value for name, value in applied.items() if name not in keys}),
+        "unsure": json_text.dump(sorted({*json_text.load(row.unsure), *keys})),
+    }
+    connection.execute(_MARK, {**key, **values, "observed": row.observed, "observed_at": row.observed_at})
 
 
 def set_aside(
@@ -200,12 +235,20 @@ def forget(connection: Connection, account_id: str, subscriber_id: str) -> None:
     )
 
 
+def forget_settled(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+    """Forget what was settled on the subscribers with these emails; who they are, as of all others, stays known."""
+    whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
+    connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}", unsure="[]"))
+
+
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[str]]:
-    """Drop the subscribers with these emails; by id, the keys of the properties that were settled there."""
+    """Drop the subscribers with these emails; by id, the keys of properties that were written there, or may be."""
     known = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
-    rows = connection.execute(select(subscribers.c.id, subscribers.c.applied).where(known)).all()
+    rows = connection.execute(
+        select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(known)
+    ).all()
     connection.execute(delete(subscribers).where(known))
-    return {row.id: sorted(json_text.load(row.applied)) for row in rows}
+    return {row.id: sorted({*json_text.load(row.applied), *json_text.load(row.unsure)}) for row in rows}
 
 
 def _subscriber(row: Row[Any]) -> Subscriber:
@@ -217,4 +260,5 @@ def _subscriber(row: Row[Any]) -> Subscriber:
         applied=json_text.load(row.applied),
         set_aside=set_aside,
         observed_at=row.observed_at,
+        unsure=frozenset(json_text.load(row.unsure)),
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, func, select, update
 
+from prosperstack_destination.state import directory
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import profiles, subscribers
 
@@ -11,12 +12,13 @@ from prosperstack_destination.state.tables import profiles, subscribers
 def doubt(connection: Connection, account_id: str, subscriber_ids: Collection[str], now: int) -> None:
     """Have subscribers looked up anew, and sent whatever they do not have of what is desired.
 
-    What was noted as applied to them is forgotten. Their profiles count as changed: whoever is at them just now
+    What was noted as applied to them counts no longer. Their profiles count as changed: whoever is at them just now
     does not settle them by it.
     """
     mine = (subscribers.c.account_id == account_id) & subscribers.c.id.in_(list(subscriber_ids))
     emails = sorted(set(connection.scalars(select(subscribers.c.email).where(mine))))
-    connection.execute(update(subscribers).where(mine).values(applied="{}"))
+    for subscriber_id in subscriber_ids:
+        directory.unsettle(connection, account_id, subscriber_id)
     connection.execute(
         update(profiles)
         .where(profiles.c.account_id == account_id, profiles.c.email.in_(emails))

@@ -30,6 +30,10 @@ class Erasures:
         known = _known(connection, account_id, list(by_pseudonym))
         self._at = {by_pseudonym[each]: at for each, at in known.items()}
 
+    def knows(self, email: str) -> bool:
+        """Whether somebody with this email was erased once."""
+        return subject_of_email(email) in self._at
+
     def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
         """Whether the person was erased at that event time or after it."""
         if not self._at:

@@ -156,7 +156,9 @@ class _Intake:
             self._looked_for.add(email)
             draft = self._drafts.get(email)
         if draft is None:
-            draft = self._drafts[email] = profiles.new_draft(email, address)
+            # With whoever was erased it was forgotten who their subscribers are.
+            lost_at = self._now if self._erasures.knows(email) else None
+            draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
         return draft
 
     def _learn(self, call: Identify, draft: Draft) -> None:

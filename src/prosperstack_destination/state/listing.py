@@ -23,6 +23,8 @@ OVERLAP: Final = 3 * SECOND
 RESUME_FOR: Final = 1 * DAY
 #: While nothing changes in ProsperStack the directory is brought up to date at least this often, in microseconds.
 LONGEST_QUIET: Final = 1 * HOUR
+#: A full listing is good for so long before a sweep begins, in microseconds.
+SWEEP_AFTER: Final = 1 * DAY
 
 _OF_ACCOUNT: Final = directories.c.account_id == bindparam("of_account")
 _SELECT: Final = select(directories).where(_OF_ACCOUNT)
@@ -58,11 +60,22 @@ class Directory:
     refresh_at: int | None = None
     #: How often that brought nothing, in a row.
     quiet: int = 0
+    #: When the newest time that all subscribers were gone through began, be it by a full listing or by a sweep.
+    swept_at: int | None = None
+    #: The sweep in progress, if one is: when it began, and where its next page begins.
+    sweep_began_at: int | None = None
+    sweep_cursor: str | None = None
+    #: When its next page is due, or the first of the next; None: the directory was never listed.
+    sweep_at: int | None = None
 
     @property
     def in_progress(self) -> bool:
         """Whether a listing has begun and not ended."""
         return self.began_at is not None
+
+    def shows(self, lost_at: int) -> bool:
+        """Whether whoever was lost at a time is in it again, if they are in ProsperStack."""
+        return self.swept_at is not None and self.swept_at >= lost_at
 
 
 def read(connection: Connection, account_id: str) -> Directory:
@@ -125,6 +138,8 @@ def take_page(
         values["size"] = connection.execute(
             select(func.count()).select_from(subscribers).where(subscribers.c.account_id == account_id)
         ).scalar_one()
+        values |= {"swept_at": known.began_at, "sweep_at": now + SWEEP_AFTER}
+        values |= {"sweep_began_at": None, "sweep_cursor": None}
     _set(connection, account_id, values)
     return True
 
@@ -163,4 +178,8 @@ def _directory(row: Row[Any]) -> Directory:
         writes=row.writes,
         refresh_at=row.refresh_at,
         quiet=row.quiet,
+        swept_at=row.swept_at,
+        sweep_began_at=row.sweep_began_at,
+        sweep_cursor=row.sweep_cursor,
+        sweep_at=row.sweep_at,
     )

@@ -126,7 +126,8 @@ class Status(StrEnum):
 
     #: Something changed that the reconciler has not looked at yet.
     PENDING = "pending"
-    #: A subscriber has something else than is desired: an update waits for its turn.
+    #: A subscriber has something else than is desired: an update waits for its turn. (Or, rarely, a look-up does,
+    #: of somebody whose subscriber was said to be gone.)
     READY = "ready"
     #: Whether there is a subscriber, or what one has by now, has to be learned first.
     UNKNOWN = "unknown"
@@ -169,6 +170,9 @@ class Profile:
     attempts: int
     #: The anonymous id that came with the email last.
     anonymous_id: str | None = None
+    #: When a subscriber with the email was forgotten that only a listing of all, or a look-up, would show again, in
+    #: microseconds; None: never.
+    lost_at: int | None = None
 
     def values(self) -> dict[str, JsonValue]:
         """The traits without their times, as the mapping takes them."""

@@ -35,7 +35,7 @@ _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
     *("pending_since", "changed_at", "lane", "due_at", "touched_at"),
 )
-_INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts"])
+_INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts", "lost_at"])
 _UPDATE = BulkUpdate(profiles, ["id"], _WRITTEN)
 _AWAIT = BulkUpdate(profiles, ["id", "version"], ["status", "changed_at", "due_at"])
 _SETTLE: Final = (
@@ -124,6 +124,8 @@ class Draft:
     due_at: int | None
     #: When a call about the person came last, to the day.
     touched_at: int | None
+    #: When what was known of its subscribers was forgotten: see `Profile.lost_at`. Kept where it is new only.
+    lost_at: int | None = None
     touched: bool = False
 
     def came_up(self, received_at: int) -> None:
@@ -179,9 +181,9 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> 
     }
 
 
-def new_draft(email: str, address: str) -> Draft:
-    """A profile that is not there yet."""
-    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None)
+def new_draft(email: str, address: str, lost_at: int | None = None) -> Draft:
+    """A profile that is not there yet; ``lost_at``: one was, and who its subscribers are was forgotten then."""
+    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at)
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
@@ -206,7 +208,15 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
         }
         due = due or draft.due_at is not None
         if draft.row_id is None:
-            inserts.append({**fields, "account_id": account_id, "email": draft.email, "attempts": 0})
+            inserts.append(
+                {
+                    **fields,
+                    "account_id": account_id,
+                    "email": draft.email,
+                    "attempts": 0,
+                    "lost_at": draft.lost_at,
+                }
+            )
         else:
             updates.append({**fields, "id": draft.row_id})
     if inserts:
@@ -274,15 +284,15 @@ def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Statu
 def news_of(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
     """Have the profiles of these emails looked at: ProsperStack showed something new of their subscribers.
 
-    How many there are that were not to be looked at anyway.
+    How many there are that were not to be looked at anyway; those too count as changed, since somebody may be
+    looking at them just now, without the news.
     """
-    result = connection.execute(
+    theirs = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
+    found = select(func.count()).select_from(profiles).where(theirs, profiles.c.status != Status.PENDING)
+    count = connection.execute(found).scalar_one()
+    connection.execute(
         update(profiles)
-        .where(
-            profiles.c.account_id == account_id,
-            profiles.c.email.in_(list(emails)),
-            profiles.c.status != Status.PENDING,
-        )
+        .where(theirs)
         .values(
             status=Status.PENDING,
             version=profiles.c.version + 1,
@@ -290,7 +300,7 @@ def news_of(connection: Connection, account_id: str, emails: Collection[str], no
             due_at=now,
         )
     )
-    return result.rowcount
+    return count
 
 
 def settle(
@@ -323,27 +333,27 @@ def postpone(connection: Connection, profile: Profile, until: int, reason: str) 
     """Let the others go first: an attempt at a profile that is pending came to nothing."""
     connection.execute(
         update(profiles)
-        .where(profiles.c.id == profile.id)
+        .where(profiles.c.id == profile.id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
         .values(due_at=until, attempts=profiles.c.attempts + 1, status_reason=reason)
     )
 
 
-def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int) -> None:
-    """Note that a profile's subscribers were looked up by a request sent at a time; it is to be looked at."""
-    connection.execute(
-        update(profiles)
-        .where(profiles.c.id == profile.id)
-        .values(looked_up_at=at, status=Status.PENDING, due_at=now)
-    )
+def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, *, lost: bool = False) -> None:
+    """Note that a profile's subscribers were looked up by a request sent at a time; it is to be looked at.
+
+    It counts as changed: somebody may be looking at it just now, without the news. ``lost``: subscribers that were
+    known are not there, so that they are forgotten.
+    """
+    looked_up: dict[str, Any] = {"looked_up_at": at, "version": profiles.c.version + 1}
+    looked_up |= {"status": Status.PENDING, "due_at": now}
+    if lost:
+        looked_up["lost_at"] = at
+    connection.execute(update(profiles).where(profiles.c.id == profile.id).values(looked_up))
 
 
 def doubt(connection: Connection, profile_id: int, now: int) -> None:
-    """What was known of a profile's subscribers proved wrong: only newer news count, and it is to be looked at."""
-    connection.execute(
-        update(profiles)
-        .where(profiles.c.id == profile_id)
-        .values(changed_at=now, looked_up_at=None, status=Status.PENDING, due_at=now)
-    )
+    """An update of a profile's subscribers may have been carried out: only news of them from now on count."""
+    connection.execute(update(profiles).where(profiles.c.id == profile_id).values(changed_at=now))
 
 
 def profile_of(row: Row[Any]) -> Profile:
@@ -364,6 +374,7 @@ def profile_of(row: Row[Any]) -> Profile:
         looked_up_at=row.looked_up_at,
         attempts=row.attempts,
         anonymous_id=newest_id(row.ids, IdKind.ANONYMOUS),
+        lost_at=row.lost_at,
     )
 
 

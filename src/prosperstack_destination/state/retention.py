@@ -5,11 +5,11 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
-from prosperstack_destination.state import identities
+from prosperstack_destination.state import directory, identities
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.profiles import ids_of
-from prosperstack_destination.state.tables import accounts, profiles, subscribers
+from prosperstack_destination.state.tables import accounts, profiles
 
 #: Rows that one unit of work looks at, or deletes.
 ROWS_AT_ONCE: Final = 500
@@ -42,8 +42,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
         keys = {key for row in people for key in ids_of(row.ids)}
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
-        whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(emails)
-        connection.execute(delete(subscribers).where(whose))
+        directory.forget_settled(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
     return ids[-1], len(rows)
 

@@ -1,7 +1,7 @@
 """Units of work on what was settled on the subscriptions of subscribers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -22,6 +22,21 @@ class SubscriptionState:
     applied: Mapping[str, JsonValue] = field(default_factory=dict)
     #: Property keys to (value, reason) that ProsperStack rejected.
     set_aside: Mapping[str, tuple[JsonValue, str]] = field(default_factory=dict)
+    #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
+    unsure: Set[str] = frozenset()
+
+    def about_to_send(self, keys: Set[str]) -> "SubscriptionState":
+        """The same while properties are being sent: until it is known what came of it they are not settled."""
+        applied = {key: value for key, value in self.applied.items() if key not in keys}
+        return replace(self, applied=applied, unsure=self.unsure | keys)
+
+    def sent(
+        self, settled: Mapping[str, JsonValue], rejected: Mapping[str, tuple[JsonValue, str]]
+    ) -> "SubscriptionState":
+        """The same once they were: what was settled, and what was rejected of the rest."""
+        tried = settled.keys() | rejected.keys()
+        kept = {key: value for key, value in self.set_aside.items() if key not in tried}
+        return SubscriptionState({**self.applied, **settled}, {**kept, **rejected}, self.unsure - settled.keys())
 
 
 def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -> SubscriptionState:
@@ -32,7 +47,7 @@ def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -
     if row is None:
         return SubscriptionState()
     set_aside = {key: (value, reason) for key, (value, reason) in json_text.load(row.set_aside).items()}
-    return SubscriptionState(json_text.load(row.applied), set_aside)
+    return SubscriptionState(json_text.load(row.applied), set_aside, frozenset(json_text.load(row.unsure)))
 
 
 def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -44,7 +59,7 @@ def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[
     every: dict[str, list[str]] = {}
     for subscriber_id, keys in wrote.items():
         state = of_subscriber(connection, account_id, subscriber_id)
-        every[subscriber_id] = [*keys, *(PREFIX + key for key in sorted(state.applied))]
+        every[subscriber_id] = [*keys, *(PREFIX + key for key in sorted(state.applied.keys() | state.unsure))]
     connection.execute(
         delete(table).where(table.c.account_id == account_id, table.c.subscriber_id.in_(list(wrote)))
     )
@@ -62,6 +77,7 @@ def settle(connection: Connection, account_id: str, subscriber_id: str, state: S
             subscriber_id=subscriber_id,
             applied=json_text.dump(state.applied),
             set_aside=json_text.dump(state.set_aside),
+            unsure=json_text.dump(sorted(state.unsure)),
             settled_at=now,
         )
     )

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning
-from prosperstack_destination.clock import SECOND
+from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack import models
@@ -18,10 +19,14 @@ from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.isolation import Fault, Search
 from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
-from prosperstack_destination.sync.learning import normalized
+from prosperstack_destination.sync.learning import look_up, normalized
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
 from prosperstack_destination.sync.workplace import About, Workplace
+
+#: Why a clearing is put off, and for how long, in microseconds.
+GONE: Final = "ProsperStack says that the subscriber is gone: it is asked once more."
+GONE_FOR: Final = 1 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +43,31 @@ async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Mean
     """Send one subscriber what differs, and note it; what changes meanwhile stays due.
 
     A property that ProsperStack rejects is found and set aside, and the rest delivered. A subscriber who is gone
-    is forgotten, or has another email by now: then there are profiles to be looked at, and the answer is True.
+    is looked up by the email, or has another email by now: then there are profiles to be looked at, and the answer
+    is True.
     """
     try:
-        return await _send(at, profile, update.subscriber, update.send, meaning, urgent=urgent)
-    except Rejected as rejection:
-        await _isolate(at, profile, update.subscriber, Search(update.send, str(rejection)), meaning)
-        return False
+        return await _send_or_isolate(at, profile, update, meaning, urgent=urgent)
     except NotFound:
-        await at.database.write(_forget, profile, update.subscriber, at.clock())
         at.log.info("a subscriber is gone", subscriber=update.subscriber.id)
-        return True
+        return await look_up(at, profile, urgent=urgent, gone=update.subscriber)
 
 
 async def deliver_subscriptions(
     at: Workplace, updater: SubscriptionUpdater, judged: Judged, update: UpdateSubscriptions, meaning: Meaning
 ) -> bool:
     """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
-    await updater.update(judged.known.profile.email, update.subscribers, judged.projection)
+    await updater.update(judged.known.profile, update.subscribers, judged.projection)
     if await at.database.write(judge_again, judged.known.profile, meaning, at.clock()):
         at.observer.settled(judged.known.profile, "delivered")
     return False
 
 
 async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> None:
-    """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later."""
+    """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later.
+
+    That the subscriber is gone is believed when ProsperStack says so twice, an hour apart.
+    """
     try:
         if each.delete_subscriber:
             about = About("DELETE /subscribers/{id}", target=each.subscriber_id)
@@ -73,7 +78,9 @@ async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> 
                 about = About("PATCH /subscribers/{id}", target=each.subscriber_id)
                 await at.send(about, partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
     except NotFound:
-        pass  # nothing is left to be cleared
+        if each.reason != GONE:
+            await at.database.write(clearing.postpone, at.account_id, each, at.clock() + GONE_FOR, GONE)
+            return
     except ProsperStackError as error:
         until = at.clock() + int(backoff_seconds(each.attempts + 1) * SECOND)
         await at.database.write(clearing.postpone, at.account_id, each, until, str(error))
@@ -83,6 +90,16 @@ async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> 
         raise
     await at.database.write(clearing.done, at.account_id, each.subscriber_id)
     at.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
+
+
+async def _send_or_isolate(
+    at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool
+) -> bool:
+    try:
+        return await _send(at, profile, update.subscriber, update.send, meaning, urgent=urgent)
+    except Rejected as rejection:
+        await _isolate(at, profile, update.subscriber, Search(update.send, str(rejection)), meaning)
+        return False
 
 
 async def _send(
@@ -96,9 +113,14 @@ async def _send(
 ) -> bool:
     asked_at = at.clock()
     about = About("PATCH /subscribers/{id}", profile.email, subscriber.id, properties)
-    answer = await at.send(
-        about, partial(at.prosperstack.update_subscriber, subscriber.id, properties), urgent=urgent
-    )
+    update = partial(at.prosperstack.update_subscriber, subscriber.id, properties)
+    try:
+        answer = await at.send(about, update, urgent=urgent)
+    except Rejected:
+        raise
+    except ProsperStackError:  # it may have been carried out, whatever the answer says
+        await at.database.write(_in_doubt, profile, subscriber, properties, at.clock())
+        raise
     came = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
     at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
     if came.settled:
@@ -150,13 +172,18 @@ def _delivered(
     return _Came(settled=judge_again(connection, profile, meaning, now), moved=moved)
 
 
+def _in_doubt(
+    connection: Connection, profile: Profile, subscriber: Subscriber, sent: dict[str, PropertyValue], now: int
+) -> None:
+    """Note an update of which nobody knows what came of it; if the person was erased meanwhile, it is cleared."""
+    if profiles.get(connection, profile.id) is None:
+        clear_later(connection, profile.account_id, {subscriber.id: list(sent)}, now)
+    else:
+        profiles.doubt(connection, profile.id, now)
+
+
 def _set_aside(
     connection: Connection, profile: Profile, subscriber: Subscriber, fault: Fault, meaning: Meaning, now: int
 ) -> None:
     directory.set_aside(connection, profile.account_id, subscriber.id, fault.key, fault.value, fault.reason)
     judge_again(connection, profile, meaning, now)
-
-
-def _forget(connection: Connection, profile: Profile, subscriber: Subscriber, now: int) -> None:
-    directory.forget(connection, profile.account_id, subscriber.id)
-    profiles.doubt(connection, profile.id, now)

@@ -22,6 +22,9 @@ LONGEST_LOOK_AGAIN: Final = 1 * DAY
 class Look:
     """It has to be learned who has the profile's email, or what they have by now."""
 
+    #: Only a look-up would show it: no listing of what was updated since does.
+    by_email: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -68,7 +71,8 @@ def judge(
 ) -> Verdict:
     """What brings a profile's subscribers nearer to what is desired, at the least cost.
 
-    ``as_of`` is when the directory was complete, None: never. Nothing is asked where nothing could be written. A
+    ``as_of`` is when the directory was complete, None: never; ``profile.lost_at`` is None where the directory shows
+    again whoever was lost then. Nothing is asked where nothing could be written. A
     difference is sent without asking first. What seems to be there already is believed only if it was observed
     after the profile changed: somebody may have edited it before, and what Segment says is newer.
     """
@@ -77,6 +81,9 @@ def judge(
         return Settle({})
     known_at = max(as_of or -1, profile.looked_up_at or -1)
     if not subscribers:
+        if profile.lost_at is not None:
+            again_at = look_for_lost_at(profile.lost_at, profile.looked_up_at)
+            return Look(by_email=True) if again_at <= now else Miss(again_at)
         its_time_has_come = profile.status is Status.UNMATCHED and as_of is None
         if known_at < profile.changed_at or its_time_has_come:
             return Look()
@@ -104,3 +111,14 @@ def look_again_after(attempts: int) -> int:
     10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
     """
     return min(FIRST_LOOK_AGAIN << min(attempts, 16), LONGEST_LOOK_AGAIN)
+
+
+def look_for_lost_at(lost_at: int, looked_up_at: int | None) -> int:
+    """When to look again for subscribers who were forgotten, and were not there when they were looked up last.
+
+    At once if that was before; then 10 min, 40 min, … after they were lost, and once a day until a sweep shows them
+    or that they are gone. However many calls come meanwhile, it costs no more.
+    """
+    if looked_up_at is None or looked_up_at < lost_at:
+        return lost_at
+    return looked_up_at + min(max(3 * (looked_up_at - lost_at), FIRST_LOOK_AGAIN), LONGEST_LOOK_AGAIN)

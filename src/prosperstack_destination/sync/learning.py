@@ -5,22 +5,25 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.errors import Rejected
+from prosperstack_destination.errors import NotFound, Rejected, Unavailable
 from prosperstack_destination.prosperstack import models
+from prosperstack_destination.prosperstack.client import Listed
 from prosperstack_destination.prosperstack.models import Page
 from prosperstack_destination.prosperstack.paging import all_items
-from prosperstack_destination.state import directory, listing, profiles
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state import directory, listing, profiles, sweeping
+from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Profile, Status
+from prosperstack_destination.state.sweeping import Sweep
 from prosperstack_destination.sync.planner import REFRESH_SHARE_IDLE
 from prosperstack_destination.sync.workplace import About, Workplace
 
 
-async def look_up(at: Workplace, profile: Profile, *, urgent: bool) -> bool:
+async def look_up(at: Workplace, profile: Profile, *, urgent: bool, gone: Subscriber | None = None) -> bool:
     """Learn who has a profile's email, and have the profile looked at; whether anything was learned.
 
-    One whose email ProsperStack rejects is set aside.
+    One whose email ProsperStack rejects is set aside. ``gone`` is a subscriber that ProsperStack said is gone:
+    raises `Unavailable` where the look-up shows them all the same.
     """
     asked_at = at.clock()
     spellings = dict.fromkeys((profile.address, profile.email))  # whether case matters there is not known
@@ -35,7 +38,9 @@ async def look_up(at: Workplace, profile: Profile, *, urgent: bool) -> bool:
         await at.database.write(profiles.settle, profile, Status.SET_ASIDE, reason=reason)
         at.log.warning("set aside", profile=profile.id, status_code=rejection.status_code)
         return False
-    await at.database.write(_store_look_up, profile, found, asked_at, at.clock())
+    await at.database.write(_store_look_up, profile, found, asked_at, at.clock(), gone)
+    if gone is not None and any(each.id == gone.id for each in found):
+        raise Unavailable(f"ProsperStack says that subscriber {gone.id} is gone, and shows them.", status_code=404)
     return True
 
 
@@ -47,10 +52,10 @@ async def list_page(at: Workplace) -> bool:
     progress = await at.database.write(listing.begin, at.account_id, at.clock())
     try:
         return await _take_page(at, progress)
-    except Rejected as rejection:
+    except (Rejected, NotFound) as refusal:
         if progress.cursor is None:
             raise
-        at.log.warning("the listing begins anew", reason=str(rejection))
+        at.log.warning("the listing begins anew", reason=str(refusal))
         await at.database.write(listing.restart, at.account_id, at.clock())
         return False
 
@@ -61,18 +66,13 @@ async def _take_page(at: Workplace, progress: Directory) -> bool:
         About("GET /subscribers"),
         partial(at.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since),
     )
-    seen = [
-        Seen(each.id, email, each.values(), each.platform_id)
-        for each in {each.id: each for each in page.subscribers}.values()
-        if (email := normalized(each.email))
-    ]
     took = at.clock() - asked_at
     there = asked_at if page.served_at is None else page.served_at - max(took, 0)
     endless = page.next_cursor == progress.cursor  # a cursor that stays where it is would never come to an end
     last = await at.database.write(
         listing.take_page,
         at.account_id,
-        seen,
+        _seen(page),
         None if endless else page.next_cursor,
         there=there,
         now=asked_at,
@@ -81,6 +81,32 @@ async def _take_page(at: Workplace, progress: Directory) -> bool:
     if last:
         at.log.info("the directory is up to date", pages=progress.pages + 1, full=progress.since is None)
     return last
+
+
+async def sweep_page(at: Workplace, sweep: Sweep) -> None:
+    """Take in the next page of a sweep. One whose cursor is not taken any more begins anew."""
+    asked_at = at.clock()
+    try:
+        page = await at.send(About("GET /subscribers"), partial(at.prosperstack.list_subscribers, sweep.cursor))
+    except (Rejected, NotFound) as refusal:
+        at.log.warning("the sweep begins anew", reason=str(refusal))
+        await at.database.write(sweeping.restart, at.account_id)
+        return
+    next_cursor = None if page.next_cursor == sweep.cursor else page.next_cursor
+    news = await at.database.write(
+        sweeping.take_page, at.account_id, sweep, _seen(page), next_cursor, asked_at=asked_at, now=at.clock()
+    )
+    if news:
+        at.log.info("the sweep brought news", people=news)
+
+
+def _seen(page: Listed) -> list[Seen]:
+    """The subscribers of a page with an email, each once."""
+    return [
+        Seen(each.id, email, each.values(), each.platform_id)
+        for each in {each.id: each for each in page.subscribers}.values()
+        if (email := normalized(each.email))
+    ]
 
 
 async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> list[Seen]:
@@ -102,7 +128,17 @@ def normalized(email: str) -> str:
     return email.strip().lower()
 
 
-def _store_look_up(connection: Connection, profile: Profile, found: list[Seen], asked_at: int, now: int) -> None:
-    directory.observe(connection, profile.account_id, profile.email, found, asked_at)
+def _store_look_up(
+    connection: Connection,
+    profile: Profile,
+    found: list[Seen],
+    asked_at: int,
+    now: int,
+    gone: Subscriber | None,
+) -> None:
+    lost = directory.observe(connection, profile.account_id, profile.email, found, asked_at)
+    if gone is not None and all(each.id != gone.id for each in found):
+        directory.forget(connection, profile.account_id, gone.id)
+        lost = True
     listing.count_lookup(connection, profile.account_id)
-    profiles.mark_looked_up(connection, profile, asked_at, now)
+    profiles.mark_looked_up(connection, profile, asked_at, now, lost=lost)

@@ -1,8 +1,8 @@
 """What to spend the next request on: a pure function of what waits, what is known, and what is left.
 
-First whoever is about to cancel; then what has to be cleared for people who were erased; then live changes, the
-newest first; then learning who the others are; then the bulk, what has been quiet for longest first. The bulk has
-a share of the requests, so that it always moves.
+First whoever is about to cancel; then what has to be cleared for people who were erased; now and then a page of the
+sweep through all subscribers; then live changes, the newest first; then learning who the others are; then the bulk,
+what has been quiet for longest first. The bulk has a share of the requests, so that it always moves.
 
 Two things make this cheaper than taking calls as they come. People are learned about by whichever is cheaper,
 look-ups one by one or listing everybody, 100 a request. And while changes of a lane come in faster than they could
@@ -16,7 +16,7 @@ from typing import Final
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.prosperstack.budget import Budget
-from prosperstack_destination.state.listing import OVERLAP, Directory
+from prosperstack_destination.state.listing import OVERLAP, SWEEP_AFTER, Directory
 from prosperstack_destination.state.profile import Lane
 from prosperstack_destination.state.waiting import Pending, Queue, Recent, Waiting
 
@@ -32,6 +32,8 @@ EXPECTED_PAGES: Final = 10
 REFRESH_SHARE: Final = 0.1
 REFRESH_SHARE_IN_BACKLOG: Final = 0.01
 REFRESH_SHARE_IDLE: Final = 0.005
+#: The part of the requests that goes through all subscribers again, at most, whoever waits.
+SWEEP_SHARE: Final = 0.005
 #: However high the rate is, the directory is not brought up to date more often than this, in microseconds.
 REFRESH_EVERY: Final = 5 * SECOND
 #: The part of the requests that looks up single live people while a listing, or a backlog, is worked off.
@@ -81,6 +83,14 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepPage:
+    """Ask for the next page of the sweep, or for the first of a new one."""
+
+    #: After how long the one after it is due, in microseconds.
+    next_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing is worth a request now."""
 
@@ -88,7 +98,7 @@ class Wait:
     microseconds: int | None
 
 
-Request = SendClearing | Send | LookUp | ListPage
+Request = SendClearing | Send | LookUp | ListPage | SweepPage
 Plan = Request | Wait
 
 
@@ -118,7 +128,7 @@ class Spent:
             case ListPage():
                 listed_at = self.listed_at if given.directory.in_progress else ticks
                 return replace(self, since_bulk=self.since_bulk + 1, listed_at=listed_at)
-            case SendClearing():
+            case SendClearing() | SweepPage():
                 return replace(self, since_bulk=self.since_bulk + 1)
 
 
@@ -181,6 +191,9 @@ def plan(given: Situation) -> Plan:
         return LookUp(first.profile_id, urgent=True)
     if waiting.clearing:
         return SendClearing()
+    if given.directory.sweep_at is not None and given.directory.sweep_at <= given.now:
+        # One request in a few hundred at most: it need not wait for its turn, which may not come for days.
+        return SweepPage(sweep_every(given.budget.interval, given.directory.size))
     bulk = _bulk(given)
     if isinstance(bulk, Send) and (given.spent.since_bulk + 1) * given.bulk_share >= 1:
         return bulk
@@ -194,6 +207,13 @@ def plan(given: Situation) -> Plan:
         return bulk
     waits = [each.microseconds for each in (live, learn, bulk) if each.microseconds is not None]
     return Wait(min(waits, default=None))
+
+
+def sweep_every(interval: int, size: int | None) -> int:
+    """How long between two pages of a sweep, in microseconds: it goes round in a day, or in as long as its part of
+    the requests takes. ``interval``: the budget's; ``size``: subscribers of the account, as far as is known.
+    """
+    return int(max(interval / SWEEP_SHARE, SWEEP_AFTER / max((size or 0) / PAGE, 1)))
 
 
 def _bulk(given: Situation) -> Send | Wait:

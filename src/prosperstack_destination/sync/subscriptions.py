@@ -4,7 +4,7 @@ It costs a request to list a subscriber's subscriptions and one for each that di
 desired value is another than the one last settled.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -14,17 +14,19 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
-from prosperstack_destination.errors import NotFound, Rejected
+from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected, Unavailable
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Problem, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, load_rules
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.prosperstack.paging import all_items
-from prosperstack_destination.state import accounts, mappings, reprojections, subscription_states
+from prosperstack_destination.state import accounts, mappings, profiles, reprojections, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.erasing import clear_later
 from prosperstack_destination.state.problems import as_rejected
+from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.state.subscription_states import PREFIX, SubscriptionState
 from prosperstack_destination.sync.difference import same
 from prosperstack_destination.sync.isolation import Fault, Search
@@ -59,18 +61,13 @@ class SubscriptionUpdater:
     def __init__(self, at: Workplace) -> None:
         self._at = at
 
-    async def update(self, email: str, subscribers: Iterable[Subscriber], projection: Projection) -> Projection:
-        """Update what differs for a person; the projection, with what ProsperStack rejected as problems.
+    async def update(self, profile: Profile, subscribers: Iterable[Subscriber], projection: Projection) -> None:
+        """Update what differs for a person, and set aside what ProsperStack rejects.
 
         Raises `ProsperStackError` where the account has to wait.
         """
-        if not projection.subscription:
-            return projection
-        problems: list[Problem] = []
         for each in subscribers:
-            state = await self._settle(email, each.id, projection.subscription_values())
-            problems += rejections(state, projection)
-        return replace(projection, problems=(*projection.problems, *problems)) if problems else projection
+            await self._settle(profile, each.id, projection.subscription_values())
 
     async def clear(self, subscriber_id: str, properties: Iterable[str]) -> list[str]:
         """Delete values on all subscriptions of a subscriber; the keys that are the subscriber's own.
@@ -100,23 +97,40 @@ class SubscriptionUpdater:
             await self._at.database.write(_store_catalog, self._at.account_id, catalog, self._at.clock())
         return replace(account, subscription_catalog=catalog)
 
-    async def _settle(
-        self, email: str, subscriber_id: str, desired: Mapping[str, PropertyValue]
-    ) -> SubscriptionState:
+    async def _settle(self, profile: Profile, subscriber_id: str, desired: Mapping[str, PropertyValue]) -> None:
         at = self._at
         state = await at.database.read(subscription_states.of_subscriber, at.account_id, subscriber_id)
         new = pending(desired, state)
         if not new:
-            return state
+            return
+        state = state.about_to_send(new.keys())
+        await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+        try:
+            rejected = await self._send_all(profile.email, subscriber_id, new)
+        except ProsperStackError:  # some of it may have been carried out
+            await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+            raise
+        settled = {key: value for key, value in new.items() if key not in rejected}
+        state = state.sent(settled, rejected)
+        await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+
+    async def _send_all(
+        self, email: str, subscriber_id: str, new: Mapping[str, PropertyValue]
+    ) -> dict[str, tuple[JsonValue, str]]:
+        """Send properties to every active subscription of a subscriber; those that ProsperStack rejects."""
         rejected: dict[str, tuple[JsonValue, str]] = {}
+        gone: set[str] = set()
         for subscription in await self._list(email, subscriber_id):
             if subscription.status in ACTIVE:
-                rejected |= await self._send(email, subscription.id, to_send(new, subscription.values()))
-        settled = {key: value for key, value in new.items() if key not in rejected}
-        kept = {key: value for key, value in state.set_aside.items() if key not in new}
-        state = SubscriptionState({**state.applied, **settled}, {**kept, **rejected})
-        await at.database.write(subscription_states.settle, at.account_id, subscriber_id, state, at.clock())
-        return state
+                try:
+                    rejected |= await self._send(email, subscription.id, to_send(new, subscription.values()))
+                except NotFound:
+                    gone.add(subscription.id)
+        if gone and (shown := gone & {each.id for each in await self._list(email, subscriber_id)}):
+            raise Unavailable(
+                f"ProsperStack says that subscription {min(shown)} is gone, and shows it.", status_code=404
+            )
+        return rejected
 
     async def _list(self, email: str | None, subscriber_id: str) -> list[models.Subscription]:
         about = About("GET /subscriptions", email, subscriber_id)
@@ -135,8 +149,6 @@ class SubscriptionUpdater:
             try:
                 await self._patch(email, subscription_id, properties)
                 break
-            except NotFound:
-                break  # it is gone: there is nothing to be updated
             except Rejected as rejection:
                 fault = await self._isolate(email, subscription_id, Search(properties, str(rejection)))
                 rejected[fault.key] = (fault.value, fault.reason)
@@ -173,3 +185,18 @@ def rejections(state: SubscriptionState, projection: Projection) -> list[Problem
 def _store_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
     reprojections.begin(connection, account_id, now)
     accounts.set_subscription_catalog(connection, account_id, catalog)
+
+
+def _note(
+    connection: Connection,
+    profile: Profile,
+    subscriber_id: str,
+    state: SubscriptionState,
+    sent: Collection[str],
+    now: int,
+) -> None:
+    """Note how subscriptions stand; if the person was erased meanwhile, what is sent to them is cleared."""
+    if profiles.get(connection, profile.id) is None:
+        clear_later(connection, profile.account_id, {subscriber_id: [PREFIX + key for key in sorted(sent)]}, now)
+    else:
+        subscription_states.settle(connection, profile.account_id, subscriber_id, state, now)

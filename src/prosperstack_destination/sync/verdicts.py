@@ -1,7 +1,7 @@
 """Units of work that judge profiles and note what came of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from prosperstack_destination.mapping.desired import Projection
 from prosperstack_destination.state import directory, listing, problems, profiles, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.problems import RecordedProblem, as_rejected
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.state.subscription_states import SubscriptionState
@@ -54,11 +55,11 @@ def to_judge(connection: Connection, account: Account, now: int, limit: int) -> 
     They are read together: a mapping that is applied has the profiles looked at that it changes, by that mapping.
     """
     meaning = of_account(connection, account)
-    as_of = listing.read(connection, account.id).as_of
-    due = profiles.to_judge(connection, account.id, now, as_of, limit)
+    listed = listing.read(connection, account.id)
+    due = profiles.to_judge(connection, account.id, now, listed.as_of, limit)
     known = directory.with_emails(connection, account.id, [profile.email for profile in due])
     return meaning, [
-        Known(profile, found, as_of, _states(connection, account.id, found, meaning))
+        Known(_as_shown(profile, listed), found, listed.as_of, _states(connection, account.id, found, meaning))
         for profile in due
         for found in [known.get(profile.email, ())]
     ]
@@ -86,15 +87,24 @@ def judged(known: Known, meaning: Meaning, now: int) -> Judged:
 def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None:
     """Note what profiles wait for, or that they are settled; what was found to be there already; their problems.
 
-    A profile that changed meanwhile stays to be looked at.
+    What is to be sent is not settled any more from then on, whatever becomes of the update. A profile that changed
+    meanwhile stays to be looked at.
     """
     waiting: list[tuple[Profile, Status]] = []
     for each in verdicts:
         profile = each.known.profile
         match each.verdict:
-            case Update() | UpdateSubscriptions():
+            case Update(subscriber, send):
+                if not send.keys() <= set(subscriber.unsure):
+                    directory.unsettle(connection, profile.account_id, subscriber.id, send.keys())
                 waiting.append((profile, Status.READY))
                 holds = True
+            case UpdateSubscriptions():
+                waiting.append((profile, Status.READY))
+                holds = True
+            case Look(by_email=True):
+                waiting.append((profile, Status.READY))
+                holds = False
             case Look():
                 waiting.append((profile, Status.UNKNOWN))
                 holds = False  # what ProsperStack rejected is not known yet
@@ -128,9 +138,17 @@ def _known(connection: Connection, profile_id: int, meaning: Meaning) -> Known |
     profile = profiles.get(connection, profile_id)
     if profile is None:
         return None
-    as_of = listing.read(connection, profile.account_id).as_of
+    listed = listing.read(connection, profile.account_id)
     found = directory.with_email(connection, profile.account_id, profile.email)
-    return Known(profile, found, as_of, _states(connection, profile.account_id, found, meaning))
+    states = _states(connection, profile.account_id, found, meaning)
+    return Known(_as_shown(profile, listed), found, listed.as_of, states)
+
+
+def _as_shown(profile: Profile, listed: Directory) -> Profile:
+    """A profile whose subscribers were lost, unless the directory would show them again by now."""
+    if profile.lost_at is None or not listed.shows(profile.lost_at):
+        return profile
+    return replace(profile, lost_at=None)
 
 
 def _states(

@@ -1,11 +1,11 @@
 """Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from sqlalchemy import Connection
@@ -17,18 +17,19 @@ from prosperstack_destination.errors import ProsperStackError, Unavailable
 from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, waiting
+from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, sweeping, waiting
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Lane, Profile
+from prosperstack_destination.state.sweeping import Sweep
 from prosperstack_destination.state.waiting import Counts, Pending, Recent
 from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
-from prosperstack_destination.sync.judging import Miss, Settle, Update, UpdateSubscriptions
-from prosperstack_destination.sync.learning import list_page, look_up
+from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, UpdateSubscriptions
+from prosperstack_destination.sync.learning import list_page, look_up, sweep_page
 from prosperstack_destination.sync.planner import (
     BULK_SHARE,
     ListPage,
@@ -37,6 +38,7 @@ from prosperstack_destination.sync.planner import (
     Send,
     SendClearing,
     Situation,
+    SweepPage,
     Wait,
     gathering,
     lookback,
@@ -44,6 +46,7 @@ from prosperstack_destination.sync.planner import (
 )
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
+from prosperstack_destination.sync.under_way import UnderWay
 from prosperstack_destination.sync.workplace import About, Nobody, Observer, Workplace
 
 log = structlog.get_logger(__name__)
@@ -94,13 +97,15 @@ class AccountWorker:
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
         self._stopping = stopping
-        self._under_way: dict[asyncio.Task[None], int | None] = {}
+        self._under_way = UnderWay(self._ended)
         self._listing = False
         #: Whether the end of a request is news as well.
         self._heed_ends = False
         self._looked_at: int | None = None
         self._failure: Exception | None = None
         self._judged_at: int | None = None
+        #: Profiles that were to be judged while they had a request under way.
+        self._passed_over: set[int] = set()
         self._counts = Counts()
         self._changes: dict[Lane, tuple[Recent, Recent]] = {}
         self._counted_at: int | None = None
@@ -125,11 +130,10 @@ class AccountWorker:
                     return
                 await self._pause(None, heed_ends=True)
         except asyncio.CancelledError:
-            for task in self._under_way:
-                task.cancel()
+            await self._under_way.end(cancel=True)
             raise
         finally:
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+            await self._under_way.end()
         if self._failure is not None:
             raise self._failure
 
@@ -165,25 +169,31 @@ class AccountWorker:
                 due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
                 if not due:
                     return False
-                # One by one: what is written anew to the same person comes after.
+                # One by one: what was written before arrives first, and what is written anew comes after.
+                await self._under_way.written(due[0].subscriber_id)
                 await clear(self._at, self._subscriptions, due[0])
             case ListPage():
                 self._listing = True
-                await self._start(self._list_page(), None)
+                await self._under_way.start(self._list_page())
+            case SweepPage(next_in):
+                now = self._at.clock()
+                sweep = await self._at.database.write(sweeping.go_on, self._account.id, now, now + next_in)
+                await self._under_way.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):
                 read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
                 if read is None:
                     return False
-                profile = read[1].profile
-                await self._start(
-                    self._attempt(profile, partial(look_up, self._at, profile, urgent=urgent)), profile_id
-                )
+                await self._look_up(read[1].profile, urgent=urgent)
             case Send(profile_id, urgent=urgent):
                 return await self._launch_update(profile_id, urgent=urgent)
         return True
 
+    async def _look_up(self, profile: Profile, *, urgent: bool) -> None:
+        request = partial(look_up, self._at, profile, urgent=urgent)
+        await self._under_way.start(self._attempt(profile, request), profile.id)
+
     async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
-        """Begin to update a subscriber with all that differs by now; False: nothing does."""
+        """Begin to update a subscriber with all that differs by now, or to look up who was lost; False: no need."""
         read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
         if read is None:
             return False
@@ -191,14 +201,20 @@ class AccountWorker:
         now = self._at.clock()
         judged = verdicts.judged(known, meaning, now)
         match judged.verdict:
+            case Look(by_email=True):
+                await self._look_up(known.profile, urgent=urgent)
+                return True
             case Update() as update:
+                if not update.send.keys() <= set(update.subscriber.unsure):  # it changed since that was noted
+                    await self._record([judged], now)
                 send = partial(deliver, self._at, known.profile, update, meaning, urgent=urgent)
             case UpdateSubscriptions() as update:
                 send = partial(deliver_subscriptions, self._at, self._subscriptions, judged, update, meaning)
             case _:
                 await self._record([judged], now)
                 return False
-        await self._start(self._attempt(known.profile, send), profile_id)
+        writes_to = [each.id for each in known.subscribers]
+        await self._under_way.start(self._attempt(known.profile, send), profile_id, writes_to)
         return True
 
     async def _attempt(self, profile: Profile, request: Callable[[], Awaitable[bool]]) -> None:
@@ -219,15 +235,17 @@ class AccountWorker:
             self._listing = False
             self._judged_at = None  # it may have brought news
 
-    async def _start(self, work: Coroutine[Any, Any, None], profile_id: int | None) -> None:
-        """Run a request beside others, once it has gone so far as to be counted in the budget."""
-        task = asyncio.create_task(work)
-        self._under_way[task] = profile_id
-        task.add_done_callback(self._ended)
-        await asyncio.sleep(0)
+    async def _sweep_page(self, sweep: Sweep) -> None:
+        try:
+            await sweep_page(self._at, sweep)
+        finally:
+            self._judged_at = None  # it may have brought news
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        del self._under_way[task]
+    def _ended(self, task: "asyncio.Task[None]", profile_id: int | None) -> None:
+        if profile_id in self._passed_over:
+            self._passed_over.discard(profile_id)
+            self._judged_at = None
+            self._changed.set()
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Unavailable) and self._at.spender.failed_in_a_row < TOLERATED:
             self._log.info("a request failed", reason=str(error))  # it is tried again, and the others go on
@@ -241,14 +259,20 @@ class AccountWorker:
         ticks = self._ticks()
         if self._judged_at is not None and 0 <= ticks - self._judged_at < JUDGE_EVERY:
             return False
+        self._judged_at = ticks
         now = self._at.clock()
+        # Who has a request under way is judged by what comes of it, and not by what was known before.
+        under_way = self._under_way.profiles()
         meaning, due = await self._at.database.read(verdicts.to_judge, self._account, now, BATCH)
-        if due:
-            found = [verdicts.judged(each, meaning, now) for each in due]
+        found = [verdicts.judged(each, meaning, now) for each in due if each.profile.id not in under_way]
+        passed_over = under_way & {each.profile.id for each in due}
+        if found:
             await self._record(found, now)
             self._counted_at = None
-        more = len(due) == BATCH
-        self._judged_at = None if more else ticks
+        self._passed_over = passed_over & self._under_way.profiles()
+        more = len(due) == BATCH or self._passed_over != passed_over
+        if more:
+            self._judged_at = None
         return more
 
     async def _record(self, found: Sequence[verdicts.Judged], now: int) -> None:
@@ -265,7 +289,7 @@ class AccountWorker:
                 _count, self._account.id, now, spender.budget
             )
             self._counted_at = ticks
-        under_way = [profile_id for profile_id in self._under_way.values() if profile_id is not None]
+        under_way = self._under_way.profiles()
         pending, directory = await self._at.database.read(_pending, self._account.id, now, under_way, self._counts)
         queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
         longer = {
@@ -354,7 +378,7 @@ def _count(
 
 
 def _pending(
-    connection: Connection, account_id: str, now: int, under_way: list[int], counts: Counts
+    connection: Connection, account_id: str, now: int, under_way: set[int], counts: Counts
 ) -> tuple[Pending, Directory]:
     """One view of what waits, and of how far the directory is."""
     return waiting.pending(connection, account_id, now, under_way, counts), listing.read(connection, account_id)

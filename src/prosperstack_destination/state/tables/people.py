@@ -41,6 +41,9 @@ profiles = Table(
     # When the reconciler has to look at it; null: not before something changes.
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
+    # When a subscriber with the email was forgotten, though no listing said so: one of what was updated since then
+    # would not show it again. Null: never.
+    Column("lost_at", BigInteger),
     Column("attempts", Integer, nullable=False),
     # When a call about the person came last, to the day; null: before this was noted.
     Column("touched_at", BigInteger),
@@ -80,6 +83,8 @@ subscribers = Table(
     Column("observed_at", BigInteger, nullable=False),
     # {"property": value} as last desired and settled, whether it had to be sent or was there already.
     Column("applied", Text, nullable=False),
+    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    Column("unsure", Text, nullable=False, server_default="[]"),
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),
@@ -108,6 +113,12 @@ directories = Table(
     # When it is brought up to date if nothing else asks for it, and how often that brought nothing, in a row.
     Column("refresh_at", BigInteger),
     Column("quiet", Integer, nullable=False, server_default="0"),
+    # When the newest sweep through all subscribers that came to its end began; the one in progress, and where its
+    # next page begins; when that is due. See `state.sweeping`.
+    Column("swept_at", BigInteger),
+    Column("sweep_began_at", BigInteger),
+    Column("sweep_cursor", Text),
+    Column("sweep_at", BigInteger),
 )
 
 #: What was settled on the subscriptions of subscribers, for accounts whose rules ask for that.
@@ -120,6 +131,8 @@ subscription_states = Table(
     Column("applied", Text, nullable=False),
     # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
     Column("set_aside", Text, nullable=False),
+    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    Column("unsure", Text, nullable=False, server_default="[]"),
     Column("settled_at", BigInteger, nullable=False),
 )
 

@@ -1,0 +1,93 @@
+"""The sweep through all subscribers."""
+
+import pytest
+
+from prosperstack_destination.clock import HOUR, MINUTE
+from prosperstack_destination.state import accounts, directory, listing, profiles, sweeping
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.listing import SWEEP_AFTER
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.sweeping import FRESH_FOR, Sweep
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, stored, take
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR
+DUE = NOW + SWEEP_AFTER
+
+
+async def list_all(database: Database, *seen: Seen) -> None:
+    """A full listing."""
+    await database.write(open_account)
+    await database.write(listing.begin, ACCOUNT, NOW)
+    await database.write(listing.take_page, ACCOUNT, seen, None, there=NOW, now=NOW, refresh_after=HOUR)
+
+
+async def page(database: Database, *seen: Seen, cursor: str | None = None, at: int = DUE) -> int:
+    """A page of the sweep, with the cursor of the next; of how many it brought news."""
+    sweep = await database.write(sweeping.go_on, ACCOUNT, at, at + MINUTE)
+    return await database.write(sweeping.take_page, ACCOUNT, sweep, seen, cursor, asked_at=at, now=at)
+
+
+async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
+    """It begins a day after the full listing, goes on where it was, and tells when it began at its end."""
+    await list_all(database)
+    listed = await database.read(listing.read, ACCOUNT)
+    await page(database, cursor="two")
+    under_way = await database.read(listing.read, ACCOUNT)
+    going_on = await database.write(sweeping.go_on, ACCOUNT, DUE + MINUTE, DUE + HOUR)
+    await database.write(sweeping.take_page, ACCOUNT, going_on, [], None, asked_at=DUE, now=DUE)
+    swept = await database.read(listing.read, ACCOUNT)
+
+    assert (listed.swept_at, listed.sweep_at) == (NOW, DUE)
+    assert (under_way.swept_at, under_way.sweep_at, under_way.sweep_cursor) == (NOW, DUE + MINUTE, "two")
+    assert going_on == Sweep(DUE, "two")
+    assert (swept.swept_at, swept.sweep_at) == (DUE, DUE + HOUR)
+    assert await database.write(sweeping.go_on, ACCOUNT, DUE + HOUR, DUE + 2 * HOUR) == Sweep(DUE + HOUR, None)
+
+
+async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database) -> None:
+    """What it has shown so far does not count: nobody would know what it left out."""
+    await list_all(database)
+    await page(database, cursor="two")
+    await database.write(sweeping.restart, ACCOUNT)
+
+    assert await database.write(sweeping.go_on, ACCOUNT, DUE + HOUR, DUE + HOUR) == Sweep(DUE + HOUR, None)
+
+
+async def test_what_the_directory_lacks_comes_to_light(database: Database) -> None:
+    """Whoever is not known, or has another email, is news of those whom it concerns."""
+    await list_all(database, Seen("s1", "a@b.c", {}))
+    await database.write(take, identify("new@b.c", plan="pro"))
+    await database.write(profiles.settle, await database.read(stored, "new@b.c"), Status.UNMATCHED)
+
+    assert await page(database, Seen("s1", "new@b.c", {}), Seen("s2", "b@b.c", {})) == 3
+    assert (await database.read(stored, "new@b.c")).status is Status.PENDING
+
+
+async def test_what_was_seen_lately_stays(database: Database) -> None:
+    """A page that was overtaken by an update does not undo what the update showed."""
+    await list_all(database, Seen("s1", "a@b.c", {"plan": "free"}))
+    await database.write(
+        directory.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed={"plan": "pro"}, now=DUE - FRESH_FOR + 1
+    )
+    old = Seen("s1", "a@b.c", {"plan": "free"})
+
+    assert await page(database, old) == 0
+    assert await page(database, old, at=DUE + 1) == 1
+
+
+async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
+    """An account is looked at when a page of its sweep is due, and not again before the next."""
+    await list_all(database)
+    await database.write(accounts.set_catalog, ACCOUNT, "[]", DUE)
+    await database.write(listing.begin, ACCOUNT, DUE)
+    await database.write(listing.take_page, ACCOUNT, [], None, there=DUE, now=DUE, refresh_after=HOUR)
+
+    assert await database.read(accounts.with_work, DUE - 1, NOW) == []
+    assert await database.read(accounts.with_work, DUE, NOW) == [ACCOUNT]
+    await page(database)
+    assert await database.read(accounts.with_work, DUE, NOW) == []
