@@ -54,7 +54,7 @@ bench-mapping: $(READY) ## How many profiles a second are mapped
 	$(BIN)/python -m bench.projecting
 
 bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
-	$(BIN)/python -m bench.connector
+	PYTHONPATH=tests $(BIN)/python -m bench.connector
 
 bench-dashboard: $(READY) ## How long the dashboard's pages take with a million profiles
 	$(BIN)/python -m bench.dashboard

@@ -16,15 +16,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "clock": set(),
+    "log_context": set(),
     # The pure middle and the edges that it does not know.
     "mapping": {"errors"},
     "state": {"errors", "clock"},
     "prosperstack": {"errors", "clock"},
     "accounts": {"errors", "clock", "mapping", "state", "prosperstack"},
     "sync": {"errors", "clock", "mapping", "state", "prosperstack", "accounts"},
-    "segment": {"errors", "clock", "mapping", "state", "accounts"},
+    "segment": {"errors", "clock", "log_context", "mapping", "state", "accounts"},
     "connector": {"errors", "clock", "mapping", "state", "accounts", "segment"},
-    "watching": {"__init__", "errors", "clock", "state"},
+    "watching": {"__init__", "errors", "clock", "log_context", "state"},
     "health": {"errors", "state"},
     "entrances": {"segment"},
     "segment_workspace": {"errors", "clock", "state", "accounts"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # The composition root.
     "settings": {"errors"},
-    "logs": {"settings"},
+    "logs": {"settings", "log_context"},
     "application": {
         *("__init__", "errors", "clock", "settings", "health", "entrances"),
         *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api", "connector", "watching"),

@@ -104,7 +104,8 @@ def create_app(
         async with service.running():
             yield
 
-    app = FastAPI(
+    app = _Application(
+        around=partial(_entry, service, settings),
         title="ProsperStack Destination",
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
@@ -112,24 +113,41 @@ def create_app(
         routes=[
             *dashboard_routes(service.desk, service.sessions, service.live),
             Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
-            Route("/data-connector/{token}", service.data_connector, methods=["POST"]),
-            Route("/flow-webhook/{token}", service.flow_webhook, methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+        exception_handlers={HTTPException: _http_error, Exception: _broken},
     )
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(FrontDoor, doors=_doors(service))
-    if settings.admin_port is not None:
-        app.add_middleware(Entrances, admin_port=settings.admin_port)
-    app.add_middleware(RequestScope, traces=service.traces)  # the outermost: what is added last
     app.include_router(health_router(service.database, service.reconciler_is_alive))
     app.include_router(metrics_router(service.metrics, service.database, clock, _revealed(settings.metrics_token)))
     _document(app)
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI within what is nearer to the door: ``around`` puts that around its own middlewares.
+
+    Those cost as much as understanding a call does, and what is called all day needs nothing of them.
+    """
+
+    def __init__(self, *, around: Callable[[ASGIApp], ASGIApp], **settings: Any) -> None:
+        self._around = around
+        super().__init__(**settings)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What is between the server and the routes."""
+        return self._around(super().build_middleware_stack())
+
+
+def _entry(service: "_Service", settings: Settings, app: ASGIApp) -> ASGIApp:
+    """The way of every request, from its end to its beginning."""
+    entry: ASGIApp = FrontDoor(app, *_doors(service))
+    if settings.admin_port is not None:
+        entry = Entrances(entry, settings.admin_port)
+    return RequestScope(entry, _unexpected, service.traces)
 
 
 def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -143,9 +161,15 @@ def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     )
 
 
-def _doors(service: "_Service") -> dict[str, Door]:
-    doors = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
-    return doors | {f"/v1/{kind}": Door(_receiver(service, service.tracking), ["POST"]) for kind in KINDS}
+def _doors(service: "_Service") -> tuple[dict[str, Door], dict[str, Door]]:
+    """The doors by their path, and those of which the second part of the path is a token."""
+    tracking = Door(_receiver(service, service.tracking), ["POST"])
+    receiving = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
+    cancelling = {
+        "data-connector": Door(service.data_connector, ["POST"]),
+        "flow-webhook": Door(service.flow_webhook, ["POST"]),
+    }
+    return receiving | {f"/v1/{kind}": tracking for kind in KINDS}, cancelling
 
 
 def _receiver(service: "_Service", endpoint: ASGIApp) -> ASGIApp:
@@ -237,7 +261,7 @@ class _Service:
         )
         self._front = Front(self.database, self._changed, clock)
         self._tokens = Tokens(self.database, clock)
-        known = PeopleKnowledge(self.database)
+        known = PeopleKnowledge(self.database, clock)
         shape = Shape(settings.data_connector_shape)
         self.data_connector = DataConnectorEndpoint(self._tokens, known, self._front, watch.cancel_flow, shape)
         self.flow_webhook = FlowWebhookEndpoint(self._tokens, known, self._front, watch.cancel_flow)
@@ -369,7 +393,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return message(error.status_code, error.detail, error.headers)
 
 
-async def _unexpected(_: Request, error: Exception) -> Response:
+async def _broken(_: Request, error: Exception) -> Response:
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> Response:
     """A bug of ours: logged by the server with its traceback, told to Segment as something to send again."""
     log.error("a request could not be answered", error=type(error).__name__)
     return message(500, "An internal error, which is logged; it is safe to send the call again.")

@@ -5,6 +5,7 @@ import sys
 
 import structlog
 
+from prosperstack_destination.log_context import add_context
 from prosperstack_destination.settings import LogFormat, LogLevel
 
 
@@ -12,7 +13,7 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     """Set up logging for the process: structlog, and the standard library's loggers through it."""
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -52,6 +52,8 @@ def test_an_object_is_parsed() -> None:
         (b"1", "has to be a JSON object, not a number"),
         (b"true", "has to be a JSON object, not a boolean"),
         (b'{"a": 1e999}', "a number that is too large"),
+        (b'{"a": [-1.5E+400 , 1]}', "a number that is too large"),
+        (b'{"a": {"b": 9E0310\n}}', "a number that is too large"),
         (nested(MAX_DEPTH + 1), "nests deeper than 32 levels"),
         (nested(150), "nests deeper than 32 levels"),
         (nested(5000), "not valid JSON"),
@@ -64,7 +66,10 @@ def test_what_is_no_sane_object_is_refused(body: bytes, reason: str) -> None:
         parse_object(body)
 
 
-@pytest.mark.parametrize("body", [nested(MAX_DEPTH), json.dumps({"a": [[]] * 100}).encode(), b'{"a": 1e308}'])
+@pytest.mark.parametrize(
+    "body",
+    [nested(MAX_DEPTH), json.dumps({"a": [[]] * 100}).encode(), b'{"a": 1e308, "b": "1e999", "c": ["e123}"]}'],
+)
 def test_what_is_just_within_bounds_is_taken(body: bytes) -> None:
     """Many objects side by side are not deep, and large numbers are not infinite."""
     assert parse_object(body) == json.loads(body)

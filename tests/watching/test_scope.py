@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from prosperstack_destination.watching.scope import RequestScope
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -49,3 +52,31 @@ async def test_a_line_a_call(tmp_path: Path) -> None:
     ]
     assert {each["log_level"] for each in answered} == {"debug"}
     assert not any(secret in str(lines) for secret in ("ann@", KEY, "psc_secret"))
+
+
+@pytest.mark.parametrize("began", [False, True])
+async def test_an_application_that_fails(began: bool) -> None:
+    """Who asked is answered once, in words, and the fault is raised for the server's log all the same."""
+    sent: list[Message] = []
+
+    async def broken(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if began:
+            await send({"type": "http.response.start", "status": 202, "headers": []})
+        raise ZeroDivisionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/identify", "headers": []}
+    around = RequestScope(broken, lambda error: Response(type(error).__name__, 500))
+    with pytest.raises(ZeroDivisionError):
+        await around(scope, _nothing, send)
+
+    statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    assert statuses == ([202] if began else [500])
+    assert any(name == b"x-request-id" for name, _ in sent[0]["headers"])
+    assert began or sent[1]["body"] == b"ZeroDivisionError"
+
+
+async def _nothing() -> Message:
+    raise AssertionError("nobody reads the request")

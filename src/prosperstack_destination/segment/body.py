@@ -20,9 +20,10 @@ BODY_SECONDS: Final = 10.0
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-#: What is in every number that is too large for a double, but for one with hundreds of digits (which gets
-#: through, and is a value that no property takes). Cheap to look for, and nearly nothing else has it.
-_MAYBE_INFINITE: Final = re.compile(rb"[eE]\+?[0-9]{3}")
+#: The end of every number that is too large for a double, but for one with hundreds of digits (which gets
+#: through, and is a value that no property takes): cheap to look for, and nearly nothing else has it.
+#: Ids such as 507f191e810c do not: what follows a number in JSON is no letter and no quote.
+_MAYBE_INFINITE: Final = re.compile(rb"e\+?[0-9]{3,}(?=\s*[,}\]])")
 
 
 async def read_body(
@@ -77,7 +78,7 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise BadCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # A look at the bytes spares nearly every call a walk through its values.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body.lower()):
         _check(value)
     return value
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -32,21 +32,9 @@ INTEGRATION: Final = "prosperstack"
 OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group", "alias"})
 
 
-def _text_of_number(value: object) -> object:
-    """A number as text: ids are text, and yet come as numbers from those who keep them so."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _object_of_empty_array(value: object) -> object:
-    """[] as {}: PHP writes an empty object so."""
-    return {} if value is None or value == [] else value
-
-
-Identifier = Annotated[
-    str, BeforeValidator(_text_of_number), StringConstraints(max_length=MAX_ID, pattern=r"^[^\x00]*$")
-]
+Identifier = Annotated[str, StringConstraints(max_length=MAX_ID, pattern=r"^[^\x00]*$")]
 #: The parser has made sure that its values are JSON; to look at each of them again would cost as much as all else.
-Object = Annotated[dict[str, Annotated[JsonValue, SkipValidation]], BeforeValidator(_object_of_empty_array)]
+Object = dict[str, Annotated[JsonValue, SkipValidation]]
 Time = str | int | float
 
 
@@ -86,8 +74,14 @@ _FIELDS: Final = {
     (field.alias or name).lower(): field.alias or name for name, field in IdentifyCall.model_fields.items()
 }
 _ALIASES: Final = frozenset(_FIELDS.values())
-#: The fields that tell the event's time, the best first.
-_TIMES: Final = ("timestamp", "original_timestamp", "sent_at", "received_at")
+_IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
+_OBJECTS: Final = ("traits", "context", "integrations")
+#: The fields that tell the event's time, the best first, and their names in a call.
+_TIMES: Final = tuple(
+    (name, to_camel(name)) for name in ("timestamp", "original_timestamp", "sent_at", "received_at")
+)
+#: No field that the model knows is longer than this in any casing; what is longer need not be kept in mind.
+_LONGEST_FIELD: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +219,10 @@ def event_time(call: IdentifyCall, now: int) -> tuple[int, str]:
 
     A time that cannot be read counts as missing, one in the future as now.
     """
-    for name in _TIMES:
+    for name, alias in _TIMES:
         at = parse_time(getattr(call, name))
         if at is not None:
-            return min(at, now), to_camel(name)
+            return min(at, now), alias
     return now, "now"
 
 
@@ -288,16 +282,33 @@ def _is_address(address: str) -> bool:
 
 
 def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """A call's fields by the names that the model knows. Of several casings the documented one wins."""
+    """A call's fields by the names, and in the forms, that the model knows.
+
+    Of several casings the documented one wins. Ids are text, and yet come as numbers from those who keep them so;
+    PHP writes an empty object as [], and null says no more. (Validators of the model would do the same; to be
+    called for every field of every call, they took as long as all the rest of it.)
+    """
     known: dict[str, Any] = {}
     for name, value in raw.items():
         if name in _ALIASES:
             known[name] = value
-        else:
-            alias = _FIELDS.get(_folded(name))
+        elif len(name) <= _LONGEST_FIELD:
+            alias = _alias(name)
             if alias is not None and alias not in raw:
                 known.setdefault(alias, value)
+    for name in _IDS:
+        if type(known.get(name)) is int:  # and not bool, which is one, too
+            known[name] = str(known[name])
+    for name in _OBJECTS:
+        if name in known and known[name] in (None, []):
+            del known[name]
     return known
+
+
+@lru_cache(maxsize=1024)
+def _alias(name: str) -> str | None:
+    """The name that the model knows a field by; None: it does not know it. Senders use the same few all day."""
+    return _FIELDS.get(_folded(name))
 
 
 def _folded(name: str) -> str:
@@ -313,7 +324,11 @@ def _find(values: Mapping[str, JsonValue], name: str) -> JsonValue:
 def _name(values: Mapping[str, JsonValue], name: str) -> str | None:
     if name in values:
         return name
-    return next((each for each in values if len(each) == len(name) and each.lower() == name), None)
+    length = len(name)
+    for each in values:  # a generator would cost more than all that it looks at
+        if len(each) == length and each.lower() == name:
+            return each
+    return None
 
 
 def _object(value: JsonValue) -> dict[str, JsonValue]:

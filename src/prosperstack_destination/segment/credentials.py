@@ -3,6 +3,8 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
 from prosperstack_destination.errors import KeyRefused
@@ -12,6 +14,9 @@ _HOW = (
     'Authorization: Basic base64("<API key>:").'
 )
 
+#: A longer header is looked at each time: what is kept is bounded in memory.
+_KEPT_LENGTH: Final = 400
+
 
 def basic_key(authorization: bytes | None) -> str:
     """The API key that an ``Authorization`` header carries as the user name of basic authentication.
@@ -20,6 +25,10 @@ def basic_key(authorization: bytes | None) -> str:
     """
     if authorization is None:
         raise KeyRefused(f"The API key is missing. {_HOW}")
+    return (_kept if len(authorization) <= _KEPT_LENGTH else _key)(authorization)
+
+
+def _key(authorization: bytes) -> str:
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic":
         raise KeyRefused(f"The Authorization header is not of the kind Basic. {_HOW}")
@@ -33,6 +42,10 @@ def basic_key(authorization: bytes | None) -> str:
     if len(key) > MAX_KEY_LENGTH:
         raise KeyRefused("The API key is longer than any key is: check what was copied.")
     return key
+
+
+#: A sender shows the same key all day. What is refused is not kept.
+_kept: Final = lru_cache(maxsize=128)(_key)
 
 
 def content_length(headers: Mapping[bytes, bytes]) -> int | None:

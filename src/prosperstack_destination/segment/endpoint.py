@@ -13,10 +13,10 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import AccessDenied, BadCall, CallTooLarge, DestinationError, KeyRefused
+from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import message, refusal, refused_batch
 from prosperstack_destination.segment.batch import is_array, split_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, read_body
@@ -109,7 +109,7 @@ class IdentifyEndpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = dict(scope["headers"])
         account = await self._account(scope, headers)
-        bind_contextvars(account=account.fingerprint)
+        note_account(account.fingerprint)
         way = Way.WEBHOOK if "account_id" in scope.get("path_params", {}) else Way.IDENTIFY
         body = b""
         try:

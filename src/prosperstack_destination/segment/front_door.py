@@ -1,7 +1,7 @@
 """The short way to the endpoints that are called all day.
 
 The way through an application's middlewares and its router costs as much as understanding a call does. Who asks for
-one of these paths, exactly, is taken there at once; everybody else goes the long way.
+one of these paths is taken there at once; everybody else goes the long way.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,15 +21,27 @@ class Door:
 
 
 class FrontDoor:
-    """A middleware that answers for some paths, and passes all others on."""
+    """A middleware that answers for some paths, and passes all others on.
 
-    def __init__(self, app: ASGIApp, doors: Mapping[str, Door]) -> None:
+    ``doors`` are by their path. In ``named`` they are by the first part of a path that has two; their endpoint
+    finds the second one, which is a secret or an id, under ``parameter`` in the scope's ``path_params``.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        doors: Mapping[str, Door],
+        named: Mapping[str, Door] | None = None,
+        parameter: str = "token",
+    ) -> None:
         self._app = app
         self._doors = doors
+        self._named = named or {}
+        self._parameter = parameter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        door = self._doors.get(scope["path"]) if scope["type"] == "http" else None
+        door = self._door(scope) if scope["type"] == "http" else None
         if door is None:
             await self._app(scope, receive, send)
         elif scope["method"] in door.methods:
@@ -38,3 +50,15 @@ class FrontDoor:
             allowed = ", ".join(sorted(door.methods))
             response = message(405, f"Only {allowed} is answered here.", {"Allow": allowed})
             await response(scope, receive, send)
+
+    def _door(self, scope: Scope) -> Door | None:
+        path: str = scope["path"]
+        door = self._doors.get(path)
+        if door is not None:
+            return door
+        first, _, second = path.lstrip("/").removesuffix("/").partition("/")
+        door = self._named.get(first)
+        if door is not None and second and "/" not in second:
+            scope["path_params"] = {self._parameter: second}
+            return door
+        return None

@@ -26,14 +26,17 @@ def parse_time(value: str | float | None) -> int | None:
             return None
         seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
         return int(seconds * 1_000_000) if abs(seconds) < _LATEST else None
-    text = value.strip()
-    go = _GO.fullmatch(text)
-    if go is not None:
-        text = f"{go[1]}T{go[2]}{go[3]}"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = _moment(value.strip())
+    if moment is None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)  # what nearly everybody writes
+    except ValueError:
+        go = _GO.fullmatch(text)
+    return None if go is None else _moment(f"{go[1]}T{go[2]}{go[3]}")

@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import (
@@ -24,6 +23,7 @@ from prosperstack_destination.errors import (
     KeyRefused,
     TryLater,
 )
+from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import refusal_headers, status_of
 from prosperstack_destination.segment.body import parse_object, read_body
 from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call
@@ -92,7 +92,7 @@ class TrackingEndpoint:
 
     async def _account(self, key: str) -> Account:
         account = await self._authenticator.authenticate(key)
-        bind_contextvars(account=account.fingerprint)
+        note_account(account.fingerprint)
         return account
 
     async def _answer_batch(self, account: Account, content: Mapping[str, JsonValue]) -> Response:

@@ -1,13 +1,16 @@
 """Around every request: an id that its log lines carry, one line about it, and headers that keep browsers safe."""
 
-import os
 import re
 import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from random import getrandbits  # an id tells requests apart, and is no secret
 from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prosperstack_destination.log_context import begin
 from prosperstack_destination.watching.tracing import Traces
 
 log = structlog.get_logger(__name__)
@@ -32,20 +35,22 @@ _HEADERS: Final = (
 
 
 class RequestScope:
-    """The outermost middleware."""
+    """The outermost middleware. ``unexpected`` is the answer where an application failed before it gave one."""
 
-    def __init__(self, app: ASGIApp, traces: Traces | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, unexpected: Callable[[Exception], ASGIApp], traces: Traces | None = None
+    ) -> None:
         self._app = app
+        self._unexpected = unexpected
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back."""
+        """Pass a request on, and its answer back. What went wrong is raised after it was answered, to be logged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _named(scope) or os.urandom(8).hex()
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id = _named(scope) or f"{getrandbits(64):016x}"
+        begin(request_id)
         status = 0
         begun = time.monotonic()
 
@@ -53,11 +58,16 @@ class RequestScope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_missing(message, request_id)]
+                headers = message.get("headers", ())
+                message["headers"] = [*headers, *_missing(headers), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
+        except Exception as error:
+            if not status:
+                await self._unexpected(error)(scope, receive, answer)
+            raise
         finally:
             seconds = time.monotonic() - begun
             route = _route(scope)
@@ -76,14 +86,16 @@ def _named(scope: Scope) -> str | None:
     return None
 
 
-def _missing(message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
+def _missing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     """The headers that an answer has not set itself."""
-    there = dict(message.get("headers", ()))
-    headers = [(name, value) for name, value in _HEADERS if name not in there]
-    if b"text/html" not in there.get(b"content-type", b"") and _NOTHING_LOADED[0] not in there:
-        headers.append(_NOTHING_LOADED)
-    headers.append((b"x-request-id", request_id.encode()))
-    return headers
+    is_html = any(name == b"content-type" and b"text/html" in value for name, value in headers)
+    return _not_among(tuple([name for name, _ in headers]), is_html=is_html)
+
+
+@lru_cache(maxsize=256)
+def _not_among(names: tuple[bytes, ...], *, is_html: bool) -> tuple[tuple[bytes, bytes], ...]:
+    usual = _HEADERS if is_html else (*_HEADERS, _NOTHING_LOADED)
+    return tuple(header for header in usual if header[0] not in names)
 
 
 def _route(scope: Scope) -> str:
