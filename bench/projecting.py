@@ -34,6 +34,7 @@ from prosperstack_destination.sync.reprojecting import Reprojector
 #: What the mapping is promised to do, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
 BATCH: Final = 5_000
+SECRET: Final = "a secret that is long enough"  # noqa: S105 -- of a database that is thrown away
 
 TEXT, NUMBER, BOOLEAN, DATE = PropertyType.TEXT, PropertyType.NUMBER, PropertyType.BOOLEAN, PropertyType.DATE
 CATALOG: Final = Catalog(
@@ -178,7 +179,7 @@ def _batches(count: int) -> Iterator[range]:
 
 
 def _open_account(connection: Connection) -> str:
-    account = new_account("key_test_bench", Vault("a secret that is long enough"))
+    account = new_account("key_test_bench", Vault(SECRET))
     accounts.add(connection, account, "bench", 0)
     accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), 0)
     return account.id

@@ -5,8 +5,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -39,13 +39,15 @@ from prosperstack_destination.connector.openapi import describe_connector
 from prosperstack_destination.connector.tokens import Tokens
 from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.rendering import compile_templates
 from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.entrances import Entrances
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.health import health_router
 from prosperstack_destination.operations.counting import Counting
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import COUNTED, EVERYBODY, Desk
+from prosperstack_destination.operations.keeping import Kept
 from prosperstack_destination.operations.knowing import knowledge_of
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
@@ -58,12 +60,13 @@ from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment.tracking import KINDS, TrackingEndpoint
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.settings import Role, Settings
-from prosperstack_destination.state import recent_calls
+from prosperstack_destination.state import problems, recent_calls, standing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database, backend_of
 from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_in
-from prosperstack_destination.state.profile import Call, Identify
+from prosperstack_destination.state.problems import Kind
+from prosperstack_destination.state.profile import Call, Identify, Status
 from prosperstack_destination.state.wakeups import Wakeups
 from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
 from prosperstack_destination.sync.reconciler import Reconciler
@@ -241,6 +244,8 @@ class _Service:
             apart=settings.admin_port is not None,
             scanning=scanning,
             counting=Counting(self.database, clock, scanning),
+            backlogs=Kept(self._backlogs, _monotonic),
+            problem_kinds=Kept(self._problem_kinds, _monotonic),
         )
         self.sessions = Sessions(self.database, clock)
         self.live = Live()
@@ -285,9 +290,11 @@ class _Service:
                 _revealed(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
+            stack.push_async_callback(_broken_off, asyncio.create_task(self._look_ahead()))
             self._feed.start()
             stack.push_async_callback(self._feed.close)
-            stack.push_async_callback(self.desk.counting.close)
+            for each in (self.desk.counting, self.desk.backlogs, self.desk.problem_kinds):
+                stack.push_async_callback(each.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
                 stack.push_async_callback(self.reconciler.stop)
@@ -311,6 +318,18 @@ class _Service:
         if self.role is not Role.RECEIVE:
             self.reconciler.wake(account_ids)
         self._wakeups.tell(account_ids)
+
+    async def _backlogs(self, _: str) -> Mapping[str, Mapping[Status, int]]:
+        return await self.database.read(standing.backlogs, self.desk.clock())
+
+    async def _problem_kinds(self, account_id: str) -> list[Kind]:
+        return await self.database.read(problems.kinds, account_id, COUNTED)
+
+    async def _look_ahead(self) -> None:
+        """Have what the dashboard's first page takes long for at hand."""
+        await compile_templates()
+        with suppress(StoreUnavailable):  # whoever looks has it counted
+            await self.desk.backlogs.whole(EVERYBODY)
 
     def reconciler_is_alive(self) -> bool:
         """Whether it runs; where another process is to run it, that is none of our business."""
@@ -352,6 +371,12 @@ class _Library:
 
     async def knowledge(self, account: Account, call: Identify) -> Knowledge:
         return await self.database.read(knowledge_of, account, call)
+
+
+async def _broken_off(task: asyncio.Task[None]) -> None:
+    """End a task that is of no more use."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:

@@ -49,7 +49,7 @@ async def test_counting_has_an_end(database: Database) -> None:
         ]
         await database.write(problems.replace, "acct_1", profile.id, found)
 
-    groups = await database.read(lambda it: problems.grouped(it, "acct_1", counted=2))
+    groups = await database.read(lambda it: problems.kinds(it, "acct_1", 2))
     fewer = await database.read(lambda it: problems.grouped(it, "acct_1", limit=2))
 
     assert [(each.property, each.reason, each.count, each.since) for each in groups] == [
@@ -58,4 +58,4 @@ async def test_counting_has_an_end(database: Database) -> None:
         ("seats", "reason 1", 2, NEW_YEAR + 1),
     ]
     assert [(each.property, each.count) for each in fewer] == [("seats", 3), ("seats", 3)]
-    assert groups[1].samples[0].profile_id == (await database.read(stored, "p4@x.y")).id
+    assert fewer[0].samples[0].profile_id == (await database.read(stored, "p4@x.y")).id

@@ -79,14 +79,15 @@ class ShownOverview(BaseModel):
 @router.get("/overview", responses=REFUSALS)
 async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
     """How the account stands now."""
-    found = await desk.database.read(overview, account, desk.reserve, desk.clock())
+    waiting = await desk.waiting(account.id)
+    found = await desk.database.read(overview, account, desk.reserve, desk.clock(), waiting)
     told = found.told
     return ShownOverview(
         status=account.status,
         status_reason=account.status_reason,
         status_until=shown_time_or_none(account.status_until),
         mapping_version=found.mapping,
-        waiting=found.waiting,
+        waiting=dict(found.waiting),
         progress=None if found.progress is None else _progress(found.progress),
         rate_limit=None
         if told is None

@@ -144,8 +144,9 @@ async def show_failures(
 
     def work(connection: Connection) -> tuple[list[Listed], tuple[Listed, ...], list[clearing.FailedClearing]]:
         rejected = browsing.listed(connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE])
-        waiting = browsing.postponed(connection, account.id, desk.clock(), limit)
-        return waiting, rejected.people, clearing.failed(connection, account.id, limit)
+        now = desk.clock()
+        waiting = browsing.postponed(connection, account.id, now, limit)
+        return waiting, rejected.people, clearing.failed(connection, account.id, now, limit)
 
     waiting, set_aside, clearings = await desk.database.read(work)
     return ShownFailures(

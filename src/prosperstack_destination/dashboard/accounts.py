@@ -6,7 +6,7 @@ from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.state import standing
+from prosperstack_destination.operations.desk import EVERYBODY
 
 
 class AccountPages:
@@ -25,7 +25,8 @@ async def _show(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, *, status: int = 200, wrong: str | None = None) -> Response:
-    backlogs = await visit.desk.database.read(standing.backlogs, visit.now)
+    found = await visit.desk.backlogs.whole(EVERYBODY)
+    backlogs = {account_id: sum(by_status.values()) for account_id, by_status in found.items()}
     modes = [("Live", [each for each in visit.accounts if each.live])]
     modes.append(("Test", [each for each in visit.accounts if not each.live]))
     return visit.page("accounts.html", status=status, title="Accounts", modes=modes, backlogs=backlogs, wrong=wrong)

@@ -76,7 +76,8 @@ async def _show(visit: Visit) -> Response:
 async def _standing(visit: Visit) -> str:
     now = visit.desk.clock()
     account = await visit.desk.database.read(accounts.get, visit.account.id) or visit.account
-    found = await visit.desk.database.read(overview, account, visit.reserve, now)
+    waiting = await visit.desk.waiting(account.id)
+    found = await visit.desk.database.read(overview, account, visit.reserve, now, waiting)
     return visit.fragment("overview/standing.html", overview=found, now=now)
 
 

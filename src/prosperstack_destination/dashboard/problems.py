@@ -14,20 +14,21 @@ from prosperstack_destination.dashboard.visit import Visit
 from prosperstack_destination.errors import BadCall
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
+from prosperstack_destination.operations.desk import COUNTED
 from prosperstack_destination.operations.wording import ACCOUNT_STATUS
 from prosperstack_destination.state import accounts, browsing, clearing, creations, problems
 from prosperstack_destination.state.accounts import STOPPED, Account, AccountStatus
 from prosperstack_destination.state.browsing import Listed, Listing
 from prosperstack_destination.state.clearing import FailedClearing
 from prosperstack_destination.state.creations import Creation
-from prosperstack_destination.state.problems import ProblemGroup
+from prosperstack_destination.state.problems import Kind, ProblemGroup
 from prosperstack_destination.state.profile import Status
 
 #: Kinds of problems that a page has, and samples of each.
 GROUPS: Final = 40
 SAMPLES: Final = 3
-#: People of a kind are counted up to here.
-COUNTED: Final = 10_000
+#: People of a kind are counted up to here while counting further takes longer than a page may.
+COUNTED_AT_ONCE: Final = 100
 #: Of everything else a page has so many.
 LISTED: Final = 10
 
@@ -80,7 +81,11 @@ class ProblemsPages:
 
 
 async def _show(visit: Visit) -> Response:
-    found = await visit.desk.database.read(look, visit.account, visit.now)
+    kinds, counted = await visit.desk.problem_kinds.latest(visit.account.id), COUNTED
+    if kinds is None:
+        counted = COUNTED_AT_ONCE
+        kinds = await visit.desk.database.read(problems.kinds, visit.account.id, counted)
+    found = await visit.desk.database.read(look, visit.account, kinds, visit.now)
     return visit.page(
         "problems.html",
         title="Problems",
@@ -88,7 +93,7 @@ async def _show(visit: Visit) -> Response:
         stands=_STANDS.get(found.account.status),
         stopped=found.account.status in STOPPED,
         means=ACCOUNT_STATUS[found.account.status],
-        counted=COUNTED,
+        counted=counted,
         advice=advice,
         masked=_masked,
     )
@@ -119,17 +124,17 @@ def _again(visit: Visit, count: int) -> Response:
     return visit.go_home("problems", f"{people} looked at again." if count else "Nobody has this problem any more.")
 
 
-def look(connection: Connection, account: Account, now: int) -> Problems:
-    """A unit of work: all of them. It looks into indexes at their ends, and counts so far and no further."""
+def look(connection: Connection, account: Account, kinds: Sequence[Kind], now: int) -> Problems:
+    """A unit of work: all of them, of which those of people were counted. It looks into indexes at their ends."""
     aside = browsing.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
     account = accounts.get(connection, account.id) or account
     there = load_catalog(account.catalog)
     return Problems(
         account=account,
-        groups=problems.grouped(connection, account.id, limit=GROUPS, samples=SAMPLES, counted=COUNTED),
+        groups=problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES),
         aside=aside,
         postponed=browsing.postponed(connection, account.id, now, LISTED),
-        clearings=clearing.failed(connection, account.id, LISTED),
+        clearings=clearing.failed(connection, account.id, now, LISTED),
         creations=[
             each
             for each in creations.every(connection, account.id)

@@ -1,6 +1,8 @@
 """Templates, and how pages write numbers, times and values."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,32 +36,44 @@ class Renderer:
     """Renders templates; whatever is put into one is text there, never markup."""
 
     def __init__(self, assets: Assets) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters |= {
-            "number": number,
-            "span": span,
-            "brief": brief,
-            "when": when,
-            "exact": exact,
-            "value": value,
-            "name": name,
-            "short": short,
-            "sentence": sentence,
-            "quoted": quoted,
-            "pretty": pretty,
-            "percent": percent,
-        }
-        self._environment.globals |= {"asset": assets.url, "version": __version__}
+        self._known = {"asset": assets.url, "version": __version__}
 
     def render(self, template: str, **values: Any) -> str:
         """The text of a template with these values."""
-        return self._environment.get_template(template).render(**values)
+        return _environment().get_template(template).render(**self._known, **values)
+
+
+@cache
+def _environment() -> Environment:
+    """What reads templates: one for a process, since to compile them all takes it most of a second."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "span": span,
+        "brief": brief,
+        "when": when,
+        "exact": exact,
+        "value": value,
+        "name": name,
+        "short": short,
+        "sentence": sentence,
+        "quoted": quoted,
+        "pretty": pretty,
+        "percent": percent,
+    }
+    return environment
+
+
+async def compile_templates() -> None:
+    """Compile all templates, in a thread beside, one after the other: then nobody who looks first waits for it."""
+    for template in _environment().list_templates():
+        await asyncio.to_thread(_environment().get_template, template)
 
 
 def number(count: float) -> str:

@@ -1,16 +1,25 @@
 """What the operators' faces in the service work with, put together by the composition root."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.operations.counting import Counting
+from prosperstack_destination.operations.keeping import Kept
 from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.problems import Kind
+from prosperstack_destination.state.profile import Status
+
+#: The one key of what is counted for all accounts at once.
+EVERYBODY: Final = ""
+#: People of a kind of problem are counted up to here.
+COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +49,11 @@ class Desk:
     scanning: asyncio.Lock
     #: What feeds what, counted in the background.
     counting: Counting
+    #: How many people wait, by account and status: one count for all accounts, under `EVERYBODY`.
+    backlogs: Kept[Mapping[str, Mapping[Status, int]]]
+    #: What kinds of problems an account has, by its id, and how many people have each, up to `COUNTED`.
+    problem_kinds: Kept[list[Kind]]
+
+    async def waiting(self, account_id: str) -> Mapping[Status, int]:
+        """How many of an account's people wait, by status; of very many, as it was moments ago."""
+        return (await self.backlogs.whole(EVERYBODY)).get(account_id, {})

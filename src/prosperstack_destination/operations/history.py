@@ -1,8 +1,6 @@
 """How much happened in each part of the last hour, day or week: what charts show."""
 
 from enum import StrEnum
-from functools import reduce
-from operator import add
 from typing import Final
 
 from sqlalchemy import Connection
@@ -36,4 +34,4 @@ def history(connection: Connection, account_id: str, period: Period, now: int) -
     parts: dict[int, list[Tally]] = {at: [] for at in range(first, last + part, part)}
     for row in tallies.of_account(connection, account_id, span, first):
         parts.get(row.at - row.at % part, []).append(row)
-    return [reduce(add, rows, Tally(at)) for at, rows in parts.items()]
+    return [tallies.total([Tally(at), *rows]) for at, rows in parts.items()]

@@ -1,8 +1,7 @@
 """How accounts stand: what waits, when it will be done, how fresh ProsperStack is, what was spent and saved."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Final
 
 from sqlalchemy import Connection
@@ -74,7 +73,7 @@ class Overview:
     told: ToldLimit | None
     #: The version of the mapping in force.
     mapping: int
-    waiting: dict[Status, int]
+    waiting: Mapping[Status, int]
     #: None: nothing waits.
     progress: Progress | None
     hour: Spent
@@ -88,13 +87,21 @@ class Overview:
         return sum(self.waiting.values())
 
 
-def overview(connection: Connection, account: Account, reserve: float, now: int) -> Overview:
+def overview(
+    connection: Connection,
+    account: Account,
+    reserve: float,
+    now: int,
+    waiting: Mapping[Status, int] | None = None,
+) -> Overview:
     """A unit of work: how an account stands. It reads indexes and tallies, and no profile.
 
-    ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account.
+    ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account;
+    ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index.
     """
     minutes = tallies.of_account(connection, account.id, Span.MINUTE, now - DAY)
-    waiting = standing.waiting_by_status(connection, account.id, now)
+    if waiting is None:
+        waiting = standing.waiting_by_status(connection, account.id, now)
     told = rate_limits.of_account(connection, account.id)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
     progress = None
@@ -126,7 +133,7 @@ def overview(connection: Connection, account: Account, reserve: float, now: int)
 
 def together(rows: list[Tally], since: int) -> Tally:
     """What happened from a time on (microseconds)."""
-    return reduce(add, (row for row in rows if row.at + Span.MINUTE.microseconds > since), Tally(since))
+    return tallies.total([Tally(since), *(row for row in rows if row.at + Span.MINUTE.microseconds > since)])
 
 
 def since_it_began(minutes: list[Tally], left: int, now: int) -> Tally:
@@ -143,4 +150,4 @@ def since_it_began(minutes: list[Tally], left: int, now: int) -> Tally:
         found.append(row)
         if row.backlog > few:
             seen_at, seen = row.at, len(found)
-    return reduce(add, found[:seen]) if seen else Tally()
+    return tallies.total(found[:seen])

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.profile import UNSETTLED, IdKind, Lane, Status
@@ -13,7 +13,7 @@ from prosperstack_destination.state.tables import identities, is_set_aside
 from prosperstack_destination.state.tables import profiles as table
 
 #: Profiles that a page of them looks at, at most.
-LOOKED_AT: Final = 5_000
+LOOKED_AT: Final = 2_000
 
 _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
     *(table.c.id, table.c.email, table.c.user_id),
@@ -80,7 +80,9 @@ def listed(
     nobody, and more to come.
     """
     mine = _range(account_id, after, prefix)
-    if not statuses:
+    if not statuses or set(statuses) == {Status.SET_ASIDE}:  # of either there is an index in the order of emails
+        if statuses:
+            mine.append(is_set_aside)
         rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
         return _page(list(rows), limit)
     few = _few(connection, account_id, statuses, looked_at)
@@ -122,15 +124,16 @@ def _few(
     connection: Connection, account_id: str, statuses: Collection[Status], looked_at: int
 ) -> list[Row[Any]] | None:
     """All profiles that stand so, in no order; None: they are many, or no index has them."""
-    found: list[Row[Any]] = []
-    for status in statuses:
-        if status not in _INDEXED:
+    if any(status not in _INDEXED for status in statuses):
+        return None
+    theirs = [(table.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
+    count = 0
+    for each in theirs:  # first by the index alone, which takes no look at a profile
+        some = select(literal(1)).where(*each).limit(looked_at + 1 - count).subquery()
+        count += connection.execute(select(func.count()).select_from(some)).scalar_one()
+        if count > looked_at:
             return None
-        query = select(*_LISTED).where(table.c.account_id == account_id, *_INDEXED[status])
-        found += connection.execute(query.limit(looked_at + 1 - len(found)))
-        if len(found) > looked_at:
-            return None
-    return found
+    return [row for each in theirs for row in connection.execute(select(*_LISTED).where(*each))]
 
 
 def _page(rows: Sequence[Row[Any]], limit: int) -> Listing:

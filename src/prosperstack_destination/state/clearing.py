@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import clearings
+
+#: So many of a queue are looked at for those that failed.
+LOOKED_AT: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,25 @@ class FailedClearing:
     due_at: int
 
 
-def failed(connection: Connection, account_id: str, limit: int) -> list[FailedClearing]:
-    """Whose latest attempt failed, the next to be tried first."""
-    rows = connection.execute(
-        select(clearings)
-        .where(clearings.c.account_id == account_id, clearings.c.attempts > 0)
-        .order_by(clearings.c.due_at)
-        .limit(limit)
-    )
-    return [FailedClearing(_clearing(row), row.due_at) for row in rows]
+def failed(connection: Connection, account_id: str, now: int, limit: int) -> list[FailedClearing]:
+    """Whose latest attempt failed, the next to be tried first.
+
+    Those who wait for another attempt, and of those who are due by now the ones among the first `LOOKED_AT`: a
+    queue may be as long as everybody who was ever written to, and a failure stands among what was not tried yet.
+    """
+    found: list[FailedClearing] = []
+    for when in (clearings.c.due_at <= now, clearings.c.due_at > now):
+        next_ones = (
+            select(clearings)
+            .where(clearings.c.account_id == account_id, when)
+            .order_by(clearings.c.due_at)
+            .limit(LOOKED_AT)
+            .subquery()
+        )
+        tried = select(next_ones).where(next_ones.c.attempts > 0).order_by(next_ones.c.due_at)
+        rows = connection.execute(tried.limit(limit - len(found)))
+        found += [FailedClearing(_clearing(row), row.due_at) for row in rows]
+    return found
 
 
 def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Clearing]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import problems, profiles
 
-#: Built once: it is read with every profile that is settled.
+#: Built once, as those below: it is read with every profile that is settled.
 _OF_PROFILE: Final = (
     select(problems).where(problems.c.profile_id == bindparam("profile")).order_by(problems.c.property)
 )
@@ -28,6 +28,25 @@ _KINDS: Final = (
 # Two looks, and no comparison of pairs: for that SQLite would go through everybody who has the problem.
 _NEXT_REASON: Final = _KINDS.where(problems.c.property == bindparam("key"), problems.c.reason > bindparam("why"))
 _NEXT_PROPERTY: Final = _KINDS.where(problems.c.property > bindparam("key"))
+
+#: More than there are problems.
+_MANY: Final = 2**62
+_SAME: Final = (
+    (problems.c.account_id == bindparam("account"))
+    & (problems.c.property == bindparam("key"))
+    & (problems.c.reason == bindparam("why"))
+)
+_THEIRS: Final = (
+    select(problems.c.since).where(_SAME).order_by(problems.c.since).limit(bindparam("most")).subquery()
+)
+_COUNT: Final = select(func.count(), func.min(_THEIRS.c.since)).select_from(_THEIRS)
+_NEWEST: Final = (
+    select(profiles.c.email, problems.c.trait, problems.c.value, problems.c.profile_id)
+    .join(profiles, profiles.c.id == problems.c.profile_id)
+    .where(_SAME)
+    .order_by(problems.c.since.desc())
+    .limit(bindparam("most"))
+)
 
 #: How the reason of a problem begins whose value is good by all that is known here, and ProsperStack rejected it.
 _REJECTED: Final = "ProsperStack rejects it: "
@@ -91,21 +110,45 @@ class ProblemGroup:
         return is_rejection(self.reason)
 
 
-def grouped(
-    connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3, counted: int | None = None
-) -> list[ProblemGroup]:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The problems of one property that have the same reason, as they were counted."""
+
+    property: str
+    reason: str
+    count: int
+    #: When it was first seen, in microseconds.
+    since: int
+
+
+def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
     """An account's problems by property and reason, the most frequent first, with the newest as samples.
 
-    Of more than `MOST_GROUPS` it knows the first, by property. ``counted``: counts stop there, so that it takes no
-    longer however many people have problems; None: they are exact.
+    Of more than `MOST_GROUPS` it knows the first, by property. It takes a look at each problem.
+    """
+    return with_samples(connection, account_id, kinds(connection, account_id)[:limit], samples)
+
+
+def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[Kind]:
+    """The same without samples.
+
+    ``counted``: counts stop there, so that it takes no longer however many people have problems; None: they are
+    exact.
     """
     found = [
-        (key, reason, *_count(connection, account_id, key, reason, counted))
+        Kind(key, reason, *_count(connection, account_id, key, reason, counted))
         for key, reason in _kinds(connection, account_id)
     ]
+    return sorted(found, key=lambda each: (-each.count, each.property, each.reason))
+
+
+def with_samples(
+    connection: Connection, account_id: str, counted: Sequence[Kind], samples: int
+) -> list[ProblemGroup]:
+    """Problems that were counted before, with the newest as samples; without those that nobody has any more."""
+    found = [(each, _samples(connection, account_id, each.property, each.reason, samples)) for each in counted]
     return [
-        ProblemGroup(key, reason, count, since, _samples(connection, account_id, key, reason, samples))
-        for key, reason, count, since in sorted(found, key=lambda each: (-each[2], each[0], each[1]))[:limit]
+        ProblemGroup(each.property, each.reason, each.count, each.since, theirs) for each, theirs in found if theirs
     ]
 
 
@@ -125,25 +168,14 @@ def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]
 
 def _count(connection: Connection, account_id: str, key: str, reason: str, counted: int | None) -> tuple[int, int]:
     """How many people have a problem, up to a bound, and when it was first seen."""
-    same = select(problems.c.since).where(*_same(account_id, key, reason)).order_by(problems.c.since).limit(counted)
-    theirs = same.subquery()
-    row = connection.execute(select(func.count(), func.min(theirs.c.since)).select_from(theirs)).one()
+    same = {"account": account_id, "key": key, "why": reason, "most": _MANY if counted is None else counted}
+    row = connection.execute(_COUNT, same).one()
     return row[0], row[1]
 
 
 def _samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
-    rows = connection.execute(
-        select(profiles.c.email, problems.c.trait, problems.c.value, problems.c.profile_id)
-        .join(profiles, profiles.c.id == problems.c.profile_id)
-        .where(*_same(account_id, key, reason))
-        .order_by(problems.c.since.desc())
-        .limit(limit)
-    )
+    rows = connection.execute(_NEWEST, {"account": account_id, "key": key, "why": reason, "most": limit})
     return tuple(Sample(row.email, row.trait, json_text.load(row.value), row.profile_id) for row in rows)
-
-
-def _same(account_id: str, key: str, reason: str) -> tuple[ColumnElement[bool], ...]:
-    return problems.c.account_id == account_id, problems.c.property == key, problems.c.reason == reason
 
 
 def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:

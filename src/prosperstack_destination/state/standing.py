@@ -62,17 +62,20 @@ def of_accounts(connection: Connection, now: int) -> list[Standing]:
     ]
 
 
-def backlogs(connection: Connection, now: int) -> dict[str, int]:
-    """How many profiles of each account have to be looked at by now; those without any are not there.
+def backlogs(connection: Connection, now: int) -> dict[str, dict[Status, int]]:
+    """How many profiles of each account have to be looked at by now, by status; accounts without any are not there.
 
-    It reads an index, and no profile.
+    It reads an index, and no profile; of it, all that waits.
     """
     rows = connection.execute(
-        select(profiles.c.account_id, func.count().label("number"))
+        select(profiles.c.account_id, profiles.c.status, func.count().label("number"))
         .where(profiles.c.due_at.is_not(None), profiles.c.due_at <= now)
-        .group_by(profiles.c.account_id)
+        .group_by(profiles.c.account_id, profiles.c.status)
     )
-    return {row.account_id: row.number for row in rows}
+    found: dict[str, dict[Status, int]] = {}
+    for row in rows:
+        found.setdefault(row.account_id, {})[Status(row.status)] = row.number
+    return found
 
 
 def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict[Status, int]:

@@ -6,10 +6,11 @@ A row is there only where something happened. Minutes are kept for a day, hours 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import accumulate
+from itertools import accumulate, zip_longest
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.state import json_text
@@ -72,13 +73,33 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         """Both together, from the earlier one on."""
-        longer, shorter = sorted((self.freshness, other.freshness), key=len, reverse=True)
-        together = [count + (shorter[place] if place < len(shorter) else 0) for place, count in enumerate(longer)]
-        counts = {name: getattr(self, name) + getattr(other, name) for name in COUNTED}
-        return Tally(min(self.at, other.at), **counts, freshness=together, backlog=max(self.backlog, other.backlog))
+        return total([self, other])
 
 
+#: Its counts, in the order of its fields.
 COUNTED: Final = ("accepted", "refused", "delivered", "unchanged", "unmatched", "properties", "requests", "failed")
+
+_COLUMNS: Final = (tallies.c.at, *(tallies.c[name] for name in COUNTED), tallies.c.freshness, tallies.c.backlog)
+_FRESHNESS: Final = 1 + len(COUNTED)
+_SINCE: Final = (
+    select(*_COLUMNS)
+    .where(
+        tallies.c.account_id == bindparam("account"),
+        tallies.c.span == bindparam("span"),
+        tallies.c.at >= bindparam("since"),
+    )
+    .order_by(tallies.c.at)
+)
+
+
+def total(rows: Sequence[Tally]) -> Tally:
+    """What happened in all of these together, from the earliest on. A day has more than a thousand."""
+    return Tally(
+        min((row.at for row in rows), default=0),
+        **{name: sum(map(attrgetter(name), rows)) for name in COUNTED},
+        freshness=list(map(sum, zip_longest(*(row.freshness for row in rows if row.freshness), fillvalue=0))),
+        backlog=max((row.backlog for row in rows), default=0),
+    )
 
 
 def percentile(freshness: Sequence[int], part: float) -> float | None:
@@ -93,7 +114,8 @@ def percentile(freshness: Sequence[int], part: float) -> float | None:
         if reached >= wanted and freshness[place]:
             low = FRESHNESS[place - 1] if place else 0.0
             high = FRESHNESS[min(place, len(FRESHNESS) - 1)]
-            return low + (high - low) * (wanted - (reached - freshness[place])) / freshness[place]
+            reckoned = low + (high - low) * (wanted - (reached - freshness[place])) / freshness[place]
+            return min(reckoned, high)  # which rounding may pass
     raise AssertionError("the last one reaches all of them")
 
 
@@ -111,11 +133,7 @@ def note_backlogs(connection: Connection, waiting: Mapping[str, int], now: int) 
 
 def of_account(connection: Connection, account_id: str, span: Span, since: int) -> list[Tally]:
     """What happened in an account from a time on (microseconds), the oldest first; quiet spans have no row."""
-    rows = connection.execute(
-        select(tallies)
-        .where(tallies.c.account_id == account_id, tallies.c.span == span, tallies.c.at >= since)
-        .order_by(tallies.c.at)
-    )
+    rows = connection.execute(_SINCE, {"account": account_id, "span": span, "since": since})
     return [_tally(row) for row in rows]
 
 
@@ -132,12 +150,14 @@ def _add(connection: Connection, account_id: str, span: Span, at: int, tally: Ta
     key = {"account_id": account_id, "span": int(span), "at": at}
     insert_unless_there(connection, tallies, key)
     same = (tallies.c.account_id == account_id) & (tallies.c.span == span) & (tallies.c.at == at)
-    together = _tally(connection.execute(select(tallies).where(same).with_for_update()).one()) + tally
+    together = _tally(connection.execute(select(*_COLUMNS).where(same).with_for_update()).one()) + tally
     values = {name: getattr(together, name) for name in COUNTED}
     values |= {"freshness": json_text.dump(together.freshness), "backlog": together.backlog}
     connection.execute(update(tallies).where(same).values(values))
 
 
 def _tally(row: Row[Any]) -> Tally:
-    counts = {name: getattr(row, name) for name in COUNTED}
-    return Tally(row.at, **counts, freshness=json_text.load(row.freshness), backlog=row.backlog)
+    """Of the `_COLUMNS`, by their places: a page reads more than a thousand."""
+    values: list[Any] = list(row)
+    values[_FRESHNESS] = json_text.load(values[_FRESHNESS])
+    return Tally(*values)

@@ -71,7 +71,8 @@ class Housekeeper:
     async def look(self) -> int:
         """Note how many profiles wait, for charts; how many they are. Raises `StoreUnavailable`."""
         now = self._clock()
-        waiting = await self._database.read(standing.backlogs, now)
+        found = await self._database.read(standing.backlogs, now)
+        waiting = {account_id: sum(by_status.values()) for account_id, by_status in found.items()}
         if waiting:
             await self._database.write(tallies.note_backlogs, waiting, now)
         return sum(waiting.values())
