@@ -3,11 +3,14 @@
 SQLite has one writer, so that nothing has to be locked there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Column, Connection, Result, Select, Table, Text, TextClause, any_, bindparam, text
+from sqlalchemy import ARRAY, Column, Connection, Row, Select, Table, Text, TextClause, any_, bindparam, func, text
+from sqlalchemy import select as sql_select
 from sqlalchemy.dialects import postgresql, sqlite
+
+from prosperstack_destination.state import json_text
 
 _TOGETHER: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))")
 _ALONE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))")
@@ -27,18 +30,22 @@ def share_account(connection: Connection, account_id: str, *, alone: bool) -> bo
 class OneOf:
     """A select with one more condition: a column's value is one of a list, which is bound under ``name``.
 
-    PostgreSQL takes the list as one parameter: the statement is the same however long it is, and prepared once.
+    Both engines take the list as one parameter, PostgreSQL as an array and SQLite as JSON: the statement is the
+    same however long it is, and made once.
     """
 
     def __init__(self, select: Select[Any], column: "Column[str]", name: str) -> None:
         self._name = name
-        self._sqlite = select.where(column.in_(bindparam(name, expanding=True)))
+        given = func.json_each(bindparam(name)).table_valued("value")
+        self._sqlite = select.where(column.in_(sql_select(given.c.value)))
         self._postgresql = select.where(column == any_(bindparam(name, type_=ARRAY(Text))))
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Result[Any]:
-        """Run it."""
-        statement = self._sqlite if connection.dialect.name == "sqlite" else self._postgresql
-        return connection.execute(statement, values)
+    def execute(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """Run it, and fetch its rows."""
+        if connection.dialect.name == "sqlite":
+            given = {**values, self._name: json_text.dump(values[self._name])}
+            return connection.execute(self._sqlite, given).all()
+        return connection.execute(self._postgresql, values).all()
 
 
 _NOW: Final[Mapping[str, TextClause]] = {
