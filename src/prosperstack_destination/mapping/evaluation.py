@@ -74,10 +74,25 @@ class Evaluation:
         return not (found is None or found is False or found in ("", [], {}))
 
 
+class _Functions(Functions):
+    """jmespath's functions, which need not work out anew which types an argument may have each time."""
+
+    def _get_allowed_pytypes(self, types: Any) -> tuple[list[str], list[Any]]:
+        named = tuple(types)
+        allowed = _ALLOWED.get(named)
+        if allowed is None:  # there are as many as jmespath has signatures
+            found: tuple[list[str], list[Any]] = super()._get_allowed_pytypes(types)  # type: ignore[misc]
+            allowed = _ALLOWED[named] = found
+        return allowed
+
+
+_ALLOWED: Final[dict[tuple[str, ...], tuple[list[str], list[Any]]]] = {}
+
+
 class _Interpreter(TreeInterpreter):
     """jmespath's interpreter, which stops when its steps are used up."""
 
-    _functions: Functions = Functions()
+    _functions: Functions = _Functions()
     _dict_cls = dict
 
     #: Steps that may still be made.
@@ -86,11 +101,14 @@ class _Interpreter(TreeInterpreter):
     def __init__(self) -> None:
         """Not jmespath's own, which makes anew what all can share."""
 
-    def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+    def visit(self, node: Node, value: Any) -> Any:
         self.left -= 1
         if self.left < 0:
             raise _TooMuchWork
-        return _METHODS[node["type"]](self, node, *args, **kwargs)
+        kind = node["type"]
+        if kind == "field":  # most steps are: a method for it would take as long again
+            return value.get(node["value"]) if isinstance(value, dict) else None
+        return _METHODS[kind](self, node, value)
 
     def visit_multi_select_list(self, node: Any, value: Any) -> Any:
         return self._weighed(super().visit_multi_select_list(node, value))
