@@ -113,6 +113,8 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
+        # `watching.tracing` traces; FastAPI would put whole paths, with the tokens in them, into its spans.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         routes=[
             *dashboard_routes(service.desk, service.sessions, service.live),
             Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
