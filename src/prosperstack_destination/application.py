@@ -45,10 +45,13 @@ from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.entrances import Entrances
 from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.health import health_router
+from prosperstack_destination.operations.accounts import find
 from prosperstack_destination.operations.counting import Counting
 from prosperstack_destination.operations.desk import COUNTED, EVERYBODY, Desk
 from prosperstack_destination.operations.keeping import Kept
 from prosperstack_destination.operations.knowing import knowledge_of
+from prosperstack_destination.operations.mending import ReplayCost, replay_cost
+from prosperstack_destination.operations.replaying import Replays
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
 from prosperstack_destination.segment import openapi
@@ -248,6 +251,8 @@ class _Service:
             counting=Counting(self.database, clock, scanning),
             backlogs=Kept(self._backlogs, _monotonic),
             problem_kinds=Kept(self._problem_kinds, _monotonic),
+            replay_costs=Kept(self._replay_cost, _monotonic),
+            replays=Replays(self.database, clock, self._changed),
         )
         self.sessions = Sessions(self.database, clock)
         self.live = Live()
@@ -295,7 +300,8 @@ class _Service:
             stack.push_async_callback(_broken_off, asyncio.create_task(self._look_ahead()))
             self._feed.start()
             stack.push_async_callback(self._feed.close)
-            for each in (self.desk.counting, self.desk.backlogs, self.desk.problem_kinds):
+            desk = self.desk
+            for each in (desk.counting, desk.backlogs, desk.problem_kinds, desk.replay_costs, desk.replays):
                 stack.push_async_callback(each.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
@@ -326,6 +332,10 @@ class _Service:
 
     async def _problem_kinds(self, account_id: str) -> list[Kind]:
         return await self.database.read(problems.kinds, account_id, COUNTED)
+
+    async def _replay_cost(self, account_id: str) -> ReplayCost:
+        account = await self.database.read(find, account_id)
+        return await self.database.read(replay_cost, account, self.desk.reserve)
 
     async def _look_ahead(self) -> None:
         """Have what the dashboard's first page takes long for at hand."""

@@ -108,3 +108,20 @@ async def test_the_schema_needs_no_token(service: Service) -> None:
     schema = (await service.client.get("/api/mapping.schema.json", auth=None)).json()
 
     assert "rules" in schema["properties"]
+
+
+async def test_trying_on_one_person(api: httpx.AsyncClient) -> None:
+    """A mapping is tried on somebody beside the one in force, and applied to nobody."""
+    rule = {"property": "preferred_name", "from": "traits.nickname", "max_length": 1}
+    tried = (await api.post("mapping/try", json={"mapping": {"rules": [rule]}, "email": "john"})).json()
+    somebody = (await api.post("mapping/try", json={"mapping": {"rules": [rule]}})).json()
+    nobody = await api.post("mapping/try", json={"mapping": {"rules": [rule]}, "email": "zoe@example.com"})
+
+    rows = {each["property"]: each for each in tried["properties"]}
+    assert (tried["email"], tried["context"]["traits"]["nickname"]) == (JOHN, "Jo")
+    assert (rows["preferred_name"]["before"], rows["preferred_name"]["after"]) == (None, "J")
+    assert rows["preferred_name"]["differs"]
+    assert "is not a number" in rows["number_of_contacts"]["before_problem"]
+    assert somebody["email"] == JOHN
+    assert nobody.status_code == 404
+    assert (await api.get("mapping")).json()["version"] == 0

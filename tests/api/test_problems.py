@@ -114,4 +114,9 @@ async def test_replay(service: Service, api: httpx.AsyncClient) -> None:
     assert cost["most_seconds"] > 0
     assert replayed == {"profiles": 1}
     assert (await api.post("replay", json={"profile_id": 999})).status_code == 404
-    assert (await api.post("replay", json={})).json() == {"profiles": 1}
+    everybody = await api.post("replay", json={})
+    assert (everybody.status_code, everybody.json()) == (202, {"profiles": 1})
+    while (latest := (await api.get("replay")).json()["latest"])["finished_at"] is None:
+        pass
+    assert (latest["total"], latest["done"], latest["failed"]) == (1, 1, None)
+    assert cost["latest"] is None

@@ -77,6 +77,7 @@ async def test_the_catalog_shows_at_once(dashboard: Dashboard) -> None:
 
 async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
     """A trait that feeds nothing is mapped to the likeliest property, tried out, applied, and gets there."""
+    await dashboard.service.until(lambda: bool(dashboard.service.values(JOHN)))  # so that they are known by now
     await dashboard.service.identify(JOHN, contactCount=17)
     tables = await counted(dashboard)
     assert "contactCount number 1 17 Number of contacts" in said(tables)
@@ -453,3 +454,23 @@ async def test_going_through(tmp_path: Path) -> None:
     assert "The mapping goes through what was received 0%" in said(page.text)
     assert "0 of 1 profiles looked at" in said(page.text)
     assert f'data-live="{dashboard.home}/mapping/live"' in page.text
+
+
+async def test_choices_for_the_whole(dashboard: Dashboard) -> None:
+    """Names are matched forgivingly, and properties created, by a form: it is reviewed, and then applied."""
+    await applied(dashboard, FILE)
+    page = await dashboard.post("mapping/options", forgiving_names="yes", create_missing="audiences")
+    assert page.status_code == 200
+    assert "+" not in draft_in(page.text)
+    draft = draft_in(page.text).replace("\r\n", "\n")
+    assert draft == f"{FILE.rstrip()}\nforgiving_names: true\ncreate_missing: audiences\n"
+    await applied(dashboard, draft, 1)
+
+    shown = (await dashboard.get("mapping")).text
+    assert "names are matched forgivingly · properties are created for audiences" in said(shown)
+    assert 'value="yes" checked' in shown
+    same = await dashboard.post("mapping/options", forgiving_names="yes", create_missing="audiences")
+    assert same.headers["location"] == f"{dashboard.home}/mapping"
+    assert (await dashboard.post("mapping/options", create_missing="x: y")).status_code == 400
+    back = await dashboard.post("mapping/options", create_missing="none")
+    assert draft_in(back.text).replace("\r\n", "\n") == draft.replace("true", "false").replace("audiences", "none")

@@ -173,3 +173,21 @@ async def test_hostile_values(dashboard: Dashboard) -> None:
     page = checked(await dashboard.get("problems"))
 
     assert "\u202e" not in page.text
+
+
+async def test_comparing_everybody(dashboard: Dashboard) -> None:
+    """What it costs is told first; it is done where somebody is sure, and the page shows how far it is."""
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0].get("preferred_name") == "Johnny")
+    [record] = dashboard.service.account().data.subscribers.after(0, JOHN)
+    edited = {"properties": {"preferred_name": "by hand"}}
+    await dashboard.service.sandbox.patch(f"subscribers/{record.fields['id']}", json=edited)
+    told = said((await dashboard.get("problems/replay")).text)
+    unsure = await dashboard.post("problems/replay")
+    begun = await dashboard.post("problems/replay", sure="yes")
+
+    assert "at most 2 requests for 1 person" in told
+    assert unsure.status_code == 422
+    assert begun.headers["location"] == f"{dashboard.home}/problems/replay"
+    assert "1 of 1 people" in said(await dashboard.until("problems/replay", "Everybody is due"))
+    assert "1 of 1 people" in said((await dashboard.live("problems/replay/live", "progress"))["progress"])
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prosperstack_destination.mapping.editing import rule_in, with_based_on, with_rule, without_rule
+from prosperstack_destination.mapping.editing import rule_in, with_based_on, with_option, with_rule, without_rule
 from prosperstack_destination.mapping.file import read_mapping
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.yaml_text import NotYaml, read_yaml
@@ -153,6 +153,35 @@ def test_a_rule_goes() -> None:
 def test_what_a_text_is_based_on(text: str, expected: str) -> None:
     """A text that names the version it is based on names another one; no other text does."""
     assert with_based_on(text, 12) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rules: []", "rules: []\nforgiving_names: true"),
+        ("# ours\nrules:\n  - property: a # it\n    trait: b\n\n# end\n", None),
+        ("forgiving_names: false # why\nrules: []\n", "forgiving_names: true # why\nrules: []\n"),
+        ("forgiving_names:\nrules: []\n", "forgiving_names: true\nrules: []\n"),
+        ("forgiving_names: true\n", "forgiving_names: true\n"),
+        ("# nothing", "# nothing\nforgiving_names: true\n"),
+        ("", "forgiving_names: true\n"),
+        ('{"rules": []}', '{"rules": [], "forgiving_names": true}'),
+        ("{}", '{"forgiving_names": true}'),
+    ],
+)
+def test_a_key_of_the_whole(text: str, expected: str | None) -> None:
+    """A key of the whole mapping has another value, and all else stays as it is."""
+    found = with_option(text, "forgiving_names", True)
+
+    assert found == (expected or text.replace("b\n\n", "b\nforgiving_names: true\n\n"))
+    assert read_mapping(with_option(found, "create_missing", "audiences")).rules.create_missing == "audiences"
+
+
+@pytest.mark.parametrize("value", ["[1]", "a: b", "a # b", "true"])
+def test_a_value_that_is_no_word(value: str) -> None:
+    """A value that would say something else than its letters is refused."""
+    with pytest.raises(NotYaml, match="by hand"):
+        with_option("rules: []", "create_missing", value)
 
 
 def written(rule: dict[str, Any], way: str) -> str:

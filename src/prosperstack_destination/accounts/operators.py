@@ -43,6 +43,10 @@ class Operators:
             raise TokenRefused("The token is unknown or revoked: `tokens list` shows those that are good.")
         return found.name
 
+    def forget(self) -> None:
+        """Read the tokens anew: some are others than before."""
+        self._until = 0
+
     async def _active(self) -> list[OperatorToken]:
         if not 0 < self._until - self._clock() <= BELIEVED_FOR:
             self._known = await self._database.read(tokens.active)

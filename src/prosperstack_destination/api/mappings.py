@@ -9,10 +9,12 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent, ShownFault, shown_fault
+from prosperstack_destination.errors import NotHere
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.operations import mapping as operations
+from prosperstack_destination.operations.mapping_trial import tried
 from prosperstack_destination.state import mappings, reprojections
 from prosperstack_destination.state.json_text import load
 from prosperstack_destination.state.mappings import AppliedMapping
@@ -62,6 +64,35 @@ class ToApply(Proposed):
     based_on: int = Field(ge=0, description="The version that it was made from; 0 where there was none.")
     allow_unknown: bool = Field(False, description="Take rules for properties that the account does not have yet.")
     note: str = Field("", max_length=200, description="What it is for.")
+
+
+class ToTry(Proposed):
+    """A mapping to be tried on one person."""
+
+    email: str = Field(
+        "",
+        max_length=500,
+        description="The person's, or how it begins; empty: somebody whom it changes, where one is found quickly.",
+    )
+
+
+class Outcomes(BaseModel):
+    """One property of somebody, as it is to be now, and under the mapping that is tried."""
+
+    property: str
+    differs: bool
+    before: PropertyValue | None = Field(description="Null: it is deleted, or nothing feeds it.")
+    before_problem: str | None = Field(description="Why what feeds it cannot.")
+    after: PropertyValue | None
+    after_problem: str | None
+
+
+class Tried(BaseModel):
+    """What a mapping makes of one person."""
+
+    email: str
+    properties: list[Outcomes] = Field(description="Those that are fed, before or after.")
+    context: dict[str, JsonValue] = Field(description="What expressions see of the person.")
 
 
 class ToGoBackTo(Sent):
@@ -182,6 +213,31 @@ async def preview_mapping(
         requests_per_minute=found.requests_per_minute,
         seconds=found.seconds,
         unknown=[shown_fault(each) for each in read.unknown],
+    )
+
+
+@router.post("/try", responses={**REFUSALS, 422: {"model": Refusal}})
+async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tried:
+    """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
+    read = await operations.understood(account, proposed.content)
+    found = await desk.database.read(tried, account, read.rules, proposed.email)
+    if found is None:
+        raise NotHere("There is nobody with such an email.")
+    return Tried(
+        email=found.email,
+        properties=[
+            Outcomes(
+                property=each.key,
+                differs=each.differs,
+                before=None if each.before.desired is None else each.before.desired.value,
+                before_problem=each.before.problem,
+                after=None if each.after.desired is None else each.after.desired.value,
+                after_problem=each.after.problem,
+            )
+            for each in found.changes
+            if each.is_fed
+        ],
+        context=dict(found.context),
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
@@ -11,6 +11,7 @@ from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, 
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
+from prosperstack_destination.operations.replaying import Replay
 from prosperstack_destination.state import browsing, clearing, problems
 from prosperstack_destination.state.browsing import Listed
 from prosperstack_destination.state.problems import Sample
@@ -96,6 +97,22 @@ class ReplayCost(BaseModel):
     most_seconds: float
 
 
+class ShownReplay(BaseModel):
+    """How far having everybody compared anew is; those who are due are compared as requests allow."""
+
+    began_at: datetime
+    total: int = Field(description="People of the account when it began.")
+    done: int = Field(description="How many of them are due by now.")
+    finished_at: datetime | None = Field(description="Null: it is under way.")
+    failed: str | None = Field(description="Why it ended before everybody was due: it may be begun anew.")
+
+
+class ReplayAnswer(ReplayCost):
+    """The cost, and the latest one for everybody."""
+
+    latest: ShownReplay | None = Field(description="Null: there was none since this process began.")
+
+
 class ToReplay(Sent):
     """Whom to compare with ProsperStack anew."""
 
@@ -168,25 +185,47 @@ async def show_failures(
 @router.get("/replay", responses=REFUSALS)
 async def show_replay_cost(
     desk: TheDesk, account: TheAccount, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
-) -> ReplayCost:
-    """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done."""
+) -> ReplayAnswer:
+    """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done.
+
+    And how far it is, where everybody is compared.
+    """
     found = await desk.database.read(mending.replay_cost, account, desk.reserve, profile_id)
-    return ReplayCost(profiles=found.profiles, most_requests=found.most_requests, most_seconds=found.most_seconds)
+    latest = desk.replays.of(account.id)
+    return ReplayAnswer(
+        profiles=found.profiles,
+        most_requests=found.most_requests,
+        most_seconds=found.most_seconds,
+        latest=None if latest is None else _replay(latest),
+    )
 
 
-@router.post("/replay", responses=REFUSALS)
-async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToReplay) -> Due:
+@router.post(
+    "/replay", responses={**REFUSALS, 202: {"model": Due, "description": "It goes on: `GET` tells how far it is."}}
+)
+async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToReplay, response: Response) -> Due:
     """Compare everybody, or one person, with ProsperStack anew, and write what differs.
 
-    Also where somebody edited it there: ask for the cost first.
+    Also where somebody edited it there: ask for the cost first. For everybody it is done in the background, and
+    answered with 202; while that is under way, asking for it again does nothing. It ends with this process, and has
+    to be begun anew then: the audit trail tells how far it was.
     """
-    count, now = 1, desk.clock()
     if whom.profile_id is None:
-        count = await mending.replay_everybody(desk.database, account, operator, now)
-    else:
-        await desk.database.write(mending.replay, account, operator, now, whom.profile_id)
+        response.status_code = 202
+        return Due(profiles=(await desk.replays.begin(account, operator)).total)
+    await desk.database.write(mending.replay, account, operator, desk.clock(), whom.profile_id)
     desk.wake([account.id])
-    return Due(profiles=count)
+    return Due(profiles=1)
+
+
+def _replay(replay: Replay) -> ShownReplay:
+    return ShownReplay(
+        began_at=shown_time(replay.began_at),
+        total=replay.total,
+        done=replay.done,
+        finished_at=shown_time_or_none(replay.finished_at),
+        failed=replay.failed,
+    )
 
 
 def _sample(sample: Sample) -> ShownSample:

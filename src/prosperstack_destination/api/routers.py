@@ -15,6 +15,7 @@ from prosperstack_destination.api import (
     people,
     problems,
     segment,
+    tokens,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -29,4 +30,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     problems.router,
     people.router,
     mending.router,
+    tokens.router,
 )

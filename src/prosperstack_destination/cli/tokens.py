@@ -1,17 +1,17 @@
 """``tokens``: who may use the API."""
 
 from prosperstack_destination.accounts.keys import fingerprint
-from prosperstack_destination.accounts.operators import issue_token, revoke_token
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import from_database, in_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
+from prosperstack_destination.operations import tokens as operations
 from prosperstack_destination.state import tokens
 
 
-def issue(name: str, *, as_json: bool) -> None:
+def issue(name: str, author: str, *, as_json: bool) -> None:
     """Make a token, and print it: only now."""
-    token = in_database(lambda connection: issue_token(connection, name, system_clock()))
+    token = in_database(lambda connection: operations.issue(connection, name, author, system_clock()))
     if as_json:
         output.print_json({"token": token, "fingerprint": fingerprint(token)})
     else:
@@ -28,9 +28,9 @@ def list_tokens(*, as_json: bool) -> None:
     output.print_rows(columns, rows, as_json=as_json, nothing="There is no token yet: `tokens issue` makes one.")
 
 
-def revoke(token: str, *, as_json: bool) -> None:
+def revoke(token: str, author: str, *, as_json: bool) -> None:
     """Refuse a token from now on."""
-    in_database(lambda connection: revoke_token(connection, token, system_clock()))
+    in_database(lambda connection: operations.revoke(connection, token, author, system_clock()))
     if as_json:
         output.print_json({"revoked": token})
     else:

@@ -1,12 +1,19 @@
-"""All accounts, live and test apart, how each stands, and opening one."""
+"""All accounts, live and test apart, how each stands, and opening one; and the tokens of the API."""
+
+from typing import Final
 
 from starlette.responses import Response
 
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, NotHere
 from prosperstack_destination.operations import accounts as choices
+from prosperstack_destination.operations import tokens as token_choices
 from prosperstack_destination.operations.desk import EVERYBODY
+from prosperstack_destination.state import tokens
+
+#: The longest name of a token, in characters.
+MAX_NAME: Final = 200
 
 
 class AccountPages:
@@ -17,6 +24,8 @@ class AccountPages:
         return [
             Page("/accounts", _show, of_account=False),
             Page("/accounts", _open, "POST", of_account=False),
+            Page("/tokens", _issue_token, "POST", of_account=False),
+            Page("/tokens/revoke", _revoke_token, "POST", of_account=False),
         ]
 
 
@@ -24,12 +33,52 @@ async def _show(visit: Visit) -> Response:
     return await _page(visit)
 
 
-async def _page(visit: Visit, *, status: int = 200, wrong: str | None = None) -> Response:
+async def _page(
+    visit: Visit, *, status: int = 200, wrong: str | None = None, wrong_token: str | None = None, issued: str = ""
+) -> Response:
     found = await visit.desk.backlogs.whole(EVERYBODY)
     backlogs = {account_id: sum(by_status.values()) for account_id, by_status in found.items()}
     modes = [("Live", [each for each in visit.accounts if each.live])]
     modes.append(("Test", [each for each in visit.accounts if not each.live]))
-    return visit.page("accounts.html", status=status, title="Accounts", modes=modes, backlogs=backlogs, wrong=wrong)
+    known = await visit.desk.database.read(tokens.every)
+    return visit.page(
+        "accounts.html",
+        status=status,
+        title="Accounts",
+        modes=modes,
+        backlogs=backlogs,
+        tokens=[each for each in known[::-1] if each.revoked_at is None],
+        revoked=sum(each.revoked_at is not None for each in known),
+        issued=issued,
+        base=visit.base_url,
+        wrong=wrong,
+        wrong_token=wrong_token,
+    )
+
+
+async def _issue_token(visit: Visit) -> Response:
+    """Make a token for the API, and show it: only now, so the page is the answer to the form."""
+    name = visit.form.get("name", "").strip()[:MAX_NAME]
+    try:
+        token = await visit.desk.database.write(token_choices.issue, name, ACTOR, visit.now)
+    except Misconfigured as refusal:
+        return await _page(visit, status=422, wrong_token=str(refusal))
+    visit.desk.operators.forget()
+    response = await _page(visit, issued=token)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def _revoke_token(visit: Visit) -> Response:
+    if visit.form.get("sure") != "yes":
+        unsure = "Nothing was revoked: tick that you are sure."
+        return await _page(visit, status=422, wrong_token=unsure)
+    try:
+        await visit.desk.database.write(token_choices.revoke, visit.form.get("which", ""), ACTOR, visit.now)
+    except NotHere:
+        return visit.go("/dashboard/accounts", "There is no such token that is good: it was revoked before.")
+    visit.desk.operators.forget()
+    return visit.go("/dashboard/accounts", "The token is refused from now on, in other processes within seconds.")
 
 
 async def _open(visit: Visit) -> Response:

@@ -11,7 +11,7 @@ from prosperstack_destination.state.tallies import Tally
 #: The size of the drawing, in its own units, and what is left at its edges.
 WIDTH: Final = 640
 HEIGHT: Final = 150
-LEFT: Final = 46
+LEFT: Final = 60
 TOP: Final = 8
 BOTTOM: Final = 22
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

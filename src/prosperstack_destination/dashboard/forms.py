@@ -12,6 +12,9 @@ from prosperstack_destination.errors import BadCall
 MOST_BYTES: Final = 2 * 1024 * 1024
 MOST_FIELDS: Final = 1_000
 
+#: What stands for U+0000, which PostgreSQL keeps in no text.
+NOT_A_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
+
 Form = Mapping[str, str]
 
 
@@ -28,4 +31,4 @@ async def read_form(request: Request) -> Form:
         )
     except ValueError:
         raise BadCall("The form cannot be read: go back, reload the page, and try again.") from None
-    return dict(pairs)
+    return {name: content.replace("\0", NOT_A_CHARACTER) for name, content in pairs}

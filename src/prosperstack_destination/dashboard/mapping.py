@@ -61,8 +61,10 @@ class MappingPages:
 
 async def _show(visit: Visit) -> Response:
     text, under_way = await _tables(visit)
+    meaning, _ = await visit.desk.database.read(_known, visit)
     return visit.page(
         "mapping.html",
+        rules=meaning.rules,
         title="Mapping",
         find=visit.query("find"),
         tables=text,

@@ -5,7 +5,7 @@ Drafts are kept nowhere but in the form, which sends them along with everything 
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -30,11 +30,11 @@ from prosperstack_destination.dashboard.rule_fields import (
 )
 from prosperstack_destination.dashboard.text_diff import Line, compared
 from prosperstack_destination.dashboard.visit import Visit, html
-from prosperstack_destination.errors import MappingConflict
+from prosperstack_destination.errors import BadCall, MappingConflict
 from prosperstack_destination.mapping import editing
 from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
 from prosperstack_destination.mapping.file import BadMapping, Fault, Read
-from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, CreateMissing, Rule, Rules
 from prosperstack_destination.mapping.yaml_text import NotYaml
 from prosperstack_destination.operations import mapping as operations
 from prosperstack_destination.operations.mapping_trial import Tried, tried
@@ -90,6 +90,7 @@ class MappingEditingPages:
             Page("/mapping/edit", self._begin),
             Page("/mapping/edit", self._edit, "POST"),
             Page("/mapping/map", self._map, "POST"),
+            Page("/mapping/options", self._choose, "POST"),
             Page("/mapping/preview", self._preview, "POST"),
             Page("/mapping/review", self._review, "POST"),
             Page("/mapping/figures", self._figures, "POST"),
@@ -115,6 +116,24 @@ class MappingEditingPages:
         return await self._edited(
             visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
         )
+
+    async def _choose(self, visit: Visit) -> Response:
+        """A draft with other choices for the whole mapping, before it is applied."""
+        create_missing = visit.form.get("create_missing", CreateMissing.NONE)
+        if create_missing not in list(CreateMissing):
+            raise BadCall("There is no such choice: reload the page, and choose again.", field="create_missing")
+        choices: dict[str, bool | str] = {
+            "forgiving_names": visit.form.get("forgiving_names") == "yes",
+            "create_missing": create_missing,
+        }
+        before = await _in_force(visit, RuleFields())
+        before = await self._worked(visit, before)
+        draft = await self._worked(visit, before, partial(_with_choices, choices=choices))
+        if draft.text == before.text and draft.wrong is None:
+            return visit.go_home("mapping", said="That is how it is: there was nothing to change.")
+        if draft.read is None or draft.wrong is not None:
+            return await self._edited(visit, draft, status=422)
+        return await self._reviewed(visit, draft)
 
     async def _edit(self, visit: Visit) -> Response:
         """A draft goes on, with what the form has."""
@@ -287,6 +306,19 @@ def _with_rule(draft: Draft) -> Draft:
         return replace(draft, text=editing.with_rule(draft.text, draft.fields.rule()))
     except (NotARule, NotYaml) as error:
         return replace(draft, wrong=str(error))
+
+
+def _with_choices(draft: Draft, choices: Mapping[str, bool | str]) -> Draft:
+    """The draft with these keys of the whole mapping as they are chosen; what is so already is not written."""
+    now = Rules() if draft.read is None else draft.read.rules
+    text = draft.text
+    try:
+        for key, value in choices.items():
+            if getattr(now, key) != value:
+                text = editing.with_option(text, key, value)
+    except NotYaml as error:
+        return replace(draft, wrong=str(error))
+    return replace(draft, text=text)
 
 
 def _without_rule(draft: Draft) -> Draft:

@@ -24,6 +24,7 @@ _SETTLED: Final = (
     Series("already so", "calm", lambda each: each.unchanged),
     Series("no subscriber", "pale", lambda each: each.unmatched),
 )
+_PROPERTIES: Final = (Series("delivered", "good", lambda each: each.properties),)
 _REQUESTS: Final = (
     Series("answered", "good", lambda each: each.requests - each.failed),
     Series("failed", "bad", lambda each: each.failed),
@@ -90,6 +91,7 @@ def _charts(parts: list[Tally], period: Period) -> list[Chart]:
     return [
         chart("Calls", parts, period, _CALLS, _count),
         chart("People settled", parts, period, _SETTLED, _count),
+        chart("Properties delivered", parts, period, _PROPERTIES, _count),
         chart("Requests to ProsperStack", parts, period, _REQUESTS, _count),
         chart("Waiting", parts, period, _BACKLOG, _count, adds_up=False),
         chart("From accepted to delivered", parts, period, _FRESHNESS, brief, adds_up=False),

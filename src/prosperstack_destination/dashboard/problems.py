@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
 from prosperstack_destination.errors import BadCall
@@ -70,14 +71,26 @@ class Problems:
 class ProblemsPages:
     """The pages of it."""
 
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
     def pages(self) -> list[Page]:
         """Its routes."""
         return [
             Page("/problems", _show),
+            Page("/problems/replay", _show_replay),
+            Page("/problems/replay", _replay, "POST"),
+            Page("/problems/replay/live", self._stream),
             Page("/problems/retry", _retry_group, "POST"),
             Page("/problems/retry-all", _retry_all, "POST"),
             Page("/retry", _retry_account, "POST"),
         ]
+
+    async def _stream(self, visit: Visit) -> Response:
+        async def parts() -> dict[str, str]:
+            return {"progress": _progress(visit)}
+
+        return self._live.stream(parts)
 
 
 async def _show(visit: Visit) -> Response:
@@ -97,6 +110,34 @@ async def _show(visit: Visit) -> Response:
         advice=advice,
         masked=_masked,
     )
+
+
+async def _show_replay(visit: Visit) -> Response:
+    """What it costs to have everybody compared anew, and how far that is."""
+    return await _replay_page(visit)
+
+
+async def _replay_page(visit: Visit, *, status: int = 200, wrong: str | None = None) -> Response:
+    return visit.page(
+        "replay.html",
+        status=status,
+        title="Compare everybody anew",
+        cost=await visit.desk.replay_costs.whole(visit.account.id),
+        progress=_progress(visit),
+        wrong=wrong,
+    )
+
+
+def _progress(visit: Visit) -> str:
+    found = visit.desk.replays.of(visit.account.id)
+    return visit.fragment("replay_progress.html", replay=found, now=visit.desk.clock())
+
+
+async def _replay(visit: Visit) -> Response:
+    if visit.form.get("sure") != "yes":
+        return await _replay_page(visit, status=422, wrong="Nothing was done: tick that you are sure.")
+    await visit.desk.replays.begin(visit.account, ACTOR)
+    return visit.go_home("problems/replay")
 
 
 async def _retry_group(visit: Visit) -> Response:

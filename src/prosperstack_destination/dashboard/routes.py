@@ -51,7 +51,7 @@ def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRou
         *pages.routes(setting_pages()),
         *pages.routes(PeoplePages().pages()),
         *pages.routes(PersonPages(live).pages()),
-        *pages.routes(ProblemsPages().pages()),
+        *pages.routes(ProblemsPages(live).pages()),
         *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
     ]
 

@@ -1,6 +1,7 @@
 """From a path to a page: who is not logged in is asked to, and errors become pages that say what to do."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
@@ -22,10 +23,12 @@ from prosperstack_destination.errors import (
     MappingRefused,
     Misconfigured,
     NotHere,
+    StoreUnavailable,
     TryLater,
 )
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state import accounts
+from prosperstack_destination.state.accounts import Account
 
 log = structlog.get_logger(__name__)
 
@@ -119,15 +122,35 @@ class Pages:
         return replace(visit, form=form)
 
     async def _failed(self, request: Request, session: str, error: DestinationError) -> Response:
-        """What went wrong, as a page; whatever it was about, it needs no database."""
+        """What went wrong, as a page, with the way on to others; while the database does not answer, without."""
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-        visit = Visit(request, self._desk, self._renderer, session, None, (), {}, self._desk.clock())
-        response = visit.page("failed.html", status=status, error=str(error), title=_TITLES.get(status, "Not done"))
+        known: Sequence[Account] = ()
+        if not isinstance(error, StoreUnavailable):
+            with suppress(StoreUnavailable):
+                known = await self._desk.database.read(accounts.every)
+        wanted = request.path_params.get("account_id")
+        account = next((each for each in known if each.id == wanted), None)
+        visit = Visit(request, self._desk, self._renderer, session, account, known, {}, self._desk.clock())
+        response = visit.page(
+            "failed.html",
+            status=status,
+            error=str(error),
+            title=_TITLES.get(status, "Not done"),
+            back=_back(account, request.url.path),
+        )
         if isinstance(error, TryLater):
             response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
         return response
 
 
+def _back(account: Account | None, path: str) -> str:
+    """The page that a path is below, in the menu of its account; else the start."""
+    section = path.removeprefix(f"/dashboard/a/{account.id}/").partition("/")[0] if account is not None else ""
+    return f"/dashboard/a/{account.id}/{section}" if account is not None and section in _SECTIONS else "/dashboard"
+
+
+#: What the menu of an account leads to.
+_SECTIONS: Final = ("overview", "segment", "mapping", "calls", "people", "problems", "settings")
 _TITLES: Final = {404: "Not here", 409: "Somebody else was first", 403: "Refused", 503: "Not just now"}
 
 

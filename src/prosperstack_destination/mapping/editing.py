@@ -65,14 +65,20 @@ def without_rule(text: str, key: str) -> str:
 def with_based_on(text: str, version: int) -> str:
     """The text with another version in ``based_on``, where it has one. Raises `NotYaml` as `with_rule`."""
     page = _page(text)
-    found = page.entry("based_on")
-    if found is None:
+    if page.entry("based_on") is None:
         return page.text
-    key, value = found
-    start = page.colon(key) if page.is_unwritten(value) else value.start_mark.index
-    written = f" {version}" if page.is_unwritten(value) else f"{version}"
-    edit = _Edit(start, page.end(value, key), written)
-    return _first_that_says({**page.data, "based_on": version}, [[edit]], page)
+    return _first_that_says({**page.data, "based_on": version}, [[_setting(page, "based_on", version)]], page)
+
+
+def with_option(text: str, key: str, value: bool | str) -> str:
+    """The text with another value of a key of the whole mapping, as ``forgiving_names``; a text is one word.
+
+    One that is not there is put below all others. Raises `NotYaml` as `with_rule`.
+    """
+    page = _page(text)
+    if page.data.get(key) == value:
+        return page.text
+    return _first_that_says({**page.data, key: value}, [[_setting(page, key, value)]], page)
 
 
 def rule_in(text: str, key: str) -> Content | None:
@@ -266,6 +272,26 @@ def _addition(page: _Page, rule: Content) -> _Edits:
     if _in_brackets(page.root):
         return [_Edit(colon, end, f" [{_flow(rule)}]")]
     return [_Edit(colon, end, ""), _item(page, end, key.start_mark.column + 2, rule)]
+
+
+def _setting(page: _Page, name: str, value: bool | int | str) -> _Edit:
+    """What gives a key of the whole a value; one that is not there stands below all others."""
+    written = value if isinstance(value, str) else json.dumps(value)
+    found, root, text = page.entry(name), page.root, page.text
+    if found is not None:
+        key, old = found
+        if page.is_unwritten(old):
+            return _Edit(page.colon(key), page.end(old, key), f" {written}")
+        return _Edit(old.start_mark.index, page.end(old, key), written)
+    if not isinstance(root, MappingNode):  # there are comments alone, or null
+        start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
+        begun = text[:start]
+        return _Edit(start, end, ("\n" if begun and begun[-1] != "\n" else "") + f"{name}: {written}\n")
+    if _in_brackets(root):
+        at = page.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
+        return _Edit(at, at, f'{", " if root.value else ""}"{name}": {json.dumps(value)}')
+    at = page.line_ends(page.end(root))
+    return _Edit(at, at, f"\n{' ' * root.start_mark.column}{name}: {written}")
 
 
 def _first_rules(page: _Page, rule: Content) -> _Edit:

@@ -10,6 +10,8 @@ from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.operations.counting import Counting
 from prosperstack_destination.operations.keeping import Kept
+from prosperstack_destination.operations.mending import ReplayCost
+from prosperstack_destination.operations.replaying import Replays
 from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.state.database import Database
@@ -53,6 +55,10 @@ class Desk:
     backlogs: Kept[Mapping[str, Mapping[Status, int]]]
     #: What kinds of problems an account has, by its id, and how many people have each, up to `COUNTED`.
     problem_kinds: Kept[list[Kind]]
+    #: What it costs to have everybody in an account, by its id, compared with ProsperStack anew.
+    replay_costs: Kept[ReplayCost]
+    #: Has that done, in the background.
+    replays: Replays
 
     async def waiting(self, account_id: str) -> Mapping[Status, int]:
         """How many of an account's people wait, by status; of very many, as it was moments ago."""

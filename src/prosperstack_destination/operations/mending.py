@@ -5,6 +5,7 @@ data. Afterwards the account has something to do: in the service `Desk.wake` has
 need not: the reconciler looks every second.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,19 +120,27 @@ def replay(connection: Connection, account: Account, actor: str, now: int, profi
     _record(connection, account, actor, now, "replay", {"profiles": 1, "profile": profile_id})
 
 
-async def replay_everybody(store: Store, account: Account, actor: str, now: int) -> int:
-    """The same for everybody in the account; how many they are.
+async def replay_everybody(
+    store: Store, account: Account, actor: str, now: int, on_progress: Callable[[int], None] = lambda _: None
+) -> int:
+    """The same for everybody in the account; how many they are. ``on_progress`` is told so meanwhile.
 
     It takes many short transactions, and seconds for each hundred thousand people: calls are accepted meanwhile.
+    Broken off it leaves the others as they were, and may be begun anew.
     """
     count, after = 0, ""
-    while True:
-        done, last = await store.write(retrying.replay_page, account.id, after, now, REPLAYED_AT_ONCE)
-        count += done
-        if last is None:
-            break
-        after = last
-    await store.write(_record, account, actor, now, "replay", {"profiles": count})
+    details: dict[str, JsonValue] = {"broken_off": True}
+    try:
+        while True:
+            done, last = await store.write(retrying.replay_page, account.id, after, now, REPLAYED_AT_ONCE)
+            count += done
+            on_progress(count)
+            if last is None:
+                break
+            after = last
+        details = {}
+    finally:
+        await store.write(_record, account, actor, now, "replay", {"profiles": count, **details})
     return count
 
 

@@ -75,12 +75,13 @@ def secrets_revoke(
 @tokens_app.command("issue")
 def tokens_issue(
     name: Annotated[str, typer.Option("--name", help="Who it is for: the author of what is done with it.")],
+    author: Author = "unknown",
     json: Json = False,
 ) -> None:
     """Make a token for the API, and print it: only now."""
     from prosperstack_destination.cli.tokens import issue
 
-    issue(name, as_json=json)
+    issue(name, author, as_json=json)
 
 
 @tokens_app.command("list")
@@ -94,12 +95,13 @@ def tokens_list(json: Json = False) -> None:
 @tokens_app.command("revoke")
 def tokens_revoke(
     token: Annotated[str, typer.Argument(help="Its fingerprint, as `tokens list` shows it.")],
+    author: Author = "unknown",
     json: Json = False,
 ) -> None:
     """Refuse a token from now on."""
     from prosperstack_destination.cli.tokens import revoke
 
-    revoke(token, as_json=json)
+    revoke(token, author, as_json=json)
 
 
 @connectors_app.command("issue")
