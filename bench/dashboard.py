@@ -154,7 +154,7 @@ async def _look(
         taken.append((time.perf_counter() - begun) * 1000)
         # A search that finds one person leads to them.
         assert answer.status_code in (200, 303), f"{url}: {answer.status_code} {answer.text[:500]}"
-        size = len(answer.content)
+        size = answer.num_bytes_downloaded
     return Look(name, taken, size)
 
 

@@ -474,3 +474,18 @@ async def test_choices_for_the_whole(dashboard: Dashboard) -> None:
     assert (await dashboard.post("mapping/options", create_missing="x: y")).status_code == 400
     back = await dashboard.post("mapping/options", create_missing="none")
     assert draft_in(back.text).replace("\r\n", "\n") == draft.replace("true", "false").replace("audiences", "none")
+
+
+async def test_a_long_file(dashboard: Dashboard) -> None:
+    """A file of nearly the largest size goes through the editor to the letter, on a page that is small."""
+    rule = "  - property: p{0}\n    from: traits.address.city{0}  # of somebody who lives there\n"
+    draft = "rules:\n" + "".join(rule.format(number) for number in range(900))
+    draft += "# " + "what there is to say of it, " * 6_500
+    assert 240_000 < len(draft) < 256 * 1024
+    page = await dashboard.post("mapping/edit", draft=draft, based_on="0")
+
+    assert page.status_code == 200
+    assert draft_in(page.text).replace("\r\n", "\n") == draft
+    assert page.num_bytes_downloaded < 200_000
+    plain = await dashboard.client.get(f"{dashboard.home}/mapping", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers

@@ -52,7 +52,7 @@ class CallPages:
         async def parts() -> dict[str, str]:
             return {"calls": _table(visit, await _found(visit))}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 async def _list(visit: Visit) -> Response:

@@ -27,6 +27,10 @@ _WORDS: Final = re.compile(r"(<time [^>]*>)[^<]*")
 Render = Callable[[], Awaitable[Mapping[str, str]]]
 
 
+async def _anybody() -> bool:
+    return True
+
+
 class Live:
     """The streams of a process. ``closing`` ends them all, so that the process can stop."""
 
@@ -39,17 +43,17 @@ class Live:
         """End all streams; browsers come back to whoever is there by then."""
         self._closing.set()
 
-    def stream(self, render: Render) -> Response:
-        """Send parts as they change. Raises `Overloaded` where too many look."""
+    def stream(self, render: Render, may_look: Callable[[], Awaitable[bool]] = _anybody) -> Response:
+        """Send parts as they change, as long as who looks may. Raises `Overloaded` where too many look."""
         if self._streams >= MOST_STREAMS:
             raise Overloaded("Too many pages are open: this one does not update itself.", retry_after=30)
         return StreamingResponse(
-            self._events(render),
+            self._events(render, may_look),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _events(self, render: Render) -> AsyncIterator[str]:
+    async def _events(self, render: Render, may_look: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
         self._streams += 1
         sent: dict[str, str] = {}
         quiet = 0
@@ -57,6 +61,8 @@ class Live:
             yield f"retry: {RETRY_MS}\n\n"
             while not self._closing.is_set():
                 with suppress(StoreUnavailable):  # what is shown stays until the database is back
+                    if not await may_look():
+                        return
                     parts = await render()
                     for name, text in parts.items():
                         news = _WORDS.sub(r"\1", text)

@@ -56,7 +56,7 @@ class MappingPages:
         async def parts() -> dict[str, str]:
             return {"progress": await progress(visit)}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 async def _show(visit: Visit) -> Response:

@@ -51,7 +51,7 @@ class OverviewPages:
         async def parts() -> dict[str, str]:
             return {"standing": await _standing(visit)}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 async def _start(visit: Visit) -> Response:

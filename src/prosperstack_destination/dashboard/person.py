@@ -120,7 +120,7 @@ class PersonPages:
                 gone = visit.fragment("people/gone.html")
                 return {"standing": gone, **dict.fromkeys(("problems", "properties", "traits", "happened"), "")}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 async def _show(visit: Visit) -> Response:

@@ -90,7 +90,7 @@ class ProblemsPages:
         async def parts() -> dict[str, str]:
             return {"progress": _progress(visit)}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 async def _show(visit: Visit) -> Response:

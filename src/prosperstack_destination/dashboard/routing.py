@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -105,6 +106,7 @@ class Pages:
             accounts=await self._desk.database.read(accounts.every),
             form={},
             now=self._desk.clock(),
+            is_open=partial(self._sessions.is_open, session),
         )
         if of_account:
             wanted = request.path_params["account_id"]
@@ -130,7 +132,9 @@ class Pages:
                 known = await self._desk.database.read(accounts.every)
         wanted = request.path_params.get("account_id")
         account = next((each for each in known if each.id == wanted), None)
-        visit = Visit(request, self._desk, self._renderer, session, account, known, {}, self._desk.clock())
+        visit = Visit(
+            request, self._desk, self._renderer, session, account, known, {}, self._desk.clock(), _is_not_open
+        )
         response = visit.page(
             "failed.html",
             status=status,
@@ -141,6 +145,10 @@ class Pages:
         if isinstance(error, TryLater):
             response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
         return response
+
+
+async def _is_not_open() -> bool:
+    return False
 
 
 def _back(account: Account | None, path: str) -> str:

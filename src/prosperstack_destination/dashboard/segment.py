@@ -61,7 +61,7 @@ class SegmentPages:
             called = {f"called-{each.connection.id}": _called(visit, each.last_call_at) for each in found}
             return {**called, "others": await _others(visit)}
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
     async def _show_one(self, visit: Visit) -> Response:
         return await self._one(visit, await _connected(visit))
@@ -74,7 +74,7 @@ class SegmentPages:
             at = next((each.last_call_at for each in connected if each.connection.id == connection_id), None)
             return arrival(visit, at)
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
     async def _disconnect(self, visit: Visit) -> Response:
         connected = await _connected(visit)

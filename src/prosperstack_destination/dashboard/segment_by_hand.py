@@ -100,7 +100,7 @@ class ByHandPages:
             issued = await _issued(visit, way, wanted)
             return {} if issued is None else arrival(visit, issued.last_used_at)
 
-        return self._live.stream(parts)
+        return self._live.stream(parts, visit.is_open)
 
 
 def _page(

@@ -1,8 +1,9 @@
 """One request of somebody who is logged in: what a page is handed, and how it answers."""
 
+import gzip
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from prosperstack_destination.state.accounts import Account
 
 #: The cookie that carries one sentence to the next page.
 SAID_COOKIE: Final = "dashboard_said"
+#: A page with more is compressed, in bytes.
+LARGE: Final = 100_000
 #: What a page may load: from here, and nothing within the page itself.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -40,6 +43,8 @@ class Visit:
     form: Form
     #: In microseconds since the epoch.
     now: int
+    #: Whether whoever asked is still logged in.
+    is_open: Callable[[], Awaitable[bool]]
 
     @property
     def account(self) -> Account:
@@ -69,7 +74,8 @@ class Visit:
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page. What the last one had to say is said, once."""
         said = _read_said(self.request.cookies.get(SAID_COOKIE))
-        response = html(self.fragment(template, said=said, **values), status)
+        takes_gzip = "gzip" in self.request.headers.get("accept-encoding", "")
+        response = html(self.fragment(template, said=said, **values), status, compressed=takes_gzip)
         if said is not None:
             response.delete_cookie(SAID_COOKIE, path="/dashboard")
         return response
@@ -105,9 +111,17 @@ def is_behind_tls(request: Request) -> bool:
     return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
-def html(text: str, status: int = 200) -> HTMLResponse:
-    """A page as an answer. What is no character, and yet was said, is a question mark there."""
-    return HTMLResponse(text.encode(errors="replace"), status, {"Content-Security-Policy": POLICY})
+def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLResponse:
+    """A page as an answer. What is no character, and yet was said, is a question mark there.
+
+    ``compressed``: a large one is, as one with a long mapping file in its editor. Others are not: what is said of a
+    person and what others said of them are better not measured together.
+    """
+    body, headers = text.encode(errors="replace"), {"Content-Security-Policy": POLICY}
+    if compressed and len(body) > LARGE:
+        body = gzip.compress(body, 5, mtime=0)
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return HTMLResponse(body, status, headers)
 
 
 def _write_said(said: str) -> str:
