@@ -20,6 +20,7 @@ from prosperstack_destination.mapping.catalog import Catalog, Property, Property
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.database import Database
 from support.clocks import NEW_YEAR
+from support.sqlite import place
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ class Commands:
 
 def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
     async def run() -> T:
-        database = Database(f"sqlite:///{folder / 'destination.db'}")
+        database = Database(place(f"sqlite:///{folder / 'destination.db'}"))
         try:
             await database.open()
             return await database.write(work, *arguments)

@@ -1,15 +1,21 @@
 """The schema's versions."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine
 
 from prosperstack_destination.state import migrating
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.tables import metadata
+from support.processes import environment
 
 pytestmark = pytest.mark.anyio
 
@@ -29,3 +35,55 @@ async def test_migrating_again_changes_nothing(database: Database) -> None:
     await database.write(migrating.upgrade)
 
     assert await database.read(drift) == []
+
+
+def test_the_newest_version_is_that_of_the_last_migration() -> None:
+    """The version in the last file's name is where Alembic finds the migrations to end."""
+    scripts = ScriptDirectory(str(Path(migrating.__file__).parent / "migrations"))
+
+    assert migrating.newest_revision() == scripts.get_current_head()
+
+
+async def test_a_new_database_has_no_version_and_then_the_newest(database_url: str, tmp_path: Path) -> None:
+    """An empty database has no version; one that was opened has the newest."""
+    empty = create_engine(f"sqlite:///{tmp_path / 'empty.db'}")
+    with empty.begin() as connection:
+        assert migrating.current_revision(connection) is None
+    empty.dispose()
+    database = Database(database_url)
+    await database.open()
+
+    assert await database.read(migrating.current_revision) == migrating.newest_revision()
+    await database.close()
+
+
+async def test_a_version_that_is_not_known_is_refused(sqlite: Database) -> None:
+    """A database that a newer release has migrated is not touched by this one."""
+
+    def newer(connection: Connection) -> None:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    await sqlite.write(newer)
+
+    with pytest.raises(CommandError, match="9999"):
+        await sqlite.write(migrating.upgrade)
+
+
+def test_a_start_without_a_migration_does_without_alembic(tmp_path: Path) -> None:
+    """Opening a database that is up to date imports no Alembic, which would make every start slower."""
+    path = tmp_path / "there.db"
+    code = (
+        "import asyncio, sys\n"
+        "from prosperstack_destination.state.database import Database\n"
+        f"database = Database('sqlite:///{path}')\n"
+        "asyncio.run(database.open())\n"
+        "print('alembic' in sys.modules)\n"
+    )
+    told = [
+        subprocess.run(  # noqa: S603 -- this Python
+            [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+
+    assert told == ["True", "False"]

@@ -16,6 +16,8 @@ from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.sandbox.account import SandboxAccount
 from prosperstack_destination.settings import Settings
+from prosperstack_destination.state.database import backend_of
+from support.sqlite import place
 
 KEY = "key_test_sandbox"
 #: The sandbox's count of updates that it accepted.
@@ -78,6 +80,10 @@ def settings(tmp_path: Path, **changed: Any) -> Settings:
     return Settings(_env_file=None, **given)
 
 
+def _nobody(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("nobody is there", request=request)
+
+
 @asynccontextmanager
 async def running(
     configured: Settings,
@@ -86,14 +92,22 @@ async def running(
     clock: Clock = system_clock,
     segment_transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Service]:
-    """Run the service until the end of the block; ``transport`` carries its requests instead of the sandbox."""
+    """Run the service until the end of the block; ``transport`` carries its requests instead of the sandbox.
+
+    Its SQLite database is migrated already. Without a ``segment_transport`` nobody answers at Segment's Public API.
+    """
+    if backend_of(configured.effective_database_url) == "sqlite":
+        place(configured.effective_database_url)
     if sandbox_app is None:
         sandbox_app = create_sandbox(
             SandboxConfig(subscribers=250, keys=(KEY, "key_test_other"), rate_limit=10_000)
         )
     to_sandbox = httpx.ASGITransport(sandbox_app)
     app = create_app(
-        configured, transport=transport or to_sandbox, segment_transport=segment_transport, clock=clock
+        configured,
+        transport=transport or to_sandbox,
+        segment_transport=segment_transport or httpx.MockTransport(_nobody),
+        clock=clock,
     )
     to_service = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
