@@ -168,7 +168,7 @@ async def test_an_account_that_waits(database: Database, account: Account) -> No
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="no", until=NOW + HOUR)
     assert await database.write(mending.retry_account, account, "ann", NOW)
 
-    assert await database.read(accounts.with_work, NOW, 0) == [ACCOUNT]
+    assert await database.read(accounts.with_work, NOW) == [ACCOUNT]
     assert await trail(database) == [("ann", "retry account", {})]
 
 

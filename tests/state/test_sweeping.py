@@ -87,7 +87,7 @@ async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
     await database.write(listing.begin, ACCOUNT, DUE)
     await database.write(listing.take_page, ACCOUNT, [], None, there=DUE, now=DUE, refresh_after=HOUR)
 
-    assert await database.read(accounts.with_work, DUE - 1, NOW) == []
-    assert await database.read(accounts.with_work, DUE, NOW) == [ACCOUNT]
+    assert await database.read(accounts.with_work, DUE - 1) == []
+    assert await database.read(accounts.with_work, DUE) == [ACCOUNT]
     await page(database)
-    assert await database.read(accounts.with_work, DUE, NOW) == []
+    assert await database.read(accounts.with_work, DUE) == []

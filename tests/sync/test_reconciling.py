@@ -8,10 +8,11 @@ import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import CredentialsRefused, Unavailable
-from prosperstack_destination.state import accounts, directory, profiles, retrying
-from prosperstack_destination.state.accounts import AccountStatus
+from prosperstack_destination.state import accounts, directory, profiles, retrying, tallies
+from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
 from prosperstack_destination.state.profile import Delete, Status
-from prosperstack_destination.sync.worker import CATALOG_FOR, TOLERATED
+from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.sync.worker import TOLERATED
 from support.clocks import VIRTUAL_TIME
 from support.intake import identify, take
 from support.world import JOHN, KEY, World
@@ -229,6 +230,7 @@ async def test_an_account_that_works_again_is_active(world: World) -> None:
 async def test_a_new_property_applies_to_what_was_received_before(world: World) -> None:
     """A property that is made in ProsperStack tomorrow is filled from the calls of today."""
     await world.call(plan="premium")
+    await world.database.write(tallies.add, {"acct_1": Tally(accepted=1)}, world.clock())
     await world.reconcile()
     world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
     assert await world.reconcile() == []
@@ -239,6 +241,45 @@ async def test_a_new_property_applies_to_what_was_received_before(world: World) 
     await world.reconcile()
 
     assert world.values()["plan"] == "premium"
+
+
+async def test_an_idle_account_lists_its_properties_once_a_day(world: World) -> None:
+    """Without a call for a day, and with nothing due, properties are listed again when they are a day old."""
+    await world.reconcile()
+
+    world.clock.advance(IDLE_CATALOG_FOR / SECOND - 1)
+    assert await world.database.read(accounts.with_work, world.clock()) == []
+    assert await world.reconcile() == []
+
+    world.clock.advance(1)
+    assert await world.database.read(accounts.with_work, world.clock()) == ["acct_1"]
+    assert await world.reconcile() == ["GET properties"]
+    assert await world.database.read(accounts.with_work, world.clock()) == []
+
+
+async def test_the_first_call_in_hours_finds_new_properties(world: World) -> None:
+    """Where nothing came for long, the first call has the properties listed before its person is updated."""
+    await world.reconcile()
+    world.clock.advance(CATALOG_FOR / SECOND)
+    assert await world.reconcile() == []
+    world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
+
+    await world.call(plan="premium")
+
+    assert await world.reconcile() == ["GET properties", "GET subscribers", "PATCH subscribers"]
+    assert world.values()["plan"] == "premium"
+
+
+async def test_an_account_that_is_called_lists_its_properties_every_quarter_of_an_hour(world: World) -> None:
+    """For a day after a call properties are listed again after 15 minutes, though nothing is due."""
+    await world.reconcile()
+    await world.database.write(tallies.add, {"acct_1": Tally(accepted=1)}, world.clock())
+
+    world.clock.advance(CATALOG_FOR / SECOND - 1)
+    assert await world.database.read(accounts.with_work, world.clock()) == []
+    world.clock.advance(1)
+    assert await world.database.read(accounts.with_work, world.clock()) == ["acct_1"]
+    assert await world.reconcile() == ["GET properties"]
 
 
 async def test_a_429_is_waited_out(world: World) -> None:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, JsonValue
 from prosperstack_destination.api.context import TheAccount, TheDesk
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute
 from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.operations.looking import looked_at
 from prosperstack_destination.sync.covering import coverage
 from prosperstack_destination.sync.previewing import SAMPLE
 
@@ -50,6 +51,7 @@ class ShownCoverage(BaseModel):
 @router.get("", responses=REFUSALS, tags=["mapping"])
 async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False) -> ShownCoverage:
     """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
+    await looked_at(desk, account)
     async with desk.scanning:
         found, profiles = await coverage(desk.database, account.id, sample=None if exact else SAMPLE)
     return ShownCoverage(

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, func, make_url, select
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.application import HTTP_SECONDS, vault_of
 from prosperstack_destination.cli import output
-from prosperstack_destination.clock import DAY, MINUTE, SECOND, system_clock
+from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
 from prosperstack_destination.errors import (
     CredentialsRefused,
     DestinationError,
@@ -40,8 +40,8 @@ LITTLE_ROOM: Final = 1024**3
 NO_ROOM: Final = 100 * 1024**2
 #: A clock that is further off ProsperStack's than this is told, in seconds: event times decide which value wins.
 CLOCK_SECONDS: Final = 30
-#: A catalog that is older than this is told: it is listed every quarter of an hour, in microseconds.
-OLD_CATALOG: Final = 60 * MINUTE
+#: A catalog that is older than this is told: that of an idle account is listed once a day, in microseconds.
+OLD_CATALOG: Final = 25 * HOUR
 
 
 class Health(StrEnum):
@@ -173,11 +173,11 @@ def _account(seen: _Seen, now: int) -> list[Finding]:
     account, name = seen.account, seen.account.fingerprint
     findings = []
     if account.catalog_at is None:
-        advice = "The service lists it when it starts, and every quarter of an hour: is it running?"
+        advice = "The service lists it when it starts, and from then on: is it running?"
         findings.append(Finding(f"{name}, catalog", Health.WARNING, "it was never listed", advice))
     elif now - account.catalog_at > OLD_CATALOG:
         found = f"it is {wording.ago(account.catalog_at, now)} old"
-        advice = "It is listed every quarter of an hour while the service runs: look at its log."
+        advice = "It is listed once a day at least while the service runs: look at its log."
         findings.append(Finding(f"{name}, catalog", Health.WARNING, found, advice))
     else:
         findings.append(Finding(f"{name}, catalog", Health.OK, f"{wording.ago(account.catalog_at, now)} old"))

@@ -14,6 +14,7 @@ from prosperstack_destination.dashboard.visit import Visit, html
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
 from prosperstack_destination.operations.counting import Counted
+from prosperstack_destination.operations.looking import looked_at
 from prosperstack_destination.state import mappings, reprojections
 from prosperstack_destination.state.mappings import AppliedMapping
 
@@ -60,6 +61,7 @@ class MappingPages:
 
 
 async def _show(visit: Visit) -> Response:
+    await looked_at(visit.desk, visit.account)
     text, under_way = await _tables(visit)
     meaning, _ = await visit.desk.database.read(_known, visit)
     return visit.page(

@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, not_, or_, select, update
 
+from prosperstack_destination.clock import DAY, MINUTE
 from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.tables import accounts, clearings, directories, profiles
+from prosperstack_destination.state.tables import accounts, clearings, directories, profiles, tallies
+from prosperstack_destination.state.tallies import Span
+
+#: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
+CATALOG_FOR: Final = 15 * MINUTE
+#: The same for an account that is idle: there is little to fill, and thousands of them cost next to nothing.
+IDLE_CATALOG_FOR: Final = 1 * DAY
+#: An account is idle when no call came for it for so long, in microseconds, and no profile is due.
+IDLE_AFTER: Final = 1 * DAY
 
 
 class AccountStatus(StrEnum):
@@ -99,22 +108,12 @@ def every(connection: Connection) -> list[Account]:
     ]
 
 
-def with_work(connection: Connection, now: int, catalog_before: int) -> list[str]:
-    """The ids of accounts to look at: a profile is due, the catalog is older than that, the directory is to be
-    brought up to date or swept, or they are to be tried again after a failure. Not those that are left alone still.
+def with_work(connection: Connection, now: int) -> list[str]:
+    """The ids of accounts to look at: a profile is due, the catalog is old, the directory is to be brought up to
+    date or swept, or they are to be tried again after a failure. Not those that are left alone still.
 
     A few looks into an index for each account, however many profiles there are.
     """
-    due = (
-        select(profiles.c.id)
-        .where(
-            profiles.c.account_id == accounts.c.id,
-            profiles.c.status.in_([Status.PENDING, Status.READY, Status.UNKNOWN, Status.UNMATCHED]),
-            profiles.c.lane.in_(list(Lane)),
-            profiles.c.due_at <= now,
-        )
-        .exists()
-    )
     to_clear = (
         select(clearings.c.subscriber_id)
         .where(clearings.c.account_id == accounts.c.id, clearings.c.due_at <= now)
@@ -125,11 +124,44 @@ def with_work(connection: Connection, now: int, catalog_before: int) -> list[str
         .where(directories.c.account_id == accounts.c.id, _directory_due(now))
         .exists()
     )
-    stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= catalog_before)
+    aged = and_(accounts.c.catalog_at <= now - CATALOG_FOR, _called_lately(now))
+    stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= now - IDLE_CATALOG_FOR, aged)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    has_work = or_(due, to_clear, to_refresh, stale, failed)
+    has_work = or_(_due(now), to_clear, to_refresh, stale, failed)
     return list(connection.scalars(select(accounts.c.id).where(has_work, not_(left_alone))))
+
+
+def is_idle(connection: Connection, account_id: str, now: int) -> bool:
+    """Whether no call came for an account for a day, and no profile of it is due."""
+    busy = select(accounts.c.id).where(accounts.c.id == account_id, or_(_due(now), _called_lately(now)))
+    return connection.execute(busy).one_or_none() is None
+
+
+def _due(now: int) -> ColumnElement[bool]:
+    return (
+        select(profiles.c.id)
+        .where(
+            profiles.c.account_id == accounts.c.id,
+            profiles.c.status.in_([Status.PENDING, Status.READY, Status.UNKNOWN, Status.UNMATCHED]),
+            profiles.c.lane.in_(list(Lane)),
+            profiles.c.due_at <= now,
+        )
+        .exists()
+    )
+
+
+def _called_lately(now: int) -> ColumnElement[bool]:
+    return (
+        select(tallies.c.at)
+        .where(
+            tallies.c.account_id == accounts.c.id,
+            tallies.c.span == Span.HOUR,
+            tallies.c.at > now - IDLE_AFTER,
+            tallies.c.accepted > 0,
+        )
+        .exists()
+    )
 
 
 def _directory_due(now: int) -> ColumnElement[bool]:
@@ -182,9 +214,15 @@ def set_catalog(connection: Connection, account_id: str, catalog: str, now: int)
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
-def expire_catalog(connection: Connection, account_id: str) -> None:
-    """Have an account's properties listed anew, now."""
-    connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog_at=None))
+def expire_catalog(connection: Connection, account_id: str, before: int | None = None) -> bool:
+    """Have an account's properties listed anew, now; whether they will be.
+
+    ``before``: only if they were listed before that time, and the account is one that works.
+    """
+    which = accounts.c.id == account_id
+    if before is not None:
+        which &= and_(accounts.c.catalog_at <= before, accounts.c.status == AccountStatus.ACTIVE)
+    return bool(connection.execute(update(accounts).where(which).values(catalog_at=None)).rowcount)
 
 
 def set_subscription_catalog(connection: Connection, account_id: str, catalog: str) -> None:

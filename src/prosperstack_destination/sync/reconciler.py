@@ -22,7 +22,7 @@ from prosperstack_destination.sync.backoff import LONGEST_SECONDS, backoff_secon
 from prosperstack_destination.sync.holdings import Holdings
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.tenure import FencedStore, Tenure
-from prosperstack_destination.sync.worker import CATALOG_FOR, AccountWorker
+from prosperstack_destination.sync.worker import AccountWorker
 from prosperstack_destination.sync.workplace import Observer
 
 log = structlog.get_logger(__name__)
@@ -333,7 +333,7 @@ class Reconciler:
 
 def _to_look_at(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
     """The accounts with something to do, and what is to be left of their budgets where that was chosen."""
-    return accounts.with_work(connection, now, now - CATALOG_FOR), accounts.reserves(connection)
+    return accounts.with_work(connection, now), accounts.reserves(connection)
 
 
 def _left_alone(account: Account, now: int) -> bool:

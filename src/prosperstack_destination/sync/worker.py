@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
 from prosperstack_destination.accounts.meaning import of_account
-from prosperstack_destination.clock import MINUTE, SECOND, Clock
+from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackError, Unavailable
 from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, sweeping, waiting
-from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, Account, AccountStatus
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Lane, Profile
@@ -53,8 +53,6 @@ log = structlog.get_logger(__name__)
 
 #: Profiles that are judged together, in one transaction.
 BATCH: Final = 200
-#: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
-CATALOG_FOR: Final = 15 * MINUTE
 #: So many requests have to fail in a row for the account to wait: one that fails alone is only tried again.
 TOLERATED: Final = 3
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
@@ -326,8 +324,7 @@ class AccountWorker:
 
     async def _prepare(self) -> None:
         """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
-        listed_at = self._account.catalog_at
-        old = listed_at is None or not 0 <= self._at.clock() - listed_at < CATALOG_FOR
+        old = await self._catalog_is_old()
         recovering = self._account.status is not AccountStatus.ACTIVE
         if old or recovering:
             await self._refresh_catalog()
@@ -336,6 +333,15 @@ class AccountWorker:
             self._account = replace(self._account, status=AccountStatus.ACTIVE)
             self._log.info("the account works again")
         await self._create_missing(look=old)
+
+    async def _catalog_is_old(self) -> bool:
+        listed_at, now = self._account.catalog_at, self._at.clock()
+        if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_FOR:
+            return True
+        # An idle account is looked at for its directory now and then: that is no reason to list its properties.
+        if now - listed_at < CATALOG_FOR:
+            return False
+        return not await self._at.database.read(accounts.is_idle, self._account.id, now)
 
     async def _create_missing(self, *, look: bool) -> None:
         """Create in ProsperStack what the mapping says to; ``look``: going by all profiles' traits as well."""
