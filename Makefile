@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector bench-dashboard docs lock clean
+.PHONY: help setup run test test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector bench-dashboard bench-size docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -58,6 +58,9 @@ bench-connector: $(READY) ## How fast the data connector answers while a backlog
 
 bench-dashboard: $(READY) ## How long the dashboard's pages take with a million profiles
 	$(BIN)/python -m bench.dashboard
+
+bench-size: $(READY) ## How soon the service is ready, and what it needs, with a million profiles in a thousand accounts
+	PYTHONPATH=tests $(BIN)/python -m bench.size
 
 docs: $(READY) ## Write the API reference anew
 	$(BIN)/python -m tools.api_reference
