@@ -11,7 +11,7 @@ from prosperstack_destination.errors import BadCall
 #: The most that Segment's Webhooks (Actions) destination puts into one request.
 MAX_EVENTS: Final = 4_000
 #: Events that are split off before others get a turn.
-_PIECE: Final = 100
+_PIECE: Final = 40
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DECODER: Final = json.JSONDecoder()

@@ -18,8 +18,10 @@ from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.profile import Call, Delete, Identify, Outcome
 from prosperstack_destination.state.recent_calls import Fate, Way
 
-#: Events that are read, or committed, before others get a turn.
-PIECE: Final = 100
+#: Events that are read before others get a turn: about a millisecond.
+READ_AT_ONCE: Final = 20
+#: Events that are committed together at the least, so that those of others come in between.
+COMMITTED_TOGETHER: Final = 100
 
 Event = TypeVar("Event")
 
@@ -70,7 +72,7 @@ class Reception:
         calls: dict[int, Call] = {}
         now = self._clock()
         for place, event in enumerate(events):
-            if place % PIECE == PIECE - 1:
+            if place % READ_AT_ONCE == READ_AT_ONCE - 1:
                 await asyncio.sleep(0)  # a large batch must not hold up the others
             try:
                 understood, size = form.read(event, now)
@@ -122,7 +124,8 @@ class Reception:
 
     async def _accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """Commit calls in pieces, so that those of others come in between."""
-        pieces = [calls[start : start + PIECE] for start in range(0, len(calls), PIECE)]
+        starts = range(0, len(calls), COMMITTED_TOGETHER)
+        pieces = [calls[start : start + COMMITTED_TOGETHER] for start in starts]
         outcomes = await asyncio.gather(*(self._inbox.accept(piece) for piece in pieces))
         return [outcome for piece in outcomes for outcome in piece]
 
