@@ -95,13 +95,13 @@ async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
     review = await dashboard.post("mapping/review", **fields)
     assert "+ trait: contactCount" in said(review.text)
     figures = said((await dashboard.post("mapping/figures", **fields)).text)
-    assert "Would change 1 of 1 profiles" in figures
+    assert "Would change 1 of 1 profile " in figures
     assert "john.doe@example.com number_of_contacts \N{EN DASH} 17" in figures
     assert "Requests to ProsperStack 1" in figures
 
     done = await applied(dashboard, draft_in(review.text), note="by one click")
     assert (done.status_code, done.headers["location"]) == (303, f"{dashboard.home}/mapping")
-    assert "Version 1 is in force. 1 profiles are looked at again" in (await dashboard.get("mapping")).text
+    assert "Version 1 is in force. One profile is looked at again" in (await dashboard.get("mapping")).text
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["number_of_contacts"] == 17)
     assert "contactCount by a rule 1 100% 17" in said(await counted(dashboard))
 

@@ -4,8 +4,15 @@ import re
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from dashboard.conftest import Dashboard
+from prosperstack_destination.accounts import issuing, operators
+from prosperstack_destination.accounts.issuing import new_account
+from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.clock import system_clock
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -101,3 +108,32 @@ async def test_another_accounts_key(dashboard: Dashboard) -> None:
 
     assert answer.status_code == 404
     assert "has no key" in answer.text
+
+
+async def test_very_many(dashboard: Dashboard, stored: Database) -> None:
+    """With very many keys, tokens and accounts pages stay small: what is good comes first, and others are found."""
+
+    def many(connection: Connection) -> None:
+        account = accounts.get(connection, dashboard.account_id)
+        assert account is not None
+        vault = Vault("nothing that is read")
+        for number in range(300):
+            issuing.issue_key(connection, account, f"key {number}", "ann", system_clock() + number)
+            operators.issue_token(connection, f"token {number}", system_clock() + number)
+            accounts.add(connection, new_account(f"key_test_{number}", vault), f"hash {number}", 0)
+
+    await stored.write(many)
+    page = await dashboard.get("settings")
+    of_all = await dashboard.client.get("/dashboard/accounts")
+    found = await dashboard.client.get(f"/dashboard/accounts?q={dashboard.account_id}")
+    nobody = await dashboard.client.get("/dashboard/accounts?q=nothing")
+
+    for each in (page, of_all):
+        assert len(each.content) < 100_000
+    assert "50 of 301 are shown" in page.text
+    assert "key 299" in page.text
+    assert "The newest 50 of 300" in of_all.text
+    assert "100 of 301 are shown" in of_all.text
+    assert found.text.count("Properties listed</th>") == 1
+    assert f'<td><a href="{dashboard.home}/overview">' in found.text
+    assert "No account has this" in nobody.text

@@ -12,6 +12,8 @@ from prosperstack_destination.operations import tokens as token_choices
 from prosperstack_destination.operations.desk import EVERYBODY
 from prosperstack_destination.state import tokens
 
+#: Accounts that the page lists, of either mode.
+MOST_ACCOUNTS: Final = 100
 #: The longest name of a token, in characters.
 MAX_NAME: Final = 200
 
@@ -36,16 +38,19 @@ async def _show(visit: Visit) -> Response:
 async def _page(
     visit: Visit, *, status: int = 200, wrong: str | None = None, wrong_token: str | None = None, issued: str = ""
 ) -> Response:
-    found = await visit.desk.backlogs.whole(EVERYBODY)
-    backlogs = {account_id: sum(by_status.values()) for account_id, by_status in found.items()}
-    modes = [("Live", [each for each in visit.accounts if each.live])]
-    modes.append(("Test", [each for each in visit.accounts if not each.live]))
+    waiting = await visit.desk.backlogs.whole(EVERYBODY)
+    backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
+    find = visit.query("q")
+    found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
+    modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
     known = await visit.desk.database.read(tokens.every)
     return visit.page(
         "accounts.html",
         status=status,
         title="Accounts",
         modes=modes,
+        find=find,
+        most=MOST_ACCOUNTS,
         backlogs=backlogs,
         tokens=[each for each in known[::-1] if each.revoked_at is None],
         revoked=sum(each.revoked_at is not None for each in known),

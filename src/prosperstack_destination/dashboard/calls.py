@@ -18,6 +18,9 @@ from prosperstack_destination.state.recent_calls import Fate
 
 #: Calls of one page.
 SHOWN: Final = 50
+#: Properties, problems and ignored traits that the page of a call lists, and how much of its text, in characters.
+LISTED: Final = 100
+LONGEST: Final = 30_000
 #: How each outcome looks.
 LOOKS: Final = {
     Fate.ACCEPTED: "good",
@@ -117,7 +120,15 @@ async def _show(visit: Visit) -> Response:
     call = await visit.desk.database.read(
         calls.explained, visit.account, call_id, visit.desk.vault.pseudonym, reveal=_reveals(visit)
     )
-    return visit.page("calls/call.html", title="A call", shown=call, looks=LOOKS, reveal=_reveals(visit))
+    return visit.page(
+        "calls/call.html",
+        title="A call",
+        shown=call,
+        looks=LOOKS,
+        reveal=_reveals(visit),
+        most=LISTED,
+        longest=LONGEST,
+    )
 
 
 async def _send_test(visit: Visit) -> Response:

@@ -184,7 +184,7 @@ class MappingEditingPages:
             return visit.go_home("mapping", said=f"Version {version} says the same: there was nothing to apply.")
         said = f"Version {version} is in force."
         if applied.changed:
-            said += f" {applied.profiles:,} profiles are looked at again, and what differs is sent."
+            said += looked_at_again(applied.profiles)
         return visit.go_home("mapping", said=said)
 
     async def _sent(self, visit: Visit) -> Draft:
@@ -357,6 +357,12 @@ def _lines(draft: Draft) -> list[tuple[Fault, str]]:
         (each, "" if each.place is None or each.place.line > len(lines) else lines[each.place.line - 1].strip())
         for each in draft.faults
     ]
+
+
+def looked_at_again(profiles: int) -> str:
+    """How many are gone through after a change, as a sentence that goes on after another one."""
+    who = "One profile is" if profiles == 1 else f"{profiles:,} profiles are"
+    return f" {who} looked at again, and what differs is sent."
 
 
 def _versions(connection: Connection, visit: Visit, based_on: int) -> tuple[AppliedMapping, AppliedMapping | None]:

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from prosperstack_destination.dashboard.mapping_editing import looked_at_again
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.text_diff import Line, compared
 from prosperstack_destination.dashboard.visit import Visit
@@ -83,7 +84,7 @@ async def _roll_back(visit: Visit) -> Response:
     applied = await operations.rolled_back(visit.desk, visit.account, version, author=ACTOR, based_on=based_on)
     said = f"Version {applied.mapping.version} is in force, which is version {version} again."
     if applied.changed:
-        said += f" {applied.profiles:,} profiles are looked at again, and what differs is sent."
+        said += looked_at_again(applied.profiles)
     return visit.go_home("mapping", said=said)
 
 

@@ -65,6 +65,7 @@ def _environment() -> Environment:
         "sentence": sentence,
         "quoted": quoted,
         "pretty": pretty,
+        "cut": cut,
         "percent": percent,
     }
     return environment
@@ -157,6 +158,13 @@ def visible_lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
-def pretty(content: JsonValue) -> str:
-    """A JSON value over several lines."""
-    return to_json(content, indent=2).decode()
+def pretty(content: JsonValue, longest: int | None = None) -> str:
+    """A JSON value over several lines, as far as it is not longer."""
+    return cut(to_json(content, indent=2).decode(), longest)
+
+
+def cut(text: str, longest: int | None) -> str:
+    """What others said, over several lines, as far as it is not longer."""
+    if longest is None or len(text) <= longest:
+        return visible_lines(text)
+    return f"{visible_lines(text[:longest])}…\n… and {number(len(text) - longest)} characters more"

@@ -1,7 +1,7 @@
 """An account's settings: what is shown to get in, what is left to its owner, what a deletion does, who did what."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -44,9 +44,9 @@ async def _show(visit: Visit) -> Response:
 async def _page(visit: Visit, *, status: int = 200, **more: Any) -> Response:
     def read(connection: Connection) -> dict[str, Any]:
         return {
-            "keys": credentials.keys_of(connection, visit.account.id),
-            "secrets": credentials.secrets_of(connection, visit.account.id),
-            "connectors": connectors.of_account(connection, visit.account.id),
+            "keys": _good_first(credentials.keys_of(connection, visit.account.id)),
+            "secrets": _good_first(credentials.secrets_of(connection, visit.account.id)),
+            "connectors": _good_first(connectors.of_account(connection, visit.account.id)),
             "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
             "entries": auditing.latest(connection, visit.account.id, ENTRIES),
             "on_delete": accounts.on_delete(connection, visit.account.id),
@@ -62,6 +62,19 @@ async def _page(visit: Visit, *, status: int = 200, **more: Any) -> Response:
         choices=list(OnDelete),
         base=str(visit.request.base_url).rstrip("/"),
     )
+
+
+class _Revocable(Protocol):
+    @property
+    def revoked_at(self) -> int | None: ...
+
+
+R = TypeVar("R", bound=_Revocable)
+
+
+def _good_first(found: Iterable[R]) -> list[R]:
+    """Those that are good, then those that were revoked; of either the newest first, as they come."""
+    return sorted(found, key=lambda each: each.revoked_at is not None)
 
 
 async def _choose(visit: Visit) -> Response:
