@@ -70,6 +70,7 @@ PAGES: Final = (
     "people?q=person5&stands=in_sync",
     "people/{person}",
     "problems",
+    "problems/replay",
     "settings",
 )
 #: Forms that show something and change nothing; ``{draft}`` is a mapping.

@@ -38,8 +38,10 @@ async def _show(visit: Visit) -> Response:
 async def _page(
     visit: Visit, *, status: int = 200, wrong: str | None = None, wrong_token: str | None = None, issued: str = ""
 ) -> Response:
-    waiting = await visit.desk.backlogs.whole(EVERYBODY)
-    backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
+    waiting = await visit.desk.backlogs.latest(EVERYBODY)
+    backlogs = None
+    if waiting is not None:  # else they are being counted: the service has just begun
+        backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
     find = visit.query("q")
     found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from prosperstack_destination.operations.history import Period
@@ -137,5 +138,6 @@ def _round_up(most: float) -> float:
     return step
 
 
+@lru_cache(maxsize=2_048)  # each chart of a page has the same times
 def _time(at: int, form: str) -> str:
     return f"{_EPOCH + timedelta(microseconds=at):{form}}"

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.dashboard.charts import Chart, Series, chart
@@ -9,8 +10,9 @@ from prosperstack_destination.dashboard.live import Live
 from prosperstack_destination.dashboard.rendering import number
 from prosperstack_destination.dashboard.routing import Page
 from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.operations.desk import EVERYBODY
 from prosperstack_destination.operations.history import Period, history
-from prosperstack_destination.operations.overview import overview
+from prosperstack_destination.operations.overview import Overview, minutes_of_day, overview
 from prosperstack_destination.operations.wording import brief
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.tallies import Tally, percentile
@@ -62,24 +64,35 @@ async def _start(visit: Visit) -> Response:
 
 
 async def _show(visit: Visit) -> Response:
-    period = _period(visit)
-    parts = await visit.desk.database.read(history, visit.account.id, period, visit.now)
+    period, now, account_id = _period(visit), visit.now, visit.account.id
+
+    def read(connection: Connection) -> tuple[list[Tally], list[Tally]]:
+        minutes = minutes_of_day(connection, account_id, now)
+        return minutes, history(connection, account_id, period, now, minutes)
+
+    minutes, parts = await visit.desk.database.read(read)
     return visit.page(
         "overview.html",
         title="Overview",
-        standing=await _standing(visit),
+        standing=await _standing(visit, minutes),
         period=period,
         periods=list(Period),
         charts=_charts(parts, period),
     )
 
 
-async def _standing(visit: Visit) -> str:
+async def _standing(visit: Visit, minutes: list[Tally] | None = None) -> str:
+    """How the account stands; who waits is not told before that was counted, soon after the service began."""
     now = visit.desk.clock()
-    account = await visit.desk.database.read(accounts.get, visit.account.id) or visit.account
-    waiting = await visit.desk.waiting(account.id)
-    found = await visit.desk.database.read(overview, account, visit.reserve, now, waiting)
-    return visit.fragment("overview/standing.html", overview=found, now=now)
+    everybody = await visit.desk.backlogs.latest(EVERYBODY)
+    waiting = None if everybody is None else everybody.get(visit.account.id, {})
+
+    def read(connection: Connection) -> Overview:
+        account = accounts.get(connection, visit.account.id) or visit.account
+        return overview(connection, account, visit.reserve, now, waiting or {}, minutes)
+
+    found = await visit.desk.database.read(read)
+    return visit.fragment("overview/standing.html", overview=found, counting=waiting is None, now=now)
 
 
 def _period(visit: Visit) -> Period:

@@ -26,7 +26,7 @@ from prosperstack_destination.state.problems import Kind, ProblemGroup
 from prosperstack_destination.state.profile import Status
 
 #: Kinds of problems that a page has, and samples of each.
-GROUPS: Final = 40
+GROUPS: Final = 25
 SAMPLES: Final = 3
 #: People of a kind are counted up to here while counting further takes longer than a page may.
 COUNTED_AT_ONCE: Final = 100
@@ -107,6 +107,7 @@ async def _show(visit: Visit) -> Response:
         stopped=found.account.status in STOPPED,
         means=ACCOUNT_STATUS[found.account.status],
         counted=counted,
+        more=len(kinds) - GROUPS,
         advice=advice,
         masked=_masked,
     )

@@ -1,5 +1,6 @@
 """How much happened in each part of the last hour, day or week: what charts show."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -26,12 +27,19 @@ PARTS: Final[dict[Period, tuple[int, int, Span]]] = {
 }
 
 
-def history(connection: Connection, account_id: str, period: Period, now: int) -> list[Tally]:
-    """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing."""
+def history(
+    connection: Connection, account_id: str, period: Period, now: int, minutes: Sequence[Tally] | None = None
+) -> list[Tally]:
+    """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing.
+
+    ``minutes``: the last day's, where they were read before.
+    """
     length, part, span = PARTS[period]
     last = now - now % part
     first = last - length + part
     parts: dict[int, list[Tally]] = {at: [] for at in range(first, last + part, part)}
-    for row in tallies.of_account(connection, account_id, span, first):
+    if minutes is None or span is not Span.MINUTE:
+        minutes = tallies.of_account(connection, account_id, span, first)
+    for row in minutes:
         parts.get(row.at - row.at % part, []).append(row)
     return [tallies.total([Tally(at), *rows]) for at, rows in parts.items()]

@@ -93,13 +93,16 @@ def overview(
     reserve: float,
     now: int,
     waiting: Mapping[Status, int] | None = None,
+    minutes: list[Tally] | None = None,
 ) -> Overview:
     """A unit of work: how an account stands. It reads indexes and tallies, and no profile.
 
     ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account;
     ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index.
+    ``minutes`` is `minutes_of_day`, where that was read before.
     """
-    minutes = tallies.of_account(connection, account.id, Span.MINUTE, now - DAY)
+    if minutes is None:
+        minutes = minutes_of_day(connection, account.id, now)
     if waiting is None:
         waiting = standing.waiting_by_status(connection, account.id, now)
     told = rate_limits.of_account(connection, account.id)
@@ -129,6 +132,11 @@ def overview(
         day=Spent(together(minutes, now - DAY)),
         settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,
     )
+
+
+def minutes_of_day(connection: Connection, account_id: str, now: int) -> list[Tally]:
+    """What happened in each minute of the last day, the oldest first; quiet ones have no row."""
+    return tallies.of_account(connection, account_id, Span.MINUTE, now - DAY)
 
 
 def together(rows: list[Tally], since: int) -> Tally:
