@@ -140,7 +140,8 @@ class Run:
         start = self._loop.time()
         await self._arrive(reconciler, start)
         self._arrived = True
-        await self._everything.wait()
+        if self._waiting:  # else all of it was delivered before the last call came, and nothing will be any more
+            await self._everything.wait()
         await asyncio.sleep(max(start + self._workload.hours * 3600 - self._loop.time(), 0))
         await asyncio.sleep(30)
         for task in others:
