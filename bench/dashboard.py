@@ -6,8 +6,10 @@ looked at several times: the median counts, and the first look is told as well.
 
 import argparse
 import asyncio
+import gc
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prosperstack_destination.application import create_app
+from prosperstack_destination.cli.serve import GARBAGE_THRESHOLD, SWITCH_SECONDS
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state.database import Database
 
@@ -98,6 +101,8 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=20, help="at each page, of which the median counts")
     parser.add_argument("--keep", type=Path, help="a folder that keeps the database, for the next time")
     options = parser.parse_args()
+    sys.setswitchinterval(SWITCH_SECONDS)  # as `serve` does: pages are made while others count
+    gc.set_threshold(GARBAGE_THRESHOLD)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(_measure(options.keep or Path(folder), options.profiles, options.looks))

@@ -140,7 +140,7 @@ class MappingEditingPages:
         draft = await self._sent(visit)
         if visit.form.get("do") == "remove":
             draft = await self._worked(visit, draft, _without_rule)
-        elif draft.wrong is None:
+        elif draft.wrong is None and draft.fields.key:
             draft = await self._worked(visit, draft, _showing)
         return await self._edited(visit, draft)
 
@@ -294,6 +294,8 @@ def _ruled(connection: Connection, visit: Visit) -> Collection[str]:
 def _based_on(draft: Draft, version: int) -> Draft:
     """The draft as if it had been made from another version, which its text says too if it says any."""
     draft = replace(draft, based_on=version)
+    if "based_on" not in draft.text:  # to read it takes longer than the rest of a page
+        return draft
     try:
         return replace(draft, text=editing.with_based_on(draft.text, version))
     except NotYaml:  # its faults are told elsewhere
@@ -331,6 +333,8 @@ def _without_rule(draft: Draft) -> Draft:
 
 def _showing(draft: Draft) -> Draft:
     """The draft with the rule that its text has for the form's property; the fields stay where that is faulty."""
+    if not draft.fields.key:
+        return draft
     try:
         rule = editing.rule_in(draft.text, draft.fields.key)
         return draft if rule is None else replace(draft, fields=fields_of(Rule.model_validate(rule)))
