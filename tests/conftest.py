@@ -64,6 +64,13 @@ def pytest_configure() -> None:
         os.environ[GIVEN] = os.environ.pop("DATABASE_URL")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Properties go through the lines that examples do, many times over: counting those doubles their time."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.no_cover)
+
+
 def pytest_collection_finish() -> None:
     """What is imported and collected stays: looking through it for garbage took a tenth of the whole time."""
     gc.collect()

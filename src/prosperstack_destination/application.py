@@ -4,11 +4,12 @@ import asyncio
 import os
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -162,11 +163,18 @@ def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     """A client that many accounts share: it keeps no cookies, which would tell one what belongs to another."""
     return httpx.AsyncClient(
         transport=transport,
+        verify=_certificates() if transport is None else True,
         timeout=HTTP_SECONDS,
         headers={"User-Agent": f"prosperstack-destination/{__version__}"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         trust_env=transport is None,
     )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust on the network: read once, since that takes as long as everything else about a client."""
+    return httpx.create_ssl_context()
 
 
 def _doors(service: "_Service") -> tuple[dict[str, Door], dict[str, Door]]:

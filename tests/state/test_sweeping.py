@@ -4,6 +4,7 @@ import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.state import accounts, directory, listing, profiles, sweeping
+from prosperstack_destination.state.accounts import UPKEEP_AT_ONCE
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.listing import SWEEP_AFTER
@@ -91,3 +92,21 @@ async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
     assert await database.read(accounts.with_work, DUE) == [ACCOUNT]
     await page(database)
     assert await database.read(accounts.with_work, DUE) == []
+
+
+async def test_upkeep_is_done_for_a_few_at_once(database: Database) -> None:
+    """Of many accounts whose sweep is due some are looked at, any of them; of those with a call waiting all are."""
+    ids = [f"acct_{number}" for number in range(1, 3 * UPKEEP_AT_ONCE + 1)]
+    for account_id in ids:
+        await database.write(open_account, account_id)
+        await database.write(accounts.set_catalog, account_id, "[]", DUE)
+        await database.write(listing.begin, account_id, DUE)
+        await database.write(sweeping.go_on, account_id, DUE, DUE)
+
+    looked_at = [set(await database.read(accounts.with_work, DUE)) for _ in range(50)]
+    assert {len(each) for each in looked_at} == {UPKEEP_AT_ONCE}
+    assert set().union(*looked_at) == set(ids)
+
+    for account_id in ids:
+        await database.write(take, identify(account=account_id))
+    assert set(await database.read(accounts.with_work, NOW)) == set(ids)

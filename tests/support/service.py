@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,14 @@ class Service:
         """The properties of the subscribers with an email, without spending a request."""
         found = self.account(key).data.subscribers.after(0, email)
         return [{name: value for name, (_, value) in each.values.items()} for each in found]
+
+    def share_email(self) -> str:
+        """Make another subscriber with the email of the last one; that email."""
+        subscribers = self.account().data.subscribers
+        *_, last = subscribers.after(0)
+        fields = {**last.fields, "id": "subr_another"}
+        subscribers.add(replace(last, number=last.number + 1, fields=fields, values={}))
+        return last.fields["email"]
 
     async def asked(self, updates: int = 0) -> dict[str, int]:
         """How often the sandbox was asked what, by operation and status, once it has counted so many updates.
@@ -99,9 +107,7 @@ async def running(
     if backend_of(configured.effective_database_url) == "sqlite":
         place(configured.effective_database_url)
     if sandbox_app is None:
-        sandbox_app = create_sandbox(
-            SandboxConfig(subscribers=250, keys=(KEY, "key_test_other"), rate_limit=10_000)
-        )
+        sandbox_app = create_sandbox(SandboxConfig(subscribers=20, keys=(KEY, "key_test_other"), rate_limit=10_000))
     to_sandbox = httpx.ASGITransport(sandbox_app)
     app = create_app(
         configured,

@@ -27,7 +27,7 @@ def main(port: int) -> None:
 
     app = create_app(
         Settings(),
-        transport=httpx.ASGITransport(create_sandbox(SandboxConfig(subscribers=250))),
+        transport=httpx.ASGITransport(create_sandbox(SandboxConfig(subscribers=20))),
         segment_transport=httpx.ASGITransport(segment_public_api(workspace)),
     )
     app.router.routes.insert(0, Route("/stand-in/settings", told))

@@ -93,6 +93,7 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     # What is there by now stays: collecting garbage need not look at it again with every few hundred calls.
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.enable()  # see the command ``serve``
     server.run(sockets=sockets)
     if not server.started:
         raise Misconfigured("The service could not start; the log above says why.")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, not_, or_, select, update
 
 from prosperstack_destination.clock import DAY, MINUTE
 from prosperstack_destination.state.profile import Lane, Status
@@ -17,6 +17,8 @@ CATALOG_FOR: Final = 15 * MINUTE
 IDLE_CATALOG_FOR: Final = 1 * DAY
 #: An account is idle when no call came for it for so long, in microseconds, and no profile is due.
 IDLE_AFTER: Final = 1 * DAY
+#: Accounts that are worked at, at once, for nothing but to bring up to date what is known of them.
+UPKEEP_AT_ONCE: Final = 20
 
 
 class AccountStatus(StrEnum):
@@ -112,6 +114,9 @@ def with_work(connection: Connection, now: int) -> list[str]:
     """The ids of accounts to look at: a profile is due, the catalog is old, the directory is to be brought up to
     date or swept, or they are to be tried again after a failure. Not those that are left alone still.
 
+    Of those that only have something to be brought up to date it is any `UPKEEP_AT_ONCE`: after a night without the
+    service it is all of them, and calls must not wait behind that.
+
     A few looks into an index for each account, however many profiles there are.
     """
     to_clear = (
@@ -125,11 +130,13 @@ def with_work(connection: Connection, now: int) -> list[str]:
         .exists()
     )
     aged = and_(accounts.c.catalog_at <= now - CATALOG_FOR, _called_lately(now))
-    stale = or_(accounts.c.catalog_at.is_(None), accounts.c.catalog_at <= now - IDLE_CATALOG_FOR, aged)
+    stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_FOR, aged)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    has_work = or_(_due(now), to_clear, to_refresh, stale, failed)
-    return list(connection.scalars(select(accounts.c.id).where(has_work, not_(left_alone))))
+    has_work = or_(_due(now), to_clear, accounts.c.catalog_at.is_(None), failed)
+    found = select(accounts.c.id).where(not_(left_alone))
+    upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(UPKEEP_AT_ONCE)
+    return list({*connection.scalars(found.where(has_work)), *connection.scalars(upkeep)})
 
 
 def is_idle(connection: Connection, account_id: str, now: int) -> bool:

@@ -1,5 +1,6 @@
 """Running the service, and trying it out."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def serve(
     sandbox_port: Annotated[int, typer.Option(min=1, max=65535, help="Where that sandbox listens.")] = SANDBOX_PORT,
 ) -> None:
     """Run the service: it takes Identify calls and keeps ProsperStack's subscribers up to date."""
+    gc.disable()  # none of what is imported is garbage: looking for it took a tenth of the start; `run` ends this
     from prosperstack_destination.cli.serve import run
 
     run(host=host, port=port, role=role, sandbox_port=sandbox_port if with_sandbox else None)
