@@ -1,0 +1,32 @@
+"""The measurements start, as the Makefile starts them: they are run seldom, and would rot unseen."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES = re.findall(
+    r"^\t(?:PYTHONPATH=(\S+) )?\$\(BIN\)/python -m (bench\.\w+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+)
+
+pytestmark = pytest.mark.whole
+
+
+def test_there_are_some() -> None:
+    """The Makefile is read as it is written."""
+    assert {module for _, module in LINES} >= {"bench.receiving", "bench.sync", "bench.connector"}
+
+
+@pytest.mark.parametrize(("path", "module"), LINES, ids=[module for _, module in LINES])
+def test_it_starts(path: str, module: str) -> None:
+    """Whatever it needs is found."""
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(  # noqa: S603 -- commands of our own
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
