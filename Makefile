@@ -66,11 +66,11 @@ docs: $(READY) ## Write the API reference anew
 	$(BIN)/python -m tools.api_reference
 
 lock: ## Pin the newest dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
 		--custom-compile-command "make lock" --upgrade -o requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
 		--custom-compile-command "make lock" --upgrade --group build -c requirements.lock -o requirements-build.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
 		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## Remove what make made (the data folder stays)

@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -69,3 +71,23 @@ def test_the_locks_agree() -> None:
         shared = other.keys() & development.keys()
         assert known in shared
         assert {name: other[name] for name in shared} == {name: development[name] for name in shared}
+
+
+def test_what_is_asked_for_with_extras_is_pinned_with_them() -> None:
+    """pip takes a package with extras for another one: unpinned as such, its next release breaks every install."""
+    entries = [line.partition("==")[0] for lock in LOCKS for line in requirements(lock)]
+    known = {Requirement(entry).name: set[str]() for entry in entries}
+    for entry in entries:
+        known[Requirement(entry).name] |= Requirement(entry).extras
+    asked = [
+        (distribution.name, requirement)
+        for distribution in distributions()
+        for requirement in map(Requirement, distribution.requires or ())
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
+    missing = {
+        f"{who} asks for {what}" for who, what in asked if what.extras - known.get(what.name.lower(), what.extras)
+    }
+
+    assert any(what.extras for _, what in asked)
+    assert missing == set()
