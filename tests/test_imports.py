@@ -44,15 +44,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The composition root.
     "settings": {"errors"},
     "logs": {"settings", "log_context"},
-    "application": {
-        *("__init__", "errors", "clock", "settings", "health", "entrances"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "api", "connector", "watching"),
+    "vaults": {"errors", "settings", "state", "accounts"},
+    "outbound": {"__init__"},
+    "service": {
+        *("__init__", "errors", "clock", "settings", "vaults"),
+        *("state", "prosperstack", "accounts", "sync", "segment", "connector", "watching"),
         *("operations", "segment_workspace", "dashboard"),
+    },
+    "application": {
+        *("__init__", "clock", "settings", "health", "entrances", "outbound", "service"),
+        *("segment", "api", "connector", "watching", "dashboard"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
-        *("__init__", "errors", "clock", "settings", "logs", "application"),
+        *("__init__", "errors", "clock", "settings", "logs", "vaults", "outbound", "application"),
         *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox", "operations"),
     },
     "__main__": {"cli"},
@@ -63,10 +69,10 @@ CONFINED = {
     "asyncpg": {"state"},
     "sqlalchemy": {
         *("state", "accounts", "sync", "connector", "watching"),
-        *("application", "health", "api", "cli", "operations", "segment_workspace", "dashboard"),
+        *("vaults", "health", "api", "cli", "operations", "segment_workspace", "dashboard"),
     },
     "alembic": {"state"},
-    "httpx": {"prosperstack", "segment_workspace", "application", "cli"},
+    "httpx": {"prosperstack", "segment_workspace", "outbound", "service", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
         *("segment", "connector", "application", "health", "entrances"),

@@ -114,3 +114,8 @@ def read_settings() -> Settings:
     except ValidationError as error:
         faults = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
         raise Misconfigured(f"The settings are not usable. {faults}") from None
+
+
+def revealed(secret: SecretStr | None) -> str | None:
+    """A secret setting in clear: to be used, never kept or logged. None where it is not set."""
+    return None if secret is None else secret.get_secret_value()

@@ -6,7 +6,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
 from prosperstack_destination.cli.output import Cell, Time
@@ -17,6 +16,7 @@ from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, auditing, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import SourceKind
+from prosperstack_destination.vaults import vault_of
 
 #: What `--reserve` is given to have the service's setting hold again.
 DEFAULT: Final = "default"

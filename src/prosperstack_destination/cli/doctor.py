@@ -15,7 +15,6 @@ from rich.markup import escape
 from sqlalchemy import URL, Connection, func, make_url, select
 
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.application import HTTP_SECONDS, vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
 from prosperstack_destination.errors import (
@@ -27,6 +26,7 @@ from prosperstack_destination.errors import (
     Unavailable,
 )
 from prosperstack_destination.operations import wording
+from prosperstack_destination.outbound import HTTP_SECONDS
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, standing
@@ -34,6 +34,7 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.standing import Standing
 from prosperstack_destination.state.tables import subscribers
+from prosperstack_destination.vaults import vault_of
 
 #: Less room than this on the disk is told, in bytes; and so little that it may be full any time.
 LITTLE_ROOM: Final = 1024**3

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import subject_of
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database
 from prosperstack_destination.cli.output import Time
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import events
 from prosperstack_destination.state.events import Event
+from prosperstack_destination.vaults import vault_of
 
 #: Between two looks while following, in seconds.
 FOLLOW_SECONDS: Final = 1.0

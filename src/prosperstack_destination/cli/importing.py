@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account
 from prosperstack_destination.cli.output import Cell, Time
@@ -34,6 +33,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.imports import Import
 from prosperstack_destination.state.profile import Call, Identify, Outcome
 from prosperstack_destination.sync.rates import rate_of_account
+from prosperstack_destination.vaults import vault_of
 
 #: Rows in one transaction: the service's own calls come in between.
 BATCH: Final = 1_000

@@ -1,11 +1,11 @@
 """``password``: how to get into the dashboard."""
 
 from prosperstack_destination.accounts.password import password_of
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import in_database
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.vaults import vault_of
 
 
 def show(*, as_json: bool) -> None:

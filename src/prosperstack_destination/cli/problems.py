@@ -4,7 +4,6 @@ import typer
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
@@ -18,6 +17,7 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.problems import ProblemGroup
+from prosperstack_destination.vaults import vault_of
 
 
 def list_problems(account_name: str | None, *, as_json: bool) -> None:

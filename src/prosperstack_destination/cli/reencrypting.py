@@ -3,11 +3,11 @@
 from dataclasses import asdict
 
 from prosperstack_destination.accounts import rotation
-from prosperstack_destination.application import vault_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import in_database
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.vaults import vault_of
 
 
 def run(author: str, *, as_json: bool) -> None:

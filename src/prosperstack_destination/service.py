@@ -1,0 +1,280 @@
+"""The composition root: the parts of the service, put together from its settings; how they start and stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import httpx
+import structlog
+
+from prosperstack_destination import __version__
+from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.operators import Operators
+from prosperstack_destination.accounts.password import known_password, password_of
+from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
+from prosperstack_destination.accounts.vault import subject_of
+from prosperstack_destination.clock import Clock
+from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
+from prosperstack_destination.connector.front import Front
+from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnowledge
+from prosperstack_destination.connector.tokens import Tokens
+from prosperstack_destination.connector.wire import Shape
+from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.rendering import compile_templates
+from prosperstack_destination.dashboard.sessions import Sessions
+from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.operations.accounts import find
+from prosperstack_destination.operations.counting import Counting
+from prosperstack_destination.operations.desk import COUNTED, EVERYBODY, Desk
+from prosperstack_destination.operations.keeping import Kept
+from prosperstack_destination.operations.knowing import knowledge_of
+from prosperstack_destination.operations.mending import ReplayCost, replay_cost
+from prosperstack_destination.operations.replaying import Replays
+from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.client import Guard, ProsperStack
+from prosperstack_destination.segment.endpoint import IdentifyEndpoint
+from prosperstack_destination.segment.explain import Knowledge
+from prosperstack_destination.segment.reception import Reception
+from prosperstack_destination.segment.tracking import TrackingEndpoint
+from prosperstack_destination.segment_workspace.connections import Workspaces
+from prosperstack_destination.settings import Role, Settings, revealed
+from prosperstack_destination.state import problems, recent_calls, standing
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.inbox import GroupCommit
+from prosperstack_destination.state.intake import Taken, take_in
+from prosperstack_destination.state.problems import Kind
+from prosperstack_destination.state.profile import Call, Identify, Status
+from prosperstack_destination.state.wakeups import Wakeups
+from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
+from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.sync.reprojecting import Reprojector
+from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.watching.sampling import Sample
+from prosperstack_destination.watching.tracing import Traces, exporting
+from prosperstack_destination.watching.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+_UNSTEPPED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; elsewhere the next best
+
+
+class Service:
+    """The parts, put together. Nothing is opened before `running`."""
+
+    def __init__(
+        self, settings: Settings, http: httpx.AsyncClient, segment_http: httpx.AsyncClient, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._segment_http = segment_http
+        self.database = Database(settings.effective_database_url)
+        self.role = settings.role
+        replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._vault = vault_of(settings)
+        self.metrics = Metrics()
+        keep_calls = partial(recent_calls.append, pseudonym=self._vault.pseudonym, most=settings.recent_calls)
+        self._feed = Feed(self.database, self.metrics.events_left_out.inc, clock, keep_calls)
+        self.traces, self._end_traces = _tracing(settings)
+        sample = Sample(_monotonic) if settings.recent_calls else None
+        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces, sample)
+        self.accounts = Accounts(
+            self.database,
+            self._vault,
+            self._connect,
+            clock,
+            allow_pass_through=settings.allow_pass_through,
+        )
+        self.reconciler = Reconciler(
+            self.database,
+            self._connect_account,
+            replica=replica,
+            reserve=settings.rate_limit_reserve,
+            bulk_share=settings.bulk_share,
+            clock=clock,
+            ticks=_monotonic,
+            observer=watch,
+        )
+        self.reprojector = Reprojector(
+            self.database,
+            self._changed,
+            clock=clock,
+            ticks=_monotonic,
+            is_ours=lambda: self.reconciler.holdings.is_first,
+        )
+        self.inbox = GroupCommit(self._commit, self._changed)
+        scanning = asyncio.Lock()
+        self.desk = Desk(
+            self.database,
+            Operators(self.database, clock),
+            clock,
+            Workspaces(self.database, self._vault, segment_http, clock, self.accounts.forget),
+            reserve=settings.rate_limit_reserve,
+            vault=self._vault,
+            on_change=self.reprojector.begun,
+            wake=self._changed,
+            on_keys=self.accounts.forget,
+            reception=Reception(self.inbox, clock, watch),
+            apart=settings.admin_port is not None,
+            scanning=scanning,
+            counting=Counting(self.database, clock, scanning),
+            backlogs=Kept(self._backlogs, _monotonic),
+            problem_kinds=Kept(self._problem_kinds, _monotonic),
+            replay_costs=Kept(self._replay_cost, _monotonic),
+            replays=Replays(self.database, clock, self._changed),
+        )
+        self.sessions = Sessions(self.database, clock)
+        self.live = Live()
+        bounds = Bounds(
+            settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
+        )
+        self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
+        hear = None if self.role is Role.RECEIVE else self.reconciler.wake
+        self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
+        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch)
+        self.identify = IdentifyEndpoint(
+            self.accounts,
+            self.inbox,
+            _Library(self.database),
+            clock,
+            array_bytes=settings.max_array_bytes,
+            observer=watch,
+        )
+        self._front = Front(self.database, self._changed, clock)
+        self._tokens = Tokens(self.database, clock)
+        known = PeopleKnowledge(self.database, clock)
+        shape = Shape(settings.data_connector_shape)
+        self.data_connector = DataConnectorEndpoint(self._tokens, known, self._front, watch.cancel_flow, shape)
+        self.flow_webhook = FlowWebhookEndpoint(self._tokens, known, self._front, watch.cancel_flow)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open everything; at the end commit what is accepted, finish what is in flight, close."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self._end_traces)
+            stack.push_async_callback(self._http.aclose)
+            stack.push_async_callback(self._segment_http.aclose)
+            stack.push_async_callback(self.database.close)
+            await self.database.open()
+            await self.database.read(use_kept_pseudonyms, self._vault)
+            given = revealed(self._settings.admin_password)
+            password = await self.database.read(known_password, self._vault, given)
+            if password is None:
+                password = await self.database.write(password_of, self._vault, given)
+            self.sessions.use(password)
+            await self.accounts.configure(
+                revealed(self._settings.prosperstack_api_key),
+                [key.get_secret_value() for key in self._settings.segment_keys],
+            )
+            stack.push_async_callback(_broken_off, asyncio.create_task(self._look_ahead()))
+            self._feed.start()
+            stack.push_async_callback(self._feed.close)
+            desk = self.desk
+            for each in (desk.counting, desk.backlogs, desk.problem_kinds, desk.replay_costs, desk.replays):
+                stack.push_async_callback(each.close)
+            if self.role is not Role.RECEIVE:
+                self.reconciler.start()
+                stack.push_async_callback(self.reconciler.stop)
+                self.reprojector.start()
+                stack.push_async_callback(self.reprojector.stop)
+                self._housekeeper.start()
+                stack.push_async_callback(self._housekeeper.stop)
+            self._wakeups.start()
+            stack.push_async_callback(self._wakeups.stop)
+            self.inbox.start()
+            stack.push_async_callback(self.inbox.close)
+            stack.push_async_callback(self._tokens.close)
+            self._front.start()
+            stack.push_async_callback(self._front.close)
+            log.info("started", version=__version__, role=self.role)
+            yield
+            self.live.close()
+            log.info("stopping")
+
+    def _changed(self, account_ids: Iterable[str]) -> None:
+        if self.role is not Role.RECEIVE:
+            self.reconciler.wake(account_ids)
+        self._wakeups.tell(account_ids)
+
+    async def _backlogs(self, _: str) -> Mapping[str, Mapping[Status, int]]:
+        return await self.database.read(standing.backlogs, self.desk.clock())
+
+    async def _problem_kinds(self, account_id: str) -> list[Kind]:
+        return await self.database.read(problems.kinds, account_id, COUNTED)
+
+    async def _replay_cost(self, account_id: str) -> ReplayCost:
+        account = await self.database.read(find, account_id)
+        return await self.database.read(replay_cost, account, self.desk.reserve)
+
+    async def _look_ahead(self) -> None:
+        """Have what the dashboard's first page takes long for at hand."""
+        await compile_templates()
+        with suppress(StoreUnavailable):  # whoever looks has it counted
+            await self.desk.backlogs.whole(EVERYBODY)
+
+    def reconciler_is_alive(self) -> bool:
+        """Whether it runs; where another process is to run it, that is none of our business."""
+        return self.role is Role.RECEIVE or self.reconciler.is_alive()
+
+    async def _commit(self, calls: Sequence[Call]) -> Taken:
+        begun = time.monotonic()
+        taken = await take_in(self.database, calls, self._vault.pseudonym)
+        self._watch.committed(calls, taken, time.monotonic() - begun)
+        return taken
+
+    def _subject(self, email: str) -> str:
+        return subject_of(self._vault, email)
+
+    def _connect(self, key: str) -> ProsperStack:
+        """A client for a key that is new here: nobody's account yet."""
+        return ProsperStack(
+            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.asked, "")
+        )
+
+    def _connect_account(
+        self, account: Account, on_answer: Callable[[RateLimit | None], None], guard: Guard
+    ) -> ProsperStack:
+        def told(rate_limit: RateLimit | None) -> None:
+            on_answer(rate_limit)
+            if rate_limit is not None:
+                self._watch.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
+
+        key = self.accounts.prosperstack_key(account)
+        asked = partial(self._watch.asked, account.id)
+        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, told, guard, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """What explanations rest on, from the database."""
+
+    database: Database
+
+    async def knowledge(self, account: Account, call: Identify) -> Knowledge:
+        return await self.database.read(knowledge_of, account, call)
+
+
+async def _broken_off(task: asyncio.Task[None]) -> None:
+    """End a task that is of no more use."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None, lambda: None
+    return exporting(settings.otel_exporter_otlp_endpoint)
+
+
+def _monotonic() -> int:
+    """A clock that is never set, and goes on while the machine sleeps."""
+    return time.clock_gettime_ns(_UNSTEPPED) // 1000
