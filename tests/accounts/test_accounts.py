@@ -13,6 +13,7 @@ from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import KeyNotPermitted, KeyRefused, KeyUnverified
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import accounts as rows
+from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
@@ -69,6 +70,16 @@ async def test_a_new_prosperstack_key_opens_an_account(accounts: Accounts, api: 
     assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
     assert "key_test_abc" not in account.encrypted_key
     assert accounts.prosperstack_key(account) == "key_test_abc"
+
+
+async def test_the_first_sight_of_a_key_is_a_use_of_it(
+    accounts: Accounts, database: Database, clock: SetClock
+) -> None:
+    """Who has just sent a first call is not told that the key was never used."""
+    account = await accounts.authenticate("key_test_abc")
+    [key] = await database.read(credentials.keys_of, account.id)
+
+    assert key.last_used_at == clock()
 
 
 async def test_a_known_key_is_known_after_a_restart(

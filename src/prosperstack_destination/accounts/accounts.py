@@ -248,6 +248,7 @@ class Accounts:
         credentials.admit_key(
             connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
         )
+        credentials.mark_used(connection, hashed, now)
         return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
 
 
