@@ -1,10 +1,11 @@
 """Having everybody compared anew, in the background."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from sqlalchemy import Connection, text
+from structlog.testing import capture_logs
 
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.replaying import Replay, Replays
@@ -102,3 +103,18 @@ async def test_progress(sqlite: Database, account: Account) -> None:
     await mending.replay_everybody(sqlite, account, "ann", NEW_YEAR, told.append)
 
     assert told == [PEOPLE]
+
+
+async def test_a_bug_of_ours_is_no_end_like_another(account: Account, sqlite: Database, clock: SetClock) -> None:
+    """What breaks a replay off unforeseen is told, and logged: nobody takes it for one that came to its end."""
+
+    def wake(_: Iterable[str]) -> None:
+        raise ZeroDivisionError
+
+    replays = Replays(sqlite, clock, wake)
+    with capture_logs() as lines:
+        replay = await ended(await replays.begin(account, "ann"))
+    await replays.close()
+
+    assert replay.failed is not None
+    assert [line["log_level"] for line in lines if line["event"] == "a replay was broken off"] == ["error"]

@@ -71,5 +71,8 @@ class Replays:
         except DestinationError as error:
             replay.failed = str(error)
             log.warning("a replay was broken off", account=account.id, done=replay.done, error=str(error))
+        except Exception:  # a bug of ours: nobody is to take it for one that came to its end
+            replay.failed = "An internal error, which is logged."
+            log.exception("a replay was broken off", account=account.id, done=replay.done)
         finally:
             replay.finished_at = self._clock()
