@@ -13,6 +13,10 @@ from prosperstack_destination.errors import Overloaded
 pytestmark = pytest.mark.anyio
 
 
+async def anybody() -> bool:
+    return True
+
+
 async def test_the_start_leads_to_the_only_account(dashboard: Dashboard) -> None:
     """With one account its overview is where one starts; with two one chooses."""
     only = await dashboard.client.get("/dashboard")
@@ -58,7 +62,7 @@ async def parts_of(live: Live, texts: list[dict[str, str]]) -> list[str]:
             live.close()
         return texts.pop(0)
 
-    stream = live.stream(render)
+    stream = live.stream(render, anybody)
     async for piece in stream.body_iterator:  # type: ignore[attr-defined] # it is a StreamingResponse
         sent.append(str(piece))
     return sent
@@ -92,11 +96,11 @@ async def test_streams_are_bounded() -> None:
     async def render() -> dict[str, str]:
         return {}
 
-    streams = [live.stream(render).body_iterator for _ in range(MOST_STREAMS)]  # type: ignore[attr-defined]
+    streams = [live.stream(render, anybody).body_iterator for _ in range(MOST_STREAMS)]  # type: ignore[attr-defined]
     for each in streams:
         await anext(each)
     with pytest.raises(Overloaded):
-        live.stream(render)
+        live.stream(render, anybody)
     for each in streams:
         await each.aclose()
-    live.stream(render)
+    live.stream(render, anybody)

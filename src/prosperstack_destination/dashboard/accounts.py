@@ -71,9 +71,7 @@ async def _issue_token(visit: Visit) -> Response:
     except Misconfigured as refusal:
         return await _page(visit, status=422, wrong_token=str(refusal))
     visit.desk.operators.forget()
-    response = await _page(visit, issued=token)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return await _page(visit, issued=token)
 
 
 async def _revoke_token(visit: Visit) -> Response:

@@ -27,10 +27,6 @@ _WORDS: Final = re.compile(r"(<time [^>]*>)[^<]*")
 Render = Callable[[], Awaitable[Mapping[str, str]]]
 
 
-async def _anybody() -> bool:
-    return True
-
-
 class Live:
     """The streams of a process. ``closing`` ends them all, so that the process can stop."""
 
@@ -43,7 +39,7 @@ class Live:
         """End all streams; browsers come back to whoever is there by then."""
         self._closing.set()
 
-    def stream(self, render: Render, may_look: Callable[[], Awaitable[bool]] = _anybody) -> Response:
+    def stream(self, render: Render, may_look: Callable[[], Awaitable[bool]]) -> Response:
         """Send parts as they change, as long as who looks may. Raises `Overloaded` where too many look."""
         if self._streams >= MOST_STREAMS:
             raise Overloaded("Too many pages are open: this one does not update itself.", retry_after=30)

@@ -89,9 +89,7 @@ class ByHandPages:
             return _page(visit, way, None, errors=errors)
         issued = await visit.desk.database.write(_make, visit, way, name)
         visit.desk.on_keys()
-        response = _page(visit, way, issued, public_url)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return _page(visit, way, issued, public_url)
 
     async def _stream(self, visit: Visit) -> Response:
         way, wanted = _way(visit), visit.query("issued")
