@@ -62,17 +62,22 @@ async def for_a_while(world: World, seconds: float, every: float = 60) -> list[s
     return requests
 
 
+class GoneOnce:
+    """Answers the first update that the subscriber is gone, which is not true, and lets everything else through."""
+
+    def __init__(self) -> None:
+        self._refused = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response | None:
+        if self._refused or not is_update(request):
+            return None
+        self._refused = True
+        return httpx.Response(404, json=GONE)
+
+
 async def test_a_subscriber_who_is_not_gone_gets_what_is_desired(listed: World) -> None:
     """One 404 that is not true, as of a gateway's, costs a look-up and a moment."""
-    refused: list[str] = []
-
-    def once(request: httpx.Request) -> httpx.Response | None:
-        if is_update(request) and not refused:
-            refused.append(request.url.path)
-            return httpx.Response(404, json=GONE)
-        return None
-
-    listed.intercept = once
+    listed.intercept = GoneOnce()
     await listed.call(preferred_name="two")
     requests = await for_a_while(listed, 10, every=2)
 
@@ -119,17 +124,10 @@ async def test_whoever_is_hidden_for_an_hour_is_found_again(listed: World) -> No
 
 async def test_whoever_look_ups_do_not_find_is_found_by_the_next_sweep(listed: World) -> None:
     """All subscribers are gone through, slowly, again and again: whatever the directory lacks comes to light."""
-    refused: list[str] = []
-
-    def never_found(request: httpx.Request) -> httpx.Response | None:
-        if looks_up(request):
-            return httpx.Response(200, json={"data": []})
-        if is_update(request) and not refused:
-            refused.append(request.url.path)
-            return httpx.Response(404, json=GONE)
-        return None
-
-    listed.intercept = never_found
+    gone_once = GoneOnce()
+    listed.intercept = lambda request: (
+        httpx.Response(200, json={"data": []}) if looks_up(request) else gone_once(request)
+    )
     await listed.call(preferred_name="two")
     await for_a_while(listed, 2 * DAY / SECOND, every=3600)
 
@@ -364,15 +362,7 @@ async def test_news_that_come_while_a_profile_is_judged_are_heeded(listed: World
 
 async def test_an_erased_person_is_cleared_though_prosperstack_says_once_that_they_are_gone(listed: World) -> None:
     """A 404 is believed when it is said again an hour later."""
-    refused: list[str] = []
-
-    def once(request: httpx.Request) -> httpx.Response | None:
-        if is_update(request) and not refused:
-            refused.append(request.url.path)
-            return httpx.Response(404, json=GONE)
-        return None
-
-    listed.intercept = once
+    listed.intercept = GoneOnce()
     await listed.database.write(erasing.erase_email, ACCOUNT, JOHN, pseudonym, "test", listed.clock())
     await for_a_while(listed, 2 * HOUR / SECOND)
 
@@ -466,15 +456,7 @@ async def test_what_a_subscription_got_is_changed_back(listed: World, carry: Car
 async def test_a_subscription_that_is_not_gone_gets_what_is_desired(listed: World) -> None:
     """A 404 is not believed of a subscription that is listed all the same."""
     await with_seats(listed)
-    refused: list[str] = []
-
-    def once(request: httpx.Request) -> httpx.Response | None:
-        if is_update(request) and not refused:
-            refused.append(request.url.path)
-            return httpx.Response(404, json=GONE)
-        return None
-
-    listed.intercept = once
+    listed.intercept = GoneOnce()
     await listed.call(seats=2)
     await for_a_while(listed, 60, every=10)
 
