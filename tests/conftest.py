@@ -97,8 +97,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield place(f"sqlite:///{tmp_path / 'test.db'}")
     else:
-        with request.getfixturevalue("databases").empty() as url:
-            yield url
+        yield request.getfixturevalue("postgresql_url")
 
 
 @pytest.fixture
@@ -114,6 +113,22 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     """An open, empty SQLite database."""
     database = Database(place(f"sqlite:///{tmp_path / 'test.db'}"))
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def postgresql_url(databases: Databases) -> Iterator[str]:
+    """A migrated, empty database on PostgreSQL."""
+    with databases.empty() as url:
+        yield url
+
+
+@pytest.fixture
+async def postgresql(postgresql_url: str) -> AsyncIterator[Database]:
+    """An open, empty database on PostgreSQL."""
+    database = Database(postgresql_url)
     await database.open()
     yield database
     await database.close()

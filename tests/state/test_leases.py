@@ -1,6 +1,14 @@
 """Leases in the database."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.util import await_
 
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.state import leases
@@ -47,6 +55,48 @@ async def test_renewing_and_leaving(database: Database) -> None:
     assert before == {"a": Lease("a", "r1", 1, NEW_YEAR + 9), "b": B}
     assert await database.read(leases.known, []) == {"b": B}
     assert await database.read(leases.living) == {}
+
+
+@asynccontextmanager
+async def begun(database: Database, work: Callable[[Connection], object]) -> AsyncIterator[None]:
+    """A transaction that does something and stays open, as that of a process that fell asleep."""
+    done, end = asyncio.Event(), asyncio.Event()
+
+    def stay(connection: Connection) -> None:
+        work(connection)
+        done.set()
+        await_(end.wait())
+
+    transaction = asyncio.create_task(database.write(stay))
+    await done.wait()
+    yield
+    end.set()
+    await transaction
+
+
+async def test_a_look_waits_for_nobody(postgresql: Database) -> None:
+    """What a transaction holds is renewed by its owner all the while, and taken by others when it has ended."""
+    await postgresql.write(leases.store, [A, B])
+    taken = Lease("a", "r2", 2, NEW_YEAR + 9)
+
+    async with begun(postgresql, partial(leases.must_hold, account_id="a", owner="r1", fence=1)):
+        await postgresql.write(leases.prolong, "r1", NEW_YEAR + 1)
+        stored = await postgresql.write(leases.store, [taken, replace(B, fence=8)])
+    later = await postgresql.write(leases.store, [taken])
+
+    assert (stored, later) == ({"b"}, {"a"})
+    assert await postgresql.read(leases.known, []) == {"a": taken, "b": replace(B, fence=8)}
+
+
+async def test_nobody_waits_long_for_a_look(postgresql: Database) -> None:
+    """A replica that falls asleep in its look loses it, and others do not wait for it in their own for longer."""
+
+    def limits(connection: Connection) -> list[str]:
+        leases.one_at_a_time(connection)
+        names = ("lock_timeout", "idle_in_transaction_session_timeout")
+        return [str(connection.exec_driver_sql(f"SHOW {name}").scalar()) for name in names]
+
+    assert await postgresql.write(limits) == ["1s", "1s"]
 
 
 async def test_the_databases_clock(database: Database) -> None:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.state.leases import Lease
-from prosperstack_destination.sync.sharing import BEAT_EVERY, LEASE_FOR, Situation, decide, is_live
+from prosperstack_destination.sync.sharing import BEAT_EVERY, LEASE_FOR, Situation, as_stored, decide, is_live
 
 NOW = 1_000 * HOUR
 ACCOUNTS = [f"a{n}" for n in range(5)]
@@ -38,6 +38,8 @@ class World:
     leases: dict[str, Lease] = field(default_factory=dict)
     beats: dict[str, int] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
+    #: Leases that transactions hold, which may be those of replicas that sleep.
+    in_use: set[str] = field(default_factory=set)
 
     def pass_time(self, microseconds: int) -> None:
         self.now += microseconds
@@ -48,6 +50,8 @@ class World:
         resting = frozenset(me.held.keys() - me.busy)
         seen = Situation(self.now, me.name, self.beats, self.leases, me.held, self.wanted, resting, resting)
         moves = decide(seen)
+        changed = (*moves.taken, *moves.given_up)
+        moves = as_stored(moves, {each.account_id for each in changed} - self.in_use, me.held.keys())
         for dead in moves.dead:
             del self.beats[dead]
         self.beats[me.name] = self.now + LEASE_FOR
@@ -106,6 +110,10 @@ class Sharing(RuleBasedStateMachine):
     def freeze_or_wake(self, data: st.DataObject, frozen: bool) -> None:
         data.draw(st.sampled_from(self.replicas)).frozen = frozen
 
+    @rule(accounts=st.sets(st.sampled_from(ACCOUNTS)))
+    def use(self, accounts: set[str]) -> None:
+        self.world.in_use = accounts
+
     @rule(seconds=st.integers(0, 8))
     def pass_time(self, seconds: int) -> None:
         self.world.pass_time(seconds * SECOND)
@@ -114,6 +122,7 @@ class Sharing(RuleBasedStateMachine):
     def settle(self) -> None:
         """With everybody who is awake looking, everything wanted is soon in the hands of the living, evenly."""
         awake = [each for each in self.replicas if not each.frozen]
+        self.world.in_use = set()
         for _ in range(LEASE_FOR // SECOND + 3):
             self.world.pass_time(SECOND)
             for replica in awake:

@@ -3,7 +3,7 @@
 All times are the database's own: replicas need not agree on theirs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ from prosperstack_destination.state.tables import leases, replicas
 
 #: Who looks at the leases on PostgreSQL holds this advisory lock, so that they decide one after the other.
 _LOCK: Final = 7_008_702
+#: A look waits for nobody, and nobody waits for one that fell asleep: it loses its transaction after so long.
+_LOOK_TIMEOUT: Final = "1s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Lease:
 def one_at_a_time(connection: Connection) -> None:
     """Wait until nobody else decides about leases; they wait until this transaction ends."""
     if connection.dialect.name == "postgresql":
+        for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {setting} = '{_LOOK_TIMEOUT}'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
@@ -45,25 +49,39 @@ def known(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
     }
 
 
-def store(connection: Connection, changed: Iterable[Lease]) -> None:
-    """Keep leases as they are now."""
-    for lease in sorted(changed, key=lambda each: each.account_id):
+def store(connection: Connection, changed: Iterable[Lease]) -> Set[str]:
+    """Keep leases as they are now; returns the accounts of those that were.
+
+    One that a transaction holds just now (`must_hold`) stays as it is: whoever looks must not have to wait for it.
+    """
+    by_account = {lease.account_id: lease for lease in changed}
+    if not by_account:
+        return set()
+    there = select(leases.c.account_id).where(leases.c.account_id.in_(by_account))
+    held = set(connection.scalars(there)) - set(connection.scalars(there.with_for_update(skip_locked=True)))
+    for account in sorted(by_account.keys() - held):
+        lease = by_account[account]
         values = {"owner": lease.owner, "fence": lease.fence, "expires_at": lease.expires_at}
-        same = update(leases).where(leases.c.account_id == lease.account_id).values(values)
+        same = update(leases).where(leases.c.account_id == account).values(values)
         if connection.execute(same).rowcount == 0:
-            connection.execute(insert(leases).values(account_id=lease.account_id, **values))
+            connection.execute(insert(leases).values(account_id=account, **values))
+    return by_account.keys() - held
 
 
 def prolong(connection: Connection, owner: str, expires_at: int) -> None:
-    """Have all leases of an owner last until then."""
+    """Have all leases of an owner last until then, also those that its transactions hold just now."""
     mine = (leases.c.owner == owner) & (leases.c.expires_at > 0)
     connection.execute(update(leases).where(mine).values(expires_at=expires_at))
 
 
 def must_hold(connection: Connection, account_id: str, owner: str, fence: int) -> None:
-    """Keep a lease from going to another replica until the transaction ends. Raises `LeaseLost` where it has."""
+    """Keep a lease from going to another replica until the transaction ends. Raises `LeaseLost` where it has.
+
+    The lock is the weakest there is, a key's: `prolong` does not wait for it, and `store` steps around it.
+    """
     mine = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
-    if connection.execute(select(leases.c.fence).where(mine).with_for_update(read=True)).first() is None:
+    held = select(leases.c.fence).where(mine).with_for_update(read=True, key_share=True)
+    if connection.execute(held).first() is None:
         raise LeaseLost("Another replica works at the account by now.")
 
 

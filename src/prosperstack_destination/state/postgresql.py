@@ -25,7 +25,7 @@ CONNECTIONS: Final = 10
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 60.0
 #: A process that falls asleep within a transaction loses it after this, and with it the locks that others wait for.
-IDLE_SECONDS: Final = 4
+IDLE_SECONDS: Final = 3
 #: How often a unit of work that lost a race is run in all.
 ATTEMPTS: Final = 8
 #: How long the service waits at its start for a database that is not there yet, in seconds, and between two tries.

@@ -9,7 +9,14 @@ from prosperstack_destination.clock import Clock
 from prosperstack_destination.state import leases
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.dialects import database_now
-from prosperstack_destination.sync.sharing import BEAT_EVERY, LEASE_FOR, Moves, Situation, decide
+from prosperstack_destination.sync.sharing import (
+    BEAT_EVERY,
+    LEASE_FOR,
+    Moves,
+    Situation,
+    as_stored,
+    decide,
+)
 from prosperstack_destination.sync.tenure import Tenure
 
 
@@ -87,5 +94,6 @@ def _look(
     leases.bury(connection, moves.dead)
     leases.beat(connection, me, now + LEASE_FOR)
     leases.prolong(connection, me, now + LEASE_FOR)
-    leases.store(connection, [*moves.taken, *moves.given_up])
+    stored = leases.store(connection, [*moves.taken, *moves.given_up])
+    moves = as_stored(moves, stored, held.keys())
     return moves, me == min({*replicas, me} - moves.dead)

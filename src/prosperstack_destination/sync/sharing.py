@@ -103,6 +103,22 @@ def decide(seen: Situation) -> Moves:
     )
 
 
+def as_stored(moves: Moves, stored: Set[str], held: Set[str]) -> Moves:
+    """What came of moves of which only the leases in ``stored`` could be kept: the next look finds the others.
+
+    A lease that could not be taken counts as another's until then; one that could not be given up stays mine.
+    """
+    not_taken = {lease.account_id for lease in moves.taken} - stored
+    not_given_up = {lease.account_id for lease in moves.given_up} - stored
+    return replace(
+        moves,
+        taken=tuple(lease for lease in moves.taken if lease.account_id in stored),
+        given_up=tuple(lease for lease in moves.given_up if lease.account_id in stored),
+        kept=moves.kept | not_given_up & held,
+        elsewhere=moves.elsewhere | not_taken,
+    )
+
+
 def _quota(me: str, alive: Set[str], accounts: int) -> int:
     """How many accounts are mine: an even part, the rest going to the first."""
     part, rest = divmod(accounts, len(alive))
