@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import MINUTE, Clock
+from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.state import cancel_flows, connectors
 from prosperstack_destination.state.database import Database
@@ -44,7 +45,7 @@ class Front:
 
     def start(self) -> None:
         """Begin to write what is noted."""
-        self._task = asyncio.create_task(self._write_all(), name="cancel-flows")
+        self._task = endless(self._write_all, "cancel flows")
 
     async def close(self) -> None:
         """Write what waits, once, then stop."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
+from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Outcome
@@ -63,7 +64,7 @@ class GroupCommit:
 
     def start(self) -> None:
         """Begin to write what is accepted."""
-        self._task = asyncio.create_task(self._write_batches(), name="group-commit")
+        self._task = endless(self._write_batches, "group commit")
 
     async def close(self) -> None:
         """Write what waits, then stop."""

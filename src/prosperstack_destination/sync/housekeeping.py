@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
 
 from prosperstack_destination.clock import DAY, Clock
+from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.state import retention, standing, tallies
 from prosperstack_destination.state.database import Database
@@ -50,7 +52,7 @@ class Housekeeper:
     def start(self) -> None:
         """Begin."""
         for work, seconds in ((self.tidy, EVERY_SECONDS), (self.look, LOOK_SECONDS)):
-            self._tasks.append(asyncio.create_task(self._keep_on(work, seconds), name="housekeeping"))
+            self._tasks.append(endless(partial(self._keep_on, work, seconds), "housekeeping"))
 
     async def stop(self) -> None:
         """Stop; whatever is not done yet is done some other time."""

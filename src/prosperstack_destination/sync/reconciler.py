@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import CredentialsRefused, DestinationError, LeaseLost, Unavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
@@ -115,7 +116,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin to reconcile."""
-        self._supervisor = asyncio.create_task(self._supervise(), name="reconciler")
+        self._supervisor = endless(self._supervise, "reconciler")
 
     async def stop(self) -> None:
         """Begin nothing new, finish the requests in flight, give up the leases, and stop."""

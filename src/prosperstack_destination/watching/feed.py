@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import Clock
+from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.state import events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
@@ -55,7 +56,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._write_all(), name="feed")
+        self._task = endless(self._write_all, "feed")
 
     async def close(self) -> None:
         """Write what waits, once, then stop."""
