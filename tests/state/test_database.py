@@ -1,5 +1,6 @@
 """Running units of work."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.tables import accounts
 from support.accounts import open_account
+from support.transactions import begun
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +102,23 @@ async def test_another_process_may_write_too(sqlite: Database, tmp_path: Path) -
     other.close()
 
     assert await sqlite.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
+
+
+async def test_closing_lets_finish_what_runs(postgresql_url: str) -> None:
+    """A transaction that runs is finished, and its connection closed; none begins after that."""
+    database = Database(postgresql_url)
+    await database.open()
+
+    async with begun(database, lambda connection: connection.execute(text("SELECT 1"))) as transaction:
+        closing = asyncio.create_task(database.close())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not closing.done()
+    await closing
+
+    assert transaction.done()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.read(lambda connection: connection.execute(text("SELECT 1")))
 
 
 def test_an_unknown_database_is_refused() -> None:

@@ -1,14 +1,10 @@
 """Leases in the database."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.util import await_
 
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.state import leases
@@ -16,6 +12,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.dialects import database_now
 from prosperstack_destination.state.leases import Lease
 from support.clocks import NEW_YEAR
+from support.transactions import begun
 
 pytestmark = pytest.mark.anyio
 
@@ -55,23 +52,6 @@ async def test_renewing_and_leaving(database: Database) -> None:
     assert before == {"a": Lease("a", "r1", 1, NEW_YEAR + 9), "b": B}
     assert await database.read(leases.known, []) == {"b": B}
     assert await database.read(leases.living) == {}
-
-
-@asynccontextmanager
-async def begun(database: Database, work: Callable[[Connection], object]) -> AsyncIterator[None]:
-    """A transaction that does something and stays open, as that of a process that fell asleep."""
-    done, end = asyncio.Event(), asyncio.Event()
-
-    def stay(connection: Connection) -> None:
-        work(connection)
-        done.set()
-        await_(end.wait())
-
-    transaction = asyncio.create_task(database.write(stay))
-    await done.wait()
-    yield
-    end.set()
-    await transaction
 
 
 async def test_a_look_waits_for_nobody(postgresql: Database) -> None:

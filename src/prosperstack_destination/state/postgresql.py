@@ -66,6 +66,11 @@ class Postgresql:
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        #: Units of work that run, those included whose callers wait no more.
+        self._running = 0
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+        self._closed = False
 
     async def open(self) -> None:
         """Wait until the server answers. Raises `Misconfigured` where it refuses, `StoreUnavailable` in the end."""
@@ -81,11 +86,25 @@ class Postgresql:
             await asyncio.sleep(START_PAUSE_SECONDS)
 
     async def close(self) -> None:
-        """Let go of the server."""
+        """Begin nothing more, finish what runs, and let go of the server."""
+        self._closed = True
+        await self._at_rest.wait()  # a connection that came back after this would be closed by nobody
         await self._engine.dispose()
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         """Run a unit of work in a transaction; again where it lost a race: it must be safe to repeat."""
+        if self._closed:
+            raise unavailable("it was closed")
+        self._running += 1
+        self._at_rest.clear()
+        try:
+            return await self._run(work, writing=writing)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._at_rest.set()
+
+    async def _run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with (self._engine if writing else self._snapshots).begin() as connection:
