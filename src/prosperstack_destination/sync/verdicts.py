@@ -1,6 +1,6 @@
 """Units of work that judge profiles and note what came of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
@@ -49,20 +49,35 @@ class Judged:
     verdict: Verdict
 
 
-def to_judge(connection: Connection, account: Account, now: int, limit: int) -> tuple[Meaning, list[Known]]:
-    """The profiles that have to be looked at by now, with what is known of them, and what traits mean then.
+@dataclass(frozen=True, slots=True)
+class JudgedPage:
+    """Some of the profiles that had to be looked at."""
 
-    They are read together: a mapping that is applied has the profiles looked at that it changes, by that mapping.
+    judged: Sequence[Judged]
+    #: Profiles, by id, that were to be left alone.
+    passed_over: Set[int]
+    #: Whether there may be others that have to be looked at.
+    more: bool
+
+
+def judge_due(connection: Connection, account: Account, now: int, limit: int, passing_over: Set[int]) -> JudgedPage:
+    """Judge up to so many of the profiles that have to be looked at by now; ``passing_over`` some, by their ids.
+
+    They are read together with what traits mean: a mapping that is applied has the profiles looked at that it
+    changes, by that mapping. They are judged here, since units of work need not hold up the event loop.
     """
     meaning = of_account(connection, account)
     listed = listing.read(connection, account.id)
     due = profiles.to_judge(connection, account.id, now, listed.as_of, limit)
-    known = directory.with_emails(connection, account.id, [profile.email for profile in due])
-    return meaning, [
-        Known(_as_shown(profile, listed), found, listed.as_of, _states(connection, account.id, found, meaning))
-        for profile in due
-        for found in [known.get(profile.email, ())]
-    ]
+    free = [profile for profile in due if profile.id not in passing_over]
+    subscribers = directory.with_emails(connection, account.id, [profile.email for profile in free])
+    found: list[Judged] = []
+    for profile in free:
+        theirs = subscribers.get(profile.email, ())
+        states = _states(connection, account.id, theirs, meaning)
+        known = Known(_as_shown(profile, listed), theirs, listed.as_of, states)
+        found.append(judged(known, meaning, now))
+    return JudgedPage(found, passing_over & {profile.id for profile in due}, more=len(due) == limit)
 
 
 def of_profile(connection: Connection, account: Account, profile_id: int) -> tuple[Meaning, Known] | None:

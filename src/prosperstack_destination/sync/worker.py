@@ -1,7 +1,7 @@
 """Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -103,7 +103,7 @@ class AccountWorker:
         self._failure: Exception | None = None
         self._judged_at: int | None = None
         #: Profiles that were to be judged while they had a request under way.
-        self._passed_over: set[int] = set()
+        self._passed_over: Set[int] = frozenset()
         self._counts = Counts()
         self._changes: dict[Lane, tuple[Recent, Recent]] = {}
         self._counted_at: int | None = None
@@ -241,7 +241,7 @@ class AccountWorker:
 
     def _ended(self, task: "asyncio.Task[None]", profile_id: int | None) -> None:
         if profile_id in self._passed_over:
-            self._passed_over.discard(profile_id)
+            self._passed_over -= {profile_id}
             self._judged_at = None
             self._changed.set()
         error = None if task.cancelled() else task.exception()
@@ -261,14 +261,12 @@ class AccountWorker:
         now = self._at.clock()
         # Who has a request under way is judged by what comes of it, and not by what was known before.
         under_way = self._under_way.profiles()
-        meaning, due = await self._at.database.read(verdicts.to_judge, self._account, now, BATCH)
-        found = [verdicts.judged(each, meaning, now) for each in due if each.profile.id not in under_way]
-        passed_over = under_way & {each.profile.id for each in due}
-        if found:
-            await self._record(found, now)
+        page = await self._at.database.read(verdicts.judge_due, self._account, now, BATCH, under_way)
+        if page.judged:
+            await self._record(page.judged, now)
             self._counted_at = None
-        self._passed_over = passed_over & self._under_way.profiles()
-        more = len(due) == BATCH or self._passed_over != passed_over
+        self._passed_over = page.passed_over & self._under_way.profiles()
+        more = page.more or self._passed_over != page.passed_over
         if more:
             self._judged_at = None
         return more
