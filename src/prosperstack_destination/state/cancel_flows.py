@@ -28,6 +28,15 @@ class Person:
 _KNOWN: Final = select(subscribers.c.email).where(subscribers.c.account_id == bindparam("account")).limit(10)
 _BY_ID: Final = _KNOWN.where(subscribers.c.id == bindparam("the_id"))
 _BY_PLATFORM: Final = _KNOWN.where(subscribers.c.platform_id == bindparam("the_id")).order_by(subscribers.c.id)
+_FIRST: Final = (
+    update(table)
+    .where(
+        table.c.account_id == bindparam("whose"),
+        table.c.email == bindparam("who"),
+        or_(table.c.pending_since.is_not(None), table.c.due_at.is_not(None)),
+    )
+    .values(lane=Lane.CANCELLING, status=Status.PENDING, version=table.c.version + 1, due_at=bindparam("at"))
+)
 
 
 def find_person(connection: Connection, account_id: str, person: Person) -> Profile | None:
@@ -58,12 +67,7 @@ def begin(connection: Connection, people: Mapping[tuple[str, str], int]) -> set[
     changed: set[str] = set()
     # In key order, so that two writers cannot wait for each other.
     for (account_id, email), at in sorted(people.items()):
-        waits = or_(table.c.pending_since.is_not(None), table.c.due_at.is_not(None))
-        result = connection.execute(
-            update(table)
-            .where(table.c.account_id == account_id, table.c.email == email, waits)
-            .values(lane=Lane.CANCELLING, status=Status.PENDING, version=table.c.version + 1, due_at=at)
-        )
+        result = connection.execute(_FIRST, {"whose": account_id, "who": email, "at": at})
         if result.rowcount:
             changed.add(account_id)
     return changed

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select, union_all
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, union_all
 
 from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.tables import clearings, profiles
@@ -82,8 +82,8 @@ def count(connection: Connection, account_id: str, now: int) -> Counts:
     """How many profiles wait, each count up to `COUNTED`."""
 
     def bounded(status: Status, *lanes: Lane) -> int:
-        found = select(profiles.c.id).where(*_waits(account_id, status, now), profiles.c.lane.in_(lanes))
-        return connection.execute(select(func.count()).select_from(found.limit(COUNTED).subquery())).scalar_one()
+        given = {"account": account_id, "status": status, "lanes": lanes, "now": now}
+        return connection.execute(_COUNT, given).scalar_one()
 
     live = bounded(Status.UNKNOWN, Lane.CANCELLING, Lane.LIVE)
     return Counts(
@@ -125,24 +125,8 @@ def pending(
 
 def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> Recent:
     """What changed in a lane since a time, of what waits to be sent."""
-    changed = (
-        select(profiles.c.changed_at, profiles.c.pending_since)
-        .where(
-            profiles.c.account_id == account_id,
-            profiles.c.status == Status.READY,
-            profiles.c.lane == lane,
-            profiles.c.due_at > since,
-        )
-        .limit(COUNTED)
-        .subquery()
-    )
-    again = func.count().filter(changed.c.changed_at > changed.c.pending_since)
-    row = connection.execute(select(func.count(), again).select_from(changed)).one()
-    return Recent(*row)
-
-
-def _waits(account_id: str, status: Status, now: int) -> tuple[ColumnElement[bool], ...]:
-    return profiles.c.account_id == account_id, profiles.c.status == status, profiles.c.due_at <= now
+    given = {"account": account_id, "lane": lane, "since": since}
+    return Recent(*connection.execute(_RECENT, given).one())
 
 
 def _end(status: Status, lane: Lane, end: str) -> Select[Any]:
@@ -171,6 +155,31 @@ ENDS: Final = union_all(
     *(_end(Status.READY, lane, end) for lane in Lane for end in ("newest", "oldest")),
     *(_end(Status.UNKNOWN, lane, end) for lane, end in _UNKNOWN_END.items()),
 )
+_COUNT: Final = select(func.count()).select_from(
+    select(profiles.c.id)
+    .where(
+        profiles.c.account_id == bindparam("account"),
+        profiles.c.status == bindparam("status"),
+        profiles.c.due_at <= bindparam("now"),
+        profiles.c.lane.in_(bindparam("lanes", expanding=True)),
+    )
+    .limit(COUNTED)
+    .subquery()
+)
+_CHANGED: Final = (
+    select(profiles.c.changed_at, profiles.c.pending_since)
+    .where(
+        profiles.c.account_id == bindparam("account"),
+        profiles.c.status == Status.READY,
+        profiles.c.lane == bindparam("lane"),
+        profiles.c.due_at > bindparam("since"),
+    )
+    .limit(COUNTED)
+    .subquery()
+)
+_RECENT: Final = select(
+    func.count(), func.count().filter(_CHANGED.c.changed_at > _CHANGED.c.pending_since)
+).select_from(_CHANGED)
 _TO_CLEAR: Final = (
     select(clearings.c.subscriber_id)
     .where(clearings.c.account_id == bindparam("account"), clearings.c.due_at <= bindparam("now"))

@@ -57,8 +57,10 @@ BATCH: Final = 200
 TOLERATED: Final = 3
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
 MAX_UNDER_WAY: Final = 32
-#: Queues are counted anew after the time of so many requests.
+#: Queues are counted anew after the time of so many requests, and when profiles were judged; but counting may take
+#: no more than one part of so many of the time.
 COUNTED_FOR: Final = 16
+COUNTING_PART: Final = 20
 #: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
 JUDGE_EVERY: Final = 1 * SECOND
 #: A wait that a timer may be short by, in microseconds.
@@ -107,6 +109,10 @@ class AccountWorker:
         self._counts = Counts()
         self._changes: dict[Lane, tuple[Recent, Recent]] = {}
         self._counted_at: int | None = None
+        #: When they may be counted again.
+        self._count_again_at = 0
+        #: Profiles were judged since.
+        self._outdated = False
         self._subscriptions = SubscriptionUpdater(self._at)
         #: When it was last seen to that what the mapping creates in ProsperStack is there.
         self._created_at: int | None = None
@@ -264,7 +270,7 @@ class AccountWorker:
         page = await self._at.database.read(verdicts.judge_due, self._account, now, BATCH, under_way)
         if page.judged:
             await self._record(page.judged, now)
-            self._counted_at = None
+            self._outdated = True
         self._passed_over = page.passed_over & self._under_way.profiles()
         more = page.more or self._passed_over != page.passed_over
         if more:
@@ -280,11 +286,13 @@ class AccountWorker:
 
     async def _situation(self) -> Situation:
         now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
-        if self._counted_at is None or not 0 <= ticks - self._counted_at < COUNTED_FOR * spender.budget.interval:
+        if self._is_outdated(ticks):
+            self._outdated = False
             self._counts, self._changes = await self._at.database.read(
                 _count, self._account.id, now, spender.budget
             )
             self._counted_at = ticks
+            self._count_again_at = ticks + COUNTING_PART * (self._ticks() - ticks)
         under_way = self._under_way.profiles()
         pending, directory = await self._at.database.read(_pending, self._account.id, now, under_way, self._counts)
         queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
@@ -296,6 +304,13 @@ class AccountWorker:
         return Situation(
             pending, directory, spender.budget, spender.spent, gathers, self._listing, now, ticks, self._bulk_share
         )
+
+    def _is_outdated(self, ticks: int) -> bool:
+        """Whether queues have to be counted anew."""
+        if self._counted_at is None:
+            return True
+        old = self._outdated or ticks - self._counted_at >= COUNTED_FOR * self._at.spender.budget.interval
+        return old and ticks >= self._count_again_at
 
     async def _has_work(self) -> bool:
         return not isinstance(plan(await self._situation()), Wait)
