@@ -141,7 +141,7 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     now, vault = system_clock(), Vault(SECRET)
     [bob] = browsing.listed(connection, theirs.id, after="", limit=9).people
     found = [RecordedProblem("number_of_contacts", "trait", "secret of theirs", "theirs", now)]
-    problems.replace(connection, theirs.id, bob.id, found)
+    problems.replace(connection, theirs.id, {bob.id: found})
     issuing.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")
     connection_of_theirs = SegmentConnection(
         id="conn_theirs",

@@ -170,7 +170,7 @@ def with_problems(commands: Commands) -> Callable[[], list[str]]:
             profiles.settle(connection, profile, Status.IN_SYNC)
             if email != "fine@example.com":
                 problem = RecordedProblem("logins", "logins", email, "the text is not a number", NEW_YEAR)
-                problems.replace(connection, commands.account_id, profile.id, [problem])
+                problems.replace(connection, commands.account_id, {profile.id: [problem]})
 
     commands.write(work)
 

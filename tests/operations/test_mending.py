@@ -60,7 +60,7 @@ def with_rejection(connection: Connection, email: str, subscriber: str) -> Profi
     directory.set_aside(connection, ACCOUNT, subscriber, "plan", "x", "no")
     state = SubscriptionState({"tier": 1}, {"seats": (5, "no")})
     subscription_states.settle(connection, ACCOUNT, subscriber, state, NEW_YEAR)
-    problems.replace(connection, ACCOUNT, profile.id, [RecordedProblem("plan", "plan", "x", REJECTED, NEW_YEAR)])
+    problems.replace(connection, ACCOUNT, {profile.id: [RecordedProblem("plan", "plan", "x", REJECTED, NEW_YEAR)]})
     return profile
 
 
@@ -136,7 +136,7 @@ async def test_retry_of_a_group(database: Database, account: Account) -> None:
     await database.write(with_rejection, ANN, "subr_1")
     bob = await database.write(with_rejection, BOB, "subr_2")
     other = RecordedProblem("plan", "plan", "x", "another reason", NEW_YEAR)
-    await database.write(problems.replace, ACCOUNT, bob.id, [other])
+    await database.write(problems.replace, ACCOUNT, {bob.id: [other]})
 
     [group] = [each for each in await database.read(problems.grouped, ACCOUNT) if each.is_set_aside]
     count = await database.write(mending.retry_group, account, group.property, group.reason, "ann", NOW)

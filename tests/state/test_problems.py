@@ -23,9 +23,9 @@ async def test_problems_are_grouped(database: Database) -> None:
         found = [RecordedProblem("seats", "seats", f"many {number}", "no number", NEW_YEAR - number)]
         if number == 0:
             found.append(RecordedProblem("plan", "tier", ["x"], "an array", NEW_YEAR))
-        await database.write(problems.replace, "acct_1", profile.id, found)
+        await database.write(problems.replace, "acct_1", {profile.id: found})
         if number == 4:
-            await database.write(problems.replace, "acct_1", profile.id, [])
+            await database.write(problems.replace, "acct_1", {profile.id: []})
 
     seats, plan = await database.read(problems.grouped, "acct_1", samples=2)
 
@@ -47,7 +47,7 @@ async def test_counting_has_an_end(database: Database) -> None:
             RecordedProblem("seats", "seats", number, f"reason {number % 2}", NEW_YEAR + number),
             *([RecordedProblem("plan", "plan", number, "reason 0", NEW_YEAR)] if number < 2 else []),
         ]
-        await database.write(problems.replace, "acct_1", profile.id, found)
+        await database.write(problems.replace, "acct_1", {profile.id: found})
 
     groups = await database.read(lambda it: problems.kinds(it, "acct_1", 2))
     fewer = await database.read(lambda it: problems.grouped(it, "acct_1", limit=2))

@@ -19,6 +19,10 @@ _IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscriber
 _SETTLED: Final = select(
     subscribers.c.applied, subscribers.c.unsure, subscribers.c.observed, subscribers.c.observed_at
 ).where(*_IS_IT)
+_SETTLED_ON: Final = select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(
+    subscribers.c.account_id == bindparam("account"), subscribers.c.id.in_(bindparam("ids", expanding=True))
+)
+_UNSETTLE = BulkUpdate(subscribers, ["account_id", "id"], ["applied", "unsure"])
 _MARK: Final = (
     update(subscribers)
     .where(*_IS_IT)
@@ -188,26 +192,29 @@ def mark_applied(
     connection.execute(_MARK, {**key, **seen, **values})
 
 
-def unsettle(
-    connection: Connection, account_id: str, subscriber_id: str, keys: Collection[str] | None = None
-) -> None:
-    """Note that properties are about to be sent, or that what was sent is in doubt; None: all that ever was.
+def unsettle(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
+    """Note that properties of subscribers, by id, are about to be sent, or that what was sent is in doubt.
 
-    Until it is known what came of it they are not settled: a value that is sent, and taken back before the answer
-    is there, would seem to have been settled all the time. A deletion clears them all the same.
+    None: all that ever was. Until it is known what came of it they are not settled: a value that is sent, and taken
+    back before the answer is there, would seem to have been settled all the time. A deletion clears them all the
+    same.
     """
-    key = {"of_account": account_id, "of_id": subscriber_id}
-    row = connection.execute(_SETTLED, key).one_or_none()
-    if row is None:
-        return
-    applied = json_text.load(row.applied)
-    if keys is None:
-        keys = applied
-    values = {
-        "applied": json_text.dump({name: value for name, value in applied.items() if name not in keys}),
-        "unsure": json_text.dump(sorted({*json_text.load(row.unsure), *keys})),
-    }
-    connection.execute(_MARK, {**key, **values, "observed": row.observed, "observed_at": row.observed_at})
+    rows: list[dict[str, Any]] = []
+    for row in connection.execute(_SETTLED_ON, {"account": account_id, "ids": list(sent)}):
+        applied = json_text.load(row.applied)
+        keys = sent[row.id]
+        if keys is None:
+            keys = applied
+        rows.append(
+            {
+                "account_id": account_id,
+                "id": row.id,
+                "applied": json_text.dump({name: value for name, value in applied.items() if name not in keys}),
+                "unsure": json_text.dump(sorted({*json_text.load(row.unsure), *keys})),
+            }
+        )
+    if rows:
+        _UNSETTLE.execute(connection, rows)
 
 
 def set_aside(

@@ -17,8 +17,7 @@ def doubt(connection: Connection, account_id: str, subscriber_ids: Collection[st
     """
     mine = (subscribers.c.account_id == account_id) & subscribers.c.id.in_(list(subscriber_ids))
     emails = sorted(set(connection.scalars(select(subscribers.c.email).where(mine))))
-    for subscriber_id in subscriber_ids:
-        directory.unsettle(connection, account_id, subscriber_id)
+    directory.unsettle(connection, account_id, dict.fromkeys(subscriber_ids))
     connection.execute(
         update(profiles)
         .where(profiles.c.account_id == account_id, profiles.c.email.in_(emails))

@@ -1,20 +1,24 @@
 """Units of work on problems: traits that feed a property and cannot."""
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from prosperstack_destination.state import json_text
+from prosperstack_destination.state.bulk import BulkInsert
 from prosperstack_destination.state.tables import problems, profiles
 
-#: Built once, as those below: it is read with every profile that is settled.
-_OF_PROFILE: Final = (
-    select(problems).where(problems.c.profile_id == bindparam("profile")).order_by(problems.c.property)
+#: Built once, as those below: it is read with every profile that is judged.
+_OF_PROFILES: Final = (
+    select(problems)
+    .where(problems.c.profile_id.in_(bindparam("profiles", expanding=True)))
+    .order_by(problems.c.profile_id, problems.c.property)
 )
+_INSERT = BulkInsert(problems, ["profile_id", "property", "account_id", "trait", "value", "reason", "since"])
 
 #: Groups that are told apart, at most.
 MOST_GROUPS: Final = 500
@@ -76,7 +80,7 @@ def is_rejection(reason: str) -> bool:
 
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
     """A profile's problems, by property."""
-    rows = connection.execute(_OF_PROFILE, {"profile": profile_id})
+    rows = connection.execute(_OF_PROFILES, {"profiles": [profile_id]})
     return [
         RecordedProblem(row.property, row.trait, json_text.load(row.value), row.reason, row.since) for row in rows
     ]
@@ -178,25 +182,27 @@ def _samples(connection: Connection, account_id: str, key: str, reason: str, lim
     return tuple(Sample(row.email, row.trait, json_text.load(row.value), row.profile_id) for row in rows)
 
 
-def replace(connection: Connection, account_id: str, profile_id: int, current: Sequence[RecordedProblem]) -> None:
-    """Make these a profile's problems: what is fixed goes by itself, what lasts keeps its age."""
-    known = {(each.property, each.trait, each.reason): each.since for each in of_profile(connection, profile_id)}
-    if not (known or current):
-        return
-    connection.execute(delete(problems).where(problems.c.profile_id == profile_id))
-    if current:
-        connection.execute(
-            insert(problems),
-            [
-                {
-                    "profile_id": profile_id,
-                    "property": each.property,
-                    "account_id": account_id,
-                    "trait": each.trait,
-                    "value": json_text.dump(each.value),
-                    "reason": each.reason,
-                    "since": known.get((each.property, each.trait, each.reason), each.since),
-                }
-                for each in current
-            ],
-        )
+def replace(connection: Connection, account_id: str, current: Mapping[int, Sequence[RecordedProblem]]) -> None:
+    """Make these the problems of profiles, by id: what is fixed goes by itself, what lasts keeps its age."""
+    since: dict[tuple[int, str, str, str], int] = {
+        (row.profile_id, row.property, row.trait, row.reason): row.since
+        for row in connection.execute(_OF_PROFILES, {"profiles": list(current)})
+    }
+    if since:
+        before = {profile_id for profile_id, *_ in since}
+        connection.execute(delete(problems).where(problems.c.profile_id.in_(before)))
+    rows = [
+        {
+            "profile_id": profile_id,
+            "property": each.property,
+            "account_id": account_id,
+            "trait": each.trait,
+            "value": json_text.dump(each.value),
+            "reason": each.reason,
+            "since": since.get((profile_id, each.property, each.trait, each.reason), each.since),
+        }
+        for profile_id, found in current.items()
+        for each in found
+    ]
+    if rows:
+        _INSERT.execute(connection, rows)

@@ -190,6 +190,5 @@ def _record(connection: Connection, judged: _Judged, now: int) -> bool:
         return False
     reprojections.mark_due(connection, judged.due, now)
     reprojections.mark_changed(connection, judged.changed)
-    for profile_id, current in judged.problems.items():
-        problems.replace(connection, account_id, profile_id, current)
+    problems.replace(connection, account_id, judged.problems)
     return True

@@ -1,6 +1,6 @@
 """Units of work that judge profiles and note what came of it."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
@@ -100,18 +100,22 @@ def judged(known: Known, meaning: Meaning, now: int) -> Judged:
 
 
 def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None:
-    """Note what profiles wait for, or that they are settled; what was found to be there already; their problems.
+    """Note what an account's profiles wait for, or that they are settled; what was there already; their problems.
 
     What is to be sent is not settled any more from then on, whatever becomes of the update. A profile that changed
     meanwhile stays to be looked at.
     """
+    if not verdicts:
+        return
     waiting: list[tuple[Profile, Status]] = []
+    sent: dict[str, Collection[str]] = {}
+    found: dict[int, Sequence[RecordedProblem]] = {}
     for each in verdicts:
         profile = each.known.profile
         match each.verdict:
             case Update(subscriber, send):
                 if not send.keys() <= set(subscriber.unsure):
-                    directory.unsettle(connection, profile.account_id, subscriber.id, send.keys())
+                    sent[subscriber.id] = send.keys() | sent.get(subscriber.id, set())
                 waiting.append((profile, Status.READY))
                 holds = True
             case UpdateSubscriptions():
@@ -125,14 +129,19 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
                 holds = False  # what ProsperStack rejected is not known yet
             case Miss(look_again_at):
                 holds = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=look_again_at)
-            case Settle(found):
-                for subscriber_id, values in found.items():
+            case Settle(there):
+                for subscriber_id, values in there.items():
                     directory.mark_applied(
                         connection, profile.account_id, subscriber_id, values, observed=None, now=now
                     )
                 holds = profiles.settle(connection, profile, Status.IN_SYNC)
         if holds:
-            problems.replace(connection, profile.account_id, profile.id, problems_of(each, now))
+            found[profile.id] = problems_of(each, now)
+    account_id = verdicts[0].known.profile.account_id
+    if sent:
+        directory.unsettle(connection, account_id, sent)
+    if found:
+        problems.replace(connection, account_id, found)
     profiles.await_request(connection, waiting, now)
 
 
