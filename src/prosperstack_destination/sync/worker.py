@@ -67,6 +67,8 @@ JUDGE_EVERY: Final = 1 * SECOND
 TRIFLE: Final = SECOND // 1000
 #: However fast changes come in, they are looked at no more often than this, in microseconds.
 DEAF_FOR: Final = SECOND // 20
+#: While there is nothing left to spend: whatever came in could not be sent sooner.
+DEAF_WITHOUT_BUDGET: Final = SECOND // 4
 
 
 class AccountWorker:
@@ -148,7 +150,7 @@ class AccountWorker:
             await self._pause(None, heed_ends=True)
             return True
         if (wait := spender.wait(urgent=True)) and await self._has_work():
-            await self._pause(wait, heed_ends=False)
+            await self._pause(wait, heed_ends=False, deaf_for=DEAF_WITHOUT_BUDGET)
             return True
         situation = await self._situation()
         planned = plan(situation)
@@ -315,12 +317,12 @@ class AccountWorker:
     async def _has_work(self) -> bool:
         return not isinstance(plan(await self._situation()), Wait)
 
-    async def _pause(self, microseconds: int | None, *, heed_ends: bool) -> None:
+    async def _pause(self, microseconds: int | None, *, heed_ends: bool, deaf_for: int = DEAF_FOR) -> None:
         """Wait that long, or for news; also for the end of a request under way.
 
         A flood of news is looked at now and then only.
         """
-        deaf = max((self._looked_at or 0) + DEAF_FOR - self._ticks(), 0)
+        deaf = max((self._looked_at or 0) + deaf_for - self._ticks(), 0)
         if microseconds is not None:
             deaf = min(deaf, microseconds)
             microseconds -= deaf
