@@ -29,9 +29,9 @@ GRACEFUL_SECONDS: Final = 3
 KEEP_ALIVE_SECONDS: Final = 65
 #: Objects more than before that make Python look for garbage; its default, 700, is a handful of calls.
 GARBAGE_THRESHOLD: Final = 20_000
-#: A thread that merges a batch of calls gives way to the one that answers this soon, in seconds. Python's default,
-#: 5 ms, would be most of the time that a cancel flow may wait.
-SWITCH_SECONDS: Final = 0.001
+#: A thread that merges a batch of calls, or judges profiles, gives way to the one that answers this soon, in seconds.
+#: With Python's default, 5 ms, each of an answer's five turns could take half of the time that a cancel flow may wait.
+SWITCH_SECONDS: Final = 0.0004
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
 _SANDBOX_HOST: Final = "127.0.0.1"

@@ -76,6 +76,7 @@ def _engine(url: URL, *, connections: int, begin: str) -> Engine:
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
+        pool_reset_on_return=None,  # every transaction here is ended by whoever began it
         connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False},
     )
 
