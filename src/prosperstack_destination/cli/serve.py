@@ -29,8 +29,8 @@ GRACEFUL_SECONDS: Final = 3
 KEEP_ALIVE_SECONDS: Final = 65
 #: Objects more than before that make Python look for garbage; its default, 700, is a handful of calls.
 GARBAGE_THRESHOLD: Final = 20_000
-#: A thread that merges a batch of calls, or judges profiles, gives way to the one that answers this soon, in seconds.
-#: With Python's default, 5 ms, each of an answer's five turns could take half of the time that a cancel flow may wait.
+#: A thread that merges a batch of calls, or judges profiles, gives way this soon to the one that answers, in
+#: seconds. With the default, 5 ms, each of an answer's five turns could take half of what a cancel flow may wait.
 SWITCH_SECONDS: Final = 0.0004
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
