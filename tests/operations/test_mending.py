@@ -139,12 +139,12 @@ async def test_retry_of_a_group(database: Database, account: Account) -> None:
     await database.write(problems.replace, ACCOUNT, {bob.id: [other]})
 
     [group] = [each for each in await database.read(problems.grouped, ACCOUNT) if each.is_set_aside]
-    count = await database.write(mending.retry_group, account, group.property, group.reason, "ann", NOW)
+    count = await mending.retry_group(database, account, group.property, group.reason, "ann", NOW)
 
     assert (count, await due(database)) == (1, [ANN])
     assert await set_aside(database, "subr_1") == [False, False]
     assert await set_aside(database, "subr_2") == [True, True]
-    assert await database.write(mending.retry_group, account, "plan", "gone", "ann", NOW) == 0
+    assert await mending.retry_group(database, account, "plan", "gone", "ann", NOW) == 0
 
 
 async def test_retry_of_all(database: Database, account: Account) -> None:
@@ -155,7 +155,7 @@ async def test_retry_of_all(database: Database, account: Account) -> None:
     await database.write(take, identify(ZOE, plan="x"))
     zoe = await database.read(stored, ZOE)
     await database.write(profiles.postpone, zoe, NOW + HOUR, "away")
-    count = await database.write(mending.retry_all, account, "ann", NOW)
+    count = await mending.retry_all(database, account, "ann", NOW, at_once=2)
 
     assert (count, await due(database)) == (3, [ANN, BOB, ZOE])
     assert (await database.read(stored, ZOE)).attempts == 0

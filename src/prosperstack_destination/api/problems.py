@@ -141,14 +141,11 @@ async def show_problems(
 @router.post("/problems/retry", responses=REFUSALS)
 async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator, wanted: ToRetry) -> Due:
     """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
-
-    def work(connection: Connection) -> int:
-        now = desk.clock()
-        if wanted.property is None or wanted.reason is None:
-            return mending.retry_all(connection, account, operator, now)
-        return mending.retry_group(connection, account, wanted.property, wanted.reason, operator, now)
-
-    count = await desk.database.write(work)
+    key, reason, now = wanted.property, wanted.reason, desk.clock()
+    if key is None or reason is None:
+        count = await mending.retry_all(desk.database, account, operator, now)
+    else:
+        count = await mending.retry_group(desk.database, account, key, reason, operator, now)
     desk.wake([account.id])
     return Due(profiles=count)
 

@@ -45,15 +45,15 @@ def list_problems(account_name: str | None, *, as_json: bool) -> None:
 def retry(account_name: str | None, email: str | None, author: str, *, as_json: bool) -> None:
     """Look at one person now, or at everybody with a problem, and try an account that waits."""
 
-    def work(connection: Connection) -> int:
-        account = chosen_account(connection, account_name)
+    async def work(database: Database) -> int:
+        account = await database.read(chosen_account, account_name)
         if email is None:
-            return mending.retry_all(connection, account, author, system_clock())
-        profile_id = people.profile_id(connection, account, email=email)
-        mending.retry_person(connection, account, profile_id, author, system_clock())
+            return await mending.retry_all(database, account, author, system_clock())
+        profile_id = await database.read(lambda it: people.profile_id(it, account, email=email))
+        await database.write(mending.retry_person, account, profile_id, author, system_clock())
         return 1
 
-    count = in_database(work)
+    count = with_database(read_settings(), work)
     if as_json:
         output.print_json({"profiles": count})
     else:

@@ -143,12 +143,12 @@ async def _replay(visit: Visit) -> Response:
 
 async def _retry_group(visit: Visit) -> Response:
     key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
-    count = await visit.desk.database.write(mending.retry_group, visit.account, key, reason, ACTOR, visit.now)
+    count = await mending.retry_group(visit.desk.database, visit.account, key, reason, ACTOR, visit.now)
     return _again(visit, count)
 
 
 async def _retry_all(visit: Visit) -> Response:
-    return _again(visit, await visit.desk.database.write(mending.retry_all, visit.account, ACTOR, visit.now))
+    return _again(visit, await mending.retry_all(visit.desk.database, visit.account, ACTOR, visit.now))
 
 
 async def _retry_account(visit: Visit) -> Response:

@@ -1,8 +1,8 @@
 """What operators do about people and accounts that do not go on by themselves.
 
-Each is a unit of work of one transaction, and goes on the audit trail under the ``actor``'s name, without personal
-data. Afterwards the account has something to do: in the service `Desk.wake` has to be told. A process beside it
-need not: the reconciler looks every second.
+Each is a unit of work of one transaction, or takes several where it is about many people, and goes on the audit
+trail under the ``actor``'s name, without personal data. Afterwards the account has something to do: in the service
+`Desk.wake` has to be told. A process beside it need not: the reconciler looks every second.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,8 @@ from prosperstack_destination.sync.rates import rate_of_account
 
 #: People who are replayed in one transaction.
 REPLAYED_AT_ONCE: Final = 2_000
+#: The same for those who are looked at again.
+RETRIED_AT_ONCE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +63,40 @@ def retry_person(connection: Connection, account: Account, profile_id: int, acto
     _record(connection, account, actor, now, "retry", {"profiles": 1, "profile": profile_id})
 
 
-def retry_all(connection: Connection, account: Account, actor: str, now: int) -> int:
+async def retry_all(store: Store, account: Account, actor: str, now: int, at_once: int = RETRIED_AT_ONCE) -> int:
     """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
 
-    What ProsperStack rejected is sent once more, and the account is tried if it waits. Safe to repeat.
+    What ProsperStack rejected is sent once more, and the account is tried if it waits. Many people take many short
+    transactions: calls are accepted meanwhile. Safe to repeat, also where it was broken off.
     """
-    count = retrying.retry_all(connection, account.id, now)
-    retrying.retry_account(connection, account.id)
-    _record(connection, account, actor, now, "retry", {"profiles": count})
-    return count
+    people = await store.read(retrying.with_trouble, account.id, now)
+    return await _retry(store, account, people, actor, now, {}, at_once)
 
 
-def retry_group(connection: Connection, account: Account, key: str, reason: str, actor: str, now: int) -> int:
+async def retry_group(store: Store, account: Account, key: str, reason: str, actor: str, now: int) -> int:
     """The same for those who have one problem: of a property, for a reason, as `state.problems.grouped` has them.
 
     How many they are; 0: the problem is gone.
     """
-    count = retrying.retry_group(connection, account.id, key, reason, now)
-    retrying.retry_account(connection, account.id)
-    _record(connection, account, actor, now, "retry", {"profiles": count, "property": key})
+    people = await store.read(retrying.with_problem, account.id, key, reason)
+    return await _retry(store, account, people, actor, now, {"property": key}, RETRIED_AT_ONCE)
+
+
+async def _retry(
+    store: Store,
+    account: Account,
+    people: list[int],
+    actor: str,
+    now: int,
+    details: dict[str, JsonValue],
+    at_once: int,
+) -> int:
+    count = 0
+    for start in range(0, len(people), at_once):
+        some = people[start : start + at_once]
+        count += await store.write(retrying.retry, account.id, some, now)
+    await store.write(retrying.retry_account, account.id)
+    await store.write(_record, account, actor, now, "retry", {"profiles": count, **details})
     return count
 
 

@@ -1,12 +1,11 @@
 """Units of work for operators: have people, or whole accounts, looked at again."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Select,
     and_,
     case,
     func,
@@ -55,23 +54,32 @@ def retry_person(connection: Connection, account_id: str, email: str, now: int) 
     return result.rowcount > 0
 
 
-def retry_all(connection: Connection, account_id: str, now: int) -> int:
-    """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
+def with_trouble(connection: Connection, account_id: str, now: int) -> list[int]:
+    """The profiles, by id, with a problem, a failed attempt, or that are set aside."""
+    # One after the other, so that each finds its people by an index.
+    troubles = [
+        select(problems.c.profile_id).where(problems.c.account_id == account_id),
+        *(
+            select(profiles.c.id).where(profiles.c.account_id == account_id, who)
+            for who in (_left_alone(now), is_set_aside)
+        ),
+    ]
+    return sorted({each for trouble in troubles for each in connection.scalars(trouble)})
 
-    What ProsperStack rejected is sent once more.
-    """
-    looked_at = _retry(connection, account_id, _with_problem(account_id), now)
-    # One after the other, so that each finds its people by an index; who was found is not found again.
-    return looked_at + sum(_look_at(connection, account_id, who, now) for who in (_left_alone(now), is_set_aside))
+
+def with_problem(connection: Connection, account_id: str, key: str, reason: str) -> list[int]:
+    """The profiles, by id, whose property of this key has a problem for this reason."""
+    same = (problems.c.property == key) & (problems.c.reason == reason)
+    found = select(problems.c.profile_id).where(problems.c.account_id == account_id, same)
+    return sorted(connection.scalars(found))
 
 
-def retry_group(connection: Connection, account_id: str, key: str, reason: str, now: int) -> int:
-    """Look now at everybody whose property of this key has a problem for this reason; how many they are.
-
-    What ProsperStack rejected is sent once more.
-    """
-    same = _with_problem(account_id).where(problems.c.property == key, problems.c.reason == reason)
-    return _retry(connection, account_id, same, now)
+def retry(connection: Connection, account_id: str, profile_ids: Sequence[int], now: int) -> int:
+    """Look at profiles now, and send what ProsperStack rejected of them once more; how many they are by now."""
+    # By their ids alone: that way they are found one by one, however many there are besides.
+    who = profiles.c.id.in_(profile_ids)
+    _take_back_in(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
+    return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
 
 
 def replay(connection: Connection, account_id: str, email: str, now: int) -> bool:
@@ -120,21 +128,9 @@ def _replay(
     ).rowcount
 
 
-def _with_problem(account_id: str) -> Select[Any]:
-    return select(problems.c.profile_id).where(problems.c.account_id == account_id)
-
-
 def _left_alone(now: int) -> ColumnElement[bool]:
     """Whoever waits for another attempt. A lane is named, so that an index finds them."""
     return and_(profiles.c.status == Status.PENDING, profiles.c.lane.in_(list(Lane)), profiles.c.due_at > now)
-
-
-def _retry(connection: Connection, account_id: str, profile_ids: Select[Any], now: int) -> int:
-    """Look at profiles of the account's by their ids alone: that way they are found one by one, however many there
-    are besides."""
-    who = profiles.c.id.in_(profile_ids)
-    _take_back_in(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
-    return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
 
 
 def _take_back_in(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
@@ -156,12 +152,6 @@ def _of_subscriptions(
         )
         .values(values)
     )
-
-
-def _look_at(connection: Connection, account_id: str, who: ColumnElement[bool], now: int) -> int:
-    return connection.execute(
-        update(profiles).where(profiles.c.account_id == account_id, who).values(_now(now))
-    ).rowcount
 
 
 def _now(now: int) -> dict[str, object]:
