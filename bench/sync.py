@@ -360,7 +360,7 @@ def live_in_bulk(scale: float) -> Workload:
     return replace(workload, arrivals=arrivals)
 
 
-def retries(scale: float) -> Workload:
+def retries(scale: float, times: int = 3) -> Workload:
     """The calls of a first sync and of changes after it, each three times, shuffled over four hours."""
     workload = first_sync(scale, "retries", "as once")
     chance = random.Random(5)
@@ -369,12 +369,16 @@ def retries(scale: float) -> Workload:
     for number in range(int(3_000 * scale)):
         happened = chance.uniform(0, 3000)
         events.append(Arrival(0, chance.choice(known), {"plan": f"plan {number}"}, happened=happened))
-    arrivals = [
-        replace(each, at=(each.happened or 0) + chance.uniform(0, 4 * 3600 * scale))
-        for each in events
-        for _ in range(3)
-    ]
+    arrivals = []
+    for each in events:
+        after = sorted(chance.uniform(0, 4 * 3600 * scale) for _ in range(3))
+        arrivals += [replace(each, at=(each.happened or 0) + delay) for delay in after[:times]]
     return replace(workload, arrivals=sorted(arrivals, key=lambda each: each.at))
+
+
+def no_retries(scale: float) -> Workload:
+    """What retries are compared with: the first of each three calls alone."""
+    return replace(retries(scale, times=1), name="the same, once")
 
 
 def shared(scale: float) -> Workload:
@@ -396,6 +400,7 @@ WORKLOADS: dict[str, Callable[[float], Workload]] = {
     "steady": steady,
     "live-in-bulk": live_in_bulk,
     "retries": retries,
+    "no-retries": no_retries,
     "shared": shared,
     "outage": outage,
 }
