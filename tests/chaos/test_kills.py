@@ -67,7 +67,11 @@ def test_freezes_past_the_lease(tmp_path: Path, api: Sandbox, server: Server, di
                 load.urls = others
                 before = len(api.updates())
                 begun = time.monotonic()
-                until(lambda before=before: len(api.updates()) > before + 1, "nobody took over", 15)  # type: ignore[misc]
+                until(
+                    lambda before=before: len(api.updates()) > before + 1,  # type: ignore[misc]
+                    lambda: f"nobody took over; answers: {load.statuses}",
+                    15,
+                )
                 assert time.monotonic() - begun < 10
                 time.sleep(max(FROZEN_SECONDS - (time.monotonic() - begun), 0))
                 spender.send(signal.SIGCONT)
