@@ -7,6 +7,7 @@ same, one waits; what loses a race all the same is run again.
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import asyncpg
@@ -24,6 +25,8 @@ CONNECTIONS: Final = 10
 #: How long connecting may take, and an answer to one statement, in seconds.
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 60.0
+#: What runs has this long to finish when the service stops, in seconds.
+CLOSE_SECONDS: Final = 5.0
 #: A process that falls asleep within a transaction loses it after this, and with it the locks that others wait for.
 IDLE_SECONDS: Final = 3
 #: How often a unit of work that lost a race is run in all.
@@ -88,7 +91,9 @@ class Postgresql:
     async def close(self) -> None:
         """Begin nothing more, finish what runs, and let go of the server."""
         self._closed = True
-        await self._at_rest.wait()  # a connection that came back after this would be closed by nobody
+        # A connection that came back later would be closed by nobody. Past this time the server does not answer.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._at_rest.wait(), CLOSE_SECONDS)
         await self._engine.dispose()
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
