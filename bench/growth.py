@@ -24,7 +24,7 @@ from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.tables import profiles
 from prosperstack_destination.state.waiting import Counts, Pending
 from prosperstack_destination.sync.planner import Situation, Spent, plan
-from prosperstack_destination.sync.worker import COUNTED_FOR
+from prosperstack_destination.sync.queues import COUNTED_FOR
 
 NOW = 1_767_225_600_000_000
 ACCOUNT = "acct_growth"

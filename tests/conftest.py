@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +101,26 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield request.getfixturevalue("postgresql_url")
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """An open, empty database, of each kind."""
-    database = Database(database_url)
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open, empty database, of each kind."""
+    async with _opened(database_url) as database:
+        yield database
 
 
 @pytest.fixture
 async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
     """An open, empty SQLite database."""
-    database = Database(place(f"sqlite:///{tmp_path / 'test.db'}"))
-    await database.open()
-    yield database
-    await database.close()
+    async with _opened(place(f"sqlite:///{tmp_path / 'test.db'}")) as database:
+        yield database
 
 
 @pytest.fixture
@@ -128,7 +133,5 @@ def postgresql_url(databases: Databases) -> Iterator[str]:
 @pytest.fixture
 async def postgresql(postgresql_url: str) -> AsyncIterator[Database]:
     """An open, empty database on PostgreSQL."""
-    database = Database(postgresql_url)
-    await database.open()
-    yield database
-    await database.close()
+    async with _opened(postgresql_url) as database:
+        yield database

@@ -8,25 +8,17 @@ from functools import partial
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
-from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackError, Unavailable
-from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.prosperstack.client import ProsperStack
-from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.state import accounts, clearing, listing, profiles, reprojections, sweeping, waiting
-from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, Account, AccountStatus
+from prosperstack_destination.state import clearing, profiles, sweeping
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Store
-from prosperstack_destination.state.listing import Directory
-from prosperstack_destination.state.profile import Lane, Profile
+from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.state.sweeping import Sweep
-from prosperstack_destination.state.waiting import Counts, Pending, Recent
 from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import backoff_seconds
-from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
 from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import list_page, look_up, sweep_page
@@ -40,14 +32,14 @@ from prosperstack_destination.sync.planner import (
     Situation,
     SweepPage,
     Wait,
-    gathering,
-    lookback,
     plan,
 )
+from prosperstack_destination.sync.queues import Queues
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.under_way import UnderWay
-from prosperstack_destination.sync.workplace import About, Nobody, Observer, Workplace
+from prosperstack_destination.sync.upkeep import Upkeep
+from prosperstack_destination.sync.workplace import Nobody, Observer, Workplace
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +49,6 @@ BATCH: Final = 200
 TOLERATED: Final = 3
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
 MAX_UNDER_WAY: Final = 32
-#: Queues are counted anew after the time of so many requests, and when profiles were judged; but counting may take
-#: no more than one part of so many of the time.
-COUNTED_FOR: Final = 16
-COUNTING_PART: Final = 20
 #: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
 JUDGE_EVERY: Final = 1 * SECOND
 #: A wait that a timer may be short by, in microseconds.
@@ -92,7 +80,6 @@ class AccountWorker:
         stopping: Callable[[], bool] = lambda: False,
         observer: Observer | None = None,
     ) -> None:
-        self._account = account
         self._log = log.bind(account=account.fingerprint)
         self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log, observer or Nobody())
         self._ticks = ticks
@@ -108,16 +95,9 @@ class AccountWorker:
         self._judged_at: int | None = None
         #: Profiles that were to be judged while they had a request under way.
         self._passed_over: Set[int] = frozenset()
-        self._counts = Counts()
-        self._changes: dict[Lane, tuple[Recent, Recent]] = {}
-        self._counted_at: int | None = None
-        #: When they may be counted again.
-        self._count_again_at = 0
-        #: Profiles were judged since.
-        self._outdated = False
+        self._queues = Queues(self._at, self._under_way, ticks)
         self._subscriptions = SubscriptionUpdater(self._at)
-        #: When it was last seen to that what the mapping creates in ProsperStack is there.
-        self._created_at: int | None = None
+        self._upkeep = Upkeep(account, self._at, self._subscriptions, ticks)
 
     async def run(self) -> None:
         """Work until nothing is to be done now, or the service stops.
@@ -128,7 +108,7 @@ class AccountWorker:
             while not self._stopping() and self._failure is None:
                 self._changed.clear()
                 self._looked_at = self._ticks()
-                await self._prepare()
+                await self._upkeep.see_to()
                 more = await self._judge()
                 if await self._step() or more or self._judged_at is None:
                     continue  # also where a request ended meanwhile, and brought news
@@ -172,7 +152,7 @@ class AccountWorker:
         """Begin with a request; False: it is not needed any more."""
         match request:
             case SendClearing():
-                due = await self._at.database.read(clearing.due, self._account.id, self._at.clock(), 1)
+                due = await self._at.database.read(clearing.due, self._at.account_id, self._at.clock(), 1)
                 if not due:
                     return False
                 # One by one: what was written before arrives first, and what is written anew comes after.
@@ -183,10 +163,10 @@ class AccountWorker:
                 await self._under_way.start(self._list_page())
             case SweepPage(next_in):
                 now = self._at.clock()
-                sweep = await self._at.database.write(sweeping.go_on, self._account.id, now, now + next_in)
+                sweep = await self._at.database.write(sweeping.go_on, self._at.account_id, now, now + next_in)
                 await self._under_way.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):
-                read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
+                read = await self._at.database.read(verdicts.of_profile, self._upkeep.account, profile_id)
                 if read is None:
                     return False
                 await self._look_up(read[1].profile, urgent=urgent)
@@ -200,7 +180,7 @@ class AccountWorker:
 
     async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
         """Begin to update a subscriber with all that differs by now, or to look up who was lost; False: no need."""
-        read = await self._at.database.read(verdicts.of_profile, self._account, profile_id)
+        read = await self._at.database.read(verdicts.of_profile, self._upkeep.account, profile_id)
         if read is None:
             return False
         meaning, known = read
@@ -269,10 +249,10 @@ class AccountWorker:
         now = self._at.clock()
         # Who has a request under way is judged by what comes of it, and not by what was known before.
         under_way = self._under_way.profiles()
-        page = await self._at.database.read(verdicts.judge_due, self._account, now, BATCH, under_way)
+        page = await self._at.database.read(verdicts.judge_due, self._upkeep.account, now, BATCH, under_way)
         if page.judged:
             await self._record(page.judged, now)
-            self._outdated = True
+            self._queues.outdate()
         self._passed_over = page.passed_over & self._under_way.profiles()
         more = page.more or self._passed_over != page.passed_over
         if more:
@@ -287,32 +267,7 @@ class AccountWorker:
                 self._at.observer.settled(each.known.profile, how)
 
     async def _situation(self) -> Situation:
-        now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
-        if self._is_outdated(ticks):
-            self._outdated = False
-            self._counts, self._changes = await self._at.database.read(
-                _count, self._account.id, now, spender.budget
-            )
-            self._counted_at = ticks
-            self._count_again_at = ticks + COUNTING_PART * (self._ticks() - ticks)
-        under_way = self._under_way.profiles()
-        pending, directory = await self._at.database.read(_pending, self._account.id, now, under_way, self._counts)
-        queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
-        longer = {
-            lane: gathering(queues[lane], short, long, spender.budget, now)
-            for lane, (short, long) in self._changes.items()
-        }
-        gathers = {lane: wait for lane, wait in longer.items() if wait is not None}
-        return Situation(
-            pending, directory, spender.budget, spender.spent, gathers, self._listing, now, ticks, self._bulk_share
-        )
-
-    def _is_outdated(self, ticks: int) -> bool:
-        """Whether queues have to be counted anew."""
-        if self._counted_at is None:
-            return True
-        old = self._outdated or ticks - self._counted_at >= COUNTED_FOR * self._at.spender.budget.interval
-        return old and ticks >= self._count_again_at
+        return await self._queues.situation(listing=self._listing, bulk_share=self._bulk_share)
 
     async def _has_work(self) -> bool:
         return not isinstance(plan(await self._situation()), Wait)
@@ -336,76 +291,3 @@ class AccountWorker:
         self._heed_ends = False
         if self._changed.is_set():
             self._judged_at = None
-
-    async def _prepare(self) -> None:
-        """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
-        old = await self._catalog_is_old()
-        recovering = self._account.status is not AccountStatus.ACTIVE
-        if old or recovering:
-            await self._refresh_catalog()
-        if recovering:
-            await self._at.database.write(accounts.set_status, self._account.id, AccountStatus.ACTIVE)
-            self._account = replace(self._account, status=AccountStatus.ACTIVE)
-            self._log.info("the account works again")
-        await self._create_missing(look=old)
-
-    async def _catalog_is_old(self) -> bool:
-        listed_at, now = self._account.catalog_at, self._at.clock()
-        if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_FOR:
-            return True
-        # An idle account is looked at for its directory now and then: that is no reason to list its properties.
-        if now - listed_at < CATALOG_FOR:
-            return False
-        return not await self._at.database.read(accounts.is_idle, self._account.id, now)
-
-    async def _create_missing(self, *, look: bool) -> None:
-        """Create in ProsperStack what the mapping says to; ``look``: going by all profiles' traits as well."""
-        ticks = self._ticks()
-        if not look and self._created_at is not None and 0 <= ticks - self._created_at < JUDGE_EVERY:
-            return
-        self._created_at = ticks
-        at = self._at
-        meaning = await at.database.read(of_account, self._account)
-        if await create_missing(at, meaning, look=look):
-            await self._refresh_catalog()
-
-    async def _refresh_catalog(self) -> None:
-        def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            return self._at.send(About("GET /properties"), partial(self._at.prosperstack.list_properties, cursor))
-
-        catalog = dump_catalog(await list_catalog(fetch))
-        now = self._at.clock()
-        changed = catalog != self._account.catalog
-        await self._at.database.write(_store_catalog, self._account.id, catalog, changed=changed, now=now)
-        self._account = replace(self._account, catalog=catalog, catalog_at=now)
-        self._account = await self._subscriptions.refresh_catalog(self._account)
-        if changed:
-            self._log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
-
-
-def _count(
-    connection: Connection, account_id: str, now: int, budget: Budget
-) -> tuple[Counts, dict[Lane, tuple[Recent, Recent]]]:
-    """How many wait; and, of the lanes that may gather, what changed lately: in a short time and in a long one."""
-    counts = waiting.count(connection, account_id, now)
-    changes: dict[Lane, tuple[Recent, Recent]] = {}
-    for lane, size in ((Lane.LIVE, counts.live), (Lane.BULK, counts.bulk)):
-        if (back := lookback(size, budget)) is not None:
-            changes[lane] = (
-                waiting.recent(connection, account_id, lane, now - back.short),
-                waiting.recent(connection, account_id, lane, now - back.long),
-            )
-    return counts, changes
-
-
-def _pending(
-    connection: Connection, account_id: str, now: int, under_way: set[int], counts: Counts
-) -> tuple[Pending, Directory]:
-    """One view of what waits, and of how far the directory is."""
-    return waiting.pending(connection, account_id, now, under_way, counts), listing.read(connection, account_id)
-
-
-def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
-    if changed:  # a property that was made today applies to everything already received
-        reprojections.begin(connection, account_id, now)
-    accounts.set_catalog(connection, account_id, catalog, now)

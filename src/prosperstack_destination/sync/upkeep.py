@@ -1,0 +1,84 @@
+"""The account itself: its catalog of properties, whether it works, and what its mapping creates in ProsperStack."""
+
+from collections.abc import Awaitable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
+from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
+from prosperstack_destination.state import accounts, reprojections
+from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, Account, AccountStatus
+from prosperstack_destination.sync.creating import create_missing
+from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
+from prosperstack_destination.sync.workplace import About, Workplace
+
+#: How often it is seen to that what the mapping creates is there, in microseconds.
+CREATED_EVERY: Final = 1 * SECOND
+
+
+class Upkeep:
+    """Keeps one account up to date. ``account`` is the account as it is by now."""
+
+    def __init__(self, account: Account, at: Workplace, subscriptions: SubscriptionUpdater, ticks: Clock) -> None:
+        self.account = account
+        self._at = at
+        self._subscriptions = subscriptions
+        self._ticks = ticks
+        #: When it was last seen to that what the mapping creates in ProsperStack is there.
+        self._created_at: int | None = None
+
+    async def see_to(self) -> None:
+        """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
+        old = await self._catalog_is_old()
+        recovering = self.account.status is not AccountStatus.ACTIVE
+        if old or recovering:
+            await self._refresh_catalog()
+        if recovering:
+            await self._at.database.write(accounts.set_status, self.account.id, AccountStatus.ACTIVE)
+            self.account = replace(self.account, status=AccountStatus.ACTIVE)
+            self._at.log.info("the account works again")
+        await self._create_missing(look=old)
+
+    async def _catalog_is_old(self) -> bool:
+        listed_at, now = self.account.catalog_at, self._at.clock()
+        if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_FOR:
+            return True
+        # An idle account is looked at for its directory now and then: that is no reason to list its properties.
+        if now - listed_at < CATALOG_FOR:
+            return False
+        return not await self._at.database.read(accounts.is_idle, self.account.id, now)
+
+    async def _create_missing(self, *, look: bool) -> None:
+        """Create in ProsperStack what the mapping says to; ``look``: going by all profiles' traits as well."""
+        ticks = self._ticks()
+        if not look and self._created_at is not None and 0 <= ticks - self._created_at < CREATED_EVERY:
+            return
+        self._created_at = ticks
+        at = self._at
+        meaning = await at.database.read(of_account, self.account)
+        if await create_missing(at, meaning, look=look):
+            await self._refresh_catalog()
+
+    async def _refresh_catalog(self) -> None:
+        def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
+            return self._at.send(About("GET /properties"), partial(self._at.prosperstack.list_properties, cursor))
+
+        catalog = dump_catalog(await list_catalog(fetch))
+        now = self._at.clock()
+        changed = catalog != self.account.catalog
+        await self._at.database.write(_store_catalog, self.account.id, catalog, changed=changed, now=now)
+        self.account = replace(self.account, catalog=catalog, catalog_at=now)
+        self.account = await self._subscriptions.refresh_catalog(self.account)
+        if changed:
+            self._at.log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
+
+
+def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
+    if changed:  # a property that was made today applies to everything already received
+        reprojections.begin(connection, account_id, now)
+    accounts.set_catalog(connection, account_id, catalog, now)
