@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,39 @@ async def test_what_fails_leaves_nothing(database: Database) -> None:
 
     assert await database.read(lambda connection: connection.execute(select(accounts)).all()) == []
     await database.write(open_account)
+
+
+async def test_a_glance_sees_what_was_written(database: Database) -> None:
+    """It reads what is committed, each time, and a fault of ours shows."""
+
+    def ids(connection: Connection) -> list[str]:
+        return list(connection.scalars(select(accounts.c.id)))
+
+    assert await database.glance(ids) == []
+    await database.write(open_account, "acct_1")
+    assert await database.glance(ids) == ["acct_1"]
+    with pytest.raises(ZeroDivisionError):
+        await database.glance(lambda _connection: 1 / 0)
+    assert await database.glance(ids) == ["acct_1"]
+
+
+async def test_a_glance_waits_for_no_writer(sqlite: Database) -> None:
+    """Beside a transaction that writes it is done on the spot: the event loop does not even turn."""
+    writing, done = threading.Event(), threading.Event()
+
+    def write_slowly(connection: Connection) -> None:
+        open_account(connection)
+        writing.set()
+        assert done.wait(10)
+
+    writer = asyncio.create_task(sqlite.write(write_slowly))
+    await asyncio.to_thread(writing.wait)
+    glance = sqlite.glance(lambda connection: connection.execute(select(accounts.c.id)).all())
+    with pytest.raises(StopIteration) as returned:
+        glance.send(None)
+    assert returned.value.value == []
+    done.set()
+    await writer
 
 
 async def test_a_fault_of_ours_is_not_the_databases(database: Database) -> None:

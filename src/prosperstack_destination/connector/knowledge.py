@@ -54,7 +54,7 @@ class Knowledge:
                 self._meanings.clear()
             self._meanings[account_id] = now, meaning
         else:
-            found = await self._database.read(cancel_flows.find_person, account_id, person)
+            found = await self._database.glance(cancel_flows.find_person, account_id, person)
         return None if found is None else Known(found.email, meaning.plan.project(person_of(found)).values())
 
     def _believed(self, account_id: str) -> Meaning | None:

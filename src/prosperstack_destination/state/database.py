@@ -33,6 +33,9 @@ class Engine(Protocol):
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         """Run a unit of work in a transaction; when this returns it is on disk. Raises `StoreUnavailable`."""
 
+    async def glance(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that reads a few rows, with as little delay as can be. Raises `StoreUnavailable`."""
+
 
 class Store(Protocol):
     """Where units of work are handed in."""
@@ -47,9 +50,9 @@ class Store(Protocol):
 class Database:
     """A database that is open: hand it units of work.
 
-    Raises `StoreUnavailable` from `read` and `write` where the database is full, locked, read-only or away;
-    then nothing of that unit of work was kept. A unit of work may be run again before that: it must do nothing
-    but what the connection undoes.
+    Raises `StoreUnavailable`, whatever it is asked, where the database is full, locked, read-only or away; then
+    nothing of that unit of work was kept. A unit of work may be run again before that: it must do nothing but what
+    the connection undoes.
     """
 
     def __init__(self, url: str) -> None:
@@ -71,6 +74,10 @@ class Database:
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` on one consistent view of the data; it must not write."""
         return await self._engine.run(lambda connection: work(connection, *args, **kwargs), writing=False)
+
+    async def glance(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`read`, for what finds a few rows by an index and cannot wait: it may hold up the event loop."""
+        return await self._engine.glance(lambda connection: work(connection, *args, **kwargs))
 
 
 def backend_of(url: str) -> str:

@@ -109,6 +109,10 @@ class Postgresql:
             if not self._running:
                 self._at_rest.set()
 
+    async def glance(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that reads a few rows."""
+        return await self.run(work, writing=False)
+
     async def _run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
