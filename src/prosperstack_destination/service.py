@@ -151,10 +151,10 @@ class Service:
         )
         self._front = Front(self.database, self._changed, clock)
         self._tokens = Tokens(self.database, clock)
-        known = PeopleKnowledge(self.database, clock)
-        shape = Shape(settings.data_connector_shape)
-        self.data_connector = DataConnectorEndpoint(self._tokens, known, self._front, watch.cancel_flow, shape)
-        self.flow_webhook = FlowWebhookEndpoint(self._tokens, known, self._front, watch.cancel_flow)
+        self._people = PeopleKnowledge(self.database, clock)
+        shape, tell = Shape(settings.data_connector_shape), watch.cancel_flow
+        self.data_connector = DataConnectorEndpoint(self._tokens, self._people, self._front, tell, shape)
+        self.flow_webhook = FlowWebhookEndpoint(self._tokens, self._people, self._front, tell)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -193,6 +193,7 @@ class Service:
             self.inbox.start()
             stack.push_async_callback(self.inbox.close)
             stack.push_async_callback(self._tokens.close)
+            stack.push_async_callback(self._people.close)
             self._front.start()
             stack.push_async_callback(self._front.close)
             log.info("started", version=__version__, role=self.role)
