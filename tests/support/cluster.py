@@ -165,6 +165,8 @@ class Load:
     statuses: dict[int, int] = field(default_factory=dict)
     count: int = 0
     pause_seconds: float = 0.005
+    #: So long a call waits for its answer: all others wait behind it.
+    patience_seconds: float = 6.0
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -185,7 +187,7 @@ class Load:
         until(lambda: self.statuses.get(202, 0) >= target, f"{more} more accepted: {self.statuses}", seconds)
 
     def _run(self) -> None:
-        with httpx.Client(auth=(SEGMENT_KEY, ""), trust_env=False, timeout=6) as client:
+        with httpx.Client(auth=(SEGMENT_KEY, ""), trust_env=False, timeout=self.patience_seconds) as client:
             while not self._stopping.wait(self.pause_seconds):
                 self._send(client)
 
