@@ -19,6 +19,7 @@ from rich.console import Console
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
 from prosperstack_destination.cli.example import SANDBOX_KEY
+from prosperstack_destination.cli.whole_answers import WholeAnswers
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
@@ -67,6 +68,7 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
+        http=WholeAnswers,
         log_config=None,
         access_log=False,
         server_header=False,
