@@ -32,7 +32,7 @@ KEEP_ALIVE_SECONDS: Final = 65
 #: with 20,000 it took up to 27 ms at once, and a cancel flow waited that long.
 GARBAGE_THRESHOLD: Final = 2_000
 #: A thread that merges a batch of calls, or judges profiles, gives way this soon to the one that answers, in
-#: seconds. With the default, 5 ms, each of an answer's five turns could take half of what a cancel flow may wait.
+#: seconds. The default, 5 ms, is half of what a cancel flow may wait, each time that the event loop wakes up.
 SWITCH_SECONDS: Final = 0.0004
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
