@@ -1,9 +1,14 @@
 """How an account stands, by the API."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
+
+from prosperstack_destination.settings import Role
+from support.operators import issued, operator
+from support.service import running, settings
 
 pytestmark = pytest.mark.anyio
 
@@ -18,6 +23,21 @@ async def test_the_overview(api: httpx.AsyncClient) -> None:
     assert found["day"]["accepted"] == 1
     assert found["day"]["naive_requests"] >= 1
     assert found["hour"]["fresh_p50"] is None or found["hour"]["fresh_p50"] < 60
+
+
+async def test_going_through(tmp_path: Path) -> None:
+    """While profiles are gone through for another mapping the overview says so."""
+    token = await issued(tmp_path)
+    async with running(settings(tmp_path, role=Role.RECEIVE)) as service:  # nobody goes through them meanwhile
+        await service.identify("ann@example.com", nickname="An")
+        async with operator(service, token) as api:
+            before = (await api.get("overview")).json()
+            rule = {"property": "preferred_name", "from": "traits.nickname"}
+            await api.put("mapping", json={"based_on": 0, "mapping": {"rules": [rule]}})
+            found = (await api.get("overview")).json()
+
+    assert before["going_through"] is None
+    assert (found["going_through"]["total"], found["going_through"]["done"]) == (1, 0)
 
 
 @pytest.mark.parametrize(("period", "parts"), [("hour", 60), ("day", 96), ("week", 84)])

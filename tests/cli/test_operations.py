@@ -17,6 +17,7 @@ from prosperstack_destination.state import (
     problems,
     profiles,
     rate_limits,
+    reprojections,
     segment_connections,
     tallies,
 )
@@ -56,7 +57,11 @@ def test_status(commands: Commands) -> None:
     untouched = status_of(commands)
     commands.write(tallies.add, {commands.account_id: Tally(delivered=10)}, system_clock())
     going = status_of(commands)
+    commands.write(reprojections.begin, commands.account_id, NEW_YEAR)
 
+    assert status_of(commands)["going_through"] == {"total": 3, "done": 0}
+    assert "0 of 3 profiles were looked at" in commands.run("status")
+    assert going["going_through"] is None
     assert (empty["backlog"], empty["oldest_pending_at"], empty["seconds_left"]) == (0, None, None)
     assert (untouched["backlog"], untouched["oldest_pending_at"]) == (3, "2026-01-01T00:00:00+00:00")
     assert untouched["rate_limit_remaining"] == 40

@@ -10,6 +10,8 @@ import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.mapping.yaml_text import read_yaml
+from prosperstack_destination.state.database import Database
+from support.intake import settle_all
 from support.service import running, settings
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +79,9 @@ async def test_the_catalog_shows_at_once(dashboard: Dashboard) -> None:
 
 async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
     """A trait that feeds nothing is mapped to the likeliest property, tried out, applied, and gets there."""
-    await dashboard.service.until(lambda: bool(dashboard.service.values(JOHN)))  # so that they are known by now
+    await dashboard.service.until(  # what was called first is delivered, so that they are known by now
+        lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny"
+    )
     await dashboard.service.identify(JOHN, contactCount=17)
     tables = await counted(dashboard)
     assert "contactCount number 1 17 Number of contacts" in said(tables)
@@ -436,8 +440,11 @@ async def test_whom_a_draft_is_tried_out_on(dashboard: Dashboard) -> None:
     assert "Nobody's email begins with nobody" in await preview("nobody")
 
 
-async def test_going_through(tmp_path: Path) -> None:
-    """While an applied mapping goes through the profiles the page shows how far it is, and goes on showing it."""
+async def test_going_through(tmp_path: Path, stored: Database) -> None:
+    """While an applied mapping goes through the profiles the page shows how far it is, and goes on showing it.
+
+    So does the overview, which does not say meanwhile that everything was done.
+    """
     async with (
         running(settings(tmp_path, admin_password=PASSWORD, role="receive")) as service,
         httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
@@ -448,12 +455,19 @@ async def test_going_through(tmp_path: Path) -> None:
         dashboard = Dashboard(client, service, start.headers["location"].split("/")[3])
 
         assert "goes through" not in (await dashboard.get("mapping")).text
+        await stored.write(settle_all)
+        before = (await dashboard.get("overview")).text
         await applied(dashboard, FILE)
         page = await dashboard.get("mapping")
+        overview = (await dashboard.get("overview")).text
 
     assert "The mapping goes through what was received 0%" in said(page.text)
     assert "0 of 1 profiles looked at" in said(page.text)
     assert f'data-live="{dashboard.home}/mapping/live"' in page.text
+    assert "up to date" in before
+    assert "up to date" not in overview
+    assert "0 of 1 profiles looked at" in said(overview)
+    assert "nobody, of those looked at so far" in said(overview)
 
 
 async def test_choices_for_the_whole(dashboard: Dashboard) -> None:

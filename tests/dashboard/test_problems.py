@@ -93,7 +93,7 @@ async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
 
 async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database) -> None:
     """That the account is stopped stands first, with why; it is tried now when it is asked for, and works."""
-    await dashboard.service.until(lambda: bool(dashboard.service.values(JOHN)))
+    await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")
     until = system_clock() + HOUR
     await stored.write(
         accounts.set_status,

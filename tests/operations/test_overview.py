@@ -1,17 +1,19 @@
 """How an account stands, from its tables."""
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.operations.overview import Overview, Spent, overview, since_it_began
-from prosperstack_destination.state import accounts, tallies
+from prosperstack_destination.state import accounts, reprojections, tallies
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.profile import Status
+from prosperstack_destination.state.tables import profiles
 from prosperstack_destination.state.tallies import Tally
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, take
+from support.intake import ACCOUNT, identify, settle_all, take
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +62,34 @@ async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
 
     assert found.progress is not None
     assert (found.progress.left, found.progress.arrival) == (1, None)
+
+
+async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Database) -> None:
+    """While it is worked out who is to be updated, that is told; once it is, who waits, whoever counted before."""
+    await database.write(open_account)
+    await database.write(take, identify("a@b.c", plan="pro"))
+    await database.write(settle_all)
+    await database.write(reprojections.begin, ACCOUNT, NOW)
+
+    def counted_before(connection: Connection) -> Overview:
+        account = accounts.get(connection, ACCOUNT)
+        assert account is not None
+        return overview(connection, account, 0.1, NOW, {})
+
+    going = await database.read(counted_before)
+    assert going.going_through is not None
+    assert (going.going_through.done, going.going_through.total, going.backlog) == (0, 1, 0)
+
+    def found_to_differ(connection: Connection) -> None:
+        run = reprojections.of_account(connection, ACCOUNT)
+        assert run is not None
+        assert reprojections.advance(connection, run, after="a@b.c", done=1, changed=1, finished_at=NOW)
+        reprojections.mark_due(connection, list(connection.scalars(select(profiles.c.id))), NOW)
+
+    await database.write(found_to_differ)
+    done = await database.read(counted_before)
+
+    assert (done.going_through, done.waiting) == (None, {Status.PENDING: 1})
 
 
 def test_a_backlog_begins_where_nothing_waited_before() -> None:

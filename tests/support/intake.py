@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from pydantic import JsonValue
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
-from prosperstack_destination.state import profiles
+from prosperstack_destination.state import profiles, tables
 from prosperstack_destination.state.intake import Taken, take_calls
-from prosperstack_destination.state.profile import Call, Identify, Profile, Source
+from prosperstack_destination.state.profile import Call, Identify, Profile, Source, Status
 from support.clocks import NEW_YEAR
 
 ACCOUNT = "acct_1"
@@ -45,6 +45,11 @@ def stored(connection: Connection, email: str = "a@b.c", account: str = ACCOUNT)
     profile = profiles.find(connection, account, email)
     assert profile is not None
     return profile
+
+
+def settle_all(connection: Connection) -> None:
+    """A unit of work: nobody waits any more, as if everybody had been delivered."""
+    connection.execute(update(tables.profiles).values(status=Status.IN_SYNC, due_at=None, pending_since=None))
 
 
 def outcomes(taken: Taken) -> Sequence[str]:

@@ -18,6 +18,7 @@ from prosperstack_destination.operations.mapping_trial import tried
 from prosperstack_destination.state import mappings, reprojections
 from prosperstack_destination.state.json_text import load
 from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.reprojections import Reprojection
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
@@ -263,6 +264,11 @@ async def progress(desk: TheDesk, account: TheAccount) -> Progress:
     found = await desk.database.read(reprojections.of_account, account.id)
     if found is None:
         return Progress(total=0, done=0, changed=0, started_at=None, finished_at=None)
+    return shown_progress(found)
+
+
+def shown_progress(found: Reprojection) -> Progress:
+    """How far one has come, as it is shown."""
     return Progress(
         total=found.total,
         done=found.done,

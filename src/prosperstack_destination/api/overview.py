@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from prosperstack_destination.api.context import TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.mappings import Progress as GoingThrough
+from prosperstack_destination.api.mappings import shown_progress
 from prosperstack_destination.api.routing import REFUSALS, ApiRoute
 from prosperstack_destination.operations import history as histories
 from prosperstack_destination.operations.history import Period
@@ -69,6 +71,9 @@ class ShownOverview(BaseModel):
     status_reason: str | None
     status_until: datetime | None
     mapping_version: int
+    going_through: GoingThrough | None = Field(
+        description="Who is to be updated is being worked out: what traits mean has changed. Null: it is known."
+    )
     waiting: dict[Status, int] = Field(description="People who have to be looked at by now, by status.")
     progress: ShownProgress | None = Field(description="Null: nothing waits.")
     rate_limit: ShownLimit | None
@@ -87,6 +92,7 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
         status_reason=account.status_reason,
         status_until=shown_time_or_none(account.status_until),
         mapping_version=found.mapping,
+        going_through=None if found.going_through is None else shown_progress(found.going_through),
         waiting=dict(found.waiting),
         progress=None if found.progress is None else _progress(found.progress),
         rate_limit=None

@@ -142,7 +142,7 @@ def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
         [each.version, Time(each.applied_at), each.author, len(load_rules(each.rules)), each.note] for each in found
     ]
     output.print_rows(["Version", "Applied (UTC)", "By", "Rules", "Note"], rows, as_json=False)
-    if progress is not None and progress.finished_at is None:
+    if progress is not None and not progress.is_finished:
         output.console.print(
             f"{progress.done:,} of {progress.total:,} profiles were looked at since the last change."
         )

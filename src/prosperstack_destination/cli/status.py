@@ -112,6 +112,11 @@ def _rendered(views: list[View], now: int) -> RenderableType:
             if each.standing.status_until is not None and each.standing.status_until > now:
                 wait = wording.span((each.standing.status_until - now) / SECOND)
                 lines.append(f"  The next attempt is in {wait}; `retry` makes it now.")
+        if (through := each.overview.going_through) is not None:
+            lines.append(
+                f"{each.standing.fingerprint}: {through.done:,} of {through.total:,} profiles were looked at since "
+                "what traits mean has changed; more may have to wait."
+            )
         if each.census is not None:
             counts = ", ".join(f"{number:,} {name}" for name, number in each.census.by_status.items())
             lines.append(f"{each.standing.fingerprint}: {each.census.profiles:,} profiles ({counts or 'none'})")
@@ -136,6 +141,7 @@ def _row(view: View, now: int) -> list[Cell]:
 
 def _facts(view: View, now: int) -> JsonValue:
     account, told, left = view.standing, view.overview.told, view.seconds_left
+    through = view.overview.going_through
     facts: dict[str, JsonValue] = {
         "at": Time(now).iso,
         "account": account.account_id,
@@ -151,6 +157,7 @@ def _facts(view: View, now: int) -> JsonValue:
         "rate_limit": None if told is None else told.limit,
         "rate_limit_remaining": None if told is None else told.remaining,
         "rate_limit_told_at": None if told is None else Time(told.told_at).iso,
+        "going_through": None if through is None else {"total": through.total, "done": through.done},
         "mapping_version": view.overview.mapping,
         "catalog_at": Time(account.catalog_at).iso,
     }

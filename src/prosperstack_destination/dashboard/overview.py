@@ -89,10 +89,10 @@ async def _standing(visit: Visit, minutes: list[Tally] | None = None) -> str:
 
     def read(connection: Connection) -> Overview:
         account = accounts.get(connection, visit.account.id) or visit.account
-        return overview(connection, account, visit.reserve, now, waiting or {}, minutes)
+        return overview(connection, account, visit.reserve, now, waiting, minutes, counting=waiting is None)
 
     found = await visit.desk.database.read(read)
-    return visit.fragment("overview/standing.html", overview=found, counting=waiting is None, now=now)
+    return visit.fragment("overview/standing.html", overview=found, now=now)
 
 
 def _period(visit: Visit) -> Period:

@@ -8,10 +8,11 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
-from prosperstack_destination.state import listing, mappings, rate_limits, standing, tallies
+from prosperstack_destination.state import listing, mappings, rate_limits, reprojections, standing, tallies
 from prosperstack_destination.state.accounts import STOPPED, Account
 from prosperstack_destination.state.profile import UNSETTLED, Status
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.reprojections import Reprojection
 from prosperstack_destination.state.tallies import Span, Tally, percentile
 from prosperstack_destination.sync.rates import rate_of
 
@@ -73,7 +74,11 @@ class Overview:
     told: ToldLimit | None
     #: The version of the mapping in force.
     mapping: int
+    #: All profiles are being gone through, since what traits mean has changed: who is to wait is not known yet.
+    going_through: Reprojection | None
     waiting: Mapping[Status, int]
+    #: Who waits is being counted, and not in ``waiting`` yet.
+    counting: bool
     #: None: nothing waits.
     progress: Progress | None
     hour: Spent
@@ -94,16 +99,23 @@ def overview(
     now: int,
     waiting: Mapping[Status, int] | None = None,
     minutes: list[Tally] | None = None,
+    *,
+    counting: bool = False,
 ) -> Overview:
     """A unit of work: how an account stands. It reads indexes and tallies, and no profile.
 
     ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account;
-    ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index.
+    ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index. Where
+    it was nobody they are counted anew: few can have come meanwhile, and that all is done must be true.
+    ``counting`` says that they are being counted elsewhere, and not to do so here.
     ``minutes`` is `minutes_of_day`, where that was read before.
     """
+    going_through = reprojections.of_account(connection, account.id)  # first: those it finds wait once it is done
     if minutes is None:
         minutes = minutes_of_day(connection, account.id, now)
-    if waiting is None:
+    if counting:
+        waiting = {}
+    elif waiting is None or not any(waiting.get(status) for status in UNSETTLED):
         waiting = standing.waiting_by_status(connection, account.id, now)
     told = rate_limits.of_account(connection, account.id)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
@@ -126,7 +138,9 @@ def overview(
         account=account,
         told=told,
         mapping=mappings.in_force(connection, account.id).version,
+        going_through=None if going_through is None or going_through.is_finished else going_through,
         waiting=waiting,
+        counting=counting,
         progress=progress,
         hour=Spent(together(minutes, now - HOUR)),
         day=Spent(together(minutes, now - DAY)),

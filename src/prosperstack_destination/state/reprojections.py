@@ -42,6 +42,11 @@ class Reprojection:
     started_at: int
     finished_at: int | None
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether all profiles were looked at."""
+        return self.finished_at is not None
+
 
 def begin(connection: Connection, account_id: str, now: int) -> int:
     """Have all profiles of an account gone through; how many there are. To be called *before* the change is made.
@@ -50,7 +55,7 @@ def begin(connection: Connection, account_id: str, now: int) -> int:
     """
     known = of_account(connection, account_id)
     before = [_meant(connection, account_id)]
-    if known is not None and known.finished_at is None:
+    if known is not None and not known.is_finished:
         before = [] if not known.before else list(dict.fromkeys([*known.before, *before]))
     if len(before) > MAX_BEFORE:
         before = []

@@ -129,7 +129,7 @@ class Reprojector:
 def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     reprojection = reprojections.of_account(connection, account_id)
     account = accounts.get(connection, account_id)
-    if reprojection is None or account is None or reprojection.finished_at is not None:
+    if reprojection is None or account is None or reprojection.is_finished:
         return None
     meaning = of_account(connection, account)
     before = [_former(connection, account_id, meaning, each) for each in reprojection.before]
