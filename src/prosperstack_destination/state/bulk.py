@@ -1,76 +1,70 @@
 """The same statement for many rows, without SQLAlchemy's work for each of them.
 
-Binding parameters row by row costs as much as the database's own work. On SQLite the statement is SQLAlchemy's,
-compiled once, and the rows go to the driver as they are; PostgreSQL gets all rows as one array a column.
+Binding parameters row by row costs as much as the database's own work. SQLite gets the rows as they are; PostgreSQL
+gets all of them at once, as one array a column.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Insert, Table, Update, bindparam, insert, update
+from sqlalchemy import Connection, Table
 
 
-class Bulk(ABC):
-    """A statement for many rows, each a mapping of the columns' names to plain values."""
+class Bulk:
+    """A statement for many rows, each a mapping of the columns' ``names`` to plain values.
 
-    def __init__(self, statement: Insert | Update, columns: Sequence["Column[Any]"]) -> None:
-        self._statement = statement
-        self._columns = columns
-        self._compiled: dict[str, tuple[str, Sequence[str]]] = {}
+    ``by_row`` is the statement for one row, with ``?`` for each of its values in the order of their names; ``over``
+    the one over all of them, with ``{rows}`` where it names their table, which it knows as ``given``.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str], by_row: str, over: str) -> None:
+        self._by_row = by_row
+        self._over = over
+        self._columns: Final = [table.c[name] for name in names]
+        self._values: Final = itemgetter(*names)
+        self._compiled: str | None = None
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the statement for each row, in their order."""
-        known = self._compiled.get(connection.dialect.name)
-        if known is None:
-            known = self._compiled[connection.dialect.name] = self._compile(connection)
-        text, names = known
+        values = [self._values(row) for row in rows]
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(text, [tuple(row[name] for name in names) for row in rows])
-        else:
-            connection.exec_driver_sql(text, tuple([row[name] for row in rows] for name in names))
+            connection.exec_driver_sql(self._by_row, values)
+            return
+        if self._compiled is None:
+            self._compiled = self._over.format(rows=self._table_of_rows(connection))
+        connection.exec_driver_sql(self._compiled, tuple(map(list, zip(*values, strict=True))))
 
-    def _compile(self, connection: Connection) -> tuple[str, Sequence[str]]:
-        names = [column.name for column in self._columns]
-        if connection.dialect.name == "sqlite":
-            compiled = self._statement.compile(dialect=connection.dialect, column_keys=names)
-            return str(compiled), compiled.positiontup or names
+    def _table_of_rows(self, connection: Connection) -> str:
         types = [column.type.compile(connection.dialect) for column in self._columns]
         arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, 1))
-        return self._with_arrays(f"unnest({arrays}) AS given({', '.join(names)})"), names
-
-    @abstractmethod
-    def _with_arrays(self, rows: str) -> str:
-        """The statement over a table of rows."""
+        return f"unnest({arrays}) AS given({', '.join(column.name for column in self._columns)})"
 
 
 class BulkInsert(Bulk):
-    """Inserts rows into a table."""
+    """Inserts rows into a table, of which it takes two columns or more."""
 
     def __init__(self, table: Table, names: Sequence[str]) -> None:
-        super().__init__(insert(table), [table.c[name] for name in names])
-        self._into = f"{table.name} ({', '.join(names)})"
-
-    def _with_arrays(self, rows: str) -> str:
-        return f"INSERT INTO {self._into} SELECT * FROM {rows}"  # noqa: S608 -- names of our own
+        into = f"INSERT INTO {table.name} ({', '.join(names)})"
+        super().__init__(
+            table,
+            names,
+            by_row=f"{into} VALUES ({', '.join('?' * len(names))})",
+            over=f"{into} SELECT * FROM {{rows}}",  # noqa: S608 -- names of our own
+        )
 
 
 class BulkUpdate(Bulk):
-    """Updates rows of a table, which are found by the columns ``keys``."""
+    """Updates ``names`` of a table's rows, which are found by ``keys``."""
 
     def __init__(self, table: Table, keys: Sequence[str], names: Sequence[str]) -> None:
-        # SQLAlchemy keeps the names of columns for what they are set to: keys are bound under other ones.
-        found = [table.c[key] == bindparam(f"row_{key}") for key in keys]
-        statement = update(table).where(*found).values({name: bindparam(name) for name in names})
-        super().__init__(statement, [table.c[name] for name in (*keys, *names)])
-        self._keys = keys
-        self._table = table.name
-        self._set = ", ".join(f"{name} = given.{name}" for name in names)
-
-    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Update each row."""
-        super().execute(connection, [{**row, **{f"row_{key}": row[key] for key in self._keys}} for row in rows])
-
-    def _with_arrays(self, rows: str) -> str:
-        found = " AND ".join(f"{self._table}.{key} = given.{key}" for key in self._keys)
-        return f"UPDATE {self._table} SET {self._set} FROM {rows} WHERE {found}"  # noqa: S608 -- names of our own
+        new = ", ".join(f"{name} = ?" for name in names)
+        found = " AND ".join(f"{key} = ?" for key in keys)
+        given = ", ".join(f"{name} = given.{name}" for name in names)
+        found_by_given = " AND ".join(f"{table.name}.{key} = given.{key}" for key in keys)
+        super().__init__(
+            table,
+            [*names, *keys],
+            by_row=f"UPDATE {table.name} SET {new} WHERE {found}",  # noqa: S608 -- names of our own
+            over=f"UPDATE {table.name} SET {given} FROM {{rows}} WHERE {found_by_given}",  # noqa: S608 -- the same
+        )

@@ -5,10 +5,13 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import erasures
 
-_ANY: Final = select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
+_ANY: Final = Prepared(
+    lambda _: select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
+)
 
 
 class Erasures:
@@ -23,7 +26,7 @@ class Erasures:
         pseudonym: Pseudonym,
     ) -> None:
         self._at: dict[str, int] = {}
-        if connection.execute(_ANY, {"account": account_id}).first() is None:
+        if _ANY.execute(connection, {"account": account_id}).first() is None:
             return  # as in most accounts at most times: nothing has to be hashed
         subjects = [*map(subject_of_user, user_ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}

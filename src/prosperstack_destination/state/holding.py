@@ -9,6 +9,7 @@ from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.merging import merge
+from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.profile import IdKind, Stamped
 from prosperstack_destination.state.tables import held
 
@@ -17,7 +18,7 @@ MAX_HELD: Final = 100_000
 #: How long an id is held without anything new, in microseconds.
 HELD_FOR: Final = 30 * DAY
 
-_ANY: Final = select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1)
+_ANY: Final = Prepared(lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1))
 
 
 def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str, Stamped]], now: int) -> None:
@@ -39,7 +40,7 @@ def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str
 
 def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
     """What is held of these ids, which is held no longer."""
-    if connection.execute(_ANY, {"account": account_id}).first() is None:
+    if _ANY.execute(connection, {"account": account_id}).first() is None:
         return {}  # as in accounts without Engage: a look that costs nothing
     released = of_ids(connection, account_id, keys)
     forget(connection, account_id, list(released))

@@ -4,15 +4,26 @@ When an id came with an email last stands in the profile of that email, which is
 an id that keeps its email costs no write here.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert
-from prosperstack_destination.state.dialects import OneOf
-from prosperstack_destination.state.profile import IdKind
+from prosperstack_destination.state.prepared import OneOf, Prepared
+from prosperstack_destination.state.profile import ID_KINDS, IdKind
 from prosperstack_destination.state.tables import identities
 
 #: A kind and an id.
@@ -21,13 +32,22 @@ Key = tuple[IdKind, str]
 #: Emails that an id had before its present one, so that a deletion finds them all; the oldest go first.
 MAX_FORMER: Final = 20
 
-_SELECT: Final = OneOf(
-    select(identities.c.external_id, identities.c.email).where(
-        identities.c.account_id == bindparam("account"), identities.c.kind == bindparam("the_kind")
-    ),
-    identities.c.external_id,
-    "ids",
-)
+
+def _select(one_of: OneOf) -> CompoundSelect[Any]:
+    """The emails of ids, those of each kind being bound under its name."""
+    known = select(identities.c.kind, identities.c.external_id, identities.c.email)
+    mine = known.where(identities.c.account_id == bindparam("account"))
+    return union_all(
+        *(
+            mine.where(
+                identities.c.kind == literal_column(f"'{kind}'"), one_of(identities.c.external_id, kind.value)
+            )
+            for kind in IdKind
+        )
+    )
+
+
+_SELECT: Final = Prepared(_select)
 _INSERT: Final = BulkInsert(identities, ["account_id", "kind", "external_id", "email", "former"])
 
 
@@ -39,12 +59,13 @@ class Identities:
         self._emails: dict[Key, str] = {}
         self._new: set[Key] = set()
         self._former: dict[Key, list[str]] = {}
-        for kind in IdKind:
-            ids = sorted({external_id for each, external_id in keys if each is kind})
-            if ids:
-                wanted = {"account": account_id, "the_kind": kind.value, "ids": ids}
-                for row in _SELECT.execute(connection, wanted):
-                    self._emails[kind, row.external_id] = row.email
+        if keys:
+            wanted: dict[str, Any] = {kind.value: [] for kind in IdKind}
+            for kind, external_id in keys:
+                wanted[kind.value].append(external_id)
+            rows: Iterable[Sequence[Any]] = _SELECT.execute(connection, {**wanted, "account": account_id})
+            for kind, external_id, email in rows:
+                self._emails[ID_KINDS[kind], external_id] = email
 
     def email(self, keys: Iterable[Key]) -> str | None:
         """The email of the first of these ids that is known."""

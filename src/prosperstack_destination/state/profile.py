@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -15,6 +16,10 @@ class IdKind(StrEnum):
 
     USER = "user"
     ANONYMOUS = "anonymous"
+
+
+#: By their values, as they stand in the tables.
+ID_KINDS: Final[Mapping[str, IdKind]] = {kind.value: kind for kind in IdKind}
 
 
 class Lane(IntEnum):

@@ -20,9 +20,9 @@ from sqlalchemy import (
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
-from prosperstack_destination.state.dialects import OneOf
 from prosperstack_destination.state.merging import merge
-from prosperstack_destination.state.profile import IdKind, Lane, Profile, Stamped, Status
+from prosperstack_destination.state.prepared import OneOf, Prepared
+from prosperstack_destination.state.profile import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
 
 #: When an id came with an email last, in microseconds since the epoch.
@@ -79,29 +79,23 @@ _TO_JUDGE: Final = union_all(
         for lane in Lane
     )
 )
-# Locked in key order, so that two writers of the same people cannot wait for each other.
-_SELECT_MERGED = OneOf(
-    select(
-        profiles.c.id,
-        profiles.c.email,
-        profiles.c.address,
-        profiles.c.user_id,
-        profiles.c.ids,
-        profiles.c.traits,
-        profiles.c.version,
-        profiles.c.status,
-        profiles.c.pending_since,
-        profiles.c.changed_at,
-        profiles.c.lane,
-        profiles.c.due_at,
-        profiles.c.touched_at,
+
+
+def _select_merged(one_of: OneOf) -> Select[Any]:
+    """What a `Draft` is made of, in this order; locked in key order, so that no two writers wait for each other."""
+    columns = (
+        *("email", "id", "address", "user_id", "ids", "traits"),
+        *("version", "status", "pending_since", "changed_at", "lane", "due_at", "touched_at"),
     )
-    .where(profiles.c.account_id == bindparam("account"))
-    .order_by(profiles.c.email)
-    .with_for_update(),
-    profiles.c.email,
-    "emails",
-)
+    return (
+        select(*(profiles.c[name] for name in columns))
+        .where(profiles.c.account_id == bindparam("account"), one_of(profiles.c.email, "emails"))
+        .order_by(profiles.c.email)
+        .with_for_update()
+    )
+
+
+_SELECT_MERGED: Final = Prepared(_select_merged)
 
 
 @dataclass(slots=True)
@@ -161,23 +155,12 @@ class Draft:
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
     """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
+    rows: Iterable[Sequence[Any]] = _SELECT_MERGED.execute(
+        connection, {"account": account_id, "emails": sorted(emails)}
+    )
     return {
-        row.email: Draft(
-            row.email,
-            row.id,
-            row.address,
-            row.user_id,
-            ids_of(row.ids),
-            json_text.load(row.traits),
-            row.version,
-            row.status,
-            row.pending_since,
-            row.changed_at,
-            row.lane,
-            row.due_at,
-            row.touched_at,
-        )
-        for row in _SELECT_MERGED.execute(connection, {"account": account_id, "emails": sorted(emails)})
+        email: Draft(email, row_id, address, user_id, ids_of(ids), json_text.load(traits), *rest)
+        for email, row_id, address, user_id, ids, traits, *rest in rows
     }
 
 
@@ -388,11 +371,11 @@ def newest_id(ids: str, kind: IdKind) -> str | None:
 
 def ids_of(text: str) -> Ids:
     """The ids in a profile's column."""
-    return {(IdKind(kind), each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
+    return {(ID_KINDS[kind], each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
 
 
 def _ids_text(ids: Ids) -> str:
     by_kind: dict[str, dict[str, int]] = {}
     for (kind, each), at in ids.items():
-        by_kind.setdefault(kind.value, {})[each] = at
+        by_kind.setdefault(kind, {})[each] = at
     return json_text.dump(by_kind)

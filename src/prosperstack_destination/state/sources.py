@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
+from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.profile import Source, SourceKind, Stamped
 from prosperstack_destination.state.tables import segment_connections, sources
 
@@ -14,18 +15,20 @@ MAX_SOURCES: Final = 1_000
 #: The longest name of a library that is kept, in characters.
 _MAX_NAME: Final = 100
 
-_UPDATE: Final = (
-    update(sources)
-    .where(
-        sources.c.account_id == bindparam("the_account"),
-        sources.c.kind == bindparam("the_kind"),
-        sources.c.key == bindparam("the_key"),
-    )
-    .values(
-        name=bindparam("new_name"),
-        last_at=bindparam("new_last_at"),
-        calls=sources.c.calls + bindparam("more_calls"),
-        members=sources.c.members + bindparam("more_members"),
+_UPDATE: Final = Prepared(
+    lambda _: (
+        update(sources)
+        .where(
+            sources.c.account_id == bindparam("the_account"),
+            sources.c.kind == bindparam("the_kind"),
+            sources.c.key == bindparam("the_key"),
+        )
+        .values(
+            name=bindparam("new_name"),
+            last_at=bindparam("new_last_at"),
+            calls=sources.c.calls + bindparam("more_calls"),
+            members=sources.c.members + bindparam("more_members"),
+        )
     )
 )
 
@@ -82,7 +85,7 @@ class Tally:
         for (kind, key), count in sorted(self._counts.items()):
             identity = {"the_account": account_id, "the_kind": kind.value, "the_key": key}
             changed = {"new_name": count.name[:_MAX_NAME], "new_last_at": now, "more_calls": count.calls}
-            known = connection.execute(_UPDATE, {**identity, **changed, "more_members": count.members})
+            known = _UPDATE.execute(connection, {**identity, **changed, "more_members": count.members})
             if known.rowcount == 0:
                 _add(connection, account_id, kind, key, count, now)
 

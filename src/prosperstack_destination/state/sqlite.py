@@ -33,9 +33,9 @@ class Sqlite:
     """One file, or memory."""
 
     def __init__(self, url: URL) -> None:
-        self._writer = _engine(url, connections=1, begin="BEGIN IMMEDIATE")
-        self._reader = _engine(url, connections=READERS, begin="BEGIN")
-        self._glancer = _engine(url, connections=1, begin="BEGIN", lock_wait=0.0)
+        self._writer = _engine(url, connections=1)
+        self._reader = _engine(url, connections=READERS)
+        self._glancer = _engine(url, connections=1, lock_wait=0.0)
         self._write_thread = ThreadPoolExecutor(1, "database-write")
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
 
@@ -55,18 +55,24 @@ class Sqlite:
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         """Run a unit of work in a transaction."""
-        engine, threads = (self._writer, self._write_thread) if writing else (self._reader, self._read_threads)
         with _outages_told():
-            return await asyncio.get_running_loop().run_in_executor(threads, _transaction, engine, work)
+            loop = asyncio.get_running_loop()
+            if writing:
+                return await loop.run_in_executor(
+                    self._write_thread, _transaction, self._writer, work, "BEGIN IMMEDIATE"
+                )
+            return await loop.run_in_executor(self._read_threads, _transaction, self._reader, work, "BEGIN")
 
     async def glance(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
         with _outages_told():
-            return _transaction(self._glancer, work)
+            return _transaction(self._glancer, work, "BEGIN")
 
 
-def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+def _transaction(engine: Engine, work: Callable[[Connection], T], begin: str) -> T:
+    # Begun here and not by an event of SQLAlchemy's: with one, each statement would look for others as well.
     with engine.begin() as connection:
+        connection.exec_driver_sql(begin)
         return work(connection)
 
 
@@ -79,7 +85,7 @@ def _outages_told() -> Iterator[None]:
         raise unavailable(error.orig) from error
 
 
-def _engine(url: URL, *, connections: int, begin: str, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
+def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -99,9 +105,5 @@ def _engine(url: URL, *, connections: int, begin: str, lock_wait: float = LOCK_W
         # Random inserts touch many pages: larger checkpoints write each of them less often.
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
