@@ -27,7 +27,7 @@ from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnow
 from prosperstack_destination.connector.tokens import Tokens
 from prosperstack_destination.connector.wire import Shape
 from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.rendering import compile_templates
+from prosperstack_destination.dashboard.rendering import Templates
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.operations.accounts import find
@@ -134,6 +134,7 @@ class Service:
         )
         self.sessions = Sessions(self.database, clock)
         self.live = Live()
+        self.templates = Templates()
         bounds = Bounds(
             settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
         )
@@ -176,6 +177,7 @@ class Service:
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
             stack.push_async_callback(_broken_off, asyncio.create_task(self._look_ahead()))
+            stack.push_async_callback(self.templates.close)
             self._feed.start()
             stack.push_async_callback(self._feed.close)
             desk = self.desk
@@ -218,7 +220,6 @@ class Service:
 
     async def _look_ahead(self) -> None:
         """Have what the dashboard's first page takes long for at hand."""
-        await compile_templates()
         with suppress(StoreUnavailable):  # whoever looks has it counted
             await self.desk.backlogs.whole(EVERYBODY)
 

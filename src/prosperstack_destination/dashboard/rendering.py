@@ -32,14 +32,37 @@ _PICTURES: Final = {
 }
 
 
+class Templates:
+    """Compiles all templates, once somebody looks at the first page: then they do not wait for the next ones.
+
+    To compile them takes most of a second, which a service whose dashboard nobody looks at need not spend.
+    """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin, if that is still to be done."""
+        if self._task is None:
+            self._task = asyncio.create_task(_compile_all(), name="templates")
+
+    async def close(self) -> None:
+        """Break it off."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
 class Renderer:
     """Renders templates; whatever is put into one is text there, never markup."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, templates: Templates) -> None:
         self._known = {"asset": assets.url, "version": __version__}
+        self._templates = templates
 
     def render(self, template: str, **values: Any) -> str:
         """The text of a template with these values."""
+        self._templates.begin()
         return _environment().get_template(template).render(**self._known, **values)
 
 
@@ -71,8 +94,8 @@ def _environment() -> Environment:
     return environment
 
 
-async def compile_templates() -> None:
-    """Compile all templates, in a thread beside, one after the other: then nobody who looks first waits for it."""
+async def _compile_all() -> None:
+    """In a thread beside, one after the other."""
     for template in _environment().list_templates():
         await asyncio.to_thread(_environment().get_template, template)
 

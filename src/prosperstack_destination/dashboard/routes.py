@@ -16,7 +16,7 @@ from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.people import PeoplePages
 from prosperstack_destination.dashboard.person import PersonPages
 from prosperstack_destination.dashboard.problems import ProblemsPages
-from prosperstack_destination.dashboard.rendering import Renderer
+from prosperstack_destination.dashboard.rendering import Renderer, Templates
 from prosperstack_destination.dashboard.routing import Page, Pages
 from prosperstack_destination.dashboard.segment import SegmentPages
 from prosperstack_destination.dashboard.segment_by_hand import ByHandPages
@@ -28,10 +28,10 @@ from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations.desk import Desk
 
 
-def dashboard_routes(desk: Desk, sessions: Sessions, live: Live) -> list[BaseRoute]:
+def dashboard_routes(desk: Desk, sessions: Sessions, live: Live, templates: Templates) -> list[BaseRoute]:
     """The routes under ``/dashboard``."""
     assets = Assets()
-    renderer = Renderer(assets)
+    renderer = Renderer(assets, templates)
     login = Login(sessions, renderer)
     pages = Pages(desk, sessions, renderer)
     looks = Looks(desk.clock)

@@ -60,16 +60,19 @@ class Identities:
         self._new: set[Key] = set()
         self._former: dict[Key, list[str]] = {}
         if keys:
-            wanted: dict[str, Any] = {kind.value: [] for kind in IdKind}
+            wanted: dict[str, Any] = {kind: [] for kind in IdKind}
             for kind, external_id in keys:
-                wanted[kind.value].append(external_id)
-            rows: Iterable[Sequence[Any]] = _SELECT.execute(connection, {**wanted, "account": account_id})
+                wanted[kind].append(external_id)
+            rows: Sequence[Sequence[Any]] = _SELECT.execute(connection, {**wanted, "account": account_id}).all()
             for kind, external_id, email in rows:
                 self._emails[ID_KINDS[kind], external_id] = email
 
     def email(self, keys: Iterable[Key]) -> str | None:
         """The email of the first of these ids that is known."""
-        return next((self._emails[key] for key in keys if key in self._emails), None)
+        for key in keys:
+            if (email := self._emails.get(key)) is not None:
+                return email
+        return None
 
     def learn(self, key: Key, email: str) -> None:
         """Note that an id has this email now."""

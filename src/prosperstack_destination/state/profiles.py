@@ -155,9 +155,8 @@ class Draft:
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
     """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
-    rows: Iterable[Sequence[Any]] = _SELECT_MERGED.execute(
-        connection, {"account": account_id, "emails": sorted(emails)}
-    )
+    wanted = {"account": account_id, "emails": sorted(emails)}
+    rows: Sequence[Sequence[Any]] = _SELECT_MERGED.execute(connection, wanted).all()
     return {
         email: Draft(email, row_id, address, user_id, ids_of(ids), json_text.load(traits), *rest)
         for email, row_id, address, user_id, ids, traits, *rest in rows
