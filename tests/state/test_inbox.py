@@ -76,6 +76,19 @@ async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: Co
     assert counting.transactions <= 3
 
 
+async def test_calls_that_arrive_meanwhile_come_along(inbox: GroupCommit, counting: Counting) -> None:
+    """Who arrives a few turns of the loop after the first is in the same transaction: no two halves take turns."""
+
+    async def arrive(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await inbox.accept([identify(f"{turns}@b.c")])
+
+    await asyncio.gather(*(arrive(turns) for turns in (0, 5, 10, 15)))
+
+    assert counting.transactions == 1
+
+
 async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:
     """In a batch with one call that cannot be stored, the others are stored."""
     batch = [identify(f"{n}@b.c") for n in range(9)]
