@@ -82,18 +82,19 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """FastAPI within what is nearer to the door: ``around`` puts that around its own middlewares.
+    """FastAPI within what is nearer to the door: ``around`` puts that around all of it.
 
-    Those cost as much as understanding a call does, and what is called all day needs nothing of them.
+    What it does for each request costs more than understanding a call does, and what is called all day needs
+    nothing of that.
     """
 
     def __init__(self, *, around: Callable[[ASGIApp], ASGIApp], **settings: Any) -> None:
-        self._around = around
         super().__init__(**settings)
+        self._entry = around(super().__call__)
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """What is between the server and the routes."""
-        return self._around(super().build_middleware_stack())
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or go through the lifespan."""
+        await self._entry(scope, receive, send)
 
 
 def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:

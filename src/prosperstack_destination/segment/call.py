@@ -80,11 +80,11 @@ _OBJECTS: Final = ("traits", "context", "integrations")
 _TIMES: Final = tuple(
     (name, to_camel(name)) for name in ("timestamp", "original_timestamp", "sent_at", "received_at")
 )
-#: No field that the model knows is longer than this in any casing; what is longer need not be kept in mind.
-_LONGEST_FIELD: Final = 40
+#: A call with more fields than this is none of those that come all day.
+_USUAL_NAMES: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take five times as long to make, and one is made for each call
 class Understood:
     """What an Identify call says: of whom, what, when, and where from."""
 
@@ -288,14 +288,9 @@ def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
     PHP writes an empty object as [], and null says no more. (Validators of the model would do the same; to be
     called for every field of every call, they took as long as all the rest of it.)
     """
-    known: dict[str, Any] = {}
-    for name, value in raw.items():
-        if name in _ALIASES:
-            known[name] = value
-        elif len(name) <= _LONGEST_FIELD:
-            alias = _alias(name)
-            if alias is not None and alias not in raw:
-                known.setdefault(alias, value)
+    names = tuple(raw)
+    choose = _usual_choice if len(names) <= _USUAL_NAMES else _choice
+    known = {alias: raw[name] for alias, name in choose(names)}
     for name in _IDS:
         if type(known.get(name)) is int:  # and not bool, which is one, too
             known[name] = str(known[name])
@@ -305,10 +300,19 @@ def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
     return known
 
 
-@lru_cache(maxsize=1024)
-def _alias(name: str) -> str | None:
-    """The name that the model knows a field by; None: it does not know it. Senders use the same few all day."""
-    return _FIELDS.get(_folded(name))
+def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Which of a call's fields the model takes, and under which name: that one, and its own."""
+    chosen: dict[str, str] = {}
+    for name in names:
+        if name in _ALIASES:
+            chosen[name] = name
+        elif (alias := _FIELDS.get(_folded(name))) is not None:
+            chosen.setdefault(alias, name)
+    return tuple(chosen.items())
+
+
+#: Senders use the same fields, in the same order, all day. (Names fit into a body of 64 KB: some MB at the most.)
+_usual_choice: Final = lru_cache(maxsize=128)(_choice)
 
 
 def _folded(name: str) -> str:
@@ -317,6 +321,8 @@ def _folded(name: str) -> str:
 
 def _find(values: Mapping[str, JsonValue], name: str) -> JsonValue:
     """The value of a name in any casing, the exact one first; None where there is none."""
+    if name in values:
+        return values[name]
     found = _name(values, name)
     return None if found is None else values[found]
 

@@ -73,6 +73,9 @@ class _Wish:
     dry_run: bool = False
 
 
+_NONE: Final = _Wish()
+
+
 class IdentifyEndpoint:
     """An ASGI application for Identify calls, one or an array of them. ``202`` says that they are on disk.
 
@@ -223,7 +226,7 @@ def _said(answer: Answer) -> Response:
 
 def _wish(query_string: bytes) -> _Wish:
     if not query_string:
-        return _Wish()
+        return _NONE
     query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
     return _Wish(explain=_flag(query, "explain"), dry_run=_flag(query, "dry_run"))
 

@@ -13,8 +13,8 @@ from prosperstack_destination.state.profile import Call, Outcome
 
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
-#: A batch waits at most so many turns of the event loop for calls that are arriving, and until so many in a row have
-#: brought none. An idle turn takes some 20 us; those who were just answered send their next calls within a few.
+#: A batch waits at most so many turns of the event loop for calls that are arriving, and until so many in a row
+#: have brought none. An idle turn takes some 20 us; who was just answered sends the next call within a few.
 GATHERING_TURNS: Final = 60
 STILL_TURNS: Final = 10
 #: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
@@ -43,7 +43,7 @@ class _Waiting:
 
     def __init__(self, calls: Sequence[Call], committed: "asyncio.Future[list[Outcome]]") -> None:
         self.calls = calls
-        self.size = sum(call.size for call in calls)
+        self.size = calls[0].size if len(calls) == 1 else sum(call.size for call in calls)
         self.committed = committed
 
 

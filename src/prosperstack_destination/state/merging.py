@@ -22,7 +22,7 @@ MAX_TRAITS: Final = 1_000
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Merge:
     """A profile's traits after a call."""
 

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from logging import DEBUG
 from random import getrandbits  # an id tells requests apart, and is no secret
 from typing import Final
 
@@ -69,12 +70,15 @@ class RequestScope:
                 await self._unexpected(error)(scope, receive, answer)
             raise
         finally:
-            seconds = time.monotonic() - begun
-            route = _route(scope)
-            log.debug("answered", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
-            if self._traces is not None:
-                named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-                self._traces.answered(f"{scope['method']} {route}", status, seconds, named)
+            self._answered(scope, status, time.monotonic() - begun)
+
+    def _answered(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"]
+        if log.is_enabled_for(DEBUG):  # what is not logged is not put into words
+            log.debug("answered", method=method, route=_route(scope), status=status, ms=round(seconds * 1000, 1))
+        if self._traces is not None:
+            named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            self._traces.answered(f"{method} {_route(scope)}", status, seconds, named)
 
 
 def _named(scope: Scope) -> str | None:
@@ -88,14 +92,23 @@ def _named(scope: Scope) -> str | None:
 
 def _missing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     """The headers that an answer has not set itself."""
-    is_html = any(name == b"content-type" and b"text/html" in value for name, value in headers)
-    return _not_among(tuple([name for name, _ in headers]), is_html=is_html)
+    names: list[bytes] = []
+    is_html = False
+    for name, value in headers:
+        names.append(name)
+        if name == b"content-type":
+            is_html = b"text/html" in value
+    return (_missing_on_page if is_html else _missing_elsewhere)(tuple(names))
 
 
 @lru_cache(maxsize=256)
-def _not_among(names: tuple[bytes, ...], *, is_html: bool) -> tuple[tuple[bytes, bytes], ...]:
-    usual = _HEADERS if is_html else (*_HEADERS, _NOTHING_LOADED)
-    return tuple(header for header in usual if header[0] not in names)
+def _missing_on_page(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(header for header in _HEADERS if header[0] not in names)
+
+
+@lru_cache(maxsize=256)
+def _missing_elsewhere(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(header for header in (*_HEADERS, _NOTHING_LOADED) if header[0] not in names)
 
 
 def _route(scope: Scope) -> str:
