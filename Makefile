@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector bench-dashboard bench-size docs lock clean
+.PHONY: help setup run test coverage test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -58,6 +58,9 @@ bench-mapping: $(READY) ## How many profiles a second are mapped
 
 bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
 	PYTHONPATH=tests $(BIN)/python -m bench.connector
+
+bench-replicas: $(READY) ## What a second replica brings (needs wrk)
+	PYTHONPATH=tests $(BIN)/python -m bench.replicas
 
 bench-dashboard: $(READY) ## How long the dashboard's pages take with a million profiles
 	$(BIN)/python -m bench.dashboard

@@ -126,17 +126,8 @@ class Bench:
             table.add_row("resident memory after that", f"{_memory_mb(process):.0f} MB", "", "")
 
     def _wrk(self, script: str, connections: int = CONNECTIONS) -> Measured:
-        command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{self._seconds}s", "--latency"]
-        command += ["-s", str(HERE / script), URL]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        if "Non-2xx" in text:
-            sys.exit(f"not every call was taken:\n{text}")
-        percentile = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
-        rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-        assert percentile is not None
-        assert rate is not None
-        unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[percentile[2]]
-        return Measured(float(rate[1]), float(percentile[1]) * unit)
+        with loading(script, URL, self._seconds, connections) as measured:
+            return measured()
 
     def _array(self) -> float:
         """How long an array of 4,000 events takes, in milliseconds."""
@@ -167,18 +158,7 @@ class Bench:
             server.remove()
 
     def _service(self, folder: Path, **changed: str) -> Server:
-        # ProsperStack is away: what is measured is the receiving, and not what else the machine could do.
-        settings = {
-            "DATA_DIR": str(folder),
-            "PROSPERSTACK_API_KEY": "key_test_bench",
-            "SEGMENT_KEYS": KEY,
-            "PROSPERSTACK_BASE_URL": "http://127.0.0.1:9/v1",
-            "LOG_LEVEL": "error",
-            "LOG_FORMAT": "json",
-            **changed,
-        }
-        command = [sys.executable, "-m", "prosperstack_destination", "serve", "--port", str(PORT)]
-        return _serving(command, settings, PORT, "/healthz")
+        return service(PORT, DATA_DIR=str(folder), **changed)
 
     def _baseline(self, name: str) -> Server:
         return _serving(_uvicorn(f"bench.baselines:{name}", PORT), {}, PORT, "/openapi.json")
@@ -194,11 +174,49 @@ class Bench:
             yield
 
 
+@contextmanager
+def loading(
+    script: str, url: str, seconds: int, connections: int, first_person: int = 0
+) -> Iterator[Callable[[], Measured]]:
+    """Have wrk send calls to a service; the function waits for its end, and says what it measured."""
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command += ["-s", str(HERE / script), url]
+    environment = {**os.environ, "BENCH_SEED": str(first_person)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        yield lambda: _measured(process.communicate()[0])
+
+
+def _measured(text: str) -> Measured:
+    """What wrk printed."""
+    if "Non-2xx" in text:
+        sys.exit(f"not every call was taken:\n{text}")
+    percentile = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    assert percentile is not None
+    assert rate is not None
+    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[percentile[2]]
+    return Measured(float(rate[1]), float(percentile[1]) * unit)
+
+
 def median(runs: list[Measured]) -> Measured:
     """The medians of runs."""
     return Measured(
         statistics.median(each.per_second for each in runs), statistics.median(each.p99_ms for each in runs)
     )
+
+
+def service(port: int, **settings: str) -> Server:
+    """The service itself. ProsperStack is away: what is measured is the receiving, not what else it could do."""
+    given = {
+        "PROSPERSTACK_API_KEY": "key_test_bench",
+        "SEGMENT_KEYS": KEY,
+        "PROSPERSTACK_BASE_URL": "http://127.0.0.1:9/v1",
+        "LOG_LEVEL": "error",
+        "LOG_FORMAT": "json",
+        **settings,
+    }
+    command = [sys.executable, "-m", "prosperstack_destination", "serve", "--port", str(port)]
+    return _serving(command, given, port, "/healthz")
 
 
 def _uvicorn(app: str, port: int) -> list[str]:

@@ -1,0 +1,114 @@
+"""What a second replica brings: calls taken in by one and by two, on one PostgreSQL.
+
+Needs wrk. A machine of two cores has none to spare for a second replica. So each of them gets the same share of
+one core, whether it is alone or not: it runs for a few milliseconds, and stands still while it is another one's
+turn. That is what slower processors of their own would be like, but for the locks that one may hold while it stands
+still: those make two look a little worse than they are. PostgreSQL and the load have the other core.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from bench.receiving import CONNECTIONS, LOAD_CORE, PORT, Measured, loading, median, service
+from rich.console import Console
+from rich.table import Table
+
+from support.postgres import Server as PostgresServer
+
+#: How long a turn of a replica takes, in seconds.
+TURN: Final = 0.008
+#: Turns that a core has for so many replicas at the most; a replica gets one of them.
+TURNS: Final = 2
+PEOPLE: Final = 50_000
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8, help="of each run")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: it is in Debian's packages.")
+    console = Console(highlight=False)
+    measured: dict[int, list[Measured]] = {replicas: [] for replicas in range(1, TURNS + 1)}
+    for run in range(options.runs):
+        for replicas, found in measured.items():
+            console.print(f"run {run + 1} of {options.runs}: {replicas}", style="dim")
+            found.append(_measure(replicas, options.seconds))
+    table = Table("replicas", "calls a second", "p99 ms", "times one", box=None, header_style="bold")
+    one = median(measured[1])
+    for replicas, runs in measured.items():
+        each = median(runs)
+        ratio = f"{each.per_second / one.per_second:.2f}"
+        table.add_row(str(replicas), f"{each.per_second:,.0f}", f"{each.p99_ms:.0f}", ratio)
+    console.print(table)
+    console.print(f"Each replica has 1/{TURNS} of a core, also where it is the only one.")
+
+
+def _measure(replicas: int, seconds: int) -> Measured:
+    """What all replicas together take in."""
+    server = PostgresServer.create()
+    try:
+        os.sched_setaffinity(server.pid, {int(LOAD_CORE)})
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            settings = {"DATA_DIR": folder, "DATABASE_URL": server.url, "SECRET_KEY": "x" * 32}
+            ports = [PORT + place for place in range(replicas)]
+            processes = [stack.enter_context(service(port, **settings)) for port in ports]
+            stack.enter_context(_in_turns([process.pid for process in processes]))
+            loads = [
+                stack.enter_context(
+                    loading(
+                        "identify.lua",
+                        f"http://127.0.0.1:{port}",
+                        seconds,
+                        CONNECTIONS // replicas,
+                        first_person=place * PEOPLE // replicas,
+                    )
+                )
+                for place, port in enumerate(ports)
+            ]
+            results = [load() for load in loads]
+        return Measured(sum(each.per_second for each in results), max(each.p99_ms for each in results))
+    finally:
+        server.remove()
+
+
+@contextmanager
+def _in_turns(pids: Sequence[int]) -> Iterator[None]:
+    """Let each process run in its own of `TURNS` turns, until the end of the block."""
+    over = threading.Event()
+
+    def take_turns() -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        while not over.is_set():
+            for turn in range(TURNS):
+                if turn < len(pids):
+                    os.kill(pids[turn], signal.SIGCONT)
+                over.wait(TURN)
+                if turn < len(pids):
+                    os.kill(pids[turn], signal.SIGSTOP)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()
