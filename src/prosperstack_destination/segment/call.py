@@ -253,8 +253,8 @@ def _source(call: IdentifyCall) -> Source:
         audience = personas.get("computation_class") == "audience"
         return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
     library = _object(_find(call.context, "library"))
-    name = " ".join(part for part in (library.get("name"), library.get("version")) if isinstance(part, str))
-    return Source(SourceKind.SOURCE, call.project_id or "", name[:MAX_ID])
+    parts = [part for part in (library.get("name"), library.get("version")) if isinstance(part, str)]
+    return Source(SourceKind.SOURCE, call.project_id or "", " ".join(parts)[:MAX_ID])
 
 
 def _email_places(call: IdentifyCall) -> Iterator[tuple[str, JsonValue]]:
