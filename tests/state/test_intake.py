@@ -9,12 +9,22 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, select
 
 from prosperstack_destination.clock import DAY
-from prosperstack_destination.state import accounts, auditing, clearing, directory, holding, profiles, sources
+from prosperstack_destination.state import (
+    accounts,
+    auditing,
+    browsing,
+    clearing,
+    directory,
+    holding,
+    profiles,
+    sources,
+)
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.intake import take_calls, take_in
-from prosperstack_destination.state.profile import Call, Delete, Source, SourceKind, Status
+from prosperstack_destination.state.profile import Call, Delete, IdKind, Source, SourceKind, Status
+from prosperstack_destination.state.profiles import MAX_IDS
 from prosperstack_destination.state.tables import held, identities, metadata
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -344,3 +354,18 @@ async def test_whoever_comes_back_after_a_deletion_counts_as_lost(store: Databas
 
     lost = [(await store.read(stored, email)).lost_at for email in ("a@b.c", "new@b.c")]
     assert lost == [NOW, None]
+
+
+async def test_ids_of_a_person_are_bounded(database: Database) -> None:
+    """A person keeps the ids that came last: past so many the one that came longest ago goes, of either kind."""
+    await database.write(open_account)
+    calls = [identify(at=NEW_YEAR + n, anonymous_id=f"browser {n}") for n in range(MAX_IDS)]
+    await database.write(take, *calls, identify(at=NEW_YEAR + MAX_IDS, user_id="ann"))
+
+    profile = await database.read(stored)
+    detail = await database.read(browsing.detail, profile.id)
+
+    assert len(detail.ids) == MAX_IDS
+    assert (IdKind.ANONYMOUS, "browser 0") not in detail.ids
+    assert detail.ids[IdKind.ANONYMOUS, "browser 1"] == NEW_YEAR + 1
+    assert detail.ids[IdKind.USER, "ann"] == NEW_YEAR + MAX_IDS

@@ -165,11 +165,12 @@ class _Intake:
         """Note the ids that came with an email: each belongs to the one that it came with last."""
         for key in call.ids:
             known = self._identities.email([key])
-            if known is not None and known != draft.email:
-                last = self._draft(known, known).ids.get(key)
-                if last is not None and (call.at, draft.email) < (last, known):
-                    continue
-            self._identities.learn(key, draft.email)
+            if known != draft.email:
+                if known is not None:
+                    last = self._draft(known, known).last_with(key)
+                    if last is not None and (call.at, draft.email) < (last, known):
+                        continue
+                self._identities.learn(key, draft.email)
             draft.came_with(key, call.at)
 
     def _merge(self, call: Identify, draft: Draft) -> None:

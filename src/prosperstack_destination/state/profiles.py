@@ -107,8 +107,8 @@ class Draft:
     row_id: int | None
     address: str
     user_id: str | None
-    #: The ids that came with the email, and when last (event time).
-    ids: Ids
+    #: The ids that came with the email by their kind, and when last (event time), as they are stored.
+    ids: dict[str, dict[str, int]]
     traits: Mapping[str, Stamped]
     version: int
     status: str
@@ -130,13 +130,20 @@ class Draft:
 
     def came_with(self, key: tuple[IdKind, str], at: int) -> None:
         """Note that the email came with an id at an event time."""
-        known = self.ids.get(key)
+        kind, external_id = key
+        of_kind = self.ids.setdefault(kind, {})
+        known = of_kind.get(external_id)
         if known is not None and known >= at:
             return
-        self.ids[key] = at
+        of_kind[external_id] = at
         self.touched = True
-        if len(self.ids) > MAX_IDS:
-            del self.ids[min(self.ids, key=lambda each: (self.ids[each], each))]
+        if sum(map(len, self.ids.values())) > MAX_IDS:
+            self._forget_an_id()
+
+    def last_with(self, key: tuple[IdKind, str]) -> int | None:
+        """When the email came with an id last (event time); None: it never did, as far as that is remembered."""
+        kind, external_id = key
+        return self.ids.get(kind, {}).get(external_id)
 
     def take(self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE) -> None:
         """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays."""
@@ -152,13 +159,18 @@ class Draft:
             self.pending_since = self.pending_since or received_at
             self.changed_at = self.due_at = received_at
 
+    def _forget_an_id(self) -> None:
+        """Forget the one that came longest ago."""
+        _, kind, each = min((at, kind, each) for kind, ids in self.ids.items() for each, at in ids.items())
+        del self.ids[kind][each]
+
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
     """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
     wanted = {"account": account_id, "emails": sorted(emails)}
     rows: Sequence[Sequence[Any]] = _SELECT_MERGED.execute(connection, wanted).all()
     return {
-        email: Draft(email, row_id, address, user_id, ids_of(ids), json_text.load(traits), *rest)
+        email: Draft(email, row_id, address, user_id, json_text.load(ids), json_text.load(traits), *rest)
         for email, row_id, address, user_id, ids, traits, *rest in rows
     }
 
@@ -178,7 +190,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
         fields = {
             "address": draft.address,
             "user_id": draft.user_id,
-            "ids": _ids_text(draft.ids),
+            "ids": json_text.dump(draft.ids),
             "traits": json_text.dump(draft.traits),
             "version": draft.version,
             "status": draft.status,
@@ -371,10 +383,3 @@ def newest_id(ids: str, kind: IdKind) -> str | None:
 def ids_of(text: str) -> Ids:
     """The ids in a profile's column."""
     return {(ID_KINDS[kind], each): at for kind, ids in json_text.load(text).items() for each, at in ids.items()}
-
-
-def _ids_text(ids: Ids) -> str:
-    by_kind: dict[str, dict[str, int]] = {}
-    for (kind, each), at in ids.items():
-        by_kind.setdefault(kind, {})[each] = at
-    return json_text.dump(by_kind)
