@@ -25,7 +25,7 @@ from support.postgres import Server as PostgresServer
 
 #: How long a turn of a replica takes, in seconds.
 TURN: Final = 0.008
-#: Turns that a core has for so many replicas at the most; a replica gets one of them.
+#: The core goes round in so many turns, of which a replica has one: so many replicas there can be.
 TURNS: Final = 2
 PEOPLE: Final = 50_000
 

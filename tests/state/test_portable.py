@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import Connection, select
 
 from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.state import auditing, directory, portable
+from prosperstack_destination.state import auditing, directory, portable, rate_limits
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.portable import begun, export, import_lines
 from prosperstack_destination.state.profile import Delete, Source, SourceKind
+from prosperstack_destination.state.rate_limits import ToldLimit
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, take
@@ -33,6 +34,7 @@ async def filled(database: Database) -> Database:
         identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
         Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
     )
+    await database.write(rate_limits.note, {ACCOUNT: ToldLimit(100, 7, 60.0, NEW_YEAR)})
     await database.write(directory.observe, ACCOUNT, "1@b.c", [Seen("subr_1", "1@b.c", {"plan": 1})], NEW_YEAR)
     return database
 

@@ -106,11 +106,11 @@ def overview(
 
     ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account;
     ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index. Where
-    it was nobody they are counted anew: few can have come meanwhile, and that all is done must be true.
+    it was nobody they are counted anew, in the same view of the data: that all is done must be true.
     ``counting`` says that they are being counted elsewhere, and not to do so here.
     ``minutes`` is `minutes_of_day`, where that was read before.
     """
-    going_through = reprojections.of_account(connection, account.id)  # first: those it finds wait once it is done
+    going_through = reprojections.of_account(connection, account.id)
     if minutes is None:
         minutes = minutes_of_day(connection, account.id, now)
     if counting:

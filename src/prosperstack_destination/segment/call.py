@@ -80,8 +80,8 @@ _OBJECTS: Final = ("traits", "context", "integrations")
 _TIMES: Final = tuple(
     (name, to_camel(name)) for name in ("timestamp", "original_timestamp", "sent_at", "received_at")
 )
-#: A call with more fields than this is none of those that come all day.
-_USUAL_NAMES: Final = 40
+#: A call whose fields' names are longer in all is none of those that come all day: it is not kept in mind.
+_USUAL_LENGTH: Final = 400
 
 
 @dataclass(slots=True)  # frozen, it would take five times as long to make, and one is made for each call
@@ -289,7 +289,7 @@ def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
     called for every field of every call, they took as long as all the rest of it.)
     """
     names = tuple(raw)
-    choose = _usual_choice if len(names) <= _USUAL_NAMES else _choice
+    choose = _usual_choice if sum(map(len, names)) <= _USUAL_LENGTH else _choice
     known = {alias: raw[name] for alias, name in choose(names)}
     for name in _IDS:
         if type(known.get(name)) is int:  # and not bool, which is one, too
@@ -311,7 +311,7 @@ def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(chosen.items())
 
 
-#: Senders use the same fields, in the same order, all day. (Names fit into a body of 64 KB: some MB at the most.)
+#: Senders use the same fields, in the same order, all day.
 _usual_choice: Final = lru_cache(maxsize=128)(_choice)
 
 

@@ -1,6 +1,6 @@
 """``/identify`` and ``/webhook/{account}``: authenticate, understand, commit, answer.
 
-These are plain ASGI applications within the FastAPI one, and no FastAPI routes: the machinery of those costs
+These are plain ASGI applications before the FastAPI one, and no FastAPI routes: the machinery of those costs
 more than the rest of an accept together. `segment.openapi` documents them.
 """
 
@@ -73,7 +73,7 @@ class _Wish:
     dry_run: bool = False
 
 
-_NONE: Final = _Wish()
+_NO_WISH: Final = _Wish()
 
 
 class IdentifyEndpoint:
@@ -226,7 +226,7 @@ def _said(answer: Answer) -> Response:
 
 def _wish(query_string: bytes) -> _Wish:
     if not query_string:
-        return _NONE
+        return _NO_WISH
     query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
     return _Wish(explain=_flag(query, "explain"), dry_run=_flag(query, "dry_run"))
 

@@ -27,6 +27,8 @@ class Bulk:
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the statement for each row, in their order."""
+        if not rows:
+            return
         values = [self._values(row) for row in rows]
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(self._by_row, values)
@@ -38,14 +40,14 @@ class Bulk:
     def _table_of_rows(self, connection: Connection) -> str:
         types = [column.type.compile(connection.dialect) for column in self._columns]
         arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, 1))
-        return f"unnest({arrays}) AS given({', '.join(column.name for column in self._columns)})"
+        return f"unnest({arrays}) AS given({_listed([column.name for column in self._columns])})"
 
 
 class BulkInsert(Bulk):
     """Inserts rows into a table, of which it takes two columns or more."""
 
     def __init__(self, table: Table, names: Sequence[str]) -> None:
-        into = f"INSERT INTO {table.name} ({', '.join(names)})"
+        into = f"INSERT INTO {table.name} ({_listed(names)})"
         super().__init__(
             table,
             names,
@@ -58,13 +60,18 @@ class BulkUpdate(Bulk):
     """Updates ``names`` of a table's rows, which are found by ``keys``."""
 
     def __init__(self, table: Table, keys: Sequence[str], names: Sequence[str]) -> None:
-        new = ", ".join(f"{name} = ?" for name in names)
-        found = " AND ".join(f"{key} = ?" for key in keys)
-        given = ", ".join(f"{name} = given.{name}" for name in names)
-        found_by_given = " AND ".join(f"{table.name}.{key} = given.{key}" for key in keys)
+        new = ", ".join(f'"{name}" = ?' for name in names)
+        found = " AND ".join(f'"{key}" = ?' for key in keys)
+        given = ", ".join(f'"{name}" = given."{name}"' for name in names)
+        found_by_given = " AND ".join(f'{table.name}."{key}" = given."{key}"' for key in keys)
         super().__init__(
             table,
             [*names, *keys],
             by_row=f"UPDATE {table.name} SET {new} WHERE {found}",  # noqa: S608 -- names of our own
             over=f"UPDATE {table.name} SET {given} FROM {{rows}} WHERE {found_by_given}",  # noqa: S608 -- the same
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of columns in a statement: in quotes, since some are words of SQL."""
+    return ", ".join(f'"{name}"' for name in names)

@@ -113,7 +113,7 @@ class GroupCommit:
         count = still = 0
         for _ in range(GATHERING_TURNS):
             still = still + 1 if count == self._calls else 0
-            if still > STILL_TURNS or self._calls >= MAX_BATCH:
+            if still >= STILL_TURNS or self._calls >= MAX_BATCH:
                 return
             count = self._calls
             await asyncio.sleep(0)

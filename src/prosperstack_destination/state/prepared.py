@@ -55,7 +55,8 @@ class Prepared:
     def _compile(self, connection: Connection) -> _Text:
         build = self._build(_ONE_OF[connection.dialect.name])
         compiled = build.compile(dialect=connection.dialect)
-        given = {name: value for name, value in compiled.params.items() if value is not None}
+        needed = {name for name, bind in compiled.binds.items() if bind.required}  # type: ignore[attr-defined]
+        given = {name: value for name, value in compiled.params.items() if name not in needed}
         return _Text(str(compiled), tuple(compiled.positiontup or ()), given)  # type: ignore[attr-defined]
 
 

@@ -163,6 +163,8 @@ class Draft:
         """Forget the one that came longest ago."""
         _, kind, each = min((at, kind, each) for kind, ids in self.ids.items() for each, at in ids.items())
         del self.ids[kind][each]
+        if not self.ids[kind]:
+            del self.ids[kind]
 
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
