@@ -301,7 +301,7 @@ def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
 
 
 def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Which of a call's fields the model takes, and under which name: that one, and its own."""
+    """Of a call's fields those that the model takes: for each the model's name of it, and the call's own."""
     chosen: dict[str, str] = {}
     for name in names:
         if name in _ALIASES:

@@ -1,7 +1,7 @@
 """``/identify`` and ``/webhook/{account}``: authenticate, understand, commit, answer.
 
-These are plain ASGI applications before the FastAPI one, and no FastAPI routes: the machinery of those costs
-more than the rest of an accept together. `segment.openapi` documents them.
+These are plain ASGI applications, and no FastAPI routes: the machinery of those costs more than the rest of an
+accept together. `segment.openapi` documents them.
 """
 
 import asyncio

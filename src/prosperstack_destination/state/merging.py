@@ -56,9 +56,7 @@ def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
         old_value, old_at = old
         if at < old_at:
             continue
-        kind = type(value)
-        plain = kind is type(old_value) and kind in _PLAIN  # as nearly all are
-        same = value == old_value if plain else same_value(value, old_value)
+        same = same_value(value, old_value)
         if at == old_at and (same or _canonical(value) < _canonical(old_value)):
             continue
         traits[name] = stamp

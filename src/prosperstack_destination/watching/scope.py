@@ -25,13 +25,16 @@ _KNOWN: Final = frozenset(
         *("healthz", "readyz", "metrics", "docs", "redoc", "openapi.json", "api", "dashboard"),
     }
 )
-_NOTHING_LOADED: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-#: What an answer says if it does not say otherwise itself.
-_HEADERS: Final = (
+#: What a page says if it does not say otherwise itself; and any other answer, from which nothing is to be loaded.
+_OF_PAGES: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cache-control", b"no-store"),
+)
+_OF_OTHERS: Final = (
+    *_OF_PAGES,
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
@@ -98,17 +101,12 @@ def _missing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes
         names.append(name)
         if name == b"content-type":
             is_html = b"text/html" in value
-    return (_missing_on_page if is_html else _missing_elsewhere)(tuple(names))
+    return _not_among(tuple(names), _OF_PAGES if is_html else _OF_OTHERS)
 
 
 @lru_cache(maxsize=256)
-def _missing_on_page(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(header for header in _HEADERS if header[0] not in names)
-
-
-@lru_cache(maxsize=256)
-def _missing_elsewhere(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(header for header in (*_HEADERS, _NOTHING_LOADED) if header[0] not in names)
+def _not_among(names: tuple[bytes, ...], usual: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(header for header in usual if header[0] not in names)
 
 
 def _route(scope: Scope) -> str:
