@@ -1,70 +1,94 @@
 """The server's protocol, whose answers leave in one piece.
 
-uvicorn writes the head of an answer and its body one after the other, and the event loop sends each at once: two
+uvicorn looks into each header of an answer by itself, and sends its head and its body one after the other: two
 system calls, two packets, and a client that wakes up twice.
 """
 
-import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-#: More is not gathered: what streams must not pile up, in bytes.
-MOST_GATHERED: Final = 64 * 1024
+#: What no header's value may have: it would end the header, and begin another.
+_ODD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+#: Headers that say how the rest of an answer is sent: uvicorn's business.
+_SENDING: Final = frozenset({b"connection", b"transfer-encoding"})
+
+#: An ASGI message.
+Message = MutableMapping[str, Any]
 
 
 class WholeAnswers(HttpToolsProtocol):
-    """What is written in one turn of the event loop is sent before the next."""
+    """Sends an answer's head together with its body, where the head tells how long that is."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin with a connection."""
-        super().connection_made(_Gathering(transport, self.loop))
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., Awaitable[None]]) -> None:
+        def answered(scope: object, receive: object, _: object) -> Awaitable[None]:
+            return app(scope, receive, _Answer(cycle).send)
+
+        super()._start_asgi_task(cycle, answered)
 
 
-class _Gathering(asyncio.Transport):
-    """A connection that holds back what is written until the event loop turns; the rest of it is as it was."""
+class _Answer:
+    """Takes what an application sends in answer to a request."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-        self._size = 0
+    __slots__ = ("_cycle", "_head")
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send this, after what was written before."""
-        if not self._parts:
-            self._loop.call_soon(self._send)
-        self._parts.append(bytes(data))
-        self._size += len(data)
-        if self._size > MOST_GATHERED:
-            self._send()
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        #: What is held back until the body is there: it is at hand, where the head knows its length.
+        self._head: Message | None = None
 
-    def _send(self) -> None:
-        if self._parts:
-            data = b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            if not self._transport.is_closing():  # the other end may have hung up meanwhile
-                self._transport.write(data)
+    async def send(self, message: Message) -> None:
+        """See ASGI. What cannot be sent as a whole goes uvicorn's way."""
+        cycle = self._cycle
+        head, self._head = self._head, None
+        if head is not None:
+            text = _whole(cycle, head, message)
+            if text is not None:
+                _send(cycle, text)
+                return
+            await cycle.send(head)  # type: ignore[arg-type] # an ASGI message, too
+        elif not cycle.response_started and _tells_its_length(message):
+            self._head = message
+            return
+        await cycle.send(message)  # type: ignore[arg-type]
 
-    def close(self) -> None:
-        """Hang up once everything is sent."""
-        self._send()
-        self._transport.close()
 
-    def is_closing(self) -> bool:
-        """Whether it hangs up, or has."""
-        return self._transport.is_closing()
+def _tells_its_length(message: Message) -> bool:
+    return message["type"] == "http.response.start" and any(
+        name == b"content-length" for name, _ in message.get("headers", ())
+    )
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Who is at the other end, for one."""
-        return self._transport.get_extra_info(name, default)
 
-    def pause_reading(self) -> None:
-        """Take nothing in for a while."""
-        self._transport.pause_reading()
+def _whole(cycle: RequestResponseCycle, head: Message, rest: Message) -> bytes | None:
+    """An answer's text; None where it is not as plain as nearly all are."""
+    if rest["type"] != "http.response.body" or rest.get("more_body") or cycle.scope["method"] == "HEAD":
+        return None
+    if cycle.access_log or cycle.flow.write_paused or cycle.disconnected:
+        return None
+    body = rest.get("body", b"")
+    lines = [_line(*header) for header in (*cycle.default_headers, *head["headers"])]
+    if b"" in lines or (b"content-length: %d\r\n" % len(body)) not in lines:
+        return None
+    end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+    return b"".join([STATUS_LINE[head["status"]], *lines, end, body])
 
-    def resume_reading(self) -> None:
-        """Go on with taking in."""
-        self._transport.resume_reading()
+
+@lru_cache(maxsize=512)
+def _line(name: bytes, value: bytes) -> bytes:
+    """A header's line; empty where uvicorn has to look at it."""
+    return b"" if name in _SENDING or _ODD.search(value) else b"%b: %b\r\n" % (name, value)
+
+
+def _send(cycle: RequestResponseCycle, text: bytes) -> None:
+    """Send all that there is in answer to a request, as uvicorn does at the end of one."""
+    cycle.waiting_for_100_continue = False
+    cycle.response_started = cycle.response_complete = True
+    if not cycle.transport.is_closing():  # the other end may have hung up meanwhile
+        cycle.transport.write(text)
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 #: How often accounts with work are looked for, where no call announces it, in seconds.
 POLL_SECONDS: Final = 1.0
+#: An account that is left alone is looked at no more often than this for what comes in, in microseconds.
+RESTED: Final = SECOND // 4
 #: An account without work is kept for so long, in microseconds: what is known of its budget is of use.
 KEPT_FOR: Final = 30 * SECOND
 #: An account whose key is refused is tried again after this, then after twice as long, up to the second, in
@@ -68,6 +70,8 @@ class _Running:
     task: "asyncio.Task[None] | None" = field(default=None)
     #: Something changed while the task was running: it may have looked already.
     again: bool = False
+    #: Nothing may be done for it until then, in ticks: no news of it is worth a look.
+    rests_until: int = 0
 
     def stop(self) -> None:
         """Have it begin nothing new."""
@@ -141,6 +145,9 @@ class Reconciler:
         """Look at these accounts now: something changed there."""
         for account_id in account_ids:
             if account_id in self.holdings.tenures:
+                running = self._running.get(account_id)
+                if running is not None and self._ticks() < running.rests_until:
+                    continue  # while ProsperStack is away, calls go on coming
                 self._ensure(account_id)
                 if (running := self._running.get(account_id)) is not None:
                     running.changed.set()
@@ -260,6 +267,7 @@ class Reconciler:
     async def _work(self, account_id: str, running: _Running) -> None:
         account = await self._database.read(accounts.get, account_id)
         if account is None or _left_alone(account, self._clock()):
+            running.rests_until = self._ticks() + RESTED
             return
         running.spender.leave(account.reserve_or(self._reserve))
         worker = AccountWorker(
