@@ -11,7 +11,7 @@ from prosperstack_destination.state import profiles
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import MAX_WAITING, GroupCommit
 from prosperstack_destination.state.intake import Taken, take_calls
-from prosperstack_destination.state.profile import Call
+from prosperstack_destination.state.profile import Call, Outcome
 from support.accounts import open_account
 from support.intake import identify, pseudonym
 
@@ -87,6 +87,31 @@ async def test_calls_that_arrive_meanwhile_come_along(inbox: GroupCommit, counti
     await asyncio.gather(*(arrive(turns) for turns in (0, 5, 10, 15)))
 
     assert counting.transactions == 1
+
+
+async def test_who_comes_alone_need_not_wait(inbox: GroupCommit, counting: Counting) -> None:
+    """Where nobody else was there before nobody is waited for: a few turns of the loop are all that it takes."""
+    await inbox.accept([identify()])
+    accepting = asyncio.create_task(inbox.accept([identify("c@d.e")]))
+    turns = 0
+    while counting.transactions < 2:
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert turns <= 6
+    await accepting
+
+
+async def test_an_endless_trickle_ends_the_gathering(inbox: GroupCommit, counting: Counting) -> None:
+    """However many come one after the other, those who came first wait for some of them only."""
+    first = asyncio.create_task(inbox.accept([identify()]))
+    others: list[asyncio.Task[list[Outcome]]] = []
+    while counting.transactions == 0:
+        others.append(asyncio.create_task(inbox.accept([identify(f"{len(others)}@b.c")])))
+        await asyncio.sleep(0)
+
+    await asyncio.gather(first, *others)
+    assert 10 < len(others) < 100
 
 
 async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:

@@ -27,9 +27,12 @@ class Bulk:
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the statement for each row, in their order."""
-        if not rows:
+        self.execute_values(connection, [self._values(row) for row in rows])
+
+    def execute_values(self, connection: Connection, values: Sequence[tuple[Any, ...]]) -> None:
+        """The same for rows that are tuples of their values, in the order of ``names`` (an update's keys last)."""
+        if not values:
             return
-        values = [self._values(row) for row in rows]
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(self._by_row, values)
             return

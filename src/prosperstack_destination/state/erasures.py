@@ -35,7 +35,7 @@ class Erasures:
 
     def knows(self, email: str) -> bool:
         """Whether somebody with this email was erased once."""
-        return subject_of_email(email) in self._at
+        return bool(self._at) and subject_of_email(email) in self._at
 
     def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
         """Whether the person was erased at that event time or after it."""

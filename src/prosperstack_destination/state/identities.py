@@ -67,6 +67,10 @@ class Identities:
             for kind, external_id, email in rows:
                 self._emails[ID_KINDS[kind], external_id] = email
 
+    def email_of(self, key: Key) -> str | None:
+        """The email of an id, if it is known."""
+        return self._emails.get(key)
+
     def email(self, keys: Iterable[Key]) -> str | None:
         """The email of the first of these ids that is known."""
         for key in keys:
@@ -96,7 +100,7 @@ class Identities:
     def save(self, connection: Connection) -> None:
         """Write what was learned."""
         if self._new:
-            _INSERT.execute(connection, [self._row(key) for key in sorted(self._new)])
+            _INSERT.execute_values(connection, [self._row(key) for key in sorted(self._new)])
         for key in sorted(self._former.keys() - self._new):
             mine = _is(self._account_id, [key])
             former = json_text.load(connection.execute(select(identities.c.former).where(mine)).scalar_one())
@@ -104,10 +108,13 @@ class Identities:
             changed = {"email": self._emails[key], "former": json_text.dump(emails)}
             connection.execute(update(identities).where(mine).values(changed))
 
-    def _row(self, key: Key) -> dict[str, Any]:
-        row = {"account_id": self._account_id, "kind": key[0].value, "external_id": key[1]}
+    def _row(self, key: Key) -> tuple[str, ...]:
+        kind, external_id = key
         former = self._former.get(key)
-        return {**row, "email": self._emails[key], "former": json_text.dump(former) if former else "[]"}
+        return (
+            *(self._account_id, kind.value, external_id, self._emails[key]),
+            json_text.dump(former) if former else "[]",
+        )
 
 
 def emails_of(connection: Connection, account_id: str, key: Key) -> set[str]:

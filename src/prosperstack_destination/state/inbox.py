@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
 from typing import Final, Protocol
 
 from prosperstack_destination.endless import endless
@@ -14,7 +13,8 @@ from prosperstack_destination.state.profile import Call, Outcome
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
 #: A batch waits at most so many turns of the event loop for calls that are arriving, and until so many in a row
-#: have brought none. An idle turn takes some 20 us; who was just answered sends the next call within a few.
+#: have brought none; only one, where there are as many as before. An idle turn takes some 20 us; who was just
+#: answered sends the next call within a few.
 GATHERING_TURNS: Final = 60
 STILL_TURNS: Final = 10
 #: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
@@ -60,6 +60,8 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._calls = 0
         self._bytes = 0
+        #: Calls there were when the latest batch was answered, with those that waited: as many may come again.
+        self._expected = MAX_BATCH
         self._arrived = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class GroupCommit:
             batch = self._next_batch()
             if batch:
                 await self._write(batch)
+                self._expected = sum(len(waiting.calls) for waiting in batch) + self._calls
             elif self._closing:
                 return
             else:
@@ -113,7 +116,8 @@ class GroupCommit:
         count = still = 0
         for _ in range(GATHERING_TURNS):
             still = still + 1 if count == self._calls else 0
-            if still >= STILL_TURNS or self._calls >= MAX_BATCH:
+            enough = 1 if self._calls >= self._expected else STILL_TURNS
+            if still >= enough or self._calls >= MAX_BATCH:
                 return
             count = self._calls
             await asyncio.sleep(0)
@@ -145,9 +149,11 @@ class GroupCommit:
             await self._write(batch[:middle])
             await self._write(batch[middle:])
         else:
-            outcomes = iter(taken.outcomes)
+            start = 0
             for waiting in batch:
-                _settle(waiting, list(islice(outcomes, len(waiting.calls))))
+                end = start + len(waiting.calls)
+                _settle(waiting, taken.outcomes[start:end])
+                start = end
             if taken.changed:
                 self._on_change(taken.changed)
 

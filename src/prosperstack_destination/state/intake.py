@@ -59,9 +59,9 @@ def take_calls(
     for account_id in sorted(by_account):
         needed = alone or any(_needs_to_be_alone(calls[place]) for place in by_account[account_id])
         is_alone = share_account(connection, account_id, alone=needed)
-        for deletes, places in groupby(by_account[account_id], lambda place: isinstance(calls[place], Delete)):
+        for kind, places in groupby(by_account[account_id], lambda place: type(calls[place])):
             run = list(places)
-            if deletes:
+            if kind is Delete:
                 for place in run:
                     call = calls[place]
                     assert isinstance(call, Delete)  # noqa: S101 -- that is how they were grouped
@@ -164,7 +164,7 @@ class _Intake:
     def _learn(self, call: Identify, draft: Draft) -> None:
         """Note the ids that came with an email: each belongs to the one that it came with last."""
         for key in call.ids:
-            known = self._identities.email([key])
+            known = self._identities.email_of(key)
             if known != draft.email:
                 if known is not None:
                     last = self._draft(known, known).last_with(key)
@@ -195,7 +195,7 @@ class _Intake:
         for key in learned & self._held.keys():
             released[key] = merge(released.get(key, {}), self._held.pop(key)).traits
         for key, traits in sorted(released.items()):
-            email = self._identities.email([key])
+            email = self._identities.email_of(key)
             if email is not None:
                 self._draft(email, email).take(traits, self._now, Lane.BULK)
 

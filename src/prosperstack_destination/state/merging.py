@@ -44,6 +44,9 @@ def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
     A known value is replaced by one of a later time. Of two values with the very same time the one with the
     greater JSON text wins, so that the order of arrival does not decide.
     """
+    if not known:  # as with everybody's first call
+        traits = dict(new) if len(new) <= MAX_TRAITS else _newest(dict(new))
+        return Merge(traits, bool(new), bool(new))
     traits = dict(known)
     value_changed = touched = False
     for name, stamp in new.items():

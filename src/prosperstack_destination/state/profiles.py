@@ -137,7 +137,7 @@ class Draft:
             return
         of_kind[external_id] = at
         self.touched = True
-        if sum(map(len, self.ids.values())) > MAX_IDS:
+        if known is None and sum(map(len, self.ids.values())) > MAX_IDS:
             self._forget_an_id()
 
     def last_with(self, key: tuple[IdKind, str]) -> int | None:
@@ -184,41 +184,23 @@ def new_draft(email: str, address: str, lost_at: int | None = None) -> Draft:
 
 def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
     """Write drafts that were touched, in the order of their emails; whether any of them is due."""
-    inserts: list[dict[str, Any]] = []
-    updates: list[dict[str, Any]] = []
+    inserts: list[tuple[Any, ...]] = []
+    updates: list[tuple[Any, ...]] = []
     due = False
     # In key order, so that two writers cannot wait for each other.
     for draft in sorted((draft for draft in changed if draft.touched), key=lambda draft: draft.email):
-        fields = {
-            "address": draft.address,
-            "user_id": draft.user_id,
-            "ids": json_text.dump(draft.ids),
-            "traits": json_text.dump(draft.traits),
-            "version": draft.version,
-            "status": draft.status,
-            "pending_since": draft.pending_since,
-            "changed_at": draft.changed_at,
-            "lane": draft.lane,
-            "due_at": draft.due_at,
-            "touched_at": draft.touched_at,
-        }
+        ids, traits = json_text.dump(draft.ids), json_text.dump(draft.traits)
+        written = (  # as in _WRITTEN
+            *(draft.address, draft.user_id, ids, traits, draft.version, draft.status),
+            *(draft.pending_since, draft.changed_at, draft.lane, draft.due_at, draft.touched_at),
+        )
         due = due or draft.due_at is not None
         if draft.row_id is None:
-            inserts.append(
-                {
-                    **fields,
-                    "account_id": account_id,
-                    "email": draft.email,
-                    "attempts": 0,
-                    "lost_at": draft.lost_at,
-                }
-            )
+            inserts.append((*written, account_id, draft.email, 0, draft.lost_at))
         else:
-            updates.append({**fields, "id": draft.row_id})
-    if inserts:
-        _INSERT.execute(connection, inserts)
-    if updates:
-        _UPDATE.execute(connection, updates)
+            updates.append((*written, draft.row_id))
+    _INSERT.execute_values(connection, inserts)
+    _UPDATE.execute_values(connection, updates)
     return due
 
 

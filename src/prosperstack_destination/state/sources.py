@@ -71,14 +71,20 @@ class Tally:
 
     def count(self, source: Source) -> None:
         """One more call."""
-        count = self._counts.setdefault((source.kind, source.key), _Count(source.name))
+        count = self._of(source)
         count.calls += 1
         count.name = source.name
 
     def moved(self, source: Source, before: Stamped | None, after: Stamped | None) -> None:
         """An audience's trait went from one value to another: somebody may have entered or left."""
-        count = self._counts.setdefault((source.kind, source.key), _Count(source.name))
-        count.members += _is_in(after) - _is_in(before)
+        self._of(source).members += _is_in(after) - _is_in(before)
+
+    def _of(self, source: Source) -> _Count:
+        key = (source.kind, source.key)
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(source.name)
+        return count
 
     def save(self, connection: Connection, account_id: str, now: int) -> None:
         """Add what was counted."""
