@@ -288,6 +288,32 @@ def test_a_deletion_of_nobody_is_refused(user_id: JsonValue) -> None:
         read_call({"type": "delete", "userId": user_id}, NOW)
 
 
+def outcome(raw: dict[str, JsonValue]) -> object:
+    try:
+        return read_call(raw, NOW)
+    except CallRefused as refused:
+        return type(refused), str(refused)
+
+
+identify_calls = st.fixed_dictionaries(
+    {"traits": st.fixed_dictionaries({"email": st.just("a@b.c")}, optional={"plan": json_values})},
+    optional={
+        "type": st.sampled_from(["identify", "Delete", "track", "", None]),
+        "userId": st.text(max_size=3) | st.integers() | st.none(),
+        "context": st.dictionaries(st.text(), json_values) | st.none() | st.just([]),
+        "integrations": st.sampled_from([{"All": True}, {"ProsperStack": False}, [], None]),
+        "timestamp": st.sampled_from(["2025-12-31T00:00:00Z", 5, "soon", None, []]),
+        "channel": json_values,
+    },
+)
+
+
+@given(st.dictionaries(field_names, json_values) | identify_calls)
+def test_other_names_for_the_same_say_the_same(raw: dict[str, JsonValue]) -> None:
+    """A call is understood, or refused, alike whether its fields have their documented names or others."""
+    assert outcome(raw) == outcome({name.upper(): value for name, value in raw.items()})
+
+
 @given(st.dictionaries(field_names | st.text(), json_values))
 def test_any_object_is_understood_or_refused(raw: dict[str, JsonValue]) -> None:
     """Any JSON object whatever is understood, or refused with a reason; never another exception."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Connection
@@ -89,7 +90,7 @@ class Accounts:
         show it meanwhile. Raises `KeyRefused`, `KeyNotPermitted`, or `KeyUnverified` where ProsperStack could
         not be asked.
         """
-        hashed = key_hash(key)
+        hashed = _usual_hash(key)
         remembered = self._remembered.get(hashed)
         if remembered is None or not self._is_fresh(remembered):
             return await self._shared_check(key, hashed)
@@ -250,6 +251,10 @@ class Accounts:
         )
         credentials.mark_used(connection, hashed, now)
         return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
+
+
+#: A sender shows the same key all day.
+_usual_hash: Final = lru_cache(maxsize=128)(key_hash)
 
 
 def _is_noted(last_used_at: int | None, now: int) -> bool:

@@ -72,7 +72,7 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     if not body.strip():
         raise BadCall("The body is empty: send one call as a JSON object.")
     try:
-        value = from_json(body, allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False, cache_strings="keys")  # values are seldom the same
     except ValueError as error:
         raise BadCall(f"The body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):

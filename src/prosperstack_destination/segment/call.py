@@ -76,12 +76,13 @@ _FIELDS: Final = {
 _ALIASES: Final = frozenset(_FIELDS.values())
 _IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
 _OBJECTS: Final = ("traits", "context", "integrations")
+_KINDS: Final = frozenset({"identify", "delete"})
 #: The fields that tell the event's time, the best first, and their names in a call.
 _TIMES: Final = tuple(
     (name, to_camel(name)) for name in ("timestamp", "original_timestamp", "sent_at", "received_at")
 )
-#: A call whose fields' names are longer in all is none of those that come all day: it is not kept in mind.
-_USUAL_LENGTH: Final = 400
+#: A call with more fields is none of those that come all day: what they are called is not kept in mind.
+_USUAL_FIELDS: Final = 32
 
 
 @dataclass(slots=True)  # frozen, it would take five times as long to make, and one is made for each call
@@ -132,15 +133,12 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     Raises `UnsupportedCall` for other types of call, `BadCall` that names the field at fault, `MissingEmail`
     where nothing in it tells of whom it speaks.
     """
-    fields = _canonical(raw)
-    call_type = fields.get("type")
-    kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
-    if kind not in ("identify", "delete"):
-        raise UnsupportedCall(str(call_type)[:50])
-    try:
-        call = IdentifyCall.model_validate(fields)
-    except ValidationError as error:
-        raise _bad_field(error) from None
+    call = _as_documented(raw)
+    if call is None:
+        call = _in_any_form(raw)
+    kind = call.type.lower() if call.type else "identify"
+    if kind not in _KINDS:
+        raise UnsupportedCall(str(call.type)[:50])
     if asks_to_skip(call, judge_all=judge_all):
         return None
     at, at_from = event_time(call, now)
@@ -180,6 +178,30 @@ def recognize(raw: Mapping[str, JsonValue], now: int) -> Recognized:
         at=event_time(call, now)[0],
         source=_source(call),
     )
+
+
+def _as_documented(raw: Mapping[str, JsonValue]) -> IdentifyCall | None:
+    """A call that has only documented names, and values of the documented types, as nearly all have; None: others.
+
+    Any that is understood so would be understood alike by `_in_any_form`, which takes longer.
+    """
+    if len(raw) > _USUAL_FIELDS or not _are_as_documented(tuple(raw)):
+        return None
+    try:
+        return IdentifyCall.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def _in_any_form(raw: Mapping[str, JsonValue]) -> IdentifyCall:
+    fields = _canonical(raw)
+    call_type = fields.get("type")
+    if isinstance(call_type, str) and call_type.lower() not in _KINDS and call_type:
+        raise UnsupportedCall(call_type[:50])  # whatever else is wrong with it
+    try:
+        return IdentifyCall.model_validate(fields)
+    except ValidationError as error:
+        raise _bad_field(error) from None
 
 
 def _tolerantly(fields: Mapping[str, Any]) -> IdentifyCall:
@@ -228,6 +250,9 @@ def event_time(call: IdentifyCall, now: int) -> tuple[int, str]:
 
 def _email(call: IdentifyCall) -> tuple[str | None, str | None]:
     """The email as it was sent (trimmed), and where it stood; None where the call names none."""
+    first = call.traits.get("email")
+    if isinstance(first, str) and _is_address(first):  # as in nearly all: no need to look any further
+        return first, "traits.email"
     for place, value in _email_places(call):
         if value is None or value == "":
             continue
@@ -288,9 +313,7 @@ def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
     PHP writes an empty object as [], and null says no more. (Validators of the model would do the same; to be
     called for every field of every call, they took as long as all the rest of it.)
     """
-    names = tuple(raw)
-    choose = _usual_choice if sum(map(len, names)) <= _USUAL_LENGTH else _choice
-    known = {alias: raw[name] for alias, name in choose(names)}
+    known = {alias: raw[name] for alias, name in _choice(tuple(raw))}
     for name in _IDS:
         if type(known.get(name)) is int:  # and not bool, which is one, too
             known[name] = str(known[name])
@@ -312,7 +335,10 @@ def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 #: Senders use the same fields, in the same order, all day.
-_usual_choice: Final = lru_cache(maxsize=128)(_choice)
+@lru_cache(maxsize=128)
+def _are_as_documented(names: tuple[str, ...]) -> bool:
+    """Whether what the model would find under its own names in a call is all that there is for it."""
+    return all(alias == name for alias, name in _choice(names))
 
 
 def _folded(name: str) -> str:

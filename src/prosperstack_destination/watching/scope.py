@@ -47,6 +47,7 @@ class RequestScope:
         self._app = app
         self._unexpected = unexpected
         self._traces = traces
+        self._log = log.bind()  # what looks for its settings at each use takes as long as the rest of this
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back. What went wrong is raised after it was answered, to be logged."""
@@ -77,8 +78,10 @@ class RequestScope:
 
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"]
-        if log.is_enabled_for(DEBUG):  # what is not logged is not put into words
-            log.debug("answered", method=method, route=_route(scope), status=status, ms=round(seconds * 1000, 1))
+        if self._log.is_enabled_for(DEBUG):  # what is not logged is not put into words
+            self._log.debug(
+                "answered", method=method, route=_route(scope), status=status, ms=round(seconds * 1000, 1)
+            )
         if self._traces is not None:
             named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             self._traces.answered(f"{method} {_route(scope)}", status, seconds, named)
