@@ -4,7 +4,7 @@ The way through an application's middlewares and its router costs as much as und
 one of these paths is taken there at once; everybody else goes the long way.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,17 +39,15 @@ class FrontDoor:
         self._named = named or {}
         self._parameter = parameter
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer, or pass on: to be awaited. One more coroutine around all of it would cost every step of it."""
         door = self._door(scope) if scope["type"] == "http" else None
         if door is None:
-            await self._app(scope, receive, send)
-        elif scope["method"] in door.methods:
-            await door.endpoint(scope, receive, send)
-        else:
-            allowed = ", ".join(sorted(door.methods))
-            response = message(405, f"Only {allowed} is answered here.", {"Allow": allowed})
-            await response(scope, receive, send)
+            return self._app(scope, receive, send)
+        if scope["method"] in door.methods:
+            return door.endpoint(scope, receive, send)
+        allowed = ", ".join(sorted(door.methods))
+        return message(405, f"Only {allowed} is answered here.", {"Allow": allowed})(scope, receive, send)
 
     def _door(self, scope: Scope) -> Door | None:
         path: str = scope["path"]

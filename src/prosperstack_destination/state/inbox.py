@@ -79,9 +79,11 @@ class GroupCommit:
 
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """See `Inbox.accept`. Calls that are given together are committed together."""
-        if self._closing:
-            raise Overloaded("The service is stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS)
-        waiting = _Waiting(calls, asyncio.get_running_loop().create_future())
+        if self._task is None or self._closing:
+            raise Overloaded(
+                "The service is starting or stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
+            )
+        waiting = _Waiting(calls, self._task.get_loop().create_future())
         if self._queue and (
             self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES
         ):
