@@ -1,7 +1,8 @@
 """How fast calls are taken in, against a route that stores nothing and against the forwarder.
 
 Needs wrk. The servers run one at a time on one core, the load on the other; every figure is the median of
-interleaved runs. Ratios hold, absolutes do not: a machine's disk and neighbours change them by half.
+interleaved runs, every ratio the median of those of runs that followed each other. Ratios hold, absolutes do not: a
+machine's disk and neighbours change them by half.
 """
 
 import argparse
@@ -76,54 +77,57 @@ class Bench:
     def run(self, profiles: int) -> None:
         """Measure everything, and print it."""
         servers: dict[str, Callable[[], AbstractContextManager[object]]] = {
-            "durable accepts": lambda: self._service(self._folder / "empty"),
-            "durable accepts, PostgreSQL": lambda: self._on_postgresql(),
             "plain FastAPI route, validates only": lambda: self._baseline("validating"),
-            "forwarder, httpx": lambda: self._forwarder("httpx"),
+            "durable accepts": lambda: self._empty(),
             "forwarder, httpx over aiohttp": lambda: self._forwarder("aiohttp"),
+            "durable accepts, PostgreSQL": lambda: self._on_postgresql(),
+            "forwarder, httpx": lambda: self._forwarder("httpx"),
         }
         measured: dict[str, list[Measured]] = {name: [] for name in servers}
         for run in range(self._runs):
             for name, serve in servers.items():
                 self._console.print(f"run {run + 1} of {self._runs}: {name}", style="dim")
-                shutil.rmtree(self._folder / "empty", ignore_errors=True)
                 with serve():
                     measured[name].append(self._wrk("identify.lua"))
         table = Table("What", "a second", "p99 ms", "ratio", box=None, header_style="bold")
-        base = median(measured["durable accepts"])
+        durable = measured["durable accepts"]
         for name, runs in measured.items():
             each = median(runs)
-            table.add_row(
-                name, f"{each.per_second:,.0f}", f"{each.p99_ms:.0f}", f"{base.per_second / each.per_second:.2f}"
-            )
+            table.add_row(name, f"{each.per_second:,.0f}", f"{each.p99_ms:.0f}", _ratio(durable, runs))
         self._batches(table)
         if profiles:
-            self._with_profiles(table, profiles, base)
+            self._with_profiles(table, profiles)
         self._console.print(table)
         self._console.print(
             "ratio: durable accepts over this; of the last rows, this over durable accepts when empty."
         )
 
     def _batches(self, table: Table) -> None:
-        shutil.rmtree(self._folder / "empty", ignore_errors=True)
-        with self._service(self._folder / "empty") as process:
+        with self._empty() as process:
             each = median([self._wrk("batch.lua", connections=8) for _ in range(self._runs)])
             table.add_row("/v1/batch, events", f"{each.per_second * 100:,.0f}", f"{each.p99_ms:.0f}", "")
             milliseconds = statistics.median(self._array() for _ in range(5))
             table.add_row("an array of 4,000 events", "", f"{milliseconds:.0f} (median)", "")
             table.add_row("resident memory after that", f"{_memory_mb(process):.0f} MB", "", "")
 
-    def _with_profiles(self, table: Table, count: int, empty: Measured) -> None:
+    def _with_profiles(self, table: Table, count: int) -> None:
         full = self._folder / "full"
         with self._service(full):
             pass  # it makes the tables, and its account
         self._console.print(f"storing {count:,} profiles", style="dim")
         asyncio.run(_store(full, count))
-        with self._service(full) as process:
-            each = median([self._wrk("identify.lua") for _ in range(self._runs)])
-            ratio = f"{each.per_second / empty.per_second:.2f}"
-            table.add_row(f"with {count:,} profiles", f"{each.per_second:,.0f}", f"{each.p99_ms:.0f}", ratio)
-            table.add_row("resident memory after that", f"{_memory_mb(process):.0f} MB", "", "")
+        runs: list[Measured] = []
+        empty: list[Measured] = []
+        for _ in range(self._runs):
+            with self._empty():
+                empty.append(self._wrk("identify.lua"))
+            with self._service(full) as process:
+                runs.append(self._wrk("identify.lua"))
+                memory = _memory_mb(process)
+        each = median(runs)
+        name = f"with {count:,} profiles"
+        table.add_row(name, f"{each.per_second:,.0f}", f"{each.p99_ms:.0f}", _ratio(runs, empty))
+        table.add_row("resident memory after that", f"{memory:.0f} MB", "", "")
 
     def _wrk(self, script: str, connections: int = CONNECTIONS) -> Measured:
         with loading(script, URL, self._seconds, connections) as measured:
@@ -156,6 +160,10 @@ class Bench:
                 yield
         finally:
             server.remove()
+
+    def _empty(self) -> Server:
+        shutil.rmtree(self._folder / "empty", ignore_errors=True)
+        return self._service(self._folder / "empty")
 
     def _service(self, folder: Path, **changed: str) -> Server:
         return service(PORT, DATA_DIR=str(folder), **changed)
@@ -196,6 +204,12 @@ def _measured(text: str) -> Measured:
     assert rate is not None
     unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[percentile[2]]
     return Measured(float(rate[1]), float(percentile[1]) * unit)
+
+
+def _ratio(runs: list[Measured], others: list[Measured]) -> str:
+    """How many times as fast as others, each run beside the one that it was measured with."""
+    pairs = zip(runs, others, strict=True)
+    return f"{statistics.median(one.per_second / other.per_second for one, other in pairs):.2f}"
 
 
 def median(runs: list[Measured]) -> Measured:

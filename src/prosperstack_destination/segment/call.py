@@ -272,14 +272,20 @@ def _email(call: IdentifyCall) -> tuple[str | None, str | None]:
 
 def _source(call: IdentifyCall) -> Source:
     """Where a call comes from: an audience or a computed trait of Engage's, or a source of Segment's."""
-    personas = _object(_find(call.context, "personas"))
-    key = personas.get("computation_key")
-    if isinstance(key, str) and key:
-        audience = personas.get("computation_class") == "audience"
-        return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
-    library = _object(_find(call.context, "library"))
+    project = call.project_id or ""
+    if not call.context:
+        return Source(SourceKind.SOURCE, project)
+    personas = _find(call.context, "personas")
+    if isinstance(personas, dict):
+        key = personas.get("computation_key")
+        if isinstance(key, str) and key:
+            audience = personas.get("computation_class") == "audience"
+            return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
+    library = _find(call.context, "library")
+    if not isinstance(library, dict):
+        return Source(SourceKind.SOURCE, project)
     parts = [part for part in (library.get("name"), library.get("version")) if isinstance(part, str)]
-    return Source(SourceKind.SOURCE, call.project_id or "", " ".join(parts)[:MAX_ID])
+    return Source(SourceKind.SOURCE, project, " ".join(parts)[:MAX_ID])
 
 
 def _email_places(call: IdentifyCall) -> Iterator[tuple[str, JsonValue]]:
