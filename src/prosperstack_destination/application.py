@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from logging import DEBUG
 from typing import Any, Final
 
 import httpx
@@ -25,11 +26,12 @@ from prosperstack_destination.outbound import http_client
 from prosperstack_destination.segment import openapi
 from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.front_door import Door, FrontDoor
+from prosperstack_destination.segment.plain_calls import Headers, PlainCalls
 from prosperstack_destination.segment.tracking import KINDS
 from prosperstack_destination.service import Service
 from prosperstack_destination.settings import Role, Settings, revealed
 from prosperstack_destination.watching.route import metrics_router
-from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.scope import RequestScope, dressed, request_id_of
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
+    app.state.take_plain = _plain(service, clock)
     app.include_router(health_router(service.database, service.reconciler_is_alive))
     for router in ROUTERS:
         app.include_router(router)
@@ -103,6 +106,25 @@ def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
     if settings.admin_port is not None:
         entry = Entrances(entry, settings.admin_port)
     return RequestScope(entry, _unexpected, service.traces)
+
+
+def _plain(service: Service, clock: Clock) -> Callable[[Headers, bytes, Callable[..., None]], bool] | None:
+    """What takes in plain calls, for a server that has a short way for them: see `cli.short_way`.
+
+    None where they are not to be taken, or every request is to be told of on its way.
+    """
+    if service.role is Role.RECONCILE or service.traces is not None or log.is_enabled_for(DEBUG):
+        return None
+    calls = PlainCalls(service.accounts, service.inbox, service.reception, clock, _unexpected)
+
+    def take(headers: Headers, body: bytes, answer: Callable[..., None]) -> bool:
+        def answered(response: Response) -> None:
+            head = dressed(response.raw_headers, request_id_of(headers))
+            answer(response.status_code, head, response.body)
+
+        return calls.take(headers, body, answered)
+
+    return take
 
 
 def _doors(service: Service) -> tuple[dict[str, Door], dict[str, Door]]:

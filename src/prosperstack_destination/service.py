@@ -112,6 +112,7 @@ class Service:
             is_ours=lambda: self.reconciler.holdings.is_first,
         )
         self.inbox = GroupCommit(self._commit, self._changed)
+        self.reception = Reception(self.inbox, clock, watch)
         scanning = asyncio.Lock()
         self.desk = Desk(
             self.database,
@@ -123,7 +124,7 @@ class Service:
             on_change=self.reprojector.begun,
             wake=self._changed,
             on_keys=self.accounts.forget,
-            reception=Reception(self.inbox, clock, watch),
+            reception=self.reception,
             apart=settings.admin_port is not None,
             scanning=scanning,
             counting=Counting(self.database, clock, scanning),

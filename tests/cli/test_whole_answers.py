@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from prosperstack_destination.cli.whole_answers import WholeAnswers
+from support.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -28,39 +29,6 @@ def body(text: bytes = b"", *, more: bool = False) -> dict[str, Any]:
 
 LENGTH = (b"content-length", b"5")
 PLAIN: Messages = [head(202, LENGTH, (b"content-type", b"text/plain")), body(b"hello")]
-
-
-class Wire(asyncio.Transport):
-    """The other end of a connection: each piece that was sent, and whether it was hung up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Be sent a piece; as with uvloop, that fails once it was hung up."""
-        if self.closed:
-            raise RuntimeError("the handler is closed")
-        self.pieces.append(bytes(data))
-
-    def close(self) -> None:
-        """Be hung up."""
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        """Whether it was hung up."""
-        return self.closed
-
-    def get_extra_info(self, _name: str, default: Any = None) -> Any:
-        """Nothing is known of the other end."""
-        return default
-
-    def pause_reading(self) -> None:
-        """Be asked for no more."""
-
-    def resume_reading(self) -> None:
-        """Be asked for more."""
 
 
 async def sent(protocol: type[HttpToolsProtocol], messages: Messages, *requests: bytes) -> Wire:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from sqlalchemy import Connection, text
+from structlog.testing import capture_logs
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state import profiles
@@ -123,6 +124,19 @@ async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, dat
 
     assert [n for n, result in enumerate(results) if isinstance(result, Exception)] == [4]
     assert await database.read(emails) == {f"{n}@b.c" for n in range(9) if n != 4}
+
+
+async def test_a_sender_that_cannot_be_told_keeps_no_other_from_it(inbox: GroupCommit) -> None:
+    """What goes wrong when one is told is logged, and the others are told."""
+
+    def fail(_: object) -> None:
+        raise ValueError("a fault")
+
+    with capture_logs() as lines:
+        inbox.put([identify()], fail)
+        await inbox.accept([identify("c@d.e")])
+
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, database: Database) -> None:

@@ -90,10 +90,17 @@ class Accounts:
         show it meanwhile. Raises `KeyRefused`, `KeyNotPermitted`, or `KeyUnverified` where ProsperStack could
         not be asked.
         """
-        hashed = _usual_hash(key)
-        remembered = self._remembered.get(hashed)
+        account = self.remembered(key)
+        return account or await self._shared_check(key, _usual_hash(key))
+
+    def remembered(self, key: str) -> Account | None:
+        """The account that an inbound key opens, as far as that is known; None: it has to be looked for.
+
+        Raises `AccessDenied`'s kinds where it is known to open none.
+        """
+        remembered = self._remembered.get(_usual_hash(key))
         if remembered is None or not self._is_fresh(remembered):
-            return await self._shared_check(key, hashed)
+            return None
         if isinstance(remembered.answer, AccessDenied):
             raise type(remembered.answer)(str(remembered.answer))  # an exception of its own for each caller
         return remembered.answer

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import httpx
@@ -19,7 +20,7 @@ from rich.console import Console
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
 from prosperstack_destination.cli.example import SANDBOX_KEY
-from prosperstack_destination.cli.whole_answers import WholeAnswers
+from prosperstack_destination.cli.short_way import ShortWay
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
@@ -68,7 +69,8 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http=WholeAnswers,
+        # A class is asked for, and called.
+        http=partial(ShortWay, take_plain=app.state.take_plain, other_port=settings.admin_port),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         server_header=False,

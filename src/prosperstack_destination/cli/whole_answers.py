@@ -5,7 +5,7 @@ system calls, two packets, and a client that wakes up twice.
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -68,12 +68,17 @@ def _whole(cycle: RequestResponseCycle, head: Message, rest: Message) -> bytes |
         return None
     if cycle.access_log or cycle.flow.write_paused or cycle.disconnected:
         return None
-    body = rest.get("body", b"")
-    lines = [_line(*header) for header in (*cycle.default_headers, *head["headers"])]
+    headers = (*cycle.default_headers, *head["headers"])
+    return text_of(head["status"], headers, rest.get("body", b""), keep_alive=cycle.keep_alive)
+
+
+def text_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> bytes | None:
+    """An answer as it is sent; None where its headers say anything that is not as plain."""
+    lines = [_line(*header) for header in headers]
     if b"" in lines or (b"content-length: %d\r\n" % len(body)) not in lines:
         return None
-    end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-    return b"".join([STATUS_LINE[head["status"]], *lines, end, body])
+    end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+    return b"".join([STATUS_LINE[status], *lines, end, body])
 
 
 @lru_cache(maxsize=512)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from prosperstack_destination.errors import (
     TryLater,
     UnsupportedCall,
 )
+from prosperstack_destination.segment.results import Answer, Result
 from prosperstack_destination.state.json_text import dump
 
 #: Segment's contract: of these it sends again only what gets 503.
@@ -44,6 +46,17 @@ def refused_batch(results: Sequence[object], refused: Sequence[Mapping[str, Json
     statuses = [status_of(each) for each in results if isinstance(each, DestinationError)]
     text = f"All {len(results):,} events are refused. The first: {refused[0]['message']}"
     return Response(dump({"message": text, "refused": list(refused)}), min(statuses), media_type="application/json")
+
+
+def response_of(result: Result) -> Response:
+    """The answer for what one event comes to."""
+    return _said(result) if isinstance(result, Answer) else refusal(result)
+
+
+@cache
+def _said(answer: Answer) -> Response:
+    """The response of an answer, which is the same each time: there are a handful of them."""
+    return message(answer.status, answer.message)
 
 
 def refusal(error: DestinationError) -> Response:

@@ -7,7 +7,6 @@ accept together. `segment.openapi` documents them.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
@@ -17,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import AccessDenied, BadCall, CallTooLarge, DestinationError, KeyRefused
 from prosperstack_destination.log_context import note_account
-from prosperstack_destination.segment.answers import message, refusal, refused_batch
+from prosperstack_destination.segment.answers import refusal, refused_batch, response_of
 from prosperstack_destination.segment.batch import is_array, split_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, read_body
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
@@ -25,7 +24,7 @@ from prosperstack_destination.segment.credentials import basic_key, content_leng
 from prosperstack_destination.segment.explain import Knowledge, explain
 from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, to_call, told
-from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer, Result
+from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
@@ -136,11 +135,11 @@ class IdentifyEndpoint:
         understood = read_call(parse_object(body), now)
         if understood is None:
             self._reception.tell(account, way, lambda: body, None, SKIPPED, now)
-            return _response(SKIPPED)
+            return response_of(SKIPPED)
         call = to_call(understood, account, now, len(body))
         if wish.explain or wish.dry_run:
             return await self._explain(account, way, body, understood, call, wish)
-        return _response(await self._reception.take_one(account, way, body, call))
+        return response_of(await self._reception.take_one(account, way, body, call))
 
     async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
         """The account that the key opens, which must be the one that the path names, where it names one.
@@ -212,16 +211,6 @@ def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | Answer, 
 
 #: An event as its JSON text.
 EVENT: Final = Form(_read_event, bytes)
-
-
-def _response(result: Result) -> Response:
-    return _said(result) if isinstance(result, Answer) else refusal(result)
-
-
-@cache
-def _said(answer: Answer) -> Response:
-    """The response of an answer, which is the same each time: there are a handful of them."""
-    return message(answer.status, answer.message)
 
 
 def _wish(query_string: bytes) -> _Wish:

@@ -3,12 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
+
+import structlog
 
 from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Outcome
+
+log = structlog.get_logger(__name__)
 
 #: Calls in one transaction. More would gain little, and make the first of them wait.
 MAX_BATCH: Final = 500
@@ -38,13 +43,24 @@ class Inbox(Protocol):
 Commit = Callable[[Sequence[Call]], Awaitable[Taken]]
 
 
-class _Waiting:
-    __slots__ = ("calls", "committed", "size")
+#: Told what became of calls, or why nothing did, or nothing is known. Called once.
+Settle = Callable[[list[Outcome] | Exception], None]
 
-    def __init__(self, calls: Sequence[Call], committed: "asyncio.Future[list[Outcome]]") -> None:
+
+class _Waiting:
+    __slots__ = ("_settle", "calls", "size")
+
+    def __init__(self, calls: Sequence[Call], settle: Settle) -> None:
         self.calls = calls
         self.size = calls[0].size if len(calls) == 1 else sum(call.size for call in calls)
-        self.committed = committed
+        self._settle = settle
+
+    def settle(self, result: list[Outcome] | Exception) -> None:
+        """Tell its sender; a fault in that is told, and must not keep others from being told."""
+        try:
+            self._settle(result)
+        except Exception:
+            log.exception("a sender could not be told what became of their calls")
 
 
 class GroupCommit:
@@ -79,11 +95,20 @@ class GroupCommit:
 
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """See `Inbox.accept`. Calls that are given together are committed together."""
+        committed: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.put(calls, partial(_settle, committed))
+        return await committed
+
+    def put(self, calls: Sequence[Call], settle: Settle) -> None:
+        """Have calls written; ``settle`` is called, later, with what became of them, or why nothing did.
+
+        Raises `Overloaded` where there are too many already.
+        """
         if self._task is None or self._closing:
             raise Overloaded(
                 "The service is starting or stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
             )
-        waiting = _Waiting(calls, self._task.get_loop().create_future())
+        waiting = _Waiting(calls, settle)
         if self._queue and (
             self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES
         ):
@@ -94,8 +119,8 @@ class GroupCommit:
         self._queue.append(waiting)
         self._calls += len(calls)
         self._bytes += waiting.size
-        self._arrived.set()
-        return await waiting.committed
+        if not self._arrived.is_set():
+            self._arrived.set()
 
     async def _write_batches(self) -> None:
         while True:
@@ -132,8 +157,7 @@ class GroupCommit:
             calls += len(waiting.calls)
             self._calls -= len(waiting.calls)
             self._bytes -= waiting.size
-            if not waiting.committed.cancelled():  # its sender may have hung up: nobody was promised anything
-                batch.append(waiting)
+            batch.append(waiting)
         return batch
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
@@ -142,10 +166,10 @@ class GroupCommit:
             taken = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
             for waiting in batch:
-                _settle(waiting, error)
+                waiting.settle(error)
         except Exception as error:  # noqa: BLE001 -- a call that breaks the merge must not take others with it
             if len(batch) == 1:
-                _settle(batch[0], error)
+                batch[0].settle(error)
                 return
             middle = len(batch) // 2
             await self._write(batch[:middle])
@@ -154,16 +178,16 @@ class GroupCommit:
             start = 0
             for waiting in batch:
                 end = start + len(waiting.calls)
-                _settle(waiting, taken.outcomes[start:end])
+                waiting.settle(taken.outcomes[start:end])
                 start = end
             if taken.changed:
                 self._on_change(taken.changed)
 
 
-def _settle(waiting: _Waiting, result: list[Outcome] | Exception) -> None:
-    if waiting.committed.done():
+def _settle(committed: "asyncio.Future[list[Outcome]]", result: list[Outcome] | Exception) -> None:
+    if committed.done():
         return
     if isinstance(result, Exception):
-        waiting.committed.set_exception(result)
+        committed.set_exception(result)
     else:
-        waiting.committed.set_result(result)
+        committed.set_result(result)

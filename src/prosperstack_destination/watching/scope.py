@@ -54,8 +54,8 @@ class RequestScope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _named(scope) or f"{getrandbits(64):016x}"
-        begin(request_id)
+        request_id = request_id_of(scope["headers"])
+        begin(request_id.decode())
         status = 0
         begun = time.monotonic()
 
@@ -63,8 +63,7 @@ class RequestScope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message.get("headers", ())
-                message["headers"] = [*headers, *_missing(headers), (b"x-request-id", request_id.encode())]
+                message["headers"] = dressed(message.get("headers", ()), request_id)
             await send(message)
 
         try:
@@ -87,13 +86,17 @@ class RequestScope:
             self._traces.answered(f"{method} {_route(scope)}", status, seconds, named)
 
 
-def _named(scope: Scope) -> str | None:
-    """The id that the caller gave the request, if it is a good one."""
-    for name, value in scope["headers"]:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The id that the caller gave a request, if it is a good one; else one of our own."""
+    for name, value in headers:
         if name == b"x-request-id" and _ID.fullmatch(value):
-            named: str = value.decode()
-            return named
-    return None
+            return value
+    return b"%016x" % getrandbits(64)
+
+
+def dressed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """An answer's headers with those that every answer has."""
+    return [*headers, *_missing(headers), (b"x-request-id", request_id)]
 
 
 def _missing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
