@@ -28,6 +28,8 @@ MAX_EMAIL: Final = 254
 MAX_ID: Final = 500
 #: How this destination is named in ``integrations``, without case, spaces and underscores.
 INTEGRATION: Final = "prosperstack"
+#: What nearly every call has in ``integrations``.
+_ALL: Final = {"All": True}
 #: Segment's other types of call: they say what somebody did, and not who they are.
 OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group", "alias"})
 
@@ -218,7 +220,7 @@ def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:
 
     ``"All": false`` is Segment's to judge, and it has, unless the call comes straight from an SDK (``judge_all``).
     """
-    if not call.integrations:
+    if not call.integrations or call.integrations == _ALL:
         return False
     named = [value for name, value in call.integrations.items() if _folded(name).replace(" ", "") == INTEGRATION]
     if named:

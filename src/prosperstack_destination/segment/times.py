@@ -21,7 +21,7 @@ def parse_time(value: str | float | None) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, int | float):
+    if not isinstance(value, str):
         if not abs(value) < _LATEST * 1000:
             return None
         seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value

@@ -45,8 +45,7 @@ def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
     greater JSON text wins, so that the order of arrival does not decide.
     """
     if not known:  # as with everybody's first call
-        traits = dict(new) if len(new) <= MAX_TRAITS else _newest(dict(new))
-        return Merge(traits, bool(new), bool(new))
+        return Merge(dict(new) if len(new) <= MAX_TRAITS else _newest(new), bool(new), bool(new))
     traits = dict(known)
     value_changed = touched = False
     for name, stamp in new.items():
@@ -85,7 +84,7 @@ def _canonical(value: JsonValue) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _newest(traits: dict[str, Stamped]) -> dict[str, Stamped]:
+def _newest(traits: Mapping[str, Stamped]) -> dict[str, Stamped]:
     """The `MAX_TRAITS` with the latest times (of the same time, those first in the alphabet)."""
     newest = sorted(traits.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_TRAITS]
     return dict(newest)
