@@ -118,11 +118,12 @@ def _plain(service: Service, clock: Clock) -> Callable[[Headers, bytes, Callable
     calls = PlainCalls(service.accounts, service.inbox, service.reception, clock, _unexpected)
 
     def take(headers: Headers, body: bytes, answer: Callable[..., None]) -> bool:
-        def answered(response: Response) -> None:
-            head = dressed(response.raw_headers, request_id_of(headers))
-            answer(response.status_code, head, response.body)
+        request_id = request_id_of(headers)
 
-        return calls.take(headers, body, answered)
+        def answered(response: Response) -> None:
+            answer(response.status_code, dressed(response.raw_headers, request_id), response.body)
+
+        return calls.take(headers, body, request_id.decode(), answered)
 
     return take
 

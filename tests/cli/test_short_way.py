@@ -225,3 +225,18 @@ async def test_a_server_that_stops_answers_first(tmp_path: Path) -> None:
 
     assert b"\r\nconnection: close\r\n" in wire.pieces[0]
     assert wire.closed
+
+
+async def test_who_takes_in_no_answers_goes_the_long_way(tmp_path: Path) -> None:
+    """While answers pile up for a sender that does not read them, the next waits for that as any other does."""
+    async with serving(tmp_path, short=True) as server:
+        connection, wire = server.connect()
+        connection.pause_writing()
+        connection.data_received(post(call()))
+        taken = server.taken
+        connection.resume_writing()
+        await wire.answered(1)
+        connection.data_received(post(call()))
+        await wire.answered(2)
+
+    assert (taken, server.taken) == (0, 1)

@@ -1,6 +1,7 @@
 """Understanding Identify calls."""
 
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -312,6 +313,18 @@ identify_calls = st.fixed_dictionaries(
 def test_other_names_for_the_same_say_the_same(raw: dict[str, JsonValue]) -> None:
     """A call is understood, or refused, alike whether its fields have their documented names or others."""
     assert outcome(raw) == outcome({name.upper(): value for name, value in raw.items()})
+
+
+def test_names_are_not_kept_however_long_they_are() -> None:
+    """Whoever makes up long names for fields costs no memory once their calls are answered."""
+    tracemalloc.start()
+    for number in range(200):
+        names = {f"{number}-{field}-{'x' * 5_000}": 1 for field in range(20)}
+        read_call({"traits": {"email": "a@b.c"}, **names}, NOW)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 1_000_000
 
 
 @given(st.dictionaries(field_names | st.text(), json_values))

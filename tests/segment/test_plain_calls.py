@@ -7,17 +7,19 @@ from starlette.responses import PlainTextResponse, Response
 from structlog.testing import capture_logs
 
 from prosperstack_destination.errors import KeyRefused, Overloaded
-from prosperstack_destination.segment.observing import Nobody
+from prosperstack_destination.log_context import add_context
+from prosperstack_destination.segment.observing import Nobody, Observer
 from prosperstack_destination.segment.plain_calls import PlainCalls
 from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.inbox import Settle
 from prosperstack_destination.state.profile import Call, Outcome
+from prosperstack_destination.state.recent_calls import Fate
 from support.clocks import NEW_YEAR
 
 HEADERS = [(b"authorization", b"Basic a2V5Og==")]
 CALL = b'{"traits": {"email": "ann@example.com"}}'
-ACCOUNT = Account("acct_1", "", "", False, AccountStatus.ACTIVE, None, None, None, None)
+ACCOUNT = Account("acct_1", "", "test-9f86d081", False, AccountStatus.ACTIVE, None, None, None, None)
 
 
 class Accounts:
@@ -53,11 +55,19 @@ class Inbox:
         raise AssertionError
 
 
-def plain(accounts: Accounts, inbox: Inbox) -> tuple[bool, list[Response]]:
+class Broken(Nobody):
+    """An observer with a fault."""
+
+    def wants(self, account_id: str, fate: Fate) -> bool:
+        """Fail."""
+        raise ValueError(f"{account_id} {fate}")
+
+
+def plain(accounts: Accounts, inbox: Inbox, observer: Observer | None = None) -> tuple[bool, list[Response]]:
     answers: list[Response] = []
-    reception = Reception(inbox, lambda: NEW_YEAR, Nobody())
+    reception = Reception(inbox, lambda: NEW_YEAR, observer or Nobody())
     calls = PlainCalls(accounts, inbox, reception, lambda: NEW_YEAR, lambda _: PlainTextResponse("oh", 500))
-    return calls.take(HEADERS, CALL, answers.append), answers
+    return calls.take(HEADERS, CALL, "the-id", answers.append), answers
 
 
 def test_a_call_is_answered_once_it_is_written() -> None:
@@ -70,15 +80,20 @@ def test_a_call_is_answered_once_it_is_written() -> None:
     assert [each.status_code for each in answers] == [202]
 
 
-def test_a_fault_of_ours_is_told_and_logged() -> None:
-    """A call that a fault kept from being written is answered as one on the long way is."""
+@pytest.mark.parametrize(
+    ("observer", "result"), [(Nobody(), ValueError("a fault")), (Broken(), [Outcome.ACCEPTED])]
+)
+def test_a_fault_of_ours_is_told_and_logged(observer: Observer, result: list[Outcome] | Exception) -> None:
+    """Whatever goes wrong with a call that was taken, its sender is answered, and the log says whose it was."""
     inbox = Inbox()
-    _, answers = plain(Accounts(), inbox)
-    with capture_logs() as lines:
-        inbox.settle(ValueError("a fault"))
+    _, answers = plain(Accounts(), inbox, observer)
+    with capture_logs(processors=[add_context]) as lines:
+        inbox.settle(result)
 
     assert [each.status_code for each in answers] == [500]
-    assert [line["log_level"] for line in lines] == ["error"]
+    assert [(line["log_level"], line["request_id"], line["account"]) for line in lines] == [
+        ("error", "the-id", "test-9f86d081")
+    ]
 
 
 @pytest.mark.parametrize("knows", [None, KeyRefused("no"), ValueError("a fault")])

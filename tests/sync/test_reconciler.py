@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND
+from prosperstack_destination.errors import CredentialsRefused
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.sync.reconciler import Connect, Reconciler
 from support.accounts import open_account
 from support.clocks import VIRTUAL_TIME, LoopClock
 
@@ -46,10 +47,10 @@ def no_client(*_: object) -> ProsperStack:
 
 
 @asynccontextmanager
-async def reconciling(database: Any) -> AsyncIterator[Reconciler]:
+async def reconciling(database: Any, connect: Connect = no_client) -> AsyncIterator[Reconciler]:
     clock = LoopClock()
     reconciler = Reconciler(
-        database, no_client, replica="r", reserve=0.1, bulk_share=0.5, clock=clock, ticks=clock.ticks
+        database, connect, replica="r", reserve=0.1, bulk_share=0.5, clock=clock, ticks=clock.ticks
     )
     reconciler.start()
     yield reconciler
@@ -73,3 +74,31 @@ async def test_calls_for_an_account_that_is_left_alone_cost_nothing(sqlite: Data
 
     assert 10 <= len(watched.looks) <= 50
     assert max(after - before for before, after in pairwise(watched.looks)) <= SECOND
+
+
+async def test_an_account_that_is_mended_is_worked_at_again(sqlite: Database) -> None:
+    """Once it need not be left alone any more, whatever comes in for it wakes its worker, also while it works."""
+    worked: list[int] = []
+    until = LoopClock()() + 3_600 * SECOND
+
+    def begin(connection: Connection) -> None:
+        open_account(connection)
+        accounts.set_status(connection, "acct_1", AccountStatus.RETRYING, reason="away", until=until)
+
+    def note(*_: object) -> ProsperStack:
+        worked.append(LoopClock()())
+        raise CredentialsRefused("no", status_code=401)
+
+    await sqlite.write(begin)
+    async with reconciling(sqlite, note) as reconciler:
+        await asyncio.sleep(2)
+        reconciler.wake(["acct_1"])  # it is found to be left alone, and rests
+        await asyncio.sleep(0.01)
+        assert worked == []
+        await sqlite.write(accounts.set_status, "acct_1", AccountStatus.ACTIVE)
+        mended = LoopClock()()
+        while not worked:
+            reconciler.wake(["acct_1"])
+            await asyncio.sleep(0.01)
+
+    assert worked[0] - mended <= SECOND // 2

@@ -68,6 +68,7 @@ class ShortWay(WholeAnswers):
         return (
             self._take_plain is not None
             and (self.cycle is None or self.cycle.response_complete)  # or it has to wait for its turn
+            and not self.flow.write_paused  # or it has to wait until its sender takes in what was answered before
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and (self.server is None or self.server[1] != self._other_port)
@@ -107,6 +108,7 @@ class _PlainCycle:
         headers = (*protocol.server_state.default_headers, *headers)
         text = text_of(status, headers, body, keep_alive=self.keep_alive)
         if text is None:
+            protocol.transport.close()  # whoever waits is not to wait for ever
             raise ValueError("the answer to a plain request is not plain")
         protocol.transport.write(text)
         if not self.keep_alive:

@@ -84,6 +84,7 @@ def text_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *,
 @lru_cache(maxsize=512)
 def _line(name: bytes, value: bytes) -> bytes:
     """A header's line; empty where uvicorn has to look at it."""
+    name = name.lower()
     return b"" if name in _SENDING or _ODD.search(value) else b"%b: %b\r\n" % (name, value)
 
 

@@ -2,10 +2,11 @@
 
 A request's task, and all the steps that it goes through to `segment.endpoint` and back, cost more than it does to
 understand its call. A plain call needs none of that: it waits for nothing but the commit that others share with it.
-What is not plain, or is refused, goes the way of `IdentifyEndpoint`, which gives the same answers.
+What is not plain, or has anything wrong with it, goes the way of `IdentifyEndpoint`, which gives the same answers.
 """
 
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Final, Protocol
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.log_context import begin, note_account
 from prosperstack_destination.segment.answers import refusal, response_of
 from prosperstack_destination.segment.batch import is_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object
@@ -65,10 +67,10 @@ class PlainCalls:
         self._clock = clock
         self._unexpected = unexpected
 
-    def take(self, headers: Headers, body: bytes, answer: Callable[[Response], None]) -> bool:
+    def take(self, headers: Headers, body: bytes, request_id: str, answer: Callable[[Response], None]) -> bool:
         """Take in the call of a request whose body is there; ``answer`` is called, later, with the answer.
 
-        False: it is not plain, or it is refused, and nothing has happened.
+        False: it is not plain, or something is wrong with it, and nothing has happened.
         """
         authorization = None
         for name, value in headers:
@@ -85,7 +87,7 @@ class PlainCalls:
             if understood is None:
                 return False
             call = to_call(understood, account, now, len(body))
-            self._inbox.put([call], partial(self._settle, account, body, call, answer))
+            self._inbox.put([call], partial(self._settle, account, body, call, request_id, answer))
         except Exception:  # noqa: BLE001 -- it happens on the long way as well, where it is told
             return False
         return True
@@ -95,16 +97,28 @@ class PlainCalls:
         account: Account,
         body: bytes,
         call: Call,
+        request_id: str,
         answer: Callable[[Response], None],
         outcomes: list[Outcome] | Exception,
     ) -> None:
+        try:
+            response = self._response(account, body, call, outcomes)
+        except Exception as fault:  # noqa: BLE001 -- it is told, and whoever waits is not to wait for ever
+            response = copy_context().run(self._failed, account, request_id, fault)
+        answer(response)
+
+    def _response(self, account: Account, body: bytes, call: Call, outcomes: list[Outcome] | Exception) -> Response:
         if isinstance(outcomes, DestinationError):
             self._reception.refuse(account, Way.IDENTIFY, body, outcomes)
-            answer(refusal(outcomes))
-        elif isinstance(outcomes, Exception):
-            log.error("a call could not be written", exc_info=outcomes)
-            answer(self._unexpected(outcomes))
-        else:
-            result = result_of(outcomes[0])
-            self._reception.tell(account, Way.IDENTIFY, lambda: body, call, result, call.received_at)
-            answer(response_of(result))
+            return refusal(outcomes)
+        if isinstance(outcomes, Exception):
+            raise outcomes
+        result = result_of(outcomes[0])
+        self._reception.tell(account, Way.IDENTIFY, lambda: body, call, result, call.received_at)
+        return response_of(result)
+
+    def _failed(self, account: Account, request_id: str, fault: Exception) -> Response:
+        begin(request_id)
+        note_account(account.fingerprint)
+        log.error("a call could not be answered", exc_info=fault)
+        return self._unexpected(fault)

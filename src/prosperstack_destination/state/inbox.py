@@ -43,7 +43,7 @@ class Inbox(Protocol):
 Commit = Callable[[Sequence[Call]], Awaitable[Taken]]
 
 
-#: Told what became of calls, or why nothing did, or nothing is known. Called once.
+#: Told, once, what became of calls, or why nothing did, or nothing is known.
 Settle = Callable[[list[Outcome] | Exception], None]
 
 
@@ -102,7 +102,7 @@ class GroupCommit:
     def put(self, calls: Sequence[Call], settle: Settle) -> None:
         """Have calls written; ``settle`` is called, later, with what became of them, or why nothing did.
 
-        Raises `Overloaded` where there are too many already.
+        Raises `Overloaded` where there are too many already, or before `start` and after `close`.
         """
         if self._task is None or self._closing:
             raise Overloaded(
@@ -181,7 +181,13 @@ class GroupCommit:
                 waiting.settle(taken.outcomes[start:end])
                 start = end
             if taken.changed:
-                self._on_change(taken.changed)
+                self._tell(taken.changed)
+
+    def _tell(self, changed: set[str]) -> None:
+        try:
+            self._on_change(changed)
+        except Exception:
+            log.exception("accounts with something to do could not be told of")
 
 
 def _settle(committed: "asyncio.Future[list[Outcome]]", result: list[Outcome] | Exception) -> None:

@@ -70,7 +70,8 @@ class _Running:
     task: "asyncio.Task[None] | None" = field(default=None)
     #: Something changed while the task was running: it may have looked already.
     again: bool = False
-    #: Nothing may be done for it until then, in ticks: no news of it is worth a look.
+    #: It was to be left alone when it was looked at last: while no task runs, news of it are not worth another look
+    #: until then, in ticks.
     rests_until: int = 0
 
     def stop(self) -> None:
@@ -146,7 +147,7 @@ class Reconciler:
         for account_id in account_ids:
             if account_id in self.holdings.tenures:
                 running = self._running.get(account_id)
-                if running is not None and self._ticks() < running.rests_until:
+                if running is not None and running.task is None and self._ticks() < running.rests_until:
                     continue  # while ProsperStack is away, calls go on coming
                 self._ensure(account_id)
                 if (running := self._running.get(account_id)) is not None:
@@ -269,6 +270,7 @@ class Reconciler:
         if account is None or _left_alone(account, self._clock()):
             running.rests_until = self._ticks() + RESTED
             return
+        running.rests_until = 0
         running.spender.leave(account.reserve_or(self._reserve))
         worker = AccountWorker(
             account,
