@@ -47,6 +47,15 @@ def test_ten_floods_leave_room_for_one_more() -> None:
     assert seen["quiet"] == 60
 
 
+def test_what_is_seen_of_a_flood_of_everybody() -> None:
+    """However many accounts there are, no more is seen at once than may be, and then so many a second."""
+    allowance = Allowance(10)
+    at_once = sum(allowance.take(str(account), 0) for account in range(10_000))
+    later = sum(allowance.take(str(account), SECOND) for account in range(10_000))
+
+    assert (at_once, later) == (10 * BURST_SECONDS, 10)
+
+
 def test_what_is_refused_has_room_of_its_own() -> None:
     """However many calls are accepted, those that are refused are seen."""
     sample = Sample(SetClock(0))

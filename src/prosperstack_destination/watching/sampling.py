@@ -26,22 +26,17 @@ class Allowance:
         self._most = per_second * BURST_SECONDS
         self._left = float(self._most)
         self._at: int | None = None
-        #: Nothing is left until then.
-        self._empty_until = 0
         self._second = 0
         #: Who had one in that second.
         self._had: set[str] = set()
 
     def take(self, account_id: str, now: int) -> bool:
         """Take one for an account, if there is one for it."""
-        if now < self._empty_until:
-            return False
         if self._at is not None:
             gained = max(now - self._at, 0) * self._per_second / SECOND
             self._left = min(self._left + gained, self._most)
         self._at = now
         if self._left < 1:
-            self._empty_until = now + int((1 - self._left) * SECOND / self._per_second)
             return False
         if now // SECOND != self._second:
             self._second = now // SECOND
