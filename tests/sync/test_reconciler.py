@@ -28,7 +28,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Watched:
-    """A database whose readings of an account are noted, and changed on the way."""
+    """A database whose readings of an account are noted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,7 +77,7 @@ async def test_calls_for_an_account_that_is_left_alone_cost_nothing(sqlite: Data
 
 
 async def test_an_account_that_is_mended_is_worked_at_again(sqlite: Database) -> None:
-    """Once it need not be left alone any more, whatever comes in for it wakes its worker, also while it works."""
+    """Once it need not be left alone any more, what comes in for it has it worked at within half a second."""
     worked: list[int] = []
     until = LoopClock()() + 3_600 * SECOND
 

@@ -260,7 +260,7 @@ class Accounts:
         return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
 
 
-#: A sender shows the same key all day.
+#: A sender shows the same key all day. (So it is in memory in clear, as in `segment.credentials`; never on disk.)
 _usual_hash: Final = lru_cache(maxsize=128)(key_hash)
 
 

@@ -78,6 +78,7 @@ _FIELDS: Final = {
 _ALIASES: Final = frozenset(_FIELDS.values())
 _IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
 _OBJECTS: Final = ("traits", "context", "integrations")
+#: The types of call that are taken.
 _KINDS: Final = frozenset({"identify", "delete"})
 #: The fields that tell the event's time, the best first, and their names in a call.
 _TIMES: Final = tuple(
@@ -138,9 +139,7 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     call = _as_documented(raw)
     if call is None:
         call = _in_any_form(raw)
-    kind = call.type.lower() if call.type else "identify"
-    if kind not in _KINDS:
-        raise UnsupportedCall(str(call.type)[:50])
+    kind = _kind(call.type)
     if asks_to_skip(call, judge_all=judge_all):
         return None
     at, at_from = event_time(call, now)
@@ -196,14 +195,21 @@ def _as_documented(raw: Mapping[str, JsonValue]) -> IdentifyCall | None:
 
 
 def _in_any_form(raw: Mapping[str, JsonValue]) -> IdentifyCall:
+    """A call of which fields may have other names, and other forms that are taken. Raises as `read_call` does."""
     fields = _canonical(raw)
-    call_type = fields.get("type")
-    if isinstance(call_type, str) and call_type.lower() not in _KINDS and call_type:
-        raise UnsupportedCall(call_type[:50])  # whatever else is wrong with it
+    _kind(fields.get("type"))  # one of another type is refused for that, whatever else is wrong with it
     try:
         return IdentifyCall.model_validate(fields)
     except ValidationError as error:
         raise _bad_field(error) from None
+
+
+def _kind(call_type: object) -> str:
+    """Which of `_KINDS` a call is. Raises `UnsupportedCall`; a type that is no text is the model's to refuse."""
+    kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
+    if kind not in _KINDS:
+        raise UnsupportedCall(str(call_type)[:50])
+    return kind
 
 
 def _tolerantly(fields: Mapping[str, Any]) -> IdentifyCall:
@@ -342,10 +348,9 @@ def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(chosen.items())
 
 
-#: Senders use the same fields, in the same order, all day.
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=128)  # senders use the same fields, in the same order, all day
 def _are_as_documented(names: tuple[str, ...]) -> bool:
-    """Whether what the model would find under its own names in a call is all that there is for it."""
+    """Whether nothing that the model knows has another name in a call, unless it has its documented one as well."""
     return all(alias == name for alias, name in _choice(names))
 
 

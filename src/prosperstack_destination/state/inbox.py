@@ -119,8 +119,7 @@ class GroupCommit:
         self._queue.append(waiting)
         self._calls += len(calls)
         self._bytes += waiting.size
-        if not self._arrived.is_set():
-            self._arrived.set()
+        self._arrived.set()
 
     async def _write_batches(self) -> None:
         while True:

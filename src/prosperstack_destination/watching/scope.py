@@ -47,7 +47,8 @@ class RequestScope:
         self._app = app
         self._unexpected = unexpected
         self._traces = traces
-        self._log = log.bind()  # what looks for its settings at each use takes as long as the rest of this
+        #: The module's own looks for its settings at each use, which takes as long as all else that is done here.
+        self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back. What went wrong is raised after it was answered, to be logged."""
