@@ -5,7 +5,7 @@ system calls, two packets, and a client that wakes up twice.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ _ODD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 #: Headers that say how the rest of an answer is sent: uvicorn's business.
 _SENDING: Final = frozenset({b"connection", b"transfer-encoding"})
 
+#: A header's name and value.
+Header = tuple[bytes, bytes]
 #: An ASGI message.
 Message = MutableMapping[str, Any]
 
@@ -72,20 +74,32 @@ def _whole(cycle: RequestResponseCycle, head: Message, rest: Message) -> bytes |
     return text_of(head["status"], headers, rest.get("body", b""), keep_alive=cycle.keep_alive)
 
 
-def text_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> bytes | None:
-    """An answer as it is sent; None where its headers say anything that is not as plain."""
-    lines = [_line(*header) for header in headers]
-    if b"" in lines or (b"content-length: %d\r\n" % len(body)) not in lines:
+def text_of(status: int, headers: tuple[Header, ...], body: bytes, *, keep_alive: bool) -> bytes | None:
+    """An answer as it is sent; None where its headers say anything that is not as plain.
+
+    The last header is an answer's own, as its request's id is; those before are the same in many answers.
+    """
+    usual, own = _text(headers[:-1]), _text_anew(headers[-1:])
+    if usual is None or own is None:
+        return None
+    head = STATUS_LINE[status] + usual + own
+    if b"\r\ncontent-length: %d\r\n" % len(body) not in head:
         return None
     end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-    return b"".join([STATUS_LINE[status], *lines, end, body])
+    return b"".join((head, end, body))
 
 
-@lru_cache(maxsize=512)
-def _line(name: bytes, value: bytes) -> bytes:
-    """A header's line; empty where uvicorn has to look at it."""
-    name = name.lower()
-    return b"" if name in _SENDING or _ODD.search(value) else b"%b: %b\r\n" % (name, value)
+def _text_anew(headers: tuple[Header, ...]) -> bytes | None:
+    """The lines of headers; None where uvicorn has to look at one."""
+    lines: list[bytes] = []
+    for name, value in headers:
+        if name.lower() in _SENDING or _ODD.search(value):
+            return None
+        lines.append(b"%b: %b\r\n" % (name.lower(), value))
+    return b"".join(lines)
+
+
+_text: Final = lru_cache(maxsize=256)(_text_anew)
 
 
 def _send(cycle: RequestResponseCycle, text: bytes) -> None:

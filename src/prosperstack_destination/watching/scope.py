@@ -96,24 +96,15 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def dressed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with those that every answer has."""
-    return [*headers, *_missing(headers), (b"x-request-id", request_id)]
-
-
-def _missing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that an answer has not set itself."""
-    names: list[bytes] = []
-    is_html = False
-    for name, value in headers:
-        names.append(name)
-        if name == b"content-type":
-            is_html = b"text/html" in value
-    return _not_among(tuple(names), _OF_PAGES if is_html else _OF_OTHERS)
+    """An answer's headers with those that every answer has; its request's id comes last."""
+    return [*_with_the_usual(tuple(headers)), (b"x-request-id", request_id)]
 
 
 @lru_cache(maxsize=256)
-def _not_among(names: tuple[bytes, ...], usual: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(header for header in usual if header[0] not in names)
+def _with_the_usual(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    named = dict(headers)
+    usual = _OF_PAGES if b"text/html" in named.get(b"content-type", b"") else _OF_OTHERS
+    return (*headers, *(header for header in usual if header[0] not in named))
 
 
 def _route(scope: Scope) -> str:
