@@ -292,7 +292,10 @@ def _source(call: IdentifyCall) -> Source:
     library = _find(call.context, "library")
     if not isinstance(library, dict):
         return Source(SourceKind.SOURCE, project)
-    parts = [part for part in (library.get("name"), library.get("version")) if isinstance(part, str)]
+    name, version = library.get("name"), library.get("version")
+    if isinstance(name, str) and isinstance(version, str):  # as nearly every library says it
+        return Source(SourceKind.SOURCE, project, f"{name} {version}"[:MAX_ID])
+    parts = [part for part in (name, version) if isinstance(part, str)]
     return Source(SourceKind.SOURCE, project, " ".join(parts)[:MAX_ID])
 
 
