@@ -13,6 +13,7 @@ from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.tables import accounts
 from support.accounts import open_account
+from support.intake import identify, take
 from support.transactions import begun
 
 pytestmark = pytest.mark.anyio
@@ -98,6 +99,10 @@ async def test_a_full_disk_is_told_and_passes(sqlite: Database) -> None:
     with pytest.raises(StoreUnavailable, match="full") as caught:
         await sqlite.write(fill)
     assert caught.value.retry_after > 0
+
+    # Also where a statement goes to the driver directly.
+    with pytest.raises(StoreUnavailable, match="full"):
+        await sqlite.write(take, *[identify(f"{n}@b.c", x="x" * 4000) for n in range(100)])
 
     await sqlite.write(limit, 1_000_000)
     await sqlite.write(fill)

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, Update, bindparam, select, update
 
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.prepared import OneOf, Prepared
@@ -21,11 +21,17 @@ def _build(one_of: OneOf) -> Select[Any]:
     return select(profiles.c.email).where(mine, one_of(profiles.c.email, "emails")).limit(3)
 
 
+def _renaming(one_of: OneOf) -> Update:
+    mine = profiles.c.account_id == bindparam("account")
+    return update(profiles).where(mine, one_of(profiles.c.email, "emails")).values(address=bindparam("new"))
+
+
 STATEMENT: Final = Prepared(_build)
+RENAMING: Final = Prepared(_renaming)
 
 
 def found(connection: Connection, *emails: str, account: str = ACCOUNT) -> set[str]:
-    return set(STATEMENT.execute(connection, {"account": account, "emails": list(emails)}).scalars())
+    return {email for (email,) in STATEMENT.rows(connection, {"account": account, "emails": list(emails)})}
 
 
 async def test_a_list_of_any_length(database: Database) -> None:
@@ -46,3 +52,22 @@ async def test_what_the_statement_says_itself(database: Database) -> None:
     await database.write(take, *[identify(email) for email in ODD])
 
     assert len(await database.read(found, *ODD)) == 3
+
+
+async def test_how_many_rows_a_statement_changed(database: Database) -> None:
+    """It is told, none included; and what was changed is undone with all else of a transaction that fails."""
+    await database.write(open_account)
+    await database.write(take, *[identify(email) for email in ODD])
+    new = {"account": ACCOUNT, "new": "new@b.c"}
+
+    def fail(connection: Connection) -> None:
+        assert RENAMING.run(connection, {**new, "emails": ODD}) == len(ODD)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail)
+    assert await database.write(RENAMING.run, {**new, "emails": [*ODD[:2], "nobody@b.c"]}) == 2
+    assert await database.write(RENAMING.run, {**new, "emails": []}) == 0
+
+    addresses = select(profiles.c.address).where(profiles.c.address == "new@b.c")
+    assert len(await database.read(lambda connection: connection.scalars(addresses).all())) == 2

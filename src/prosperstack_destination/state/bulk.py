@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table
 
+from prosperstack_destination.state.drivers import sqlite_driver
+
 
 class Bulk:
     """A statement for many rows, each a mapping of the columns' ``names`` to plain values.
@@ -33,8 +35,9 @@ class Bulk:
         """The same for rows that are tuples of their values, in the order of ``names`` (an update's keys last)."""
         if not values:
             return
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(self._by_row, values)
+        driver = sqlite_driver(connection)
+        if driver is not None:
+            driver.executemany(self._by_row, values)
             return
         if self._compiled is None:
             self._compiled = self._over.format(rows=self._table_of_rows(connection))

@@ -22,7 +22,7 @@ def share_account(connection: Connection, account_id: str, *, alone: bool) -> bo
     """
     if connection.dialect.name == "sqlite":
         return True
-    (_ALONE if alone else _TOGETHER).execute(connection, {"account": account_id})
+    (_ALONE if alone else _TOGETHER).run(connection, {"account": account_id})
     return alone
 
 

@@ -26,7 +26,7 @@ class Erasures:
         pseudonym: Pseudonym,
     ) -> None:
         self._at: dict[str, int] = {}
-        if _ANY.execute(connection, {"account": account_id}).first() is None:
+        if not _ANY.rows(connection, {"account": account_id}):
             return  # as in most accounts at most times: nothing has to be hashed
         subjects = [*map(subject_of_user, user_ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}

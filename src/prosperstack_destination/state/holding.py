@@ -40,7 +40,7 @@ def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str
 
 def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
     """What is held of these ids, which is held no longer."""
-    if _ANY.execute(connection, {"account": account_id}).first() is None:
+    if not _ANY.rows(connection, {"account": account_id}):
         return {}  # as in accounts without Engage: a look that costs nothing
     released = of_ids(connection, account_id, keys)
     forget(connection, account_id, list(released))

@@ -4,7 +4,7 @@ When an id came with an email last stands in the profile of that email, which is
 an id that keeps its email costs no write here.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -63,8 +63,7 @@ class Identities:
             wanted: dict[str, Any] = {kind: [] for kind in IdKind}
             for kind, external_id in keys:
                 wanted[kind].append(external_id)
-            rows: Sequence[Sequence[Any]] = _SELECT.execute(connection, {**wanted, "account": account_id}).all()
-            for kind, external_id, email in rows:
+            for kind, external_id, email in _SELECT.rows(connection, {**wanted, "account": account_id}):
                 self._emails[ID_KINDS[kind], external_id] = email
 
     def email_of(self, key: Key) -> str | None:
@@ -110,11 +109,8 @@ class Identities:
 
     def _row(self, key: Key) -> tuple[str, ...]:
         kind, external_id = key
-        former = self._former.get(key)
-        return (
-            *(self._account_id, kind.value, external_id, self._emails[key]),
-            json_text.dump(former) if former else "[]",
-        )
+        former = json_text.dump(self._former[key]) if key in self._former else "[]"
+        return self._account_id, kind.value, external_id, self._emails[key], former
 
 
 def emails_of(connection: Connection, account_id: str, key: Key) -> set[str]:

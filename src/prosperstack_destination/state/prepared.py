@@ -4,15 +4,16 @@ SQLAlchemy makes a statement's text once by itself, but looks it up, binds its p
 anew each time: that costs more than the databases' own work where a statement finds a few rows by an index.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, CursorResult, Text, any_, bindparam, func
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Text, any_, bindparam, func
 from sqlalchemy import select as sql_select
 from sqlalchemy.sql import ClauseElement
 
 from prosperstack_destination.state import json_text
+from prosperstack_destination.state.drivers import sqlite_driver
 
 #: Makes the condition that a column's value is in a list of texts, which is bound under a name.
 OneOf = Callable[["Column[str]", str], ColumnElement[bool]]
@@ -39,18 +40,29 @@ class Prepared:
         self._build = build
         self._texts: dict[str, _Text] = {}
 
-    def execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        """Run it with values for all of its parameters, by their names."""
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Run it with values for all of its parameters, by their names; what it finds, row by row."""
+        text, parameters = self._bind(connection, values)
+        driver = sqlite_driver(connection)
+        if driver is not None:
+            return driver.execute(text, parameters).fetchall()
+        return connection.exec_driver_sql(text, parameters).all()
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """The same for one that finds nothing: how many rows it changed."""
+        text, parameters = self._bind(connection, values)
+        driver = sqlite_driver(connection)
+        return (driver.execute if driver is not None else connection.exec_driver_sql)(text, parameters).rowcount
+
+    def _bind(self, connection: Connection, values: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
         dialect = connection.dialect.name
         known = self._texts.get(dialect)
         if known is None:
             known = self._texts[dialect] = self._compile(connection)
         bound = {**known.given, **values}
         if dialect == "sqlite":
-            parameters = tuple([_for_sqlite(bound[name]) for name in known.names])
-        else:
-            parameters = tuple([bound[name] for name in known.names])
-        return connection.exec_driver_sql(known.text, parameters)
+            return known.text, tuple([_for_sqlite(bound[name]) for name in known.names])
+        return known.text, tuple([bound[name] for name in known.names])
 
     def _compile(self, connection: Connection) -> _Text:
         build = self._build(_ONE_OF[connection.dialect.name])

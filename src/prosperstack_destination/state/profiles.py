@@ -131,7 +131,9 @@ class Draft:
     def came_with(self, key: tuple[IdKind, str], at: int) -> None:
         """Note that the email came with an id at an event time."""
         kind, external_id = key
-        of_kind = self.ids.setdefault(kind, {})
+        of_kind = self.ids.get(kind)
+        if of_kind is None:
+            of_kind = self.ids[kind.value] = {}  # its plain name: a member of an enum takes long to write as JSON
         known = of_kind.get(external_id)
         if known is not None and known >= at:
             return
@@ -170,10 +172,9 @@ class Draft:
 def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
     """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
     wanted = {"account": account_id, "emails": sorted(emails)}
-    rows: Sequence[Sequence[Any]] = _SELECT_MERGED.execute(connection, wanted).all()
     return {
         email: Draft(email, row_id, address, user_id, json_text.load(ids), json_text.load(traits), *rest)
-        for email, row_id, address, user_id, ids, traits, *rest in rows
+        for email, row_id, address, user_id, ids, traits, *rest in _SELECT_MERGED.rows(connection, wanted)
     }
 
 

@@ -91,8 +91,8 @@ class Tally:
         for (kind, key), count in sorted(self._counts.items()):
             identity = {"the_account": account_id, "the_kind": kind.value, "the_key": key}
             changed = {"new_name": count.name[:_MAX_NAME], "new_last_at": now, "more_calls": count.calls}
-            known = _UPDATE.execute(connection, {**identity, **changed, "more_members": count.members})
-            if known.rowcount == 0:
+            known = _UPDATE.run(connection, {**identity, **changed, "more_members": count.members})
+            if known == 0:
                 _add(connection, account_id, kind, key, count, now)
 
 

@@ -37,6 +37,8 @@ class Sqlite:
         self._reader = _engine(url, connections=READERS)
         self._glancer = _engine(url, connections=1, lock_wait=0.0)
         self._write_thread = ThreadPoolExecutor(1, "database-write")
+        #: The writer's, kept from one transaction to the next, since to fetch one from the pool takes 20 us.
+        self._writing: Connection | None = None
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
 
     async def open(self) -> None:
@@ -49,6 +51,8 @@ class Sqlite:
         """Finish what runs, and let go of the file."""
         for threads in (self._write_thread, self._read_threads):
             await asyncio.to_thread(threads.shutdown)
+        if self._writing is not None:
+            self._writing.close()
         self._writer.dispose()
         self._reader.dispose()
         self._glancer.dispose()
@@ -58,20 +62,28 @@ class Sqlite:
         with _outages_told():
             loop = asyncio.get_running_loop()
             if writing:
-                return await loop.run_in_executor(
-                    self._write_thread, _transaction, self._writer, work, "BEGIN IMMEDIATE"
-                )
-            return await loop.run_in_executor(self._read_threads, _transaction, self._reader, work, "BEGIN")
+                return await loop.run_in_executor(self._write_thread, self._write, work)
+            return await loop.run_in_executor(self._read_threads, _transaction_on, self._reader, work)
 
     async def glance(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
         with _outages_told():
-            return _transaction(self._glancer, work, "BEGIN")
+            return _transaction_on(self._glancer, work)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        if self._writing is None:
+            self._writing = self._writer.connect()
+        return _transaction(self._writing, work, "BEGIN IMMEDIATE")
 
 
-def _transaction(engine: Engine, work: Callable[[Connection], T], begin: str) -> T:
+def _transaction_on(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.connect() as connection:
+        return _transaction(connection, work, "BEGIN")
+
+
+def _transaction(connection: Connection, work: Callable[[Connection], T], begin: str) -> T:
     # Begun here and not by an event of SQLAlchemy's: with one, each statement would look for others as well.
-    with engine.begin() as connection:
+    with connection.begin():
         connection.exec_driver_sql(begin)
         return work(connection)
 
@@ -83,6 +95,8 @@ def _outages_told() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error.orig) from error
+    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # a statement handed to the driver
+        raise unavailable(error) from error
 
 
 def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
