@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prosperstack_destination.errors import BadCall, CallTooLarge
 from prosperstack_destination.segment.body import MAX_DEPTH, parse_object, read_body
+
+ASCII = st.characters(codec="ascii")
 
 
 def nested(depth: int) -> bytes:
@@ -73,6 +78,22 @@ def test_what_is_no_sane_object_is_refused(body: bytes, reason: str) -> None:
 def test_what_is_just_within_bounds_is_taken(body: bytes) -> None:
     """Many objects side by side are not deep, and large numbers are not infinite."""
     assert parse_object(body) == json.loads(body)
+
+
+@given(
+    number=st.from_regex(r"-?[1-9][0-9]{0,30}(\.[0-9]{1,5})?[eE][+-]?[0-9]{1,4}", fullmatch=True, alphabet=ASCII),
+    after=st.sampled_from([",", " ,", "\n\t}", "}"]),
+)
+def test_a_number_is_refused_where_a_double_cannot_hold_it(number: str, after: str) -> None:
+    """In whatever form its exponent is written, and whatever follows it."""
+    rest = "" if "}" in after else '"b": 1}'
+    body = f'{{"a": {number}{after}{rest}'.encode()
+
+    if math.isinf(float(number)):
+        with pytest.raises(BadCall, match="too large"):
+            parse_object(body)
+    else:
+        assert parse_object(body)["a"] == float(number)
 
 
 @pytest.mark.anyio

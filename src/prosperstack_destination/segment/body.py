@@ -22,8 +22,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: The end of every number that is too large for a double, but for one with hundreds of digits (which gets
 #: through, and is a value that no property takes): cheap to look for, and nearly nothing else has it.
-#: Ids such as 507f191e810c do not: what follows a number in JSON is no letter and no quote.
-_MAYBE_INFINITE: Final = re.compile(rb"e\+?[0-9]{3,}(?=\s*[,}\]])")
+#: Ids such as 507f191e810c do not: what follows a number in JSON is no letter and no quote. (An "e" that no digit
+#: follows is the usual case, and is given up soonest in this form, which takes 1e+21 for suspicious as well.)
+_MAYBE_INFINITE: Final = re.compile(rb"e[+0-9][0-9]{2,}(?=\s*[,}\]])")
 
 
 async def read_body(
