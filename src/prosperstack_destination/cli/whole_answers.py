@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from prosperstack_destination.cli.idling import Idling
 
 #: What no header's value may have: it would end the header, and begin another.
 _ODD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -22,7 +24,7 @@ Header = tuple[bytes, bytes]
 Message = MutableMapping[str, Any]
 
 
-class WholeAnswers(HttpToolsProtocol):
+class WholeAnswers(Idling):
     """Sends an answer's head together with its body, where the head tells how long that is."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., Awaitable[None]]) -> None:
