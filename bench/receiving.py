@@ -35,6 +35,7 @@ from support.postgres import Server as PostgresServer
 Server = AbstractContextManager["subprocess.Popen[bytes]"]
 
 HERE = Path(__file__).parent
+SERVICE = "prosperstack_destination"
 KEY = "segment-key"
 CONNECTIONS = 64
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -81,6 +82,7 @@ class Bench:
             "durable accepts": lambda: self._empty(),
             "forwarder, httpx over aiohttp": lambda: self._forwarder("aiohttp"),
             "durable accepts, PostgreSQL": lambda: self._on_postgresql(),
+            "accepts with synchronous=NORMAL": lambda: self._empty(module="bench.unsafe"),
             "forwarder, httpx": lambda: self._forwarder("httpx"),
         }
         measured: dict[str, list[Measured]] = {name: [] for name in servers}
@@ -161,12 +163,12 @@ class Bench:
         finally:
             server.remove()
 
-    def _empty(self) -> Server:
+    def _empty(self, module: str = SERVICE) -> Server:
         shutil.rmtree(self._folder / "empty", ignore_errors=True)
-        return self._service(self._folder / "empty")
+        return self._service(self._folder / "empty", module)
 
-    def _service(self, folder: Path, **changed: str) -> Server:
-        return service(PORT, DATA_DIR=str(folder), **changed)
+    def _service(self, folder: Path, module: str = SERVICE, **changed: str) -> Server:
+        return service(PORT, module, DATA_DIR=str(folder), **changed)
 
     def _baseline(self, name: str) -> Server:
         return _serving(_uvicorn(f"bench.baselines:{name}", PORT), {}, PORT, "/openapi.json")
@@ -219,7 +221,7 @@ def median(runs: list[Measured]) -> Measured:
     )
 
 
-def service(port: int, **settings: str) -> Server:
+def service(port: int, module: str = SERVICE, **settings: str) -> Server:
     """The service itself. ProsperStack is away: what is measured is the receiving, not what else it could do."""
     given = {
         "PROSPERSTACK_API_KEY": "key_test_bench",
@@ -229,7 +231,7 @@ def service(port: int, **settings: str) -> Server:
         "LOG_FORMAT": "json",
         **settings,
     }
-    command = [sys.executable, "-m", "prosperstack_destination", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", module, "serve", "--port", str(port)]
     return _serving(command, given, port, "/healthz")
 
 

@@ -21,6 +21,8 @@ from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavai
 
 T = TypeVar("T")
 
+#: A commit is on disk: that is what 202 promises. What NORMAL would risk, and bring: docs/promises.md.
+SYNCHRONOUS: Final = "FULL"
 #: The write-ahead log is written back at this size, in pages of 4 KB: up to 64 MB beside the database.
 CHECKPOINT_PAGES: Final = 16_384
 #: What a connection keeps of the database in memory, in KB.
@@ -113,7 +115,7 @@ def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS)
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk: that is what 202 promises
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is not left in the file's free space
         # Random inserts touch many pages: larger checkpoints write each of them less often.
