@@ -167,7 +167,7 @@ async def test_a_token_is_not_echoed(api: httpx.AsyncClient, method: str, path: 
     refused = await api.request(method, path, json=body)
 
     assert refused.status_code == 422
-    assert refused.json()["detail"]
+    assert refused.json()["faults"]
     assert TOKEN not in refused.text
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.operations import mending, wording
 from prosperstack_destination.operations.desk import Desk
@@ -19,8 +19,6 @@ from prosperstack_destination.state.accounts import Account, AccountStatus, OnDe
 from prosperstack_destination.state.profile import SourceKind
 
 router = APIRouter(prefix="/api/accounts", tags=["accounts"], route_class=ApiRoute)
-
-_REFUSED = {**REFUSALS, 422: {"model": Refusal, "description": "It cannot be so; the message says why."}}
 
 
 class ShownAccount(BaseModel):
@@ -85,15 +83,13 @@ class ShownEntry(BaseModel):
     details: dict[str, JsonValue]
 
 
-@router.get("", responses=REFUSALS)
+@router.get("")
 async def list_accounts(desk: TheDesk, _: Operator) -> list[ShownAccount]:
     """Every account, the oldest first."""
     return [_shown(desk, each) for each in await desk.database.read(accounts.every)]
 
 
-@router.post(
-    "", status_code=201, responses={**_REFUSED, 200: {"model": ShownAccount, "description": "It was open."}}
-)
+@router.post("", status_code=201, responses={200: {"model": ShownAccount, "description": "It was open."}})
 async def open_account(
     desk: TheDesk, operator: Operator, given: ProsperStackKey, response: Response
 ) -> ShownAccount:
@@ -109,13 +105,13 @@ async def open_account(
     return _changed(desk, account)
 
 
-@router.get("/{account_id}", responses=REFUSALS)
+@router.get("/{account_id}")
 async def show_account(desk: TheDesk, account: TheAccount) -> ShownAccount:
     """One account."""
     return _shown(desk, account)
 
 
-@router.patch("/{account_id}", responses=_REFUSED)
+@router.patch("/{account_id}")
 async def change_account(desk: TheDesk, account: TheAccount, operator: Operator, wanted: Choices) -> ShownAccount:
     """Choose what a deletion does, and what of the rate limit is left to the owner. It counts within seconds."""
 
@@ -130,7 +126,7 @@ async def change_account(desk: TheDesk, account: TheAccount, operator: Operator,
     return _changed(desk, await desk.database.write(work))
 
 
-@router.put("/{account_id}/key", responses=_REFUSED)
+@router.put("/{account_id}/key")
 async def replace_key(
     desk: TheDesk, account: TheAccount, operator: Operator, given: ProsperStackKey
 ) -> ShownAccount:
@@ -144,7 +140,7 @@ async def replace_key(
     return _changed(desk, await desk.database.write(work))
 
 
-@router.post("/{account_id}/retry", responses=REFUSALS)
+@router.post("/{account_id}/retry")
 async def retry_account(desk: TheDesk, account: TheAccount, operator: Operator) -> Tried:
     """Try an account now that waits after failures, or that is stopped."""
     waited = await desk.database.write(mending.retry_account, account, operator, desk.clock())
@@ -152,7 +148,7 @@ async def retry_account(desk: TheDesk, account: TheAccount, operator: Operator) 
     return Tried(waited=waited)
 
 
-@router.get("/{account_id}/sources", responses=REFUSALS)
+@router.get("/{account_id}/sources")
 async def list_sources(desk: TheDesk, account: TheAccount) -> list[KnownSource]:
     """Where calls come from, the one that sent last first: sources, audiences and computed traits."""
     return [
@@ -169,7 +165,7 @@ async def list_sources(desk: TheDesk, account: TheAccount) -> list[KnownSource]:
     ]
 
 
-@router.get("/{account_id}/audit", responses=REFUSALS)
+@router.get("/{account_id}/audit")
 async def show_audit(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[ShownEntry]:

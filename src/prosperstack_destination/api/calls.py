@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import calls
 from prosperstack_destination.operations.calls import Question, ShownCall
 from prosperstack_destination.operations.trying import send_test
@@ -83,7 +83,7 @@ class Tried(BaseModel):
     message: str
 
 
-@router.get("", responses=REFUSALS)
+@router.get("")
 async def list_calls(
     desk: TheDesk,
     account: TheAccount,
@@ -109,7 +109,7 @@ async def list_calls(
     return Calls(calls=[_listed(each) for each in found], before=found[-1].call.id if len(found) == limit else None)
 
 
-@router.get("/{call_id}", responses=REFUSALS)
+@router.get("/{call_id}")
 async def show_call(
     desk: TheDesk, account: TheAccount, call_id: CallId, reveal: Reveal = False
 ) -> ShownExplainedCall:
@@ -126,7 +126,7 @@ async def show_call(
     )
 
 
-@router.post("/test", responses=REFUSALS)
+@router.post("/test")
 async def send_test_call(desk: TheDesk, account: TheAccount, operator: Operator, call: ToTry) -> Tried:
     """Take in a test call as a real one: it is written to ProsperStack, too."""
     result = await send_test(desk, account, call.email, operator, call.traits)

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
 from prosperstack_destination.api.context import TheAccount, TheDesk
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute
+from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.operations.looking import looked_at
 from prosperstack_destination.sync.covering import coverage
@@ -48,7 +48,7 @@ class ShownCoverage(BaseModel):
     traits: list[CoveredTrait]
 
 
-@router.get("", responses=REFUSALS, tags=["mapping"])
+@router.get("", tags=["mapping"])
 async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False) -> ShownCoverage:
     """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
     await looked_at(desk, account)

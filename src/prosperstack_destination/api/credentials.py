@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state import connectors, credentials
 from prosperstack_destination.state.credentials import KeyOrigin
@@ -78,7 +78,7 @@ class IssuedConnector(BaseModel):
     fingerprint: str
 
 
-@router.get("/keys", responses=REFUSALS)
+@router.get("/keys")
 async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
     """The keys that callers show, the newest first; those that were revoked among them."""
     return [
@@ -94,20 +94,20 @@ async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
     ]
 
 
-@router.post("/keys", status_code=201, responses=REFUSALS)
+@router.post("/keys", status_code=201)
 async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedKey:
     """Make a key for Segment to show."""
     key = await desk.database.write(issuing.issue_key, account, named.name, operator, desk.clock())
     return IssuedKey(key=key, fingerprint=fingerprint(key))
 
 
-@router.delete("/keys/{key}", status_code=204, responses=REFUSALS)
+@router.delete("/keys/{key}", status_code=204)
 async def revoke_key(desk: TheDesk, account: TheAccount, operator: Operator, key: str) -> None:
     """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
     await _revoke(desk, lambda connection: issuing.revoke_key(connection, account, key, operator, desk.clock()))
 
 
-@router.get("/secrets", responses=REFUSALS)
+@router.get("/secrets")
 async def list_secrets(desk: TheDesk, account: TheAccount) -> list[ShownSecret]:
     """The shared secrets, the newest first; those that were revoked among them."""
     return [
@@ -122,7 +122,7 @@ async def list_secrets(desk: TheDesk, account: TheAccount) -> list[ShownSecret]:
     ]
 
 
-@router.post("/secrets", status_code=201, responses=REFUSALS)
+@router.post("/secrets", status_code=201)
 async def issue_secret(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedSecret:
     """Make a shared secret for Segment's Webhooks (Actions) destination."""
     secret_id = issuing.new_secret_id()
@@ -133,7 +133,7 @@ async def issue_secret(desk: TheDesk, account: TheAccount, operator: Operator, n
     return IssuedSecret(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
 
 
-@router.delete("/secrets/{secret}", status_code=204, responses=REFUSALS)
+@router.delete("/secrets/{secret}", status_code=204)
 async def revoke_secret(desk: TheDesk, account: TheAccount, operator: Operator, secret: str) -> None:
     """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
     await _revoke(
@@ -141,7 +141,7 @@ async def revoke_secret(desk: TheDesk, account: TheAccount, operator: Operator, 
     )
 
 
-@router.get("/connectors", responses=REFUSALS)
+@router.get("/connectors")
 async def list_connectors(desk: TheDesk, account: TheAccount) -> list[ShownConnector]:
     """The tokens in the URLs that ProsperStack calls, the newest first; those that were revoked among them."""
     return [
@@ -156,7 +156,7 @@ async def list_connectors(desk: TheDesk, account: TheAccount) -> list[ShownConne
     ]
 
 
-@router.post("/connectors", status_code=201, responses=REFUSALS)
+@router.post("/connectors", status_code=201)
 async def issue_connector(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedConnector:
     """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
     token = await desk.database.write(issuing.issue_connector, account, named.name, operator, desk.clock())
@@ -167,7 +167,7 @@ async def issue_connector(desk: TheDesk, account: TheAccount, operator: Operator
     )
 
 
-@router.delete("/connectors/{connector}", status_code=204, responses=REFUSALS)
+@router.delete("/connectors/{connector}", status_code=204)
 async def revoke_connector(desk: TheDesk, account: TheAccount, operator: Operator, connector: str) -> None:
     """Refuse a token, named by its fingerprint, within seconds."""
     await _revoke(

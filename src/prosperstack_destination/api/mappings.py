@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent, ShownFault, shown_fault
+from prosperstack_destination.api.routing import ApiRoute, Refusal, Sent, ShownFault, shown_fault
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.file import json_schema
@@ -158,7 +158,7 @@ async def mapping_schema() -> dict[str, Any]:
     return json_schema()
 
 
-@router.get("", responses=REFUSALS)
+@router.get("")
 async def show_mapping(
     desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
 ) -> Mapping:
@@ -166,7 +166,7 @@ async def show_mapping(
     return _whole(await desk.database.read(operations.of_version, account, version))
 
 
-@router.put("", responses={**REFUSALS, 409: {"model": Refusal}, 422: {"model": Refusal}})
+@router.put("", responses={409: {"model": Refusal}})
 async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
     """Put a mapping in force, for every profile already received as well.
 
@@ -185,14 +185,14 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
     return _outcome(applied)
 
 
-@router.post("/check", responses={**REFUSALS, 422: {"model": Refusal}})
+@router.post("/check")
 async def check(account: TheAccount, proposed: Proposed) -> Checked:
     """Look for faults in a mapping, and apply nothing."""
     read = await operations.understood(account, proposed.content)
     return Checked(rules=len(read.rules), unknown=[shown_fault(each) for each in read.unknown])
 
 
-@router.post("/preview", responses={**REFUSALS, 422: {"model": Refusal}})
+@router.post("/preview")
 async def preview_mapping(
     desk: TheDesk, account: TheAccount, proposed: Proposed, exact: bool = False
 ) -> ShownPreview:
@@ -217,7 +217,7 @@ async def preview_mapping(
     )
 
 
-@router.post("/try", responses={**REFUSALS, 422: {"model": Refusal}})
+@router.post("/try")
 async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tried:
     """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
     read = await operations.understood(account, proposed.content)
@@ -242,7 +242,7 @@ async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tr
     )
 
 
-@router.get("/history", responses=REFUSALS)
+@router.get("/history")
 async def history(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[Version]:
@@ -251,14 +251,14 @@ async def history(
     return [Version(**_version(each)) for each in found]
 
 
-@router.post("/rollback", responses={**REFUSALS, 409: {"model": Refusal}})
+@router.post("/rollback", responses={409: {"model": Refusal}})
 async def roll_back(desk: TheDesk, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
     """Put an earlier version in force again, as a new one."""
     applied = await operations.rolled_back(desk, account, to.version, author=operator, based_on=to.based_on)
     return _outcome(applied)
 
 
-@router.get("/progress", responses=REFUSALS)
+@router.get("/progress")
 async def progress(desk: TheDesk, account: TheAccount) -> Progress:
     """How many profiles were gone through since what their traits mean has changed."""
     found = await desk.database.read(reprojections.of_account, account.id)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.api.context import Operator, ProfileId, TheAccount, TheDesk
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state.accounts import Account, OnDelete
@@ -37,21 +37,21 @@ class ShownErased(BaseModel):
     in_prosperstack: OnDelete = Field(description="What is done with them there.")
 
 
-@router.post("/profiles/{profile_id}/sync", status_code=204, responses=REFUSALS)
+@router.post("/profiles/{profile_id}/sync", status_code=204)
 async def sync_now(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
     """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
     await desk.database.write(mending.sync_now, account, profile_id, operator, desk.clock())
     desk.wake([account.id])
 
 
-@router.post("/profiles/{profile_id}/retry", status_code=204, responses=REFUSALS)
+@router.post("/profiles/{profile_id}/retry", status_code=204)
 async def retry_person(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
     """Look at a person now, and send once more what ProsperStack rejected of theirs."""
     await desk.database.write(mending.retry_person, account, profile_id, operator, desk.clock())
     desk.wake([account.id])
 
 
-@router.delete("/profiles/{profile_id}", responses=REFUSALS)
+@router.delete("/profiles/{profile_id}")
 async def erase_profile(
     desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId
 ) -> ShownErased:
@@ -65,7 +65,7 @@ async def erase_profile(
     )
 
 
-@router.post("/erase", responses=REFUSALS)
+@router.post("/erase")
 async def erase(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToErase) -> ShownErased:
     """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from prosperstack_destination.api.context import TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.mappings import Progress as GoingThrough
 from prosperstack_destination.api.mappings import shown_progress
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute
+from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.operations import history as histories
 from prosperstack_destination.operations.history import Period
 from prosperstack_destination.operations.overview import Progress, Spent, overview
@@ -81,7 +81,7 @@ class ShownOverview(BaseModel):
     day: ShownSpent
 
 
-@router.get("/overview", responses=REFUSALS)
+@router.get("/overview")
 async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
     """How the account stands now."""
     waiting = await desk.waiting(account.id)
@@ -108,7 +108,7 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
     )
 
 
-@router.get("/history", responses=REFUSALS)
+@router.get("/history")
 async def show_history(desk: TheDesk, account: TheAccount, period: Period = Period.HOUR) -> list[Happened]:
     """What happened in each minute of the last hour, each 15 of the last day, or each two hours of the week."""
     parts = await desk.database.read(histories.history, account.id, period, desk.clock())

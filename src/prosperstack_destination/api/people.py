@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from prosperstack_destination.api.context import ProfileId, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute
+from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import MatchedBy
@@ -114,7 +114,7 @@ class ShownProfile(ListedProfile):
     problems: list[ShownProblem] = Field(description="Under the mapping in force.")
 
 
-@router.get("", responses=REFUSALS)
+@router.get("")
 async def list_profiles(
     desk: TheDesk,
     account: TheAccount,
@@ -154,7 +154,7 @@ async def list_profiles(
     )
 
 
-@router.get("/{profile_id}", responses=REFUSALS)
+@router.get("/{profile_id}")
 async def show_profile(desk: TheDesk, account: TheAccount, profile_id: ProfileId) -> ShownProfile:
     """One person: traits with their times, ids, and each property as desired, observed and applied."""
     return _shown(await desk.database.read(people.by_id, account, profile_id, desk.clock()))

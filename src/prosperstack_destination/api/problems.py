@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
 from prosperstack_destination.operations.replaying import Replay
@@ -119,7 +119,7 @@ class ToReplay(Sent):
     profile_id: int | None = Field(None, ge=1, lt=2**63, description="Null: everybody.")
 
 
-@router.get("/problems", responses=REFUSALS)
+@router.get("/problems")
 async def show_problems(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ShownProblems]:
@@ -138,7 +138,7 @@ async def show_problems(
     ]
 
 
-@router.post("/problems/retry", responses=REFUSALS)
+@router.post("/problems/retry")
 async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator, wanted: ToRetry) -> Due:
     """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
     key, reason, now = wanted.property, wanted.reason, desk.clock()
@@ -150,7 +150,7 @@ async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator,
     return Due(profiles=count)
 
 
-@router.get("/failures", responses=REFUSALS)
+@router.get("/failures")
 async def show_failures(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> ShownFailures:
@@ -179,7 +179,7 @@ async def show_failures(
     )
 
 
-@router.get("/replay", responses=REFUSALS)
+@router.get("/replay")
 async def show_replay_cost(
     desk: TheDesk, account: TheAccount, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
 ) -> ReplayAnswer:
@@ -197,9 +197,7 @@ async def show_replay_cost(
     )
 
 
-@router.post(
-    "/replay", responses={**REFUSALS, 202: {"model": Due, "description": "It goes on: `GET` tells how far it is."}}
-)
+@router.post("/replay", responses={202: {"model": Due, "description": "It goes on: `GET` tells how far it is."}})
 async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToReplay, response: Response) -> Due:
     """Compare everybody, or one person, with ProsperStack anew, and write what differs.
 

@@ -1,6 +1,6 @@
 """What every route of the API does: bound the body, and tell errors in one form."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -54,17 +54,25 @@ class Refusal(BaseModel):
     """Why something was not done."""
 
     message: str
-    faults: list[ShownFault] = Field(default=[], description="What is wrong in a mapping.")
+    faults: list[ShownFault] = Field(
+        default=[],
+        description="What is wrong in a mapping; or in the request, where the key is a place as in `body.name`.",
+    )
     version: int | None = Field(default=None, description="Of a conflict: the version that is in force.")
 
 
-#: What every route may answer besides.
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+#: What every route may answer besides; the last where a body is sent.
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": Refusal, "description": "The token is missing, unknown or revoked."},
     403: {"model": Refusal, "description": "The API is closed: no token was issued yet."},
     404: {"model": Refusal, "description": "There is no such thing."},
+    422: {"model": Refusal, "description": "It cannot be so; the message says why."},
     503: {"model": Refusal, "description": "Not now: the same again later will work."},
 }
+_TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
+    413: {"model": Refusal, "description": f"The body has more than {MAX_BODY // 1024} KB."}
+}
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 #: The one character that PostgreSQL keeps in no text.
@@ -84,28 +92,50 @@ class Sent(BaseModel):
 
 
 class ApiRoute(APIRoute):
-    """A route that turns errors into answers."""
+    """A route that turns errors into answers, and has them documented; ``responses`` are those that are its own."""
+
+    def __init__(
+        self,
+        *args: Any,
+        methods: Collection[str],
+        responses: dict[int | str, dict[str, Any]] | None = None,
+        **named: Any,
+    ) -> None:
+        refusals = _REFUSALS if _WITH_BODY.isdisjoint(methods) else {**_REFUSALS, **_TOO_LARGE}
+        super().__init__(*args, methods=list(methods), responses={**refusals, **(responses or {})}, **named)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
             if _NUL in request.scope["path"] or b"%00" in request.scope["query_string"]:
-                return JSONResponse(Refusal(message=_NO_NUL).model_dump(), 422)
+                return _refused(422, _NO_NUL)
             try:
                 return await handle(Request(request.scope, _bounded(request.receive)))
             except DestinationError as error:
                 return refusal(error)
             except RequestValidationError as error:
                 return _malformed(error)
+            except HTTPException as error:
+                if error.status_code == 400:  # what FastAPI says of a body that is not even text
+                    return _refused(422, "The body cannot be read: it has to be JSON in UTF-8.")
+                return _refused(error.status_code, error.detail)
 
         return answered
 
 
 def _malformed(error: RequestValidationError) -> JSONResponse:
-    """What is wrong with a request, in FastAPI's form but without what was sent: a token may be among it."""
-    told = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
-    return JSONResponse({"detail": told}, 422)
+    """What is wrong with a request, without what was sent: a token may be among it."""
+    faults = [
+        ShownFault(key=".".join(map(str, each["loc"])), message=each["msg"], line=None, column=None)
+        for each in error.errors()
+    ]
+    first = faults[0]
+    return _refused(422, f"The request is not as it has to be: {first.key}: {first.message}.", faults)
+
+
+def _refused(status: int, text: str, faults: Sequence[ShownFault] = ()) -> JSONResponse:
+    return JSONResponse(Refusal(message=text, faults=list(faults)).model_dump(), status)
 
 
 def refusal(error: DestinationError) -> JSONResponse:

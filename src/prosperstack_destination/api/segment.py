@@ -7,14 +7,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent
+from prosperstack_destination.api.routing import ApiRoute, Refusal, Sent
 from prosperstack_destination.segment_workspace.client import MAX_TOKEN, Access
 from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
 router = APIRouter(prefix="/api/accounts/{account_id}/segment", tags=["segment"], route_class=ApiRoute)
 
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    **REFUSALS,
     422: {
         "model": Refusal,
         "description": "Segment refuses it, or something is missing; the message says what to do.",
@@ -149,7 +148,7 @@ async def look_at_workspace(desk: TheDesk, account: TheAccount, given: WithToken
     )
 
 
-@router.get("/connections", responses=REFUSALS)
+@router.get("/connections")
 async def list_connections(desk: TheDesk, account: TheAccount) -> list[ShownConnection]:
     """What is connected, the newest first, each with its last call."""
     return [_shown(each.connection, each.last_call_at) for each in await desk.workspaces.connections(account)]
@@ -186,7 +185,7 @@ async def disconnect_source(
     return Disconnected(deleted_in_segment=deleted)
 
 
-@router.get("/token", responses=REFUSALS)
+@router.get("/token")
 async def show_token(desk: TheDesk, account: TheAccount) -> ShownToken | None:
     """What is known of the token that is kept; null: none is."""
     kept = await desk.workspaces.kept_token(account)
@@ -200,7 +199,7 @@ async def keep_token(desk: TheDesk, account: TheAccount, operator: Operator, giv
     return _shown_token(await desk.workspaces.keep_token(account, access, actor=operator))
 
 
-@router.delete("/token", responses=REFUSALS)
+@router.delete("/token")
 async def forget_token(desk: TheDesk, account: TheAccount, operator: Operator) -> Forgotten:
     """Keep no token any more. It stays good in Segment: delete it there too."""
     return Forgotten(forgotten=await desk.workspaces.forget_token(account, actor=operator))

@@ -1,23 +1,17 @@
 """The tokens that open the API: issued, listed, revoked. Each opens every account."""
 
 from datetime import datetime
-from typing import Any, Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.api.context import Operator, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import REFUSALS, ApiRoute, Refusal, Sent
+from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import tokens as operations
 from prosperstack_destination.state import tokens
 
 router = APIRouter(prefix="/api/tokens", tags=["tokens"], route_class=ApiRoute)
-
-_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    **REFUSALS,
-    422: {"model": Refusal, "description": "It has no name."},
-}
 
 
 class ToIssue(Sent):
@@ -42,7 +36,7 @@ class IssuedToken(BaseModel):
     fingerprint: str
 
 
-@router.get("", responses=REFUSALS)
+@router.get("")
 async def list_tokens(desk: TheDesk, _: Operator) -> list[Token]:
     """All tokens, the oldest first; those that were revoked among them."""
     return [
@@ -56,7 +50,7 @@ async def list_tokens(desk: TheDesk, _: Operator) -> list[Token]:
     ]
 
 
-@router.post("", status_code=201, responses=_REFUSED)
+@router.post("", status_code=201)
 async def issue_token(desk: TheDesk, operator: Operator, wanted: ToIssue) -> IssuedToken:
     """Make a token for an operator or a program."""
     token = await desk.database.write(operations.issue, wanted.name, operator, desk.clock())
@@ -64,7 +58,7 @@ async def issue_token(desk: TheDesk, operator: Operator, wanted: ToIssue) -> Iss
     return IssuedToken(token=token, fingerprint=fingerprint(token))
 
 
-@router.delete("/{token}", status_code=204, responses=REFUSALS)
+@router.delete("/{token}", status_code=204)
 async def revoke_token(desk: TheDesk, operator: Operator, token: str) -> None:
     """Refuse a token, named by its fingerprint: here at once, in other processes within seconds.
 

@@ -18,7 +18,7 @@ class Message(BaseModel):
     message: str = Field(description="What became of the call, or what is wrong and what to do about it.")
 
 
-class Refusal(BaseModel):
+class RefusedEvent(BaseModel):
     """One event of a batch that was not taken."""
 
     index: int = Field(description="Its place, from 0.")
@@ -28,14 +28,14 @@ class Refusal(BaseModel):
 class BatchMessage(Message):
     """What became of an array of events."""
 
-    refused: list[Refusal] = Field(default_factory=list, description="At most 100 of them.")
+    refused: list[RefusedEvent] = Field(default_factory=list, description="At most 100 of them.")
 
 
 class Success(BaseModel):
     """What SDKs look for."""
 
     success: bool
-    refused: list[Refusal] = Field(default_factory=list, description="Events of a batch that were not taken.")
+    refused: list[RefusedEvent] = Field(default_factory=list, description="Events of a batch that were not taken.")
 
 
 class TrackingError(BaseModel):
