@@ -6,7 +6,7 @@ from prosperstack_destination.state import events, recent_calls
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.recent_calls import Wanted
-from prosperstack_destination.watching.feed import CALLS_AT_ONCE, MOST_AT_ONCE, Feed
+from prosperstack_destination.watching.feed import CALLS_AT_ONCE, MOST_AT_ONCE, Feed, Turns
 from support.accounts import open_account
 from support.clocks import SetClock
 from support.recent_calls import arrival, keep_calls
@@ -67,3 +67,19 @@ async def test_old_events_go(sqlite: Database) -> None:
     assert [each.at for each in found] == list(range(events.KEPT - 19, events.KEPT, 2))
     assert last == events.KEPT + 1
     assert others == []
+
+
+@pytest.mark.parametrize(
+    ("something", "due"),
+    [
+        ("yyyyyyy", "y--y--y"),  # all the time: every third turn
+        ("--y-yyyy", "--y--y--"),  # the first after a rest is not waited for
+        ("y-----yyy", "y-----y--"),
+        ("-------", "-------"),
+    ],
+)
+def test_turns(something: str, due: str) -> None:
+    """What comes first is written at once, what comes all the time every so often, and nothing never."""
+    turns = Turns(3)
+
+    assert "".join("y" if turns.is_due(something=each == "y") else "-" for each in something) == due

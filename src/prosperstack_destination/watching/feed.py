@@ -27,7 +27,7 @@ WRITE_SECONDS: Final = 1.0
 MOST_AT_ONCE: Final = 100
 #: Recent calls that may wait to be written: what bounds their memory.
 CALLS_AT_ONCE: Final = 400
-#: Tallies are added to what is stored with every so many writes.
+#: Tallies are added to what is stored with every so many writes; after a rest, with the next one.
 TALLIED_EVERY: Final = 5
 
 
@@ -50,7 +50,7 @@ class Feed:
         self._calls: list[Arrival] = []
         self._limits: dict[str, ToldLimit] = {}
         self._tallies: dict[str, Tally] = {}
-        self._until_tallied = TALLIED_EVERY
+        self._turns = Turns(TALLIED_EVERY)
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -93,15 +93,14 @@ class Feed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), WRITE_SECONDS)
             await self._write()
-        self._until_tallied = 0
-        await self._write()
+        await self._write(last=True)
 
-    async def _write(self) -> None:
+    async def _write(self, *, last: bool = False) -> None:
         new, self._waiting = self._waiting, []
         self._of_kind.clear()
         calls, self._calls = self._calls, []
         limits, self._limits = self._limits, {}
-        counted = self._take_tallies()
+        counted = self._take_tallies(last=last)
         if not (new or calls or limits or counted):
             return
 
@@ -120,10 +119,24 @@ class Feed:
                 self._tallies[account_id] = self.tally(account_id) + tally
             log.warning("events could not be written", reason=str(error), events=len(new), calls=len(calls))
 
-    def _take_tallies(self) -> dict[str, Tally]:
-        self._until_tallied -= 1
-        if self._until_tallied > 0:
+    def _take_tallies(self, *, last: bool) -> dict[str, Tally]:
+        if not (self._turns.is_due(something=bool(self._tallies)) or last):
             return {}
-        self._until_tallied = TALLIED_EVERY
         counted, self._tallies = self._tallies, {}
         return counted
+
+
+class Turns:
+    """Says when something is to be done that is done every so many turns at most: the first is not waited for."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._left = 0
+
+    def is_due(self, *, something: bool) -> bool:
+        """Whether it is to be done in this turn, if there is something to do."""
+        self._left -= 1
+        if self._left > 0 or not something:
+            return False
+        self._left = self._every
+        return True
