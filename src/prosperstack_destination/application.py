@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from logging import DEBUG
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from prosperstack_destination.segment.tracking import KINDS
 from prosperstack_destination.service import Service
 from prosperstack_destination.settings import Role, Settings, revealed
 from prosperstack_destination.watching.route import metrics_router
-from prosperstack_destination.watching.scope import RequestScope, dressed, request_id_of
+from prosperstack_destination.watching.scope import RequestScope, request_id_of, with_the_usual
 
 log = structlog.get_logger(__name__)
 
@@ -115,13 +115,15 @@ def _plain(service: Service, clock: Clock) -> Callable[[Headers, bytes, Callable
     """
     if service.role is Role.RECONCILE or service.traces is not None or log.is_enabled_for(DEBUG):
         return None
+    usual = lru_cache(maxsize=64)(with_the_usual)  # of plain calls' answers, in which nothing is secret
     calls = PlainCalls(service.accounts, service.inbox, service.reception, clock, _unexpected)
 
     def take(headers: Headers, body: bytes, answer: Callable[..., None]) -> bool:
         request_id = request_id_of(headers)
 
         def answered(response: Response) -> None:
-            answer(response.status_code, dressed(response.raw_headers, request_id), response.body)
+            headers = (*usual(tuple(response.raw_headers)), (b"x-request-id", request_id))
+            answer(response.status_code, headers, response.body)
 
         return calls.take(headers, body, request_id.decode(), answered)
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.scope import RequestScope, with_the_usual
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +23,16 @@ async def test_every_answer_is_safe_in_a_browser(tmp_path: Path) -> None:
             assert answer.headers["cache-control"] == "no-store", path
             assert len(answer.headers["x-request-id"]) == 16, path
             assert ("content-security-policy" in answer.headers) == (path != "/docs"), path
+
+
+def test_what_an_answer_says_itself_is_not_said_twice() -> None:
+    """Its own headers stay as they are, and in their order; what it leaves out comes after them."""
+    own = [(b"cache-control", b"max-age=60"), (b"content-type", b"text/html"), (b"set-cookie", b"a=b")]
+
+    headers = with_the_usual([*own, (b"set-cookie", b"c=d")])
+
+    assert headers[:4] == (*own, (b"set-cookie", b"c=d"))
+    assert [name for name, _ in headers[4:]] == [b"x-content-type-options", b"referrer-policy", b"x-frame-options"]
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ uvicorn's way after all, as if it had come just now.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from prosperstack_destination.cli.whole_answers import WholeAnswers, text_of
+from prosperstack_destination.cli.whole_answers import WholeAnswers, lines_of, text_of
 
 #: Where plain calls are sent to, without a query string.
 PATH: Final = b"/identify"
 
 Headers = Sequence[tuple[bytes, bytes]]
-#: Takes an answer: its status, its headers and its body.
+#: Takes an answer: its status, its headers (that of the request's id is the last) and its body.
 Answer = Callable[[int, Headers, bytes], None]
 #: Takes a request's headers and body in, and calls the third argument with the answer, later. False: it does not,
 #: and nothing has happened.
@@ -81,6 +82,10 @@ class ShortWay(WholeAnswers):
             super().on_body(body)
 
 
+#: Of an answer's headers all but the last, which is its own, are those of many: the date changes once a second.
+_usual_lines: Final = lru_cache(maxsize=64)(lines_of)
+
+
 class _Unheard:
     def set(self) -> None:
         """Tell nobody: no task waits for the rest of a plain request, or for its end."""
@@ -105,8 +110,10 @@ class _PlainCycle:
         self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():
             return
-        headers = (*protocol.server_state.default_headers, *headers)
-        text = text_of(status, headers, body, keep_alive=self.keep_alive)
+        usual = _usual_lines((*protocol.server_state.default_headers, *headers[:-1]))
+        own = lines_of(headers[-1:])
+        lines = None if usual is None or own is None else usual + own
+        text = text_of(status, lines, body, keep_alive=self.keep_alive)
         if text is None:
             protocol.transport.close()  # whoever waits is not to wait for ever
             raise ValueError("the answer to a plain request is not plain")

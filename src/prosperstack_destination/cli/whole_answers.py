@@ -5,8 +5,7 @@ system calls, two packets, and a client that wakes up twice.
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -18,8 +17,6 @@ _ODD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 #: Headers that say how the rest of an answer is sent: uvicorn's business.
 _SENDING: Final = frozenset({b"connection", b"transfer-encoding"})
 
-#: A header's name and value.
-Header = tuple[bytes, bytes]
 #: An ASGI message.
 Message = MutableMapping[str, Any]
 
@@ -73,25 +70,18 @@ def _whole(cycle: RequestResponseCycle, head: Message, rest: Message) -> bytes |
     if cycle.access_log or cycle.flow.write_paused or cycle.disconnected:
         return None
     headers = (*cycle.default_headers, *head["headers"])
-    return text_of(head["status"], headers, rest.get("body", b""), keep_alive=cycle.keep_alive)
+    return text_of(head["status"], lines_of(headers), rest.get("body", b""), keep_alive=cycle.keep_alive)
 
 
-def text_of(status: int, headers: tuple[Header, ...], body: bytes, *, keep_alive: bool) -> bytes | None:
-    """An answer as it is sent; None where its headers say anything that is not as plain.
-
-    The last header is an answer's own, as its request's id is; those before are the same in many answers.
-    """
-    usual, own = _text(headers[:-1]), _text_anew(headers[-1:])
-    if usual is None or own is None:
-        return None
-    head = STATUS_LINE[status] + usual + own
-    if b"\r\ncontent-length: %d\r\n" % len(body) not in head:
+def text_of(status: int, lines: bytes | None, body: bytes, *, keep_alive: bool) -> bytes | None:
+    """An answer as it is sent, with its headers' lines; None where they say anything that is not as plain."""
+    if lines is None or b"\r\ncontent-length: %d\r\n" % len(body) not in b"\r\n" + lines:
         return None
     end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-    return b"".join((head, end, body))
+    return b"".join((STATUS_LINE[status], lines, end, body))
 
 
-def _text_anew(headers: tuple[Header, ...]) -> bytes | None:
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """The lines of headers; None where uvicorn has to look at one."""
     lines: list[bytes] = []
     for name, value in headers:
@@ -99,9 +89,6 @@ def _text_anew(headers: tuple[Header, ...]) -> bytes | None:
             return None
         lines.append(b"%b: %b\r\n" % (name.lower(), value))
     return b"".join(lines)
-
-
-_text: Final = lru_cache(maxsize=256)(_text_anew)
 
 
 def _send(cycle: RequestResponseCycle, text: bytes) -> None:

@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from logging import DEBUG
 from random import getrandbits  # an id tells requests apart, and is no secret
 from typing import Final
@@ -64,7 +63,8 @@ class RequestScope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = dressed(message.get("headers", ()), request_id)
+                headers = with_the_usual(message.get("headers", ()))
+                message["headers"] = [*headers, (b"x-request-id", request_id)]
             await send(message)
 
         try:
@@ -95,16 +95,12 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"%016x" % getrandbits(64)
 
 
-def dressed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with those that every answer has; its request's id comes last."""
-    return [*_with_the_usual(tuple(headers)), (b"x-request-id", request_id)]
-
-
-@lru_cache(maxsize=256)
-def _with_the_usual(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    named = dict(headers)
+def with_the_usual(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """An answer's headers with those that keep browsers safe, unless it has set them itself."""
+    own = tuple(headers)
+    named = dict(own)
     usual = _OF_PAGES if b"text/html" in named.get(b"content-type", b"") else _OF_OTHERS
-    return (*headers, *(header for header in usual if header[0] not in named))
+    return (*own, *(header for header in usual if header[0] not in named))
 
 
 def _route(scope: Scope) -> str:
