@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.drivers import sqlite_driver
 from prosperstack_destination.state.tables import accounts
 from support.accounts import open_account
 from support.intake import identify, take
@@ -141,6 +143,40 @@ async def test_another_process_may_write_too(sqlite: Database, tmp_path: Path) -
     other.close()
 
     assert await sqlite.read(lambda connection: connection.scalar(select(accounts.c.fingerprint))) == "changed"
+
+
+def _without_a_log(connection: Connection) -> None:
+    """Have the writer go without a write-ahead log, as where the disk lets it have none, and wait for nobody."""
+    driver = sqlite_driver(connection)
+    assert driver is not None
+    driver.execute("COMMIT")
+    assert driver.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    driver.execute("PRAGMA busy_timeout = 0")
+    driver.execute("BEGIN IMMEDIATE")
+
+
+async def test_a_commit_that_fails_is_undone(sqlite: Database, tmp_path: Path) -> None:
+    """It fails where somebody reads and there is no log: nothing of it is kept, and the next one works."""
+    await sqlite.write(_without_a_log)
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM accounts").fetchall()
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await sqlite.write(open_account, "acct_1")
+
+    await sqlite.write(open_account, "acct_2")
+    assert await sqlite.write(lambda connection: connection.scalars(select(accounts.c.id)).all()) == ["acct_2"]
+
+
+async def test_nothing_is_left_open(tmp_path: Path) -> None:
+    """Once closed, what was written is in the file itself, and nobody holds it."""
+    path = tmp_path / "test.db"
+    database = Database(f"sqlite:///{path}")
+    await database.open()
+    await database.write(open_account)
+    await database.close()
+
+    assert not any((tmp_path / f"test.db-{part}").exists() for part in ("wal", "shm"))
 
 
 async def test_closing_lets_finish_what_runs(postgresql_url: str) -> None:

@@ -52,7 +52,7 @@ class Database:
 
     Raises `StoreUnavailable`, whatever it is asked, where the database is full, locked, read-only or away; then
     nothing of that unit of work was kept. A unit of work may be run again before that: it must do nothing but what
-    the connection undoes.
+    the connection undoes. Whatever else goes wrong in it is raised as SQLAlchemy says it, or SQLite's driver.
     """
 
     def __init__(self, url: str) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from prosperstack_destination.state.drivers import sqlite_driver
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
 
 T = TypeVar("T")
@@ -73,9 +74,15 @@ class Sqlite:
             return _transaction_on(self._glancer, work)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        if self._writing is None:
+        if self._writing is None or self._writing.closed:
             self._writing = self._writer.connect()
-        return _transaction(self._writing, work, "BEGIN IMMEDIATE")
+        try:
+            return _transaction(self._writing, work, "BEGIN IMMEDIATE")
+        except BaseException:
+            driver = sqlite_driver(self._writing)
+            if driver is not None and driver.in_transaction:  # as after a commit that failed
+                driver.rollback()
+            raise
 
 
 def _transaction_on(engine: Engine, work: Callable[[Connection], T]) -> T:
