@@ -16,8 +16,9 @@ JSON = {"Content-Type": "application/json"}
         (b"{}", 422, "The request is not as it has to be: body.name: Field required.", "body.name"),
         (b"", 422, "The request is not as it has to be: body: Field required.", "body"),
         (b"{", 422, "The request is not as it has to be: body.1: JSON decode error.", "body.1"),
-        (b'{"name": "\xff"}', 422, "The body cannot be read: it has to be JSON in UTF-8.", None),
+        (b'{"name": "\xff"}', 422, "The body cannot be read: it has to be JSON in UTF-8, with", None),
         (b'{"name": "' + b"x" * 1_100_000 + b'"}', 413, "The body has more than 1024 KB.", None),
+        (b'{"name": ' + b"9" * 5_000 + b"}", 422, "with no number of thousands of digits.", None),
         (b'{"name": "\\u0000"}', 422, "body: Value error, No text may have the character U+0000.", "body"),
     ],
 )
@@ -32,6 +33,18 @@ async def test_a_malformed_request(
     assert set(told) == {"message", "faults", "version"}
     assert message in told["message"]
     assert [fault["key"] for fault in told["faults"]] == ([] if key is None else [key])
+
+
+async def test_a_name_that_nobody_knows_is_not_repeated(api: httpx.AsyncClient) -> None:
+    """It may be a secret in the wrong place; and of very many not each is told of."""
+    unknown = {"sgp_secret": 1} | {f"x{n}": 1 for n in range(1_000)}
+
+    refused = await api.patch(str(api.base_url).rstrip("/"), json=unknown)
+
+    assert refused.status_code == 422
+    assert "body.…: Extra inputs are not permitted" in refused.json()["message"]
+    assert len(refused.json()["faults"]) == 20
+    assert "sgp_secret" not in refused.text
 
 
 async def test_the_document_tells_of_every_refusal(api: httpx.AsyncClient) -> None:

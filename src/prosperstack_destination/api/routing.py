@@ -28,6 +28,9 @@ from prosperstack_destination.mapping.file import BadMapping
 #: The largest body that is read, in bytes: a mapping of the largest size, and its quotation marks.
 MAX_BODY: Final = 1024 * 1024
 
+#: Faults that are told of at most.
+MAX_FAULTS: Final = 20
+
 _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
     (ApiClosed, 403),
     (TokenRefused, 401),
@@ -77,6 +80,7 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 #: The one character that PostgreSQL keeps in no text.
 _NUL: Final = "\0"
+_UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, with no number of thousands of digits."
 _NO_NUL: Final = "No text may have the character U+0000."
 
 
@@ -117,21 +121,28 @@ class ApiRoute(APIRoute):
             except RequestValidationError as error:
                 return _malformed(error)
             except HTTPException as error:
-                if error.status_code == 400:  # what FastAPI says of a body that is not even text
-                    return _refused(422, "The body cannot be read: it has to be JSON in UTF-8.")
+                if error.status_code == 400:  # what FastAPI says of whatever else goes wrong while it reads
+                    return _refused(422, _UNREADABLE)
                 return _refused(error.status_code, error.detail)
 
         return answered
 
 
 def _malformed(error: RequestValidationError) -> JSONResponse:
-    """What is wrong with a request, without what was sent: a token may be among it."""
+    """What is wrong with a request, without what was sent: a token may be among it, and be a name by mistake."""
     faults = [
-        ShownFault(key=".".join(map(str, each["loc"])), message=each["msg"], line=None, column=None)
-        for each in error.errors()
+        ShownFault(key=_place(each), message=each["msg"], line=None, column=None)
+        for each in error.errors()[:MAX_FAULTS]
     ]
     first = faults[0]
     return _refused(422, f"The request is not as it has to be: {first.key}: {first.message}.", faults)
+
+
+def _place(error: dict[str, Any]) -> str:
+    place = list(error["loc"])
+    if error["type"] == "extra_forbidden":  # the last is a name that nobody here knows
+        place[-1] = "…"
+    return ".".join(map(str, place))
 
 
 def _refused(status: int, text: str, faults: Sequence[ShownFault] = ()) -> JSONResponse:
