@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -18,6 +18,7 @@ from support.wire import Wire
 pytestmark = pytest.mark.anyio
 
 GET: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE: Final = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000
 KEPT_FOR: Final = 5
 
 
@@ -70,6 +71,7 @@ class Connection:
 STEPS: Final = st.one_of(
     st.just(GET),
     st.just(GET + GET),
+    st.just(LARGE),  # answered before it is there, it has more held back
     st.sampled_from([GET[:20], b"\r\n"]),  # which may break a request off, or spoil it
     st.sampled_from([0.5, 2.0, 4.5, 5.0, 6.0]),
     st.none(),
@@ -77,13 +79,17 @@ STEPS: Final = st.one_of(
 
 
 @given(steps=st.lists(STEPS, max_size=20))
+@example(steps=[GET, None, GET, 6.0, None, 6.0])  # an answer takes longer than a connection may be idle
+@example(steps=[GET, None, GET, 6.0])
+@example(steps=[GET, None, GET + GET, None, 6.0])  # it is the second of two requests whose answer does
+@example(steps=[GET, None, LARGE, None, GET])
 async def test_it_is_closed_when_uvicorn_would_close_it(steps: Sequence[bytes | float | None]) -> None:
     """Whatever comes when, and however long answers take."""
     ours, theirs = Connection(Idling), Connection(HttpToolsProtocol)
 
     for step in steps:
         assert await ours.does(step) == await theirs.does(step)
-        assert ours.wire.pieces == theirs.wire.pieces
+        assert (ours.wire.pieces, ours.wire.reading) == (theirs.wire.pieces, theirs.wire.reading)
     assert ours.state.total_requests == theirs.state.total_requests
     await ours.ends()
     await theirs.ends()

@@ -5,12 +5,14 @@ from typing import Any
 
 
 class Wire(asyncio.Transport):
-    """The other end of a connection: each piece that was sent, and whether it was hung up."""
+    """The other end of a connection: each piece that was sent to it, and whether it was hung up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pieces: list[bytes] = []
         self.closed = False
+        #: Whether more is read of what it sends.
+        self.reading = True
         self._news = asyncio.Event()
 
     async def answered(self, answers: int) -> None:
@@ -41,6 +43,8 @@ class Wire(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Be asked for no more."""
+        self.reading = False
 
     def resume_reading(self) -> None:
         """Be asked for more."""
+        self.reading = True
