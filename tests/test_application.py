@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
+from prosperstack_destination.application import create_app
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
@@ -332,3 +334,25 @@ async def test_a_database_that_needs_a_secret(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="SECRET_KEY is not set"):
         async with running(settings(tmp_path, database_url="sqlite://", secret_key=None)):
             pass
+
+
+async def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    """Where a setting keeps the service from starting, the server logs in a sentence which, and no traceback."""
+    async with running(settings(tmp_path, secret_key="a" * 32)) as service:
+        await service.identify("john.doe@example.com")
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    with pytest.raises(Misconfigured):
+        await create_app(settings(tmp_path, secret_key="b" * 32))({"type": "lifespan"}, receive, send)
+
+    [failed] = told
+    assert failed["type"] == "lifespan.startup.failed"
+    assert failed["message"].startswith("The service cannot start. A stored ")
+    assert "SECRET_KEY" in failed["message"]
+    assert "Traceback" not in failed["message"]

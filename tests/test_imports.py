@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("operations", "segment_workspace", "dashboard"),
     },
     "application": {
-        *("__init__", "clock", "settings", "health", "entrances", "outbound", "service"),
+        *("__init__", "errors", "clock", "settings", "health", "entrances", "outbound", "service"),
         *("segment", "api", "connector", "watching", "dashboard"),
     },
     # The faces. Nothing imports them.

@@ -1,5 +1,6 @@
 """What the server runs: the service behind its routes, and the way that every request takes to them."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
@@ -13,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination import __version__
 from prosperstack_destination.api.routers import ROUTERS
@@ -21,6 +22,7 @@ from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.openapi import describe_connector
 from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.entrances import Entrances
+from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.health import health_router
 from prosperstack_destination.outbound import http_client
 from prosperstack_destination.segment import openapi
@@ -97,7 +99,19 @@ class _Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or go through the lifespan."""
-        await self._entry(scope, receive, send)
+        await self._entry(scope, receive, _in_words(send) if scope["type"] == "lifespan" else send)
+
+
+def _in_words(send: Send) -> Send:
+    """The same, but what keeps the service from starting on purpose is told in a sentence, without a traceback."""
+
+    async def told(message: Message) -> None:
+        error = sys.exc_info()[1]  # of which Starlette tells just now
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, DestinationError):
+            message = {**message, "message": f"The service cannot start. {error}"}
+        await send(message)
+
+    return told
 
 
 def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
