@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from prosperstack_destination.connector.wire import ConnectorCall, FlowEvent
+from prosperstack_destination.segment.openapi import add_schemas
 
 _REF: Final = "#/components/schemas/{model}"
 _TOKEN: Final = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -16,7 +17,7 @@ def describe_connector(document: dict[str, Any]) -> dict[str, Any]:
     """Add the data connector and the webhook to an application's OpenAPI document."""
     models: list[type[BaseModel]] = [ConnectorCall, FlowEvent]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
-    document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+    add_schemas(document, definitions["$defs"])
     paths = document.setdefault("paths", {})
     paths["/data-connector/{token}"] = {
         "post": _post(

@@ -1,5 +1,6 @@
 """The description of the endpoints that are no FastAPI routes, for the OpenAPI document."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, Field, JsonValue
@@ -63,9 +64,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
         [*((model, "validation") for model in taken), *((model, "serialization") for model in given)],
         ref_template=_REF,
     )
-    components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(definitions["$defs"])
-    components.setdefault("securitySchemes", {}).update(_SECURITY)
+    add_schemas(document, definitions["$defs"])
+    document["components"].setdefault("securitySchemes", {}).update(_SECURITY)
     paths = document.setdefault("paths", {})
     for method in ("post", "put", "patch"):
         paths.setdefault("/identify", {})[method] = _identify(method)
@@ -73,6 +73,14 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     for kind in KINDS:
         paths[f"/v1/{kind}"] = {"post": _tracking(kind)}
     return document
+
+
+def add_schemas(document: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Add models to an OpenAPI document. Raises `ValueError` where another model has the name of one."""
+    known = document.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in schemas.items():
+        if known.setdefault(name, schema) != schema:
+            raise ValueError(f"two models are called {name}")
 
 
 _SECURITY: Final = {
