@@ -16,9 +16,9 @@ JSON = {"Content-Type": "application/json"}
         (b"{}", 422, "The request is not as it has to be: body.name: Field required.", "body.name"),
         (b"", 422, "The request is not as it has to be: body: Field required.", "body"),
         (b"{", 422, "The request is not as it has to be: body.1: JSON decode error.", "body.1"),
-        (b'{"name": "\xff"}', 422, "The body cannot be read: it has to be JSON in UTF-8, with", None),
+        (b'{"name": "\xff"}', 422, "The body cannot be read: it has to be JSON in UTF-8, without", None),
         (b'{"name": "' + b"x" * 1_100_000 + b'"}', 413, "The body has more than 1024 KB.", None),
-        (b'{"name": ' + b"9" * 5_000 + b"}", 422, "with no number of thousands of digits.", None),
+        (b'{"name": ' + b"9" * 5_000 + b"}", 422, "without thousands of digits or levels.", None),
         (b'{"name": "\\u0000"}', 422, "body: Value error, No text may have the character U+0000.", "body"),
     ],
 )

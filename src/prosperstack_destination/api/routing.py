@@ -64,7 +64,7 @@ class Refusal(BaseModel):
     version: int | None = Field(default=None, description="Of a conflict: the version that is in force.")
 
 
-#: What every route may answer besides; the last where a body is sent.
+#: What every route may answer besides; and what one does that a body is sent to.
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": Refusal, "description": "The token is missing, unknown or revoked."},
     403: {"model": Refusal, "description": "The API is closed: no token was issued yet."},
@@ -80,8 +80,8 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 #: The one character that PostgreSQL keeps in no text.
 _NUL: Final = "\0"
-_UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, with no number of thousands of digits."
 _NO_NUL: Final = "No text may have the character U+0000."
+_UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, without thousands of digits or levels."
 
 
 class Sent(BaseModel):

@@ -49,7 +49,7 @@ class Prepared:
         return connection.exec_driver_sql(text, parameters).all()
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
-        """The same for one that finds nothing: how many rows it changed."""
+        """The same for one of which nobody reads what it finds: how many rows it changed."""
         text, parameters = self._bind(connection, values)
         driver = sqlite_driver(connection)
         return (driver.execute if driver is not None else connection.exec_driver_sql)(text, parameters).rowcount
