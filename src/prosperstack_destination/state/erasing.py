@@ -16,6 +16,7 @@ from prosperstack_destination.state import (
     identities,
     profiles,
     recent_calls,
+    sources,
     subscription_states,
 )
 from prosperstack_destination.state.accounts import OnDelete
@@ -82,9 +83,10 @@ def _forget(
 ) -> Erased:
     """Drop everything that is stored of these emails and ids; have ProsperStack cleared; put it on the trail."""
     erased = profiles.erase(connection, account_id, emails)
-    ids = {*named, *(key for ids in erased for key in ids)}
+    ids = {*named, *(key for ids, _ in erased for key in ids)}
     identities.forget(connection, account_id, ids)
     holding.forget(connection, account_id, ids)
+    sources.leave(connection, account_id, [traits for _, traits in erased])
     recent_calls.forget(connection, account_id, emails, ids, pseudonym)
     wrote = directory.erase(connection, account_id, emails)
     wrote = subscription_states.erase(connection, account_id, wrote)

@@ -6,13 +6,22 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.state import erasing, holding, profiles
+from prosperstack_destination.state import erasing, holding, profiles, sources
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.erasures import Erasures
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.merging import merge, stamped
-from prosperstack_destination.state.profile import Call, Delete, Identify, Lane, Outcome, SourceKind, Stamped
+from prosperstack_destination.state.profile import (
+    Call,
+    Delete,
+    Identify,
+    Lane,
+    Outcome,
+    Source,
+    SourceKind,
+    Stamped,
+)
 from prosperstack_destination.state.profiles import Draft
 from prosperstack_destination.state.sources import Tally
 from prosperstack_destination.state.subjects import Pseudonym
@@ -194,10 +203,18 @@ class _Intake:
         released = holding.release(self._connection, self._account_id, learned)
         for key in learned & self._held.keys():
             released[key] = merge(released.get(key, {}), self._held.pop(key)).traits
+        if not released:
+            return
+        audiences = self._tally.audiences | sources.audiences(self._connection, self._account_id)
         for key, traits in sorted(released.items()):
             email = self._identities.email_of(key)
-            if email is not None:
-                self._draft(email, email).take(traits, self._now, Lane.BULK)
+            if email is None:
+                continue
+            draft = self._draft(email, email)
+            before = draft.traits
+            draft.take(traits, self._now, Lane.BULK)
+            for name in sorted(traits.keys() & audiences):
+                self._tally.moved(Source(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name))
 
 
 def _waiting(drafts: Mapping[str, Draft]) -> set[str]:

@@ -205,12 +205,14 @@ def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> b
     return due
 
 
-def erase(connection: Connection, account_id: str, emails: Collection[str]) -> list[Ids]:
-    """Delete the profiles of these emails, and their problems with them; the ids of each."""
+def erase(
+    connection: Connection, account_id: str, emails: Collection[str]
+) -> list[tuple[Ids, Mapping[str, Stamped]]]:
+    """Delete the profiles of these emails, and their problems with them; the ids and the traits of each."""
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
-    ids = [ids_of(text) for text in connection.scalars(select(profiles.c.ids).where(known))]
+    rows = connection.execute(select(profiles.c.ids, profiles.c.traits).where(known)).all()
     connection.execute(delete(profiles).where(known))
-    return ids
+    return [(ids_of(row.ids), json_text.load(row.traits)) for row in rows]
 
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:

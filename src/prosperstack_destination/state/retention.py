@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
-from prosperstack_destination.state import directory, identities
+from prosperstack_destination.state import directory, identities, json_text, sources
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.profiles import ids_of
@@ -32,7 +32,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
     for account_id in sorted(found):
         share_account(connection, account_id, alone=True)  # nobody may rely on their ids just now
     rows = connection.execute(
-        select(profiles.c.id, profiles.c.account_id, profiles.c.email, profiles.c.ids)
+        select(profiles.c.id, profiles.c.account_id, profiles.c.email, profiles.c.ids, profiles.c.traits)
         .where(old)
         .order_by(profiles.c.account_id, profiles.c.email)
         .with_for_update()
@@ -42,6 +42,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
         keys = {key for row in people for key in ids_of(row.ids)}
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
+        sources.leave(connection, account_id, [json_text.load(row.traits) for row in people])
         directory.forget_settled(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
     return ids[-1], len(rows)

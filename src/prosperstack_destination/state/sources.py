@@ -1,10 +1,12 @@
 """Units of work on sources: where calls come from, and how many are in Engage's audiences."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, update
 
 from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.profile import Source, SourceKind, Stamped
@@ -56,6 +58,18 @@ def audiences(connection: Connection, account_id: str) -> frozenset[str]:
     return frozenset(connection.scalars(found))
 
 
+def leave(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
+    """Take people who are forgotten, by their traits, out of the audiences that they are in."""
+    known = audiences(connection, account_id)
+    left = Counter(name for traits in people for name in traits.keys() & known if _is_in(traits[name]))
+    for name, count in sorted(left.items()):
+        this = (sources.c.account_id == account_id) & (sources.c.key == name)
+        audience = this & (sources.c.kind == SourceKind.AUDIENCE.value)
+        # Not below none: who was held once had not always been counted.
+        members = case((sources.c.members > count, sources.c.members - count), else_=0)
+        connection.execute(update(sources).where(audience).values(members=members))
+
+
 @dataclass(slots=True)
 class _Count:
     name: str
@@ -68,6 +82,11 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[SourceKind, str], _Count] = {}
+
+    @property
+    def audiences(self) -> set[str]:
+        """The traits of the audiences that something was counted of."""
+        return {key for kind, key in self._counts if kind is SourceKind.AUDIENCE}
 
     def count(self, source: Source) -> None:
         """One more call."""
