@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "log_context": set(),
     "endless": set(),
+    "forwarded": set(),
     # The pure middle and the edges that it does not know.
     "mapping": {"errors"},
     "state": {"errors", "clock", "endless"},
@@ -39,7 +40,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("operations", "segment_workspace"),
     },
     "dashboard": {
-        *("__init__", "errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *(
+            "__init__",
+            "errors",
+            "clock",
+            "forwarded",
+            "mapping",
+            "state",
+            "prosperstack",
+            "accounts",
+            "sync",
+            "segment",
+        ),
         *("operations", "segment_workspace"),
     },
     # The composition root.
@@ -76,7 +88,7 @@ CONFINED = {
     "httpx": {"prosperstack", "segment_workspace", "outbound", "service", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
-        *("segment", "connector", "application", "health", "entrances"),
+        *("segment", "connector", "application", "health", "entrances", "forwarded"),
         *("api", "dashboard", "watching", "sandbox"),
     },
     "jinja2": {"dashboard"},

@@ -69,7 +69,9 @@ def create_app(
         # `watching.tracing` traces; FastAPI would put whole paths, with the tokens in them, into its spans.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         routes=[
-            *dashboard_routes(service.desk, service.sessions, service.live, service.templates),
+            *dashboard_routes(
+                service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
+            ),
             Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _broken},

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     #: Where the dashboard, the API and the metrics listen instead, away from what the world calls.
     admin_host: str | None = None
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    #: The number of proxies in front of the service, each of which appends to ``X-Forwarded-For``.
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: LogFormat = LogFormat.CONSOLE
     log_level: LogLevel = LogLevel.INFO
     #: The most that an array of events may have, in bytes.

@@ -178,3 +178,12 @@ async def test_nobody_is_asked_for_an_empty_password(tmp_path: Path) -> None:
     ):
         assert (await client.post("/dashboard/login", data={"password": ""})).status_code == 403
         assert (await client.post("/dashboard/login", content=b"x" * 3_000_000)).status_code == 400
+
+
+@pytest.mark.parametrize("scheme", ["HTTPS", "https,http", "https, http"])
+async def test_the_cookie_behind_several_proxies(stranger: httpx.AsyncClient, scheme: str) -> None:
+    """The cookie is Secure where the client's own connection has TLS, whatever the proxies behind it use."""
+    headers = {"X-Forwarded-Proto": scheme}
+    answer = await stranger.post("/dashboard/login", data={"password": PASSWORD}, headers=headers)
+
+    assert "Secure" in answer.headers["set-cookie"].split("; ")

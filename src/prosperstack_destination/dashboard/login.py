@@ -11,8 +11,9 @@ from prosperstack_destination.dashboard.forms import read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, Page
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
-from prosperstack_destination.dashboard.visit import Visit, html, is_behind_tls
+from prosperstack_destination.dashboard.visit import Visit, html
 from prosperstack_destination.errors import DestinationError, LoginRefused, TryLater
+from prosperstack_destination.forwarded import client_address, is_tls
 
 #: Where somebody who logs in goes, if nothing else was asked for.
 START: Final = "/dashboard"
@@ -23,9 +24,10 @@ _FOREIGN: Final = ("cross-site", "same-site")
 class Login:
     """The page that asks for the password."""
 
-    def __init__(self, sessions: Sessions, renderer: Renderer) -> None:
+    def __init__(self, sessions: Sessions, renderer: Renderer, trusted_proxies: int) -> None:
         self._sessions = sessions
         self._renderer = renderer
+        self._trusted_proxies = trusted_proxies
 
     def routes(self) -> list[Route]:
         """Its routes, which need no session."""
@@ -42,7 +44,7 @@ class Login:
         return self._page(_local(request.query_params.get("next", "")))
 
     async def _log_in(self, request: Request) -> Response:
-        address = request.client.host if request.client else ""
+        address = client_address(request.scope, self._trusted_proxies)
         to = START
         try:
             form = await read_form(request)
@@ -85,7 +87,7 @@ def _set_cookie(response: Response, request: Request, token: str, seconds: int) 
         max_age=seconds,
         path="/dashboard",
         httponly=True,
-        secure=is_behind_tls(request),
+        secure=is_tls(request.scope),
         samesite="strict",
     )
 

@@ -28,11 +28,13 @@ from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations.desk import Desk
 
 
-def dashboard_routes(desk: Desk, sessions: Sessions, live: Live, templates: Templates) -> list[BaseRoute]:
+def dashboard_routes(
+    desk: Desk, sessions: Sessions, live: Live, templates: Templates, trusted_proxies: int
+) -> list[BaseRoute]:
     """The routes under ``/dashboard``."""
     assets = Assets()
     renderer = Renderer(assets, templates)
-    login = Login(sessions, renderer)
+    login = Login(sessions, renderer, trusted_proxies)
     pages = Pages(desk, sessions, renderer)
     looks = Looks(desk.clock)
     return [

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from prosperstack_destination.dashboard.forms import NOT_A_CHARACTER, Form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.sessions import form_token
+from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state.accounts import Account
 
@@ -65,7 +66,7 @@ class Visit:
     @property
     def base_url(self) -> str:
         """Where the browser found this service, as in ``https://destination.example.com``."""
-        return f"{'https' if is_behind_tls(self.request) else 'http'}://{self.request.url.netloc}"
+        return f"{'https' if is_tls(self.request.scope) else 'http'}://{self.request.url.netloc}"
 
     def query(self, name: str, default: str = "") -> str:
         """A part of the query string, trimmed."""
@@ -104,11 +105,6 @@ class Visit:
     def go_home(self, page: str, said: str | None = None) -> Response:
         """Go to another page of the account."""
         return self.go(f"{self.home}/{page}", said)
-
-
-def is_behind_tls(request: Request) -> bool:
-    """Whether a request came by TLS, at least as far as whoever passed it on says."""
-    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
 def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLResponse:
