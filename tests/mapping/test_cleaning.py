@@ -42,6 +42,8 @@ from support.json_values import json_values
         ({"timezone": "Europe/Berlin"}, 1620084600, "2021-05-04T01:30:00"),
         ({"timezone": "Europe/Berlin"}, "2021-05-04T23:30:00", "2021-05-04T23:30:00"),
         ({"timezone": "Europe/Berlin"}, "2021-05-04", "2021-05-04"),
+        ({"timezone": "Europe/Berlin"}, "1620084600", "2021-05-04T01:30:00"),
+        ({"timezone": "America/New_York"}, 20210504, "2021-05-04T00:00:00"),
         ({"max_length": 3}, "Johnny", "Joh"),
         ({"max_length": 3}, 12345, 12345),
     ],
@@ -64,6 +66,7 @@ def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
         ("count", "text", "only the items of an array"),
         ({"date_format": "%d/%m/%Y"}, "2021-05-04", "it is no date of the form %d/%m/%Y"),
         ({"timezone": "Europe/Berlin"}, "soon", "it is no date and time"),
+        ({"timezone": "Europe/Berlin"}, 44320, "less than nine digits"),
     ],
 )
 def test_what_cannot_be_cleaned(clean_up: Any, value: JsonValue, said: str) -> None:

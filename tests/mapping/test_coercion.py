@@ -57,8 +57,17 @@ TEXT, NUMBER, BOOLEAN, DATE = PropertyType.TEXT, PropertyType.NUMBER, PropertyTy
         (1620086400.5, DATE, "2021-05-04"),
         ("1620086400", DATE, "2021-05-04"),
         ("1620086400000", DATE, "2021-05-04"),
-        (0, DATE, "1970-01-01"),
-        (-86400, DATE, "1969-12-31"),
+        (1620086400000000, DATE, "2021-05-04"),  # microseconds, as BigQuery has them
+        ("1620086400000000", DATE, "2021-05-04"),
+        (-315619200, DATE, "1960-01-01"),
+        (20210504, DATE, "2021-05-04"),
+        (20210504.0, DATE, "2021-05-04"),
+        ("20210504.0", DATE, "2021-05-04"),
+        (18650504, DATE, "1865-05-04"),
+        (202105041030, DATE, "2021-05-04"),
+        ("20210504103000", DATE, "2021-05-04"),
+        (199999999999, DATE, "1976-05-03"),  # milliseconds: there is no month 99
+        ("1000-01-01", DATE, "1000-01-01"),
     ],
 )
 def test_values_of_the_type(value: JsonValue, kind: PropertyType, expected: PropertyValue) -> None:
@@ -108,6 +117,18 @@ def test_null_and_empty_text_delete(value: JsonValue, kind: PropertyType) -> Non
         ("2021-13-01", DATE, "not an ISO 8601 date"),
         ("0001-01-01T00:00:00+23:00", DATE, "not an ISO 8601 date"),
         (10**30, DATE, "not a Unix time"),
+        (0, DATE, "less than nine digits"),
+        ("0", DATE, "less than nine digits"),
+        (1985, DATE, "less than nine digits"),
+        ("1985", DATE, "less than nine digits"),
+        (44320, DATE, "less than nine digits"),  # a day of Excel's
+        ("44320.5", DATE, "less than nine digits"),
+        (-86400, DATE, "less than nine digits"),
+        (20211304, DATE, "less than nine digits"),  # no month 13
+        (20210504.5, DATE, "less than nine digits"),
+        ("0001-01-01", DATE, "the year 0001 is not the year of a date"),
+        ("0001-01-01T00:00:00Z", DATE, "the year 0001 is not the year of a date"),
+        ("0021-05-04", DATE, "the year 0021 is not the year of a date"),
         (math.inf, DATE, "not a Unix time"),
         (math.nan, DATE, "not a Unix time"),
     ],
@@ -130,7 +151,7 @@ def test_coercion_is_total_and_stable(value: JsonValue, kind: PropertyType) -> N
     assert coerce(result, kind) == result
 
 
-@given(st.dates())
+@given(st.dates(min_value=date(1000, 1, 1)))
 def test_every_iso_date_is_itself(day: date) -> None:
     """A plain ISO date is sent as it came."""
     assert coerce(day.isoformat(), DATE) == day.isoformat()

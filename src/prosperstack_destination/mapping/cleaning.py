@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from prosperstack_destination.mapping.coercion import CannotCoerce, number_of, unix_moment
+from prosperstack_destination.mapping.coercion import CannotCoerce, moment_of, number_of
 from prosperstack_destination.mapping.names import nearest
 
 #: Puts the items of an array together where no other text is named.
@@ -44,6 +44,8 @@ _FOREIGN: Final = {
     "HH": "%H",
     "mm": "%M",
 }
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_NO_TIME: Final = "it is no date and time, so it cannot be seen in another time zone"
 _EXACT: Final = Context(prec=400, rounding=ROUND_HALF_UP)
 
 
@@ -239,22 +241,17 @@ def _date_format(form: str, value: JsonValue) -> JsonValue:
 def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
     if value is None or value == "":
         return value
+    if isinstance(value, bool | dict | list):
+        raise CannotClean(_NO_TIME)
+    if isinstance(value, str) and _DAY.fullmatch(value.strip()):
+        return value  # a day without a time of day is the same in every zone
     try:
-        moment = _moment(value)
-        if isinstance(moment, datetime) and moment.tzinfo is not None:
+        moment = moment_of(value)
+        if moment.tzinfo is not None:
             moment = moment.astimezone(zone).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        raise CannotClean("it is no date and time, so it cannot be seen in another time zone") from None
+    except (ValueError, OverflowError) as fault:
+        raise CannotClean(f"{_NO_TIME}: {fault}" if isinstance(fault, CannotCoerce) else _NO_TIME) from None
     return moment.isoformat()
-
-
-def _moment(value: JsonValue) -> date | datetime:
-    if isinstance(value, str):
-        text = value.strip()
-        return date.fromisoformat(text) if len(text) == len("2021-05-04") else datetime.fromisoformat(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("no time")
-    return unix_moment(value).astimezone(UTC)
 
 
 def _zone(name: str) -> Step:

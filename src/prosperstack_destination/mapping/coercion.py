@@ -19,14 +19,24 @@ PropertyValue = str | int | float | bool | None
 
 _NUMERAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGRAL: Final = re.compile(r"[+-]?[0-9]+")
-#: Unix time as text has nine digits or more, so that ``20210504`` stays the ISO date that it is.
-_UNIX_TEXT: Final = re.compile(r"-?[0-9]{9,14}(\.[0-9]+)?")
+#: Text that is read as a number would be; other text is read as ISO 8601.
+_NUMBER_TEXT: Final = re.compile(r"-?[0-9]{1,17}(\.[0-9]+)?")
 _TRUE: Final = frozenset({"true", "t", "1"})
 _FALSE: Final = frozenset({"false", "f", "0"})
 #: The longest numeral that is looked at: more digits than a double can tell apart, by far.
 _NUMERAL_LENGTH: Final = 64
+#: Unix times start here, in March 1973: a smaller number is a year, an Excel date or a count, and no time.
+_UNIX_FROM: Final = 100_000_000
 #: From here on (the year 5138 in seconds, March 1973 in milliseconds) a Unix time is in milliseconds.
 _MILLISECONDS_FROM: Final = 100_000_000_000
+#: From here on (the year 5138 in milliseconds, March 1973 in microseconds) a Unix time is in microseconds.
+_MICROSECONDS_FROM: Final = 100_000_000_000_000
+#: Numbers that are a day as it is written, by how many digits they have.
+_WRITTEN_DAYS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+#: The years of those that could be Unix times as well, which have more digits than a day alone.
+_WRITTEN_YEARS: Final = range(1900, 2100)
+#: A date before this year is a placeholder, as 0001-01-01 is for Go and .NET, or has only two digits of its year.
+_FIRST_YEAR: Final = 1000
 
 
 class CannotCoerce(ValueError):
@@ -118,31 +128,59 @@ def _boolean(value: str | float | bool) -> bool:
 def _date(value: str | float | bool) -> str:
     if isinstance(value, bool):
         raise CannotCoerce("a boolean is not a date")
-    if isinstance(value, str):
-        text = value.strip()
-        if not _UNIX_TEXT.fullmatch(text):
-            return _iso_date(text)
-        value = float(text)
-    return unix_moment(value).date().isoformat()
-
-
-def _iso_date(text: str) -> str:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = moment_of(value)
         if moment.tzinfo is not None:  # a time without an offset is taken to be in UTC already
             moment = moment.astimezone(UTC)
+    except CannotCoerce:
+        raise
     except (ValueError, OverflowError):
         raise CannotCoerce("the text is not an ISO 8601 date such as 2021-05-04") from None
+    if moment.year < _FIRST_YEAR:
+        raise CannotCoerce(f"the year {moment.year:04} is not the year of a date: it is a placeholder, or mistyped")
     return moment.date().isoformat()
 
 
-def unix_moment(value: float) -> datetime:
-    """The time, in UTC, of Unix seconds or milliseconds. Raises `CannotCoerce`."""
+def moment_of(value: str | float) -> datetime:
+    """The time that text or a number says, with its offset where it has one.
+
+    Text is ISO 8601, or a number. A number is a day as it is written (``20210504``, with or without its hours and
+    minutes, and seconds), or Unix time in seconds, milliseconds or microseconds. Raises `CannotCoerce` for other
+    numbers, and ValueError for other text.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER_TEXT.fullmatch(text):
+            return datetime.fromisoformat(text)
+        value = float(text) if "." in text else int(text)
+    return _written_day(value) or _unix_moment(value)
+
+
+def _written_day(value: float) -> datetime | None:
+    """The time that the digits of a number write out; None: it is no such number."""
+    if not 0 < value < _MICROSECONDS_FROM or value != int(value):
+        return None
+    digits = str(int(value))
+    form = _WRITTEN_DAYS.get(len(digits))
+    if form is None or (len(digits) > len("YYYYMMDD") and int(digits[:4]) not in _WRITTEN_YEARS):
+        return None
     try:
-        seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
-        return datetime.fromtimestamp(seconds, UTC)
+        return datetime.strptime(digits, form)  # noqa: DTZ007 -- digits have no zone
+    except ValueError:
+        return None
+
+
+def _unix_moment(value: float) -> datetime:
+    size = abs(value)
+    if size < _UNIX_FROM:
+        raise CannotCoerce(
+            "a number of less than nine digits is not a Unix time, and not a day such as 20210504 either"
+        )
+    per_second = 1 if size < _MILLISECONDS_FROM else 1000 if size < _MICROSECONDS_FROM else 1_000_000
+    try:
+        return datetime.fromtimestamp(value / per_second, UTC)
     except (ValueError, OverflowError, OSError):
-        raise CannotCoerce("the number is not a Unix time in seconds or milliseconds") from None
+        raise CannotCoerce("the number is not a Unix time in seconds, milliseconds or microseconds") from None
 
 
 _COERCERS: Final[Mapping[PropertyType, Callable[[str | float | bool], PropertyValue]]] = {
