@@ -13,7 +13,20 @@ from prosperstack_destination.mapping.expressions import compiled
 from prosperstack_destination.mapping.person import Person
 from support.json_values import json_values
 
-PERSON = Person({"a": [1, 2, 3], "name": "Jo", "vip": True, "old": False, "n": {"x": 0}}, "u1", "a1")
+PERSON = Person(
+    {
+        "a": [1, 2, 3],
+        "name": "Jo",
+        "vip": True,
+        "old": False,
+        "n": {"x": 0},
+        "blank": " ",
+        "digits": "5000",
+        "texts": ["1", "2"],
+    },
+    "u1",
+    "a1",
+)
 
 
 def run(text: str, person: Person = PERSON) -> JsonValue:
@@ -34,7 +47,11 @@ def run(text: str, person: Person = PERSON) -> JsonValue:
         ("[traits.a, traits.a][]", [1, 2, 3, 1, 2, 3]),
         ("traits.{x: name}", {"x": "Jo"}),
         ("traits.name == 'Jo' && traits.name != 'Ann'", True),
-        ("traits.name < `5`", None),
+        ("traits.never < `5`", None),
+        ("traits.blank < `5`", None),
+        ("traits.vip < `5`", None),
+        ("traits.name == `5`", False),
+        ("to_number(traits.digits) > `5`", True),
         ("'a' < 'b'", True),
         ("`1` == `true`", False),
         ("max_by(traits.a[].{v: @}, &v).v", 3),
@@ -53,6 +70,22 @@ def test_what_expressions_give(text: str, value: JsonValue) -> None:
 def test_what_holds(condition: str, holds: bool) -> None:
     """A condition holds where JMESPath takes the value for true: zero is, empty things are not."""
     assert Evaluation(lambda: PERSON.context({"vip"})).holds(compiled(condition)) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "traits.digits >= `1000`",
+        "`1000` < traits.digits",
+        "traits.name < `5`",
+        "traits.digits >= `1000` && 'large' || 'small'",
+        "length(traits.texts[?@ > `1`])",
+    ],
+)
+def test_text_is_not_compared_as_a_number(text: str) -> None:
+    """Text beside a number has no order: the fault is raised, where JMESPath would give null for every answer."""
+    with pytest.raises(CannotEvaluate, match=r"^text is compared as a number: put it into to_number\(\)"):
+        run(text)
 
 
 def test_a_wrong_type_is_told_without_the_value() -> None:

@@ -105,6 +105,7 @@ TRAITS: dict[str, JsonValue] = {
     "cents": 1999,
     "gone": None,
     "blank": "  ",
+    "none": [],
     "vip": True,
 }
 
@@ -129,6 +130,11 @@ TRAITS: dict[str, JsonValue] = {
         ({"from": "traits.cents", "scale": 0.01}, "19.99"),
         ({"first_of": ["traits.never", "traits.gone", "traits.plan"], "trim": True}, "Pro"),
         ({"first_of": ["traits.never", "traits.gone"]}, None),
+        ({"first_of": ["traits.blank", "traits.plan"], "trim": True}, "Pro"),
+        ({"first_of": ["traits.blank", "traits.plan"]}, " Pro "),
+        ({"first_of": ["traits.blank", "traits.blank"]}, None),
+        ({"first_of": ["traits.none", "traits.tags"], "join": "+"}, "a+b"),
+        ({"from": "traits.blank", "default": "none"}, "none"),
         ({"from": "traits.plan", "when": "contains(audiences, 'vip')"}, " Pro "),
         ({"from": "traits.tags", "count": True}, "2"),
     ],
@@ -163,6 +169,8 @@ def test_when_a_rule_says_nothing(rule: dict[str, Any]) -> None:
         ({"from": "traits.plan", "round": 1}, " Pro ", "round: it cannot be rounded: the text is not a number"),
         ({"from": "traits.plan", "values": {"pro": 1}}, " Pro ", "it is none of the rule's values"),
         ({"from": "traits.tags", "values": {"pro": 1}}, ["a", "b"], "values: an array is not a single value"),
+        ({"from": "traits.plan > `5`"}, None, "text is compared as a number"),
+        ({"from": "traits.cents", "when": "traits.plan > `5`"}, None, "text is compared as a number"),
         ({"from": "sum(traits.tags)"}, None, "sum() takes array-number, not str"),
     ],
 )

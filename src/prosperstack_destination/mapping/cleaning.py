@@ -29,7 +29,13 @@ DEFAULT_JOIN: Final = ", "
 #: One step: a value to the next. Raises `CannotClean`.
 Step = Callable[[JsonValue], JsonValue]
 
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 -- the apostrophe of names, as people type it
+_LETTER: Final = "[^\\W\\d_][\u0300-\u036f]*"
+_APOSTROPHE: Final = "['\u2019]"
+_WORD: Final = re.compile(rf"(?<![^\W_])(?:{_LETTER})+(?:(?:{_APOSTROPHE}|-)(?:{_LETTER})+)*")
+#: A word after whose beginning another capital follows: O'Brien, D'Angelo, McDonald; but not I'll and john's.
+_PREFIXED: Final = re.compile(rf"((?:{_LETTER}{_APOSTROPHE}|mc)(?=(?:{_LETTER}){{3}}))(.*)", re.IGNORECASE)
+#: Words in capitals with fewer letters are taken for abbreviations, as IBM.
+_SHOUTED_FROM: Final = 4
 _DIRECTIVE: Final = re.compile(r"%(.?)")
 _DIRECTIVES: Final = frozenset("aAbBdHIjmMpSfyYzZcxX%")
 _TIME_OF_DAY: Final = frozenset("HIMSfpXcz")
@@ -61,7 +67,10 @@ class CleanUp(BaseModel):
     trim: Annotated[Literal[True] | None, Field(description="Without spaces at both ends.")] = None
     lower: Annotated[Literal[True] | None, Field(description="In lower case.")] = None
     upper: Annotated[Literal[True] | None, Field(description="In upper case.")] = None
-    title: Annotated[Literal[True] | None, Field(description="Each Word With a Capital.")] = None
+    title: Annotated[
+        Literal[True] | None,
+        Field(description="Each Word With a Capital; SHOUTED words in small letters, but for IBM."),
+    ] = None
     round: Annotated[
         StrictInt | None, Field(ge=-15, le=15, description="To so many decimals (true: none), halves upwards.")
     ] = None
@@ -156,6 +165,32 @@ def _check_format(text: str) -> None:
     for letter in _DIRECTIVE.findall(text):
         if letter not in _DIRECTIVES or not letter:
             raise ValueError(f"%{letter} is no part of a date: %Y %m %d %H %M %S are, and %b %B %y %p %z")
+
+
+def _titled(text: str) -> str:
+    return _WORD.sub(lambda found: _titled_word(found[0]), text)
+
+
+def _titled_word(word: str) -> str:
+    """A word with a capital, and one in each part that a hyphen divides; what stands in capitals becomes small."""
+    shouted = _is_shouted(word)
+    parts = [part.lower() if shouted or _is_shouted(part) else part for part in word.split("-")]
+    return "-".join(_titled_part(part) for part in parts)
+
+
+def _titled_part(part: str) -> str:
+    found = _PREFIXED.fullmatch(part)
+    if found is None or (found[1].lower() == "mc" and not part.islower()):
+        return _with_capital(part)
+    return _with_capital(found[1]) + _with_capital(found[2])
+
+
+def _with_capital(text: str) -> str:
+    return text[:1].title() + text[1:]
+
+
+def _is_shouted(word: str) -> bool:
+    return word.isupper() and sum(map(str.isalpha, word)) >= _SHOUTED_FROM
 
 
 def _on_text(change: Callable[[str], str]) -> Step:
@@ -265,7 +300,7 @@ _STEPS: Final[dict[str, Callable[[Any], Step]]] = {
     "trim": lambda _: _on_text(str.strip),
     "lower": lambda _: _on_text(str.lower),
     "upper": lambda _: _on_text(str.upper),
-    "title": lambda _: _on_text(lambda text: _WORD.sub(lambda word: word[0].capitalize(), text)),
+    "title": lambda _: _on_text(_titled),
     "round": lambda decimals: _each(partial(_round, decimals)),
     "scale": lambda factor: _each(partial(_scale, factor)),
     "join": lambda between: partial(_join, between),

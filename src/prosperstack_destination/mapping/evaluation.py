@@ -57,6 +57,8 @@ class Evaluation:
         interpreter.left = allowed
         try:
             found: JsonValue = interpreter.visit(expression.tree, self._context)
+        except CannotEvaluate:
+            raise
         except _TooMuchWork:
             raise CannotEvaluate("the expression is too much work for this person's traits") from None
         except JMESPathTypeError as error:
@@ -126,6 +128,7 @@ class _Interpreter(TreeInterpreter):
         left, right = self.visit(node["children"][0], value), self.visit(node["children"][1], value)
         if node["value"] not in ("eq", "ne"):
             if not _comparable(left, right):
+                _refuse_to_compare(left, right)
                 return None
         elif isinstance(left, list | dict) and isinstance(right, list | dict):
             self._weighed(left)
@@ -180,7 +183,21 @@ def _comparable(left: object, right: object) -> bool:
     """Numbers have an order, and so have texts; one of each has none."""
     if isinstance(left, str) or isinstance(right, str):
         return isinstance(left, str) and isinstance(right, str)
-    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in (left, right))
+    return _is_number(left) and _is_number(right)
+
+
+def _refuse_to_compare(left: object, right: object) -> None:
+    """Raise `CannotEvaluate` for text and a number: JMESPath gives null, which would delete a value unseen.
+
+    Blank text says as little as null.
+    """
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, str) and one.strip() and _is_number(other):
+            raise CannotEvaluate("text is compared as a number: put it into to_number(), or send a number")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _METHODS: Final[Mapping[str, Callable[..., Any]]] = {

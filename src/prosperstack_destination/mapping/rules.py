@@ -65,7 +65,9 @@ class Rule(BaseModel):
     first_of: Annotated[
         tuple[ExpressionText, ...] | None,
         Field(
-            min_length=1, max_length=20, description="Several sources: the first that is neither null nor empty."
+            min_length=1,
+            max_length=20,
+            description="Several sources: the first that gives something after clean-ups.",
         ),
     ] = None
     when: Annotated[

@@ -70,19 +70,21 @@ class CompiledRule:
         None deletes: a trait that the rule names is there, and no value comes of it. Raises `CannotMap`.
         """
         raw: JsonValue = None
+        value: JsonValue = None
         try:
             if self.when is not None and not evaluation.holds(self.when):
                 return NOTHING
             for source in self.sources:
                 raw = source.read(traits, evaluation)
-                if raw is not None and raw != "":
+                value = None if _is_blank(raw) else self._cleaned(raw)
+                if not _is_blank(value):
                     break
-            value = self._looked_up(self._cleaned(raw))
+            value = self._looked_up(value)
         except CannotEvaluate as fault:
             raise CannotMap(str(fault), None) from None
         except CannotClean as fault:
             raise CannotMap(str(fault), raw) from None
-        if value is not None and value != "":
+        if not _is_blank(value):
             return value
         if self.rule.default is not None:
             return self.rule.default
@@ -102,7 +104,7 @@ class CompiledRule:
 
     def _looked_up(self, value: JsonValue) -> JsonValue:
         table = self.rule.values
-        if table is None or value is None or value == "":
+        if table is None or _is_blank(value):
             return value
         try:
             key = coerce(value, PropertyType.TEXT)
@@ -113,6 +115,11 @@ class CompiledRule:
         if self.rule.has_fallback:
             return self.rule.fallback
         raise CannotClean("it is none of the rule's values, and the rule has no fallback")
+
+
+def _is_blank(value: JsonValue) -> bool:
+    """Whether there is nothing: null, and text of nothing but white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _sources(rule: Rule) -> tuple[Source, ...]:
