@@ -55,6 +55,16 @@ async def test_a_batch(service: Service, kind: str) -> None:
     await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "batched")
 
 
+@pytest.mark.parametrize("times", [{}, {"sentAt": "2026-01-02T03:04:05Z"}, {"timestamp": "2999-01-01T00:00:00Z"}])
+async def test_the_calls_of_a_batch_keep_their_order(service: Service, times: dict[str, str]) -> None:
+    """What comes after a deletion in one batch is kept, also where all its calls have one time."""
+    batch = [event("first"), {"type": "delete", "userId": "u1"}, event("z"), event("last")]
+    response = await service.client.post("/v1/batch", json={"batch": [{**each, **times} for each in batch]})
+
+    assert (response.status_code, response.json()) == (200, SUCCESS)
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "last")
+
+
 async def test_a_batch_with_bad_events(service: Service) -> None:
     """The good events of a batch are kept; the bad ones are told, and are no error to the SDK."""
     response = await service.client.post("/v1/batch", json={"batch": [event(), {"type": "identify"}, 5]})

@@ -71,6 +71,15 @@ async def test_an_array_is_taken(service: Service) -> None:
     await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "last")
 
 
+async def test_the_events_of_an_array_keep_their_order(service: Service) -> None:
+    """Of events that share a time the last of the array wins, also over a deletion before it."""
+    events = [event("first"), {"type": "delete", "userId": "u1"}, event("z"), event("last")]
+    response = await service.client.post("/identify", json=[{**each, "userId": "u1"} for each in events])
+
+    assert response.status_code == 202
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "last")
+
+
 async def test_the_bad_events_of_an_array_are_named(service: Service) -> None:
     """The good events are kept and the bad ones told by their places; nothing makes Segment send them again."""
     events = [{"type": "track"}, event("kept"), 5, {"traits": {"email": "x"}}, {"userId": "unknown"}]

@@ -107,7 +107,7 @@ class Understood:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deletion:
     """What a Delete call says: whom to forget, as of when (microseconds since the epoch)."""
 

@@ -55,6 +55,23 @@ def to_call(understood: Understood | Deletion, account: Account, now: int, size:
     )
 
 
+class _Order:
+    """Event times that keep the order of one request's calls.
+
+    Calls without a time of their own share that of their request. Each gets a microsecond of its own, so that what
+    comes later in the request wins, also over a deletion between the two. The same request gives the same times.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, int] = {}
+
+    def place(self, at: int) -> int:
+        """The event time (microseconds) of the next call."""
+        before = self._taken.get(at, 0)
+        self._taken[at] = before + 1
+        return at + before
+
+
 class Reception:
     """Takes in events of accounts, and has an observer look at each."""
 
@@ -71,6 +88,7 @@ class Reception:
         results: dict[int, Result] = {}
         calls: dict[int, Call] = {}
         now = self._clock()
+        order = _Order()
         for place, event in enumerate(events):
             if place % READ_AT_ONCE == READ_AT_ONCE - 1:
                 await asyncio.sleep(0)  # a large batch must not hold up the others
@@ -83,7 +101,8 @@ class Reception:
             if isinstance(understood, Answer):
                 results[place] = understood
             else:
-                calls[place] = to_call(understood, account, now, size)
+                understood.at = order.place(understood.at)
+                calls[place] = to_call(understood, account, max(now, understood.at), size)
         for place, outcome in zip(calls, await self._accept(list(calls.values())), strict=True):
             results[place] = result_of(outcome)
         full: set[Fate] = set()  # a batch comes in a moment: what there was no room for, there will be none for
