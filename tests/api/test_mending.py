@@ -119,14 +119,20 @@ async def test_what_cannot_be_kept(tmp_path: Path, database_url: str) -> None:
                 ("POST", "keys", {"name": "\udfff"}),
                 ("POST", "problems/retry", {"property": "\0", "reason": "x"}),
                 ("PUT", "mapping", {"based_on": 0, "mapping": {}, "note": "\0"}),
-                ("GET", "profiles?email=%00", None),
-                ("GET", "profiles?user_id=a%00", None),
-                ("DELETE", "keys/%00", None),
+                ("POST", "mapping/preview", {"mapping": {"rules": [{"property": "a", "trait": "\0"}]}}),
             ):
                 answer = await api.request(
                     method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}
                 )
                 assert answer.status_code == 422, (path, body, answer.text)
+            for method, path, status in (
+                ("GET", "profiles?email=%00", 200),
+                ("GET", "profiles?user_id=a%00&email=%ED%A0%80", 200),
+                ("DELETE", "keys/%00", 404),
+                ("GET", f"mapping?version={2**31}", 422),
+                ("GET", f"profiles/{'9' * 4_400}", 422),
+            ):
+                assert (await api.request(method, path)).status_code == status, path
 
 
 async def test_ids_that_are_no_profiles(api: httpx.AsyncClient) -> None:

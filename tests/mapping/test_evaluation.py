@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
 from prosperstack_destination.mapping.expressions import compiled
 from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.state import json_text
 from support.json_values import json_values
 
 PERSON = Person(
@@ -61,6 +62,34 @@ def run(text: str, person: Person = PERSON) -> JsonValue:
 def test_what_expressions_give(text: str, value: JsonValue) -> None:
     """JMESPath, over what is known of a person."""
     assert run(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("sum(traits.huge)", "a number that is too large"),
+        ("traits.huge[0]", None),
+        ("[sum(traits.huge)]", "a number that is too large"),
+        ("to_number(traits.digits)", "a number that is too large"),
+        ("join(traits.long, traits.many)", "more than 64 KB"),
+    ],
+)
+def test_what_expressions_give_can_be_stored_and_read(text: str, reason: str | None) -> None:
+    """A result is bounded as a call's traits are: text of 64 KB, numbers that JSON's reader takes."""
+    person = Person(
+        {"huge": [10**4_299 * 9] * 2, "digits": "9" * 5_000, "long": "x" * 4_000, "many": ["a"] * 100}, None, None
+    )
+
+    if reason is None:
+        assert json_text.load(json_text.dump(run(text, person))) == run(text, person)
+        return
+    with pytest.raises(CannotEvaluate, match=reason):
+        run(text, person)
+
+
+def test_text_of_an_expression_can_be_stored() -> None:
+    """A literal may spell U+0000, and half of a surrogate pair."""
+    assert run('join(\'\', [`"a\\u0000"`, `"\\ud800"`])') == "a\ufffd\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,18 @@ def test_the_schema_for_editors(change: dict[str, Any], good: bool) -> None:
 
     assert jsonschema.Draft202012Validator(schema).is_valid({"rules": [rule]}) is good
     assert jsonschema.Draft202012Validator(schema).is_valid(YAML(typ="safe", pure=True).load(GOOD))
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1e999", "9" * 400, "0x" + "f" * 5_000])
+def test_numbers_that_no_property_takes_are_refused(number: str) -> None:
+    """A mapping has no number that it could not be stored, and read again, with."""
+    for rule in (f"default: {number}", f"from: userId\n    values:\n      a: {number}"):
+        with pytest.raises(BadMapping, match="one value is needed here"):
+            read_mapping(f"rules:\n  - property: plan\n    {rule}\n")
+
+
+def test_text_that_cannot_be_stored_is_replaced() -> None:
+    """A trait's name is compared with those of calls, in which U+0000 is replaced as well."""
+    read = read_mapping('rules:\n  - property: plan\n    trait: "a\\0"\n')
+
+    assert read.rules.rules[0].trait == "a\ufffd"

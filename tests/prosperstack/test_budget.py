@@ -159,6 +159,14 @@ def test_a_reset_is_known_better_than_in_whole_seconds() -> None:
     assert budget.wait(int(0.9 * SECOND), urgent=True) == int(0.1 * SECOND) + GUARD
 
 
+@pytest.mark.parametrize("limit", [str(2**31), "9" * 300])
+def test_a_limit_is_no_larger_than_a_column(limit: str) -> None:
+    """What a header names is stored by other processes to see: a number of 32 bits."""
+    told = RateLimit.from_headers({"RateLimit-Limit": limit, "RateLimit-Remaining": limit, "RateLimit-Reset": "60"})
+
+    assert told == RateLimit(2**31 - 1, 2**31 - 1, 60.0)
+
+
 def test_an_absurd_reset_is_forgotten() -> None:
     """One answer that says an hour does not slow the windows after it for long."""
     budget = told(99, reset=3600.0)

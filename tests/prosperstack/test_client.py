@@ -207,3 +207,27 @@ async def test_when_to_come_back_after_a_429(
         await client.find_subscribers("a@b.c")
 
     assert caught.value.retry_after == retry_after
+
+
+async def test_an_answer_that_cannot_be_stored_as_it_is(api: respx.Router, client: ProsperStack) -> None:
+    """U+0000 and lone surrogates in ids, cursors and error texts become U+FFFD, and the account goes on."""
+    odd = r'{"data": [{"id": "a\u0000", "email": "b\ud800@c.d", "properties": []}], "next_cursor": "\u0000"}'
+    api.get("/subscribers").respond(content=odd.encode())
+    api.patch("/subscribers/a").respond(400, content=rb'{"error": "no \u0000 such \udfff"}')
+
+    page = await client.find_subscribers("b@c.d")
+    with pytest.raises(Rejected) as refused:
+        await client.update_subscriber("a", {})
+
+    assert (page.data[0].id, page.data[0].email, page.next_cursor) == ("a\ufffd", "b\ufffd@c.d", "\ufffd")
+    assert str(refused.value) == "no \ufffd such \ufffd"
+
+
+async def test_a_time_without_end(api: respx.Router, client: ProsperStack) -> None:
+    """A wait of hundreds of digits is an hour."""
+    api.get("/subscribers").respond(503, headers={"Retry-After": "9" * 400})
+
+    with pytest.raises(Unavailable) as failed:
+        await client.find_subscribers("b@c.d")
+
+    assert failed.value.retry_after == 3_600

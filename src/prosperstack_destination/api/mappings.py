@@ -19,6 +19,7 @@ from prosperstack_destination.state import mappings, reprojections
 from prosperstack_destination.state.json_text import load
 from prosperstack_destination.state.mappings import AppliedMapping
 from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.storable import MAX_INT32
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
@@ -62,7 +63,9 @@ class Proposed(Sent):
 class ToApply(Proposed):
     """A mapping to be applied."""
 
-    based_on: int = Field(ge=0, description="The version that it was made from; 0 where there was none.")
+    based_on: int = Field(
+        ge=0, le=MAX_INT32, description="The version that it was made from; 0 where there was none."
+    )
     allow_unknown: bool = Field(False, description="Take rules for properties that the account does not have yet.")
     note: str = Field("", max_length=200, description="What it is for.")
 
@@ -99,8 +102,8 @@ class Tried(BaseModel):
 class ToGoBackTo(Sent):
     """Which version to put in force again."""
 
-    version: int = Field(ge=0)
-    based_on: int = Field(ge=0, description="The version that is in force, as far as you know.")
+    version: int = Field(ge=0, le=MAX_INT32)
+    based_on: int = Field(ge=0, le=MAX_INT32, description="The version that is in force, as far as you know.")
 
 
 class Outcome(BaseModel):
@@ -160,7 +163,7 @@ async def mapping_schema() -> dict[str, Any]:
 
 @router.get("")
 async def show_mapping(
-    desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0)] = None
+    desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
 ) -> Mapping:
     """The mapping in force, or an earlier one."""
     return _whole(await desk.database.read(operations.of_version, account, version))

@@ -24,6 +24,7 @@ from prosperstack_destination.errors import (
     TryLater,
 )
 from prosperstack_destination.mapping.file import BadMapping
+from prosperstack_destination.storable import storable
 
 #: The largest body that is read, in bytes: a mapping of the largest size, and its quotation marks.
 MAX_BODY: Final = 1024 * 1024
@@ -78,9 +79,7 @@ _TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-#: The one character that PostgreSQL keeps in no text.
-_NUL: Final = "\0"
-_NO_NUL: Final = "No text may have the character U+0000."
+_UNSTORABLE: Final = "No text may have the character U+0000, or half of a surrogate pair."
 _UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, without thousands of digits or levels."
 
 
@@ -90,8 +89,11 @@ class Sent(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _can_be_kept(cls, sent: Any) -> Any:
-        if isinstance(sent, dict) and any(isinstance(each, str) and _NUL in each for each in sent.values()):
-            raise ValueError(_NO_NUL)
+        try:
+            if isinstance(sent, dict | list) and storable(sent) != sent:
+                raise ValueError(_UNSTORABLE)
+        except RecursionError:
+            raise ValueError("It nests far too deep.") from None
         return sent
 
 
@@ -112,8 +114,6 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
-            if _NUL in request.scope["path"] or b"%00" in request.scope["query_string"]:
-                return _refused(422, _NO_NUL)
             try:
                 return await handle(Request(request.scope, _bounded(request.receive)))
             except DestinationError as error:

@@ -14,6 +14,7 @@ from prosperstack_destination.errors import BadCall
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.state.cancel_flows import Person
 from prosperstack_destination.state.json_text import dump
+from prosperstack_destination.storable import REPLACEMENT, storable_json
 
 #: The webhook that a cancel flow begins with.
 STARTED: Final = "flow_session_started"
@@ -38,7 +39,7 @@ def body_of(values: Mapping[str, PropertyValue], shape: Shape) -> bytes:
 
 def _text_or_none(value: object) -> object:
     """Whatever cannot be an id or an email is as good as missing: what is not documented may come too."""
-    good = isinstance(value, str) and value.strip() and len(value) <= MAX_TEXT and "\0" not in value
+    good = isinstance(value, str) and value.strip() and len(value) <= MAX_TEXT and REPLACEMENT not in value
     return value if good else None
 
 
@@ -89,7 +90,7 @@ class FlowEvent(_Wire):
 def read_connector_call(body: bytes) -> Person:
     """Of whom a call of the data connector speaks. Raises `BadCall` for what is no such call."""
     try:
-        return ConnectorCall.model_validate_json(body).data.person()
+        return ConnectorCall.model_validate_json(storable_json(body)).data.person()
     except ValidationError as error:
         raise _bad(error) from None
 
@@ -97,7 +98,7 @@ def read_connector_call(body: bytes) -> Person:
 def read_flow_event(body: bytes) -> Person | None:
     """Who begins to cancel; None: the event tells of something else. Raises `BadCall` for what is no event."""
     try:
-        event = FlowEvent.model_validate_json(body)
+        event = FlowEvent.model_validate_json(storable_json(body))
     except ValidationError as error:
         raise _bad(error) from None
     return event.data.person() if event.event == STARTED else None

@@ -7,13 +7,11 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from prosperstack_destination.errors import BadCall
+from prosperstack_destination.storable import storable_text
 
 #: The most that a form may have: a mapping file of the largest size, encoded. In bytes.
 MOST_BYTES: Final = 2 * 1024 * 1024
 MOST_FIELDS: Final = 1_000
-
-#: What stands for U+0000, which PostgreSQL keeps in no text.
-NOT_A_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
 
 Form = Mapping[str, str]
 
@@ -31,4 +29,4 @@ async def read_form(request: Request) -> Form:
         )
     except ValueError:
         raise BadCall("The form cannot be read: go back, reload the page, and try again.") from None
-    return {name: content.replace("\0", NOT_A_CHARACTER) for name, content in pairs}
+    return {name: storable_text(content) for name, content in pairs}

@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from prosperstack_destination.dashboard.forms import NOT_A_CHARACTER, Form
+from prosperstack_destination.dashboard.forms import Form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.sessions import form_token
 from prosperstack_destination.forwarded import is_tls
@@ -70,7 +70,7 @@ class Visit:
 
     def query(self, name: str, default: str = "") -> str:
         """A part of the query string, trimmed."""
-        return self.request.query_params.get(name, default).replace("\0", NOT_A_CHARACTER).strip()
+        return self.request.query_params.get(name, default).strip()
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page. What the last one had to say is said, once."""

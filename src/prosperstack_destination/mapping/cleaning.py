@@ -23,6 +23,8 @@ from pydantic import (
 from prosperstack_destination.mapping.coercion import CannotCoerce, moment_of, number_of
 from prosperstack_destination.mapping.names import nearest
 
+#: The longest text that an array is joined to, in characters: as much as an event may have.
+MAX_JOINED: Final = 64 * 1024
 #: Puts the items of an array together where no other text is named.
 DEFAULT_JOIN: Final = ", "
 
@@ -242,7 +244,10 @@ def _scale(factor: float, value: JsonValue) -> JsonValue:
 def _join(between: str, value: JsonValue) -> JsonValue:
     if not isinstance(value, list):
         return value
-    return between.join(_item(each) for each in value if each is not None)
+    items = [_item(each) for each in value if each is not None]
+    if sum(map(len, items)) + len(between) * len(items) > MAX_JOINED:
+        raise CannotClean("the text would be too long")
+    return between.join(items)
 
 
 def _item(value: JsonValue) -> str:

@@ -12,8 +12,10 @@ from jmespath.exceptions import JMESPathTypeError
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 from pydantic import JsonValue
+from pydantic_core import from_json, to_json
 
 from prosperstack_destination.mapping.expressions import Expression, Node
+from prosperstack_destination.storable import storable
 
 #: The work that one expression may be, in steps of about half a microsecond.
 EXPRESSION_STEPS: Final = 50_000
@@ -30,6 +32,10 @@ _DEEP: Final = frozenset({"to_string", "contains"})
 
 class CannotEvaluate(ValueError):
     """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
+
+
+#: The largest value that an expression may give, as JSON in bytes: as large as an event may be.
+MAX_RESULT: Final = 64 * 1024
 
 
 class _TooMuchWork(Exception):
@@ -68,12 +74,30 @@ class Evaluation:
             raise CannotEvaluate(f"the expression cannot be evaluated ({type(error).__name__})") from None
         finally:
             self._left -= allowed - max(interpreter.left, 0)
-        return found
+        return _bounded(found)
 
     def holds(self, expression: Expression) -> bool:
         """Whether a condition is true, as JMESPath has it: not false, null, or empty. Raises `CannotEvaluate`."""
         found = self.value(expression)
         return not (found is None or found is False or found in ("", [], {}))
+
+
+def _bounded(found: JsonValue) -> JsonValue:
+    """What an expression gives, where a call could have it as a trait: it can be stored, and read again.
+
+    Raises `CannotEvaluate`.
+    """
+    if found is None or isinstance(found, bool):
+        return found
+    found = storable(found)
+    text = to_json(found)
+    if len(text) > MAX_RESULT:
+        raise CannotEvaluate("the expression gives more than 64 KB")
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:  # sums of numbers of thousands of digits, and infinities
+        raise CannotEvaluate("the expression gives a number that is too large") from None
+    return found
 
 
 class _Functions(Functions):

@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import islice
 from typing import Annotated, Any, Final
 
-from pydantic import Field, StrictInt, ValidationError
+from pydantic import Field, JsonValue, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
@@ -17,6 +17,7 @@ from prosperstack_destination.mapping.cleaning import CLEAN_UPS
 from prosperstack_destination.mapping.names import nearest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
 from prosperstack_destination.mapping.yaml_text import Document, NotYaml, Path, Place, read_yaml
+from prosperstack_destination.storable import storable
 
 #: The most faults that are told at once.
 MAX_FAULTS: Final = 50
@@ -90,7 +91,7 @@ def read_mapping(text: str, known: Known = Known()) -> Read:
     return _validated(document.data, known, document)
 
 
-def check_mapping(data: object, known: Known = Known()) -> Read:
+def check_mapping(data: JsonValue, known: Known = Known()) -> Read:
     """The same for a mapping that comes as data, by the API."""
     return _validated(data, known, None)
 
@@ -124,7 +125,8 @@ def as_yaml(rules: Rules) -> str:
     return out.getvalue()
 
 
-def _validated(data: object, known: Known, document: Document | None) -> Read:
+def _validated(data: JsonValue, known: Known, document: Document | None) -> Read:
+    data = storable(data)  # names of traits too: they are compared with those of calls, which are made so as well
     unknown = [
         Fault(_shown(path), message, _place(document, path))
         for path, message in islice(_unknown_properties(data, known), MAX_FAULTS)

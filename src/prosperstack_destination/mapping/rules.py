@@ -1,11 +1,21 @@
 """Rules: what an account says about its properties, before names are matched. This is the mapping file's form."""
 
 import builtins
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
@@ -18,8 +28,29 @@ MAX_VALUES: Final = 5_000
 #: How a rule names a property of subscriptions, before its key.
 SUBSCRIPTION: Final = "subscription."
 
+
+Number = TypeVar("Number", int, float)
+
+
+def _of_a_double(number: Number) -> Number:
+    """Refuse what no property takes, and JSON has no form for."""
+    try:
+        fits = math.isfinite(number)
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise ValueError("the number is too large, or none")
+    return number
+
+
 #: A value as a file has it.
-Scalar = StrictBool | int | float | str | None
+Scalar = (
+    StrictBool
+    | Annotated[int, AfterValidator(_of_a_double)]
+    | Annotated[float, AfterValidator(_of_a_double)]
+    | str
+    | None
+)
 ExpressionText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH)]
 
 _SOURCES: Final = ("from", "trait", "first_of")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from prosperstack_destination.clock import SECOND
+from prosperstack_destination.storable import MAX_INT32
 
 #: Between two requests while no answer has told a budget: be careful, in microseconds.
 UNTOLD_INTERVAL: Final = 1 * SECOND
@@ -46,7 +47,8 @@ class RateLimit:
         reset = _number(headers.get("RateLimit-Reset"))
         if limit is None or remaining is None or reset is None or limit < 1:
             return None
-        return cls(int(limit), min(int(remaining), int(limit)), min(reset, LONGEST_WINDOW_SECONDS))
+        most = min(int(limit), MAX_INT32)
+        return cls(most, min(int(remaining), most), min(reset, LONGEST_WINDOW_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)

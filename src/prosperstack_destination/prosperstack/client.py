@@ -25,8 +25,9 @@ from prosperstack_destination.errors import (
     Rejected,
     Unavailable,
 )
-from prosperstack_destination.prosperstack.budget import RateLimit
+from prosperstack_destination.prosperstack.budget import LONGEST_WINDOW_SECONDS, RateLimit
 from prosperstack_destination.prosperstack.models import Nothing, Page, PropertyDefinition, Subscriber, Subscription
+from prosperstack_destination.storable import storable_json, storable_text
 
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
 ANSWER_SECONDS: Final = 20.0
@@ -182,7 +183,7 @@ class ProsperStack:
                         f"ProsperStack's answer has more than {ANSWER_BYTES // 1024**2} MB.",
                         status_code=response.status_code,
                     )
-            return response, bytes(body)
+            return response, storable_json(bytes(body))
         finally:
             status = None if response is None else response.status_code
             self._on_request(_kind(method, url.removeprefix(self._base_url)), status, time.monotonic() - begun)
@@ -245,7 +246,7 @@ def _said(response: httpx.Response, body: bytes) -> str:
     try:
         error = _ErrorBody.model_validate_json(body).error
     except ValidationError:
-        kind = response.headers.get("Content-Type", "no content type").split(";")[0]
+        kind = storable_text(response.headers.get("Content-Type", "no content type").split(";")[0][:_QUOTED])
         return f"({kind}) {body[:_QUOTED].decode(errors='replace')!r}"
     return error if len(error) <= _ERROR_TEXT else f"{error[: _ERROR_TEXT - 1]}…"
 
@@ -267,4 +268,5 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+    """A number of seconds, at most the longest window; None for anything else."""
+    return min(float(text), LONGEST_WINDOW_SECONDS) if text and text.isascii() and text.isdigit() else None

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from prosperstack_destination.errors import BadCall, CallTooLarge
+from prosperstack_destination.storable import storable_json
 
 #: The most that one event may have, in bytes.
 EVENT_BYTES: Final = 64 * 1024
@@ -65,15 +66,17 @@ async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
 
 
 def parse_object(body: bytes) -> dict[str, JsonValue]:
-    """Parse a JSON object.
+    """Parse a JSON object. What its text cannot be stored with becomes U+FFFD: see `storable`.
 
-    Raises `BadCall` for what is no JSON (NaN and lone surrogates included), no object, nests deeper than
+    Raises `BadCall` for what is no JSON (NaN included), no object, nests deeper than
     `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
         raise BadCall("The body is empty: send one call as a JSON object.")
     try:
-        value = from_json(body, allow_inf_nan=False, cache_strings="keys")  # values are seldom the same
+        value = from_json(
+            storable_json(body), allow_inf_nan=False, cache_strings="keys"
+        )  # values are seldom the same
     except ValueError as error:
         raise BadCall(f"The body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):

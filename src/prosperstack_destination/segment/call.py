@@ -21,6 +21,7 @@ from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCa
 from prosperstack_destination.segment.body import json_kind
 from prosperstack_destination.segment.times import parse_time
 from prosperstack_destination.state.profile import Source, SourceKind
+from prosperstack_destination.storable import REPLACEMENT
 
 #: The longest email there can be (RFC 5321), in characters.
 MAX_EMAIL: Final = 254
@@ -320,7 +321,12 @@ def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
 
 def _is_address(address: str) -> bool:
     """Whether ProsperStack could know somebody by it; what is deliverable is not ours to judge."""
-    return len(address) <= MAX_EMAIL and _ADDRESS.fullmatch(address) is not None and address.isprintable()
+    return (
+        len(address) <= MAX_EMAIL
+        and _ADDRESS.fullmatch(address) is not None
+        and address.isprintable()
+        and REPLACEMENT not in address
+    )
 
 
 def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:

@@ -14,6 +14,9 @@ _HOW = (
     'Authorization: Basic base64("<API key>:").'
 )
 
+#: A length of so many digits is past any bound, whatever its other digits are.
+_LENGTH_DIGITS: Final = 18
+
 #: A longer header is looked at each time: what is kept is bounded in memory.
 _KEPT_LENGTH: Final = 400
 
@@ -51,4 +54,6 @@ _kept: Final = lru_cache(maxsize=128)(_key)
 def content_length(headers: Mapping[bytes, bytes]) -> int | None:
     """How long the body is said to be, in bytes; None where it is not said."""
     text = headers.get(b"content-length")
-    return int(text) if text is not None and text.isdigit() else None
+    if text is None or not text.isdigit():
+        return None
+    return int(text.lstrip(b"0")[:_LENGTH_DIGITS] or b"0")

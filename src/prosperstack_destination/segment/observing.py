@@ -10,6 +10,7 @@ from prosperstack_destination.segment.results import Answer, Result, fate_of
 from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.profile import Call, Identify, IdKind
 from prosperstack_destination.state.recent_calls import BODY_BYTES, Arrival, Fate, Way
+from prosperstack_destination.storable import storable_text
 
 #: Some SDKs write their key into the body: it is not kept, whether the text is JSON, or cut off within it.
 _KEY: Final = re.compile(r'("write_?key"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)', re.IGNORECASE)
@@ -56,10 +57,10 @@ def arrival_of(
         type=known.type,
         fate=fate_of(result),
         message=_said(result, known),
-        source=_storable(f"{source.kind}:{source.key}") if source is not None and source.key else None,
+        source=storable_text(f"{source.kind}:{source.key}") if source is not None and source.key else None,
         email=known.email,
         ids=_ids(known),
-        body=_KEY.sub(r'\1"…"', _storable(text[:BODY_BYTES].decode(errors="replace"))),
+        body=_KEY.sub(r'\1"…"', storable_text(text[:BODY_BYTES].decode(errors="replace"))),
         size=len(text),
     )
 
@@ -90,8 +91,3 @@ def _said(result: Result, known: Recognized) -> str:
 def _ids(known: Recognized) -> tuple[Key, ...]:
     ids = ((IdKind.USER, known.user_id), (IdKind.ANONYMOUS, known.anonymous_id))
     return tuple((kind, external_id) for kind, external_id in ids if external_id)
-
-
-def _storable(text: str) -> str:
-    """A text without the one character that PostgreSQL does not take."""
-    return text.replace("\x00", "\ufffd")

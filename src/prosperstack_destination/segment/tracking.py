@@ -36,6 +36,7 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.recent_calls import Way
+from prosperstack_destination.storable import storable_json
 
 #: Segment's own limits, in bytes: of one event, and of a batch.
 EVENT_BYTES: Final = 32 * 1024
@@ -131,7 +132,7 @@ def _parse(body: bytes) -> dict[str, JsonValue]:
         if b"NaN" not in body and b"Infinity" not in body:
             raise
         try:
-            value = from_json(body, allow_inf_nan=True)
+            value = from_json(storable_json(body), allow_inf_nan=True)
         except ValueError as error:
             raise BadCall(f"The body is not valid JSON: {error}.") from None
         return parse_object(dump(_finite(value)).encode())

@@ -34,6 +34,7 @@ from prosperstack_destination.segment_workspace.models import (
 )
 from prosperstack_destination.segment_workspace.wire import BASE_URLS, SUBSCRIPTION_MEDIA_TYPE, Made
 from prosperstack_destination.state.segment_connections import Region
+from prosperstack_destination.storable import storable_json
 
 #: From sending a request to having read its answer, in seconds.
 ANSWER_SECONDS: Final = 20.0
@@ -195,7 +196,7 @@ class PublicApi:
                         retry_after=RETRY_SECONDS,
                         status_code=response.status_code,
                     )
-            return response, bytes(body)
+            return response, storable_json(bytes(body))
         finally:
             await response.aclose()
 

@@ -1,5 +1,6 @@
 """JSON as it stands in the tables."""
 
+import json
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -11,5 +12,15 @@ def dump(value: object) -> str:
 
 
 def load(text: str) -> Any:
-    """What `dump` was given."""
-    return from_json(text)
+    """What `dump` was given. An integer that Python does not read becomes infinite: what is stored can be read."""
+    try:
+        return from_json(text)
+    except ValueError:  # a number of more digits than any that is stored today
+        return json.loads(text, parse_int=_number)
+
+
+def _number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)

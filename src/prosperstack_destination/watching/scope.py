@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from logging import DEBUG
 from random import getrandbits  # an id tells requests apart, and is no secret
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination.log_context import begin
+from prosperstack_destination.storable import REPLACEMENT, storable_text
 from prosperstack_destination.watching.tracing import Traces
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,7 @@ class RequestScope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _storable(scope)
         request_id = request_id_of(scope["headers"])
         begin(request_id.decode())
         status = 0
@@ -101,6 +104,15 @@ def with_the_usual(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes,
     named = dict(own)
     usual = _OF_PAGES if b"text/html" in named.get(b"content-type", b"") else _OF_OTHERS
     return (*own, *(header for header in usual if header[0] not in named))
+
+
+def _storable(scope: Scope) -> Scope:
+    """A request whose path and query spell no U+0000: an id in them is looked for in the database as it stands."""
+    path, query = scope["path"], scope.get("query_string", b"")
+    if "\0" in path or b"%00" in query:
+        spelled = quote(REPLACEMENT).encode()
+        return {**scope, "path": storable_text(path), "query_string": query.replace(b"%00", spelled)}
+    return scope
 
 
 def _route(scope: Scope) -> str:
