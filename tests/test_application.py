@@ -137,7 +137,8 @@ async def test_explain(service: Service) -> None:
         "/identify?explain=true",
         json={
             "UserID": 7,
-            "timestamp": "2026-01-08T00:00:00Z",
+            "timestamp": "08/01/2026",
+            "sentAt": "2026-01-08T00:00:00Z",
             "traits": {
                 "email": "John.Doe@example.com",
                 "traits": {
@@ -156,7 +157,17 @@ async def test_explain(service: Service) -> None:
         "stored": True,
         "email": {"value": "John.Doe@example.com", "foundIn": "traits.email"},
         "userId": "7",
-        "time": {"value": "2026-01-08T00:00:00Z", "foundIn": "timestamp"},
+        "time": {
+            "value": "2026-01-08T00:00:00Z",
+            "foundIn": "sentAt",
+            "skipped": [
+                {
+                    "field": "timestamp",
+                    "value": "08/01/2026",
+                    "reason": "it does not say which number is the day and which is the month",
+                }
+            ],
+        },
         "properties": [
             {
                 "property": "preferred_name",

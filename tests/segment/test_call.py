@@ -95,9 +95,6 @@ def test_what_is_no_address_is_refused(email: str) -> None:
         ({"anonymousId": []}, "anonymousId", "an array"),
         ({"messageId": {}}, "messageId", "an object"),
         ({"type": 5}, "type", "a number"),
-        ({"timestamp": {}}, "timestamp", "an object"),
-        ({"timestamp": True}, "timestamp", "a boolean"),
-        ({"sentAt": []}, "sentAt", "an array"),
     ],
 )
 def test_a_wrong_type_names_the_field(call: dict[str, Any], field: str, kind: str) -> None:
@@ -184,6 +181,12 @@ def test_traits_of_the_context_stand_in(call: dict[str, Any], traits: dict[str, 
         ({"timestamp": None, "originalTimestamp": "2025-12-31T00:00:00Z"}, -86_400, "originalTimestamp"),
         ({"timestamp": "garbage", "sentAt": "2025-12-31T00:00:00Z"}, -86_400, "sentAt"),
         ({"received_at": "2025-12-31T00:00:00Z"}, -86_400, "receivedAt"),
+        ({"timestamp": "1767139200"}, -86_400, "timestamp"),
+        ({"timestamp": 1_767_139_200_000_000}, -86_400, "timestamp"),
+        ({"timestamp": "0001-01-01T00:00:00+00:01", "sentAt": "2025-12-31 00:00:00 UTC"}, -86_400, "sentAt"),
+        ({"timestamp": 0, "originalTimestamp": "1970-01-01", "sentAt": 1_767_139_200}, -86_400, "sentAt"),
+        ({"timestamp": {}, "originalTimestamp": True, "sentAt": [], "receivedAt": "5/4/2021"}, 0, "now"),
+        ({"timestamp": "9999-12-31T23:59:59-23:59"}, 0, "timestamp"),
         ({"timestamp": "2027-01-01T00:00:00Z"}, 0, "timestamp"),  # the future counts as now
         ({}, 0, "now"),
     ],
@@ -193,6 +196,19 @@ def test_the_events_time(call: dict[str, Any], at: int, place: str) -> None:
     result = understood({"email": "a@b.c", **call})
 
     assert (result.at, result.at_from) == (NOW + at * 1_000_000, place)
+
+
+def test_times_that_cannot_be_read_are_named() -> None:
+    """A call whose better times cannot be read says which ones, and why; an empty one says nothing."""
+    times = {"timestamp": "05/04/2021", "originalTimestamp": 0, "sentAt": "", "receivedAt": "2025-12-31"}
+    result = understood({"email": "a@b.c", **times})
+
+    assert [(each.field, each.value) for each in result.skipped_times] == [
+        ("timestamp", "05/04/2021"),
+        ("originalTimestamp", 0),
+    ]
+    assert "which number is the day" in result.skipped_times[0].reason
+    assert "before the year 2000" in result.skipped_times[1].reason
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from prosperstack_destination.operations.knowing import knowledge_of
 from prosperstack_destination.operations.masking import masked
 from prosperstack_destination.segment.body import parse_object
 from prosperstack_destination.segment.call import Understood, read_call
-from prosperstack_destination.segment.explain import Explanation, explain
+from prosperstack_destination.segment.explain import Explanation, SkippedTime, explain
 from prosperstack_destination.segment.reception import to_call
 from prosperstack_destination.state import browsing, events, profiles, recent_calls, subjects
 from prosperstack_destination.state.accounts import Account
@@ -159,9 +159,14 @@ def _hidden(explanation: Explanation) -> Explanation:
         update={
             "email": email and email.model_copy(update={"value": masked(email.value)}),
             "user_id": masked(explanation.user_id),
+            "time": explanation.time.model_copy(update={"skipped": _hidden_times(explanation)}),
             "properties": [
                 each.model_copy(update={"value": masked(each.value)}) for each in explanation.properties
             ],
             "problems": [each.model_copy(update={"value": masked(each.value)}) for each in explanation.problems],
         }
     )
+
+
+def _hidden_times(explanation: Explanation) -> list[SkippedTime]:
+    return [each.model_copy(update={"value": masked(each.value)}) for each in explanation.time.skipped]

@@ -14,12 +14,13 @@ from pydantic import (
     SkipValidation,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 
 from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCall
 from prosperstack_destination.segment.body import json_kind
-from prosperstack_destination.segment.times import parse_time
+from prosperstack_destination.segment.times import UnreadableTime, read_time
 from prosperstack_destination.state.profile import Source, SourceKind
 from prosperstack_destination.storable import REPLACEMENT
 
@@ -38,7 +39,12 @@ OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group", "alias"})
 Identifier = Annotated[str, StringConstraints(max_length=MAX_ID, pattern=r"^[^\x00]*$")]
 #: The parser has made sure that its values are JSON; to look at each of them again would cost as much as all else.
 Object = dict[str, Annotated[JsonValue, SkipValidation]]
-Time = str | int | float
+#: A time that cannot be read is taken from the next field, so that no form of it is refused.
+Time = Annotated[
+    JsonValue,
+    SkipValidation,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "null"}]}),
+]
 
 
 class IdentifyCall(BaseModel):
@@ -64,10 +70,10 @@ class IdentifyCall(BaseModel):
     )
     project_id: Identifier | None = Field(None, description="The Segment source.")
     integrations: Object = Field(default_factory=dict, description='`{"ProsperStack": false}` skips the call.')
-    timestamp: Time | None = Field(None, description="The event's time, corrected for clock skew.")
-    original_timestamp: Time | None = None
-    sent_at: Time | None = None
-    received_at: Time | None = None
+    timestamp: Time = Field(None, description="The event's time, corrected for clock skew.")
+    original_timestamp: Time = None
+    sent_at: Time = None
+    received_at: Time = None
 
 
 #: A name, one @, and a domain, without spaces.
@@ -89,6 +95,15 @@ _TIMES: Final = tuple(
 _USUAL_LENGTH: Final = 400
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedTime:
+    """A time of a call that was not used: its field, the value as it was sent, and the reason."""
+
+    field: str
+    value: JsonValue
+    reason: str
+
+
 @dataclass(slots=True)  # frozen, it would take five times as long to make, and one is made for each call
 class Understood:
     """What an Identify call says: of whom, what, when, and where from."""
@@ -106,6 +121,8 @@ class Understood:
     user_id: str | None
     anonymous_id: str | None
     source: Source
+    #: Better times that could not be read, in their order.
+    skipped_times: tuple[SkippedTime, ...] = ()
 
 
 @dataclass(slots=True)
@@ -143,7 +160,7 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     kind = _kind(call.type)
     if asks_to_skip(call, judge_all=judge_all):
         return None
-    at, at_from = event_time(call, now)
+    at, at_from, skipped_times = event_time(call, now)
     if kind == "delete":
         if not call.user_id:
             raise BadCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
@@ -161,6 +178,7 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
         user_id=call.user_id or None,
         anonymous_id=call.anonymous_id or None,
         source=_source(call),
+        skipped_times=skipped_times,
     )
 
 
@@ -245,16 +263,22 @@ def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
     return {**flat, **_object(traits[name])}
 
 
-def event_time(call: IdentifyCall, now: int) -> tuple[int, str]:
-    """When it happened, and which field says so.
+def event_time(call: IdentifyCall, now: int) -> tuple[int, str, tuple[SkippedTime, ...]]:
+    """Return the event's time, the field that says it, and the better fields that could not be read.
 
-    A time that cannot be read counts as missing, one in the future as now.
+    A time that cannot be read, or of a clock that was never set, is taken from the next field, and in the end from
+    now; one in the future counts as now.
     """
+    skipped: tuple[SkippedTime, ...] = ()
     for name, alias in _TIMES:
-        at = parse_time(getattr(call, name))
-        if at is not None:
-            return min(at, now), alias
-    return now, "now"
+        value = getattr(call, name)
+        if value is None or value == "":
+            continue
+        try:
+            return min(read_time(value), now), alias, skipped
+        except UnreadableTime as error:
+            skipped += (SkippedTime(alias, value, str(error)),)
+    return now, "now", skipped
 
 
 def _email(call: IdentifyCall) -> tuple[str | None, str | None]:
@@ -400,6 +424,4 @@ def _bad_field(error: ValidationError) -> BadCall:
         "string_too_long": f"is longer than {MAX_ID} characters",
         "string_pattern_mismatch": "has a character that no id may have (U+0000)",
     }.get(first["type"], f"is not as it should be: {first['msg']}")
-    if field in {"timestamp", "originalTimestamp", "sentAt", "receivedAt"}:
-        expected = f"has to be a time as ISO 8601 text, not {kind}"
     return BadCall(f"{field} {expected}.", field=field)

@@ -46,11 +46,20 @@ class FoundEmail(_Shown):
     found_in: str = Field(description="Where it stood, as in `traits.email`; `ids` where its ids told it.")
 
 
+class SkippedTime(_Shown):
+    """A time of the call that was not used."""
+
+    field: str
+    value: JsonValue
+    reason: str
+
+
 class EventTime(_Shown):
     """When the event happened; of two values for a trait the later one stays."""
 
     value: str
     found_in: str = Field(description='The field that told it; "now" where none did.')
+    skipped: list[SkippedTime] = Field(description="Better fields whose times could not be read.")
 
 
 class ExplainedProperty(_Shown):
@@ -110,7 +119,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
         stored=stored,
         email=_email(call, knowledge),
         user_id=call.user_id,
-        time=EventTime(value=_iso(call.at), found_in=call.at_from),
+        time=_time(call),
         properties=[
             ExplainedProperty(
                 property=target.key,
@@ -141,6 +150,11 @@ def _email(call: Understood, knowledge: Knowledge) -> FoundEmail | None:
     if call.email_from is not None:
         return FoundEmail(value=call.address, found_in=call.email_from)
     return None if knowledge.email is None else FoundEmail(value=knowledge.email, found_in="ids")
+
+
+def _time(call: Understood) -> EventTime:
+    skipped = [SkippedTime(field=each.field, value=each.value, reason=each.reason) for each in call.skipped_times]
+    return EventTime(value=_iso(call.at), found_in=call.at_from, skipped=skipped)
 
 
 def _summary(knowledge: Knowledge, *, stored: bool) -> str:
