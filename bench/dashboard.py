@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prosperstack_destination.application import create_app
-from prosperstack_destination.cli.serve import GARBAGE_THRESHOLD, SWITCH_SECONDS
+from prosperstack_destination.server import GARBAGE_THRESHOLD, SWITCH_SECONDS
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state.database import Database
 

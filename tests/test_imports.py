@@ -54,15 +54,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("state", "prosperstack", "accounts", "sync", "segment", "connector", "watching"),
         *("operations", "segment_workspace", "dashboard"),
     },
+    "server": {"errors"},
     "application": {
-        *("__init__", "errors", "clock", "settings", "health", "entrances", "outbound", "service"),
+        *("__init__", "errors", "clock", "settings", "logs", "health", "entrances", "outbound", "service"),
         *("segment", "api", "connector", "watching", "dashboard"),
     },
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
         *("storable", "__init__", "errors", "clock", "settings", "logs", "vaults", "outbound", "application"),
-        *("mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox", "operations"),
+        *("server", "mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox", "operations"),
     },
     "__main__": {"cli"},
 }
@@ -78,12 +79,12 @@ CONFINED = {
     "httpx": {"prosperstack", "segment_workspace", "outbound", "service", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
-        *("segment", "connector", "application", "health", "entrances", "forwarded"),
+        *("segment", "connector", "application", "health", "entrances", "forwarded", "server"),
         *("api", "dashboard", "watching", "sandbox"),
     },
     "jinja2": {"dashboard"},
     "markupsafe": {"dashboard"},
-    "uvicorn": {"cli", "sandbox"},
+    "uvicorn": {"server", "sandbox"},
     "prometheus_client": {"watching"},
     "opentelemetry": {"watching"},
     "typer": {"cli"},

@@ -1,10 +1,10 @@
 """What the server runs: the service behind its routes, and the way that every request takes to them."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from logging import DEBUG
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prosperstack_destination import __version__
+from prosperstack_destination import __version__, logs
 from prosperstack_destination.api.routers import ROUTERS
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.openapi import describe_connector
@@ -28,12 +28,11 @@ from prosperstack_destination.outbound import http_client
 from prosperstack_destination.segment import openapi
 from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.front_door import Door, FrontDoor
-from prosperstack_destination.segment.plain_calls import Headers, PlainCalls
 from prosperstack_destination.segment.tracking import KINDS
 from prosperstack_destination.service import Service
-from prosperstack_destination.settings import Role, Settings, revealed
+from prosperstack_destination.settings import Role, Settings, read_settings, revealed
 from prosperstack_destination.watching.route import metrics_router
-from prosperstack_destination.watching.scope import RequestScope, request_id_of, with_the_usual
+from prosperstack_destination.watching.scope import RequestScope
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +78,22 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    app.state.take_plain = _plain(service, clock)
     app.include_router(health_router(service.database, service.reconciler_is_alive))
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(metrics_router(service.metrics, service.database, clock, revealed(settings.metrics_token)))
     _document(app)
     return app
+
+
+def from_environment() -> FastAPI:
+    """Build the service from the environment, as ``serve`` does: the factory for any other ASGI server.
+
+    Sets up logging for the process. Raises `Misconfigured` as `create_app` does.
+    """
+    settings = read_settings()
+    logs.configure(settings.log_format, settings.log_level)
+    return create_app(settings)
 
 
 class _Application(FastAPI):
@@ -105,12 +113,14 @@ class _Application(FastAPI):
 
 
 def _in_words(send: Send) -> Send:
-    """The same, but what keeps the service from starting on purpose is told in a sentence, without a traceback."""
+    """Report a start that a setting or a signal ends in a sentence, without a traceback."""
 
     async def told(message: Message) -> None:
         error = sys.exc_info()[1]  # of which Starlette tells just now
         if message["type"] == "lifespan.startup.failed" and isinstance(error, DestinationError):
             message = {**message, "message": f"The service cannot start. {error}"}
+        elif message["type"] == "lifespan.startup.failed" and isinstance(error, asyncio.CancelledError):
+            message = {**message, "message": "The service was stopped before it had started."}
         await send(message)
 
     return told
@@ -122,28 +132,6 @@ def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
     if settings.admin_port is not None:
         entry = Entrances(entry, settings.admin_port)
     return RequestScope(entry, _unexpected, service.traces)
-
-
-def _plain(service: Service, clock: Clock) -> Callable[[Headers, bytes, Callable[..., None]], bool] | None:
-    """What takes in plain calls, for a server that has a short way for them: see `cli.short_way`.
-
-    None where they are not to be taken, or every request is to be told of on its way.
-    """
-    if service.role is Role.RECONCILE or service.traces is not None or log.is_enabled_for(DEBUG):
-        return None
-    usual = lru_cache(maxsize=64)(with_the_usual)  # of plain calls' answers, in which nothing is secret
-    calls = PlainCalls(service.accounts, service.inbox, service.reception, clock, _unexpected)
-
-    def take(headers: Headers, body: bytes, answer: Callable[..., None]) -> bool:
-        request_id = request_id_of(headers)
-
-        def answered(response: Response) -> None:
-            headers = (*usual(tuple(response.raw_headers)), (b"x-request-id", request_id))
-            answer(response.status_code, headers, response.body)
-
-        return calls.take(headers, body, request_id.decode(), answered)
-
-    return take
 
 
 def _doors(service: Service) -> tuple[dict[str, Door], dict[str, Door]]:
@@ -177,9 +165,8 @@ async def _broken(_: Request, error: Exception) -> Response:
     return _unexpected(error)
 
 
-def _unexpected(error: Exception) -> Response:
-    """A bug of ours: logged by the server with its traceback, told to Segment as something to send again."""
-    log.error("a request could not be answered", error=type(error).__name__)
+def _unexpected(_: Exception) -> Response:
+    """Answer a request that a bug of this service broke off; `RequestScope` logs the bug."""
     return message(500, "An internal error, which is logged; it is safe to send the call again.")
 
 

@@ -64,28 +64,51 @@ async def test_a_line_a_call(tmp_path: Path) -> None:
     assert not any(secret in str(lines) for secret in ("ann@", KEY, "psc_secret"))
 
 
-@pytest.mark.parametrize("began", [False, True])
-async def test_an_application_that_fails(began: bool) -> None:
-    """Who asked is answered once, in words, and the fault is raised for the server's log all the same."""
+async def failing(*messages: Message) -> list[Message]:
+    """Run an application that sends messages and fails; return what was sent."""
     sent: list[Message] = []
 
     async def broken(_scope: Scope, _receive: Receive, send: Send) -> None:
-        if began:
-            await send({"type": "http.response.start", "status": 202, "headers": []})
+        for message in messages:
+            await send(message)
         raise ZeroDivisionError
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/identify", "headers": []}
-    around = RequestScope(broken, lambda error: Response(type(error).__name__, 500))
-    with pytest.raises(ZeroDivisionError):
-        await around(scope, _nothing, send)
+    await RequestScope(broken, lambda error: Response(type(error).__name__, 500))(scope, _nothing, send)
+    return sent
 
-    statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
-    assert statuses == ([202] if began else [500])
-    assert any(name == b"x-request-id" for name, _ in sent[0]["headers"])
-    assert began or sent[1]["body"] == b"ZeroDivisionError"
+
+START: Message = {"type": "http.response.start", "status": 202, "headers": []}
+
+
+async def test_an_application_that_fails_is_answered() -> None:
+    """A fault before the answer is logged with its traceback, and answered; the connection goes on."""
+    with capture_logs() as lines:
+        start, body = await failing()
+
+    assert (start["status"], body["body"]) == (500, b"ZeroDivisionError")
+    assert any(name == b"x-request-id" for name, _ in start["headers"])
+    [logged] = [line for line in lines if line["log_level"] == "error"]
+    assert isinstance(logged["exc_info"], ZeroDivisionError)
+
+
+async def test_an_application_that_fails_after_its_answer() -> None:
+    """A fault after a complete answer is logged, and the connection goes on."""
+    with capture_logs() as lines:
+        sent = await failing(START, {"type": "http.response.body", "body": b""})
+
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert [line["error"] for line in lines if line["log_level"] == "error"] == ["ZeroDivisionError"]
+
+
+@pytest.mark.parametrize("body", [[], [{"type": "http.response.body", "body": b"x", "more_body": True}]])
+async def test_an_application_that_fails_within_its_answer(body: list[Message]) -> None:
+    """A fault that cuts an answer off is raised: the server has to close the connection."""
+    with pytest.raises(ZeroDivisionError):
+        await failing(START, *body)
 
 
 async def _nothing() -> Message:

@@ -52,7 +52,11 @@ class RequestScope:
         self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back. What went wrong is raised after it was answered, to be logged."""
+        """Pass a request on, and its answer back.
+
+        A fault is logged and answered, and the connection goes on. A fault that cuts off an answer is raised: the
+        server has to close the connection.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,22 +64,27 @@ class RequestScope:
         request_id = request_id_of(scope["headers"])
         begin(request_id.decode())
         status = 0
+        complete = False
         begun = time.monotonic()
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = with_the_usual(message.get("headers", ()))
                 message["headers"] = [*headers, (b"x-request-id", request_id)]
+            else:
+                complete = not message.get("more_body", False)
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         except Exception as error:
+            if status and not complete:
+                raise
+            self._log.error("a request could not be answered", error=type(error).__name__, exc_info=error)
             if not status:
                 await self._unexpected(error)(scope, receive, answer)
-            raise
         finally:
             self._answered(scope, status, time.monotonic() - begun)
 
