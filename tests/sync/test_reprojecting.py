@@ -10,7 +10,7 @@ from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.state import accounts, problems, profiles, reprojections, scanning
+from prosperstack_destination.state import accounts, erasing, problems, profiles, reprojections, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.state.reprojections import Reprojection
@@ -18,7 +18,7 @@ from prosperstack_destination.state.tables import profiles as table
 from prosperstack_destination.sync.reprojecting import Reprojector
 from support.accounts import open_account
 from support.clocks import SetClock
-from support.intake import identify, take
+from support.intake import identify, pseudonym, take
 
 pytestmark = pytest.mark.anyio
 
@@ -154,3 +154,52 @@ async def test_without_profiles_it_is_done_at_once(world: World) -> None:
     await world.apply({"property": "plan", "from": "traits.tier"})
 
     assert (await world.go_through()).finished_at == world.clock()
+
+
+async def at(world: World) -> Reprojection:
+    found = await world.database.read(reprojections.of_account, "acct_1")
+    assert found is not None
+    return found
+
+
+async def begun(world: World, after: str) -> Reprojection:
+    """A re-projection that has reached an email."""
+    await world.database.write(reprojections.begin, "acct_1", world.clock())
+    known = await at(world)
+    await world.database.write(reprojections.advance, known, after=after, done=2, changed=0, finished_at=None)
+    return await at(world)
+
+
+async def test_an_erased_email_is_no_place_to_go_on_from(world: World) -> None:
+    """A re-projection that had reached an erased person goes on after the one before, and misses nobody."""
+    for email in ("a@x.y", "b@x.y", "c@x.y"):
+        await world.call(email, plan="one")
+    await begun(world, "b@x.y")
+
+    await world.database.write(erasing.erase_email, "acct_1", "b@x.y", pseudonym, "ann", world.clock())
+    assert (await at(world)).after == "a@x.y"
+    await world.database.write(erasing.erase_email, "acct_1", "a@x.y", pseudonym, "ann", world.clock())
+    assert (await at(world)).after == ""
+    found = await world.go_through()
+    assert (found.after, found.finished_at) == ("", world.clock())
+
+
+async def test_a_page_from_before_an_erasure_does_not_count(world: World) -> None:
+    """A page that was read before an erasure cannot write the erased email back."""
+    await world.call("a@x.y", plan="one")
+    before = await begun(world, "")
+    await world.database.write(erasing.erase_email, "acct_1", "a@x.y", pseudonym, "ann", world.clock())
+
+    noted = await world.database.write(
+        reprojections.advance, before, after="a@x.y", done=1, changed=0, finished_at=None
+    )
+    assert not noted
+    assert (await at(world)).after == ""
+
+
+async def test_a_finished_one_keeps_no_email(world: World) -> None:
+    """Once all profiles were looked at, no email is stored as the last one."""
+    await world.call("a@x.y", plan="one")
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    assert (await world.go_through()).after == ""

@@ -16,13 +16,15 @@ from prosperstack_destination.state import (
     identities,
     profiles,
     recent_calls,
+    reprojections,
     sources,
     subscription_states,
 )
 from prosperstack_destination.state.accounts import OnDelete
-from prosperstack_destination.state.erasures import remember, subject_of_email, subject_of_user
+from prosperstack_destination.state.erasures import remember, subject_of_email, subject_of_id
 from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.profile import Delete, IdKind
+from prosperstack_destination.state.scrub import request_scrub
 from prosperstack_destination.state.subjects import Pseudonym
 
 #: How much of a pseudonym the audit trail shows.
@@ -39,9 +41,8 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str
     """
     user = (IdKind.USER, call.user_id)
     emails = identities.emails_of(connection, call.account_id, user)
-    subjects = [subject_of_user(call.user_id), *map(subject_of_email, sorted(emails))]
-    remember(connection, call.account_id, [pseudonym(subject) for subject in subjects], call.at)
-    return _forget(connection, call.account_id, emails, {user}, subjects[0], pseudonym, actor, call.received_at)
+    person = _Person(call.account_id, emails, {user}, subject_of_id(user))
+    return _forget(connection, person, pseudonym, actor, call.at, call.received_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +66,38 @@ def erase_email(
     emails, user_ids = {email}, [] if profile is None or profile.user_id is None else [profile.user_id]
     for user_id in user_ids:
         emails |= identities.emails_of(connection, account_id, (IdKind.USER, user_id))
-    subjects = [*map(subject_of_email, sorted(emails)), *map(subject_of_user, user_ids)]
-    remember(connection, account_id, [pseudonym(subject) for subject in subjects], now)
     named = {(IdKind.USER, user_id) for user_id in user_ids}
-    return _forget(connection, account_id, emails, named, subject_of_email(email), pseudonym, actor, now)
+    person = _Person(account_id, emails, named, subject_of_email(email))
+    return _forget(connection, person, pseudonym, actor, now, now)
 
 
-def _forget(
-    connection: Connection,
-    account_id: str,
-    emails: set[str],
-    named: set[Key],
-    subject: str,
-    pseudonym: Pseudonym,
-    actor: str,
-    now: int,
-) -> Erased:
-    """Drop everything that is stored of these emails and ids; have ProsperStack cleared; put it on the trail."""
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """The person to erase: their emails, and the ids that the deletion names."""
+
+    account_id: str
+    emails: set[str]
+    named: set[Key]
+    #: The text that their pseudonym on the audit trail is made of.
+    subject: str
+
+
+def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor: str, at: int, now: int) -> Erased:
+    """Delete everything that is stored of a person, clear ProsperStack later, and record it on the audit trail.
+
+    ``at`` is the event time of the deletion: calls up to then do not bring the person back, by whichever of their
+    emails and ids they name them.
+    """
+    account_id, emails = person.account_id, person.emails
     erased = profiles.erase(connection, account_id, emails)
-    ids = {*named, *(key for ids, _ in erased for key in ids)}
+    ids = {*person.named, *(key for ids, _ in erased for key in ids)}
+    subjects = [*map(subject_of_email, emails), *map(subject_of_id, ids)]
+    remember(connection, account_id, sorted(pseudonym(subject) for subject in subjects), at)
     identities.forget(connection, account_id, ids)
+    if any(len(known) >= profiles.MAX_IDS for known, _ in erased):
+        identities.forget_emails(connection, account_id, emails)  # the profile no longer has all of its ids
+    reprojections.forget(connection, account_id, emails)
+    request_scrub(connection)
     holding.forget(connection, account_id, ids)
     sources.leave(connection, account_id, [traits for _, traits in erased])
     recent_calls.forget(connection, account_id, emails, ids, pseudonym)
@@ -92,7 +105,7 @@ def _forget(
     wrote = subscription_states.erase(connection, account_id, wrote)
     on_delete = clear_later(connection, account_id, wrote, now)
     details: dict[str, JsonValue] = {
-        "subject": pseudonym(subject)[:_SHOWN],
+        "subject": pseudonym(person.subject)[:_SHOWN],
         "profiles": len(erased),
         "subscribers": len(wrote),
         "in_prosperstack": on_delete.value,

@@ -1,11 +1,13 @@
 """Who was erased, and when: older calls do not bring them back."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.prepared import Prepared
+from prosperstack_destination.state.profile import IdKind
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import erasures
 
@@ -15,20 +17,20 @@ _ANY: Final = Prepared(
 
 
 class Erasures:
-    """Who of some people was erased, and when. ``user_ids`` and ``emails`` are all that will be asked for."""
+    """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for."""
 
     def __init__(
         self,
         connection: Connection,
         account_id: str,
-        user_ids: Collection[str],
+        ids: Collection[Key],
         emails: Collection[str],
         pseudonym: Pseudonym,
     ) -> None:
         self._at: dict[str, int] = {}
         if not _ANY.rows(connection, {"account": account_id}):
             return  # as in most accounts at most times: nothing has to be hashed
-        subjects = [*map(subject_of_user, user_ids), *map(subject_of_email, emails)]
+        subjects = [*map(subject_of_id, ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}
         known = _known(connection, account_id, list(by_pseudonym))
         self._at = {by_pseudonym[each]: at for each, at in known.items()}
@@ -41,9 +43,15 @@ class Erasures:
         """Whether the person was erased at that event time or after it."""
         if not self._at:
             return False
-        of_user = None if user_id is None else self._at.get(subject_of_user(user_id))
+        of_user = None if user_id is None else self._at.get(subject_of_id((IdKind.USER, user_id)))
         of_email = None if email is None else self._at.get(subject_of_email(email))
         return any(erased is not None and at <= erased for erased in (of_user, of_email))
+
+    def covers(self, ids: Iterable[Key], at: int) -> bool:
+        """Whether any of these ids was an erased person's at that event time or before it."""
+        if not self._at:
+            return False
+        return any(at <= self._at.get(subject_of_id(key), at - 1) for key in ids)
 
 
 def remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
@@ -66,9 +74,10 @@ def _known(connection: Connection, account_id: str, subjects: Collection[str]) -
     return {row.subject: row.at for row in rows}
 
 
-def subject_of_user(user_id: str) -> str:
-    """What a pseudonym of a user id is made of."""
-    return f"user:{user_id}"
+def subject_of_id(key: Key) -> str:
+    """The text that the pseudonym of a user id or an anonymous id is made of."""
+    kind, external_id = key
+    return f"{kind}:{external_id}"
 
 
 def subject_of_email(email: str) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     literal_column,
+    or_,
     select,
     tuple_,
     union_all,
@@ -130,6 +131,13 @@ def forget_with(connection: Connection, account_id: str, keys: Collection[Key], 
     """Drop what is known of these ids, where they have one of these emails still."""
     if keys:
         connection.execute(delete(identities).where(_is(account_id, keys), identities.c.email.in_(list(emails))))
+
+
+def forget_emails(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+    """Delete all ids that have or had one of these emails. Goes through all ids of the account."""
+    mine = identities.c.account_id == account_id
+    had = or_(*(identities.c.former.contains(json_text.dump(email), autoescape=True) for email in emails))
+    connection.execute(delete(identities).where(mine, identities.c.email.in_(list(emails)) | had))
 
 
 def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:

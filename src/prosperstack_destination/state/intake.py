@@ -16,6 +16,7 @@ from prosperstack_destination.state.profile import (
     Call,
     Delete,
     Identify,
+    IdKind,
     Lane,
     Outcome,
     Source,
@@ -109,8 +110,9 @@ class _Intake:
         self._held: dict[Key, dict[str, Stamped]] = {}
         # Whose profiles are needed is known for sure only call by call: an email may be learned on the way.
         emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
-        user_ids = {call.user_id for call in calls if call.user_id is not None}
-        self._erasures = Erasures(connection, account_id, user_ids, emails, pseudonym)
+        named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
+        held_by = {call.ids[0] for call in calls if call.email is None and call.ids}
+        self._erasures = Erasures(connection, account_id, named | held_by, emails, pseudonym)
         self._drafts = profiles.drafts(connection, account_id, emails)
         self._looked_for = emails
         self._waited = _waiting(self._drafts)
@@ -120,6 +122,8 @@ class _Intake:
         email = call.email or self._identities.email(call.ids)
         if self._erasures.is_outdated(call.user_id, email, call.at):
             return Outcome.OUTDATED
+        if email is None and self._erasures.covers(call.ids[:1], call.at):
+            return Outcome.OUTDATED  # by an anonymous id, which may be another person's by now
         if email is None and not (call.from_engage and call.ids):
             return Outcome.UNKNOWN
         if call.source is not None:

@@ -9,14 +9,14 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+from pydantic_core import to_json
+from sqlalchemy import ColumnElement, Connection, Row, delete, false, func, insert, or_, select
 
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import subjects
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.erasures import Erasures
 from prosperstack_destination.state.identities import Identities, Key
-from prosperstack_destination.state.profile import IdKind
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import recent_calls
 
@@ -174,10 +174,13 @@ def sources(connection: Connection, account_id: str) -> list[str]:
 def forget(
     connection: Connection, account_id: str, emails: Collection[str], ids: Collection[Key], pseudonym: Pseudonym
 ) -> None:
-    """Delete the calls of a person, and those of which nobody can tell whose they are: they may be theirs."""
-    nobodys = recent_calls.c.subject.is_(None) & recent_calls.c.user_subject.is_(None)
-    mine = recent_calls.c.account_id == account_id
-    connection.execute(delete(recent_calls).where(mine, _about(subjects_of(emails, ids, pseudonym)) | nobodys))
+    """Delete the calls of a person, those that mention them, and those without a readable email or id."""
+    unreadable = recent_calls.c.subject.is_(None) & recent_calls.c.user_subject.is_(None)
+    body = func.lower(recent_calls.c.body)
+    texts = [email.lower() for email in emails] + [to_json(each).decode().lower() for _, each in ids]
+    mentioned = or_(false(), *(body.contains(text, autoescape=True) for text in texts))
+    theirs = _about(subjects_of(emails, ids, pseudonym)) | mentioned | unreadable
+    connection.execute(delete(recent_calls).where(recent_calls.c.account_id == account_id, theirs))
 
 
 def subjects_of(emails: Iterable[str], ids: Iterable[Key], pseudonym: Pseudonym) -> frozenset[str]:
@@ -191,13 +194,13 @@ def _rows(
 ) -> list[dict[str, Any]]:
     identities = Identities(connection, account_id, {key for each in new if not each.email for key in each.ids})
     emails = [each.email or identities.email(each.ids) for each in new]
-    user_ids = {user_id for each in new if (user_id := _user_id(each)) is not None}
-    erasures = Erasures(connection, account_id, user_ids, {email for email in emails if email}, pseudonym)
+    ids = {key for each in new for key in each.ids}
+    erasures = Erasures(connection, account_id, ids, {email for email in emails if email}, pseudonym)
     rows = []
     for each, email in zip(new, emails, strict=True):
         # An accepted call's email was known, if only by its ids: if it is not any more, they were erased.
         gone = each.fate is Fate.ACCEPTED and email is None
-        erased = gone or erasures.is_outdated(_user_id(each), email, each.at)
+        erased = gone or erasures.is_outdated(None, email, each.at) or erasures.covers(each.ids, each.at)
         rows.append(
             {
                 "account_id": account_id,
@@ -214,10 +217,6 @@ def _rows(
             }
         )
     return rows
-
-
-def _user_id(call: Arrival) -> str | None:
-    return next((external_id for kind, external_id in call.ids if kind is IdKind.USER), None)
 
 
 def _about(whom: Collection[str]) -> ColumnElement[bool]:

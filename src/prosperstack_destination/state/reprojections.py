@@ -1,5 +1,6 @@
 """Units of work on re-projections: going through all profiles because what their traits mean has changed."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ class Reprojection:
     run: int
     #: What the profiles may have been judged by; empty: by nothing that is known.
     before: tuple[Before, ...]
-    #: The email of the last profile that was looked at.
+    #: The email of the last profile that was looked at, "" before the first one and after the last one.
     after: str
     #: Profiles when it began, looked at, and found to differ.
     total: int
@@ -95,9 +96,30 @@ def advance(
     result = connection.execute(
         update(reprojections)
         .where(reprojections.c.account_id == known.account_id, reprojections.c.run == known.run)
-        .values(after=after, done=known.done + done, changed=known.changed + changed, finished_at=finished_at)
+        .values(
+            after=after if finished_at is None else "",  # no email is kept longer than it is needed
+            done=known.done + done,
+            changed=known.changed + changed,
+            finished_at=finished_at,
+        )
     )
     return result.rowcount == 1
+
+
+def forget(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+    """Keep no email that is about to be forgotten as the place that a re-projection has reached.
+
+    One that is under way goes on after the profile before that place, and its present page counts for nothing.
+    """
+    known = of_account(connection, account_id)
+    if known is None or known.is_finished:
+        return
+    mine = reprojections.c.account_id == account_id
+    after = known.after
+    if after in emails:
+        before = (profiles.c.account_id == account_id) & (profiles.c.email < after)
+        after = connection.scalar(select(func.max(profiles.c.email)).where(before)) or ""
+    connection.execute(update(reprojections).where(mine).values(after=after, run=known.run + 1))
 
 
 def mark_due(connection: Connection, profile_ids: list[int], now: int) -> None:

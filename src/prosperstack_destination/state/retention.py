@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
-from prosperstack_destination.state import directory, identities, json_text, sources
+from prosperstack_destination.state import directory, identities, json_text, reprojections, sources
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.profiles import ids_of
@@ -45,6 +45,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
         sources.leave(connection, account_id, [json_text.load(row.traits) for row in people])
         directory.forget_settled(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
+        reprojections.forget(connection, account_id, emails)
     return ids[-1], len(rows)
 
 

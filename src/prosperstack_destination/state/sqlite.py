@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from prosperstack_destination.state.drivers import sqlite_driver
+from prosperstack_destination.state.scrub import empty_log, take_request
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ CHECKPOINT_PAGES: Final = 16_384
 CACHE_KB: Final = 16_384
 #: Reading transactions that may run side by side.
 READERS: Final = 3
+#: After an erasure, how long until the log is tried to be emptied again, in seconds, while it is read from.
+SCRUB_AGAIN_SECONDS: Final = 1.0
 
 
 class Sqlite:
@@ -43,6 +46,9 @@ class Sqlite:
         #: The writer's, kept from one transaction to the next, since to fetch one from the pool takes 20 us.
         self._writing: Connection | None = None
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
+        #: Whether the log still has what was erased; and what empties it.
+        self._unscrubbed = False
+        self._scrubbing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Make the folder of the file where there is none. Safe to repeat."""
@@ -52,6 +58,11 @@ class Sqlite:
 
     async def close(self) -> None:
         """Finish what runs, and let go of the file."""
+        if self._scrubbing is not None:
+            self._scrubbing.cancel()
+            await asyncio.gather(self._scrubbing, return_exceptions=True)
+        if self._unscrubbed:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
         for threads in (self._write_thread, self._read_threads):
             await asyncio.to_thread(threads.shutdown)
         if self._writing is not None:
@@ -65,7 +76,10 @@ class Sqlite:
         with _outages_told():
             loop = asyncio.get_running_loop()
             if writing:
-                return await loop.run_in_executor(self._write_thread, self._write, work)
+                result = await loop.run_in_executor(self._write_thread, self._write, work)
+                if self._unscrubbed and (self._scrubbing is None or self._scrubbing.done()):
+                    self._scrubbing = asyncio.create_task(self._scrub_until_done(), name="scrub")
+                return result
             return await loop.run_in_executor(self._read_threads, _transaction_on, self._reader, work)
 
     async def glance(self, work: Callable[[Connection], T]) -> T:
@@ -77,12 +91,25 @@ class Sqlite:
         if self._writing is None or self._writing.closed:
             self._writing = self._writer.connect()
         try:
-            return _transaction(self._writing, work, "BEGIN IMMEDIATE")
+            result = _transaction(self._writing, work, "BEGIN IMMEDIATE")
+            self._unscrubbed |= take_request(self._writing)
+            return result
         except BaseException:
             driver = sqlite_driver(self._writing)
             if driver is not None and driver.in_transaction:  # as after a commit that failed
                 driver.rollback()
             raise
+
+    async def _scrub_until_done(self) -> None:
+        while self._unscrubbed:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
+            if self._unscrubbed:
+                await asyncio.sleep(SCRUB_AGAIN_SECONDS)
+
+    def _scrub(self) -> None:
+        driver = None if self._writing is None else sqlite_driver(self._writing)
+        with suppress(sqlite3.Error):  # full or read-only: the next attempt, or the close, may do it
+            self._unscrubbed = driver is not None and not empty_log(driver)
 
 
 def _transaction_on(engine: Engine, work: Callable[[Connection], T]) -> T:

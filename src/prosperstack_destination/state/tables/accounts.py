@@ -97,7 +97,7 @@ reprojections = Table(
     Column("run", Integer, nullable=False),
     # [{"version", "catalog", "subscription"}]: what they may have been judged by; []: nothing known
     Column("before", Text, nullable=False),
-    # The email of the last one that was looked at.
+    # The email of the last one that was looked at; "" before the first one, and when it is finished.
     Column("after", Text, nullable=False),
     Column("total", Integer, nullable=False),
     Column("done", Integer, nullable=False),

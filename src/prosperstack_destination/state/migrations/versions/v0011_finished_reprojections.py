@@ -1,0 +1,10 @@
+"""Finished re-projections that keep no email."""
+
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    op.execute("UPDATE reprojections SET \"after\" = '' WHERE finished_at IS NOT NULL")
