@@ -137,6 +137,7 @@ async def test_explain(service: Service) -> None:
         "/identify?explain=true",
         json={
             "UserID": 7,
+            "nickname": "Jo",
             "timestamp": "08/01/2026",
             "sentAt": "2026-01-08T00:00:00Z",
             "traits": {
@@ -185,6 +186,10 @@ async def test_explain(service: Service) -> None:
                 "reason": "outdated: a value with the later time 2026-01-09T00:00:00Z is known",
             },
             {"trait": "plan", "reason": "no property has this key or name, and no rule uses it"},
+            {
+                "trait": "nickname",
+                "reason": "it is a field beside the traits: put it into traits to have it stored",
+            },
         ],
         "problems": [
             {

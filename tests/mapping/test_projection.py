@@ -217,6 +217,57 @@ def test_properties_of_subscriptions_take_only_rules() -> None:
     assert [each.property for each in bad.problems] == ["subscription.seats"]
 
 
+@pytest.mark.parametrize(
+    ("traits", "value"),
+    [
+        ({"vip": True, "old": True}, {"preferred_name": "old, vip"}),
+        ({"vip": "true", "old": " True "}, {"preferred_name": "old, vip"}),
+        ({"vip": False, "old": "true"}, {"preferred_name": "old"}),
+        ({"vip": False, "old": "false"}, {"preferred_name": None}),
+        ({"vip": None}, {"preferred_name": None}),
+        ({"other": True}, {}),
+    ],
+)
+def test_audiences_in_a_rule(traits: dict[str, JsonValue], value: dict[str, str | None]) -> None:
+    """The audiences of a member are listed; leaving the last deletes; a person of no audience ever stays as is."""
+    rules = Rules.model_validate({"rules": [{"property": "preferred_name", "from": "join(', ', sort(audiences))"}]})
+
+    projection = Plan(CATALOG, rules, audiences={"vip", "old"}).project(Person(traits))
+
+    assert (projection.values(), projection.problems) == (value, ())
+
+
+def test_a_rule_over_all_traits_deletes() -> None:
+    """A rule that names no trait and looks at all of them deletes its value when none is left for it."""
+    rule = {"from": "join(', ', values(traits)[?@ == 'pro'])"}
+
+    assert mapped({"x": "pro"}, rule).values() == {"preferred_name": "pro"}
+    assert mapped({"x": "free"}, rule).values() == {"preferred_name": None}
+    assert mapped({}, rule).values() == {}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "values"),
+    [
+        ({"contacts": [{"active": True}, {}]}, {"number_of_contacts": 1}),
+        ({"contacts": []}, {"number_of_contacts": 0}),
+        ({"contacts": None}, {"number_of_contacts": None}),
+        ({}, {}),
+    ],
+)
+def test_a_count_of_an_array_that_became_empty(
+    contacts: dict[str, JsonValue], values: dict[str, int | None]
+) -> None:
+    """The documented count is right for full and for empty arrays."""
+    rules = Rules.model_validate(
+        {"rules": [{"property": "number_of_contacts", "from": "traits.contacts[?active]", "count": True}]}
+    )
+
+    projection = project(contacts, CATALOG, rules)
+
+    assert (projection.values(), projection.problems) == (values, ())
+
+
 sources = st.sampled_from(
     [
         *("traits.x", "traits.*", "traits.x[0].y", "userId", "length(traits.x)", "traits.x.y.z", "sort(traits.x)"),

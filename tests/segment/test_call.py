@@ -165,12 +165,14 @@ def test_nested_traits_come_flat(traits: dict[str, JsonValue], flat: dict[str, J
     [
         ({"context": {"traits": {"a": 1}}}, {"a": 1}),
         ({"traits": {}, "context": {"traits": {"a": 1}}}, {"a": 1}),
-        ({"traits": {"b": 2}, "context": {"traits": {"a": 1}}}, {"b": 2}),
+        ({"traits": {"b": 2}, "context": {"traits": {"a": 1, "b": 1}}}, {"a": 1, "b": 2}),
+        ({"traits": {"traits": {"b": 2}}, "context": {"traits": {"b": 1, "traits": {"c": 3}}}}, {"b": 2, "c": 3}),
+        ({"traits": {"email": "x@y.z"}, "context": {"traits": "x"}}, {"email": "x@y.z"}),
         ({"context": {"traits": {"traits": {"a": 1}}}}, {"a": 1}),
     ],
 )
 def test_traits_of_the_context_stand_in(call: dict[str, Any], traits: dict[str, JsonValue]) -> None:
-    """context.traits are the traits where there are no others."""
+    """The traits of the context are taken as well; those of the call go before them."""
     assert understood({"email": "a@b.c", **call}).traits == traits
 
 
@@ -273,6 +275,10 @@ def test_an_id_may_stand_in_for_the_email() -> None:
             Source(SourceKind.AUDIENCE, "power_users"),
         ),
         (
+            {"context": {"personas": {"computation_class": "journey_step", "computation_key": "j_o_1"}}},
+            Source(SourceKind.AUDIENCE, "j_o_1"),
+        ),
+        (
             {"context": {"personas": {"computation_class": "trait", "computation_key": "total_spent"}}},
             Source(SourceKind.TRAIT, "total_spent"),
         ),
@@ -282,6 +288,25 @@ def test_an_id_may_stand_in_for_the_email() -> None:
 def test_where_a_call_comes_from(call: dict[str, Any], source: Source) -> None:
     """Engage's calls name their audience or trait; others name their source and library."""
     assert understood({"email": "a@b.c", **call}).source == source
+
+
+@pytest.mark.parametrize(
+    ("call", "traits", "unknown"),
+    [
+        ({"Preferred name": "Jo", "plan": None}, {"Preferred name": "Jo", "plan": None}, ()),
+        ({"Preferred name": "Jo", "traits": {}, "version": 2, "writeKey": "k"}, {"Preferred name": "Jo"}, ()),
+        ({"Preferred name": "Jo", "traits": {"plan": "pro"}}, {"plan": "pro"}, ("Preferred name",)),
+        ({"channel": "server", "_metadata": {}, "write_key": "k", "version": 2}, {}, ()),
+        ({"x" * 500: 1, "traits": {"plan": "pro"}}, {"plan": "pro"}, ("x" * 500,)),
+    ],
+)
+def test_fields_beside_the_traits(
+    call: dict[str, Any], traits: dict[str, JsonValue], unknown: tuple[str, ...]
+) -> None:
+    """The fields of a flat body are its traits; beside traits they are kept apart; those of Segment are neither."""
+    read = understood({"email": "a@b.c", **call})
+
+    assert (read.traits, read.unknown_fields) == (traits, unknown)
 
 
 @pytest.mark.parametrize("empty", [None, [], {}])

@@ -19,10 +19,15 @@ class Person:
 
     def context(self, audiences: Set[str] = NO_AUDIENCES) -> dict[str, JsonValue]:
         """What expressions see: of ``audiences``, those that the person is in, in order."""
-        joined: list[JsonValue] = [name for name in sorted(audiences) if self.traits.get(name) is True]
+        joined: list[JsonValue] = [name for name in sorted(audiences) if _is_in(self.traits.get(name))]
         return {
             "traits": self.traits if isinstance(self.traits, dict) else dict(self.traits),
             "userId": self.user_id,
             "anonymousId": self.anonymous_id,
             "audiences": joined,
         }
+
+
+def _is_in(membership: JsonValue) -> bool:
+    """Whether an audience's trait says that the person is in; journeys send the text "true"."""
+    return membership is True or (isinstance(membership, str) and membership.strip().lower() == "true")

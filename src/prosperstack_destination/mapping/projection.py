@@ -52,7 +52,7 @@ class Plan:
         audiences: Set[str] = NO_AUDIENCES,
     ) -> None:
         by_property = {rule.property: rule for rule in rules.rules}
-        ready = {key: CompiledRule(rule) for key, rule in by_property.items() if not rule.ignore}
+        ready = {key: CompiledRule(rule, audiences) for key, rule in by_property.items() if not rule.ignore}
         off = {key for key, rule in by_property.items() if rule.ignore}
         self.catalog = catalog
         self.rules = rules

@@ -1,6 +1,6 @@
 """One rule, made ready to be run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,8 +36,13 @@ class Source:
     #: A path into the traits, its first step the trait; None: only the expression tells.
     path: tuple[str, ...] | None
     expression: Expression | None
-    #: The traits that it names.
+    #: The traits that it reads: those that it names, and those of audiences where it looks at ``audiences``.
     traits: tuple[str, ...]
+
+    @property
+    def reads_traits(self) -> bool:
+        """Whether it looks at traits at all."""
+        return self.expression is None or "traits" in self.expression.roots
 
     def read(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue:
         """The value, None where there is none. Raises `CannotEvaluate`."""
@@ -53,21 +58,23 @@ class Source:
 class CompiledRule:
     """A rule that can be run."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, audiences: Set[str]) -> None:
         self.rule = rule
-        self.sources = _sources(rule)
+        self.sources = _sources(rule, audiences)
         self.when = None if rule.when is None else compiled(rule.when)
         self.traits = tuple(dict.fromkeys(name for source in self.sources for name in source.traits))
         #: What feeds the property, in few words.
         self.label = _label(rule, self.sources)
-        #: The traits that it and its condition name.
-        self.rests_on = tuple(dict.fromkeys((*self.traits, *(self.when.traits if self.when else ()))))
+        #: It looks at all traits, and names none.
+        self._reads_all = not self.traits and any(source.reads_traits for source in self.sources)
+        #: The traits that it and its condition read.
+        self.rests_on = tuple(dict.fromkeys((*self.traits, *(_read(self.when, audiences) if self.when else ()))))
         self._steps: list[tuple[str, Step]] = [(each.name, each.step()) for each in rule.clean]
 
     def value(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue | Nothing:
         """What the rule gives, before it becomes a value of the property's type.
 
-        None deletes: a trait that the rule names is there, and no value comes of it. Raises `CannotMap`.
+        None deletes: a trait that the rule reads is there, and no value comes of it. Raises `CannotMap`.
         """
         raw: JsonValue = None
         value: JsonValue = None
@@ -88,7 +95,11 @@ class CompiledRule:
             return value
         if self.rule.default is not None:
             return self.rule.default
-        return None if any(name in traits for name in self.traits) else NOTHING
+        return None if self._was_fed(traits) else NOTHING
+
+    def _was_fed(self, traits: Mapping[str, JsonValue]) -> bool:
+        """Whether there ever was anything that it could have made a value of."""
+        return any(name in traits for name in self.traits) or (self._reads_all and bool(traits))
 
     def _cleaned(self, value: JsonValue) -> JsonValue:
         name = ""
@@ -122,12 +133,17 @@ def _is_blank(value: JsonValue) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _sources(rule: Rule) -> tuple[Source, ...]:
+def _sources(rule: Rule, audiences: Set[str]) -> tuple[Source, ...]:
     if rule.trait is not None:
         return (Source((rule.trait,), None, (rule.trait,)),)
     texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
     found = [compiled(text) for text in texts]
-    return tuple(Source(each.path, each, each.traits) for each in found)
+    return tuple(Source(each.path, each, _read(each, audiences)) for each in found)
+
+
+def _read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:
+    """The traits that an expression reads."""
+    return (*expression.traits, *(sorted(audiences) if "audiences" in expression.roots else ()))
 
 
 def _label(rule: Rule, sources: tuple[Source, ...]) -> str:

@@ -30,6 +30,8 @@ MAX_EMAIL: Final = 254
 MAX_ID: Final = 500
 #: How this destination is named in ``integrations``, without case, spaces and underscores.
 INTEGRATION: Final = "prosperstack"
+#: What Engage computes that people are in or not: an audience, and a step of a journey.
+_AUDIENCES: Final = frozenset({"audience", "journey_step"})
 #: What nearly every call has in ``integrations``.
 _ALL: Final = {"All": True}
 #: Segment's other types of call: they say what somebody did, and not who they are.
@@ -66,7 +68,7 @@ class IdentifyCall(BaseModel):
         examples=[{"email": "john.doe@example.com", "Number of contacts": 5800}],
     )
     context: Object = Field(
-        default_factory=dict, description="`context.traits` is taken where `traits` is missing."
+        default_factory=dict, description="`context.traits` is taken as well; `traits` goes before it."
     )
     project_id: Identifier | None = Field(None, description="The Segment source.")
     integrations: Object = Field(default_factory=dict, description='`{"ProsperStack": false}` skips the call.')
@@ -82,6 +84,21 @@ _ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _FIELDS: Final = {
     (field.alias or name).lower(): field.alias or name for name, field in IdentifyCall.model_fields.items()
 }
+#: Fields that Segment puts into calls and this service has no use for, in the same form.
+_SEGMENTS: Final = frozenset(
+    {
+        "channel",
+        "version",
+        "writekey",
+        "metadata",
+        "options",
+        "library",
+        "event",
+        "properties",
+        "groupid",
+        "previousid",
+    }
+)
 _ALIASES: Final = frozenset(_FIELDS.values())
 _IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
 _OBJECTS: Final = ("traits", "context", "integrations")
@@ -123,6 +140,8 @@ class Understood:
     source: Source
     #: Better times that could not be read, in their order.
     skipped_times: tuple[SkippedTime, ...] = ()
+    #: Fields beside the traits that neither this service nor Segment knows: most likely misplaced traits.
+    unknown_fields: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -168,17 +187,21 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     address, email_from = _email(call)
     if address is None and not (call.user_id or call.anonymous_id):
         raise MissingEmail(has_ids=False)
+    traits, unknown = flat_traits(call), _unknown_fields(raw)
+    if unknown and not traits:  # a flat body: its fields are all that it can mean by traits
+        traits, unknown = {name: raw[name] for name in unknown}, ()
     return Understood(
         email=None if address is None else address.lower(),
         address=address or "",
         email_from=email_from,
-        traits=flat_traits(call),
+        traits=traits,
         at=at,
         at_from=at_from,
         user_id=call.user_id or None,
         anonymous_id=call.anonymous_id or None,
         source=_source(call),
         skipped_times=skipped_times,
+        unknown_fields=unknown,
     )
 
 
@@ -254,8 +277,17 @@ def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:
 
 
 def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
-    """The traits, or those of the context where there are none; nested custom traits win over the others."""
-    traits = call.traits or _context_traits(call)
+    """The traits, before those of the context; nested custom traits win over the others of their place."""
+    traits = _with_nested(call.traits)
+    if not call.context:
+        return traits
+    if not traits:
+        return _with_nested(_context_traits(call))
+    others = _object(_find(call.context, "traits"))
+    return {**_with_nested(others), **traits} if others else traits
+
+
+def _with_nested(traits: dict[str, JsonValue]) -> dict[str, JsonValue]:
     name = _name(traits, "traits")
     if name is None or not isinstance(traits[name], dict):
         return traits
@@ -312,7 +344,7 @@ def _source(call: IdentifyCall) -> Source:
     if isinstance(personas, dict):
         key = personas.get("computation_key")
         if isinstance(key, str) and key:
-            audience = personas.get("computation_class") == "audience"
+            audience = personas.get("computation_class") in _AUDIENCES
             return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
     library = _find(call.context, "library")
     if not isinstance(library, dict):
@@ -385,6 +417,21 @@ def _choice(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _are_as_documented(names: tuple[str, ...]) -> bool:
     """Whether nothing that the model knows has another name in a call, unless it has its documented one as well."""
     return all(alias == name for alias, name in _choice(names))
+
+
+def _unknown_fields(raw: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """The fields of a call that neither this service nor Segment knows."""
+    names = tuple(raw)
+    if sum(map(len, names)) > _USUAL_LENGTH:
+        return _unknown(names)
+    return _usual_unknown(names)
+
+
+def _unknown(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if (folded := _folded(name)) not in _FIELDS and folded not in _SEGMENTS)
+
+
+_usual_unknown = lru_cache(maxsize=128)(_unknown)
 
 
 def _folded(name: str) -> str:

@@ -14,7 +14,7 @@ from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.segment.call import Understood
 from prosperstack_destination.state.merging import merge, stamped
-from prosperstack_destination.state.profile import Stamped
+from prosperstack_destination.state.profile import SourceKind, Stamped
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ class ExplainedProperty(_Shown):
 
 
 class IgnoredTrait(_Shown):
-    """A trait that changes nothing in ProsperStack. It is stored all the same, unless it is outdated."""
+    """A trait that changes nothing in ProsperStack. It is stored all the same, unless the reason says otherwise."""
 
     trait: str
     reason: str
@@ -112,7 +112,10 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
     }
     traits = {name: value for name, (value, _) in merged.items()}
     person = Person(traits, call.user_id, call.anonymous_id)
-    projection = Plan(knowledge.catalog, knowledge.rules, audiences=knowledge.audiences).project(person)
+    audiences = knowledge.audiences
+    if call.source.kind is SourceKind.AUDIENCE:
+        audiences = audiences | {call.source.key}
+    projection = Plan(knowledge.catalog, knowledge.rules, audiences=audiences).project(person)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
         message=_summary(knowledge, stored=stored),
@@ -179,6 +182,10 @@ def _ignored(
         else:
             reason = _why_unused(name, knowledge, projection)
         yield IgnoredTrait(trait=name, reason=reason)
+    for name in call.unknown_fields:
+        yield IgnoredTrait(
+            trait=name, reason="it is a field beside the traits: put it into traits to have it stored"
+        )
 
 
 def _why_unused(name: str, knowledge: Knowledge, projection: Projection) -> str:

@@ -161,6 +161,6 @@ def _found(
 
 
 def _is_in(stamped: Stamped | None) -> int:
-    """1 for somebody who is in the audience; journeys send the text "true"."""
+    """1 for a member of the audience, as `mapping.person` has it; journeys send the text "true"."""
     value: JsonValue = None if stamped is None else stamped[0]
-    return 1 if value is True or value == "true" else 0
+    return int(value is True or (isinstance(value, str) and value.strip().lower() == "true"))
