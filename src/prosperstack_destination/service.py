@@ -142,13 +142,16 @@ class Service:
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
-        self.tracking = TrackingEndpoint(self.accounts, self.inbox, clock, watch)
+        self.tracking = TrackingEndpoint(
+            self.accounts, self.inbox, clock, trusted_proxies=settings.trusted_proxies, observer=watch
+        )
         self.identify = IdentifyEndpoint(
             self.accounts,
             self.inbox,
             _Library(self.database),
             clock,
             array_bytes=settings.max_array_bytes,
+            trusted_proxies=settings.trusted_proxies,
             observer=watch,
         )
         self._front = Front(self.database, self._changed, clock)

@@ -1,14 +1,17 @@
 """From the key that a caller shows to the account that it opens."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from prosperstack_destination.accounts.accounts import CHECKS_PER_SECOND, Accounts
+from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.accounts.key_checks import MAX_WAITING
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import KeyNotPermitted, KeyRefused, KeyUnverified
 from prosperstack_destination.prosperstack.client import ProsperStack
@@ -20,6 +23,7 @@ from support.clocks import SetClock
 
 pytestmark = pytest.mark.anyio
 
+ADDRESS = "192.0.2.1"
 PLAN = {"id": "prop_1", "key": "plan", "name": "Plan", "entity": "subscriber", "type": "text", "format": None}
 SEATS = {**PLAN, "id": "prop_2", "key": "seats", "entity": "subscription"}
 ODD = {**PLAN, "id": "prop_3", "key": "odd", "type": "colour"}
@@ -60,8 +64,8 @@ def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: b
 
 async def test_a_new_prosperstack_key_opens_an_account(accounts: Accounts, api: Api) -> None:
     """The first sight of a key costs one request, which lists the properties; later ones cost none."""
-    account = await accounts.authenticate("key_test_abc")
-    again = await accounts.authenticate("key_test_abc")
+    account = await accounts.authenticate("key_test_abc", ADDRESS)
+    again = await accounts.authenticate("key_test_abc", ADDRESS)
 
     assert api.asked == 1
     assert again.id == account.id
@@ -76,7 +80,7 @@ async def test_the_first_sight_of_a_key_is_a_use_of_it(
     accounts: Accounts, database: Database, clock: SetClock
 ) -> None:
     """Who has just sent a first call is not told that the key was never used."""
-    account = await accounts.authenticate("key_test_abc")
+    account = await accounts.authenticate("key_test_abc", ADDRESS)
     [key] = await database.read(credentials.keys_of, account.id)
 
     assert key.last_used_at == clock()
@@ -86,15 +90,15 @@ async def test_a_known_key_is_known_after_a_restart(
     accounts: Accounts, database: Database, api: Api, clock: SetClock
 ) -> None:
     """An account is kept in the database, and its key is not asked about again."""
-    account = await accounts.authenticate("key_abc")
+    account = await accounts.authenticate("key_abc", ADDRESS)
 
-    assert (await make(database, api, clock).authenticate("key_abc")).id == account.id
+    assert (await make(database, api, clock).authenticate("key_abc", ADDRESS)).id == account.id
     assert api.asked == 1
 
 
 async def test_callers_at_once_share_a_check(accounts: Accounts, api: Api) -> None:
     """However many callers show a new key at once, ProsperStack is asked once."""
-    opened = await asyncio.gather(*(accounts.authenticate("key_abc") for _ in range(20)))
+    opened = await asyncio.gather(*(accounts.authenticate("key_abc", ADDRESS) for _ in range(20)))
 
     assert api.asked == 1
     assert len({account.id for account in opened}) == 1
@@ -102,7 +106,10 @@ async def test_callers_at_once_share_a_check(accounts: Accounts, api: Api) -> No
 
 async def test_live_and_test_are_accounts_of_their_own(accounts: Accounts) -> None:
     """Each ProsperStack key opens its own account."""
-    live, test = await accounts.authenticate("key_abc"), await accounts.authenticate("key_test_abc")
+    live, test = (
+        await accounts.authenticate("key_abc", ADDRESS),
+        await accounts.authenticate("key_test_abc", ADDRESS),
+    )
 
     assert live.id != test.id
     assert (live.live, test.live) == (True, False)
@@ -113,13 +120,13 @@ async def test_a_refused_key_is_remembered_for_a_while(accounts: Accounts, api: 
     api.answer = lambda: httpx.Response(401, json={"error": "no such key"})
     for _ in range(3):
         with pytest.raises(KeyRefused, match="no such key"):
-            await accounts.authenticate("key_abc")
+            await accounts.authenticate("key_abc", ADDRESS)
     assert api.asked == 1
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
     clock.advance(61)
 
-    assert (await accounts.authenticate("key_abc")).status is AccountStatus.ACTIVE
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
 
 
 async def test_a_key_that_is_not_permitted(accounts: Accounts, api: Api) -> None:
@@ -127,7 +134,7 @@ async def test_a_key_that_is_not_permitted(accounts: Accounts, api: Api) -> None
     api.answer = lambda: httpx.Response(403, json={"error": "read only"})
 
     with pytest.raises(KeyNotPermitted, match="read only"):
-        await accounts.authenticate("key_abc")
+        await accounts.authenticate("key_abc", ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -145,44 +152,108 @@ async def test_no_answer_is_no_refusal(
     api.answer = lambda: answer
 
     with pytest.raises(KeyUnverified) as caught:
-        await accounts.authenticate("key_abc")
+        await accounts.authenticate("key_abc", ADDRESS)
     assert caught.value.retry_after == retry_after
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
-    assert (await accounts.authenticate("key_abc")).status is AccountStatus.ACTIVE
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
 
 
 @pytest.mark.parametrize("key", ["segment-key", "", "key_", "sk_live_1"])
 async def test_what_has_not_the_form_of_a_key_is_refused_unasked(accounts: Accounts, api: Api, key: str) -> None:
     """ProsperStack is asked about nothing that cannot be a key of its own."""
     with pytest.raises(KeyRefused):
-        await accounts.authenticate(key)
+        await accounts.authenticate(key, ADDRESS)
 
     assert api.asked == 0
 
 
 async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Accounts, api: Api) -> None:
-    """Of many unknown keys at once only a few a second are asked about; the others come again later."""
+    """Of many unknown keys at once a few are checked, one after the other; the other calls come again later."""
     api.answer = lambda: httpx.Response(401, json={"error": "no"})
     results: list[Any] = await asyncio.gather(
-        *(accounts.authenticate(f"key_{n}") for n in range(50)), return_exceptions=True
+        *(accounts.authenticate(f"key_{n}", ADDRESS) for n in range(50)), return_exceptions=True
     )
 
-    assert api.asked == CHECKS_PER_SECOND
-    assert sum(isinstance(each, KeyRefused) for each in results) == CHECKS_PER_SECOND
-    assert sum(isinstance(each, KeyUnverified) for each in results) == 50 - CHECKS_PER_SECOND
+    assert MAX_WAITING <= api.asked < 50
+    assert sum(isinstance(each, KeyRefused) for each in results) == api.asked
+    assert sum(isinstance(each, KeyUnverified) for each in results) == 50 - api.asked
+
+
+async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Accounts, api: Api) -> None:
+    """While one network floods, a new key from another one is checked at the next turn."""
+    flood = [asyncio.create_task(accounts.authenticate(f"key_{n}", ADDRESS)) for n in range(50)]
+    await asyncio.sleep(0)
+
+    account = await accounts.authenticate("key_new", "198.51.100.7")
+
+    assert account.status is AccountStatus.ACTIVE
+    assert api.asked <= 3
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_a_check_of_a_key_is_one_request(accounts: Accounts, api: Api, database: Database) -> None:
+    """Of properties without end the first page is read: the account's worker lists them within its budget."""
+    api.answer = lambda: httpx.Response(200, json={"data": [PLAN], "next_cursor": f"cursor_{api.asked}"})
+
+    account = await accounts.authenticate("key_abc", ADDRESS)
+
+    assert api.asked == 1
+    assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
+    stored = await database.read(rows.get, account.id)
+    assert stored is not None
+    assert stored.catalog_at is account.catalog_at is None
+
+
+async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: SetClock) -> None:
+    """A refusal is remembered without its traceback, which holds 10 KB and more: in less than 1 KB."""
+    accounts = make(sqlite, api, clock)
+
+    async def refuse(names: range) -> int:
+        for n in names:
+            with pytest.raises(KeyRefused):
+                await accounts.authenticate(f"made-up-{n}", ADDRESS)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await refuse(range(200))
+        after = await refuse(range(200, 700))
+    finally:
+        tracemalloc.stop()
+
+    assert 0 < after - before < 500 * 1_000
+
+
+async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
+    accounts: Accounts, database: Database, api: Api, clock: SetClock
+) -> None:
+    """Signed calls of a stopped account are refused without a request each."""
+    account = await accounts.authenticate("key_abc", ADDRESS)
+    await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, reason="it stopped working")
+    api.answer = lambda: httpx.Response(401, json={"error": "the key was deleted"})
+    clock.advance(3)
+    for _ in range(3):
+        with pytest.raises(KeyRefused, match="the key was deleted"):
+            await accounts.by_id(account.id)
+    assert api.asked == 2
+
+    api.answer = lambda: httpx.Response(200, json={"data": []})
+    clock.advance(61)
+    assert (await accounts.by_id(account.id)).status is AccountStatus.ACTIVE
 
 
 async def test_pass_through_can_be_switched_off(
     accounts: Accounts, database: Database, api: Api, clock: SetClock
 ) -> None:
     """Without pass-through no ProsperStack key opens anything, also one that did before."""
-    await accounts.authenticate("key_abc")
+    await accounts.authenticate("key_abc", ADDRESS)
     closed = make(database, api, clock, allow_pass_through=False)
 
     for key in ("key_abc", "key_other"):
         with pytest.raises(KeyRefused):
-            await closed.authenticate(key)
+            await closed.authenticate(key, ADDRESS)
     assert api.asked == 1
 
 
@@ -190,7 +261,7 @@ async def test_the_operators_account(accounts: Accounts, api: Api) -> None:
     """PROSPERSTACK_API_KEY with SEGMENT_KEYS opens an account without asking ProsperStack."""
     await accounts.configure("key_own", ["segment-1", "segment-2"])
 
-    one, two = await accounts.authenticate("segment-1"), await accounts.authenticate("segment-2")
+    one, two = await accounts.authenticate("segment-1", ADDRESS), await accounts.authenticate("segment-2", ADDRESS)
 
     assert one.id == two.id
     assert accounts.prosperstack_key(one) == "key_own"
@@ -200,16 +271,16 @@ async def test_the_operators_account(accounts: Accounts, api: Api) -> None:
 async def test_keys_taken_out_of_the_settings_are_revoked(accounts: Accounts) -> None:
     """A key is good as long as it stands in the settings."""
     await accounts.configure("key_own", ["old", "kept"])
-    before = await accounts.authenticate("kept")
+    before = await accounts.authenticate("kept", ADDRESS)
 
     await accounts.configure("key_own", ["kept", "new"])
 
-    assert (await accounts.authenticate("kept")).id == before.id
-    assert (await accounts.authenticate("new")).id == before.id
+    assert (await accounts.authenticate("kept", ADDRESS)).id == before.id
+    assert (await accounts.authenticate("new", ADDRESS)).id == before.id
     with pytest.raises(KeyRefused):
-        await accounts.authenticate("old")
+        await accounts.authenticate("old", ADDRESS)
     await accounts.configure("key_own", ["old"])
-    assert (await accounts.authenticate("old")).id == before.id
+    assert (await accounts.authenticate("old", ADDRESS)).id == before.id
 
 
 @pytest.mark.parametrize(
@@ -225,17 +296,17 @@ async def test_a_stopped_account_refuses_its_callers(
     denial: type[Exception],
 ) -> None:
     """Callers of an account whose key stopped working are told so, until a new try finds that it works."""
-    account = await accounts.authenticate("key_abc")
+    account = await accounts.authenticate("key_abc", ADDRESS)
     await database.write(rows.set_status, account.id, status, reason="it stopped working")
     code = 401 if denial is KeyRefused else 403
     api.answer = lambda: httpx.Response(code, json={"error": "the key was deleted"})
     clock.advance(3)
     for _ in range(3):
         with pytest.raises(denial, match="the key was deleted"):
-            await accounts.authenticate("key_abc")
+            await accounts.authenticate("key_abc", ADDRESS)
     assert api.asked == 2
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
     clock.advance(61)
-    assert (await accounts.authenticate("key_abc")).status is AccountStatus.ACTIVE
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
     assert api.asked == 3

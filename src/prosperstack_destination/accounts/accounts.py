@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
+from prosperstack_destination.accounts.catalogs import catalog_of, dump_catalog
 from prosperstack_destination.accounts.issuing import new_account
+from prosperstack_destination.accounts.key_checks import CHECK_RETRY_SECONDS, KeyCheckLimiter
 from prosperstack_destination.accounts.keys import fingerprint, is_prosperstack_key, key_hash
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
@@ -23,8 +24,9 @@ from prosperstack_destination.errors import (
     ProsperStackError,
     RateLimited,
 )
-from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
@@ -35,19 +37,26 @@ from prosperstack_destination.state.database import Database
 BELIEVED_FOR: Final = 2 * SECOND
 #: How long a refused key is remembered, so that a flood of it costs ProsperStack nothing, in microseconds.
 REFUSED_FOR: Final = 1 * MINUTE
-#: Keys that are remembered at most, good and bad together.
+#: Good keys that are remembered at most, and refused ones: a flood of the latter takes no room of the former.
 REMEMBERED_KEYS: Final = 10_000
-#: Unknown keys that ProsperStack is asked about in a second, all callers together.
-CHECKS_PER_SECOND: Final = 5
-#: What a caller is told to wait when a key could not be checked, in seconds.
-CHECK_RETRY_SECONDS: Final = 5.0
+
+T = TypeVar("T")
 
 _UNKNOWN_KEY = "The API key is not known here: copy it anew into the destination's settings in Segment."
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    answer: Account | AccessDenied
+    account: Account
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A refusal as it is remembered: the exception itself would keep its traceback, with all that it refers to."""
+
+    kind: type[AccessDenied]
+    message: str
     until: int
 
 
@@ -78,44 +87,40 @@ class Accounts:
         self._connect = connect
         self._clock = clock
         self._allow_pass_through = allow_pass_through
+        #: By the key's hash, and by the account's id.
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
+        self._refusals: OrderedDict[str, _Refusal] = OrderedDict()
         self._secrets: dict[str, _Secrets] = {}
         self._checks: dict[str, asyncio.Task[Account]] = {}
-        self._checked_at: list[int] = []
+        self._limiter = KeyCheckLimiter()
 
-    async def authenticate(self, key: str) -> Account:
+    async def authenticate(self, key: str, address: str) -> Account:
         """The account that an inbound key opens.
 
         A ProsperStack key that is new to us is checked by listing its properties, once however many callers
-        show it meanwhile. Raises `KeyRefused`, `KeyNotPermitted`, or `KeyUnverified` where ProsperStack could
-        not be asked.
+        show it meanwhile, and in the turn of the client at ``address``. Raises `KeyRefused`, `KeyNotPermitted`, or
+        `KeyUnverified` where ProsperStack could not be asked.
         """
         account = self.remembered(key)
-        return account or await self._shared_check(key, _usual_hash(key))
+        hashed = _usual_hash(key)
+        return account or await self._shared(hashed, partial(self._find, key, hashed, address))
 
     def remembered(self, key: str) -> Account | None:
         """The account that an inbound key opens, as far as that is known; None: it has to be looked for.
 
         Raises `AccessDenied`'s kinds where it is known to open none.
         """
-        remembered = self._remembered.get(_usual_hash(key))
-        if remembered is None or not self._is_fresh(remembered):
-            return None
-        if isinstance(remembered.answer, AccessDenied):
-            raise type(remembered.answer)(str(remembered.answer))  # an exception of its own for each caller
-        return remembered.answer
+        return self._recall(_usual_hash(key))
 
     async def by_id(self, account_id: str) -> Account:
         """The account with this id, for callers who authenticate otherwise. Raises `KeyRefused` for none."""
-        remembered = self._remembered.get(account_id)
-        if remembered is not None and self._is_fresh(remembered) and isinstance(remembered.answer, Account):
-            return remembered.answer
+        account = self._recall(account_id)
+        if account is not None:
+            return account
         account = await self._database.read(rows.get, account_id)
         if account is None:
             raise KeyRefused("The URL names no account that is known here.")
-        account = await self._if_not_stopped(account)
-        self._remember(account_id, account, BELIEVED_FOR)
-        return account
+        return await self._shared(account_id, partial(self._if_not_stopped, account))
 
     async def shared_secrets(self, account: Account) -> Sequence[str]:
         """The secrets that may have signed a webhook for an account, in clear; believed as accounts are."""
@@ -144,6 +149,7 @@ class Accounts:
     def forget(self) -> None:
         """Believe nothing that is remembered: accounts have changed."""
         self._remembered.clear()
+        self._refusals.clear()
         self._secrets.clear()
 
     async def configure(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
@@ -166,35 +172,40 @@ class Accounts:
                 credentials.admit_key(connection, account.id, key, now)
         credentials.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
 
-    async def _shared_check(self, key: str, hashed: str) -> Account:
-        """Check a key once for all who show it meanwhile; who hangs up does not stop the check."""
-        task = self._checks.get(hashed)
+    async def _shared(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
+        """Find an account once for all who ask for it meanwhile; who hangs up does not stop that."""
+        task = self._checks.get(name)
         if task is None:
-            task = self._checks[hashed] = asyncio.create_task(self._check(key, hashed))
-            task.add_done_callback(lambda _: self._checks.pop(hashed, None))
+            task = self._checks[name] = asyncio.create_task(self._learn(name, find))
+            task.add_done_callback(lambda _: self._checks.pop(name, None))
             task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
-    async def _check(self, key: str, hashed: str) -> Account:
+    async def _learn(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
+        """Find an account, and remember what came of it."""
         try:
-            account = await self._find(key, hashed)
-        except AccessDenied as refusal:
-            self._remember(hashed, refusal, REFUSED_FOR)
+            account = await find()
+        except AccessDenied as error:
+            _keep(self._refusals, name, _Refusal(type(error), str(error), self._clock() + REFUSED_FOR))
             raise
-        self._remember(hashed, account, BELIEVED_FOR)
+        self._refusals.pop(name, None)
+        _keep(self._remembered, name, _Remembered(account, self._clock() + BELIEVED_FOR))
         return account
 
-    def _is_fresh(self, remembered: _Remembered) -> bool:
-        """Whether it is still believed; not where the clock was set back, either."""
-        return 0 <= remembered.until - self._clock() <= REFUSED_FOR
+    def _recall(self, name: str) -> Account | None:
+        remembered = self._remembered.get(name)
+        if remembered is not None and self._is_fresh(remembered.until):
+            return remembered.account
+        refusal = self._refusals.get(name)
+        if refusal is not None and self._is_fresh(refusal.until):
+            raise refusal.kind(refusal.message)
+        return None
 
-    def _remember(self, hashed: str, answer: Account | AccessDenied, believed_for: int) -> None:
-        self._remembered[hashed] = _Remembered(answer, self._clock() + believed_for)
-        self._remembered.move_to_end(hashed)
-        while len(self._remembered) > REMEMBERED_KEYS:
-            self._remembered.popitem(last=False)
+    def _is_fresh(self, until: int) -> bool:
+        """Whether what is remembered until then still counts; not where the clock was set back, either."""
+        return 0 <= until - self._clock() <= REFUSED_FOR
 
-    async def _find(self, key: str, hashed: str) -> Account:
+    async def _find(self, key: str, hashed: str, address: str) -> Account:
         known = await self._database.read(credentials.of_inbound_key, hashed)
         if known is not None:
             account, inbound = known
@@ -208,22 +219,25 @@ class Accounts:
             return await self._if_not_stopped(account)
         if not self._allow_pass_through or not is_prosperstack_key(key):
             raise KeyRefused(_UNKNOWN_KEY)
-        catalog = await self._ask(self._connect(key))
-        return await self._database.write(self._open, key, hashed, catalog)
+        properties = await self._ask(self._connect(key), client_network(address))
+        return await self._database.write(self._open, key, hashed, properties)
 
     async def _if_not_stopped(self, account: Account) -> Account:
         """The account; whether a stopped one works again is asked as often as refusals are forgotten."""
         if account.status not in rows.STOPPED:
             return account
-        await self._ask(self._connect(self.prosperstack_key(account)))
+        await self._ask(self._connect(self.prosperstack_key(account)), account.id)
         await self._database.write(rows.set_status, account.id, AccountStatus.ACTIVE)
         return replace(account, status=AccountStatus.ACTIVE, status_reason=None, status_until=None)
 
-    async def _ask(self, prosperstack: ProsperStack) -> Catalog:
-        """List a key's properties: whether it works, and what there is to map to."""
-        self._count_check()
+    async def _ask(self, prosperstack: ProsperStack, group: str) -> Page[PropertyDefinition]:
+        """The first page of a key's properties: whether it works, and what there is to map to.
+
+        It is one request. Where there are more pages the reconciler lists them within the account's budget.
+        """
+        await self._limiter.turn(group)
         try:
-            return await list_catalog(prosperstack.list_properties)
+            return await prosperstack.list_properties()
         except CredentialsRefused as refusal:
             if refusal.status_code == 403:
                 raise KeyNotPermitted(str(refusal)) from refusal
@@ -235,33 +249,32 @@ class Accounts:
                 retry_after=wait or CHECK_RETRY_SECONDS,
             ) from error
 
-    def _count_check(self) -> None:
-        """Keep a flood of made-up keys from becoming a flood of ProsperStack's."""
-        now = self._clock()
-        self._checked_at = [at for at in self._checked_at if 0 <= now - at < SECOND]
-        if len(self._checked_at) >= CHECKS_PER_SECOND:
-            raise KeyUnverified(
-                "Too many unknown API keys are being checked; send the call again.",
-                retry_after=CHECK_RETRY_SECONDS,
-            )
-        self._checked_at.append(now)
-
-    def _open(self, connection: Connection, key: str, hashed: str, catalog: Catalog) -> Account:
+    def _open(self, connection: Connection, key: str, hashed: str, properties: Page[PropertyDefinition]) -> Account:
         now = self._clock()
         account = rows.of_prosperstack_key(connection, hashed)
         if account is None:
             account = new_account(key, self._vault)
             rows.add(connection, account, hashed, now)
-        rows.set_catalog(connection, account.id, dump_catalog(catalog), now)
+        catalog = dump_catalog(catalog_of(properties.data))
+        rows.set_catalog(connection, account.id, catalog, now)
+        if properties.next_cursor:
+            rows.expire_catalog(connection, account.id)
         credentials.admit_key(
             connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
         )
         credentials.mark_used(connection, hashed, now)
-        return replace(account, catalog=dump_catalog(catalog), catalog_at=now)
+        return replace(account, catalog=catalog, catalog_at=None if properties.next_cursor else now)
 
 
 #: A sender shows the same key all day. (So it is in memory in clear, as in `segment.credentials`; never on disk.)
 _usual_hash: Final = lru_cache(maxsize=128)(key_hash)
+
+
+def _keep(memory: OrderedDict[str, T], name: str, value: T) -> None:
+    memory[name] = value
+    memory.move_to_end(name)
+    while len(memory) > REMEMBERED_KEYS:
+        memory.popitem(last=False)
 
 
 def _is_noted(last_used_at: int | None, now: int) -> bool:

@@ -1,6 +1,6 @@
 """An account's catalog of properties: listed from ProsperStack, kept in its row."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from pydantic import TypeAdapter
 
@@ -16,10 +16,15 @@ async def list_catalog(
     fetch: Callable[[str | None], Awaitable[Page[PropertyDefinition]]], entity: str = "subscriber"
 ) -> Catalog:
     """List all of an account's properties of subscribers or subscriptions; ``fetch`` gets the page at a cursor."""
+    return catalog_of(await all_items(fetch), entity)
+
+
+def catalog_of(properties: Iterable[PropertyDefinition], entity: str = "subscriber") -> Catalog:
+    """The catalog of what was listed: the properties of subscribers or of subscriptions."""
     # A type that ProsperStack adds one day is not ours to guess at: such a property is left alone.
     return Catalog(
         Property(each.key, each.name, PropertyType(each.type))
-        for each in await all_items(fetch)
+        for each in properties
         if each.entity == entity and each.type in _TYPES
     )
 

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import AccessDenied, BadCall, CallTooLarge, DestinationError, KeyRefused
+from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import refusal, refused_batch, response_of
 from prosperstack_destination.segment.batch import is_array, split_array
@@ -44,8 +45,11 @@ _NO: Final = frozenset({"false", "0", "no"})
 class Authenticator(Protocol):
     """Who opens accounts."""
 
-    async def authenticate(self, key: str) -> Account:
-        """The account that a key opens; raises `AccessDenied`'s kinds, or `TryLater`'s."""
+    async def authenticate(self, key: str, address: str) -> Account:
+        """The account that a key opens, which the client at ``address`` shows.
+
+        Raises `AccessDenied`'s kinds, or `TryLater`'s.
+        """
 
     async def by_id(self, account_id: str) -> Account:
         """The account with this id; raises `KeyRefused` where there is none that may be called."""
@@ -78,7 +82,7 @@ _NO_WISH: Final = _Wish()
 class IdentifyEndpoint:
     """An ASGI application for Identify calls, one or an array of them. ``202`` says that they are on disk.
 
-    An array may have ``array_bytes``.
+    An array may have ``array_bytes``. ``trusted_proxies`` are in front of the service: see `client_address`.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class IdentifyEndpoint:
         clock: Clock,
         *,
         array_bytes: int,
+        trusted_proxies: int,
         observer: Observer,
     ) -> None:
         self._authenticator = authenticator
@@ -97,6 +102,7 @@ class IdentifyEndpoint:
         self._reception = Reception(inbox, clock, observer)
         self._observer = observer
         self._array_bytes = array_bytes
+        self._trusted_proxies = trusted_proxies
         self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +155,8 @@ class IdentifyEndpoint:
         account_id = scope.get("path_params", {}).get("account_id")
         authorization = headers.get(b"authorization")
         if account_id is None or authorization is not None:
-            account = await self._authenticator.authenticate(basic_key(authorization))
+            address = client_address(scope, self._trusted_proxies)
+            account = await self._authenticator.authenticate(basic_key(authorization), address)
             if account_id not in (None, account.id):
                 raise KeyRefused("The API key does not belong to the account that the URL names.")
             return account

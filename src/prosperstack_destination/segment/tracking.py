@@ -23,6 +23,7 @@ from prosperstack_destination.errors import (
     KeyRefused,
     TryLater,
 )
+from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import refusal_headers, status_of
 from prosperstack_destination.segment.body import parse_object, read_body
@@ -54,8 +55,11 @@ _SUCCESS: Final = b'{"success":true}'
 class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
-    def __init__(self, authenticator: Authenticator, inbox: Inbox, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, authenticator: Authenticator, inbox: Inbox, clock: Clock, *, trusted_proxies: int, observer: Observer
+    ) -> None:
         self._authenticator = authenticator
+        self._trusted_proxies = trusted_proxies
         self._reception = Reception(inbox, clock, observer)
         self._observer = observer
 
@@ -72,12 +76,13 @@ class TrackingEndpoint:
         kind = scope["path"].rpartition("/")[2]
         headers = dict(scope["headers"])
         authorization = headers.get(b"authorization")
-        account = None if authorization is None else await self._account(basic_key(authorization))
+        address = client_address(scope, self._trusted_proxies)
+        account = None if authorization is None else await self._account(basic_key(authorization), address)
         body = b""
         try:
             body = await _body(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
             content = _parse(body)
-            account = account or await self._account(_key(content))
+            account = account or await self._account(_key(content), address)
             if kind in _BATCHED:
                 return await self._answer_batch(account, content)
             event = {**content, "type": kind} if kind in OTHER_TYPES else content
@@ -91,8 +96,8 @@ class TrackingEndpoint:
             return _error(error)
         return _error(result) if isinstance(result, DestinationError) else _success()
 
-    async def _account(self, key: str) -> Account:
-        account = await self._authenticator.authenticate(key)
+    async def _account(self, key: str, address: str) -> Account:
+        account = await self._authenticator.authenticate(key, address)
         note_account(account.fingerprint)
         return account
 
