@@ -20,29 +20,34 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endless": set(),
     "forwarded": set(),
     "storable": set(),
+    "emails": {"storable"},
     # The pure middle and the edges that it does not know.
     "mapping": {"storable", "errors"},
     "state": {"storable", "errors", "clock", "endless"},
     "prosperstack": {"storable", "errors", "clock"},
     "accounts": {"errors", "clock", "forwarded", "mapping", "state", "prosperstack"},
-    "sync": {"errors", "clock", "endless", "mapping", "state", "prosperstack", "accounts"},
-    "segment": {"storable", "errors", "clock", "forwarded", "log_context", "mapping", "state", "accounts"},
-    "connector": {"storable", "errors", "clock", "endless", "mapping", "state", "accounts", "segment"},
+    "sync": {"errors", "clock", "emails", "endless", "mapping", "state", "prosperstack", "accounts"},
+    "segment": {
+        *("storable", "errors", "clock", "emails", "forwarded", "log_context", "mapping", "state", "accounts"),
+    },
+    "connector": {
+        *("storable", "errors", "clock", "emails", "endless", "mapping", "state", "accounts", "segment"),
+    },
     "watching": {"storable", "__init__", "errors", "clock", "endless", "log_context", "state"},
     "health": {"errors", "state"},
     "entrances": {"segment"},
     "segment_workspace": {"storable", "errors", "clock", "state", "accounts"},
     "operations": {
-        *("errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
+        *("errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
         "segment_workspace",
     },
     "api": {
-        *("storable", "errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
-        *("operations", "segment_workspace"),
+        *("storable", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
+        *("segment", "operations", "segment_workspace"),
     },
     "dashboard": {
-        *("__init__", "errors", "clock", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
-        *("operations", "segment_workspace", "forwarded", "storable"),
+        *("__init__", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
+        *("segment", "operations", "segment_workspace", "forwarded", "storable"),
     },
     # The composition root.
     "settings": {"errors"},
@@ -62,8 +67,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The faces. Nothing imports them.
     "sandbox": set(),
     "cli": {
-        *("storable", "__init__", "errors", "clock", "settings", "logs", "vaults", "outbound", "application"),
-        *("server", "mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox", "operations"),
+        *("storable", "__init__", "errors", "clock", "emails", "settings", "logs", "vaults", "outbound"),
+        *("application", "server", "mapping", "state", "prosperstack", "accounts", "sync", "segment", "sandbox"),
+        "operations",
     },
     "__main__": {"cli"},
 }

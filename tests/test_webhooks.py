@@ -139,21 +139,52 @@ async def test_a_signed_event(service: Service, account: accounts.Account, secre
 
 
 async def test_a_signed_array(service: Service, account: accounts.Account, secret: str) -> None:
-    """An array is signed over its first event's own text, white space and all."""
+    """An array is signed over its first event's own text, white space and all, or as a whole."""
     first = b'{ "type":"identify",  "traits": {"email": "john.doe@example.com", "preferred_name": "\xc3\xa9" } }'
     body = b"[ " + first + b" , " + json.dumps(event("x", "x@y.z")).encode() + b" ]"
 
-    response = await post(service, account, body, sign(first, secret))
+    for signed in (first, body):
+        response = await post(service, account, body, sign(signed, secret))
 
-    assert response.json() == {"message": "Accepted 2 of 2 events."}
+        assert response.json() == {"message": "Accepted 2 of 2 events."}
 
 
-@pytest.mark.parametrize("wrong", ["over the whole array", "by another secret", "missing"])
+@pytest.mark.parametrize("authorization", ["Bearer abc", "Token abc", "Basic bm9uc2Vuc2U6", "nonsense"])
+async def test_authorization_beside_a_signature(
+    service: Service, account: accounts.Account, secret: str, authorization: str
+) -> None:
+    """Where an account has a secret its signature decides, whatever a proxy or a setting adds to the request."""
+    body = json.dumps(event("signed")).encode()
+    url, headers = f"/webhook/{account.id}", {"Authorization": authorization}
+
+    good = await service.client.post(
+        url, content=body, headers={**headers, "X-Signature": sign(body, secret)}, auth=httpx.Auth()
+    )
+    forged = await service.client.post(
+        url, content=body, headers={**headers, "X-Signature": sign(body, "x")}, auth=httpx.Auth()
+    )
+    alone = await service.client.post(url, content=body, headers=headers, auth=httpx.Auth())
+
+    assert (good.status_code, forged.status_code, alone.status_code) == (202, 401, 401)
+
+
+async def test_a_batch_of_the_extensible_webhook(service: Service, account: accounts.Account, secret: str) -> None:
+    """Events that Segment's Extensible Webhook wraps are taken, and the bad ones among them named."""
+    body = json.dumps([{"json": event("wrapped")}, {"json": {"type": "track"}}, {"json": 5}]).encode()
+
+    response = await post(service, account, body, sign(body, secret))
+
+    assert response.json()["message"] == "Accepted 1 of 3 events."
+    assert [each["index"] for each in response.json()["refused"]] == [1, 2]
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "wrapped")
+
+
+@pytest.mark.parametrize("wrong", ["over another event", "by another secret", "missing"])
 async def test_a_wrong_signature(service: Service, account: accounts.Account, secret: str, wrong: str) -> None:
     """What is signed otherwise, or not at all, is refused; nothing of it is kept."""
-    first = json.dumps(event("forged")).encode()
-    body = b"[" + first + b"]"
-    signature = {"over the whole array": sign(body, secret), "by another secret": sign(first, "x")}.get(wrong)
+    first, second = json.dumps(event("forged")).encode(), json.dumps(event("x")).encode()
+    body = b"[" + first + b"," + second + b"]"
+    signature = {"over another event": sign(second, secret), "by another secret": sign(first, "x")}.get(wrong)
 
     response = await post(service, account, body, signature)
 
@@ -282,3 +313,24 @@ async def test_an_explanation_by_id(service: Service) -> None:
     assert known.json()["email"] == {"value": JOHN, "foundIn": "ids"}
     assert (unknown.status_code, deletion.status_code) == (400, 400)
     assert "no email is known for the ids" in unknown.json()["message"]
+
+
+async def test_junk_for_an_email(service: Service) -> None:
+    """A known id decides where the email is junk, which the explanation names; an unknown one is told of both."""
+    await service.client.post("/identify", json={"userId": "u8", "traits": {"email": JOHN}})
+    call: dict[str, Any] = {"userId": "u8", "traits": {"email": "n/a", "preferred_name": "By id"}}
+
+    explained = await service.client.post("/identify?dry_run=1", json=call)
+    taken = await service.client.post("/identify", json=call)
+    call["userId"] = "u9"
+    unknown = [await service.client.post(f"/identify{query}", json=call) for query in ("", "?explain=1")]
+
+    assert explained.json()["email"] == {"value": JOHN, "foundIn": "ids"}
+    assert explained.json()["ignored"][0]["trait"] == "traits.email"
+    assert "not an email address" in explained.json()["ignored"][0]["reason"]
+    assert taken.status_code == 202
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "By id")
+    for answer in unknown:
+        assert answer.status_code == 400
+        assert "no email is known for the ids" in answer.json()["message"]
+        assert "traits.email is not an email address" in answer.json()["message"]

@@ -5,6 +5,7 @@
     │   ├── BadCall              it is malformed, or says nothing we can act on
     │   │   └── MissingEmail     nobody can be found by it
     │   ├── CallTooLarge         it is larger than one event may be
+    │   ├── UnsupportedEncoding  its body is compressed in a way that is not understood
     │   └── UnsupportedCall      a type of call that this destination does not take
     ├── AccessDenied           the key is at fault: give up until somebody mends the key
     │   ├── KeyRefused           it is no key, or no longer one
@@ -39,6 +40,8 @@ An error carries its evidence as attributes, so that faces format fields and nev
 nothing of HTTP: the receiving routes have one table that turns errors into statuses.
 """
 
+from collections.abc import Mapping
+
 
 class DestinationError(Exception):
     """Everything that this service raises on purpose. ``str()`` of it is a sentence for a person."""
@@ -57,13 +60,17 @@ class BadCall(CallRefused):
 
 
 class MissingEmail(BadCall):
-    """The call names no email, and none is known for its ids. ``has_ids`` says whether it has any."""
+    """The call names no email, and none is known for its ids. ``has_ids`` says whether it has any.
 
-    def __init__(self, *, has_ids: bool) -> None:
+    ``no_emails`` are the reasons why values at an email's places are none, by their places.
+    """
+
+    def __init__(self, *, has_ids: bool, no_emails: Mapping[str, str] | None = None) -> None:
         unknown = ", and no email is known for the ids of this call" if has_ids else ""
+        reasons = "".join(f" {reason}" for reason in (no_emails or {}).values())
         super().__init__(
             f"Missing email address: ProsperStack's subscribers are matched by it{unknown}. Add the trait "
-            "'email' to the Identify call (traits.email or context.traits.email).",
+            f"'email' to the Identify call (traits.email or context.traits.email).{reasons}",
             field="traits.email",
         )
         self.has_ids = has_ids
@@ -78,6 +85,17 @@ class CallTooLarge(CallRefused):
             "or smaller batches."
         )
         self.limit_bytes = limit_bytes
+
+
+class UnsupportedEncoding(CallRefused):
+    """The body is encoded in a way that is not understood (``encoding``, as the header names it)."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"The Content-Encoding {encoding!r} is not understood: send the body as it is, or compressed once by "
+            "gzip or deflate."
+        )
+        self.encoding = encoding
 
 
 def _size(count: int) -> str:

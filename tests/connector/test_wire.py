@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.connector.wire import (
+    EXAMPLE,
     Shape,
     body_of,
     read_connector_call,
@@ -42,8 +43,56 @@ def test_what_is_no_email_counts_as_missing(email: object) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data": 5}', b'{"data": {"subscriber": "x"}}', b"\xff"])
 def test_what_is_no_call(body: bytes) -> None:
     """What is not as documented is refused with the place, and nobody's data."""
-    with pytest.raises(BadCall, match="not as ProsperStack documents it"):
+    with pytest.raises(BadCall, match=r"The body|not as ProsperStack documents it"):
         read_connector_call(body)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"email": "John.Doe@example.com "},
+        {"Email": "john.doe@example.com"},
+        {"emailAddress": "john.doe@example.com"},
+        {"subscriber_email": "john.doe@example.com"},
+        {"data": {"email": "john.doe@example.com"}},
+        {"data": {"subscriber": {"email": "john.doe@example.com"}}},
+        {"data": {"subscriber": {"email": "n/a"}, "customer": {"email": "john.doe@example.com"}}},
+        {"data": {"Subscriber": {"Email": "john.doe@example.com"}}},
+        {"data": {"subscription": {"subscriber": {"email": "john.doe@example.com"}}}},
+        {"data": {"subscriber": "john.doe@example.com"}},
+        {"data": "broken", "email": "john.doe@example.com"},
+        {"subscriber": {"email": "john.doe@example.com"}},
+        {"user": {"email": "john.doe@example.com"}},
+        {"traits": {"email": "john.doe@example.com"}},
+        {"context": {"traits": {"email": "john.doe@example.com"}}},
+    ],
+)
+def test_an_email_where_people_put_it(content: object) -> None:
+    """A request that is built by hand names its email in other places than ProsperStack's do, in any casing."""
+    assert read_connector_call(json.dumps(content).encode()).email == "john.doe@example.com"
+
+
+def test_the_documented_place_goes_first() -> None:
+    """An email elsewhere does not replace the documented one, and adds to ids alone."""
+    both = {"email": "other@example.com", "data": {"subscriber": SUBSCRIBER}}
+    ids = {"email": "other@example.com", "data": {"subscriber": {"id": "subr_1"}}}
+
+    assert read_connector_call(json.dumps(both).encode()).email == "guybrush@example.com"
+    assert read_connector_call(json.dumps(ids).encode()) == Person("other@example.com", ("subr_1",))
+
+
+@pytest.mark.parametrize("content", [{}, {"data": {}}, {"email": "n/a"}, {"name": "john.doe@example.com"}])
+def test_a_call_that_names_nobody(content: object) -> None:
+    """A call without an email and an id is told to be one, with the place where the email belongs."""
+    with pytest.raises(BadCall, match=r"Send the email as data\.subscriber\.email"):
+        read_connector_call(json.dumps(content).encode())
+
+
+def test_the_example_is_understood() -> None:
+    """The documented request names a person in all three ways."""
+    assert read_connector_call(json.dumps(EXAMPLE).encode()) == Person(
+        "john.doe@example.com", ("subr_aB1cD2eF3gH4iJ5kL6mN7oP8",), "cus_1234"
+    )
 
 
 def test_only_the_start_counts() -> None:

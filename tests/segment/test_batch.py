@@ -84,9 +84,9 @@ def test_any_good_secret_may_have_signed() -> None:
     """While secrets are rotated more than one is good; another one is not."""
     signature = sign(b"{}", "new").upper().encode()
 
-    verify(signature, b"{}", ["old", "new"])
+    verify(signature, [b"{}"], ["old", "new"])
     for secrets in (["old"], []):
         with pytest.raises(KeyRefused, match="X-Signature"):
-            verify(signature, b"{}", secrets)
+            verify(signature, [b"{}"], secrets)
     with pytest.raises(KeyRefused):
-        verify(b"\xff", b"{}", ["new"])
+        verify(b"\xff", [b"{}"], ["new"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, UnsupportedCall
-from prosperstack_destination.segment.call import Deletion, IdentifyCall, Understood, read_call
+from prosperstack_destination.segment.call import Deletion, IdentifyCall, Understood, read_call, recognize
 from prosperstack_destination.state.profile import Source, SourceKind
 from support.clocks import NEW_YEAR
 
@@ -38,6 +38,10 @@ def understood(call: dict[str, Any]) -> Understood:
         ({"traits": {"EMAIL": "x@y.z", "email": "a@b.c"}}, "a@b.c", "traits.email"),
         ({"Traits": {"email": "a@b.c"}}, "a@b.c", "traits.email"),
         ({"traits": {"email": " a@b.c\n"}}, "a@b.c", "traits.email"),
+        ({"traits": {"email": "\u200ba@b.c\ufeff"}}, "a@b.c", "traits.email"),
+        ({"traits": {"email": "\xa0a@b.c\xa0"}}, "a@b.c", "traits.email"),
+        ({"traits": {"email": "n/a"}, "context": {"traits": {"email": "a@b.c"}}}, "a@b.c", "context.traits.email"),
+        ({"traits": {"email": 5}, "email": "a@b.c"}, "a@b.c", "email"),
         ({"traits": {"traits": {"email": "a@b.c"}}}, "a@b.c", "traits.traits.email"),
         ({"context": {"traits": {"email": "a@b.c"}}}, "a@b.c", "context.traits.email"),
         ({"Context": {"Traits": {"EMail": "a@b.c"}}}, "a@b.c", "context.traits.email"),
@@ -77,6 +81,30 @@ def test_what_is_no_address_is_refused(email: str) -> None:
         understood({"traits": {"email": email}})
 
     assert caught.value.field == "traits.email"
+
+
+@pytest.mark.parametrize("ids", [{"userId": "u1"}, {"anonymousId": "a1"}])
+@pytest.mark.parametrize("email", ["n/a", "-", "none@", 5, ["a@b.c"], {}, "\u200b?"])
+def test_an_id_decides_where_the_email_is_none(ids: dict[str, str], email: JsonValue) -> None:
+    """A call with an id and junk for an email is understood as one with null, and the junk's place is kept."""
+    result = understood({**ids, "traits": {"email": email, "plan": "pro"}})
+
+    assert (result.email, result.email_from) == (None, None)
+    assert list(result.no_emails) == ["traits.email"]
+    assert result.traits["plan"] == "pro"
+
+
+def test_an_event_in_an_envelope_named_json() -> None:
+    """Segment's Extensible Webhook wraps an event; it is understood as if it were not."""
+    event: dict[str, JsonValue] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
+
+    assert read_call({"json": event}, NOW) == read_call(event, NOW)
+    assert isinstance(read_call({"json": {"type": "delete", "userId": "u1"}}, NOW), Deletion)
+    with pytest.raises(UnsupportedCall):
+        read_call({"json": {"type": "track"}}, NOW)
+    with pytest.raises(MissingEmail):
+        read_call({"json": {}}, NOW)
+    assert recognize({"json": event}, NOW) == recognize(event, NOW)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from prosperstack_destination.api.context import ProfileId, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import ApiRoute
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import MatchedBy
@@ -125,7 +126,7 @@ async def list_profiles(
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
 ) -> Profiles:
     """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
-    prefix = email.strip().lower()
+    prefix = normalize_email(email)
     if user_id is not None:
         known = await desk.database.read(browsing.emails_of_user, account.id, user_id)
         if not known or not known[0].startswith(prefix):

@@ -13,6 +13,7 @@ from prosperstack_destination.accounts.vault import subject_of
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, from_database
 from prosperstack_destination.cli.output import Time
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import events
 from prosperstack_destination.state.events import Event
@@ -33,7 +34,7 @@ def tail(
     def work(connection: Connection) -> tuple[list[Event], int]:
         account = chosen_account(connection, account_name)
         use_kept_pseudonyms(connection, vault)
-        subject = None if email is None else subject_of(vault, email.strip().lower())
+        subject = None if email is None else subject_of(vault, normalize_email(email))
         return events.latest(connection, account.id, limit=limit, after=after, subject=subject)
 
     while True:

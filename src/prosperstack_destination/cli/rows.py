@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from pydantic import JsonValue
 
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import BadCall, Misconfigured
 from prosperstack_destination.segment.body import parse_object
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
@@ -222,7 +223,7 @@ class Rows:
         traits = row.get("traits")
         if value is None and isinstance(traits, dict):
             value = traits.get("email")
-        return value.strip().lower() if isinstance(value, str) else None
+        return normalize_email(value) if isinstance(value, str) else None
 
 
 def is_call(row: Row) -> bool:

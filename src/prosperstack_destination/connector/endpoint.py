@@ -1,6 +1,7 @@
 """``/data-connector/{token}`` and ``/flow-webhook/{token}``.
 
-Somebody's cancel flow waits for the answer: with a token that is good it is 200, and soon, whatever else is wrong.
+A cancel flow waits for the answer: with a token that is good it is 200, and soon, whatever else is wrong, but for a
+body that is compressed in a way that is not understood (415).
 """
 
 import asyncio
@@ -16,10 +17,9 @@ from prosperstack_destination.connector.front import Front
 from prosperstack_destination.connector.knowledge import Knowledge, Known
 from prosperstack_destination.connector.tokens import Tokens
 from prosperstack_destination.connector.wire import Shape, body_of, read_connector_call, read_flow_event
-from prosperstack_destination.errors import CallRefused, DestinationError, TryLater
+from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, TryLater, UnsupportedEncoding
 from prosperstack_destination.segment.answers import message, refusal
-from prosperstack_destination.segment.body import read_body
-from prosperstack_destination.segment.credentials import content_length
+from prosperstack_destination.segment.content_encoding import read_content
 from prosperstack_destination.state.cancel_flows import Person
 
 log = structlog.get_logger(__name__)
@@ -50,14 +50,17 @@ class _Endpoint:
             response = refusal(error)
         else:
             self._front.used(key_hash(token))
-            response = await self._answer(account_id, scope, receive)
+            try:
+                response = await self._answer(account_id, scope, receive)
+            except UnsupportedEncoding as error:  # a setting is wrong: to answer {} would hide it
+                response = refusal(error)
         await response(scope, receive, send)
 
     async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
         raise NotImplementedError
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        return await read_body(receive, content_length(dict(scope["headers"])))
+        return await read_content(receive, dict(scope["headers"]))
 
     async def _look(self, account_id: str, person: Person) -> Known | None:
         """Who it is, and to the front with them; None for a stranger, and where the database is too slow."""
@@ -93,7 +96,7 @@ class DataConnectorEndpoint(_Endpoint):
     async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
         try:
             person = read_connector_call(await self._body(scope, receive))
-        except CallRefused as error:
+        except (BadCall, CallTooLarge) as error:
             log.warning("a call of the data connector is not understood", account_id=account_id, reason=str(error))
             self._tell(account_id, None, "not understood")
             return _json(_STRANGER)
@@ -107,7 +110,7 @@ class FlowWebhookEndpoint(_Endpoint):
     async def _answer(self, account_id: str, scope: Scope, receive: Receive) -> Response:
         try:
             person = read_flow_event(await self._body(scope, receive))
-        except CallRefused as error:
+        except (BadCall, CallTooLarge) as error:
             log.warning("a webhook is not understood", account_id=account_id, reason=str(error))
             self._tell(account_id, None, "not understood")
             return message(200, f"Ignored: {error}")

@@ -11,6 +11,10 @@ from prosperstack_destination.segment.openapi import add_schemas
 _REF: Final = "#/components/schemas/{model}"
 _TOKEN: Final = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
 _REFUSED: Final = {"description": "The token is unknown or revoked.", "content": {"application/json": {}}}
+_NOT_READ: Final = {
+    "description": "The body is compressed otherwise than by gzip or deflate.",
+    "content": {"application/json": {}},
+}
 
 
 def describe_connector(document: dict[str, Any]) -> dict[str, Any]:
@@ -44,5 +48,5 @@ def _post(summary: str, name: str, model: type[BaseModel], good: str) -> dict[st
         "tags": ["prosperstack"],
         "parameters": [_TOKEN],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": good, "content": content}, "401": _REFUSED},
+        "responses": {"200": {"description": good, "content": content}, "401": _REFUSED, "415": _NOT_READ},
     }

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from prosperstack_destination.dashboard.headline import IN_SHORT
 from prosperstack_destination.dashboard.routing import Page
 from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations import people
 from prosperstack_destination.state import browsing
@@ -67,7 +68,7 @@ def _find(connection: Connection, account: Account, wanted: str, stands: str, af
     """Whoever has the user id, then those whose email begins so."""
     _, statuses = STANDS[stands]
     found = browsing.listed(
-        connection, account.id, after=after, limit=PAGE, prefix=wanted.lower(), statuses=statuses
+        connection, account.id, after=after, limit=PAGE, prefix=normalize_email(wanted), statuses=statuses
     )
     if not wanted or after:
         return found

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, NotHere
 from prosperstack_destination.operations.knowing import knowledge_of
 from prosperstack_destination.operations.masking import masked
@@ -81,7 +82,7 @@ def listed(
     """A unit of work: an account's calls, the newest first, those before an id."""
     wanted = Wanted(type=question.type, source=question.source, fate=question.fate)
     if question.email is not None:
-        email = question.email.strip().lower()
+        email = normalize_email(question.email)
         wanted = replace(wanted, subjects=_subjects(connection, account, email, pseudonym))
     found = recent_calls.page(connection, account.id, wanted, since=now - KEPT_FOR, before=before, limit=limit)
     return [_shown(each, reveal=reveal) for each in found]

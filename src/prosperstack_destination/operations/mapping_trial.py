@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import Property
 from prosperstack_destination.mapping.desired import Desired, Projection, same_values
 from prosperstack_destination.mapping.person import Person
@@ -70,7 +71,7 @@ def tried(connection: Connection, account: Account, rules: Rules, email: str) ->
     """
     meaning = of_account(connection, account)
     plan = meaning.under(rules)
-    found = _person(connection, account, meaning.plan, plan, email.strip().lower())
+    found = _person(connection, account, meaning.plan, plan, normalize_email(email))
     if found is None:
         return None
     known, person = found

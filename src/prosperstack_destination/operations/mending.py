@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.state import auditing, erasing, profiles, retrying, scanning
@@ -171,7 +172,7 @@ def erase(
     undone, and is safe to repeat. ``pseudonym`` is the vault's.
     """
     share_account(connection, account.id, alone=True)
-    return erasing.erase_email(connection, account.id, email.strip().lower(), pseudonym, actor, now)
+    return erasing.erase_email(connection, account.id, normalize_email(email), pseudonym, actor, now)
 
 
 def erase_user(

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.operations import wording
 from prosperstack_destination.operations.comparing import Row, compare
@@ -112,7 +113,7 @@ def profile_id(
 
     A user id that had several emails leads to the one that it has, if that has a profile. Raises `NotHere`.
     """
-    emails: Iterable[str] = [] if email is None else [email.strip().lower()]
+    emails: Iterable[str] = [] if email is None else [normalize_email(email)]
     if user_id is not None:
         emails = browsing.emails_of_user(connection, account.id, user_id)
     for each in emails:

@@ -16,6 +16,7 @@ from prosperstack_destination.errors import (
     KeyRefused,
     TryLater,
     UnsupportedCall,
+    UnsupportedEncoding,
 )
 from prosperstack_destination.segment.results import Answer, Result
 from prosperstack_destination.state.json_text import dump
@@ -26,6 +27,7 @@ STATUS: Final[Mapping[type[DestinationError], int]] = {
     KeyRefused: 401,
     KeyNotPermitted: 403,
     CallTooLarge: 413,
+    UnsupportedEncoding: 415,
     UnsupportedCall: 501,
     TryLater: 503,
 }
@@ -71,4 +73,6 @@ def refusal_headers(error: DestinationError) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Basic realm="ProsperStack Destination"'
     if isinstance(error, TryLater):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, UnsupportedEncoding):
+        headers["Accept-Encoding"] = "gzip, deflate"
     return headers

@@ -13,13 +13,15 @@ MAX_EVENTS: Final = 4_000
 #: Events that are split off before others get a turn.
 _PIECE: Final = 40
 
+#: White space, and the bytes of UTF-8's byte order mark, which no JSON has before its first bracket.
+_BEFORE_ARRAY: Final = b" \t\n\r\xef\xbb\xbf"
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DECODER: Final = json.JSONDecoder()
 
 
 def is_array(body: bytes) -> bool:
     """Whether a body is meant as an array."""
-    return body.lstrip(b" \t\n\r")[:1] == b"["
+    return body.lstrip(_BEFORE_ARRAY)[:1] == b"["
 
 
 async def split_array(body: bytes) -> AsyncIterator[bytes]:
@@ -28,7 +30,7 @@ async def split_array(body: bytes) -> AsyncIterator[bytes]:
     Raises `BadCall` where the body is no array, or has more than `MAX_EVENTS`.
     """
     try:
-        text = body.decode()
+        text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadCall(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
     place = _skip_space(text, 0) + 1  # past the opening bracket

@@ -10,6 +10,8 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from prosperstack_destination.errors import BadCall, CallTooLarge
+from prosperstack_destination.segment.batch import is_array
+from prosperstack_destination.segment.json_repair import repaired
 from prosperstack_destination.storable import storable_json
 
 #: The most that one event may have, in bytes.
@@ -41,7 +43,7 @@ async def read_body(
         raise CallTooLarge(most)
     message = await receive()
     body: bytes = message.get("body", b"")
-    if array_limit is not None and body.lstrip()[:1] == b"[":
+    if array_limit is not None and is_array(body):
         limit = array_limit
     if message.get("more_body", False):
         try:
@@ -68,22 +70,30 @@ async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
 def parse_object(body: bytes) -> dict[str, JsonValue]:
     """Parse a JSON object. What its text cannot be stored with becomes U+FFFD: see `storable`.
 
-    Raises `BadCall` for what is no JSON (NaN included), no object, nests deeper than
-    `MAX_DEPTH`, or has a number that is too large for a double.
+    A byte order mark is skipped: see `segment.json_repair`. Raises `BadCall` for what is no JSON (NaN included), no
+    object, nests deeper than `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
         raise BadCall("The body is empty: send one call as a JSON object.")
     try:
-        value = from_json(
-            storable_json(body), allow_inf_nan=False, cache_strings="keys"
-        )  # values are seldom the same
-    except ValueError as error:
-        raise BadCall(f"The body is not valid JSON: {error}.") from None
+        value = _from_json(body)
+    except ValueError:
+        try:
+            value = _from_json(repaired(body))
+        except ValueError as error:
+            raise BadCall(f"The body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):
         raise BadCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # A look at the bytes spares nearly every call a walk through its values.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body.lower()):
         _check(value)
+    return value
+
+
+def _from_json(body: bytes) -> JsonValue:
+    value: JsonValue = from_json(
+        storable_json(body), allow_inf_nan=False, cache_strings="keys"
+    )  # values are seldom the same
     return value
 
 

@@ -1,6 +1,5 @@
 """Calls on the wire, in any casing, and what we understand of them."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,14 +17,12 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from prosperstack_destination.emails import is_email, normalize_email, trim_email
 from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCall
 from prosperstack_destination.segment.body import json_kind
 from prosperstack_destination.segment.times import UnreadableTime, read_time
 from prosperstack_destination.state.profile import Source, SourceKind
-from prosperstack_destination.storable import REPLACEMENT
 
-#: The longest email there can be (RFC 5321), in characters.
-MAX_EMAIL: Final = 254
 #: The longest user id that is taken, in characters.
 MAX_ID: Final = 500
 #: How this destination is named in ``integrations``, without case, spaces and underscores.
@@ -78,8 +75,6 @@ class IdentifyCall(BaseModel):
     received_at: Time = None
 
 
-#: A name, one @, and a domain, without spaces.
-_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
 #: Field names without case, underscores and hyphens, to the name that the model knows.
 _FIELDS: Final = {
     (field.alias or name).lower(): field.alias or name for name, field in IdentifyCall.model_fields.items()
@@ -99,6 +94,7 @@ _SEGMENTS: Final = frozenset(
         "previousid",
     }
 )
+_NONE: Final[Mapping[str, str]] = {}
 _ALIASES: Final = frozenset(_FIELDS.values())
 _IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
 _OBJECTS: Final = ("traits", "context", "integrations")
@@ -130,6 +126,8 @@ class Understood:
     email: str | None
     address: str
     email_from: str | None
+    #: Values where an email may stand that are none: the reasons by their places, as in ``traits.email``.
+    no_emails: Mapping[str, str]
     #: Flat: nested custom traits are among them.
     traits: Mapping[str, JsonValue]
     #: The event's time in microseconds since the epoch, and the field it came from ("now": none told it).
@@ -184,8 +182,13 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
         if not call.user_id:
             raise BadCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
         return Deletion(call.user_id, at)
-    address, email_from = _email(call)
+    address, email_from, no_emails = _email(call)
     if address is None and not (call.user_id or call.anonymous_id):
+        inner = raw.get("json")
+        if isinstance(inner, dict):  # as Segment's Extensible Webhook wraps each event of a batch
+            return read_call(inner, now, judge_all=judge_all)
+        for place, reason in no_emails.items():
+            raise BadCall(reason, field=place)
         raise MissingEmail(has_ids=False)
     traits, unknown = flat_traits(call), _unknown_fields(raw)
     if unknown and not traits:  # a flat body: its fields are all that it can mean by traits
@@ -194,6 +197,7 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
         email=None if address is None else address.lower(),
         address=address or "",
         email_from=email_from,
+        no_emails=no_emails,
         traits=traits,
         at=at,
         at_from=at_from,
@@ -207,6 +211,9 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
 
 def recognize(raw: Mapping[str, JsonValue], now: int) -> Recognized:
     """What can be made out of a call whatever is wrong with it, for those who look into it. Never raises."""
+    inner = raw.get("json")
+    if isinstance(inner, dict) and len(raw) == 1:
+        return recognize(inner, now)
     fields = _canonical(raw)
     call_type = fields.get("type")
     kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
@@ -215,7 +222,7 @@ def recognize(raw: Mapping[str, JsonValue], now: int) -> Recognized:
     emails = [*(_find(place, "email") for place in places), call.email]
     return Recognized(
         type=kind if kind in OTHER_TYPES | {"identify", "delete"} else "other",
-        email=next((found for each in emails if isinstance(each, str) and (found := each.strip().lower())), None),
+        email=next((found for each in emails if isinstance(each, str) and (found := normalize_email(each))), None),
         user_id=call.user_id or None,
         anonymous_id=call.anonymous_id or None,
         at=event_time(call, now)[0],
@@ -313,26 +320,27 @@ def event_time(call: IdentifyCall, now: int) -> tuple[int, str, tuple[SkippedTim
     return now, "now", skipped
 
 
-def _email(call: IdentifyCall) -> tuple[str | None, str | None]:
-    """The email as it was sent (trimmed), and where it stood; None where the call names none."""
+def _email(call: IdentifyCall) -> tuple[str | None, str | None, Mapping[str, str]]:
+    """The email as it was sent (trimmed), and where it stood; None where the call names none.
+
+    A value that is no email is passed over as null is: its place and what is wrong with it are returned as well.
+    """
     first = call.traits.get("email")
-    if isinstance(first, str) and _is_address(first):  # as in nearly all: no need to look any further
-        return first, "traits.email"
+    if isinstance(first, str) and is_email(first):  # as in nearly all: no need to look any further
+        return first, "traits.email", _NONE
+    no_emails: dict[str, str] = {}
     for place, value in _email_places(call):
-        if value is None or value == "":
-            continue
-        if not isinstance(value, str):
-            raise BadCall(f"{place} has to be an email address as text, not {json_kind(value)}.", field=place)
-        address = value.strip()
-        if not address:
-            continue
-        if not _is_address(address):
-            raise BadCall(
-                f"{place} is not an email address: it needs a name, one @, and a domain, and no spaces.",
-                field=place,
-            )
-        return address, place
-    return None, None
+        if isinstance(value, str):
+            address = trim_email(value)
+            if is_email(address):
+                return address, place, no_emails
+            if address:
+                no_emails[place] = (
+                    f"{place} is not an email address: it needs a name, one @, and a domain, and no spaces."
+                )
+        elif value is not None:
+            no_emails[place] = f"{place} has to be an email address as text, not {json_kind(value)}."
+    return None, None, no_emails
 
 
 def _source(call: IdentifyCall) -> Source:
@@ -373,16 +381,6 @@ def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
     if not isinstance(traits, dict):
         raise BadCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
     return traits
-
-
-def _is_address(address: str) -> bool:
-    """Whether ProsperStack could know somebody by it; what is deliverable is not ours to judge."""
-    return (
-        len(address) <= MAX_EMAIL
-        and _ADDRESS.fullmatch(address) is not None
-        and address.isprintable()
-        and REPLACEMENT not in address
-    )
 
 
 def _canonical(raw: Mapping[str, JsonValue]) -> dict[str, Any]:

@@ -14,17 +14,25 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import AccessDenied, BadCall, CallTooLarge, DestinationError, KeyRefused
+from prosperstack_destination.errors import (
+    AccessDenied,
+    BadCall,
+    CallTooLarge,
+    DestinationError,
+    KeyRefused,
+    MissingEmail,
+)
 from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import refusal, refused_batch, response_of
 from prosperstack_destination.segment.batch import is_array, split_array
-from prosperstack_destination.segment.body import EVENT_BYTES, parse_object, read_body
+from prosperstack_destination.segment.body import EVENT_BYTES, parse_object
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
-from prosperstack_destination.segment.credentials import basic_key, content_length
+from prosperstack_destination.segment.content_encoding import read_content
+from prosperstack_destination.segment.credentials import basic_key
 from prosperstack_destination.segment.explain import Knowledge, explain
 from prosperstack_destination.segment.observing import Observer
-from prosperstack_destination.segment.reception import Form, Reception, to_call, told
+from prosperstack_destination.segment.reception import Form, Reception, no_emails_of, to_call, told
 from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
@@ -122,13 +130,13 @@ class IdentifyEndpoint:
         body = b""
         try:
             wish = _wish(scope["query_string"])
-            body = await read_body(receive, content_length(headers), array_limit=self._array_bytes)
+            body = await read_content(receive, headers, array_limit=self._array_bytes)
             signature = headers.get(b"x-signature")
             if is_array(body):
                 async with self._arrays:
                     return await self._answer_array(account, way, body, signature)
             if signature is not None:
-                await self._verify(account, signature, body)
+                await self._verify(account, signature, [body])
             return await self._answer_one(account, way, body, wish)
         except AccessDenied:
             raise  # whoever sent it has not shown to be one of the account's
@@ -145,7 +153,7 @@ class IdentifyEndpoint:
         call = to_call(understood, account, now, len(body))
         if wish.explain or wish.dry_run:
             return await self._explain(account, way, body, understood, call, wish)
-        return response_of(await self._reception.take_one(account, way, body, call))
+        return response_of(await self._reception.take_one(account, way, body, call, no_emails_of(understood)))
 
     async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
         """The account that the key opens, which must be the one that the path names, where it names one.
@@ -154,26 +162,29 @@ class IdentifyEndpoint:
         """
         account_id = scope.get("path_params", {}).get("account_id")
         authorization = headers.get(b"authorization")
-        if account_id is None or authorization is not None:
-            address = client_address(scope, self._trusted_proxies)
-            account = await self._authenticator.authenticate(basic_key(authorization), address)
-            if account_id not in (None, account.id):
-                raise KeyRefused("The API key does not belong to the account that the URL names.")
-            return account
-        if b"x-signature" not in headers:
+        address = client_address(scope, self._trusted_proxies)
+        if account_id is None:
+            return await self._authenticator.authenticate(basic_key(authorization), address)
+        if b"x-signature" in headers:
+            account = await self._authenticator.by_id(account_id)
+            if await self._authenticator.shared_secrets(account):
+                return account  # whatever Authorization says as well: the signature decides
+            if authorization is None:
+                raise KeyRefused("The account has no shared secret: create one, and set it in Segment.")
+        elif authorization is None:
             raise KeyRefused(
                 "The request is not signed: set the shared secret in the webhook's settings in Segment."
             )
-        account = await self._authenticator.by_id(account_id)
-        if not await self._authenticator.shared_secrets(account):
-            raise KeyRefused("The account has no shared secret: create one, and set it in Segment.")
+        account = await self._authenticator.authenticate(basic_key(authorization), address)
+        if account_id != account.id:
+            raise KeyRefused("The API key does not belong to the account that the URL names.")
         return account
 
-    async def _verify(self, account: Account, signature: bytes, text: bytes) -> None:
-        """Check a signature, if the account has secrets; one without has authenticated by its key."""
+    async def _verify(self, account: Account, signature: bytes, texts: Sequence[bytes]) -> None:
+        """Check a signature of one of these texts, if the account has secrets; one without showed its key."""
         secrets = await self._authenticator.shared_secrets(account)
         if secrets:
-            await self._authenticator.secret_used(account, verify(signature, text, secrets))
+            await self._authenticator.secret_used(account, verify(signature, texts, secrets))
 
     async def _answer_array(self, account: Account, way: Way, body: bytes, signature: bytes | None) -> Response:
         """Keep the good events of an array; name the bad ones by their places.
@@ -183,7 +194,7 @@ class IdentifyEndpoint:
         """
         texts = [text async for text in split_array(body)]
         if signature is not None:
-            await self._verify(account, signature, texts[0] if texts else body)
+            await self._verify(account, signature, [*texts[:1], body])
         results = await self._reception.take(account, way, texts, EVENT)
         refused = told(results)
         if refused and len(refused) == len(results):
@@ -199,11 +210,14 @@ class IdentifyEndpoint:
     ) -> Response:
         if not (isinstance(call, Identify) and isinstance(understood, Understood)):
             raise BadCall("A Delete call is not explained: leave explain and dry_run away.", field="type")
-        knowledge = await self._library.knowledge(account, call)
+        try:
+            knowledge = await self._library.knowledge(account, call)
+        except MissingEmail as error:
+            raise MissingEmail(has_ids=error.has_ids, no_emails=understood.no_emails) from None
         if wish.dry_run:
             self._reception.tell(account, way, lambda: body, call, EXPLAINED, call.received_at)
         else:
-            result = await self._reception.take_one(account, way, body, call)
+            result = await self._reception.take_one(account, way, body, call, understood.no_emails)
             if isinstance(result, DestinationError):
                 return refusal(result)
         explanation = explain(understood, knowledge, stored=not wish.dry_run)

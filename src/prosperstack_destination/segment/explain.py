@@ -172,6 +172,8 @@ def _ignored(
 ) -> Iterator[IgnoredTrait]:
     fed = {trait for each in projection.desired.values() for trait in each.traits}
     fed |= {trait for each in projection.problems for trait in each.traits}
+    for place, reason in call.no_emails.items():
+        yield IgnoredTrait(trait=place, reason=f"not taken for the email: {reason}")
     for name in call.traits:
         if name in fed and name not in outdated:
             continue

@@ -93,7 +93,7 @@ _SECURITY: Final = {
         "type": "apiKey",
         "in": "header",
         "name": "X-Signature",
-        "description": "Hex HMAC-SHA1 of the body with the shared secret; for an array, of its first event's text.",
+        "description": "Hex HMAC-SHA1 of the body with the shared secret, or of the first event of an array.",
     },
 }
 
@@ -104,6 +104,7 @@ _ANSWERS: Final = {
     "401": "The key or the signature is missing, unknown, or refused by ProsperStack.",
     "403": "The API key is good, but not permitted this.",
     "413": "An event has more than 64 KB, or an array more than it may have.",
+    "415": "The body is compressed otherwise than by gzip or deflate.",
     "501": "A type of call that this destination does not take.",
     "503": "Not now; the same again later will work (see Retry-After).",
 }
@@ -156,7 +157,7 @@ def _tracking(kind: str) -> dict[str, Any]:
     ignored = "Understood and ignored, so that an SDK sees no error"
     refusals = {
         status: {"description": _ANSWERS[status], "content": _json("TrackingError")}
-        for status in ("400", "401", "403", "501", "503")
+        for status in ("400", "401", "403", "415", "501", "503")
     }
     return {
         "summary": ignored if kind in OTHER_TYPES else what,

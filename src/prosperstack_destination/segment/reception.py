@@ -1,7 +1,7 @@
 """Taking in many events at once: the good ones are kept, the bad ones told by their places."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -35,6 +35,11 @@ class Form(Generic[Event]):
     read: Callable[[Event, int], tuple[Understood | Deletion | Answer, int]]
     #: The event's own text.
     text: Callable[[Event], bytes]
+
+
+def no_emails_of(understood: Understood | Deletion) -> Mapping[str, str]:
+    """The values of a call that stand in place of an email, with what is wrong with them, by their places."""
+    return understood.no_emails if isinstance(understood, Understood) else {}
 
 
 def to_call(understood: Understood | Deletion, account: Account, now: int, size: int) -> Call:
@@ -87,6 +92,7 @@ class Reception:
         """
         results: dict[int, Result] = {}
         calls: dict[int, Call] = {}
+        no_emails: dict[int, Mapping[str, str]] = {}
         now = self._clock()
         order = _Order()
         for place, event in enumerate(events):
@@ -103,8 +109,9 @@ class Reception:
             else:
                 understood.at = order.place(understood.at)
                 calls[place] = to_call(understood, account, max(now, understood.at), size)
+                no_emails[place] = no_emails_of(understood)
         for place, outcome in zip(calls, await self._accept(list(calls.values())), strict=True):
-            results[place] = result_of(outcome)
+            results[place] = result_of(outcome, no_emails[place])
         full: set[Fate] = set()  # a batch comes in a moment: what there was no room for, there will be none for
         for place, event in enumerate(events):
             result = results[place]
@@ -114,10 +121,15 @@ class Reception:
                 full.add(fate)
         return [results[place] for place in range(len(events))]
 
-    async def take_one(self, account: Account, way: Way, text: bytes, call: Call) -> Result:
-        """What a call comes to; if it is accepted, it is on disk. Raises `TryLater`'s kinds."""
+    async def take_one(
+        self, account: Account, way: Way, text: bytes, call: Call, no_emails: Mapping[str, str]
+    ) -> Result:
+        """What a call comes to; if it is accepted, it is on disk. Raises `TryLater`'s kinds.
+
+        ``no_emails`` are of what was understood: see `result_of`.
+        """
         [outcome] = await self._inbox.accept([call])
-        result = result_of(outcome)
+        result = result_of(outcome, no_emails)
         self.tell(account, way, lambda: text, call, result, call.received_at)
         return result
 

@@ -32,9 +32,14 @@ _ANSWERS: Final[Mapping[Outcome, Answer]] = {
 }
 
 
-def result_of(outcome: Outcome) -> Result:
-    """What there is to say of what became of a call; an error where its sender has to do something."""
-    return MissingEmail(has_ids=True) if outcome is Outcome.UNKNOWN else _ANSWERS[outcome]
+def result_of(outcome: Outcome, no_emails: Mapping[str, str] | None = None) -> Result:
+    """The result of a call with this outcome; an error where its sender has to do something.
+
+    ``no_emails`` are the values that the call has in place of an email: see `segment.call.Understood`.
+    """
+    if outcome is Outcome.UNKNOWN:
+        return MissingEmail(has_ids=True, no_emails=no_emails)
+    return _ANSWERS[outcome]
 
 
 def fate_of(result: Result) -> Fate:

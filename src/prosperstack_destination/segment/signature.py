@@ -1,23 +1,28 @@
 """The signature of Segment's Webhooks (Actions) destination."""
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prosperstack_destination.errors import KeyRefused
 
 
 def sign(text: bytes, secret: str) -> str:
-    """Hex HMAC-SHA1, as Segment makes it: of the body, or of the first event's own text for an array."""
+    """Return the hex HMAC-SHA1 of a text, as Segment makes it.
+
+    Segment signs the body, and of an array the first event's own text; an array may be signed as a whole as well.
+    """
     return hmac.digest(secret.encode(), text, "sha1").hex()
 
 
-def verify(signature: bytes, text: bytes, secrets: Iterable[str]) -> str:
-    """The secret that made a signature; every one that may have is tried, in constant time.
+def verify(signature: bytes, texts: Sequence[bytes], secrets: Iterable[str]) -> str:
+    """Return the secret that signed one of these texts; each that may have is tried, in constant time.
 
     Raises `KeyRefused` where none has.
     """
-    given = signature.lower()
-    made_it = [secret for secret in secrets if hmac.compare_digest(given, sign(text, secret).encode())]
+    given = signature.strip().lower()
+    made_it = [
+        secret for secret in secrets for text in texts if hmac.compare_digest(given, sign(text, secret).encode())
+    ]
     if not made_it:
         raise KeyRefused(
             "X-Signature does not match the body: check that the shared secret in Segment is one of this account's."

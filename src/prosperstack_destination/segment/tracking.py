@@ -5,7 +5,6 @@ ignored: an SDK must not see an error for it.
 """
 
 import math
-import zlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,10 +25,12 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.log_context import note_account
 from prosperstack_destination.segment.answers import refusal_headers, status_of
-from prosperstack_destination.segment.body import parse_object, read_body
+from prosperstack_destination.segment.body import parse_object
 from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call
-from prosperstack_destination.segment.credentials import basic_key, content_length
+from prosperstack_destination.segment.content_encoding import read_content
+from prosperstack_destination.segment.credentials import basic_key
 from prosperstack_destination.segment.endpoint import Authenticator
+from prosperstack_destination.segment.json_repair import repaired
 from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, told
 from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
@@ -49,6 +50,8 @@ KINDS: Final = ("identify", "batch", "import", *sorted(OTHER_TYPES))
 #: What an event takes from the batch that it is in, where it has nothing of its own.
 _FROM_BATCH: Final = ("context", "integrations", "sentAt")
 _BATCHED: Final = frozenset({"batch", "import"})
+#: The codes of errors by their statuses, where they are no matter of the key.
+_CODES: Final = {400: "invalid_request", 415: "unsupported_encoding", 501: "unsupported"}
 _SUCCESS: Final = b'{"success":true}'
 
 
@@ -80,7 +83,7 @@ class TrackingEndpoint:
         account = None if authorization is None else await self._account(basic_key(authorization), address)
         body = b""
         try:
-            body = await _body(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
+            body = await read_content(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
             content = _parse(body)
             account = account or await self._account(_key(content), address)
             if kind in _BATCHED:
@@ -109,26 +112,6 @@ class TrackingEndpoint:
         return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
 
 
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    body = await read_body(receive, content_length(headers), limit)
-    zipped = headers.get(b"content-encoding", b"").strip().lower() == b"gzip"
-    return unzipped(body, limit) if zipped else body
-
-
-def unzipped(body: bytes, limit: int) -> bytes:
-    """A gzip body's content. Raises `CallTooLarge` as soon as it is past a limit (bytes), `BadCall` for no gzip."""
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        content = inflater.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise BadCall(f"The body is not valid gzip: {error}.") from None
-    if len(content) > limit:
-        raise CallTooLarge(limit)
-    if not inflater.eof:
-        raise BadCall("The body is not valid gzip: it is cut off.")
-    return content
-
-
 def _parse(body: bytes) -> dict[str, JsonValue]:
     """A JSON object. The Python SDK may write NaN, which is no JSON: what has such a value is left out."""
     try:
@@ -137,7 +120,7 @@ def _parse(body: bytes) -> dict[str, JsonValue]:
         if b"NaN" not in body and b"Infinity" not in body:
             raise
         try:
-            value = from_json(storable_json(body), allow_inf_nan=True)
+            value = from_json(storable_json(repaired(body)), allow_inf_nan=True)
         except ValueError as error:
             raise BadCall(f"The body is not valid JSON: {error}.") from None
         return parse_object(dump(_finite(value)).encode())
@@ -201,6 +184,6 @@ def _success() -> Response:
 def _error(error: DestinationError) -> Response:
     """An error in the form that SDKs know: without both fields some retry for ever."""
     status = 400 if isinstance(error, CallTooLarge) else status_of(error)
-    code = "try_later" if isinstance(error, TryLater) else {400: "invalid_request", 501: "unsupported"}.get(status)
-    body = dump({"success": False, "code": code or "unauthorized", "message": str(error)})
+    code = "try_later" if isinstance(error, TryLater) else _CODES.get(status, "unauthorized")
+    body = dump({"success": False, "code": code, "message": str(error)})
     return Response(body, status, refusal_headers(error), "application/json")

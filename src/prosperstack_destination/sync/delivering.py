@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning
 from prosperstack_destination.clock import HOUR, SECOND
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack import models
@@ -19,7 +20,7 @@ from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.sync.backoff import backoff_seconds
 from prosperstack_destination.sync.isolation import Fault, Search
 from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
-from prosperstack_destination.sync.learning import look_up, normalized
+from prosperstack_destination.sync.learning import look_up
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
 from prosperstack_destination.sync.workplace import About, Workplace
@@ -162,7 +163,7 @@ def _delivered(
         return _Came(settled=False, moved=False)
     directory.mark_applied(connection, account_id, subscriber.id, sent, observed=answer.values(), now=now)
     listing.count_write(connection, account_id)
-    email = normalized(answer.email)
+    email = normalize_email(answer.email)
     moved = email not in ("", subscriber.email)
     if moved:
         news = directory.learn(

@@ -5,6 +5,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFound, Rejected, Unavailable
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import Listed
@@ -105,7 +106,7 @@ def _seen(page: Listed) -> list[Seen]:
     return [
         Seen(each.id, email, each.values(), each.platform_id)
         for each in {each.id: each for each in page.subscribers}.values()
-        if (email := normalized(each.email))
+        if (email := normalize_email(each.email))
     ]
 
 
@@ -119,13 +120,8 @@ async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> li
     return [
         Seen(each.id, email, each.values(), each.platform_id)
         for each in await all_items(fetch)
-        if normalized(each.email) == email
+        if normalize_email(each.email) == email
     ]
-
-
-def normalized(email: str) -> str:
-    """An email as profiles and the directory have it: trimmed, in lower case."""
-    return email.strip().lower()
 
 
 def _store_look_up(
