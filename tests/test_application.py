@@ -202,6 +202,21 @@ async def test_explain(service: Service) -> None:
     }
 
 
+async def test_a_full_profile_says_what_it_drops(service: Service) -> None:
+    """What a profile has no room for is named by explain and counted; what is mapped is delivered."""
+    traits = {"email": JOHN, "zz": 1, "preferred_name": "kept", **{f"t{n:04}": n for n in range(1_203)}}
+
+    response = await service.client.post("/identify?explain=true", json={"traits": traits})
+
+    explained = response.json()
+    assert [each["value"] for each in explained["properties"]] == ["kept"]
+    dropped = [each["trait"] for each in explained["ignored"] if each["reason"].startswith("dropped: ")]
+    assert len(dropped) == 206
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "kept")
+    metrics = (await service.client.get("/metrics")).text
+    assert "prosperstack_destination_traits_dropped_total 206.0" in metrics
+
+
 async def test_a_dry_run_stores_nothing(service: Service) -> None:
     """dry_run=true explains, and neither stores nor sends anything."""
     explained = await service.identify(JOHN, query="?dry_run=true", preferred_name="never")

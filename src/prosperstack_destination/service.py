@@ -16,6 +16,7 @@ import structlog
 
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.meaning import reads_of
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.password import known_password, password_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
@@ -233,7 +234,7 @@ class Service:
 
     async def _commit(self, calls: Sequence[Call]) -> Taken:
         begun = time.monotonic()
-        taken = await take_in(self.database, calls, self._vault.pseudonym)
+        taken = await take_in(self.database, calls, self._vault.pseudonym, reads_of)
         self._watch.committed(calls, taken, time.monotonic() - begun)
         return taken
 

@@ -237,6 +237,28 @@ def test_audiences_in_a_rule(traits: dict[str, JsonValue], value: dict[str, str 
     assert (projection.values(), projection.problems) == (value, ())
 
 
+def test_which_traits_a_plan_reads() -> None:
+    """What names match, what rules and their conditions name, and audiences; of a switched-off property nothing."""
+    rules = Rules.model_validate(
+        {
+            "rules": [
+                {"property": "preferred_name", "from": "traits.nick || traits.name", "when": "traits.known"},
+                {"property": "is_professional", "ignore": True},
+                {"property": "subscription.seats", "trait": "seats"},
+            ]
+        }
+    )
+    plan = Plan(CATALOG, rules, audiences={"vip"})
+    forgiving = Plan(CATALOG, Rules(forgiving_names=True))
+
+    read = {"Last contacted", "last_contacted", "nick", "name", "known", "seats", "vip"}
+    assert {
+        name for name in (*read, "is_professional", "Is professional", "lastContacted") if plan.reads(name)
+    } == read
+    assert forgiving.reads("LastContacted")
+    assert not forgiving.reads("seats")
+
+
 def test_a_rule_over_all_traits_deletes() -> None:
     """A rule that names no trait and looks at all of them deletes its value when none is left for it."""
     rule = {"from": "join(', ', values(traits)[?@ == 'pro'])"}

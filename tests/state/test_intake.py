@@ -369,3 +369,20 @@ async def test_ids_of_a_person_are_bounded(database: Database) -> None:
     assert (IdKind.ANONYMOUS, "browser 0") not in detail.ids
     assert detail.ids[IdKind.ANONYMOUS, "browser 1"] == NEW_YEAR + 1
     assert detail.ids[IdKind.USER, "ann"] == NEW_YEAR + MAX_IDS
+
+
+async def test_a_full_profile_keeps_what_the_account_reads(database: Database) -> None:
+    """What an account reads of traits is kept before others, also of calls that were held; the rest is counted."""
+    await database.write(open_account)
+    many = dict.fromkeys((f"t{n:04}" for n in range(1_200)), True)
+    waiting = replace(identify(None, user_id="u1", source=AUDIENCE), traits={**many, "zz_plan": "pro"})
+    named, full = identify(user_id="u1", at=NEW_YEAR - 1, zz_name="Jo"), replace(identify(), traits=many)
+    calls = [waiting, named, full]
+    read = {"zz_name", "zz_plan"}
+
+    taken = await database.write(take_calls, calls, pseudonym, lambda *_: read.__contains__, alone=True)
+
+    profile = await database.read(stored)
+    assert len(profile.traits) == 1_000
+    assert {name: profile.traits[name][0] for name in read} == {"zz_name": "Jo", "zz_plan": "pro"}
+    assert taken.dropped >= 202

@@ -79,6 +79,21 @@ def test_merging_by_table(
     assert (result.traits, result.value_changed, result.touched) == (expected, value_changed, touched)
 
 
+def test_a_full_profile_keeps_what_is_read() -> None:
+    """Past the bound the traits that are read stay, however old they are and wherever the alphabet puts them."""
+    mapped = {"zz_name": "Jo", "zz_plan": "pro"}
+    many: dict[str, JsonValue] = {f"t{n:04}": n for n in range(MAX_TRAITS + 201)}
+
+    at_once = merge({}, stamped({**many, **mapped}, 1), mapped.__contains__)
+    later = merge(stamped(mapped, 1), stamped(many, 2), mapped.__contains__)
+    again = merge(later.traits, stamped(many, 2), mapped.__contains__)
+
+    for each in (at_once, later):
+        assert {name: each.traits[name][0] for name in mapped} == mapped
+        assert (len(each.traits), each.dropped) == (MAX_TRAITS, 203)
+    assert (again.traits, again.value_changed, again.touched) == (later.traits, False, False)
+
+
 def test_a_profile_keeps_the_newest_traits_only() -> None:
     """Past the bound the oldest traits go, whatever the order of the calls."""
     old: tuple[dict[str, JsonValue], int] = ({f"old{n:04}": n for n in range(10)}, 1)

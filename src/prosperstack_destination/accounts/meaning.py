@@ -12,8 +12,9 @@ from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Plan
 from prosperstack_destination.mapping.rules import Rules, load_rules
-from prosperstack_destination.state import mappings, sources
+from prosperstack_destination.state import accounts, mappings, sources
 from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.merging import Reads, reads_none
 from prosperstack_destination.state.profile import Profile
 
 #: Meanings that are kept ready, of all accounts together.
@@ -45,6 +46,12 @@ def of_account(connection: Connection, account: Account) -> Meaning:
     mapping = mappings.in_force(connection, account.id)
     audiences = sources.audiences(connection, account.id)
     return meaning_of(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
+
+
+def reads_of(connection: Connection, account_id: str) -> Reads:
+    """Which traits the properties and rules of an account read."""
+    account = accounts.get(connection, account_id)
+    return reads_none if account is None else of_account(connection, account).plan.reads
 
 
 @lru_cache(maxsize=READY)

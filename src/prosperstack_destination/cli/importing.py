@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
+from prosperstack_destination.accounts.meaning import reads_of
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.cli import output
@@ -266,7 +267,9 @@ async def _commit(
     refused = tally.refused - before
     for attempt in range(ATTEMPTS):
         try:
-            taken = await database.write(imports.advance, order.id, calls, len(batch), refused, vault.pseudonym)
+            taken = await database.write(
+                imports.advance, order.id, calls, len(batch), refused, vault.pseudonym, reads_of
+            )
             break
         except StoreUnavailable as error:
             if attempt == ATTEMPTS - 1:

@@ -68,6 +68,14 @@ class Plan:
         self.audiences = audiences
         self._exact = {name for each in catalog for name in (each.key, each.name)}
         self._automatic_names = rules.forgiving_names
+        by_name = (name for step in self.steps if step.rule is None for name in (step.target.key, step.target.name))
+        by_rules = (name for rule in ready.values() for name in rule.rests_on)
+        self._read = frozenset((*by_name, *by_rules)) | audiences
+        self._forgiven_read = frozenset(map(forgiving, self._exact)) if rules.forgiving_names else frozenset()
+
+    def reads(self, trait: str) -> bool:
+        """Whether a property or a rule may take something from this trait."""
+        return trait in self._read or (bool(self._forgiven_read) and forgiving(trait) in self._forgiven_read)
 
     def where_it_differs(self, other: "Plan") -> tuple["Plan", "Plan"]:
         """This plan and another one, without the properties that get their values in the same way in both.

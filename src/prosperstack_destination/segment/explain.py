@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -13,9 +14,11 @@ from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.segment.call import Understood
-from prosperstack_destination.state.merging import merge, stamped
+from prosperstack_destination.state.merging import MAX_TRAITS, merge, stamped
 from prosperstack_destination.state.profile import SourceKind, Stamped
 
+#: Why a trait is not kept.
+_FULL: Final = f"a profile keeps {MAX_TRAITS:,} traits, first those that properties and rules read, then the newest"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,7 +107,11 @@ class Explanation(_Shown):
 
 def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanation:
     """Say what a call does to the properties of its person, given what is known already."""
-    merged = merge(knowledge.stored, stamped(call.traits, call.at)).traits
+    audiences = knowledge.audiences
+    if call.source.kind is SourceKind.AUDIENCE:
+        audiences = audiences | {call.source.key}
+    plan = Plan(knowledge.catalog, knowledge.rules, audiences=audiences)
+    merged = merge(knowledge.stored, stamped(call.traits, call.at), plan.reads).traits
     outdated = {
         name: knowledge.stored[name][1]
         for name in call.traits
@@ -112,10 +119,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
     }
     traits = {name: value for name, (value, _) in merged.items()}
     person = Person(traits, call.user_id, call.anonymous_id)
-    audiences = knowledge.audiences
-    if call.source.kind is SourceKind.AUDIENCE:
-        audiences = audiences | {call.source.key}
-    projection = Plan(knowledge.catalog, knowledge.rules, audiences=audiences).project(person)
+    projection = plan.project(person)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
         message=_summary(knowledge, stored=stored),
@@ -135,7 +139,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
             for target in knowledge.catalog
             if (desired := projection.desired.get(target.key)) is not None and _told_by(current, desired)
         ],
-        ignored=list(_ignored(call, outdated, knowledge, projection)),
+        ignored=list(_ignored(call, outdated, knowledge, projection, merged)),
         problems=[
             ExplainedProblem(property=each.property, trait=each.trait, value=each.value, reason=each.reason)
             for each in projection.problems
@@ -168,7 +172,11 @@ def _summary(knowledge: Knowledge, *, stored: bool) -> str:
 
 
 def _ignored(
-    call: Understood, outdated: Mapping[str, int], knowledge: Knowledge, projection: Projection
+    call: Understood,
+    outdated: Mapping[str, int],
+    knowledge: Knowledge,
+    projection: Projection,
+    merged: Mapping[str, Stamped],
 ) -> Iterator[IgnoredTrait]:
     fed = {trait for each in projection.desired.values() for trait in each.traits}
     fed |= {trait for each in projection.problems for trait in each.traits}
@@ -177,13 +185,17 @@ def _ignored(
     for name in call.traits:
         if name in fed and name not in outdated:
             continue
-        if name.lower() == "email" and name not in fed:
+        if name not in merged:
+            reason = f"dropped: {_FULL}"
+        elif name.lower() == "email" and name not in fed:
             reason = "it tells whose properties these are; no property has this key or name"
         elif name in outdated:
             reason = f"outdated: a value with the later time {_iso(outdated[name])} is known"
         else:
             reason = _why_unused(name, knowledge, projection)
         yield IgnoredTrait(trait=name, reason=reason)
+    for name in sorted(knowledge.stored.keys() - merged.keys() - call.traits.keys()):
+        yield IgnoredTrait(trait=name, reason=f"dropped from the profile: {_FULL}")
     for name in call.unknown_fields:
         yield IgnoredTrait(
             trait=name, reason="it is a field beside the traits: put it into traits to have it stored"

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.identities import Key
-from prosperstack_destination.state.merging import merge
+from prosperstack_destination.state.merging import Reads, merge, reads_none
 from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.profile import IdKind, Stamped
 from prosperstack_destination.state.tables import held
@@ -21,12 +21,21 @@ HELD_FOR: Final = 30 * DAY
 _ANY: Final = Prepared(lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1))
 
 
-def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str, Stamped]], now: int) -> None:
-    """Keep what was said of ids, merged with what is held of them already."""
+def hold(
+    connection: Connection,
+    account_id: str,
+    said: Mapping[Key, Mapping[str, Stamped]],
+    now: int,
+    reads: Reads = reads_none,
+) -> int:
+    """Keep what was said of ids, merged with what is held of them; how many traits there was no room for."""
+    dropped = 0
     known = of_ids(connection, account_id, said)
     inserts: list[dict[str, Any]] = []
     for key in sorted(said):
-        traits = json_text.dump(merge(known.get(key, {}), said[key]).traits)
+        merged = merge(known.get(key, {}), said[key], reads)
+        dropped += merged.dropped
+        traits = json_text.dump(merged.traits)
         if key in known:
             connection.execute(update(held).where(_is(account_id, [key])).values(traits=traits, held_at=now))
         else:
@@ -36,6 +45,7 @@ def hold(connection: Connection, account_id: str, said: Mapping[Key, Mapping[str
     if inserts:
         connection.execute(insert(held), inserts)
         _bound(connection, account_id, now)
+    return dropped
 
 
 def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:

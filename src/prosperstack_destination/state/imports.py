@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.intake import Readers, Taken, no_readers, take_calls
 from prosperstack_destination.state.profile import Call
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import file_imports
@@ -39,10 +39,16 @@ def begin(connection: Connection, import_id: str, account_id: str, name: str, to
 
 
 def advance(
-    connection: Connection, import_id: str, calls: Sequence[Call], done: int, refused: int, pseudonym: Pseudonym
+    connection: Connection,
+    import_id: str,
+    calls: Sequence[Call],
+    done: int,
+    refused: int,
+    pseudonym: Pseudonym,
+    readers: Readers = no_readers,
 ) -> Taken:
     """Take in the calls of the next rows, and note how far the import is with them: both or neither."""
-    taken = take_calls(connection, calls, pseudonym)
+    taken = take_calls(connection, calls, pseudonym, readers)
     connection.execute(
         update(file_imports)
         .where(file_imports.c.id == import_id)

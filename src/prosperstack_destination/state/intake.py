@@ -1,6 +1,6 @@
 """Taking calls in: one transaction that finds out whose they are, and merges them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,7 +11,7 @@ from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.dialects import share_account
 from prosperstack_destination.state.erasures import Erasures
 from prosperstack_destination.state.identities import Identities, Key
-from prosperstack_destination.state.merging import merge, stamped
+from prosperstack_destination.state.merging import Reads, merge, reads_none, stamped
 from prosperstack_destination.state.profile import (
     Call,
     Delete,
@@ -27,6 +27,14 @@ from prosperstack_destination.state.profiles import Draft
 from prosperstack_destination.state.sources import Tally
 from prosperstack_destination.state.subjects import Pseudonym
 
+#: Finds what an account reads of traits. Asked only where a profile is full.
+Readers = Callable[[Connection, str], Reads]
+
+
+def no_readers(_connection: Connection, _account_id: str) -> Reads:
+    """`Readers` where nothing is mapped."""
+    return reads_none
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -38,22 +46,31 @@ class Taken:
     changed: set[str]
     #: Profiles that had nothing waiting before, and have now.
     awakened: int = 0
+    #: Traits that full profiles had no room for.
+    dropped: int = 0
 
 
 class MustBeAlone(Exception):
     """Calls change whose an id is: take them in again, alone. Nothing was kept."""
 
 
-async def take_in(store: Store, calls: Sequence[Call], pseudonym: Pseudonym) -> Taken:
+async def take_in(
+    store: Store, calls: Sequence[Call], pseudonym: Pseudonym, readers: Readers = no_readers
+) -> Taken:
     """Take calls in, in a transaction that is on disk when this returns."""
     try:
-        return await store.write(take_calls, calls, pseudonym)
+        return await store.write(take_calls, calls, pseudonym, readers)
     except MustBeAlone:
-        return await store.write(take_calls, calls, pseudonym, alone=True)
+        return await store.write(take_calls, calls, pseudonym, readers, alone=True)
 
 
 def take_calls(
-    connection: Connection, calls: Sequence[Call], pseudonym: Pseudonym, *, alone: bool = False
+    connection: Connection,
+    calls: Sequence[Call],
+    pseudonym: Pseudonym,
+    readers: Readers = no_readers,
+    *,
+    alone: bool = False,
 ) -> Taken:
     """Take calls in: those of an account in their order, the accounts in the order of their ids.
 
@@ -62,7 +79,7 @@ def take_calls(
     """
     outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
     changed: set[str] = set()
-    awakened = 0
+    awakened = dropped = 0
     by_account: dict[str, list[int]] = {}
     for place, call in enumerate(calls):
         by_account.setdefault(call.account_id, []).append(place)
@@ -80,7 +97,7 @@ def take_calls(
                 changed.add(account_id)
                 continue
             identifies = [call for place in run if isinstance(call := calls[place], Identify)]
-            intake = _Intake(connection, account_id, identifies, pseudonym)
+            intake = _Intake(connection, account_id, identifies, pseudonym, readers)
             for place, call in zip(run, identifies, strict=True):
                 outcomes[place] = intake.take(call)
             if intake.moves_ids and not is_alone:
@@ -88,7 +105,8 @@ def take_calls(
             if intake.save():
                 changed.add(account_id)
             awakened += intake.awakened
-    return Taken(outcomes, changed, awakened)
+            dropped += intake.dropped
+    return Taken(outcomes, changed, awakened, dropped)
 
 
 def _needs_to_be_alone(call: Call) -> bool:
@@ -100,10 +118,19 @@ class _Intake:
     """Identify calls of one account in one transaction."""
 
     def __init__(
-        self, connection: Connection, account_id: str, calls: Sequence[Identify], pseudonym: Pseudonym
+        self,
+        connection: Connection,
+        account_id: str,
+        calls: Sequence[Identify],
+        pseudonym: Pseudonym,
+        readers: Readers,
     ) -> None:
         self._connection = connection
         self._account_id = account_id
+        self._readers = readers
+        self._known_reads: Reads | None = None
+        #: Traits that full profiles had no room for.
+        self.dropped = 0
         self._now = max(call.received_at for call in calls)
         self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
         self._tally = Tally()
@@ -156,7 +183,7 @@ class _Intake:
         due = profiles.save(self._connection, self._account_id, self._drafts.values())
         self._identities.save(self._connection)
         if self._held:
-            holding.hold(self._connection, self._account_id, self._held, self._now)
+            self.dropped += holding.hold(self._connection, self._account_id, self._held, self._now, self._reads)
         self._tally.save(self._connection, self._account_id, self._now)
         return due
 
@@ -189,15 +216,26 @@ class _Intake:
     def _merge(self, call: Identify, draft: Draft) -> None:
         source = call.source
         if source is None or source.kind is not SourceKind.AUDIENCE:
-            draft.take(stamped(call.traits, call.at), call.received_at, call.lane)
+            self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
             return
         before = draft.traits.get(source.key)
-        draft.take(stamped(call.traits, call.at), call.received_at, call.lane)
+        self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
         self._tally.moved(source, before, draft.traits.get(source.key))
+
+    def _take(self, draft: Draft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
+        self.dropped += draft.take(new, received_at, lane, self._reads)
+
+    def _reads(self, trait: str) -> bool:
+        """Whether the account reads a trait: see `Reads`."""
+        if self._known_reads is None:
+            self._known_reads = self._readers(self._connection, self._account_id)
+        return self._known_reads(trait)
 
     def _hold(self, call: Identify) -> None:
         key = call.ids[0]
-        self._held[key] = merge(self._held.get(key, {}), stamped(call.traits, call.at)).traits
+        merged = merge(self._held.get(key, {}), stamped(call.traits, call.at), self._reads)
+        self.dropped += merged.dropped
+        self._held[key] = merged.traits
 
     def _release(self) -> None:
         """Merge what was held of ids that an email is known for by now."""
@@ -206,7 +244,7 @@ class _Intake:
             return
         released = holding.release(self._connection, self._account_id, learned)
         for key in learned & self._held.keys():
-            released[key] = merge(released.get(key, {}), self._held.pop(key)).traits
+            released[key] = merge(released.get(key, {}), self._held.pop(key), self._reads).traits
         if not released:
             return
         audiences = self._tally.audiences | sources.audiences(self._connection, self._account_id)
@@ -216,7 +254,7 @@ class _Intake:
                 continue
             draft = self._draft(email, email)
             before = draft.traits
-            draft.take(traits, self._now, Lane.BULK)
+            self._take(draft, traits, self._now, Lane.BULK)
             for name in sorted(traits.keys() & audiences):
                 self._tally.moved(Source(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name))
 

@@ -6,7 +6,7 @@ no order).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,9 +15,12 @@ from pydantic import JsonValue
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.profile import Stamped
 
-#: The most traits that a profile keeps. Past it those with the oldest event times go: a script that makes up
-#: trait names must not make a profile grow for ever. Keeping the newest is independent of the order as well.
+#: The most traits that a profile keeps. Past it those go that nothing reads, those with the oldest event times
+#: first: a script that makes up trait names must not make a profile grow for ever, nor push out what is mapped.
+#: What is kept is independent of the order of calls as well.
 MAX_TRAITS: Final = 1_000
+#: Whether a property or a rule reads a trait. Asked only where a profile is full.
+Reads = Callable[[str], bool]
 #: Of two values of one of these types the JSON texts are the same if the values are.
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
@@ -31,6 +34,8 @@ class Merge:
     value_changed: bool
     #: Something has to be written: a value, or only the newer time of the same value.
     touched: bool
+    #: How many traits there was no room for.
+    dropped: int = 0
 
 
 def stamped(traits: Mapping[str, JsonValue], at: int) -> dict[str, Stamped]:
@@ -38,14 +43,20 @@ def stamped(traits: Mapping[str, JsonValue], at: int) -> dict[str, Stamped]:
     return {name: (value, at) for name, value in traits.items()}
 
 
-def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
+def reads_none(_trait: str) -> bool:
+    """`Reads` where nothing is mapped."""
+    return False
+
+
+def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped], reads: Reads = reads_none) -> Merge:
     """Merge new values into those that are known.
 
+    Of more than `MAX_TRAITS` those that ``reads`` names are kept first, then the newest.
     A known value is replaced by one of a later time. Of two values with the very same time the one with the
     greater JSON text wins, so that the order of arrival does not decide.
     """
-    if not known:  # as with everybody's first call
-        return Merge(dict(new) if len(new) <= MAX_TRAITS else _newest(new), bool(new), bool(new))
+    if not known and len(new) <= MAX_TRAITS:  # as with everybody's first call
+        return Merge(dict(new), bool(new), bool(new))
     traits = dict(known)
     value_changed = touched = False
     for name, stamp in new.items():
@@ -65,7 +76,7 @@ def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped]) -> Merge:
         touched = True
         value_changed = value_changed or not same
     if len(traits) > MAX_TRAITS:
-        traits = _newest(traits)
+        return _bounded(known, traits, reads)
     return Merge(traits, value_changed, touched)
 
 
@@ -84,7 +95,9 @@ def _canonical(value: JsonValue) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _newest(traits: Mapping[str, Stamped]) -> dict[str, Stamped]:
-    """The `MAX_TRAITS` with the latest times (of the same time, those first in the alphabet)."""
-    newest = sorted(traits.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_TRAITS]
-    return dict(newest)
+def _bounded(known: Mapping[str, Stamped], merged: Mapping[str, Stamped], reads: Reads) -> Merge:
+    """The `MAX_TRAITS` that are read, then those with the latest times (then those first in the alphabet)."""
+    ranked = sorted(merged.items(), key=lambda item: (not reads(item[0]), -item[1][1], item[0]))
+    kept = dict(ranked[:MAX_TRAITS])
+    changed = kept.keys() != known.keys() or not all(same_value(kept[name][0], known[name][0]) for name in kept)
+    return Merge(kept, changed, changed or kept != known, dropped=len(merged) - MAX_TRAITS)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
-from prosperstack_destination.state.merging import merge
+from prosperstack_destination.state.merging import Reads, merge, reads_none
 from prosperstack_destination.state.prepared import OneOf, Prepared
 from prosperstack_destination.state.profile import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.state.tables import profiles
@@ -147,11 +147,16 @@ class Draft:
         kind, external_id = key
         return self.ids.get(kind, {}).get(external_id)
 
-    def take(self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE) -> None:
-        """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays."""
-        merged = merge(self.traits, new)
+    def take(
+        self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
+    ) -> int:
+        """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays.
+
+        How many traits there was no room for: see `merge`.
+        """
+        merged = merge(self.traits, new, reads)
         if not (merged.touched or self.version == 0):
-            return
+            return merged.dropped
         self.touched = True
         self.traits = merged.traits
         if merged.value_changed or self.version == 0:
@@ -160,6 +165,7 @@ class Draft:
             self.lane = lane if self.pending_since is None else min(self.lane, lane)
             self.pending_since = self.pending_since or received_at
             self.changed_at = self.due_at = received_at
+        return merged.dropped
 
     def _forget_an_id(self) -> None:
         """Forget the one that came longest ago."""

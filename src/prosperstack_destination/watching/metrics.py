@@ -29,6 +29,7 @@ class Metrics:
         self.merged = self._counter(
             "calls_merged", "Accepted calls that joined what waited already, or said nothing new"
         )
+        self.dropped = self._counter("traits_dropped", "Traits that full profiles had no room for")
         self.settled = self._counter(
             "settled", "Profiles settled: delivered, found to be so already, or unmatched", "how"
         )

@@ -55,6 +55,7 @@ class Watch:
         if len(taken.changed) == 1:  # those of a large audience are of one account; others are looked at in a while
             tally = self._feed.tally(*taken.changed)
             tally.backlog = max(tally.backlog, taken.awakened)
+        self._metrics.dropped.inc(taken.dropped)
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
         self._feed.add(EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
 
