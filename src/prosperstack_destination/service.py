@@ -144,11 +144,11 @@ class Service:
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
         self.tracking = TrackingEndpoint(
-            self.accounts, self.inbox, clock, trusted_proxies=settings.trusted_proxies, observer=watch
+            self.accounts, self.reception, trusted_proxies=settings.trusted_proxies, observer=watch
         )
         self.identify = IdentifyEndpoint(
             self.accounts,
-            self.inbox,
+            self.reception,
             _Library(self.database),
             clock,
             array_bytes=settings.max_array_bytes,

@@ -4,7 +4,6 @@ These are plain ASGI applications, and no FastAPI routes: the machinery of those
 accept together. `segment.openapi` documents them.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -29,20 +28,20 @@ from prosperstack_destination.segment.batch import is_array, split_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object
 from prosperstack_destination.segment.call import Deletion, Understood, read_call
 from prosperstack_destination.segment.content_encoding import read_content
-from prosperstack_destination.segment.credentials import basic_key
+from prosperstack_destination.segment.credentials import basic_key, content_length
 from prosperstack_destination.segment.explain import Knowledge, explain
+from prosperstack_destination.segment.fair_share import BodyMemory
 from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, no_emails_of, to_call, told
 from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.profile import Call, Identify
 from prosperstack_destination.state.recent_calls import Way
 
-#: Arrays that are worked on at once: what bounds their memory.
-ARRAYS_AT_ONCE: Final = 4
+#: As much memory as arrays of the largest size need that come at once.
+LARGEST_AT_ONCE: Final = 8
 #: Of a refused array so many events are named.
 SHOWN_REFUSALS: Final = 100
 
@@ -96,7 +95,7 @@ class IdentifyEndpoint:
     def __init__(
         self,
         authenticator: Authenticator,
-        inbox: Inbox,
+        reception: Reception,
         library: Library,
         clock: Clock,
         *,
@@ -107,11 +106,11 @@ class IdentifyEndpoint:
         self._authenticator = authenticator
         self._library = library
         self._clock = clock
-        self._reception = Reception(inbox, clock, observer)
+        self._reception = reception
         self._observer = observer
         self._array_bytes = array_bytes
         self._trusted_proxies = trusted_proxies
-        self._arrays = asyncio.Semaphore(ARRAYS_AT_ONCE)
+        self._bodies = BodyMemory(LARGEST_AT_ONCE * array_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the errors of this service become the statuses of Segment's contract."""
@@ -130,10 +129,12 @@ class IdentifyEndpoint:
         body = b""
         try:
             wish = _wish(scope["query_string"])
-            body = await read_content(receive, headers, array_limit=self._array_bytes)
-            signature = headers.get(b"x-signature")
-            if is_array(body):
-                async with self._arrays:
+            with self._bodies.counted(account.id, receive) as counted:
+                reading = counted.receive if _may_be_large(headers) else receive
+                body = await read_content(reading, headers, array_limit=self._array_bytes)
+                counted.inflated(len(body) if len(body) > EVENT_BYTES else 0)
+                signature = headers.get(b"x-signature")
+                if is_array(body):
                     return await self._answer_array(account, way, body, signature)
             if signature is not None:
                 await self._verify(account, signature, [body])
@@ -192,7 +193,8 @@ class IdentifyEndpoint:
         An array of which anything was kept, or nothing had to be, is answered 202 whatever is wrong with the rest:
         a 4xx would count its good events as failed, a 5xx would have its bad ones sent again for four hours.
         """
-        texts = [text async for text in split_array(body)]
+        async with self._reception.turns.turn(account.id):
+            texts = [text async for text in split_array(body)]
         if signature is not None:
             await self._verify(account, signature, [*texts[:1], body])
         results = await self._reception.take(account, way, texts, EVENT)
@@ -222,6 +224,12 @@ class IdentifyEndpoint:
                 return refusal(result)
         explanation = explain(understood, knowledge, stored=not wish.dry_run)
         return Response(explanation.model_dump_json(by_alias=True), 200, media_type="application/json")
+
+
+def _may_be_large(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body may have more than an event has, so that its memory is counted as it comes."""
+    length = content_length(headers)
+    return length is None or length > EVENT_BYTES
 
 
 def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | Answer, int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -11,17 +11,18 @@ from pydantic import JsonValue
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import CallRefused, DestinationError
 from prosperstack_destination.segment.call import Deletion, Understood
+from prosperstack_destination.segment.fair_share import FairTurns
 from prosperstack_destination.segment.observing import Observer, arrival_of
 from prosperstack_destination.segment.results import Answer, Result, fate_of, result_of
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.inbox import Inbox
-from prosperstack_destination.state.profile import Call, Delete, Identify, Outcome
+from prosperstack_destination.state.profile import Call, Delete, Identify
 from prosperstack_destination.state.recent_calls import Fate, Way
 
 #: Events that are read before others get a turn: about a millisecond.
 READ_AT_ONCE: Final = 20
-#: Events that are committed together at the least, so that those of others come in between.
-COMMITTED_TOGETHER: Final = 100
+#: Events that are read in one turn, and committed together, so that those of others come in between.
+COMMITTED_TOGETHER: Final = 50
 
 Event = TypeVar("Event")
 
@@ -84,42 +85,42 @@ class Reception:
         self._inbox = inbox
         self._clock = clock
         self._observer = observer
+        #: What large requests wait for, so that they hold up nobody else's.
+        self.turns = FairTurns()
 
     async def take(self, account: Account, way: Way, events: Sequence[Event], form: Form[Event]) -> list[Result]:
         """What each event comes to, in their order; whatever is accepted is on disk.
 
-        Raises `TryLater`'s kinds where the database takes no more: to send all of them again is safe.
+        Events are read and committed by pieces, each in its account's turn and in the order of the events: one
+        request holds no more than a few pieces of calls in memory. Raises `TryLater`'s kinds where the database
+        takes no more: to send all of them again is safe.
         """
-        results: dict[int, Result] = {}
-        calls: dict[int, Call] = {}
-        no_emails: dict[int, Mapping[str, str]] = {}
-        now = self._clock()
-        order = _Order()
-        for place, event in enumerate(events):
-            if place % READ_AT_ONCE == READ_AT_ONCE - 1:
-                await asyncio.sleep(0)  # a large batch must not hold up the others
-            try:
-                understood, size = form.read(event, now)
-            except CallRefused as error:
-                self._observer.refused(error, account.id)
-                results[place] = error
-                continue
-            if isinstance(understood, Answer):
-                results[place] = understood
-            else:
-                understood.at = order.place(understood.at)
-                calls[place] = to_call(understood, account, max(now, understood.at), size)
-                no_emails[place] = no_emails_of(understood)
-        for place, outcome in zip(calls, await self._accept(list(calls.values())), strict=True):
-            results[place] = result_of(outcome, no_emails[place])
-        full: set[Fate] = set()  # a batch comes in a moment: what there was no room for, there will be none for
-        for place, event in enumerate(events):
-            result = results[place]
-            if (fate := fate_of(result)) in full:
-                continue
-            if not self.tell(account, way, partial(form.text, event), calls.get(place), result, now):
-                full.add(fate)
-        return [results[place] for place in range(len(events))]
+        batch = _Batch(account, way, self._clock())
+        if len(events) <= READ_AT_ONCE:  # as much as a single call: it waits for nobody's turn
+            return await self._keep(batch, await self._read(batch, events, form), form)
+        pieces: list[asyncio.Task[list[Result]]] = []
+        try:
+            for start in range(0, len(events), COMMITTED_TOGETHER):
+                await self.turns.take(account.id)
+                try:
+                    read = await self._read(batch, events[start : start + COMMITTED_TOGETHER], form)
+                except BaseException:
+                    self.turns.give_back()
+                    raise
+                piece = asyncio.create_task(self._keep(batch, read, form))
+                piece.add_done_callback(lambda _: self.turns.give_back())
+                pieces.append(piece)
+                await asyncio.sleep(0)  # so that its calls are handed in before those of the next one
+                if any(each.done() and each.exception() for each in pieces):
+                    break
+        finally:
+            settled = await asyncio.gather(*pieces, return_exceptions=True)
+        results: list[Result] = []
+        for each in settled:
+            if isinstance(each, BaseException):
+                raise each
+            results.extend(each)
+        return results
 
     async def take_one(
         self, account: Account, way: Way, text: bytes, call: Call, no_emails: Mapping[str, str]
@@ -153,12 +154,64 @@ class Reception:
         self._observer.came(arrival_of(account.id, way, text(), call, result, received_at))
         return True
 
-    async def _accept(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Commit calls in pieces, so that those of others come in between."""
-        starts = range(0, len(calls), COMMITTED_TOGETHER)
-        pieces = [calls[start : start + COMMITTED_TOGETHER] for start in starts]
-        outcomes = await asyncio.gather(*(self._inbox.accept(piece) for piece in pieces))
-        return [outcome for piece in outcomes for outcome in piece]
+    async def _read(self, batch: "_Batch", events: Sequence[Event], form: Form[Event]) -> "_Piece[Event]":
+        """Understand the events of a piece."""
+        piece = _Piece(events)
+        for place, event in enumerate(events):
+            if place % READ_AT_ONCE == READ_AT_ONCE - 1:
+                await asyncio.sleep(0)  # a large batch must not hold up the others
+            try:
+                understood, size = form.read(event, batch.now)
+            except CallRefused as error:
+                self._observer.refused(error, batch.account.id)
+                piece.results[place] = error
+                continue
+            if isinstance(understood, Answer):
+                piece.results[place] = understood
+            else:
+                understood.at = batch.order.place(understood.at)
+                now = max(batch.now, understood.at)
+                piece.calls[place] = to_call(understood, batch.account, now, size)
+                piece.no_emails[place] = no_emails_of(understood)
+        return piece
+
+    async def _keep(self, batch: "_Batch", piece: "_Piece[Event]", form: Form[Event]) -> list[Result]:
+        """Commit the calls of a piece, and tell the observer of all its events."""
+        if piece.calls:
+            outcomes = await self._inbox.accept(list(piece.calls.values()))
+            for place, outcome in zip(piece.calls, outcomes, strict=True):
+                piece.results[place] = result_of(outcome, piece.no_emails[place])
+        for place, event in enumerate(piece.events):
+            result, text = piece.results[place], partial(form.text, event)
+            if (fate := fate_of(result)) in batch.full:
+                continue
+            if not self.tell(batch.account, batch.way, text, piece.calls.get(place), result, batch.now):
+                batch.full.add(fate)
+        return [piece.results[place] for place in range(len(piece.events))]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the events of one request share."""
+
+    account: Account
+    way: Way
+    #: When it came, in microseconds since the epoch.
+    now: int
+    order: _Order = field(default_factory=_Order)
+    #: A batch comes in a moment: what the observer had no room for, it will have none for.
+    full: set[Fate] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Piece(Generic[Event]):
+    """Some events of a request, which are committed together."""
+
+    events: Sequence[Event]
+    #: By the events' places in the piece.
+    calls: dict[int, Call] = field(default_factory=dict)
+    no_emails: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    results: dict[int, Result] = field(default_factory=dict)
 
 
 def told(results: Sequence[Result]) -> list[dict[str, JsonValue]]:

@@ -13,7 +13,6 @@ from pydantic_core import from_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import (
     AccessDenied,
     BadCall,
@@ -35,7 +34,6 @@ from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, told
 from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.inbox import Inbox
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.recent_calls import Way
 from prosperstack_destination.storable import storable_json
@@ -59,11 +57,11 @@ class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
     def __init__(
-        self, authenticator: Authenticator, inbox: Inbox, clock: Clock, *, trusted_proxies: int, observer: Observer
+        self, authenticator: Authenticator, reception: Reception, *, trusted_proxies: int, observer: Observer
     ) -> None:
         self._authenticator = authenticator
         self._trusted_proxies = trusted_proxies
-        self._reception = Reception(inbox, clock, observer)
+        self._reception = reception
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,128 @@
+"""Fair shares for large requests: turns that accounts take one after the other, and a bound on memory.
+
+An array of thousands of events is taken in by pieces. Each piece waits for a turn, so that few pieces are worked on
+at once: calls that come alone never wait behind more than those.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+from starlette.types import Message, Receive
+
+from prosperstack_destination.errors import Overloaded
+
+#: Pieces that are read or committed at once: one is read while others are committed.
+TURNS_AT_ONCE: Final = 3
+#: The part of the memory for large bodies that one account may fill.
+ACCOUNT_SHARE: Final = 0.75
+#: What a caller is told to wait when large bodies fill the memory that there is for them, in seconds.
+RETRY_SECONDS: Final = 2.0
+
+
+class FairTurns:
+    """Turns, at most so many at once. Accounts that wait are served in rotation, each in its order of arrival."""
+
+    def __init__(self, at_once: int = TURNS_AT_ONCE) -> None:
+        self._free = at_once
+        #: By account; the account that is served next is first.
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    async def take(self, account_id: str) -> None:
+        """Wait for a turn; `give_back` has to follow."""
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(account_id, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """End a turn: the next account has it."""
+        while self._waiting:
+            account_id, waiting = self._waiting.popitem(last=False)
+            turn = waiting.popleft()
+            if waiting:
+                self._waiting[account_id] = waiting  # behind the other accounts
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    @asynccontextmanager
+    async def turn(self, account_id: str) -> AsyncIterator[None]:
+        """A turn for as long as the block runs."""
+        await self.take(account_id)
+        try:
+            yield
+        finally:
+            self.give_back()
+
+
+class BodyMemory:
+    """Bounds the memory that large bodies hold from their first byte to their answer.
+
+    All together may have ``most_bytes``, and those of one account `ACCOUNT_SHARE` of it.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._held: dict[str, int] = {}
+
+    @contextmanager
+    def counted(self, account_id: str, receive: Receive) -> Iterator["CountedBody"]:
+        """Count what a request's body holds while the block runs, which reads by `CountedBody.receive`."""
+        body = CountedBody(account_id, receive, self._take)
+        try:
+            yield body
+        finally:
+            self._give_back(account_id, body.size)
+
+    def _take(self, account_id: str, size: int) -> None:
+        held = self._held.get(account_id, 0)
+        if held and (sum(self._held.values()) + size > self._most or held + size > self._most * ACCOUNT_SHARE):
+            raise Overloaded(
+                "Too many large requests are waiting; send this one again, or smaller batches.",
+                retry_after=RETRY_SECONDS,
+            )
+        self._held[account_id] = held + size
+
+    def _give_back(self, account_id: str, size: int) -> None:
+        left = self._held.get(account_id, 0) - size
+        if left > 0:
+            self._held[account_id] = left
+        else:
+            self._held.pop(account_id, None)
+
+
+class CountedBody:
+    """A body whose memory is counted. Raises `Overloaded` where there is no room for more."""
+
+    def __init__(self, account_id: str, receive: Receive, take: Callable[[str, int], None]) -> None:
+        self._account_id = account_id
+        self._receive = receive
+        self._take = take
+        #: What is counted so far, in bytes.
+        self.size = 0
+
+    async def receive(self) -> Message:
+        """The next part of the body."""
+        message = await self._receive()
+        self._grow(len(message.get("body", b"")))
+        return message
+
+    def inflated(self, size: int) -> None:
+        """Count what the body holds when it is decompressed, in bytes."""
+        if size > self.size:
+            self._grow(size - self.size)
+
+    def _grow(self, size: int) -> None:
+        self._take(self._account_id, size)
+        self.size += size
