@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,24 @@ def test_every_metric_is_there(name: str) -> None:
     assert parsed
     assert named
     assert {each.removesuffix("_bucket") for each in named} <= known
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_alerts_fire() -> None:
+    """The alert rules fire where deliveries, erasures or requests fail, and only there."""
+    tests = MONITORING / "alerts_test.yaml"
+    ran = subprocess.run(["promtool", "test", "rules", tests], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- a tool of ours
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    """Each alert about deliveries has a test in which it fires, and one in which it does not."""
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+    tests = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text())["tests"]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    fires = {each["alertname"] for each in cases if each.get("exp_alerts")}
+    is_quiet = {each["alertname"] for each in cases if not each.get("exp_alerts")}
+    expected = {each["alert"] for each in rules if each["alert"].startswith("ProsperStack")}
+
+    assert fires == is_quiet == expected

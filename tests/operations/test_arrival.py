@@ -23,7 +23,6 @@ def expected(
     recent: Tally | None = None,
     *,
     age: int = 0,
-    wait_until: int | None = None,
 ) -> Arrival | None:
     now = NEW_YEAR + 10 * HOUR
     return arrival(
@@ -33,7 +32,6 @@ def expected(
         stretch or Tally(),
         recent or Tally(),
         begun_at=now - age,
-        wait_until=wait_until,
         now=now,
     )
 
@@ -41,6 +39,11 @@ def expected(
 def test_nothing_waits() -> None:
     """Who waits for a subscriber to appear is no backlog."""
     assert expected({Status.UNMATCHED: 5}) is None
+
+
+def test_no_estimate_while_requests_fail() -> None:
+    """Where nearly all requests fail it cannot be told when the backlog is done."""
+    assert expected({Status.READY: 900}, recent=Tally(requests=10, failed=9)) is None
 
 
 @pytest.mark.parametrize(
@@ -65,8 +68,8 @@ def test_nothing_waits() -> None:
         (expected({Status.READY: 900}, recent=Tally(requests=450), age=HOUR), (0, 900), 20, False),
         # Hardly anything went lately: ProsperStack was away, and that tells nothing of the time after.
         (expected({Status.READY: 900}, recent=Tally(requests=9), age=HOUR), (0, 900), 10, False),
-        # The account is left alone for five minutes more.
-        (expected({Status.READY: 900}, wait_until=NEW_YEAR + 10 * HOUR + 5 * MINUTE), (0, 900), 15, False),
+        # Of four requests one fails, and has to be sent again.
+        (expected({Status.READY: 900}, recent=Tally(requests=8, failed=2)), (0, 900), 900 / (90 * 0.75), False),
     ],
 )
 def test_how_long_it_takes(found: Arrival | None, requests: tuple[int, int], minutes: float, at_most: bool) -> None:

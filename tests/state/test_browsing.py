@@ -111,14 +111,15 @@ async def test_of_the_few_one_page_is_enough(database: Database) -> None:
 
 
 async def test_those_who_are_left_alone(database: Database) -> None:
-    """After a failed attempt somebody is listed until their time comes, the next one first."""
+    """After a failed attempt a person is listed until they are settled, the next to be tried first."""
     await database.write(fill)
     for number, until in ((2, HOUR), (8, MINUTE)):
         profile = await database.read(stored, f"p{number:02}@x.y")
         await database.write(profiles.postpone, profile, NEW_YEAR + until, "away")
 
-    both = await database.read(browsing.postponed, ACCOUNT, NEW_YEAR, 5)
-    later = await database.read(browsing.postponed, ACCOUNT, NEW_YEAR + MINUTE, 5)
+    both = await database.read(browsing.failed, ACCOUNT, 5)
+    await database.write(profiles.settle, await database.read(stored, "p08@x.y"), Status.IN_SYNC)
+    later = await database.read(browsing.failed, ACCOUNT, 5)
 
     assert [each.email for each in both] == ["p08@x.y", "p02@x.y"]
     assert [(each.email, each.status_reason, each.due_at) for each in later] == [

@@ -12,7 +12,7 @@ from prosperstack_destination.state import accounts, directory, profiles, retryi
 from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
 from prosperstack_destination.state.profile import Delete, Status
 from prosperstack_destination.state.tallies import Tally
-from prosperstack_destination.sync.worker import TOLERATED
+from prosperstack_destination.sync.failure_streaks import TOLERATED
 from support.clocks import VIRTUAL_TIME
 from support.intake import identify, take
 from support.world import JOHN, KEY, World

@@ -50,9 +50,19 @@ class ShownProgress(BaseModel):
     begun_at: datetime
     done: int
     left: int
-    requests: int | None = Field(description="That are left; null while the account is stopped.")
+    requests: int | None = Field(description="That are left; null while the account is stopped, or requests fail.")
     seconds: float | None
     at_most: bool = Field(description="It may be sooner: who of them needs an update is not known yet.")
+
+
+class ShownFailures(BaseModel):
+    """What failed, and is tried again; `/failures` lists it."""
+
+    waiting: int = Field(description="People whose latest attempt failed.")
+    rejected: int = Field(description="People whose email ProsperStack rejects.")
+    erasures: int = Field(description="Erasures that ProsperStack has not carried out although it was asked.")
+    reason: str | None = Field(description="Why it failed for the person who is tried next.")
+    next_attempt_at: datetime | None
 
 
 class ShownLimit(BaseModel):
@@ -74,7 +84,9 @@ class ShownOverview(BaseModel):
     going_through: GoingThrough | None = Field(
         description="Who is to be updated is being worked out: what traits mean has changed. Null: it is known."
     )
-    waiting: dict[Status, int] = Field(description="People who have to be looked at by now, by status.")
+    up_to_date: bool = Field(description="ProsperStack has everything that Segment said.")
+    waiting: dict[Status, int] = Field(description="People who are not settled, by status.")
+    failures: ShownFailures
     progress: ShownProgress | None = Field(description="Null: nothing waits.")
     rate_limit: ShownLimit | None
     hour: ShownSpent
@@ -93,7 +105,15 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
         status_until=shown_time_or_none(account.status_until),
         mapping_version=found.mapping,
         going_through=None if found.going_through is None else shown_progress(found.going_through),
+        up_to_date=found.is_up_to_date,
         waiting=dict(found.waiting),
+        failures=ShownFailures(
+            waiting=found.failures.waiting,
+            rejected=found.failures.rejected,
+            erasures=found.failures.erasures,
+            reason=found.failures.reason,
+            next_attempt_at=shown_time_or_none(found.failures.next_attempt_at),
+        ),
         progress=None if found.progress is None else _progress(found.progress),
         rate_limit=None
         if told is None

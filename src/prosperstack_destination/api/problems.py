@@ -62,7 +62,7 @@ class FailedClearing(BaseModel):
     next_attempt_at: datetime
 
 
-class ShownFailures(BaseModel):
+class ListedFailures(BaseModel):
     """What failed, and is tried again, or is set aside; of each so many at most as were asked for."""
 
     waiting: list[FailedPerson] = Field(description="People who are left alone after a failed attempt.")
@@ -153,17 +153,17 @@ async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator,
 @router.get("/failures")
 async def show_failures(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=200)] = 20
-) -> ShownFailures:
+) -> ListedFailures:
     """Who waits for another attempt after one that failed, or is set aside: why, and until when."""
 
     def work(connection: Connection) -> tuple[list[Listed], tuple[Listed, ...], list[clearing.FailedClearing]]:
         rejected = browsing.listed(connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE])
         now = desk.clock()
-        waiting = browsing.postponed(connection, account.id, now, limit)
+        waiting = browsing.failed(connection, account.id, limit)
         return waiting, rejected.people, clearing.failed(connection, account.id, now, limit)
 
     waiting, set_aside, clearings = await desk.database.read(work)
-    return ShownFailures(
+    return ListedFailures(
         waiting=[_failed(each) for each in waiting],
         set_aside=[_failed(each) for each in set_aside],
         clearings=[

@@ -186,6 +186,10 @@ def _account(seen: _Seen, now: int) -> list[Finding]:
         found = f"{seen.subscribers:,} subscribers, the latest seen {wording.ago(seen.directory_at, now)} ago"
         findings.append(Finding(f"{name}, directory", Health.OK, found))
     waiting = seen.standing
+    if waiting.failures.in_words:
+        why = f": {waiting.failures.reason}" if waiting.failures.reason else ""
+        advice = "`failures` lists them with the reasons, `retry` tries them now."
+        findings.append(Finding(f"{name}, failures", Health.WARNING, waiting.failures.in_words + why, advice))
     if waiting.oldest_at is not None and now - waiting.oldest_at > DAY:
         found = f"{waiting.backlog:,} profiles, the oldest since {wording.ago(waiting.oldest_at, now)}"
         advice = "`status` shows when they will be done, `events` which requests fail."

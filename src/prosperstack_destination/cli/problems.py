@@ -12,7 +12,7 @@ from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import mending, people, wording
 from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import problems
+from prosperstack_destination.state import problems, standing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.erasing import Erased
@@ -23,9 +23,11 @@ from prosperstack_destination.vaults import vault_of
 def list_problems(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's problems, grouped."""
 
-    def work(connection: Connection) -> list[ProblemGroup]:
-        return problems.grouped(connection, chosen_account(connection, account_name).id)
+    def work(connection: Connection) -> tuple[list[ProblemGroup], str]:
+        account_id = chosen_account(connection, account_name).id
+        return problems.grouped(connection, account_id), standing.failures(connection, account_id).in_words
 
+    groups, failures = from_database(work)
     rows: list[list[Cell]] = [
         [
             each.property,
@@ -35,11 +37,13 @@ def list_problems(account_name: str | None, *, as_json: bool) -> None:
             [sample.value for sample in each.samples],
             Time(each.since),
         ]
-        for each in from_database(work)
+        for each in groups
     ]
     columns = ["Property", "Traits", "People", "Reason", "Samples", "Since"]
     nothing = "No problems: every trait that feeds a property can be its value."
     output.print_rows(columns, rows, as_json=as_json, nothing=nothing)
+    if failures and not as_json:
+        output.console.print(f"{failures}: `failures` lists them.", markup=False)
 
 
 def retry(account_name: str | None, email: str | None, author: str, *, as_json: bool) -> None:

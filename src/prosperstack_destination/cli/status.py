@@ -112,6 +112,13 @@ def _rendered(views: list[View], now: int) -> RenderableType:
             if each.standing.status_until is not None and each.standing.status_until > now:
                 wait = wording.span((each.standing.status_until - now) / SECOND)
                 lines.append(f"  The next attempt is in {wait}; `retry` makes it now.")
+        failures = each.standing.failures
+        if failures.in_words:
+            lines.append(f"{each.standing.fingerprint}: {failures.in_words}.")
+            if failures.reason is not None and failures.next_attempt_at is not None:
+                lines.append(f"  {failures.reason}")
+                wait = wording.span(max(failures.next_attempt_at - now, 0) / SECOND)
+                lines.append(f"  The next attempt is in {wait}; `failures` lists them, `retry` tries them now.")
         if (through := each.overview.going_through) is not None:
             lines.append(
                 f"{each.standing.fingerprint}: {through.done:,} of {through.total:,} profiles were looked at since "
@@ -125,7 +132,7 @@ def _rendered(views: list[View], now: int) -> RenderableType:
 
 
 def _row(view: View, now: int) -> list[Cell]:
-    account, told, left = view.standing, view.overview.told, view.seconds_left
+    account, told = view.standing, view.overview.told
     return [
         account.fingerprint,
         "live" if account.live else "test",
@@ -133,10 +140,16 @@ def _row(view: View, now: int) -> list[Cell]:
         account.backlog,
         "" if account.oldest_at is None else wording.ago(account.oldest_at, now),
         round(view.per_minute, 1),
-        "" if left is None else wording.span(left),
+        _done_in(view),
         "" if told is None else f"{told.remaining:,} of {told.limit:,}",
         view.overview.mapping,
     ]
+
+
+def _done_in(view: View) -> str:
+    if view.seconds_left is not None:
+        return wording.span(view.seconds_left)
+    return "" if view.overview.progress is None else "unknown"
 
 
 def _facts(view: View, now: int) -> JsonValue:
@@ -152,6 +165,11 @@ def _facts(view: View, now: int) -> JsonValue:
         "status_until": Time(account.status_until).iso,
         "backlog": account.backlog,
         "oldest_pending_at": Time(account.oldest_at).iso,
+        "failing": account.failures.waiting,
+        "rejected": account.failures.rejected,
+        "failing_erasures": account.failures.erasures,
+        "failing_reason": account.failures.reason,
+        "next_attempt_at": Time(account.failures.next_attempt_at).iso,
         "settled_per_minute": view.per_minute,
         "seconds_left": left,
         "rate_limit": None if told is None else told.limit,

@@ -175,7 +175,7 @@ def look(connection: Connection, account: Account, kinds: Sequence[Kind], now: i
         account=account,
         groups=problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES),
         aside=aside,
-        postponed=browsing.postponed(connection, account.id, now, LISTED),
+        postponed=browsing.failed(connection, account.id, LISTED),
         clearings=clearing.failed(connection, account.id, now, LISTED),
         creations=[
             each

@@ -15,6 +15,9 @@ from prosperstack_destination.state.tallies import Tally
 LOOK_BACK: Final = 10 * MINUTE
 #: A pace this much below what the limit allows is no pace: ProsperStack is down, or it has just begun.
 LEAST_PACE: Final = 0.2
+#: Of so many requests it can be told what part succeeds; where it is less than this there is no telling.
+ENOUGH_REQUESTS: Final = 5
+LEAST_SUCCESS: Final = 0.2
 #: Of so many settled profiles it can be told what part of people need an update.
 ENOUGH_SETTLED: Final = 50
 
@@ -45,13 +48,12 @@ def arrival(
     recent: Tally,
     *,
     begun_at: int,
-    wait_until: int | None,
     now: int,
 ) -> Arrival | None:
-    """When the profiles that wait will be settled; None: none waits.
+    """When the profiles that wait will be settled; None: none waits, or nearly all requests fail.
 
     ``stretch`` is what happened since the backlog began (``begun_at``), ``recent`` what happened in the last
-    `LOOK_BACK`; ``wait_until``: until then the account is left alone. Times are in microseconds.
+    `LOOK_BACK`. Requests that fail count for nothing. Times are in microseconds.
     """
     unlearned = waiting.get(Status.UNKNOWN, 0) + waiting.get(Status.PENDING, 0)
     ready = waiting.get(Status.READY, 0)
@@ -60,9 +62,12 @@ def arrival(
     known = stretch.settled >= ENOUGH_SETTLED
     to_write = ready + math.ceil(unlearned * (stretch.delivered / stretch.settled if known else 1.0))
     to_learn = min(unlearned, _pages_left(directory, unlearned))
-    seconds = (to_learn + to_write) / _per_second(rate, recent, now - begun_at)
-    if wait_until is not None:
-        seconds += max(wait_until - now, 0) / SECOND
+    succeed = 1.0
+    if recent.requests >= ENOUGH_REQUESTS:
+        succeed = 1 - recent.failed / recent.requests
+        if succeed < LEAST_SUCCESS:
+            return None
+    seconds = (to_learn + to_write) / (_per_second(rate, recent, now - begun_at) * succeed)
     return Arrival(to_learn, to_write, seconds, at_most=bool(unlearned) and not known)
 
 

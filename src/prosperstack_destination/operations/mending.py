@@ -16,7 +16,7 @@ from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotHere
 from prosperstack_destination.prosperstack.forecast import forecast
-from prosperstack_destination.state import auditing, erasing, profiles, retrying, scanning
+from prosperstack_destination.state import auditing, clearing, erasing, profiles, retrying, scanning
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.dialects import share_account
@@ -70,7 +70,8 @@ async def retry_all(store: Store, account: Account, actor: str, now: int, at_onc
     What ProsperStack rejected is sent once more, and the account is tried if it waits. Many people take many short
     transactions: calls are accepted meanwhile. Safe to repeat, also where it was broken off.
     """
-    people = await store.read(retrying.with_trouble, account.id, now)
+    people = await store.read(retrying.with_trouble, account.id)
+    await store.write(clearing.retry_failed, account.id, now)
     return await _retry(store, account, people, actor, now, {}, at_once)
 
 

@@ -8,11 +8,20 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
-from prosperstack_destination.state import listing, mappings, rate_limits, reprojections, standing, tallies
-from prosperstack_destination.state.accounts import STOPPED, Account
+from prosperstack_destination.state import (
+    listing,
+    mappings,
+    problems,
+    rate_limits,
+    reprojections,
+    standing,
+    tallies,
+)
+from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.profile import UNSETTLED, Status
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.standing import Failures
 from prosperstack_destination.state.tallies import Span, Tally, percentile
 from prosperstack_destination.sync.rates import rate_of
 
@@ -56,7 +65,7 @@ class Progress:
     #: Profiles that were settled since, and those that are left.
     done: int
     left: int
-    #: None: nobody can tell, since the account is stopped.
+    #: None: it cannot be told, since the account is stopped, or nearly all requests fail.
     arrival: Arrival | None
 
     @property
@@ -81,6 +90,9 @@ class Overview:
     counting: bool
     #: None: nothing waits.
     progress: Progress | None
+    failures: Failures
+    #: Whether a value of a person cannot be written.
+    has_problems: bool
     hour: Spent
     day: Spent
     #: Profiles settled a minute, lately.
@@ -88,8 +100,14 @@ class Overview:
 
     @property
     def backlog(self) -> int:
-        """Profiles that have to be looked at by now."""
+        """Profiles that are not settled."""
         return sum(self.waiting.values())
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether ProsperStack has everything that Segment said: nothing waits, failed, or cannot be written."""
+        works = self.account.status is AccountStatus.ACTIVE
+        return works and not (self.backlog or self.counting or self.failures.in_words or self.has_problems)
 
 
 def overview(
@@ -119,21 +137,23 @@ def overview(
         waiting = standing.waiting_by_status(connection, account.id, now)
     told = rate_limits.of_account(connection, account.id)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
+    failed = standing.failures(connection, account.id)
     progress = None
     if left:
         stretch = since_it_began(minutes, left, now)
         begun_at = stretch.at if stretch.at else now
-        expected = arrival(
-            waiting,
-            listing.read(connection, account.id),
-            rate_of(told, account.reserve_or(reserve)),
-            stretch,
-            together(minutes, now - LOOK_BACK),
-            begun_at=begun_at,
-            wait_until=account.status_until,
-            now=now,
-        )
-        progress = Progress(begun_at, stretch.settled, left, None if account.status in STOPPED else expected)
+        expected = None
+        if account.status is AccountStatus.ACTIVE and failed.waiting < left:
+            expected = arrival(
+                waiting,
+                listing.read(connection, account.id),
+                rate_of(told, account.reserve_or(reserve)),
+                stretch,
+                together(minutes, now - LOOK_BACK),
+                begun_at=begun_at,
+                now=now,
+            )
+        progress = Progress(begun_at, stretch.settled, left, expected)
     return Overview(
         account=account,
         told=told,
@@ -142,6 +162,8 @@ def overview(
         waiting=waiting,
         counting=counting,
         progress=progress,
+        failures=failed,
+        has_problems=problems.has_any(connection, account.id),
         hour=Spent(together(minutes, now - HOUR)),
         day=Spent(together(minutes, now - DAY)),
         settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,

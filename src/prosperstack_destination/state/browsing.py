@@ -7,8 +7,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
 
 from prosperstack_destination.state import json_text
-from prosperstack_destination.state.profile import UNSETTLED, IdKind, Lane, Status
+from prosperstack_destination.state.profile import UNSETTLED, IdKind, Status
 from prosperstack_destination.state.profiles import Ids, ids_of
+from prosperstack_destination.state.standing import waits_after_failure
 from prosperstack_destination.state.tables import identities, is_set_aside
 from prosperstack_destination.state.tables import profiles as table
 
@@ -98,17 +99,10 @@ def listed(
     return Listing(page.people, connection.execute(last).scalar())
 
 
-def postponed(connection: Connection, account_id: str, now: int, limit: int) -> list[Listed]:
-    """Profiles that are left alone for a while because the latest attempt failed.
-
-    The more urgent lanes first; of one, the next to be tried first.
-    """
-    rows: list[Row[Any]] = []
-    for lane in Lane:  # one after the other, so that each is a look into the index
-        waits = (table.c.account_id == account_id, table.c.status == Status.PENDING, table.c.lane == lane)
-        query = select(*_LISTED).where(*waits, table.c.due_at > now).order_by(table.c.due_at)
-        rows += connection.execute(query.limit(limit - len(rows)))
-    return [_listed(row) for row in rows]
+def failed(connection: Connection, account_id: str, limit: int) -> list[Listed]:
+    """Profiles whose latest attempt failed, and that are tried again; the next to be tried first."""
+    theirs = select(*_LISTED).where(table.c.account_id == account_id, waits_after_failure)
+    return [_listed(row) for row in connection.execute(theirs.order_by(table.c.due_at, table.c.id).limit(limit))]
 
 
 def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]]:

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, u
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.tables import clearings
 
+#: Why a clearing is put off where ProsperStack says that there is no such subscriber.
+GONE: Final = "ProsperStack says that the subscriber is gone: it is asked once more."
 #: So many of a queue are looked at for those that failed.
 LOOKED_AT: Final = 5_000
 
@@ -107,6 +109,12 @@ def postpone(connection: Connection, account_id: str, clearing: Clearing, until:
         .where(_is(account_id, clearing.subscriber_id))
         .values(due_at=until, attempts=clearing.attempts + 1, reason=reason)
     )
+
+
+def retry_failed(connection: Connection, account_id: str, now: int) -> None:
+    """Have what failed tried now; who is said to be gone is asked about again in time."""
+    failed = (clearings.c.account_id == account_id) & (clearings.c.attempts > 0) & (clearings.c.due_at > now)
+    connection.execute(update(clearings).where(failed, clearings.c.reason != GONE).values(due_at=now))
 
 
 def _clearing(row: Row[Any]) -> Clearing:

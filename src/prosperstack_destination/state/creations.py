@@ -1,8 +1,11 @@
-"""Units of work on properties that were created for traits, or could not be: each is tried once."""
+"""Units of work on properties that were created for traits, or could not be.
+
+What ProsperStack rejects is tried once; what failed because it did not answer is tried again.
+"""
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from prosperstack_destination.state.tables import creations
 
@@ -19,6 +22,8 @@ class Creation:
     at: int
     #: Why it could not be created; None: it was, or it was there already.
     reason: str | None
+    #: When it is tried again, in microseconds; None: it is not.
+    retry_at: int | None = None
 
 
 def every(connection: Connection, account_id: str) -> list[Creation]:
@@ -26,11 +31,13 @@ def every(connection: Connection, account_id: str) -> list[Creation]:
     rows = connection.execute(
         select(creations).where(creations.c.account_id == account_id).order_by(creations.c.at, creations.c.key)
     )
-    return [Creation(row.key, row.trait, row.type, row.at, row.reason) for row in rows]
+    return [Creation(row.key, row.trait, row.type, row.at, row.reason, row.retry_at) for row in rows]
 
 
-def add(connection: Connection, account_id: str, creation: Creation) -> None:
-    """Note one. Its key must not have been tried before."""
+def note(connection: Connection, account_id: str, creation: Creation) -> None:
+    """Note one, in the place of an earlier attempt."""
+    same = (creations.c.account_id == account_id) & (creations.c.key == creation.key)
+    connection.execute(delete(creations).where(same))
     connection.execute(
         insert(creations).values(
             account_id=account_id,
@@ -39,5 +46,6 @@ def add(connection: Connection, account_id: str, creation: Creation) -> None:
             type=creation.type,
             at=creation.at,
             reason=creation.reason,
+            retry_at=creation.retry_at,
         )
     )

@@ -125,6 +125,11 @@ class Kind:
     since: int
 
 
+def has_any(connection: Connection, account_id: str) -> bool:
+    """Whether an account has a problem: a look into an index."""
+    return connection.execute(_KINDS, {"account": account_id}).first() is not None
+
+
 def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
     """An account's problems by property and reason, the most frequent first, with the newest as samples.
 

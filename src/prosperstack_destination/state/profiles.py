@@ -332,7 +332,7 @@ def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, 
     known are not there, so that they are forgotten.
     """
     looked_up: dict[str, Any] = {"looked_up_at": at, "version": profiles.c.version + 1}
-    looked_up |= {"status": Status.PENDING, "due_at": now}
+    looked_up |= {"status": Status.PENDING, "status_reason": None, "due_at": now}
     if lost:
         looked_up["lost_at"] = at
     connection.execute(update(profiles).where(profiles.c.id == profile.id).values(looked_up))

@@ -14,9 +14,10 @@ from sqlalchemy import (
     update,
 )
 
-from prosperstack_destination.state import accounts
+from prosperstack_destination.state import accounts, clearing
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Lane, Status
+from prosperstack_destination.state.standing import waits_after_failure
 from prosperstack_destination.state.tables import (
     is_set_aside,
     problems,
@@ -54,14 +55,14 @@ def retry_person(connection: Connection, account_id: str, email: str, now: int) 
     return result.rowcount > 0
 
 
-def with_trouble(connection: Connection, account_id: str, now: int) -> list[int]:
+def with_trouble(connection: Connection, account_id: str) -> list[int]:
     """The profiles, by id, with a problem, a failed attempt, or that are set aside."""
     # One after the other, so that each finds its people by an index.
     troubles = [
         select(problems.c.profile_id).where(problems.c.account_id == account_id),
         *(
             select(profiles.c.id).where(profiles.c.account_id == account_id, who)
-            for who in (_left_alone(now), is_set_aside)
+            for who in (waits_after_failure, is_set_aside)
         ),
     ]
     return sorted({each for trouble in troubles for each in connection.scalars(trouble)})
@@ -128,9 +129,11 @@ def _replay(
     ).rowcount
 
 
-def _left_alone(now: int) -> ColumnElement[bool]:
-    """Whoever waits for another attempt. A lane is named, so that an index finds them."""
-    return and_(profiles.c.status == Status.PENDING, profiles.c.lane.in_(list(Lane)), profiles.c.due_at > now)
+def end_backoff(connection: Connection, account_id: str, now: int) -> None:
+    """Try now what waits for another attempt: ProsperStack works again."""
+    waits = (profiles.c.account_id == account_id) & waits_after_failure & (profiles.c.due_at > now)
+    connection.execute(update(profiles).where(waits).values(due_at=now))
+    clearing.retry_failed(connection, account_id, now)
 
 
 def _take_back_in(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
@@ -159,6 +162,7 @@ def _now(now: int) -> dict[str, object]:
     return {
         "due_at": now,
         "attempts": 0,
+        "status_reason": None,
         "version": profiles.c.version + 1,
         "status": Status.PENDING,
         "pending_since": func.coalesce(profiles.c.pending_since, literal(now, BigInteger)),

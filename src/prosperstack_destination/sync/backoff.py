@@ -7,6 +7,9 @@ from typing import Final
 #: The first wait and the longest, in seconds.
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 60.0
+#: One person who has failed so often is tried more rarely: after up to this, in seconds.
+OFTEN: Final = 12
+LONGEST_OF_PERSON_SECONDS: Final = 600.0
 #: The longest time that ProsperStack is believed when it names one, in seconds.
 LONGEST_NAMED_SECONDS: Final = 300.0
 
@@ -25,3 +28,12 @@ def backoff_seconds(
     ceiling = min(FIRST_SECONDS * 2 ** min(failures - 1, 30), longest)
     wait: float = ceiling * (0.5 + 0.5 * jitter())
     return max(wait, min(retry_after or 0.0, LONGEST_NAMED_SECONDS))
+
+
+def person_backoff_seconds(failures: int, jitter: Callable[[], float] = random.random) -> float:
+    """The wait of one person or subscriber whose requests fail, as `backoff_seconds`; up to 10 min for the 12th.
+
+    Many who never succeed must not use up the requests of all others.
+    """
+    longest = LONGEST_OF_PERSON_SECONDS if failures >= OFTEN else LONGEST_SECONDS
+    return backoff_seconds(failures, jitter=jitter, longest=longest)

@@ -10,7 +10,8 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning
-from prosperstack_destination.errors import CredentialsRefused, Rejected
+from prosperstack_destination.clock import MINUTE
+from prosperstack_destination.errors import CredentialsRefused, NotFound, Rejected, Unavailable
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coverage import TraitCoverage
 from prosperstack_destination.mapping.names import property_key, property_name
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 10
 #: Properties that are ever created for an account: a script that makes up traits must not fill ProsperStack.
 MOST: Final = 200
+#: A property whose creation got no answer is tried again after this, in microseconds.
+CREATE_AGAIN: Final = 10 * MINUTE
 #: Traits that are nobody's property: they say who somebody is.
 _IDENTITY: Final = frozenset({"email", "id", "user_id", "anonymous_id"})
 
@@ -63,12 +66,16 @@ async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool
     """Create what the mapping asks for; whether anything was. ``look``: go through the profiles for traits as well.
 
     Each property is tried once: one that is there already (409) is as good as created, one that is rejected is
-    noted with ProsperStack's words. Raises `ProsperStackError` where ProsperStack is away.
+    noted with ProsperStack's words. Where ProsperStack does not answer as it should that is noted, and it is tried
+    again later: deliveries do not wait for it. Raises `RateLimited` and `CredentialsRefused`.
     """
     wanted = meaning.rules.create_missing
     if wanted is CreateMissing.NONE:
         return False
-    tried = await at.database.read(creations.every, at.account_id)
+    now = at.clock()
+    every = await at.database.read(creations.every, at.account_id)
+    tried = [each for each in every if each.retry_at is None or each.retry_at > now]
+    look = look or len(tried) < len(every)
     known = {name for each in meaning.catalog for name in (each.key, each.name)}
     known |= {name for each in tried for name in (each.key, each.trait)}
     known |= {rule.property for rule in meaning.rules.rules}
@@ -80,28 +87,35 @@ async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool
     room = max(min(AT_ONCE, MOST - len(tried)), 0)
     created = False
     for each in list(reversed(unique))[:room]:
-        reason = await _create(at, each)
-        await at.database.write(_note, at.account_id, each, reason, at.clock())
+        reason, retry_at = await _create(at, each)
+        creation = Creation(each.key, each.trait, each.type.value, at.clock(), reason, retry_at)
+        await at.database.write(_note, at.account_id, creation)
         created = created or reason is None
+        if retry_at is not None:
+            break
     return created
 
 
-async def _create(at: Workplace, new: NewProperty) -> str | None:
-    """Create one property; why it cannot be, or None."""
+async def _create(at: Workplace, new: NewProperty) -> tuple[str | None, int | None]:
+    """Create one property; why it cannot be, or None, and when to try again (microseconds), or None."""
     try:
         about = About("POST /properties")
         await at.send(about, partial(at.prosperstack.create_property, new.key, new.name, new.type.value))
     except Rejected as rejection:
-        return None if rejection.status_code == 409 else str(rejection)
+        return None if rejection.status_code == 409 else str(rejection), None
+    except (Unavailable, NotFound) as error:
+        return str(error), at.clock() + CREATE_AGAIN
     except CredentialsRefused as refusal:
         if refusal.status_code != 403:
             raise
-        return str(refusal)  # the key may do all else: the account goes on
-    return None
+        return str(refusal), None  # the key may do all else: the account goes on
+    return None, None
 
 
-def _note(connection: Connection, account_id: str, new: NewProperty, reason: str | None, now: int) -> None:
-    creations.add(connection, account_id, Creation(new.key, new.trait, new.type.value, now, reason))
-    details: dict[str, JsonValue] = {"key": new.key, "type": new.type.value, "trait": new.trait, "refused": reason}
-    auditing.record(connection, account_id, now, actor="create_missing", action="create property", details=details)
-    log.info("property created" if reason is None else "property not created", key=new.key, type=new.type.value)
+def _note(connection: Connection, account_id: str, new: Creation) -> None:
+    creations.note(connection, account_id, new)
+    details: dict[str, JsonValue] = {"key": new.key, "type": new.type, "trait": new.trait, "refused": new.reason}
+    auditing.record(
+        connection, account_id, new.at, actor="create_missing", action="create property", details=details
+    )
+    log.info("property created" if new.reason is None else "property not created", key=new.key, type=new.type)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.meaning import Meaning
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected
+from prosperstack_destination.errors import CredentialsRefused, NotFound, ProsperStackError, RateLimited, Rejected
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.state import clearing, directory, listing, profiles
@@ -17,7 +17,7 @@ from prosperstack_destination.state.clearing import Clearing
 from prosperstack_destination.state.directory import Seen, Subscriber
 from prosperstack_destination.state.erasing import clear_later
 from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.sync.backoff import backoff_seconds
+from prosperstack_destination.sync.backoff import person_backoff_seconds
 from prosperstack_destination.sync.isolation import Fault, Search
 from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import look_up
@@ -25,8 +25,7 @@ from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
 from prosperstack_destination.sync.workplace import About, Workplace
 
-#: Why a clearing is put off, and for how long, in microseconds.
-GONE: Final = "ProsperStack says that the subscriber is gone: it is asked once more."
+#: How long a clearing of a subscriber who is gone is put off, in microseconds.
 GONE_FOR: Final = 1 * HOUR
 
 
@@ -65,30 +64,32 @@ async def deliver_subscriptions(
 
 
 async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> None:
-    """Undo in ProsperStack what was written for somebody who was erased. What is rejected is tried again later.
+    """Undo in ProsperStack what was written for a person who was erased. What fails is tried again later.
+
+    Raises `ProsperStackError` where the account has to wait.
 
     That the subscriber is gone is believed when ProsperStack says so twice, an hour apart.
     """
     try:
         if each.delete_subscriber:
-            about = About("DELETE /subscribers/{id}", target=each.subscriber_id)
+            about = About("DELETE /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
             await at.send(about, partial(at.prosperstack.delete_subscriber, each.subscriber_id))
         else:
             nothing = dict.fromkeys(await updater.clear(each.subscriber_id, each.properties))
             if nothing:
-                about = About("PATCH /subscribers/{id}", target=each.subscriber_id)
+                about = About("PATCH /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
                 await at.send(about, partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
     except NotFound:
-        if each.reason != GONE:
-            await at.database.write(clearing.postpone, at.account_id, each, at.clock() + GONE_FOR, GONE)
+        if each.reason != clearing.GONE:
+            await at.database.write(clearing.postpone, at.account_id, each, at.clock() + GONE_FOR, clearing.GONE)
             return
     except ProsperStackError as error:
-        until = at.clock() + int(backoff_seconds(each.attempts + 1) * SECOND)
+        until = at.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
         await at.database.write(clearing.postpone, at.account_id, each, until, str(error))
-        if isinstance(error, Rejected):
-            at.log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
-            return
-        raise
+        if isinstance(error, CredentialsRefused | RateLimited) or at.spender.streaks.must_wait:
+            raise
+        at.log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
+        return
     await at.database.write(clearing.done, at.account_id, each.subscriber_id)
     at.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
 
@@ -113,7 +114,7 @@ async def _send(
     urgent: bool = False,
 ) -> bool:
     asked_at = at.clock()
-    about = About("PATCH /subscribers/{id}", profile.email, subscriber.id, properties)
+    about = About("PATCH /subscribers/{id}", profile.email, subscriber.id, properties, profile.attempts)
     update = partial(at.prosperstack.update_subscriber, subscriber.id, properties)
     try:
         answer = await at.send(about, update, urgent=urgent)

@@ -31,7 +31,7 @@ async def look_up(at: Workplace, profile: Profile, *, urgent: bool, gone: Subscr
     found: list[Seen] = []
     try:
         for spelling in spellings:
-            found = await _find(at, spelling, profile.email, urgent=urgent)
+            found = await _find(at, spelling, profile, urgent=urgent)
             if found:
                 break
     except Rejected as rejection:
@@ -110,11 +110,13 @@ def _seen(page: Listed) -> list[Seen]:
     ]
 
 
-async def _find(at: Workplace, spelling: str, email: str, *, urgent: bool) -> list[Seen]:
+async def _find(at: Workplace, spelling: str, profile: Profile, *, urgent: bool) -> list[Seen]:
     """The subscribers whose email is this one, whatever the case."""
 
+    email = profile.email
+
     def fetch(cursor: str | None) -> Awaitable[Page[models.Subscriber]]:
-        about = About("GET /subscribers", email)
+        about = About("GET /subscribers", email, attempts=profile.attempts)
         return at.send(about, partial(at.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
 
     return [

@@ -198,7 +198,11 @@ class Reconciler:
     async def _share(self, wanted: set[str]) -> None:
         ticks = self._ticks()
         resting = {account_id for account_id, running in self._running.items() if running.task is None}
-        retired = {each for each in resting if ticks - self._running[each].worked_at >= KEPT_FOR}
+        retired = {
+            each
+            for each in resting
+            if ticks - self._running[each].worked_at >= KEPT_FOR and not self._running[each].spender.streaks.broken
+        }
         changes = await self.holdings.look(wanted, resting, retired)
         for account_id in self._running.keys() - self.holdings.tenures.keys():
             running = self._running.pop(account_id)

@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import RateLimited, Unavailable
+from prosperstack_destination.errors import CredentialsRefused, ProsperStackError, RateLimited, Unavailable
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Ticket
+from prosperstack_destination.sync.failure_streaks import FailureStreaks
 from prosperstack_destination.sync.planner import Spent
 
 log = structlog.get_logger(__name__)
@@ -43,10 +44,9 @@ class Spender:
         self.spent = Spent()
         self._ticks = ticks
         self._sleep = sleep
-        #: How often the account was left alone since a request last succeeded, as the reconciler counts it.
+        #: How often the account has waited since it last worked, as the reconciler counts it.
         self.failures = 0
-        #: Requests that failed since one last succeeded.
-        self.failed_in_a_row = 0
+        self.streaks = FailureStreaks()
 
     def leave(self, reserve: float) -> bool:
         """Leave this part of each window to the account's owner from now on; whether it was another before."""
@@ -65,8 +65,18 @@ class Spender:
         """How long until a request may go, in microseconds; 0: now."""
         return self.budget.wait(self._ticks(), urgent=urgent)
 
-    async def spend(self, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
+    async def spend(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        urgent: bool = False,
+        kind: str = "",
+        who: str | None = None,
+        attempts: int = 0,
+    ) -> T:
         """Send a request as soon as the budget allows one; it is sent again only after a 429.
+
+        ``kind``, ``who`` and ``attempts`` say how a failure counts: see `FailureStreaks.failed`.
 
         Raises what the request raises, but `RateLimited` only if it goes on: it is waited out first.
         """
@@ -80,13 +90,20 @@ class Spender:
             except RateLimited as refusal:
                 self.budget = self.budget.refused(refusal.retry_after, self._ticks())
                 if self.budget.refusals > PATIENCE:
+                    self.streaks.refused(kind)
                     raise
                 log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
             except Unavailable:
-                self.failed_in_a_row += 1
+                self.streaks.failed(kind, who, attempts)
+                raise
+            except CredentialsRefused:
+                self.streaks.refused(kind)
+                raise
+            except ProsperStackError:
+                self.streaks.succeeded(kind)  # it answered
                 raise
             else:
-                self.failures = self.failed_in_a_row = 0
+                self.streaks.succeeded(kind)
                 return answer
             finally:
                 self.on_answer(None)  # no answer came, if it has not been told yet

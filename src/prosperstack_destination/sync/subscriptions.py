@@ -106,7 +106,7 @@ class SubscriptionUpdater:
         state = state.about_to_send(new.keys())
         await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
         try:
-            rejected = await self._send_all(profile.email, subscriber_id, new)
+            rejected = await self._send_all(profile, subscriber_id, new)
         except ProsperStackError:  # some of it may have been carried out
             await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
             raise
@@ -115,25 +115,25 @@ class SubscriptionUpdater:
         await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
 
     async def _send_all(
-        self, email: str, subscriber_id: str, new: Mapping[str, PropertyValue]
+        self, profile: Profile, subscriber_id: str, new: Mapping[str, PropertyValue]
     ) -> dict[str, tuple[JsonValue, str]]:
         """Send properties to every active subscription of a subscriber; those that ProsperStack rejects."""
         rejected: dict[str, tuple[JsonValue, str]] = {}
         gone: set[str] = set()
-        for subscription in await self._list(email, subscriber_id):
+        for subscription in await self._list(profile, subscriber_id):
             if subscription.status in ACTIVE:
                 try:
-                    rejected |= await self._send(email, subscription.id, to_send(new, subscription.values()))
+                    rejected |= await self._send(profile, subscription.id, to_send(new, subscription.values()))
                 except NotFound:
                     gone.add(subscription.id)
-        if gone and (shown := gone & {each.id for each in await self._list(email, subscriber_id)}):
+        if gone and (shown := gone & {each.id for each in await self._list(profile, subscriber_id)}):
             raise Unavailable(
                 f"ProsperStack says that subscription {min(shown)} is gone, and shows it.", status_code=404
             )
         return rejected
 
-    async def _list(self, email: str | None, subscriber_id: str) -> list[models.Subscription]:
-        about = About("GET /subscriptions", email, subscriber_id)
+    async def _list(self, profile: Profile | None, subscriber_id: str) -> list[models.Subscription]:
+        about = _about("GET /subscriptions", profile, subscriber_id)
 
         def fetch(cursor: str | None) -> Awaitable[Page[models.Subscription]]:
             return self._at.send(about, partial(self._at.prosperstack.find_subscriptions, subscriber_id, cursor))
@@ -141,24 +141,24 @@ class SubscriptionUpdater:
         return list(await all_items(fetch))
 
     async def _send(
-        self, email: str, subscription_id: str, properties: dict[str, PropertyValue]
+        self, profile: Profile, subscription_id: str, properties: dict[str, PropertyValue]
     ) -> dict[str, tuple[JsonValue, str]]:
         """Send properties to one subscription; those that ProsperStack rejects, with its words."""
         rejected: dict[str, tuple[JsonValue, str]] = {}
         while properties:
             try:
-                await self._patch(email, subscription_id, properties)
+                await self._patch(profile, subscription_id, properties)
                 break
             except Rejected as rejection:
-                fault = await self._isolate(email, subscription_id, Search(properties, str(rejection)))
+                fault = await self._isolate(profile, subscription_id, Search(properties, str(rejection)))
                 rejected[fault.key] = (fault.value, fault.reason)
                 properties = {key: value for key, value in properties.items() if key != fault.key}
         return rejected
 
-    async def _isolate(self, email: str, subscription_id: str, search: Search) -> Fault:
+    async def _isolate(self, profile: Profile, subscription_id: str, search: Search) -> Fault:
         while (fault := search.fault) is None:
             try:
-                await self._patch(email, subscription_id, dict(search.attempt))
+                await self._patch(profile, subscription_id, dict(search.attempt))
             except Rejected as rejection:
                 search = search.rejected(str(rejection))
             else:
@@ -166,9 +166,9 @@ class SubscriptionUpdater:
         return fault
 
     async def _patch(
-        self, email: str | None, subscription_id: str, properties: Mapping[str, PropertyValue]
+        self, profile: Profile | None, subscription_id: str, properties: Mapping[str, PropertyValue]
     ) -> None:
-        about = About("PATCH /subscriptions/{id}", email, subscription_id, properties)
+        about = _about("PATCH /subscriptions/{id}", profile, subscription_id, properties)
         await self._at.send(about, partial(self._at.prosperstack.update_subscription, subscription_id, properties))
         log.info("delivered", subscription=subscription_id, properties=sorted(properties))
 
@@ -180,6 +180,15 @@ def rejections(state: SubscriptionState, projection: Projection) -> list[Problem
         for key, desired in projection.subscription.items()
         if (known := state.set_aside.get(key)) is not None and same(known[0], desired.value)
     ]
+
+
+def _about(
+    request: str, profile: Profile | None, target: str, properties: Mapping[str, PropertyValue] | None = None
+) -> About:
+    """A request for a person; None: for a person who was erased."""
+    if profile is None:
+        return About(request, None, target, properties or {})
+    return About(request, profile.email, target, properties or {}, profile.attempts)
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
 from prosperstack_destination.accounts.meaning import of_account
 from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import CredentialsRefused, ProsperStackError, Unavailable
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.state import accounts, reprojections
-from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, Account, AccountStatus
+from prosperstack_destination.state import accounts, reprojections, retrying, standing
+from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, STOPPED, Account, AccountStatus
 from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.workplace import About, Workplace
@@ -31,18 +32,47 @@ class Upkeep:
         self._ticks = ticks
         #: When it was last seen to that what the mapping creates in ProsperStack is there.
         self._created_at: int | None = None
+        #: The catalog was listed to see whether an account that failed works.
+        self._asked = False
 
     async def see_to(self) -> None:
-        """List the catalog anew when it is old, or after a failure: then it shows whether the account works."""
+        """List the catalog when it is old, or where requests failed: that shows whether ProsperStack answers.
+
+        An account that failed works again when the kind of request succeeds that failed: see `FailureStreaks`.
+        """
+        streaks = self._at.spender.streaks
         old = await self._catalog_is_old()
-        recovering = self.account.status is not AccountStatus.ACTIVE
-        if old or recovering:
+        if old or streaks.is_doubtful or (self._is_failing and not self._asked):
             await self._refresh_catalog()
-        if recovering:
-            await self._at.database.write(accounts.set_status, self.account.id, AccountStatus.ACTIVE)
-            self.account = replace(self.account, status=AccountStatus.ACTIVE)
-            self._at.log.info("the account works again")
+            streaks.answers()
+        if self._is_failing and not self._asked:
+            streaks.try_again()
+            self._asked = True
+        if self._is_failing and not streaks.broken:
+            await self._works()
         await self._create_missing(look=old)
+
+    async def see_to_the_rest(self) -> None:
+        """Nothing can be sent now: decide whether an account that failed works again.
+
+        It does where nothing waits. Raises `ProsperStackError` where something does: the account waits on.
+        """
+        if not self._is_failing:
+            return
+        if await self._at.database.read(standing.has_waiting, self.account.id):
+            raise _as_before(self.account)
+        self._at.spender.streaks.forget()
+        await self._works()
+
+    @property
+    def _is_failing(self) -> bool:
+        return self.account.status is not AccountStatus.ACTIVE
+
+    async def _works(self) -> None:
+        self._at.spender.failures = 0
+        await self._at.database.write(_activate, self.account.id, self._at.clock())
+        self.account = replace(self.account, status=AccountStatus.ACTIVE)
+        self._at.log.info("the account works again")
 
     async def _catalog_is_old(self) -> bool:
         listed_at, now = self.account.catalog_at, self._at.clock()
@@ -76,6 +106,20 @@ class Upkeep:
         self.account = await self._subscriptions.refresh_catalog(self.account)
         if changed:
             self._at.log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
+
+
+def _activate(connection: Connection, account_id: str, now: int) -> None:
+    """Note that an account works, and have what failed meanwhile tried now."""
+    accounts.set_status(connection, account_id, AccountStatus.ACTIVE)
+    retrying.end_backoff(connection, account_id, now)
+
+
+def _as_before(account: Account) -> ProsperStackError:
+    """What an account failed by."""
+    reason = account.status_reason or "ProsperStack does not answer as it should."
+    if account.status in STOPPED:
+        return CredentialsRefused(reason, status_code=401 if account.status is AccountStatus.KEY_REFUSED else 403)
+    return Unavailable(reason)
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:

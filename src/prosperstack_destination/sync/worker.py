@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import ProsperStackError, Unavailable
+from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected, Unavailable
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import clearing, profiles, sweeping
 from prosperstack_destination.state.accounts import Account
@@ -18,7 +18,7 @@ from prosperstack_destination.state.database import Store
 from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.state.sweeping import Sweep
 from prosperstack_destination.sync import verdicts
-from prosperstack_destination.sync.backoff import backoff_seconds
+from prosperstack_destination.sync.backoff import person_backoff_seconds
 from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
 from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import list_page, look_up, sweep_page
@@ -45,8 +45,6 @@ log = structlog.get_logger(__name__)
 
 #: Profiles that are judged together, in one transaction.
 BATCH: Final = 200
-#: So many requests have to fail in a row for the account to wait: one that fails alone is only tried again.
-TOLERATED: Final = 3
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
 MAX_UNDER_WAY: Final = 32
 #: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
@@ -113,6 +111,7 @@ class AccountWorker:
                 if await self._step() or more or self._judged_at is None:
                     continue  # also where a request ended meanwhile, and brought news
                 if not self._under_way:
+                    await self._upkeep.see_to_the_rest()
                     return
                 await self._pause(None, heed_ends=True)
         except asyncio.CancelledError:
@@ -209,8 +208,8 @@ class AccountWorker:
             if await request():
                 self._judged_at = None
         except ProsperStackError as error:
-            # If it is this profile that ProsperStack cannot stomach, the others must not wait behind it.
-            until = self._at.clock() + int(backoff_seconds(profile.attempts + 1) * SECOND)
+            # It may be this profile alone that fails: the others must not wait behind it.
+            until = self._at.clock() + int(person_backoff_seconds(profile.attempts + 1) * SECOND)
             await self._at.database.write(profiles.postpone, profile, until, str(error))
             raise
 
@@ -233,7 +232,8 @@ class AccountWorker:
             self._judged_at = None
             self._changed.set()
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Unavailable) and self._at.spender.failed_in_a_row < TOLERATED:
+        of_one = isinstance(error, Unavailable) or (profile_id and isinstance(error, Rejected | NotFound))
+        if of_one and not self._at.spender.streaks.must_wait:
             self._log.info("a request failed", reason=str(error))  # it is tried again, and the others go on
         elif isinstance(error, Exception):
             self._failure = self._failure or error

@@ -54,6 +54,18 @@ class About:
     #: The subscriber or the subscription, by its id, where it names one.
     target: str | None = None
     properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    #: How many attempts in a row failed before.
+    attempts: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of request whose failures are counted together; a listing is another kind than a look-up."""
+        return self.request if self.who is not None else f"{self.request} (no person)"
+
+    @property
+    def who(self) -> str | None:
+        """The person or the subscriber whose request it is."""
+        return self.email or self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,13 @@ class Workplace:
 
     async def send(self, about: About, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
         """Send a request as soon as the budget allows one, and tell of it: see `Spender.spend`."""
-        return await self.spender.spend(partial(self._observed, about, request), urgent=urgent)
+        return await self.spender.spend(
+            partial(self._observed, about, request),
+            urgent=urgent,
+            kind=about.kind,
+            who=about.who,
+            attempts=about.attempts,
+        )
 
     async def _observed(self, about: About, request: Callable[[], Awaitable[T]]) -> T:
         begun = self.clock()

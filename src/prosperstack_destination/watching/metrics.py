@@ -43,7 +43,14 @@ class Metrics:
         self.request_times = self._histogram("request_seconds", "A request to ProsperStack", REQUEST_BUCKETS)
         self._budget = self._gauge("budget_remaining", "Requests left of the window, as told last", "account")
         self._limit = self._gauge("budget_limit", "Requests of a window, as told last", "account")
-        self._backlog = self._gauge("backlog", "Profiles that are due", "account")
+        self._backlog = self._gauge("backlog", "Profiles that are not settled", "account")
+        self._failing = self._gauge(
+            "failing", "Profiles whose latest attempt failed, and that are tried again", "account"
+        )
+        self._rejected = self._gauge("rejected", "Profiles whose email ProsperStack rejects", "account")
+        self._erasures = self._gauge(
+            "failing_erasures", "Erasures that ProsperStack has not carried out although it was asked", "account"
+        )
         self._oldest = self._gauge("oldest_pending_seconds", "How long the oldest change waits", "account")
         self._active = self._gauge("account_active", "1 where ProsperStack takes the account's key", "account")
 
@@ -54,12 +61,16 @@ class Metrics:
 
     def stand(self, accounts: Iterable[Standing], now: int) -> None:
         """How the accounts stand as of a time (microseconds)."""
-        for gauge in (self._backlog, self._oldest, self._active):
+        gauges = (self._backlog, self._oldest, self._active, self._failing, self._rejected, self._erasures)
+        for gauge in gauges:
             gauge.clear()
         for each in accounts:
             oldest = 0.0 if each.oldest_at is None else max(now - each.oldest_at, 0) / SECOND
             self._backlog.labels(each.fingerprint).set(each.backlog)
             self._oldest.labels(each.fingerprint).set(oldest)
+            self._failing.labels(each.fingerprint).set(each.failures.waiting)
+            self._rejected.labels(each.fingerprint).set(each.failures.rejected)
+            self._erasures.labels(each.fingerprint).set(each.failures.erasures)
             self._active.labels(each.fingerprint).set(each.status == "active")
 
     def text(self) -> bytes:

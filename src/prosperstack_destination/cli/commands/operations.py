@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
         profile,
         events,
         problems,
+        failures,
         retry,
         replay,
         erase,
@@ -92,6 +93,17 @@ def problems(account: Account = None, json: Json = False) -> None:
     from prosperstack_destination.cli.problems import list_problems
 
     list_problems(account, as_json=json)
+
+
+def failures(
+    account: Account = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of each kind.")] = 100,
+    json: Json = False,
+) -> None:
+    """Show the people and erasures whose delivery failed: the reason, and the next attempt."""
+    from prosperstack_destination.cli.failures import list_failures
+
+    list_failures(account, limit, as_json=json)
 
 
 def retry(account: Account = None, email: _Email = None, author: Author = "unknown", json: Json = False) -> None:

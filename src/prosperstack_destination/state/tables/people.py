@@ -68,6 +68,16 @@ Index(
     sqlite_where=is_set_aside,
     postgresql_where=is_set_aside,
 )
+#: The latest attempt failed, or ProsperStack rejects the email. The index has few rows, as above.
+has_failed = profiles.c.status_reason.is_not(None)
+Index(
+    "ix_profiles_failed",
+    profiles.c.account_id,
+    profiles.c.status,
+    profiles.c.due_at,
+    sqlite_where=has_failed,
+    postgresql_where=has_failed,
+)
 
 #: The directory: what ProsperStack has, as last seen, and what we last settled there.
 subscribers = Table(
@@ -136,7 +146,7 @@ subscription_states = Table(
     Column("settled_at", BigInteger, nullable=False),
 )
 
-#: Properties that were created for traits, or could not be: each is tried once.
+#: Properties that were created for traits, or could not be.
 creations = Table(
     "creations",
     metadata,
@@ -147,6 +157,8 @@ creations = Table(
     Column("at", BigInteger, nullable=False),
     # Why it could not be created; null: it was.
     Column("reason", Text),
+    # When it is tried again, where ProsperStack did not answer as it should; null: it is not.
+    Column("retry_at", BigInteger),
 )
 
 #: Traits that feed a property and cannot, as of the profile's last projection.
