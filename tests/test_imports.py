@@ -20,11 +20,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endless": set(),
     "forwarded": set(),
     "storable": set(),
+    "response_body": {"storable"},
     "emails": {"storable"},
     # The pure middle and the edges that it does not know.
     "mapping": {"storable", "errors"},
     "state": {"storable", "errors", "clock", "endless"},
-    "prosperstack": {"storable", "errors", "clock"},
+    "prosperstack": {"storable", "response_body", "errors", "clock"},
     "accounts": {"errors", "clock", "forwarded", "mapping", "state", "prosperstack"},
     "sync": {"errors", "clock", "emails", "endless", "mapping", "state", "prosperstack", "accounts"},
     "segment": {
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watching": {"storable", "__init__", "errors", "clock", "endless", "log_context", "state"},
     "health": {"errors", "state"},
     "entrances": {"segment"},
-    "segment_workspace": {"storable", "errors", "clock", "state", "accounts"},
+    "segment_workspace": {"storable", "response_body", "errors", "clock", "state", "accounts"},
     "operations": {
         *("errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
         "segment_workspace",
@@ -82,7 +83,7 @@ CONFINED = {
         *("vaults", "health", "api", "cli", "operations", "segment_workspace", "dashboard"),
     },
     "alembic": {"state"},
-    "httpx": {"prosperstack", "segment_workspace", "outbound", "service", "application", "cli"},
+    "httpx": {"response_body", "prosperstack", "segment_workspace", "outbound", "service", "application", "cli"},
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
         *("segment", "connector", "application", "health", "entrances", "forwarded", "server"),

@@ -19,7 +19,10 @@ def http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient
         transport=transport,
         verify=_certificates() if transport is None else True,
         timeout=HTTP_SECONDS,
-        headers={"User-Agent": f"prosperstack-destination/{__version__}"},
+        headers={
+            "User-Agent": f"prosperstack-destination/{__version__}",
+            "Accept-Encoding": "identity",  # see `response_body.read_body`
+        },
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         trust_env=transport is None,
     )

@@ -1,11 +1,15 @@
 """The client, and what it makes of odd answers."""
 
+import asyncio
 import base64
+import gzip
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import respx
+from pydantic import JsonValue
 
 from prosperstack_destination.errors import (
     CredentialsRefused,
@@ -15,9 +19,10 @@ from prosperstack_destination.errors import (
     Rejected,
     Unavailable,
 )
-from prosperstack_destination.prosperstack import client as client_module
+from prosperstack_destination.outbound import http_client
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.response_body import ANSWER_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -159,10 +164,102 @@ async def test_no_answer(api: respx.Router, client: ProsperStack, failure: Excep
 
 async def test_an_answer_without_end_is_not_read(api: respx.Router, client: ProsperStack) -> None:
     """An answer that is larger than any real one is given up."""
-    api.get("/subscribers").respond(content=b" " * (client_module.ANSWER_BYTES + 1))
+    api.get("/subscribers").respond(content=b" " * (ANSWER_BYTES + 1))
 
-    with pytest.raises(Unavailable, match="more than 16 MB"):
+    with pytest.raises(Unavailable, match="more than 8 MB"):
         await client.find_subscribers("a@b.c")
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body that is sent as it is, piece by piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.sent = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Send it in pieces of 1 KB."""
+        for start in range(0, len(self.body), 1024):
+            self.sent += 1
+            yield self.body[start : start + 1024]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "identity, gzip", "br", "zstd"])
+async def test_a_compressed_answer_is_not_inflated(api: respx.Router, client: ProsperStack, encoding: str) -> None:
+    """A compressed answer, which a few KB of may be GB of, is refused before its body is read."""
+    bomb = Pieces(gzip.compress(gzip.compress(b" " * 10_000_000)))
+    api.get("/subscribers").mock(
+        return_value=httpx.Response(200, headers={"Content-Encoding": encoding}, stream=bomb)
+    )
+
+    with pytest.raises(Unavailable, match="is compressed"):
+        await client.find_subscribers("a@b.c")
+
+    assert bomb.sent == 0
+
+
+async def test_answers_are_asked_for_as_they_are(api: respx.Router) -> None:
+    """The service's client asks for answers that are not compressed, and reads one that says so."""
+    headers = {"Content-Encoding": "identity"}
+    route = api.get("/subscribers").respond(json={"data": [SUBSCRIBER]}, headers=headers)
+    async with http_client(httpx.MockTransport(api.async_handler)) as http:
+        page = await ProsperStack(http, "https://api.prosperstack.test/v1", "key_abc").find_subscribers("a@b.c")
+
+    assert route.calls.last.request.headers["Accept-Encoding"] == "identity"
+    assert len(page.data) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": [], "next_cursor": "c" * 1_025},
+        {"data": [], "next_cursor": "\N{SNOWMAN}" * 342},
+        {"data": [{**SUBSCRIBER, "id": "i" * 1_025}]},
+        {"data": [SUBSCRIBER, {**SUBSCRIBER, "platform_id": "i" * 1_025}]},
+        {"data": [{**SUBSCRIBER, "properties": [{"property": {"key": "k" * 1_025}}]}]},
+        {"data": [{**SUBSCRIBER, "properties": [{"property": {"key": "k"}}] * 1_001}]},
+        {"data": [SUBSCRIBER] * 1_001},
+    ],
+    ids=["cursor", "cursor in bytes", "id", "platform id", "key", "properties", "items"],
+)
+async def test_ids_and_lists_are_bounded(
+    api: respx.Router, client: ProsperStack, answer: dict[str, JsonValue]
+) -> None:
+    """A cursor or id of more than 1 KB, or a list of more than 1,000, is no answer, and is not quoted."""
+    api.get("/subscribers").respond(json=answer)
+
+    with pytest.raises(Unavailable, match="more than") as caught:
+        await client.find_subscribers("a@b.c")
+
+    assert len(str(caught.value)) < 300
+
+
+async def test_an_email_that_is_too_long_is_nobodys(api: respx.Router, client: ProsperStack) -> None:
+    """One odd email does not take the page with it."""
+    api.get("/subscribers").respond(json={"data": [{**SUBSCRIBER, "email": "e" * 1_025}, SUBSCRIBER]})
+
+    page = await client.find_subscribers("a@b.c")
+
+    assert [each.email for each in page.data] == ["", "Jane@Example.com"]
+
+
+async def test_a_large_page_does_not_hold_up_the_event_loop(api: respx.Router, client: ProsperStack) -> None:
+    """While the 1,000 items of a page are read, others have their turns."""
+    api.get("/subscribers").respond(json={"data": [SUBSCRIBER] * 1_000})
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    page = await client.find_subscribers("a@b.c")
+    counting.cancel()
+
+    assert len(page.data) == 1_000
+    assert turns >= 100
 
 
 async def test_every_answer_tells_the_rate_limit(

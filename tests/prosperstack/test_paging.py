@@ -1,10 +1,14 @@
 """Reading a list to its end."""
 
+import asyncio
+from itertools import count
+
 import pytest
 
 from prosperstack_destination.errors import Unavailable
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.prosperstack.paging import all_items
+from prosperstack_destination.prosperstack.paging import LIST_SECONDS, MAX_PAGES, all_items
+from support.clocks import VIRTUAL_TIME
 
 pytestmark = pytest.mark.anyio
 
@@ -33,3 +37,33 @@ async def test_a_list_without_end_is_given_up() -> None:
 
     with pytest.raises(Unavailable, match="does not end"):
         await all_items(fetch)
+
+
+async def test_a_list_whose_cursors_are_always_new_is_given_up() -> None:
+    """Pages, and with them requests, are bounded."""
+    numbers = count(1)
+
+    async def fetch(_: str | None) -> Page[PropertyDefinition]:
+        return page("a", f"cursor {next(numbers)}")
+
+    with pytest.raises(Unavailable, match=f"within {MAX_PAGES} pages"):
+        await all_items(fetch)
+
+    assert next(numbers) == MAX_PAGES + 1
+
+
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+async def test_a_list_that_takes_too_long_is_given_up() -> None:
+    """The time of all pages together is bounded, also in the middle of one."""
+    numbers = count(1)
+
+    async def fetch(_: str | None) -> Page[PropertyDefinition]:
+        await asyncio.sleep(LIST_SECONDS * 0.4)
+        return page("a", f"cursor {next(numbers)}")
+
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(Unavailable, match="10 minutes"):
+        await all_items(fetch)
+
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(LIST_SECONDS)
+    assert next(numbers) == 3

@@ -1,5 +1,9 @@
 """The client of Segment's Public API, and what it makes of odd answers."""
 
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
 import httpx
 import pytest
 import respx
@@ -12,6 +16,7 @@ from prosperstack_destination.errors import (
     SegmentTokenRefused,
     SegmentUnavailable,
 )
+from prosperstack_destination.response_body import ANSWER_BYTES
 from prosperstack_destination.segment_workspace import client as client_module
 from prosperstack_destination.segment_workspace.client import Access, PublicApi
 from prosperstack_destination.segment_workspace.wire import MADE
@@ -189,12 +194,12 @@ async def test_an_answer_that_does_not_come(api: PublicApi, segment: SegmentWork
 async def test_a_list_that_takes_too_long(api: PublicApi, segment: SegmentWorkspace) -> None:
     """A list whose pages come slowly is given up after a minute, however many follow."""
     segment.sources *= 30
-    segment.fail("GET /sources", 0, seconds=15)
+    segment.fail("GET /sources", 0, seconds=16)
 
     with pytest.raises(SegmentUnavailable, match="does not end"):
         await api.sources()
 
-    assert segment.asked["GET /sources"] == 5
+    assert segment.asked["GET /sources"] <= 4
 
 
 @pytest.mark.parametrize("cursors", [["a"], ["a", "b"]])
@@ -213,10 +218,48 @@ async def test_a_list_without_end(router: respx.Router, odd: PublicApi, cursors:
 
 async def test_a_large_answer_is_not_read(router: respx.Router, odd: PublicApi) -> None:
     """An answer that is larger than any real one is given up."""
-    router.get(f"{US}/").respond(content=b" " * (client_module.ANSWER_BYTES + 1))
+    router.get(f"{US}/").respond(content=b" " * (ANSWER_BYTES + 1))
 
-    with pytest.raises(SegmentUnavailable, match="more than 16 MB"):
+    with pytest.raises(SegmentUnavailable, match="more than 8 MB"):
         await odd.workspace()
+
+
+class _Sent(httpx.AsyncByteStream):
+    """A body that is sent as it is."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+async def test_a_compressed_answer_is_not_inflated(router: respx.Router, odd: PublicApi) -> None:
+    """A compressed answer, which was not asked for, is refused."""
+    compressed = _Sent(gzip.compress(b"{}"))
+    router.get(f"{US}/").mock(
+        return_value=httpx.Response(200, headers={"Content-Encoding": "gzip, gzip"}, stream=compressed)
+    )
+
+    with pytest.raises(SegmentUnavailable, match="is compressed"):
+        await odd.workspace()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"sources": [], "pagination": {"next": "c" * 1_025}},
+        {"sources": [{"id": "i" * 1_025}]},
+        {"sources": [{"id": "i"}] * 1_001},
+    ],
+    ids=["cursor", "id", "items"],
+)
+async def test_ids_and_lists_are_bounded(router: respx.Router, odd: PublicApi, listed: dict[str, Any]) -> None:
+    """A cursor or id of more than 1 KB, or a page of more than 1,000, is no answer."""
+    router.get(f"{US}/sources").respond(json={"data": listed})
+
+    with pytest.raises(SegmentUnavailable, match="more than"):
+        await odd.sources()
 
 
 async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: PublicApi) -> None:

@@ -26,24 +26,33 @@ from prosperstack_destination.errors import (
     Unavailable,
 )
 from prosperstack_destination.prosperstack.budget import LONGEST_WINDOW_SECONDS, RateLimit
-from prosperstack_destination.prosperstack.models import Nothing, Page, PropertyDefinition, Subscriber, Subscription
-from prosperstack_destination.storable import storable_json, storable_text
+from prosperstack_destination.prosperstack.models import (
+    Nothing,
+    Page,
+    PropertyDefinition,
+    RawPage,
+    Subscriber,
+    Subscription,
+)
+from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
+from prosperstack_destination.storable import storable_text
 
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
 ANSWER_SECONDS: Final = 20.0
-#: An answer larger than this is not read: a page of 100 subscribers has far less.
-ANSWER_BYTES: Final = 16 * 1024 * 1024
 #: ProsperStack's largest page.
 PAGE_SIZE: Final = 100
 #: What is quoted of an answer that is no JSON, and of an error's text, in characters: it is stored, and indexed.
 _QUOTED: Final = 200
 _ERROR_TEXT: Final = 500
+#: Of an answer that tells of an error so much is read, in bytes.
+_ERROR_BYTES: Final = 64 * 1024
 
 #: Told of each request: what was asked, as in ``PATCH /subscribers/{id}``, the status that was answered (None: no
 #: answer came), and how long it took in seconds.
 OnRequest = Callable[[str, int | None, float], None]
 
 Model = TypeVar("Model", bound=BaseModel)
+Item = TypeVar("Item", bound=BaseModel)
 
 
 #: Stands around each request, with its method and its URL; it may refuse, by an error of its own.
@@ -90,7 +99,7 @@ class ProsperStack:
     ) -> Page[PropertyDefinition]:
         """A page of the custom properties of subscribers, or of subscriptions."""
         query = {"entity": entity, "limit": str(PAGE_SIZE)}
-        return await self._get("/properties", query, cursor, Page[PropertyDefinition])
+        return (await self._page("/properties", query, cursor, PropertyDefinition))[0]
 
     async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> Listed:
         """A page of all subscribers, or of those updated at or after a time by ProsperStack's clock.
@@ -100,11 +109,7 @@ class ProsperStack:
         query = {"limit": str(PAGE_SIZE)}
         if updated_since is not None:
             query["updated_at[gte]"] = _iso(updated_since)
-        if cursor:
-            query["cursor"] = cursor
-        page, headers = await self._exchanged(
-            "GET", f"{self._base_url}/subscribers", Page[Subscriber], params=query
-        )
+        page, headers = await self._page("/subscribers", query, cursor, Subscriber)
         return Listed(page.data, page.next_cursor, _served_at(headers))
 
     async def create_property(self, key: str, name: str, kind: str) -> PropertyDefinition:
@@ -115,7 +120,7 @@ class ProsperStack:
     async def find_subscriptions(self, subscriber_id: str, cursor: str | None = None) -> Page[Subscription]:
         """A page of a subscriber's subscriptions."""
         query = {"subscriber_id": subscriber_id, "limit": str(PAGE_SIZE)}
-        return await self._get("/subscriptions", query, cursor, Page[Subscription])
+        return (await self._page("/subscriptions", query, cursor, Subscription))[0]
 
     async def update_subscription(self, subscription_id: str, properties: Mapping[str, JsonValue]) -> Subscription:
         """Set a subscription's custom properties by their keys (None deletes a value)."""
@@ -125,7 +130,7 @@ class ProsperStack:
     async def find_subscribers(self, email: str, cursor: str | None = None) -> Page[Subscriber]:
         """A page of the subscribers with an email: none, one or several."""
         query = {"email": email, "limit": str(PAGE_SIZE)}
-        return await self._get("/subscribers", query, cursor, Page[Subscriber])
+        return (await self._page("/subscribers", query, cursor, Subscriber))[0]
 
     async def update_subscriber(self, subscriber_id: str, properties: Mapping[str, JsonValue]) -> Subscriber:
         """Set custom properties by their keys (None deletes a value); the subscriber as it is now."""
@@ -136,10 +141,17 @@ class ProsperStack:
         """Delete a subscriber."""
         await self._request("DELETE", f"{self._base_url}/subscribers/{quote(subscriber_id, safe='')}", Nothing)
 
-    async def _get(self, path: str, query: dict[str, str], cursor: str | None, model: type[Model]) -> Model:
+    async def _page(
+        self, path: str, query: dict[str, str], cursor: str | None, model: type[Item]
+    ) -> tuple[Page[Item], httpx.Headers]:
         if cursor:
             query["cursor"] = cursor
-        return await self._request("GET", self._base_url + path, model, params=query)
+        raw, headers = await self._exchanged("GET", self._base_url + path, RawPage, params=query)
+        try:
+            items = [each async for each in validated(model, raw.data)]
+        except InvalidItem as error:
+            raise _unexpected(f"data.{error.number}.{_fault(error.cause)}", 200) from error
+        return Page[model](data=tuple(items), next_cursor=raw.next_cursor), headers  # type: ignore[valid-type] # mypy knows no variable types
 
     async def _request(self, method: str, url: str, model: type[Model], **kwargs: Any) -> Model:
         return (await self._exchanged(method, url, model, **kwargs))[0]
@@ -157,15 +169,11 @@ class ProsperStack:
             raise Unavailable(f"ProsperStack could not be reached: {type(error).__name__}.") from error
         self._on_answer(RateLimit.from_headers(response.headers))
         if response.status_code // 100 != 2:
-            raise _refusal(response, body)
+            raise _refusal(response, body[:_ERROR_BYTES])
         try:
             answer = model.model_validate_json(body if response.status_code != 204 else b"{}")
         except ValidationError as error:
-            raise Unavailable(
-                f"ProsperStack answered {response.status_code} with something else than the API promises: "
-                f"{_fault(error)}.",
-                status_code=response.status_code,
-            ) from error
+            raise _unexpected(_fault(error), response.status_code) from error
         return answer, response.headers
 
     async def _exchange(self, method: str, url: str, **kwargs: Any) -> tuple[httpx.Response, bytes]:
@@ -175,15 +183,10 @@ class ProsperStack:
         response = None
         try:
             response = await self._http.send(request, auth=self._auth, stream=True, follow_redirects=False)
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > ANSWER_BYTES:
-                    raise Unavailable(
-                        f"ProsperStack's answer has more than {ANSWER_BYTES // 1024**2} MB.",
-                        status_code=response.status_code,
-                    )
-            return response, storable_json(bytes(body))
+            return response, await read_body(response)
+        except UnreadableBody as error:
+            status_code = None if response is None else response.status_code
+            raise Unavailable(f"ProsperStack's answer {error}.", status_code=status_code) from error
         finally:
             status = None if response is None else response.status_code
             self._on_request(_kind(method, url.removeprefix(self._base_url)), status, time.monotonic() - begun)
@@ -249,6 +252,11 @@ def _said(response: httpx.Response, body: bytes) -> str:
         kind = storable_text(response.headers.get("Content-Type", "no content type").split(";")[0][:_QUOTED])
         return f"({kind}) {body[:_QUOTED].decode(errors='replace')!r}"
     return error if len(error) <= _ERROR_TEXT else f"{error[: _ERROR_TEXT - 1]}…"
+
+
+def _unexpected(fault: str, status: int) -> Unavailable:
+    text = f"ProsperStack answered {status} with something else than the API promises: {fault}."
+    return Unavailable(text, status_code=status)
 
 
 class _ErrorBody(BaseModel):

@@ -2,9 +2,21 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue
+
+from prosperstack_destination.response_body import ID_BYTES, few_items, short_id
 
 Item = TypeVar("Item", bound=BaseModel)
+
+#: An id, a key or a cursor, of `ID_BYTES` at most.
+Id = Annotated[str, AfterValidator(short_id)]
+
+
+def _email(value: object) -> object:
+    """An email, or "": one that is longer than any is nobody's whom Segment can name."""
+    if isinstance(value, str) and len(value.encode(errors="replace")) > ID_BYTES:
+        return ""
+    return value or ""
 
 
 class _Answer(BaseModel):
@@ -14,15 +26,15 @@ class _Answer(BaseModel):
 class PropertyDefinition(_Answer):
     """One custom property of the account; ``entity`` is "subscriber" or "subscription"."""
 
-    id: str
-    key: str
-    name: str
-    entity: str
-    type: str
+    id: Id
+    key: Id
+    name: Id
+    entity: Id
+    type: Id
 
 
 class _PropertyRef(_Answer):
-    key: str
+    key: Id
 
 
 class PropertyValue(_Answer):
@@ -32,14 +44,17 @@ class PropertyValue(_Answer):
     value: JsonValue = None
 
 
+_Properties = Annotated[tuple[PropertyValue, ...], BeforeValidator(few_items)]
+
+
 class Subscriber(_Answer):
     """One subscriber with the custom properties that have values. Emails come as ProsperStack keeps them."""
 
-    id: str
-    email: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
+    id: Id
+    email: Annotated[str, BeforeValidator(_email)] = ""
     #: Its id in the billing platform.
-    platform_id: str | None = None
-    properties: tuple[PropertyValue, ...] = ()
+    platform_id: Id | None = None
+    properties: _Properties = ()
 
     def values(self) -> dict[str, JsonValue]:
         """Property keys to values; a property without a value is not in it."""
@@ -49,9 +64,9 @@ class Subscriber(_Answer):
 class Subscription(_Answer):
     """One subscription with the custom properties that have values."""
 
-    id: str
-    status: str = ""
-    properties: tuple[PropertyValue, ...] = ()
+    id: Id
+    status: Id = ""
+    properties: _Properties = ()
 
     def values(self) -> dict[str, JsonValue]:
         """Property keys to values; a property without a value is not in it."""
@@ -66,4 +81,11 @@ class Page(_Answer, Generic[Item]):
     """One page of a list; ``next_cursor`` asks for the next, None or "" ends it."""
 
     data: tuple[Item, ...]
-    next_cursor: str | None = None
+    next_cursor: Id | None = None
+
+
+class RawPage(_Answer):
+    """A page whose items are not validated yet."""
+
+    data: Annotated[list[JsonValue], BeforeValidator(few_items)]
+    next_cursor: Id | None = None

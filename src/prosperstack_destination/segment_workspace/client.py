@@ -20,6 +20,7 @@ from prosperstack_destination.errors import (
     SegmentTokenRefused,
     SegmentUnavailable,
 )
+from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
 from prosperstack_destination.segment_workspace.models import (
     Answer,
     CatalogEntry,
@@ -27,21 +28,20 @@ from prosperstack_destination.segment_workspace.models import (
     DestinationAnswer,
     ErrorBody,
     Nothing,
-    Page,
+    RawPage,
     Source,
     Workspace,
     WorkspaceAnswer,
 )
 from prosperstack_destination.segment_workspace.wire import BASE_URLS, SUBSCRIPTION_MEDIA_TYPE, Made
 from prosperstack_destination.state.segment_connections import Region
-from prosperstack_destination.storable import storable_json
 
 #: From sending a request to having read its answer, in seconds.
 ANSWER_SECONDS: Final = 20.0
 #: All pages of a list, in seconds.
 LIST_SECONDS: Final = 60.0
-#: A larger answer is not read, in bytes.
-ANSWER_BYTES: Final = 16 * 1024 * 1024
+#: Of an answer that tells of an error so much is read, in bytes.
+ERROR_BYTES: Final = 64 * 1024
 #: Entries of a page; the catalog's are large.
 PAGE_SIZE: Final = 200
 CATALOG_PAGE_SIZE: Final = 50
@@ -88,15 +88,15 @@ class PublicApi:
 
     async def sources(self) -> list[Source]:
         """All sources that the token may see."""
-        return [each async for each in self._listed("/sources", Answer[Page[Source]])]
+        return [each async for each in self._listed("/sources", Source)]
 
     async def destinations(self) -> list[Destination]:
         """All destinations of all sources."""
-        return [each async for each in self._listed("/destinations", Answer[Page[Destination]])]
+        return [each async for each in self._listed("/destinations", Destination)]
 
     async def find_in_catalog(self, made: Made) -> CatalogEntry | None:
         """The catalog's entry for a kind of destination; None: this workspace's catalog has none."""
-        listed = self._listed("/catalog/destinations", Answer[Page[CatalogEntry]], CATALOG_PAGE_SIZE)
+        listed = self._listed("/catalog/destinations", CatalogEntry, CATALOG_PAGE_SIZE)
         async with aclosing(listed) as entries:
             async for entry in entries:
                 if made.is_made_of(entry):
@@ -136,19 +136,24 @@ class PublicApi:
         headers = {"Accept": SUBSCRIPTION_MEDIA_TYPE, "Content-Type": SUBSCRIPTION_MEDIA_TYPE}
         await self._request("POST", path, Nothing, json=dict(subscription), headers=headers)
 
-    async def _listed(
-        self, path: str, model: type[Answer[Page[Item]]], count: int = PAGE_SIZE
-    ) -> AsyncGenerator[Item, None]:
+    async def _listed(self, path: str, model: type[Item], count: int = PAGE_SIZE) -> AsyncGenerator[Item, None]:
         """The items of all pages. Raises `SegmentUnavailable` for a list that has no end, or none in time."""
         query = {"pagination.count": str(count)}
         until = asyncio.get_running_loop().time() + LIST_SECONDS
         for _ in range(MAX_PAGES):
-            page = (await self._request("GET", path, model, params=query)).data
-            for item in page.items:
-                yield item
+            try:
+                async with asyncio.timeout_at(until):
+                    page = (await self._request("GET", path, Answer[RawPage], params=query)).data
+            except TimeoutError:
+                break
+            try:
+                async for item in validated(model, page.items):
+                    yield item
+            except InvalidItem as error:
+                raise _unexpected(error.cause, 200) from error
             if not page.pagination.next:
                 return
-            if page.pagination.next == query.get("pagination.cursor") or asyncio.get_running_loop().time() > until:
+            if page.pagination.next == query.get("pagination.cursor"):
                 break
             query["pagination.cursor"] = page.pagination.next
         text = f"Segment's list {path} does not end within {MAX_PAGES} pages and {LIST_SECONDS:.0f} s."
@@ -165,17 +170,11 @@ class PublicApi:
             text = f"Segment's Public API at {self._base_url} could not be reached ({type(error).__name__})."
             raise SegmentUnavailable(text, retry_after=RETRY_SECONDS) from error
         if response.status_code // 100 != 2:
-            raise _refusal(response, self._said(body))
+            raise _refusal(response, self._said(body[:ERROR_BYTES]))
         try:
             return model.model_validate_json(body or b"{}")
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the body"
-            raise SegmentUnavailable(
-                f"Segment's Public API answered with something else than it promises ({place}: {first['msg']}).",
-                retry_after=RETRY_SECONDS,
-                status_code=response.status_code,
-            ) from error
+            raise _unexpected(error, response.status_code) from error
 
     async def _exchange(self, method: str, path: str, **kwargs: Any) -> tuple[httpx.Response, bytes]:
         headers = {
@@ -187,16 +186,10 @@ class PublicApi:
         # A redirect is never followed: the token would go to wherever it points.
         response = await self._http.send(request, stream=True, follow_redirects=False)
         try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > ANSWER_BYTES:
-                    raise SegmentUnavailable(
-                        f"Segment's answer has more than {ANSWER_BYTES // 1024**2} MB.",
-                        retry_after=RETRY_SECONDS,
-                        status_code=response.status_code,
-                    )
-            return response, storable_json(bytes(body))
+            return response, await read_body(response)
+        except UnreadableBody as error:
+            text, status = f"Segment's answer {error}.", response.status_code
+            raise SegmentUnavailable(text, retry_after=RETRY_SECONDS, status_code=status) from error
         finally:
             await response.aclose()
 
@@ -216,6 +209,13 @@ def _sound(token: str) -> str:
     if not (0 < len(token) <= MAX_TOKEN and token.isascii() and token.isprintable() and " " not in token):
         raise SegmentTokenRefused(f"That is no token of a Segment workspace: {_HOW_TO_MAKE_ONE}.")
     return token
+
+
+def _unexpected(error: ValidationError, status: int) -> SegmentUnavailable:
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the body"
+    text = f"Segment's Public API answered with something else than it promises ({place}: {first['msg']})."
+    return SegmentUnavailable(text, retry_after=RETRY_SECONDS, status_code=status)
 
 
 def _segment(text: str) -> str:

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from prosperstack_destination.response_body import few_items, short_id
 
 Data = TypeVar("Data", bound=BaseModel)
-Item = TypeVar("Item", bound=BaseModel)
 
+#: An id or a cursor, of `response_body.ID_BYTES` at most.
+Id = Annotated[str, AfterValidator(short_id)]
 #: A text that may be null or missing.
 _Text = Annotated[str, BeforeValidator(lambda value: value or "")]
 
@@ -25,20 +28,22 @@ class Answer(_Told, Generic[Data]):
 class Pagination(_Told):
     """Where a page stands; ``next`` asks for the one after it, None or "" ends the list."""
 
-    next: str | None = None
+    next: Id | None = None
 
 
-class Page(_Told, Generic[Item]):
-    """A page of a list, which is called by what is in it."""
+class RawPage(_Told):
+    """A page of a list, which is called by what is in it; its items are not validated yet."""
 
-    items: tuple[Item, ...] = Field(validation_alias=AliasChoices("sources", "destinations", "destinationsCatalog"))
+    items: Annotated[list[JsonValue], BeforeValidator(few_items)] = Field(
+        validation_alias=AliasChoices("sources", "destinations", "destinationsCatalog")
+    )
     pagination: Pagination = Pagination()
 
 
 class Workspace(_Told):
     """The workspace that a token is of."""
 
-    id: str
+    id: Id
     name: _Text = ""
     slug: _Text = ""
 
@@ -52,7 +57,7 @@ class WorkspaceAnswer(_Told):
 class Source(_Told):
     """A source of the workspace."""
 
-    id: str
+    id: Id
     slug: _Text = ""
     name: _Text = ""
     enabled: bool = True
@@ -66,27 +71,27 @@ class Source(_Told):
 class Action(_Told):
     """Something that a destination of the newer kind can do."""
 
-    id: str
+    id: Id
     slug: _Text = ""
 
 
 class CatalogEntry(_Told):
     """A kind of destination that can be made."""
 
-    id: str
+    id: Id
     slug: _Text = ""
-    actions: tuple[Action, ...] = ()
+    actions: Annotated[tuple[Action, ...], BeforeValidator(few_items)] = ()
 
 
 class _EntryRef(_Told):
-    id: str
+    id: Id
     slug: _Text = ""
 
 
 class Destination(_Told):
     """A destination of a source's. Its settings are not read: Segment shows secrets among them."""
 
-    id: str
+    id: Id
     source_id: _Text = Field("", validation_alias="sourceId")
     metadata: _EntryRef | None = None
 
