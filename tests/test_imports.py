@@ -52,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # The composition root.
     "settings": {"errors"},
-    "logs": {"settings", "log_context"},
+    "tracebacks": set(),
+    "logs": {"settings", "log_context", "tracebacks"},
     "vaults": {"errors", "settings", "state", "accounts"},
     "outbound": {"__init__"},
     "service": {
@@ -62,7 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "server": {"errors"},
     "application": {
-        *("__init__", "errors", "clock", "settings", "logs", "health", "entrances", "outbound", "service"),
+        *("__init__", "errors", "clock", "settings", "tracebacks", "logs"),
+        *("health", "entrances", "outbound", "service"),
         *("segment", "api", "connector", "watching", "dashboard"),
     },
     # The faces. Nothing imports them.

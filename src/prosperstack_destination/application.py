@@ -31,6 +31,7 @@ from prosperstack_destination.segment.front_door import Door, FrontDoor
 from prosperstack_destination.segment.tracking import KINDS
 from prosperstack_destination.service import Service
 from prosperstack_destination.settings import Role, Settings, read_settings, revealed
+from prosperstack_destination.tracebacks import traceback_without_values
 from prosperstack_destination.watching.route import metrics_router
 from prosperstack_destination.watching.scope import RequestScope
 
@@ -113,7 +114,7 @@ class _Application(FastAPI):
 
 
 def _in_words(send: Send) -> Send:
-    """Report a start that a setting or a signal ends in a sentence, without a traceback."""
+    """Report a start that a setting or a signal ends in a sentence; any other fault without people's values."""
 
     async def told(message: Message) -> None:
         error = sys.exc_info()[1]  # of which Starlette tells just now
@@ -121,6 +122,9 @@ def _in_words(send: Send) -> Send:
             message = {**message, "message": f"The service cannot start. {error}"}
         elif message["type"] == "lifespan.startup.failed" and isinstance(error, asyncio.CancelledError):
             message = {**message, "message": "The service was stopped before it had started."}
+        elif message["type"] == "lifespan.startup.failed" and error is not None:
+            text = f"The service cannot start, by a fault of its own.\n{traceback_without_values(error)}"
+            message = {**message, "message": text}
         await send(message)
 
     return told

@@ -1,12 +1,22 @@
-"""Logs, for people or for machines. Keys, signatures and emails never get into them."""
+"""Logs, for people or for machines. Keys, signatures, emails and people's values never get into them."""
 
 import logging
+import re
 import sys
+import threading
+from types import TracebackType
+from typing import Final, TextIO
 
 import structlog
+from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from prosperstack_destination.log_context import add_context
 from prosperstack_destination.settings import LogFormat, LogLevel
+from prosperstack_destination.tracebacks import traceback_without_values
+
+#: Emails, and keys and tokens by how they begin: no line of ours has one, and a library's is cleaned of them.
+_SECRET: Final = re.compile(r"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:key|psd|psc)_[\w-]{6,}")
+_HIDDEN: Final = "…"
 
 
 def configure(form: LogFormat, level: LogLevel) -> None:
@@ -16,15 +26,15 @@ def configure(form: LogFormat, level: LogLevel) -> None:
         add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_secrets,
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_exception), structlog.processors.JSONRenderer()]
         if form is LogFormat.JSON
         else [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # The pretty one shows local variables: keys and emails among them.
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=_write_exception,
             )
         ]
     )
@@ -44,6 +54,39 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
+    # What nobody catches would be printed with its message.
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+    sys.unraisablehook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
     # These log URLs (emails among them), or what we say ourselves, at info and below.
     for name in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _exception(exc_info: ExcInfo) -> str:
+    return traceback_without_values(exc_info[1])
+
+
+def _write_exception(to: TextIO, exc_info: ExcInfo) -> None:
+    to.write(f"\n{_exception(exc_info)}")
+
+
+def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: hide what looks like an email or a key, and what asyncio adds to its messages.
+
+    asyncio's own lines go on with the task and its exception, whose message may have anybody's values.
+    """
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.name == "asyncio":
+        event["event"] = str(event["event"]).partition("\n")[0]
+    for name, value in event.items():
+        if isinstance(value, str) and ("@" in value or "_" in value):
+            event[name] = _SECRET.sub(_HIDDEN, value)
+    return event
+
+
+def _uncaught(_: type[BaseException], error: BaseException | None, _traceback: TracebackType | None = None) -> None:
+    log = logging.getLogger(__name__)
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return
+    log.error("An error was caught nowhere.", exc_info=error)

@@ -141,6 +141,7 @@ def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS)
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,  # an error's text must not quote people's data
         pool_reset_on_return=None,  # every transaction here is ended by whoever began it
         connect_args={"timeout": lock_wait, "check_same_thread": False},
     )

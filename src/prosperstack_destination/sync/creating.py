@@ -19,6 +19,7 @@ from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.state import auditing, creations
 from prosperstack_destination.state.creations import Creation
 from prosperstack_destination.sync.covering import coverage
+from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.workplace import About, Workplace
 
 log = structlog.get_logger(__name__)
@@ -108,7 +109,7 @@ async def _create(at: Workplace, new: NewProperty) -> tuple[str | None, int | No
     except CredentialsRefused as refusal:
         if refusal.status_code != 403:
             raise
-        return str(refusal), None  # the key may do all else: the account goes on
+        return reason_of(refusal), None  # the key may do all else: the account goes on
     return None, None
 
 

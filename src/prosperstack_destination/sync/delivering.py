@@ -21,6 +21,7 @@ from prosperstack_destination.sync.backoff import person_backoff_seconds
 from prosperstack_destination.sync.isolation import Fault, Search
 from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
 from prosperstack_destination.sync.learning import look_up
+from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.verdicts import Judged, judge_again
 from prosperstack_destination.sync.workplace import About, Workplace
@@ -85,10 +86,10 @@ async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> 
             return
     except ProsperStackError as error:
         until = at.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
-        await at.database.write(clearing.postpone, at.account_id, each, until, str(error))
+        await at.database.write(clearing.postpone, at.account_id, each, until, reason_of(error))
         if isinstance(error, CredentialsRefused | RateLimited) or at.spender.streaks.must_wait:
             raise
-        at.log.warning("not cleared", subscriber=each.subscriber_id, reason=str(error))
+        at.log.warning("not cleared", subscriber=each.subscriber_id, reason=reason_of(error))
         return
     await at.database.write(clearing.done, at.account_id, each.subscriber_id)
     at.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)

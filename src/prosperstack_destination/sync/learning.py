@@ -17,6 +17,7 @@ from prosperstack_destination.state.listing import Directory
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.state.sweeping import Sweep
 from prosperstack_destination.sync.planner import REFRESH_SHARE_IDLE
+from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.workplace import About, Workplace
 
 
@@ -56,7 +57,7 @@ async def list_page(at: Workplace) -> bool:
     except (Rejected, NotFound) as refusal:
         if progress.cursor is None:
             raise
-        at.log.warning("the listing begins anew", reason=str(refusal))
+        at.log.warning("the listing begins anew", reason=reason_of(refusal))
         await at.database.write(listing.restart, at.account_id, at.clock())
         return False
 
@@ -90,7 +91,7 @@ async def sweep_page(at: Workplace, sweep: Sweep) -> None:
     try:
         page = await at.send(About("GET /subscribers"), partial(at.prosperstack.list_subscribers, sweep.cursor))
     except (Rejected, NotFound) as refusal:
-        at.log.warning("the sweep begins anew", reason=str(refusal))
+        at.log.warning("the sweep begins anew", reason=reason_of(refusal))
         await at.database.write(sweeping.restart, at.account_id)
         return
     next_cursor = None if page.next_cursor == sweep.cursor else page.next_cursor

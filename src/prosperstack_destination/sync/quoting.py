@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from prosperstack_destination.errors import DestinationError, ProsperStackError
 from prosperstack_destination.state.json_text import dump
 
 #: So much of what it says is kept, in characters.
@@ -29,3 +30,10 @@ def without_data(words: str, values: Iterable[JsonValue], keys: Collection[str])
         words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", DOTS, words, flags=re.IGNORECASE)
     words = _QUOTED.sub(lambda found: found[0] if found[2] in keys else f"{found[1]}{DOTS}{found[1]}", words)
     return words if len(words) <= WORDS else words[: WORDS - 1] + DOTS
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error in words, for logs and for what outlives a person: without data of ProsperStack's or ours."""
+    if isinstance(error, ProsperStackError):
+        return without_data(str(error), (), ())
+    return str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"

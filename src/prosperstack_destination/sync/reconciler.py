@@ -21,6 +21,7 @@ from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.doubting import doubt
 from prosperstack_destination.sync.backoff import LONGEST_SECONDS, backoff_seconds
 from prosperstack_destination.sync.holdings import Holdings
+from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.tenure import FencedStore, Tenure
 from prosperstack_destination.sync.worker import AccountWorker
@@ -321,7 +322,9 @@ class Reconciler:
         else:
             doubled = STOPPED_SECONDS * 2 ** min(running.spender.failures - 1, 10)
             wait = int(min(doubled, LONGEST_STOPPED_SECONDS) * SECOND)
-        reason = str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
+        reason = (
+            reason_of(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
+        )
         log.warning("an account waits", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
         try:
             until = self._clock() + wait

@@ -35,6 +35,7 @@ from prosperstack_destination.sync.planner import (
     plan,
 )
 from prosperstack_destination.sync.queues import Queues
+from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.spender import Spender
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
 from prosperstack_destination.sync.under_way import UnderWay
@@ -234,7 +235,7 @@ class AccountWorker:
         error = None if task.cancelled() else task.exception()
         of_one = isinstance(error, Unavailable) or (profile_id and isinstance(error, Rejected | NotFound))
         if of_one and not self._at.spender.streaks.must_wait:
-            self._log.info("a request failed", reason=str(error))  # it is tried again, and the others go on
+            self._log.info("a request failed", reason=reason_of(error))  # it is tried again, and the others go on
         elif isinstance(error, Exception):
             self._failure = self._failure or error
         if self._heed_ends or error is not None:
