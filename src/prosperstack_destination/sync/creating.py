@@ -103,9 +103,9 @@ async def _create(at: Workplace, new: NewProperty) -> tuple[str | None, int | No
         about = About("POST /properties")
         await at.send(about, partial(at.prosperstack.create_property, new.key, new.name, new.type.value))
     except Rejected as rejection:
-        return None if rejection.status_code == 409 else str(rejection), None
+        return None if rejection.status_code == 409 else reason_of(rejection), None
     except (Unavailable, NotFound) as error:
-        return str(error), at.clock() + CREATE_AGAIN
+        return reason_of(error), at.clock() + CREATE_AGAIN
     except CredentialsRefused as refusal:
         if refusal.status_code != 403:
             raise

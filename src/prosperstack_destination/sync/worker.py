@@ -234,7 +234,7 @@ class AccountWorker:
             self._changed.set()
         error = None if task.cancelled() else task.exception()
         of_one = isinstance(error, Unavailable) or (profile_id and isinstance(error, Rejected | NotFound))
-        if of_one and not self._at.spender.streaks.must_wait:
+        if isinstance(error, ProsperStackError) and of_one and not self._at.spender.streaks.must_wait:
             self._log.info("a request failed", reason=reason_of(error))  # it is tried again, and the others go on
         elif isinstance(error, Exception):
             self._failure = self._failure or error
