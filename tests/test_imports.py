@@ -61,7 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("state", "prosperstack", "accounts", "sync", "segment", "connector", "watching"),
         *("operations", "segment_workspace", "dashboard"),
     },
-    "server": {"errors"},
+    "connection_guard": set(),
+    "server": {"errors", "connection_guard"},
     "application": {
         *("__init__", "errors", "clock", "settings", "tracebacks", "logs"),
         *("health", "entrances", "outbound", "service"),
@@ -89,6 +90,7 @@ CONFINED = {
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
         *("segment", "connector", "application", "health", "entrances", "forwarded", "server"),
+        "connection_guard",
         *("api", "dashboard", "watching", "sandbox"),
     },
     "jinja2": {"dashboard"},

@@ -9,7 +9,9 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from prosperstack_destination.connection_guard import ConnectionGuard, Limits
 from prosperstack_destination.errors import Misconfigured
 
 if sys.platform != "win32":
@@ -25,6 +27,10 @@ GARBAGE_THRESHOLD: Final = 2_000
 #: A thread that merges a batch of calls, or judges profiles, gives way this soon to the one that answers, in
 #: seconds. The default, 5 ms, is half of what a cancel flow may wait, each time that the event loop wakes up.
 SWITCH_SECONDS: Final = 0.0004
+#: Connections that may be open at once: a share of the files that may be, which leaves the rest to the database and
+#: to requests to ProsperStack; and never more than so many, each of which takes some 15 KB.
+CONNECTION_SHARE: Final = 0.8
+MAX_CONNECTIONS: Final = 10_000
 #: How often a start that takes long looks for a signal to stop, in seconds.
 _STOP_POLL_SECONDS: Final = 0.1
 
@@ -57,8 +63,8 @@ def serve(
     Calls ``announce`` once requests are answered, and ``stopping`` before the graceful stop: it ends answers that
     have no end of their own. Raises `Misconfigured` where the application does not start; its log says why.
     """
-    server = _Server(configuration(app), announce=announce, stopping=stopping)
-    raise_file_limit()
+    limits = Limits(connections=connection_limit(raise_file_limit()), idle_seconds=KEEP_ALIVE_SECONDS)
+    server = _Server(configuration(app, limits), announce=announce, stopping=stopping)
     sys.setswitchinterval(SWITCH_SECONDS)
     # Freeze what exists by now: the garbage collector need not traverse it again every few hundred calls.
     gc.freeze()
@@ -69,11 +75,12 @@ def serve(
         raise Misconfigured("The service could not start; the log above says why.")
 
 
-def configuration(app: ASGIApp) -> uvicorn.Config:
-    """Return uvicorn's configuration: its own protocol on httptools and uvloop."""
+def configuration(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    """Return uvicorn's configuration: its own protocol on httptools, behind limits, and uvloop."""
+    guard = ConnectionGuard(app, limits, HttpToolsProtocol)
     return uvicorn.Config(
-        app,
-        http="httptools",
+        guard,
+        http=guard.protocol,  # type: ignore[arg-type] # uvicorn asks for a class, and calls it
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         interface="asgi3",
@@ -82,7 +89,8 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # the application reads the forwarded headers that it trusts
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # The guard closes idle connections. uvicorn does not see the beginning of a head, and must not close on it.
+        timeout_keep_alive=int(limits.idle_seconds + 2 * limits.head_seconds) + 1,
     )
 
 
@@ -96,6 +104,13 @@ def raise_file_limit() -> int | None:
     except (OSError, ValueError):  # macOS refuses "unlimited"
         return soft
     return hard
+
+
+def connection_limit(files: int | None) -> int:
+    """Return how many connections may be open where so many files may be (None: any number)."""
+    if files is None:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, int(files * CONNECTION_SHARE)))
 
 
 class _Server(uvicorn.Server):
