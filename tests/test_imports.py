@@ -19,17 +19,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "log_context": set(),
     "endless": set(),
     "forwarded": set(),
+    "retry_after": set(),
     "storable": set(),
     "response_body": {"storable"},
     "emails": {"storable"},
     # The pure middle and the edges that it does not know.
     "mapping": {"storable", "errors"},
     "state": {"storable", "errors", "clock", "endless"},
-    "prosperstack": {"storable", "response_body", "errors", "clock"},
+    "prosperstack": {"storable", "response_body", "retry_after", "errors", "clock"},
     "accounts": {"errors", "clock", "forwarded", "mapping", "state", "prosperstack"},
     "sync": {"errors", "clock", "emails", "endless", "mapping", "state", "prosperstack", "accounts"},
     "segment": {
         *("storable", "errors", "clock", "emails", "forwarded", "log_context", "mapping", "state", "accounts"),
+        "retry_after",
     },
     "connector": {
         *("storable", "errors", "clock", "emails", "endless", "mapping", "state", "accounts", "segment"),
@@ -37,18 +39,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watching": {"storable", "__init__", "errors", "clock", "endless", "log_context", "state"},
     "health": {"errors", "state"},
     "entrances": {"segment"},
-    "segment_workspace": {"storable", "response_body", "errors", "clock", "state", "accounts"},
+    "segment_workspace": {"storable", "response_body", "retry_after", "errors", "clock", "state", "accounts"},
     "operations": {
         *("errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync", "segment"),
         "segment_workspace",
     },
     "api": {
         *("storable", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
-        *("segment", "operations", "segment_workspace"),
+        *("segment", "operations", "segment_workspace", "retry_after"),
     },
     "dashboard": {
         *("__init__", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
-        *("segment", "operations", "segment_workspace", "forwarded", "storable"),
+        *("segment", "operations", "segment_workspace", "forwarded", "storable", "retry_after"),
     },
     # The composition root.
     "settings": {"errors"},

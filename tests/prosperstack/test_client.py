@@ -290,8 +290,16 @@ async def test_every_answer_tells_the_rate_limit(
         ({}, None),
         ({"Retry-After": "5"}, 5.0),
         ({"Retry-After": "5", "RateLimit-Reset": "9"}, 9.0),
-        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "120.0"}, 120.0),
+        ({"Retry-After": " 1.5 "}, 1.5),
+        # A date counts from the answer's own clock.
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:27:30 GMT"}, 30.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:29:00 GMT"}, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, 3_600.0),
+        ({"RateLimit-Reset": "30.25"}, 30.25),
         ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "1e3"}, None),
     ],
 )
 async def test_when_to_come_back_after_a_429(

@@ -24,6 +24,7 @@ from prosperstack_destination.errors import (
     TryLater,
 )
 from prosperstack_destination.mapping.file import BadMapping
+from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.storable import storable
 
 #: The largest body that is read, in bytes: a mapping of the largest size, and its quotation marks.
@@ -154,7 +155,7 @@ def refusal(error: DestinationError) -> JSONResponse:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, TryLater):
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = retry_after_header(error.retry_after)
     faults = [shown_fault(each) for each in error.faults] if isinstance(error, BadMapping) else []
     version = error.version if isinstance(error, MappingConflict) else None
     body = Refusal(message=str(error), faults=faults, version=version)

@@ -14,6 +14,7 @@ from prosperstack_destination.dashboard.sessions import LASTS, Sessions
 from prosperstack_destination.dashboard.visit import Visit, html
 from prosperstack_destination.errors import DestinationError, LoginRefused, TryLater
 from prosperstack_destination.forwarded import client_address, is_tls
+from prosperstack_destination.retry_after import retry_after_header
 
 #: Where somebody who logs in goes, if nothing else was asked for.
 START: Final = "/dashboard"
@@ -72,7 +73,7 @@ class Login:
         if refusal.retry_after is None:
             return self._page(to, str(refusal), 403)
         response = self._page(to, str(refusal), 429)
-        response.headers["Retry-After"] = str(round(refusal.retry_after))
+        response.headers["Retry-After"] = retry_after_header(refusal.retry_after)
         return response
 
     def _page(self, to: str, error: str | None = None, status: int = 200) -> Response:

@@ -28,6 +28,7 @@ from prosperstack_destination.errors import (
     TryLater,
 )
 from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
 
@@ -143,7 +144,7 @@ class Pages:
             back=_back(account, request.url.path),
         )
         if isinstance(error, TryLater):
-            response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+            response.headers["Retry-After"] = retry_after_header(error.retry_after)
         return response
 
 

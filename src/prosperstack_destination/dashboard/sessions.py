@@ -9,6 +9,7 @@ from typing import Final
 from prosperstack_destination.accounts.password import Password
 from prosperstack_destination.clock import DAY, MINUTE, SECOND, Clock
 from prosperstack_destination.errors import LoginRefused
+from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.state import sessions
 from prosperstack_destination.state.database import Store
 
@@ -70,7 +71,9 @@ class Sessions:
             return
         first = theirs[0] if len(theirs) >= MOST_WRONG else self._wrong[0][0]
         wait = max((first + WATCHED - now) / SECOND, 1.0)
-        raise LoginRefused(f"Too many wrong passwords: try again in {wait:.0f} seconds.", retry_after=wait)
+        raise LoginRefused(
+            f"Too many wrong passwords: try again in {retry_after_header(wait)} seconds.", retry_after=wait
+        )
 
 
 def form_token(session: str) -> str:

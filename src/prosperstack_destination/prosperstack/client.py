@@ -35,6 +35,7 @@ from prosperstack_destination.prosperstack.models import (
     Subscription,
 )
 from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
+from prosperstack_destination.retry_after import read_retry_after
 from prosperstack_destination.storable import storable_text
 
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
@@ -240,7 +241,7 @@ def _refusal(response: httpx.Response, body: bytes) -> ProsperStackError:
             return Unavailable(
                 f"ProsperStack answered {status}: {said}",
                 status_code=status,
-                retry_after=_seconds(response.headers.get("Retry-After")),
+                retry_after=read_retry_after(response.headers, LONGEST_WINDOW_SECONDS),
             )
 
 
@@ -270,11 +271,6 @@ def _fault(error: ValidationError) -> str:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """When the window resets, by whichever header names a time in seconds."""
-    named = [_seconds(headers.get(name)) for name in ("Retry-After", "RateLimit-Reset")]
+    """When the window resets, by the later of the headers that name a time, in seconds."""
+    named = [read_retry_after(headers, LONGEST_WINDOW_SECONDS, name) for name in ("Retry-After", "RateLimit-Reset")]
     return max((seconds for seconds in named if seconds is not None), default=None)
-
-
-def _seconds(text: str | None) -> float | None:
-    """A number of seconds, at most the longest window; None for anything else."""
-    return min(float(text), LONGEST_WINDOW_SECONDS) if text and text.isascii() and text.isdigit() else None

@@ -1,6 +1,5 @@
 """What Segment and its users are answered: a status that Segment acts on, a message that a person reads."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
@@ -18,6 +17,7 @@ from prosperstack_destination.errors import (
     UnsupportedCall,
     UnsupportedEncoding,
 )
+from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.segment.results import Answer, Result
 from prosperstack_destination.state.json_text import dump
 
@@ -72,7 +72,7 @@ def refusal_headers(error: DestinationError) -> dict[str, str]:
     if isinstance(error, KeyRefused):
         headers["WWW-Authenticate"] = 'Basic realm="ProsperStack Destination"'
     if isinstance(error, TryLater):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        headers["Retry-After"] = retry_after_header(error.retry_after)
     if isinstance(error, UnsupportedEncoding):
         headers["Accept-Encoding"] = "gzip, deflate"
     return headers

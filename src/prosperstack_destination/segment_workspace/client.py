@@ -21,6 +21,7 @@ from prosperstack_destination.errors import (
     SegmentUnavailable,
 )
 from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
+from prosperstack_destination.retry_after import read_retry_after, retry_after_header
 from prosperstack_destination.segment_workspace.models import (
     Answer,
     CatalogEntry,
@@ -53,6 +54,8 @@ MAX_TOKEN: Final = 1_000
 MAX_SAID: Final = 500
 #: When to come back where Segment does not say, in seconds.
 RETRY_SECONDS: Final = 60.0
+#: The longest time that Segment is believed when it names one, in seconds.
+LONGEST_RETRY_SECONDS: Final = 3_600.0
 
 _HOW_TO_MAKE_ONE: Final = (
     "create one in Segment under Settings → Workspace settings → Access Management → Tokens with the role "
@@ -246,8 +249,8 @@ def _refusal(response: httpx.Response, said: str) -> SegmentRefused | SegmentUna
             text = f"Segment knows nothing of the kind, or does not show it to this token.{quoted}"
             return SegmentNotFound(text, status_code=status, said=said)
         case 429:
-            wait = _seconds(response.headers.get("Retry-After")) or RETRY_SECONDS
-            text = f"Segment's Public API is asked too often: try again in {wait:.0f} s."
+            wait = read_retry_after(response.headers, LONGEST_RETRY_SECONDS) or RETRY_SECONDS
+            text = f"Segment's Public API is asked too often: try again in {retry_after_header(wait)} s."
             return SegmentUnavailable(text, retry_after=wait, status_code=status)
         case _ if 400 <= status < 500 and status not in (408, 425):
             return SegmentRefused(
@@ -256,11 +259,6 @@ def _refusal(response: httpx.Response, said: str) -> SegmentRefused | SegmentUna
         case _:
             return SegmentUnavailable(
                 f"Segment's Public API answered {status}: try again in a minute.{quoted}",
-                retry_after=_seconds(response.headers.get("Retry-After")) or RETRY_SECONDS,
+                retry_after=read_retry_after(response.headers, LONGEST_RETRY_SECONDS) or RETRY_SECONDS,
                 status_code=status,
             )
-
-
-def _seconds(text: str | None) -> float | None:
-    """A number of seconds, an hour at most; None for anything else."""
-    return min(float(text), 3600.0) if text is not None and text.isascii() and text.isdigit() else None
