@@ -32,7 +32,8 @@
     ├── AlreadyConnected       the source is connected: nothing is to be done
     ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
     │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
-    │   └── MappingConflict      somebody else applied another one meanwhile
+    │   ├── MappingConflict      somebody else applied another one meanwhile
+    │   └── ProblemsRise         it makes more problems than there are, and nobody confirmed that
     ├── LeaseLost              stop at this account: another replica works at it
     └── Misconfigured          stop: an operator has to change something first
 
@@ -266,6 +267,18 @@ class MappingConflict(MappingRefused):
         self.based_on = based_on
         self.version = version
         self.author = author
+
+
+class ProblemsRise(MappingRefused):
+    """A mapping makes more problems than the one in force, and that was not confirmed."""
+
+    def __init__(self, *, before: int, after: int) -> None:
+        super().__init__(
+            f"With this mapping problems rise from {before:,} to {after:,} for the properties that it changes: "
+            "nothing was applied. Look at its preview, and correct it; or confirm that it is applied all the same."
+        )
+        self.before = before
+        self.after = after
 
 
 class LeaseLost(DestinationError):

@@ -125,3 +125,20 @@ async def test_trying_on_one_person(api: httpx.AsyncClient) -> None:
     assert somebody["email"] == JOHN
     assert nobody.status_code == 404
     assert (await api.get("mapping")).json()["version"] == 0
+
+
+async def test_rising_problems_are_confirmed(service: Service, api: httpx.AsyncClient) -> None:
+    """A mapping with which problems rise is applied only where that is allowed."""
+    await service.identify(JOHN, plan="pro", is_professional=True)
+    mapping = {"rules": [{"property": "is_professional", "trait": "plan"}]}
+
+    preview = (await api.post("mapping/preview", json={"mapping": mapping})).json()
+    refused = await applied(api, 0, mapping=mapping)
+    done = await applied(api, 0, mapping=mapping, allow_problems=True)
+
+    assert (preview["problems_before"], preview["problems_after"]) == (0, 1)
+    [example] = preview["examples"]
+    assert (example["before"], example["after"]) == ({"is_professional": True}, {})
+    assert refused.status_code == 409
+    assert "problems rise from 0 to 1" in refused.json()["message"]
+    assert (done.status_code, done.json()["version"]) == (200, 1)

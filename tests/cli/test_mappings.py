@@ -80,3 +80,16 @@ def test_rules_without_a_file_are_shown_as_one(run: Run) -> None:
     """Where no file was applied there is an empty one to begin with; the schema is there for editors."""
     assert run("show").endswith("rules: []\n")
     assert '"forgiving_names"' in run("schema")
+
+
+def test_rising_problems_are_confirmed(run: Run) -> None:
+    """A file with which problems rise is applied after a confirmation; values that stay are said to stay."""
+    Path("worse.yaml").write_text("rules:\n  - property: plan\n    trait: tier\n    values: {pro: x}\n")
+
+    compared = run("diff", "worse.yaml")
+
+    assert "Problems: 0 before, 1 after." in compared
+    assert "unchanged: no value" in compared
+    assert "problems rise from 0 to 1" in (refused := run("apply", "worse.yaml"))
+    assert "--yes" in refused
+    assert "Version 1 is in force" in run("apply", "worse.yaml", "--yes")

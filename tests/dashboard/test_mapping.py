@@ -124,7 +124,7 @@ async def test_a_trait_is_mapped_to_another_one(dashboard: Dashboard) -> None:
 
 async def test_a_rule_from_the_form(dashboard: Dashboard) -> None:
     """Who writes no YAML fills in a form; its rule gets into the file, and nothing else of the file changes."""
-    await dashboard.service.identify(JOHN, nickname="  JO ", plan="pro")
+    await dashboard.service.identify(JOHN, nickname="  JOAN ", plan="pro")
     fields = {
         "draft": FILE.replace("\n", "\r\n"),
         "based_on": "0",
@@ -145,7 +145,7 @@ async def test_a_rule_from_the_form(dashboard: Dashboard) -> None:
         do="remove",
     )
 
-    assert "Preferred name (changes) Johnny preferred_name Jo nickname" in preview
+    assert "Preferred name (changes) Johnny preferred_name Joan nickname" in preview
     assert draft_in(put.text).replace("\r\n", "\n") == (
         "# why\nrules:\n  # theirs\n  - property: preferred_name\n    from: traits.nickname\n"
         "    clean:\n      - trim\n      - title\n    default: Friend\n"
@@ -239,6 +239,23 @@ async def test_unknown_properties_are_confirmed(dashboard: Dashboard) -> None:
     assert (refused.status_code, 'value="soon"' in refused.text) == (422, True)
     assert done.status_code == 303
     assert "prefered_name prefered_name not in ProsperStack its rule waits for it" in said(await counted(dashboard))
+
+
+async def test_rising_problems_are_confirmed(dashboard: Dashboard) -> None:
+    """A draft with which problems rise is shown in red, and applied after a tick that says so."""
+    await dashboard.service.identify(JOHN, plan="pro", is_professional=True)
+    draft = "rules:\n  - property: is_professional\n    trait: plan\n"
+
+    figures = await dashboard.post("mapping/figures", draft=draft, based_on="0")
+    refused = await dashboard.post("mapping/apply", draft=draft, based_on="0")
+    done = await dashboard.post("mapping/apply", draft=draft, based_on="0", allow_problems="yes")
+
+    assert 'class="figure bad"' in figures.text
+    assert "Problems rise from 0 to 1" in said(figures.text)
+    assert "true unchanged: no value" in said(figures.text)
+    assert refused.status_code == 409
+    assert 'name="allow_problems"' in refused.text
+    assert done.status_code == 303
 
 
 async def test_somebody_else_was_first(dashboard: Dashboard) -> None:

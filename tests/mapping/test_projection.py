@@ -126,6 +126,8 @@ TRAITS: dict[str, JsonValue] = {
         ({"from": "traits.plan", "trim": True, "lower": True, "values": {"pro": "Professional"}}, "Professional"),
         ({"from": "traits.plan", "values": {"pro": "Professional"}, "fallback": "Other"}, "Other"),
         ({"from": "traits.plan", "values": {"pro": "Professional"}, "fallback": None}, None),
+        ({"from": "traits.plan", "values": {"pro": "Professional"}, "fallback": "keep"}, " Pro "),
+        ({"from": "traits.vip", "values": {"yes": True}, "fallback": "keep"}, "true"),
         ({"from": "traits.vip", "values": {"true": "Yes", "false": "No"}}, "Yes"),
         ({"from": "traits.cents", "scale": 0.01}, "19.99"),
         ({"first_of": ["traits.never", "traits.gone", "traits.plan"], "trim": True}, "Pro"),
@@ -167,7 +169,12 @@ def test_when_a_rule_says_nothing(rule: dict[str, Any]) -> None:
     [
         ({"from": "traits.tags"}, ["a", "b"], "an array is not a single value"),
         ({"from": "traits.plan", "round": 1}, " Pro ", "round: it cannot be rounded: the text is not a number"),
-        ({"from": "traits.plan", "values": {"pro": 1}}, " Pro ", "it is none of the rule's values"),
+        (
+            {"from": "traits.plan", "values": {"pro": 1}},
+            " Pro ",
+            "the rule's table (values) lacks it, and the rule has no fallback",
+        ),
+        ({"from": "traits.tags", "values": {"a": 1}, "fallback": "keep"}, ["a", "b"], "an array is not a single"),
         ({"from": "traits.tags", "values": {"pro": 1}}, ["a", "b"], "values: an array is not a single value"),
         ({"from": "traits.plan > `5`"}, None, "text is compared as a number"),
         ({"from": "traits.cents", "when": "traits.plan > `5`"}, None, "text is compared as a number"),

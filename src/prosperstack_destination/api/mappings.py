@@ -67,6 +67,7 @@ class ToApply(Proposed):
         ge=0, le=MAX_INT32, description="The version that it was made from; 0 where there was none."
     )
     allow_unknown: bool = Field(False, description="Take rules for properties that the account does not have yet.")
+    allow_problems: bool = Field(False, description="Apply it also where its preview has more problems than now.")
     note: str = Field("", max_length=200, description="What it is for.")
 
 
@@ -126,7 +127,9 @@ class ShownExample(BaseModel):
 
     email: str
     before: dict[str, PropertyValue]
-    after: dict[str, PropertyValue]
+    after: dict[str, PropertyValue] = Field(
+        description="Null deletes. What is in `before` alone gets nothing from the rules: it stays as it is."
+    )
 
 
 class ShownPreview(BaseModel):
@@ -173,7 +176,8 @@ async def show_mapping(
 async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
     """Put a mapping in force, for every profile already received as well.
 
-    Refused with 409 where another version than `based_on` is in force, and with 422 where it has faults.
+    Refused with 409 where another version than `based_on` is in force, or where by its preview problems rise and
+    `allow_problems` is not set; and with 422 where it has faults.
     """
     applied = await operations.put_in_force(
         desk,
@@ -184,6 +188,7 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
         source=proposed.yaml,
         note=proposed.note,
         allow_unknown=proposed.allow_unknown,
+        allow_problems=proposed.allow_problems,
     )
     return _outcome(applied)
 

@@ -1,5 +1,6 @@
 """What cannot be delivered, what failed, and doing something about it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -12,9 +13,10 @@ from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
 from prosperstack_destination.operations.replaying import Replay
+from prosperstack_destination.operations.suggesting import Suggestion, suggested
 from prosperstack_destination.state import browsing, clearing, problems
 from prosperstack_destination.state.browsing import Listed
-from prosperstack_destination.state.problems import Sample
+from prosperstack_destination.state.problems import ProblemGroup, Sample
 from prosperstack_destination.state.profile import Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
@@ -29,12 +31,24 @@ class ShownSample(BaseModel):
     value: JsonValue
 
 
+class ShownSuggestion(BaseModel):
+    """A rule that was tried out on stored people, and leaves fewer problems with the property."""
+
+    yaml: str = Field(description="A mapping file with the rule.")
+    looked_at: int = Field(description="Profiles on which it was tried out.")
+    problems_before: int
+    problems_after: int
+
+
 class ShownProblems(BaseModel):
     """Problems of one property with the same reason."""
 
     property: str
     reason: str
     advice: str = Field(description="What helps, in a sentence or two.")
+    suggestion: ShownSuggestion | None = Field(
+        description="A rule that helps, tried out; null: none is known, or it is past the ten most frequent kinds."
+    )
     set_aside: bool = Field(
         description="Whether ProsperStack rejected the values, which are not sent again before they are others."
     )
@@ -124,18 +138,29 @@ async def show_problems(
     desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ShownProblems]:
     """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
+
+    def work(connection: Connection) -> tuple[list[ProblemGroup], dict[tuple[str, str], Suggestion]]:
+        groups = problems.grouped(connection, account.id, limit=limit)
+        return groups, suggested(connection, account, groups)
+
+    groups, suggestions = await desk.database.read(work)
     return [
         ShownProblems(
             property=each.property,
             reason=each.reason,
             advice=advice(each.reason),
+            suggestion=_suggestion(suggestions.get((each.property, each.reason))),
             set_aside=each.is_set_aside,
             count=each.count,
             since=shown_time(each.since),
             samples=[_sample(one) for one in each.samples],
         )
-        for each in await desk.database.read(problems.grouped, account.id, limit=limit)
+        for each in groups
     ]
+
+
+def _suggestion(found: Suggestion | None) -> ShownSuggestion | None:
+    return None if found is None else ShownSuggestion(**asdict(found))
 
 
 @router.post("/problems/retry")

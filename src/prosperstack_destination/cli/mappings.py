@@ -11,8 +11,9 @@ from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import Misconfigured, ProblemsRise
 from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, as_yaml, json_schema, read_mapping
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.operations import wording
@@ -21,7 +22,7 @@ from prosperstack_destination.state import accounts, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.mappings import AppliedMapping
 from prosperstack_destination.state.reprojections import Reprojection
-from prosperstack_destination.sync.previewing import Preview, preview
+from prosperstack_destination.sync.previewing import SAMPLE, Example, Preview, preview
 
 
 def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
@@ -68,12 +69,7 @@ def diff(file: Path, account_name: str | None, *, as_json: bool) -> None:
     """Show what a file would change, and change nothing."""
     settings = read_settings()
     account, read = _read_for(file, account_name, settings)
-    found = with_database(
-        settings,
-        lambda database: preview(
-            database, account.id, read.rules, reserve=settings.rate_limit_reserve, sample=None
-        ),
-    )
+    found = _preview(settings, account, read, sample=None)
     if as_json:
         output.print_json(_facts(found, read))
         return
@@ -89,12 +85,22 @@ def apply(
     *,
     based_on: int | None,
     allow_unknown: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Put a file's rules in force. Raises `Misconfigured` that says where the file is wrong."""
-    account, read = _read_for(file, account_name, read_settings())
+    """Put a file's rules in force. Raises `Misconfigured` that says where the file is wrong.
+
+    Asks first where problems would rise, unless ``yes``.
+    """
+    settings = read_settings()
+    account, read = _read_for(file, account_name, settings)
     if not allow_unknown:
         _refuse(file, read.unknown)
+    if not yes:
+        found = _preview(settings, account, read, sample=SAMPLE)
+        if found.raises_problems:
+            rise = ProblemsRise(before=found.problems_before, after=found.problems_after)
+            confirm(str(rise), yes=yes, as_json=as_json, style="bold red")
     source = _text(file)
 
     def work(connection: Connection) -> Applied:
@@ -169,6 +175,13 @@ def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple
     return account, _read(file, applying.known_properties(account))
 
 
+def _preview(settings: Settings, account: Account, read: Read, *, sample: int | None) -> Preview:
+    reserve = settings.rate_limit_reserve
+    return with_database(
+        settings, lambda database: preview(database, account.id, read.rules, reserve=reserve, sample=sample)
+    )
+
+
 def _read(file: Path, known: Known) -> Read:
     text = _text(file)
     try:
@@ -225,7 +238,8 @@ def _print_preview(found: Preview) -> None:
     about, tell = "" if found.exact else "about ", output.console.print
     tell(f"{about}{found.changed:,} of {found.profiles:,} profiles would change.")
     if found.problems_before != found.problems_after:
-        tell(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.")
+        style = "bold red" if found.raises_problems else None
+        tell(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.", style=style)
     if not found.changed:
         return
     took = wording.span(found.seconds)
@@ -234,11 +248,18 @@ def _print_preview(found: Preview) -> None:
     for key, count in found.by_property.items():
         tell(f"  {key}: {count:,}", markup=False)
     rows: list[list[Cell]] = [
-        [example.email, key, example.before[key], after]
+        [example.email, key, before, _then(example, key)]
         for example in found.examples
-        for key, after in example.after.items()
+        for key, before in example.before.items()
     ]
     output.print_rows(["Email", "Property", "Before", "After"], rows, as_json=False)
+
+
+def _then(example: Example, key: str) -> Cell:
+    """What a property becomes."""
+    if key not in example.after:
+        return "unchanged: no value"
+    return "(deleted)" if example.after[key] is None else example.after[key]
 
 
 def _applied(mapping: AppliedMapping) -> dict[str, JsonValue]:

@@ -134,7 +134,7 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
     )
 
 
-def confirm(what: str, *, yes: bool, as_json: bool) -> None:
+def confirm(what: str, *, yes: bool, as_json: bool, style: str | None = None) -> None:
     """Say what is about to be done, and ask; ``yes`` has answered already. Raises `Misconfigured` for a script."""
     if yes:
         if not as_json:
@@ -142,5 +142,5 @@ def confirm(what: str, *, yes: bool, as_json: bool) -> None:
         return
     if as_json or not typer.get_text_stream("stdin").isatty():
         raise Misconfigured(f"{what} Say --yes to go on: nobody is here to be asked.")
-    output.console.print(what, markup=False)
+    output.console.print(what, style=style, markup=False)
     typer.confirm("Go on?", abort=True)

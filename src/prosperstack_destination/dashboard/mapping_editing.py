@@ -30,7 +30,7 @@ from prosperstack_destination.dashboard.rule_fields import (
 )
 from prosperstack_destination.dashboard.text_diff import Line, compared
 from prosperstack_destination.dashboard.visit import Visit, html
-from prosperstack_destination.errors import BadCall, MappingConflict
+from prosperstack_destination.errors import BadCall, MappingConflict, ProblemsRise
 from prosperstack_destination.mapping import editing
 from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
 from prosperstack_destination.mapping.file import BadMapping, Fault, Read
@@ -174,7 +174,10 @@ class MappingEditingPages:
                 source=draft.text,
                 note=visit.form.get("note", "").strip()[:NOTE],
                 allow_unknown=allow_unknown,
+                allow_problems=visit.form.get("allow_problems") == "yes",
             )
+        except ProblemsRise as refusal:
+            return await self._reviewed(visit, draft, status=409, rise=refusal)
         except MappingConflict:
             return await self._reviewed(visit, draft, status=409)
         except BadMapping:
@@ -255,7 +258,9 @@ class MappingEditingPages:
             "mapping/tried.html", draft=draft, lines=_lines(draft), tried=found, context=context[:CONTEXT]
         )
 
-    async def _reviewed(self, visit: Visit, draft: Draft, status: int = 200) -> Response:
+    async def _reviewed(
+        self, visit: Visit, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
+    ) -> Response:
         current, base = await visit.desk.database.read(_versions, visit, draft.expects)
         figures = await self._counted(visit, draft) if visit.form.get("figures") == "yes" else None
         return visit.page(
@@ -269,6 +274,7 @@ class MappingEditingPages:
             differences=await asyncio.to_thread(_differences, current, draft.text),
             theirs=[] if base is None else await asyncio.to_thread(_differences, base, current),
             figures=figures,
+            rise=rise,
         )
 
     async def _counted(self, visit: Visit, draft: Draft) -> str:

@@ -16,6 +16,7 @@ from prosperstack_destination.errors import BadCall
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
 from prosperstack_destination.operations.desk import COUNTED
+from prosperstack_destination.operations.suggesting import Suggestion, suggested
 from prosperstack_destination.operations.wording import ACCOUNT_STATUS
 from prosperstack_destination.state import accounts, browsing, clearing, creations, problems
 from prosperstack_destination.state.accounts import STOPPED, Account, AccountStatus
@@ -55,6 +56,8 @@ class Problems:
     clearings: Sequence[FailedClearing]
     #: Properties that could not be created.
     creations: Sequence[Creation]
+    #: Rules that help, by the property and the reason of a problem.
+    suggestions: Mapping[tuple[str, str], Suggestion]
 
     @property
     def of_people(self) -> bool:
@@ -171,9 +174,11 @@ def look(connection: Connection, account: Account, kinds: Sequence[Kind], now: i
     aside = browsing.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
     account = accounts.get(connection, account.id) or account
     there = load_catalog(account.catalog)
+    groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
     return Problems(
         account=account,
-        groups=problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES),
+        groups=groups,
+        suggestions=suggested(connection, account, groups),
         aside=aside,
         postponed=browsing.failed(connection, account.id, LISTED),
         clearings=clearing.failed(connection, account.id, now, LISTED),

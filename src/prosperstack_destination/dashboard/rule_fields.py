@@ -23,6 +23,8 @@ WITH_ARGUMENT: Final = ("scale", "date_format", "timezone", "max_length")
 MAY_HAVE_ARGUMENT: Final = {"round": 0, "join": DEFAULT_JOIN}
 #: Of these the argument is a number.
 NUMBERS: Final = ("round", "scale", "max_length")
+#: Of these it may be a list, written as JSON.
+LISTS: Final = ("date_format",)
 #: What browsers change in a field.
 _UNKEPT: Final = re.compile("[\x00-\x1f]")
 
@@ -206,12 +208,18 @@ def _clean_up(name: str, field: str) -> Any:
 
 
 def _argument(name: str, field: str) -> JsonValue:
+    if name in LISTS and field.strip().startswith("["):
+        with suppress(ValueError):
+            forms: JsonValue = json.loads(field)
+            return forms
     return read(field) if name in NUMBERS else read_name(field)
 
 
 def _argument_field(name: str, argument: JsonValue) -> str:
     if argument is True or MAY_HAVE_ARGUMENT.get(name) == argument:
         return ""
+    if isinstance(argument, tuple):
+        return json.dumps(argument, ensure_ascii=False)
     return written(argument) if name in NUMBERS else written_name(str(argument)) or '""'
 
 

@@ -1,7 +1,7 @@
 """Clean-ups: small steps from what a source gives to what a property takes, in the order that they are written."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
 from functools import partial
@@ -15,6 +15,7 @@ from pydantic import (
     JsonValue,
     StrictInt,
     StrictStr,
+    StringConstraints,
     field_validator,
     model_serializer,
     model_validator,
@@ -57,6 +58,12 @@ _NO_TIME: Final = "it is no date and time, so it cannot be seen in another time 
 _EXACT: Final = Context(prec=400, rounding=ROUND_HALF_UP)
 
 
+#: The form of a date, as in ``%d/%m/%Y``.
+DateForm = Annotated[StrictStr, StringConstraints(min_length=1, max_length=100)]
+#: The most forms of one ``date_format``.
+MAX_FORMS: Final = 20
+
+
 class CannotClean(ValueError):
     """The value cannot be taken through a clean-up; ``str()`` says why."""
 
@@ -84,8 +91,8 @@ class CleanUp(BaseModel):
     ] = None
     count: Annotated[Literal[True] | None, Field(description="How many items an array has.")] = None
     date_format: Annotated[
-        StrictStr | None,
-        Field(min_length=1, max_length=100, description="Read text as a date in this form, as in %d/%m/%Y."),
+        DateForm | tuple[DateForm, ...] | None,
+        Field(description="Read text as a date in this form, or in one of a list; ISO dates are read as well."),
     ] = None
     timezone: Annotated[
         StrictStr | None,
@@ -123,9 +130,12 @@ class CleanUp(BaseModel):
 
     @field_validator("date_format")
     @classmethod
-    def _format(cls, value: str | None) -> str | None:
-        if value is not None:
-            _check_format(value)
+    def _format(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        forms = (value,) if isinstance(value, str) else value
+        if forms is not None and not 0 < len(forms) <= MAX_FORMS:
+            raise ValueError(f"one form of a date is needed, and {MAX_FORMS} are the most")
+        for each in forms or ():
+            _check_format(each)
         return value
 
     @field_validator("timezone")
@@ -138,7 +148,8 @@ class CleanUp(BaseModel):
 
     @model_serializer
     def _written(self) -> Any:
-        return self.name if self.argument is True else {self.name: self.argument}
+        argument = list(self.argument) if isinstance(self.argument, tuple) else self.argument
+        return self.name if argument is True else {self.name: argument}
 
     @property
     def name(self) -> str:
@@ -266,16 +277,26 @@ def _count(value: JsonValue) -> JsonValue:
     return len(value)
 
 
-def _date_format(form: str, value: JsonValue) -> JsonValue:
+def _date_format(forms: Sequence[str], value: JsonValue) -> JsonValue:
+    """A date in the first form that fits, as ISO text; what is a date without any form stays as it is."""
     if value is None or value == "":
         return value
+    said = " or ".join(forms)
     if isinstance(value, bool | dict | list):
-        raise CannotClean(f"it is no text that could be a date of the form {form}")
+        raise CannotClean(f"it is no text that could be a date of the form {said}")
+    text = str(value).strip()
+    for form in forms:
+        try:
+            moment = datetime.strptime(text, form)  # noqa: DTZ007 -- whether there is a zone is the form's
+        except ValueError:
+            continue
+        has_time = _TIME_OF_DAY.intersection(_DIRECTIVE.findall(form))
+        return moment.isoformat() if has_time else moment.date().isoformat()
     try:
-        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 -- whether there is a zone is the form's
-    except ValueError:
-        raise CannotClean(f"it is no date of the form {form}") from None
-    return moment.isoformat() if _TIME_OF_DAY.intersection(_DIRECTIVE.findall(form)) else moment.date().isoformat()
+        moment_of(value)
+    except (ValueError, OverflowError):
+        raise CannotClean(f"it is no date of the form {said}, and no ISO 8601 date either") from None
+    return value
 
 
 def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
@@ -310,7 +331,7 @@ _STEPS: Final[dict[str, Callable[[Any], Step]]] = {
     "scale": lambda factor: _each(partial(_scale, factor)),
     "join": lambda between: partial(_join, between),
     "count": lambda _: _count,
-    "date_format": lambda form: _each(partial(_date_format, form)),
+    "date_format": lambda forms: _each(partial(_date_format, (forms,) if isinstance(forms, str) else forms)),
     "timezone": _zone,
     "max_length": lambda most: _on_text(lambda text: text[:most]),
 }

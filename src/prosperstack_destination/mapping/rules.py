@@ -27,6 +27,8 @@ MAX_RULES: Final = 500
 MAX_VALUES: Final = 5_000
 #: How a rule names a property of subscriptions, before its key.
 SUBSCRIPTION: Final = "subscription."
+#: The fallback that lets a value through which is not in the table.
+KEEP: Final = "keep"
 
 
 Number = TypeVar("Number", int, float)
@@ -111,7 +113,11 @@ class Rule(BaseModel):
         Field(max_length=MAX_VALUES, description="A lookup table: the value, after clean-ups, to what is sent."),
     ] = None
     fallback: Annotated[
-        Scalar, Field(description="What is sent for a value that is not in `values`; without it that is a problem.")
+        Scalar,
+        Field(
+            description="What is sent for a value that is not in `values`; without it that is a problem. "
+            "`keep` lets the value through where the property can take it."
+        ),
     ] = None
     default: Annotated[Scalar, Field(description="What is sent where no value comes out.")] = None
     ignore: Annotated[StrictBool, Field(description="Switch the property off: no trait feeds it.")] = False

@@ -11,7 +11,7 @@ from prosperstack_destination.mapping.cleaning import CannotClean, Step
 from prosperstack_destination.mapping.coercion import CannotCoerce, coerce
 from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
 from prosperstack_destination.mapping.expressions import Expression, compiled
-from prosperstack_destination.mapping.rules import Rule
+from prosperstack_destination.mapping.rules import KEEP, Rule
 
 
 class Nothing:
@@ -120,12 +120,16 @@ class CompiledRule:
         try:
             key = coerce(value, PropertyType.TEXT)
         except CannotCoerce as refusal:
+            if self.rule.fallback == KEEP:
+                return value
             raise CannotClean(f"values: {refusal}") from None
         if key in table:
             return table[str(key)]
+        if self.rule.fallback == KEEP:
+            return value
         if self.rule.has_fallback:
             return self.rule.fallback
-        raise CannotClean("it is none of the rule's values, and the rule has no fallback")
+        raise CannotClean("the rule's table (values) lacks it, and the rule has no fallback")
 
 
 def _is_blank(value: JsonValue) -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotHere, ProblemsRise
 from prosperstack_destination.mapping.file import Read, as_yaml, check_mapping, read_mapping
 from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.operations.desk import Desk
@@ -45,14 +45,20 @@ async def put_in_force(
     source: str | None,
     note: str,
     allow_unknown: bool,
+    allow_problems: bool,
 ) -> Applied:
     """Put a mapping in force, for every profile already received as well. ``source``: the file that it came in.
 
     Raises `BadMapping` for rules whose properties the account does not have, unless they are allowed, and
-    `MappingConflict` where another version than ``based_on`` is in force.
+    `MappingConflict` where another version than ``based_on`` is in force. `ProblemsRise` where by its preview more
+    traits could not be values than now, unless that is allowed.
     """
     if not allow_unknown:
         applying.refuse_unknown(read)
+    if not allow_problems:
+        found = await previewed(desk, account, read.rules)
+        if found.raises_problems:
+            raise ProblemsRise(before=found.problems_before, after=found.problems_after)
 
     def work(connection: Connection) -> Applied:
         return applying.apply(

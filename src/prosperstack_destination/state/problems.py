@@ -151,11 +151,9 @@ def kinds(connection: Connection, account_id: str, counted: int | None = None) -
     return sorted(found, key=lambda each: (-each.count, each.property, each.reason))
 
 
-def with_samples(
-    connection: Connection, account_id: str, counted: Sequence[Kind], samples: int
-) -> list[ProblemGroup]:
+def with_samples(connection: Connection, account_id: str, counted: Sequence[Kind], most: int) -> list[ProblemGroup]:
     """Problems that were counted before, with the newest as samples; without those that nobody has any more."""
-    found = [(each, _samples(connection, account_id, each.property, each.reason, samples)) for each in counted]
+    found = [(each, samples(connection, account_id, each.property, each.reason, most)) for each in counted]
     return [
         ProblemGroup(each.property, each.reason, each.count, each.since, theirs) for each, theirs in found if theirs
     ]
@@ -182,7 +180,8 @@ def _count(connection: Connection, account_id: str, key: str, reason: str, count
     return row[0], row[1]
 
 
-def _samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
+def samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
+    """The newest people who have a problem of a property, for a reason."""
     rows = connection.execute(_NEWEST, {"account": account_id, "key": key, "why": reason, "most": limit})
     return tuple(Sample(row.email, row.trait, json_text.load(row.value), row.profile_id) for row in rows)
 

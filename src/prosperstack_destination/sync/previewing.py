@@ -12,6 +12,7 @@ from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Projection, differing, same_values
+from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.mapping.projection import Plan
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.prosperstack.forecast import Rate
@@ -33,7 +34,10 @@ SAMPLE: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One person whose properties would change; both sides have only what differs, None for no value."""
+    """One person whose properties would change; both sides have only what differs, None for no value.
+
+    A property that is not in ``after`` gets nothing from the rules any more: what ProsperStack has stays.
+    """
 
     email: str
     before: dict[str, PropertyValue]
@@ -57,6 +61,11 @@ class Preview:
     #: Requests that it would cost ProsperStack, and how long that takes at this rate a minute.
     requests: int
     requests_per_minute: float
+
+    @property
+    def raises_problems(self) -> bool:
+        """Whether more traits than now could not be values: to be confirmed before it is applied."""
+        return self.problems_after > self.problems_before
 
     @property
     def seconds(self) -> float:
@@ -137,6 +146,15 @@ def _account(connection: Connection, account_id: str) -> Account:
     return account
 
 
+def problems_under(people: Iterable[Person], old: Plan, new: Plan) -> tuple[int, int]:
+    """How many traits of people cannot be values under one plan and under another one."""
+    before = after = 0
+    for person in people:
+        before += len(old.project(person).problems)
+        after += len(new.project(person).problems)
+    return before, after
+
+
 def _compare(
     page: Iterable[Scanned], old: Plan, new: Plan, count: _Count
 ) -> list[tuple[Scanned, Projection, Projection]]:
@@ -160,7 +178,7 @@ def _compare(
 
 def _example(email: str, before: Projection, after: Projection, keys: Sequence[str]) -> Example:
     old, new = _all_values(before), _all_values(after)
-    return Example(email, {key: old.get(key) for key in keys}, {key: new.get(key) for key in keys})
+    return Example(email, {key: old.get(key) for key in keys}, {key: new[key] for key in keys if key in new})
 
 
 def _all_values(projection: Projection) -> dict[str, PropertyValue]:

@@ -52,12 +52,13 @@ def mappings_apply(
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Take rules for properties that the account does not have yet.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask where problems would rise.")] = False,
     json: Json = False,
 ) -> None:
     """Put the mapping of a file in force, for every profile already received as well."""
     from prosperstack_destination.cli.mappings import apply
 
-    apply(file, account, author, based_on=based_on, allow_unknown=allow_unknown, as_json=json)
+    apply(file, account, author, based_on=based_on, allow_unknown=allow_unknown, yes=yes, as_json=json)
 
 
 @mappings_app.command("history")
