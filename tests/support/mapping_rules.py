@@ -18,7 +18,14 @@ _CLEAN_UPS = st.one_of(
     st.builds(lambda decimals: {"round": decimals}, st.integers(-15, 15)),
     st.builds(lambda factor: {"scale": factor}, st.sampled_from([0.01, 100.0, -1.5])),
     st.builds(lambda between: {"join": between}, TEXTS),
-    st.sampled_from([{"date_format": "%d/%m/%Y"}, {"timezone": "Europe/Berlin"}, {"max_length": 50}]),
+    st.sampled_from(
+        [
+            {"date_format": "%d/%m/%Y"},
+            {"date_format": ["%d/%m/%Y", "%Y"]},
+            {"timezone": "Europe/Berlin"},
+            {"max_length": 50},
+        ]
+    ),
 )
 
 

@@ -47,8 +47,8 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "table (values) lacks it",
-        "Add the value to the rule's values, or a fallback for all that are not listed: fallback: keep sends them as "
-        "they are where the property can take them.",
+        "Add the value to the rule's values, or a fallback for all that are not listed: fallback: keep sends them "
+        "as they are where the property can take them.",
     ),
     (
         "text is compared as a number",
