@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endless": set(),
     "forwarded": set(),
     "retry_after": set(),
+    "deadlines": set(),
     "storable": set(),
     "response_body": {"storable"},
     "emails": {"storable"},
@@ -34,10 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "retry_after",
     },
     "connector": {
-        *("storable", "errors", "clock", "emails", "endless", "mapping", "state", "accounts", "segment"),
+        *("storable", "deadlines", "errors", "clock", "emails", "endless", "mapping", "state", "accounts"),
+        "segment",
     },
     "watching": {"storable", "__init__", "errors", "clock", "endless", "log_context", "state"},
-    "health": {"errors", "state"},
+    "health": {"deadlines", "errors", "state"},
     "entrances": {"segment"},
     "segment_workspace": {"storable", "response_body", "retry_after", "errors", "clock", "state", "accounts"},
     "operations": {

@@ -13,6 +13,8 @@ log = structlog.get_logger(__name__)
 
 #: The database has this long before what was read last is believed once more, in seconds.
 PATIENCE_SECONDS: Final = 0.05
+#: And where nothing was read before, in seconds.
+FIRST_SECONDS: Final = 0.25
 
 T = TypeVar("T")
 
@@ -35,12 +37,12 @@ class Believed(Generic[T]):
     async def get(self, oldest: int) -> T:
         """The value, no older than so many microseconds, or as it was read last where the database is slow or away.
 
-        Raises `StoreUnavailable` where it was never read.
+        Raises `StoreUnavailable` where it was never read, and is not within `FIRST_SECONDS`.
         """
         if not self._younger(oldest // 2):
             reading = self._read_again()
             if not self._younger(oldest):
-                await asyncio.wait([reading], timeout=None if self._last is None else PATIENCE_SECONDS)
+                await asyncio.wait([reading], timeout=FIRST_SECONDS if self._last is None else PATIENCE_SECONDS)
         if self._last is None:
             raise StoreUnavailable("The database does not answer; call again.", retry_after=1)
         return self._last[1]

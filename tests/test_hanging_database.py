@@ -1,0 +1,89 @@
+"""PostgreSQL hangs: its processes are stopped, its connections stay open, and nothing answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from prosperstack_destination.accounts.keys import key_hash
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
+from support.connectors import issue_token
+from support.postgres import QUICK, Server
+from support.service import KEY, Service, running, settings
+
+pytestmark = pytest.mark.anyio
+
+#: What docs/promises.md promises of a cancel flow, in seconds; and what a busy machine adds to some of several.
+PROMISED = 0.3
+AT_WORST = 1.5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server.create(**QUICK)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def service(server: Server, tmp_path: Path) -> AsyncIterator[Service]:
+    async with running(settings(tmp_path, database_url=server.url)) as service:
+        assert (await service.identify("ann@example.com", plan="gold")).status_code == 202
+        yield service
+
+
+async def _token(server: Server) -> str:
+    database = Database(server.url)
+    account = await database.read(accounts.of_prosperstack_key, key_hash(KEY))
+    assert account is not None
+    token = await database.write(issue_token, account.id)
+    await database.close()
+    return token
+
+
+async def test_a_cancel_flow_is_not_held_up(server: Server, service: Service) -> None:
+    """While nothing answers, every cancel flow is answered within 0.3 s; afterwards with the properties again."""
+    token = await _token(server)
+    body = {"event": "flow_session_started", "data": {"subscriber": {"email": "ann@example.com"}}}
+    took: dict[str, list[float]] = {}
+
+    async def ask(path: str) -> httpx.Response:
+        begun = time.monotonic()
+        answer = await service.client.post(path, json=body)
+        took.setdefault(path, []).append(time.monotonic() - begun)
+        return answer
+
+    known = await ask(f"/data-connector/{token}")
+    assert known.status_code == 200
+    await ask("/data-connector/unknown")
+    took.clear()
+    with server.frozen():
+        for _ in range(5):
+            answers = await asyncio.gather(*(ask(f"/data-connector/{token}") for _ in range(5)))
+            assert [each.status_code for each in answers] == [200] * 5
+            assert (await ask(f"/flow-webhook/{token}")).status_code == 200
+            assert (await ask("/data-connector/unknown")).status_code == 401
+            await asyncio.sleep(0.6)  # past the time for which the tokens count without a look
+    for path, times in took.items():
+        assert min(times) < PROMISED, (path, times)
+        assert max(times) < AT_WORST, (path, times)
+
+    async with asyncio.timeout(20):
+        answer = await ask(f"/data-connector/{token}")
+        while answer.json() != known.json():
+            answer = await ask(f"/data-connector/{token}")
+
+
+async def test_a_token_that_was_never_read_is_not_waited_for(server: Server, service: Service) -> None:
+    """Where the service has read no tokens yet it cannot know a good one: it answers 503, as soon."""
+    with server.frozen():
+        begun = time.monotonic()
+        answer = await service.client.post("/data-connector/unknown", json={})
+        took = time.monotonic() - begun
+
+    assert answer.status_code == 503
+    assert took < AT_WORST
