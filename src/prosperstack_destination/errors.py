@@ -3,7 +3,8 @@
     DestinationError
     ├── CallRefused            the call is at fault: give up, and tell its sender why
     │   ├── BadCall              it is malformed, or says nothing we can act on
-    │   │   └── MissingEmail     nobody can be found by it
+    │   │   ├── MissingEmail     nobody can be found by it
+    │   │   └── InvalidTime      a row of a file has a time that cannot be used
     │   ├── CallTooLarge         it is larger than one event may be
     │   ├── UnsupportedEncoding  its body is compressed in a way that is not understood
     │   └── UnsupportedCall      a type of call that this destination does not take
@@ -75,6 +76,17 @@ class MissingEmail(BadCall):
             field="traits.email",
         )
         self.has_ids = has_ids
+
+
+class InvalidTime(BadCall):
+    """A row of a file has a time that cannot be used; ``column`` and ``value`` are as they stand in the file."""
+
+    def __init__(self, column: str, value: object, reason: str) -> None:
+        text = value if isinstance(value, str) else str(value)
+        quoted = text if len(text) <= 60 else f"{text[:60]}…"
+        super().__init__(f"the time {quoted!r} in {column!r} cannot be used: {reason}", field=column)
+        self.column = column
+        self.value = value
 
 
 class CallTooLarge(CallRefused):

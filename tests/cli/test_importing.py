@@ -11,15 +11,16 @@ from sqlalchemy import Connection
 
 from cli.conftest import Commands
 from prosperstack_destination.cli import importing
-from prosperstack_destination.cli.rows import BadRow, Reading, Rows, identity, rows
-from prosperstack_destination.errors import BadCall, Misconfigured
+from prosperstack_destination.cli.rows import Reading, Rows, identity
+from prosperstack_destination.errors import BadCall, InvalidTime, Misconfigured
 from prosperstack_destination.segment.call import Understood
-from prosperstack_destination.state import imports, profiles
+from prosperstack_destination.state import imports, listing, profiles
+from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.profile import Lane, Profile
 from support.clocks import NEW_YEAR
 from support.intake import identify, take
 
-AS_OF = "2025-12-01T00:00:00Z"
+AS_OF = 1_764_547_200_000_000  # 2025-12-01
 
 
 def people(folder: Path, count: int, name: str = "people.csv") -> Path:
@@ -57,9 +58,25 @@ def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
         "rows": 5,
         "done_already": 0,
         "unreadable": 1,
-        "people": 4,
-        "most_requests": 8,
-        "most_seconds": 6,
+        "refused": 2,
+        "ignored": 0,
+        "reasons": done["reasons"],
+        "people": 3,
+        "email_columns": ["Email"],
+        "user_id_columns": ["user_id"],
+        "rows_with_user_id": 3,
+        "time_example": {
+            "row": 1,
+            "column": "updated_at",
+            "value": "2025-12-05T00:00:00Z",
+            "understood": "2025-12-05T00:00:00+00:00",
+        },
+        "unreadable_times": 0,
+        "rows_without_time": 0,
+        "requests": None,
+        "seconds": None,
+        "most_requests": 6,
+        "most_seconds": 4,
     }
     assert nothing_yet is None
     assert (done["rows"], done["accepted"], done["refused"]) == (5, 3, 2)
@@ -139,19 +156,18 @@ def test_many_batches(commands: Commands, tmp_path: Path) -> None:
 def test_segments_own_calls(commands: Commands, tmp_path: Path) -> None:
     """Calls as Segment keeps them are understood as those that it posts: deletions, ids, and other types too."""
     calls = [
-        {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "logins": 1}, "timestamp": AS_OF},
+        {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "logins": 1}, "timestamp": "2025-12-01"},
         {"type": "identify", "userId": "u1", "traits": {"logins": 2}, "timestamp": "2025-12-02T00:00:00Z"},
-        {"type": "track", "userId": "u1", "traits": {}, "event": "x"},
+        {"type": "track", "userId": "u1", "event": "x"},
         {"type": "identify", "userId": "u2", "traits": {"logins": 2}},
     ]
-    file = tmp_path / "calls.jsonl.gz"
+    file = tmp_path / "1639526400000_1639526452021.4c7.1.2.b6d1.gz"  # as Segment's archive names them
     file.write_bytes(gzip.compress("\n".join([*map(json.dumps, calls), "{", ""]).encode()))
     done = commands.json("import", str(file), "--yes")
 
     assert traits(commands, "a@b.c")["logins"] == 2
-    assert (done["accepted"], done["refused"]) == (2, 3)
+    assert (done["accepted"], done["refused"], done["ignored"]) == (2, 2, 1)
     reasons = {each["row"]: each["reason"] for each in done["reasons"]}
-    assert "'track' are not supported" in reasons[3]
     assert "no email" in reasons[4]
     assert "not valid JSON" in reasons[5]
 
@@ -174,11 +190,19 @@ def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("people.xlsx", b"x", "of no kind that is known"),
+        ("people.xlsx", b"x", "of no known kind"),
+        ("people.gz", gzip.compress(b"email"), "of no known kind"),
         ("people.csv", b"", "has no rows"),
-        ("people.json", b"{", "is not JSON"),
         ("people.csv.gz", b"no gzip", "cannot be read"),
-        ("people.csv", b"email\n\xff\xfe\n", "cannot be read"),
+        ("people.csv.gz", gzip.compress(b"email" * 9_000)[:-9], "cannot be read"),
+        ("people.csv.gz", gzip.compress(b"email\n")[:12] + b"\xff" * 20, "cannot be read"),
+        ("people.csv", b"email,name\na@b.c,Jos\xe9\n", "--encoding windows-1252"),
+        ("people.csv", b"email,pr\xe9nom\na@b.c,x\n", "--encoding windows-1252"),
+        ("people.csv", b"email,plan,email\na@b.c,x,d@e.f\n", "more than one column 'email'"),
+        ("people.csv", b"email,plan, email \na@b.c,x,d@e.f\n", "more than one column 'email'"),
+        ("people.csv", b"email,plan,Email\na@b.c,x,d@e.f\n", "'email' and 'Email'"),
+        ("people.jsonl", b'{"email": "a@b.c", "email": "d@e.f"}\n', "more than one column 'email'"),
+        ("people.json", b'[{"email": "a@b.c", "x": {"n": 1, "n": 2}}]', "more than one column 'n'"),
     ],
 )
 def test_files_that_cannot_be_read(
@@ -191,47 +215,151 @@ def test_files_that_cannot_be_read(
     assert "There is no file" in commands.fails("import", str(tmp_path / "missing.csv"))
 
 
-@pytest.mark.parametrize(("separator", "suffix"), [(",", ".csv"), (";", ".csv"), ("\t", ".tsv")])
-def test_separators(tmp_path: Path, separator: str, suffix: str) -> None:
-    """Columns are told apart by what separates them in the first line; a byte order mark is none of theirs."""
-    file = tmp_path / f"people{suffix}"
-    file.write_text(f"\ufeffemail{separator}note\na@b.c{separator}one\n")
-
-    assert list(rows(file)) == [{"email": "a@b.c", "note": "one"}]
-
-
-def test_json_arrays(tmp_path: Path) -> None:
-    """A JSON file may hold one object or an array of them; what is no object is a bad row."""
-    (tmp_path / "many.json").write_text('[{"email": "a@b.c"}, 5]')
-    (tmp_path / "one.json").write_text('{"email": "a@b.c"}')
-
-    assert list(rows(tmp_path / "many.json")) == [{"email": "a@b.c"}, BadRow("it is no JSON object")]
-    assert list(rows(tmp_path / "one.json")) == [{"email": "a@b.c"}]
-
-
-def test_a_parquet_file_without_pyarrow(tmp_path: Path) -> None:
-    """Without the optional package a Parquet file is refused with what to install."""
-    (tmp_path / "people.parquet").write_bytes(b"x")
-
-    with pytest.raises(Misconfigured, match=r"pyarrow|cannot be read"):
-        list(rows(tmp_path / "people.parquet"))
-
-
 @pytest.mark.parametrize(
     ("row", "at"),
     [
         ({"email": "a@b.c", "timestamp": "2025-12-05T00:00:00Z"}, 1_764_892_800_000_000),
-        ({"email": "a@b.c", "received_at": "2025-12-05T00:00:00Z"}, 1_764_892_800_000_000),
-        ({"email": "a@b.c", "updated_at": ""}, 1_764_547_200_000_000),
-        ({"email": "a@b.c"}, 1_764_547_200_000_000),
+        ({"email": "a@b.c", "received_at": "2025-12-05 00:00:00 UTC"}, 1_764_892_800_000_000),
+        ({"email": "a@b.c", "updated_at": "1764892800"}, 1_764_892_800_000_000),
+        ({"email": "a@b.c", "timestamp": None, "updated_at": 1_764_892_800_000}, 1_764_892_800_000_000),
+        ({"email": "a@b.c", "updated_at": ""}, AS_OF),
+        ({"email": "a@b.c"}, AS_OF),
+        ({"type": "identify", "userId": "u1"}, AS_OF),
+        ({"traits": {"email": "a@b.c"}, "timestamp": "x", "sentAt": "2025-12-05"}, 1_764_892_800_000_000),
     ],
 )
 def test_the_time_of_a_row(row: dict[str, Any], at: int) -> None:
     """A row has its own time, or that of the file: the same each time that it is read."""
-    understood = Rows(row, Reading(), AS_OF).understood(row, NEW_YEAR)
+    understood = Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
 
     assert isinstance(understood, Understood)
     assert understood.at == at
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"email": "a@b.c", "updated_at": "05/04/2021 12:00"},
+        {"email": "a@b.c", "updated_at": "not a time", "received_at": "2025-12-05"},
+        {"email": "a@b.c", "timestamp": 0},
+        {"email": "a@b.c", "timestamp": "0001-01-01T00:00:00+00:01"},
+        {"email": "a@b.c", "timestamp": "2099-01-01"},
+        {"email": "a@b.c", "timestamp": {"of": "a record"}},
+        {"traits": {"email": "a@b.c"}, "timestamp": "not a time"},
+        {"type": "delete", "userId": "u1", "timestamp": "not a time"},
+    ],
+)
+def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
+    """A row with a time that is there and cannot be used is refused; it never takes the file's time."""
+    with pytest.raises(InvalidTime) as caught:
+        Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
+
+    assert caught.value.column in ("timestamp", "updated_at")
+    assert caught.value.value == row[caught.value.column]
+
+
+def test_times_are_shown_before_it_asks(commands: Commands, tmp_path: Path) -> None:
+    """Before it asks, `import` shows a time as it was understood, and how many cannot be used."""
+    file = tmp_path / "people.csv"
+    file.write_text("email,updated_at\na@b.c,1620129600\nb@b.c,05/04/2021 12:00\nc@b.c,25/04/2021 12:00\n")
+    asked = commands.run("import", str(file), "--dry-run")
+    done = commands.json("import", str(file), "--yes")
+    commands.run("import", str(file), "--yes", "--restart", "--time-format", "%d/%m/%Y %H:%M")
+
+    assert "row 1 has '1620129600' in 'updated_at', understood as 2021-05-04 12:00:00 UTC" in asked
+    assert "cannot be used: 2 rows, the first of them row 2 with '05/04/2021 12:00'" in asked
+    assert "--time-format" in asked
+    assert [each["row"] for each in done["reasons"]] == [2, 3]
+    found = profile(commands, "b@b.c")
+    assert found is not None
+    assert found.traits["email"][1] == 1_617_624_000_000_000  # 5 April
+    assert "no form of a day" in commands.fails("import", str(file), "--time-format", "%H:%M")
+
+
+def test_segments_own_tables(commands: Commands, tmp_path: Path) -> None:
+    """Segment's table `users` has the user id in `id`, in any case; `identifies` has it in `user_id`."""
+    users, identifies = tmp_path / "users.csv", tmp_path / "identifies.csv"
+    users.write_text("ID,RECEIVED_AT,UUID_TS,EMAIL,PLAN\nu1,2025-12-05 00:00:00 UTC,x,a@b.c,pro\n")
+    identifies.write_text(
+        "id,received_at,uuid_ts,user_id,anonymous_id,timestamp,email\n"
+        "m1,2025-12-05,x,u2,an2,2025-12-05,b@b.c\nm2,2025-12-05,x,,an3,2025-12-05,c@b.c\n"
+    )
+    told = commands.run("import", str(users), "--yes")
+    commands.run("import", str(identifies), "--yes")
+    one, two, three = (profile(commands, f"{name}@b.c") for name in "abc")
+
+    assert "user ID from 'ID'" in told
+    assert one is not None
+    assert two is not None
+    assert three is not None
+    assert (one.user_id, one.values()) == ("u1", {"email": "a@b.c", "PLAN": "pro"})
+    assert (two.user_id, two.anonymous_id, two.values()) == ("u2", "an2", {"email": "b@b.c"})
+    assert (three.user_id, three.anonymous_id) == (None, "an3")
+
+
+def test_a_file_without_user_ids(commands: Commands, tmp_path: Path) -> None:
+    """A file that brings no user ids is warned of: a Delete call names one."""
+    file = tmp_path / "people.csv"
+    file.write_text("email,plan\na@b.c,pro\n")
+
+    assert "no user IDs" in commands.run("import", str(file), "--dry-run")
+    assert "no user IDs" not in commands.run("import", str(people(tmp_path, 2, "more.csv")), "--dry-run")
+
+
+def test_a_file_of_which_nothing_can_be_used(commands: Commands, tmp_path: Path) -> None:
+    """Where every row is refused the command fails, takes nothing in, and says what to name."""
+    file = tmp_path / "people.csv"
+    file.write_text("mail,plan\na@b.c,pro\n")
+    said = commands.fails("import", str(file), "--yes")
+
+    assert "--email COLUMN; the file has mail, plan" in said
+    assert "Row 1" in said
+    assert json.loads(commands.fails("import", str(file), "--yes", "--json"))["refused"] == 1
+
+
+def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: Path) -> None:
+    """People who are no subscribers, or have these values already, count as no update in the estimate."""
+    file = tmp_path / "people.csv"
+    file.write_text("email,preferred_name\na@b.c,Ann\nb@b.c,Bob\nc@b.c,Cy\n")
+
+    def listed(connection: Connection) -> None:
+        listing.begin(connection, commands.account_id, NEW_YEAR)
+        seen = [Seen("s1", "a@b.c", {"preferred_name": "Ann"}), Seen("s2", "b@b.c", {"preferred_name": "Bo"})]
+        listing.take_page(
+            connection, commands.account_id, seen, None, there=NEW_YEAR, now=NEW_YEAR, refresh_after=1
+        )
+
+    before = commands.json("import", str(file), "--dry-run")
+    commands.write(listed)
+    after = commands.json("import", str(file), "--dry-run")
+
+    assert (before["requests"], before["most_requests"]) == (None, 6)
+    assert (after["requests"], after["most_requests"]) == (2, 4)  # a listing, and Bob's update
+
+
+@pytest.mark.parametrize(
+    ("row", "reading", "said"),
+    [
+        ({"a": 1, "plan": 2}, Reading(renames=(("a", "plan"),)), "both become the trait 'plan'"),
+        ({"a": 1, "b": 2}, Reading(renames=(("a", "x"), ("b", "x"))), "both become the trait 'x'"),
+        ({"email": "a@b.c", "b": 2}, Reading(renames=(("b", "email"),)), "both become the trait 'email'"),
+        ({"user_id": 1, "User ID": 2}, Reading(), "'user_id' and 'User ID'"),
+    ],
+)
+def test_columns_that_mean_the_same(row: dict[str, Any], reading: Reading, said: str) -> None:
+    """Of two columns for one thing none is chosen: the file is refused."""
+    with pytest.raises(Misconfigured, match=said):
+        Rows(reading, AS_OF).understood(row, NEW_YEAR)
+
+
+def test_rows_of_json_have_columns_of_their_own() -> None:
+    """Lines of JSON leave out what is null: each line's email is found, whatever the first line has."""
+    understanding = Rows(Reading(), AS_OF)
+    found = [understanding.understood(row, NEW_YEAR) for row in ({"user_id": 7.0}, {"email": "a@b.c", "plan": "x"})]
+
+    assert [each.email for each in found if isinstance(each, Understood)] == [None, "a@b.c"]
+    assert isinstance(found[0], Understood)
+    assert found[0].user_id == "7"
 
 
 def test_warehouse_columns_are_nobodys_traits() -> None:
@@ -239,14 +367,14 @@ def test_warehouse_columns_are_nobodys_traits() -> None:
     row = {
         "email": "a@b.c",
         "uuid": "1",
-        "received_at": AS_OF,
+        "RECEIVED_AT": "2025-12-01",
         "context_ip": "1.1.1.1",
         "plan": "x",
         "user_id": "u",
     }
-    understood = Rows(row, Reading(), AS_OF).understood(row, NEW_YEAR)
+    understood = Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
 
     assert isinstance(understood, Understood)
     assert understood.traits == {"email": "a@b.c", "plan": "x"}
-    with pytest.raises(BadCall, match="Missing email"):
-        Rows({"plan": "x"}, Reading(), AS_OF).understood({"plan": "x"}, NEW_YEAR)
+    with pytest.raises(BadCall, match="--email"):
+        Rows(Reading(), AS_OF).understood({"plan": "x"}, NEW_YEAR)

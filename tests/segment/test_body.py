@@ -53,8 +53,11 @@ def test_text_that_cannot_be_stored_is_replaced(escape: bytes) -> None:
         (b"  ", "The body is empty"),
         (b"{", "not valid JSON"),
         (b"\xff", "not valid JSON"),
-        (b'{"a": NaN}', "not valid JSON"),
-        (b'{"a": Infinity}', "not valid JSON"),
+        (b'{"a": Nan}', "not valid JSON"),
+        (b'{"a": NaN, "b": 1e999}', "a number that is too large"),
+        (b'{"a": NaN,' + nested(MAX_DEPTH + 1)[1:], "nests deeper than 32 levels"),
+        (b'{"a": NaN,' + nested(5000)[1:], "nests deeper than 32 levels"),
+        (b"[NaN]", "has to be a JSON object, not an array"),
         (b'{"a": 1} x', "not valid JSON"),
         (b"[]", "has to be a JSON object, not an array"),
         (b"null", "has to be a JSON object, not null"),
@@ -140,3 +143,10 @@ async def test_a_caller_who_hangs_up_is_no_call() -> None:
 
     with pytest.raises(BadCall, match="closed before the whole body"):
         await read_body(receive, None)
+
+
+def test_nan_is_missing() -> None:
+    """NaN and Infinity, which are no JSON, count as missing at any depth; as text they are text."""
+    body = b'{"a": NaN, "b": [1, -Infinity, {"c": Infinity}], "d": "NaN", "e": "\\ud83d"}'
+
+    assert parse_object(body) == {"b": [1, {}], "d": "NaN", "e": "\ufffd"}

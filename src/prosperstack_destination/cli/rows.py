@@ -1,41 +1,44 @@
-"""Reading files of people: CSV, JSON, JSONL and Parquet, row by row, with a file's rows understood as calls."""
+"""Files of people, row by row, and what a row says as a call."""
 
-import csv
-import gzip
 import hashlib
-import importlib
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import BadCall, Misconfigured
-from prosperstack_destination.segment.body import parse_object
-from prosperstack_destination.segment.call import Deletion, Understood, read_call
+from prosperstack_destination.cli.csv_reader import csv_rows
+from prosperstack_destination.cli.json_reader import json_rows
+from prosperstack_destination.cli.parquet_reader import parquet_rows
+from prosperstack_destination.cli.row_source import InvalidRow, Row, open_binary
+from prosperstack_destination.clock import DAY
+from prosperstack_destination.errors import BadCall, InvalidTime, Misconfigured, MissingEmail
+from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call, time_of_call
+from prosperstack_destination.segment.times import UnreadableTime, read_time
 
-#: What is read of a CSV file to find out what separates its columns, in characters.
-_SNIFFED: Final = 64 * 1024
-#: Rows of a Parquet file that are in memory at once.
-_PARQUET_ROWS: Final = 5_000
 #: Columns that Segment's warehouses add, which are nobody's traits; and those of the context.
 SEGMENT_COLUMNS: Final = frozenset(
-    {"uuid", "uuid_ts", "loaded_at", "received_at", "sent_at", "original_timestamp", "timestamp"}
+    {"uuid", "uuid_ts", "loaded_at", "received_at", "sent_at", "original_timestamp", "timestamp", "anonymous_id"}
 )
 _CONTEXT: Final = "context_"
-#: Where these stand if nothing is said; the first that a file has.
+#: The usual names of columns; the first that a file has counts.
 _EMAIL_COLUMNS: Final = ("email", "email_address", "emailaddress")
 _USER_COLUMNS: Final = ("user_id", "userid")
+_ANONYMOUS_COLUMNS: Final = ("anonymous_id",)
 _TIME_COLUMNS: Final = ("timestamp", "original_timestamp", "updated_at", "received_at")
-
-Row = Mapping[str, JsonValue]
+#: Of Segment's own tables `users` has the user id in `id`, and `identifies`, with these columns, the message's.
+_ID: Final = "id"
+_SEGMENT_TABLE: Final = ({"received_at"}, {"uuid_ts", "uuid", "loaded_at"})
+_OF_IDENTIFIES: Final = frozenset({"user_id", "anonymous_id", "sent_at", "original_timestamp", "timestamp"})
+#: The type and one of these fields make a call, also one without traits and context.
+CALL_TYPES: Final = OTHER_TYPES | {"identify", "delete"}
+_CALL_FIELDS: Final = frozenset({"userId", "anonymousId", "messageId"})
+#: Shapes of rows that are kept with the meaning of their columns: lines of JSON have many.
+_SHAPES: Final = 10_000
+_FORM_ADVICE: Final = "; say it with --time-format, as in '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Reading:
     email: str | None = None
     user_id: str | None = None
     time: str | None = None
+    #: The form of times, as `datetime.strptime` takes it; None: as they say by themselves.
+    time_format: str | None = None
+    #: The text's encoding; None: as the file's first bytes show.
+    encoding: str | None = None
     #: Column names to the trait names that they become.
     renames: tuple[tuple[str, str], ...] = ()
     #: Columns that are left out.
@@ -53,189 +60,224 @@ class Reading:
     #: Whether an empty cell deletes the trait's value; otherwise it says nothing.
     empty_deletes: bool = False
 
+    @property
+    def named_roles(self) -> list[str]:
+        """The columns that are named for what they say of a row."""
+        return [each for each in (self.email, self.user_id, self.time) if each is not None]
+
+    @property
+    def named_columns(self) -> list[str]:
+        """The columns that the file must have."""
+        return [*self.named_roles, *(column for column, _ in self.renames), *sorted(self.skip)]
+
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be read, and why."""
+class Roles:
+    """The columns that say of whom and when a row is."""
 
-    reason: str
+    email: str | None
+    user_id: str | None
+    anonymous_id: str | None
+    #: The best first; the first that is not empty in a row counts.
+    times: tuple[str, ...]
+    #: Columns to the traits that they become.
+    traits: Mapping[str, str]
 
 
 def identity(file: Path, account_id: str, reading: Reading) -> str:
-    """What an import is told apart by: the file's content, the account, and how it is read."""
+    """Return what identifies an import: a hash of the file's content, the account, and how it is read."""
     digest = hashlib.sha256(f"{account_id}\n{reading}\n".encode())
-    with _opened(file) as content:
+    with open_binary(file) as content:
         while piece := content.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
 
 
-def rows(file: Path) -> Iterator[Row | BadRow]:
-    """A file's rows in their order. Raises `Misconfigured` for a file of no kind that is known."""
-    kind = "".join(suffix for suffix in file.suffixes[-2:] if suffix != ".gz").lower().rpartition(".")[2]
-    match kind:
+def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
+    """Read a file's rows in their order. Raises `Misconfigured` for a file of no known kind, or that is damaged."""
+    suffixes = [suffix.lower().removeprefix(".") for suffix in file.suffixes]
+    is_gzip = suffixes[-1:] == ["gz"]
+    kind = (suffixes[:-1] if is_gzip else suffixes)[-1:]
+    match kind[0] if kind else "":
         case "csv" | "tsv":
-            yield from _csv(file)
+            return csv_rows(file, encoding)
         case "jsonl" | "ndjson":
-            yield from _jsonl(file)
+            return json_rows(file, encoding, lines=True)
         case "json":
-            yield from _json(file)
-        case "parquet":
-            yield from _parquet(file)
-        case _:
-            raise Misconfigured(f"{file} is of no kind that is known: .csv, .jsonl, .json or .parquet (also .gz).")
+            return json_rows(file, encoding, lines=False)
+        case "parquet" if not is_gzip:
+            return parquet_rows(file)
+        case _ if is_gzip and _begins_with_object(file):
+            return json_rows(file, encoding, lines=True)  # as in Segment's archive, whose names say no more
+    raise Misconfigured(
+        f"{file} is of no known kind: the name of a file ends with .csv, .tsv, .jsonl, .ndjson, .json (all of them "
+        "also with .gz) or .parquet; NAME.gz holds lines of JSON."
+    )
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    try:
-        with file.open("rb") as content:
-            if file.suffix.lower() == ".gz":
-                with gzip.open(content, "rb") as inflated:
-                    yield inflated  # type: ignore[misc] # it reads as a file does
-            else:
-                yield content
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
-
-
-def _csv(file: Path) -> Iterator[Row | BadRow]:
-    with _opened(file) as content:
-        text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-        sniffed = text.read(_SNIFFED)
-        text.seek(0)
-        first = sniffed.splitlines()[0] if sniffed else ""
-        separator = max(",;\t|", key=first.count)
-        reader = csv.reader(text, delimiter=separator)
-        columns = next(reader, [])
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(columns):
-                yield BadRow(f"it has {len(cells)} cells, and there are {len(columns)} columns")
-                continue
-            yield dict(zip(columns, cells, strict=True))
-
-
-def _jsonl(file: Path) -> Iterator[Row | BadRow]:
-    with _opened(file) as content:
-        for line in content:
-            if not line.strip():
-                continue
-            try:
-                yield parse_object(line)
-            except BadCall as error:
-                yield BadRow(str(error))
-
-
-def _json(file: Path) -> Iterator[Row | BadRow]:
-    with _opened(file) as content:
-        try:
-            found = json.load(content)
-        except ValueError as error:
-            raise Misconfigured(f"{file} is not JSON: {error}") from None
-    for each in found if isinstance(found, list) else [found]:
-        yield each if isinstance(each, dict) else BadRow("it is no JSON object")
-
-
-def _parquet(file: Path) -> Iterator[Row | BadRow]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
-    except ImportError:
-        raise Misconfigured(
-            "Parquet files need pyarrow: pip install 'prosperstack-destination[parquet]', or export CSV or JSONL."
-        ) from None
-    try:
-        table = parquet.ParquetFile(file)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
-    for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
-        for row in batch.to_pylist():
-            yield {name: _as_json(value) for name, value in row.items()}
-
-
-def _as_json(value: Any) -> JsonValue:
-    """What a warehouse's value is in JSON."""
-    match value:
-        case datetime():
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-        case date():
-            return value.isoformat()
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case bytes():
-            return value.decode(errors="replace")
-        case timedelta():
-            return value.total_seconds()
-        case dict():
-            return {str(name): _as_json(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_as_json(each) for each in value]
-        case _:
-            found: JsonValue = value
-            return found
+def _begins_with_object(file: Path) -> bool:
+    with open_binary(file) as content:
+        return content.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
 class Rows:
-    """Understands a file's rows. ``as_of`` (ISO 8601) is the time of those that tell none themselves."""
+    """Understands rows. ``as_of`` (microseconds) is the time of those that tell none themselves: the file's."""
 
-    def __init__(self, columns: Iterable[str], reading: Reading, as_of: str) -> None:
-        known = list(columns)
-        self._email = _column(known, reading.email, _EMAIL_COLUMNS)
-        self._user_id = _column(known, reading.user_id, _USER_COLUMNS)
-        self._time = _column(known, reading.time, _TIME_COLUMNS)
+    def __init__(self, reading: Reading, as_of: int) -> None:
+        self._reading = reading
         self._renames = dict(reading.renames)
-        self._skip = reading.skip
-        self._empty_deletes = reading.empty_deletes
         self._as_of = as_of
+        self._roles: dict[tuple[str, ...], Roles] = {}
 
     def understood(self, row: Row, now: int) -> Understood | Deletion | None:
         """What a row says as of now (microseconds); None: it asks to be skipped. Raises `CallRefused`'s kinds."""
-        return read_call(row if is_call(row) else self._call(row), now)
+        if is_call(row):
+            return read_call(self._with_time(row, now), now)
+        roles = self.roles(row)
+        try:
+            return read_call(self._call(row, roles, now), now)
+        except MissingEmail:
+            where = "the file has no column of emails: name it" if roles.email is None else "it names no email"
+            raise BadCall(f"{where} (--email COLUMN, --user-id COLUMN).") from None
 
-    def _call(self, row: Row) -> dict[str, JsonValue]:
+    def roles(self, row: Row) -> Roles:
+        """What the columns of a row mean. Raises `Misconfigured` where two columns mean the same."""
+        shape = tuple(row)
+        found = self._roles.get(shape)
+        if found is None:
+            if len(self._roles) >= _SHAPES:
+                self._roles.clear()
+            found = self._roles[shape] = self._roles_of(shape)
+        return found
+
+    def time(self, row: Row) -> tuple[str, JsonValue, int] | None:
+        """The column, the value and the time in microseconds that a row of columns has; None: the file's counts.
+
+        Raises `BadCall` where it cannot be read.
+        """
+        for column in self.roles(row).times:
+            value = row.get(column)
+            if value is None or value == "":
+                continue
+            try:
+                return column, value, read_time(value, self._reading.time_format)
+            except UnreadableTime as error:
+                advice = _FORM_ADVICE if error.is_regional else ""
+                raise InvalidTime(column, value, f"{error}{advice}") from None
+        return None
+
+    def _roles_of(self, shape: Sequence[str]) -> Roles:
+        reading = self._reading
+        columns = [column for column in shape if column not in reading.skip or column in reading.named_roles]
+        email = _column(columns, reading.email, _EMAIL_COLUMNS)
+        user_id = _column(columns, reading.user_id, _USER_COLUMNS)
+        anonymous_id = _column(columns, None, _ANONYMOUS_COLUMNS)
+        named = [reading.time] if reading.time is not None else _TIME_COLUMNS
+        times = tuple(found for each in named if (found := _column(columns, reading.time, (each,))) is not None)
+        normal = {_normal(column): column for column in columns}
+        no_traits = {email, user_id, anonymous_id, *times[:1], *reading.skip}
+        if all(names & normal.keys() for names in _SEGMENT_TABLE) and _ID in normal:
+            if normal.keys() & _OF_IDENTIFIES:
+                no_traits.add(normal[_ID])
+            elif user_id is None and normal[_ID] != email:
+                user_id = normal[_ID]
+                no_traits.add(user_id)
+        return Roles(email, user_id, anonymous_id, times, self._traits(columns, no_traits, email))
+
+    def _traits(self, columns: Sequence[str], no_traits: set[str | None], email: str | None) -> dict[str, str]:
+        """Which column becomes which trait. Raises `Misconfigured` where two become the same."""
+        traits: dict[str, str] = {}
+        for column in columns:
+            if column in self._renames:
+                traits[column] = self._renames[column]
+            elif column not in no_traits and not (column == "email" and email):
+                name = _normal(column)
+                if name not in SEGMENT_COLUMNS and not name.startswith(_CONTEXT):
+                    traits[column] = column
+        taken = [(trait, column) for column, trait in traits.items()]
+        taken += [("email", email)] if email is not None and traits.get(email) != "email" else []
+        for (trait, one), (other_trait, other) in pairwise(sorted(taken)):
+            if trait == other_trait:
+                raise Misconfigured(
+                    f"The columns {one!r} and {other!r} both become the trait {trait!r}: leave one out with "
+                    "--skip, or name its trait with --map."
+                )
+        return traits
+
+    def _call(self, row: Row, roles: Roles, now: int) -> dict[str, JsonValue]:
         """A row of columns as an Identify call."""
-        call: dict[str, JsonValue] = {"type": "identify", "originalTimestamp": self._as_of}
-        if self._user_id is not None and row.get(self._user_id) not in (None, ""):
-            call["userId"] = row[self._user_id]
-        if self._time is not None and row.get(self._time) not in (None, ""):
-            call["timestamp"] = row[self._time]
+        found = self.time(row)
+        if found is not None and found[2] > now + DAY:
+            raise InvalidTime(found[0], found[1], "it is in the future")
+        call: dict[str, JsonValue] = {"type": "identify", "timestamp": self._as_of if found is None else found[2]}
+        for field, column in (("userId", roles.user_id), ("anonymousId", roles.anonymous_id)):
+            if column is not None and row.get(column) not in (None, ""):
+                call[field] = _identifier(row[column])
         traits = {
-            self._renames.get(name, name): value for name, value in row.items() if self._is_trait(name, value)
+            trait: row[column]
+            for column, trait in roles.traits.items()
+            if row[column] != "" or self._reading.empty_deletes
         }
-        if self._email is not None:
-            traits["email"] = row.get(self._email)
+        if roles.email is not None:
+            traits["email"] = row.get(roles.email)
         call["traits"] = traits
         return call
 
-    def _is_trait(self, name: str, value: JsonValue) -> bool:
-        if name in self._renames:
-            return value != "" or self._empty_deletes
-        if name in self._skip or name in (self._email, self._user_id, self._time):
-            return False
-        if name in SEGMENT_COLUMNS or name.startswith(_CONTEXT):
-            return False
-        return value != "" or self._empty_deletes
-
-    def email_of(self, row: Row) -> str | None:
-        """The email of a row where it is in the usual place: to count people quickly."""
-        value = row.get(self._email) if self._email is not None else None
-        traits = row.get("traits")
-        if value is None and isinstance(traits, dict):
-            value = traits.get("email")
-        return normalize_email(value) if isinstance(value, str) else None
+    def _with_time(self, row: Row, now: int) -> Row:
+        """A call of Segment's with a time: where it has none, the file's. Raises `InvalidTime`."""
+        place, skipped = time_of_call(row, now)
+        if place != "now":
+            return row
+        if skipped:
+            raise InvalidTime(skipped[0].field, skipped[0].value, skipped[0].reason)
+        return {**row, "timestamp": self._as_of}
 
 
 def is_call(row: Row) -> bool:
     """Whether a row is a call of Segment's already, and no row of columns."""
-    return isinstance(row.get("traits"), dict) or isinstance(row.get("context"), dict)
+    if isinstance(row.get("traits"), dict) or isinstance(row.get("context"), dict):
+        return True
+    kind = row.get("type")
+    return isinstance(kind, str) and kind.lower() in CALL_TYPES and not _CALL_FIELDS.isdisjoint(row)
+
+
+def check_time_format(form: str | None) -> None:
+    """Raise `Misconfigured` for a form of times that reads none."""
+    if form is None:
+        return
+    moment = datetime(2021, 5, 14, 13, 45, 30)  # noqa: DTZ001 -- a form need not have an offset
+    try:
+        if datetime.strptime(moment.strftime(form), form).date() == moment.date():  # noqa: DTZ007
+            return
+    except ValueError:
+        pass
+    raise Misconfigured(
+        f"--time-format {form!r} is no form of a day with its year: it takes what Python's strptime takes, such as "
+        "'%d/%m/%Y %H:%M'."
+    )
+
+
+def _identifier(value: JsonValue) -> JsonValue:
+    """A user id; tables that have empty cells keep whole numbers as 7.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _normal(column: str) -> str:
+    return column.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> str | None:
-    """The column that is named, or the first of the usual ones. Raises `Misconfigured` where the former is not."""
+    """The column that is named, or the first of the usual ones. Raises `Misconfigured` where two may be meant."""
     if named is not None:
-        if named not in columns:
-            raise Misconfigured(f"There is no column {named!r}: the file has {', '.join(columns[:30])}.")
-        return named
-    by_name = {column.strip().lower().replace("-", "_").replace(" ", "_"): column for column in reversed(columns)}
-    return next((by_name[each] for each in usual if each in by_name), None)
+        return named if named in columns else None
+    for name in usual:
+        found = [column for column in columns if _normal(column) == name]
+        if len(found) > 1:
+            names = " and ".join(map(repr, found))
+            raise Misconfigured(
+                f"The file has the columns {names}, and does not say which counts: leave out all but one with "
+                "--skip."
+            )
+        if found:
+            return found[0]
+    return None

@@ -1,6 +1,7 @@
 """From a request's bytes to a JSON object, within bounds."""
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -70,23 +71,21 @@ async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
 def parse_object(body: bytes) -> dict[str, JsonValue]:
     """Parse a JSON object. What its text cannot be stored with becomes U+FFFD: see `storable`.
 
-    A byte order mark is skipped: see `segment.json_repair`. Raises `BadCall` for what is no JSON (NaN included), no
-    object, nests deeper than `MAX_DEPTH`, or has a number that is too large for a double.
+    A byte order mark is skipped: see `segment.json_repair`. NaN and Infinity, which are no JSON and which Python's
+    libraries may write, count as missing. Raises `BadCall` for what is no JSON, no object, nests deeper than
+    `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
         raise BadCall("The body is empty: send one call as a JSON object.")
     try:
         value = _from_json(body)
     except ValueError:
-        try:
-            value = _from_json(repaired(body))
-        except ValueError as error:
-            raise BadCall(f"The body is not valid JSON: {error}.") from None
+        value = _from_odd_json(repaired(body))
     if not isinstance(value, dict):
         raise BadCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # A look at the bytes spares nearly every call a walk through its values.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body.lower()):
-        _check(value)
+        check_bounds(value)
     return value
 
 
@@ -97,8 +96,39 @@ def _from_json(body: bytes) -> JsonValue:
     return value
 
 
-def _check(value: JsonValue) -> None:
-    """Walk through the values, level by level, for depth and for infinities."""
+def _from_odd_json(body: bytes) -> JsonValue:
+    """A value in which there may be NaN. Raises `BadCall`."""
+    try:
+        return _from_json(body)
+    except ValueError as error:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise BadCall(f"The body is not valid JSON: {error}.") from None
+    try:
+        value: JsonValue = json.loads(storable_json(body), parse_constant=not_a_number)
+        check_bounds(value)
+    except RecursionError:
+        raise BadCall(f"The body nests deeper than {MAX_DEPTH} levels.") from None
+    except ValueError as error:
+        raise BadCall(f"The body is not valid JSON: {error}.") from None
+    return without_nan(value)
+
+
+def not_a_number(_: str) -> float:
+    """What NaN, Infinity and -Infinity are parsed as; `without_nan` removes it."""
+    return math.nan
+
+
+def without_nan(value: JsonValue) -> JsonValue:
+    """Return a value without what is NaN in it, at any depth that `check_bounds` permits."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items() if each == each}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value if each == each]
+    return value
+
+
+def check_bounds(value: JsonValue, what: str = "The body") -> None:
+    """Walk through the values, level by level. Raises `BadCall` (of ``what``) for depth and infinities."""
     level: list[JsonValue] = [value]
     for _ in range(MAX_DEPTH):
         below: list[JsonValue] = []
@@ -108,13 +138,13 @@ def _check(value: JsonValue) -> None:
                 below.extend(each.values())  # type: ignore[union-attr]
             elif kind is list:
                 below.extend(each)  # type: ignore[arg-type]
-            elif kind is float and not math.isfinite(each):  # type: ignore[arg-type]
-                raise BadCall("The body has a number that is too large.")
+            elif kind is float and math.isinf(each):  # type: ignore[arg-type]
+                raise BadCall(f"{what} has a number that is too large.")
         if not below:
             return
         level = below
     if any(isinstance(each, dict | list) for each in level):
-        raise BadCall(f"The body nests deeper than {MAX_DEPTH} levels.")
+        raise BadCall(f"{what} nests deeper than {MAX_DEPTH} levels.")
 
 
 def json_kind(value: object) -> str:

@@ -320,6 +320,12 @@ def event_time(call: IdentifyCall, now: int) -> tuple[int, str, tuple[SkippedTim
     return now, "now", skipped
 
 
+def time_of_call(raw: Mapping[str, JsonValue], now: int) -> tuple[str, tuple[SkippedTime, ...]]:
+    """Return the field that says a call's time ("now": none), and the better fields that could not be read."""
+    _, field, skipped = event_time(_tolerantly(_canonical(raw)), now)
+    return field, skipped
+
+
 def _email(call: IdentifyCall) -> tuple[str | None, str | None, Mapping[str, str]]:
     """The email as it was sent (trimmed), and where it stood; None where the call names none.
 

@@ -49,7 +49,14 @@ _LONGEST: Final = 120
 
 
 class UnreadableTime(ValueError):
-    """The value is no time of an event; ``str()`` says why, without quoting the value."""
+    """The value is no time of an event; ``str()`` says why, without quoting the value.
+
+    ``is_regional``: its day and month could be told by a form that is given.
+    """
+
+    def __init__(self, reason: str, *, is_regional: bool = False) -> None:
+        super().__init__(reason)
+        self.is_regional = is_regional
 
 
 def read_time(value: object, form: str | None = None) -> int:
@@ -89,7 +96,7 @@ def _of_text(value: str) -> int:
         if found := form.fullmatch(text):
             return _of_moment(_written(found))
     if _REGIONAL.match(text):
-        raise UnreadableTime("it does not say which number is the day and which is the month")
+        raise UnreadableTime("it does not say which number is the day and which is the month", is_regional=True)
     try:
         return _of_moment(datetime.fromisoformat(text))  # the basic form, as in 20210504T120000Z
     except ValueError:

@@ -4,12 +4,10 @@ An SDK that is pointed at this host works without Segment in between. What is no
 ignored: an SDK must not see an error for it.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,14 +27,12 @@ from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Underst
 from prosperstack_destination.segment.content_encoding import read_content
 from prosperstack_destination.segment.credentials import basic_key
 from prosperstack_destination.segment.endpoint import Authenticator
-from prosperstack_destination.segment.json_repair import repaired
 from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, told
 from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.recent_calls import Way
-from prosperstack_destination.storable import storable_json
 
 #: Segment's own limits, in bytes: of one event, and of a batch.
 EVENT_BYTES: Final = 32 * 1024
@@ -82,7 +78,7 @@ class TrackingEndpoint:
         body = b""
         try:
             body = await read_content(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
-            content = _parse(body)
+            content = parse_object(body)
             account = account or await self._account(_key(content), address)
             if kind in _BATCHED:
                 return await self._answer_batch(account, content)
@@ -108,33 +104,6 @@ class TrackingEndpoint:
         if not refused:
             return _success()
         return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
-
-
-def _parse(body: bytes) -> dict[str, JsonValue]:
-    """A JSON object. The Python SDK may write NaN, which is no JSON: what has such a value is left out."""
-    try:
-        return parse_object(body)
-    except BadCall:
-        if b"NaN" not in body and b"Infinity" not in body:
-            raise
-        try:
-            value = from_json(storable_json(repaired(body)), allow_inf_nan=True)
-        except ValueError as error:
-            raise BadCall(f"The body is not valid JSON: {error}.") from None
-        return parse_object(dump(_finite(value)).encode())
-
-
-def _finite(value: JsonValue) -> JsonValue:
-    """A value without the numbers that JSON has no form for."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items() if not _is_odd(each)}
-    if isinstance(value, list):
-        return [_finite(each) for each in value if not _is_odd(each)]
-    return value
-
-
-def _is_odd(value: JsonValue) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _key(content: Mapping[str, JsonValue]) -> str:

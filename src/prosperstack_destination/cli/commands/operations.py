@@ -182,11 +182,18 @@ def simulate(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL, JSON or Parquet, also gzipped (.gz).")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSONL, JSON (also with .gz) or Parquet.")],
     account: Account = None,
     email: _Column = None,
     user_id: _Column = None,
     time: _Column = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(metavar="FORM", help="The form of times that are not ISO 8601, as '%d/%m/%Y %H:%M'."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="The encoding of a text that is not UTF-8, as windows-1252.")
+    ] = None,
     rename: Annotated[
         list[str] | None, typer.Option("--map", metavar="COLUMN=TRAIT", help="Call a column's trait so.")
     ] = None,
@@ -209,8 +216,12 @@ def import_(
         email=email,
         user_id=user_id,
         time=time,
+        time_format=time_format,
+        encoding=encoding,
         renames=tuple((column, trait) for column, _, trait in pairs),
         skip=frozenset(skip or []),
         empty_deletes=empty,
     )
-    run(file, account, reading, dry_run=dry_run, restart=restart, yes=yes, author=author, as_json=json)
+    options = {"dry_run": dry_run, "restart": restart, "yes": yes}
+    if not run(file, account, reading, **options, author=author, as_json=json):
+        raise typer.Exit(1)

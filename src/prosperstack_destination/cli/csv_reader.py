@@ -1,0 +1,124 @@
+"""Reader of CSV files: a line that cannot be read is one invalid row, and the next line begins a new one."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from prosperstack_destination.cli.row_source import InvalidRow, Row, open_text, refuse_doubled, undecodable
+from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.storable import storable_text
+
+_SEPARATORS: Final = ",;\t|"
+#: The line in which spreadsheets say what separates their columns, as in ``sep=;``.
+_SEPARATOR_LINE: Final = "sep="
+#: How Redshift's and MySQL's exports write null.
+_NULL: Final = "\\N"
+#: The longest cell, in characters.
+LONGEST_CELL: Final = 128 * 1024
+
+
+class _Lines:
+    """A file's lines, of which those of a broken row can be read again."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._again: deque[str] = deque()
+        self._row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._row.append(line)
+        return line
+
+    def next_row(self) -> None:
+        """Begin a row."""
+        self._row.clear()
+
+    def read_again(self, *, but: int = 0) -> None:
+        """Read the row's lines again, but for the first ones."""
+        self._again.extendleft(reversed(self._row[but:]))
+        self._row.clear()
+
+
+def csv_rows(file: Path, encoding: str | None) -> Iterator[Row | InvalidRow]:
+    """Read a CSV file's rows, without blank ones. Raises `Misconfigured` where its columns are at fault."""
+    with open_text(file, encoding, newline="") as text:
+        lines = _Lines(text)
+        reader = csv.reader(lines, delimiter=_separator(lines), strict=True)
+        csv.field_size_limit(LONGEST_CELL)
+        columns = _columns(file, reader)
+        for cells in _rows(reader, lines):
+            if isinstance(cells, InvalidRow):
+                yield cells
+            elif len(cells) != len(columns):
+                yield InvalidRow(f"it has {len(cells)} cells, and there are {len(columns)} columns")
+            else:
+                yield _row(columns, cells)
+
+
+def _separator(lines: _Lines) -> str:
+    """What separates the columns of the first line that is not blank; the lines before it are skipped."""
+    for line in lines:
+        text = line.strip(" \r\n\ufeff")
+        if text[:4].lower() == _SEPARATOR_LINE and len(text) == 5:
+            lines.next_row()
+            return text[4]
+        if text.strip(_SEPARATORS + " "):
+            lines.read_again()
+            return max(_SEPARATORS, key=line.count)
+        lines.next_row()
+    return ","
+
+
+def _columns(file: Path, reader: Iterator[list[str]]) -> list[str]:
+    """The names of the columns; one without a name is left out of the rows."""
+    columns: list[str] = []
+    try:
+        columns = next((cells for cells in reader if any(map(str.strip, cells))), [])
+    except csv.Error as error:
+        raise Misconfigured(f"The first line of {file}, the columns' names, cannot be read: {error}.") from None
+    if bad := undecodable("".join(columns)):
+        raise Misconfigured(
+            f"The first line of {file}, the columns' names, cannot be read: {bad.reason}. Export the file as "
+            "UTF-8, or name its encoding, as in --encoding windows-1252."
+        )
+    names = [storable_text(column).strip() for column in columns]
+    refuse_doubled(file, [name for name in names if name])
+    return names
+
+
+def _rows(reader: Iterator[list[str]], lines: _Lines) -> Iterator[list[str] | InvalidRow]:
+    while True:
+        lines.next_row()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.read_again(but=1)
+            yield InvalidRow(_reason(error))
+            continue
+        if any(map(str.strip, cells)):
+            yield undecodable("".join(cells)) or cells
+
+
+def _reason(error: csv.Error) -> str:
+    text = str(error)
+    if "field larger" in text:
+        return f"a cell has more than {LONGEST_CELL:,} characters, or a quote is not closed"
+    if "unexpected end" in text:
+        return "a quote is not closed"
+    return "a quote is not closed, or is followed by other text than the next cell's"
+
+
+def _row(columns: list[str], cells: list[str]) -> Row:
+    return {
+        column: None if cell == _NULL else storable_text(cell)
+        for column, cell in zip(columns, cells, strict=True)
+        if column
+    }

@@ -1,0 +1,89 @@
+"""Estimate of what an import costs in requests, from what the service knows of the account."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.cli.import_survey import Survey
+from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.prosperstack.forecast import PAGE, Forecast, Rate, forecast
+from prosperstack_destination.segment.call import Understood
+from prosperstack_destination.state import directory, listing, profiles
+from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.state.directory import Subscriber
+from prosperstack_destination.state.merging import merge, stamped
+from prosperstack_destination.sync.difference import differences
+from prosperstack_destination.sync.rates import rate_of_account
+
+#: Emails in one query.
+_EMAILS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an import costs."""
+
+    rate: Rate
+    #: At most: every person a subscriber, with other values than the file's.
+    most: Forecast
+    #: As far as the service knows the account's subscribers; None: it knows none of them yet.
+    likely: Forecast | None
+
+
+def estimate(connection: Connection, account: Account, survey: Survey, reserve: float) -> Estimate:
+    """Work out what the people of a file cost, by a sample of them.
+
+    ``reserve``: the part of the rate limit that is left to the account's owner where the account says nothing else.
+    """
+    rate = rate_of_account(connection, account, reserve)
+    people = survey.most_people
+    listed = listing.read(connection, account.id)
+    most = forecast(people, rate, matching=people, subscribers=listed.size)
+    subscribers = _subscribers(connection, account, survey.sample)
+    if not survey.sample or (listed.as_of is None and not subscribers):
+        return Estimate(rate, most, None)
+    scale = people / len(survey.sample)
+    unknown = sum(each.email not in subscribers for each in survey.sample) * scale
+    writes = _writes(connection, account, survey.sample, subscribers) * scale
+    if listed.as_of is None:
+        writes += unknown  # each of them may be a subscriber
+        to_learn = unknown
+    else:
+        to_learn = min(unknown, -(-(listed.size or 0) // PAGE))
+    requests = round(to_learn), round(writes)
+    return Estimate(rate, most, Forecast(*requests, sum(requests) / rate.per_second))
+
+
+def _subscribers(
+    connection: Connection, account: Account, sample: Sequence[Understood]
+) -> dict[str, list[Subscriber]]:
+    found: dict[str, list[Subscriber]] = {}
+    emails = iter([each.email for each in sample if each.email is not None])
+    while some := list(islice(emails, _EMAILS)):
+        found |= directory.with_emails(connection, account.id, some)
+    return found
+
+
+def _writes(
+    connection: Connection,
+    account: Account,
+    sample: Sequence[Understood],
+    subscribers: dict[str, list[Subscriber]],
+) -> int:
+    """Updates that a sample's people cost: those of them who are known subscribers with other values."""
+    meaning = of_account(connection, account)
+    count = 0
+    for each in sample:
+        known = subscribers.get(each.email or "", [])
+        if not known:
+            continue
+        profile = profiles.find(connection, account.id, each.email or "")
+        stored = {} if profile is None else profile.traits
+        traits = {name: value for name, (value, _) in merge(stored, stamped(each.traits, each.at)).traits.items()}
+        desired = meaning.plan.project(Person(traits, each.user_id, each.anonymous_id)).values()
+        count += sum(1 for subscriber in known if differences(desired, subscriber, meaning.catalog).send)
+    return count

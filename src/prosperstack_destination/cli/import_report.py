@@ -1,0 +1,143 @@
+"""What ``import`` says of a file before it asks, and of the rows that it refused."""
+
+import math
+
+from pydantic import JsonValue
+
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.import_estimate import Estimate
+from prosperstack_destination.cli.import_survey import Refusals, Survey
+from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.operations import wording
+from prosperstack_destination.prosperstack.forecast import naive_seconds
+
+
+def survey_facts(survey: Survey, cost: Estimate, done: int) -> dict[str, Cell]:
+    """The facts of a survey, for scripts."""
+    example = survey.time_example
+    return {
+        "Rows": survey.rows,
+        "Done already": done,
+        "Unreadable": survey.unreadable,
+        "Refused": survey.refusals.count,
+        "Ignored": survey.ignored,
+        "Reasons": reasons(survey.refusals),
+        "People": survey.most_people,
+        "Email columns": list(survey.email_columns),
+        "User ID columns": list(survey.user_id_columns),
+        "Rows with user ID": survey.with_user_id,
+        "Time example": None
+        if example is None
+        else {
+            "row": example.row,
+            "column": example.column,
+            "value": example.value,
+            "understood": Time(example.at).iso,
+        },
+        "Unreadable times": survey.unreadable_times,
+        "Rows without time": survey.without_time,
+        "Requests": None if cost.likely is None else cost.likely.requests,
+        "Seconds": None if cost.likely is None else math.ceil(cost.likely.seconds),
+        "Most requests": cost.most.requests,
+        "Most seconds": math.ceil(cost.most.seconds),
+    }
+
+
+def print_survey(name: str, survey: Survey, cost: Estimate, done: int, as_of: int) -> None:
+    """Print what is in a file and what it costs; ``done`` rows of it are on disk, ``as_of`` is its own time."""
+    for line in _lines(name, survey, cost, done, as_of):
+        output.console.print(output.visible(line), markup=False)
+    if survey.good == 0:
+        print_refusals(survey.refusals)
+        output.console.print(_nothing(survey), markup=False)
+
+
+def _lines(name: str, survey: Survey, cost: Estimate, done: int, as_of: int) -> list[str]:
+    people = "1 person" if survey.most_people == 1 else f"{survey.most_people:,} people"
+    first = f"{name}: {counted(survey.rows)} about {people}"
+    first += f"; {counted(done)} of them are on disk already" if done else ""
+    first += f"; {survey.ignored:,} ignored, which say nothing of a person" if survey.ignored else ""
+    first += f"; {survey.refusals.count:,} refused" if survey.refusals.count else ""
+    lines = [f"{first}."]
+    if survey.good == 0:
+        return lines
+    columns = [
+        *(f"email from {column!r}" for column in survey.email_columns),
+        *(f"user ID from {column!r}" for column in survey.user_id_columns),
+    ]
+    lines += [f"Columns: {', '.join(columns)}."] if columns else []
+    lines += _times(survey, as_of)
+    if survey.with_user_id == 0:
+        lines.append(
+            "Warning: the file has no user IDs, so that a later Delete call, which names a user ID, does not find "
+            "these people. Name the column that has them with --user-id."
+        )
+    lines += [f"Refused: row {number:,}: {reason}" for number, reason in survey.refusals.first[:3]]
+    return [*lines, *_costs(survey, cost)]
+
+
+def _times(survey: Survey, as_of: int) -> list[str]:
+    lines = []
+    example = survey.time_example
+    if example is not None:
+        lines.append(
+            f"Times: row {example.row:,} has {example.value!r} in {example.column!r}, understood as "
+            f"{Time(example.at)} UTC."
+        )
+    if survey.without_time:
+        which = "every row" if example is None else f"{counted(survey.without_time)} without a time"
+        lines.append(
+            f"Times: as of {Time(as_of)} UTC, when the file was written, for {which}; --time names the column "
+            "that has times."
+        )
+    if survey.first_bad_time is not None:
+        number, error = survey.first_bad_time
+        lines.append(
+            f"Times that cannot be used: {counted(survey.unreadable_times)}, the first of them row {number:,} with "
+            f"{error.value!r} in {error.column!r}."
+        )
+    return lines
+
+
+def _costs(survey: Survey, cost: Estimate) -> list[str]:
+    rate = f"at {cost.rate.limit:,} in {cost.rate.window_seconds:g} s"
+    naive = wording.span(naive_seconds(survey.good, cost.rate))
+    most = f"{cost.most.requests:,} requests to ProsperStack, {wording.span(cost.most.seconds)} {rate}"
+    comparison = f"(a plain forwarder would take {naive})"
+    if cost.likely is None:
+        return [
+            f"Cost: at most {most} {comparison}. People who are no subscribers, or whose values are there already, "
+            "cost no update. Live calls go first."
+        ]
+    return [
+        f"Cost: about {cost.likely.requests:,} requests, {wording.span(cost.likely.seconds)}, by the subscribers "
+        f"and values that are known here; at most {most} {comparison}. Live calls go first."
+    ]
+
+
+def _nothing(survey: Survey) -> str:
+    if survey.refusals.count == 0:
+        return "Nothing to import: no row is an Identify call."
+    if survey.columns:
+        columns = ", ".join(list(survey.columns)[:30])
+        return (
+            "Nothing to import: every row is refused. If another column has the emails, name it with --email "
+            f"COLUMN; the file has {columns}."
+        )
+    return "Nothing to import: every row is refused."
+
+
+def print_refusals(refusals: Refusals) -> None:
+    """Print the first rows that are refused, with their reasons."""
+    for number, reason in refusals.first:
+        output.console.print(f"  Row {number:,}: {output.visible(reason)}", markup=False)
+
+
+def reasons(refusals: Refusals) -> list[JsonValue]:
+    """The first rows that are refused, for scripts."""
+    return [{"row": number, "reason": reason} for number, reason in refusals.first]
+
+
+def counted(count: int) -> str:
+    """A number of rows in words."""
+    return "1 row" if count == 1 else f"{count:,} rows"

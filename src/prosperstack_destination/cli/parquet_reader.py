@@ -1,0 +1,133 @@
+"""Reader of Parquet files: values that have no form in JSON, and damaged parts, are invalid rows."""
+
+import importlib
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_doubled
+from prosperstack_destination.errors import BadCall, Misconfigured
+from prosperstack_destination.segment.body import check_bounds, without_nan
+from prosperstack_destination.storable import storable
+
+#: Rows that are in memory at once.
+_ROWS: Final = 5_000
+
+
+class _Unreadable:
+    """A cell whose value Python cannot have, as a day past the year 9999."""
+
+
+_UNREADABLE: Final = _Unreadable()
+
+
+def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
+    """Read a Parquet file's rows. Raises `Misconfigured` where the file, or its columns, are at fault."""
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
+    except ImportError:
+        raise Misconfigured(
+            "Parquet files need pyarrow: pip install 'prosperstack-destination[parquet]', or export CSV or JSONL."
+        ) from None
+    try:
+        table = parquet.ParquetFile(file)
+        names = table.schema_arrow.names
+        groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+    except Exception as error:  # noqa: BLE001 -- for damaged files pyarrow raises errors of many kinds
+        raise Misconfigured(f"{file} cannot be read: {error}") from None
+    refuse_doubled(file, names)
+    for group, count in enumerate(groups):
+        yield from _group(table, group, count)
+
+
+def _group(table: Any, group: int, count: int) -> Iterator[Row | InvalidRow]:
+    """The rows of one part of the file; those from a damaged page on are invalid."""
+    done = 0
+    try:
+        for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group]):
+            rows = _rows(batch)
+            done += len(rows)
+            yield from rows
+    except Exception as error:  # noqa: BLE001 -- for damaged files pyarrow raises errors of many kinds
+        reason = f"its part of the file is damaged: {error}"
+        for _ in range(count - done):
+            yield InvalidRow(reason)
+
+
+def _rows(batch: Any) -> list[Row | InvalidRow]:
+    names = batch.schema.names
+    columns = [_values(column) for column in batch.columns]
+    return [_row(names, cells) for cells in zip(*columns, strict=True)]
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values: nanoseconds are cut off, as they are of calls' times."""
+    pyarrow = importlib.import_module("pyarrow")
+    kind, types = column.type, pyarrow.types
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        column = column.cast(pyarrow.timestamp("us", tz=kind.tz), safe=False)
+    elif types.is_time64(kind) and kind.unit == "ns":
+        column = column.cast(pyarrow.time64("us"), safe=False)
+    elif types.is_duration(kind) and kind.unit == "ns":
+        column = column.cast(pyarrow.duration("us"), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except Exception:  # noqa: BLE001 -- a value has no form in Python: it is looked for
+        return [_value(cell) for cell in column]
+    return values
+
+
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except Exception:  # noqa: BLE001 -- errors of many kinds; the cell is refused
+        return _UNREADABLE
+
+
+def _row(names: Sequence[str], cells: Sequence[Any]) -> Row | InvalidRow:
+    row: dict[str, JsonValue] = {}
+    for name, cell in zip(names, cells, strict=True):
+        if cell is _UNREADABLE:
+            return InvalidRow(f"its {name!r} has no form that can be read, as a day past the year 9999 has none")
+        value = _as_json(cell)
+        if not (isinstance(value, float) and math.isnan(value)):
+            row[name] = value
+    try:
+        check_bounds(row, "its value")
+    except BadCall as error:
+        return InvalidRow(str(error))
+    tidy = storable(without_nan(row))
+    assert isinstance(tidy, dict)  # noqa: S101 -- as it was
+    return tidy
+
+
+def _as_json(value: Any) -> JsonValue:
+    """A warehouse's value in JSON; Infinity, as NaN, counts as missing."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else math.nan
+        case datetime():
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+        case date() | time():
+            return value.isoformat()
+        case Decimal():
+            if not value.is_finite():
+                return math.nan
+            return int(value) if value == value.to_integral_value() else float(value)
+        case bytes():
+            return value.decode(errors="replace")
+        case timedelta():
+            return value.total_seconds()
+        case dict():
+            return {str(name): _as_json(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_as_json(each) for each in value]
+        case _:
+            return str(value)
