@@ -351,6 +351,30 @@ async def test_health(service: Service) -> None:
     assert ready.json() == {"status": "ready", "database": "ok", "reconciler": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_may_ask_for_heads(service: Service, path: str) -> None:
+    """HEAD is answered as GET is, for probes that ask for no body."""
+    while (await service.client.get("/readyz")).status_code != 200:
+        pass
+
+    assert (await service.client.head(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/identify/", 202), ("/v1/identify/", 200), ("/v1/import/", 200), ("/v1/batch/", 200)],
+)
+async def test_a_slash_at_the_end_changes_nothing(service: Service, path: str, status: int) -> None:
+    """A receiving path is the same with a slash at its end, as the Java SDK sends it."""
+    call = {"traits": {"email": JOHN, "preferred_name": "slash"}}
+    body = {"batch": [{"type": "identify", **call}]} if path in ("/v1/import/", "/v1/batch/") else call
+
+    response = await service.client.post(path, json=body)
+
+    assert response.status_code == status, response.text
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "slash")
+
+
 async def test_the_endpoint_is_documented(service: Service) -> None:
     """However lean it is, /identify stands in the OpenAPI document, with every status it answers."""
     document = (await service.client.get("/openapi.json")).json()

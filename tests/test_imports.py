@@ -66,9 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("operations", "segment_workspace", "dashboard"),
     },
     "connection_guard": set(),
+    "body_deadline": set(),
     "server": {"errors", "connection_guard"},
     "application": {
-        *("__init__", "errors", "clock", "settings", "tracebacks", "logs"),
+        *("body_deadline", "__init__", "errors", "clock", "settings", "tracebacks", "logs"),
         *("health", "entrances", "outbound", "service"),
         *("segment", "api", "connector", "watching", "dashboard"),
     },
@@ -94,7 +95,7 @@ CONFINED = {
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
         *("segment", "connector", "application", "health", "entrances", "forwarded", "server"),
-        "connection_guard",
+        *("connection_guard", "body_deadline"),
         *("api", "dashboard", "watching", "sandbox"),
     },
     "jinja2": {"dashboard"},

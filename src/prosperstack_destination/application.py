@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.api.routers import ROUTERS
+from prosperstack_destination.body_deadline import BodyDeadline
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.openapi import describe_connector
 from prosperstack_destination.dashboard.routes import dashboard_routes
@@ -68,12 +68,9 @@ def create_app(
         lifespan=lifespan,
         # `watching.tracing` traces; FastAPI would put whole paths, with the tokens in them, into its spans.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
-        routes=[
-            *dashboard_routes(
-                service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
-            ),
-            Route("/webhook/{account_id}", _receiver(service, service.identify), methods=_RECEIVING),
-        ],
+        routes=dashboard_routes(
+            service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
+        ),
         exception_handlers={HTTPException: _http_error, Exception: _broken},
     )
     app.state.desk = service.desk
@@ -132,21 +129,22 @@ def _in_words(send: Send) -> Send:
 
 def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
     """The way of every request, from its end to its beginning."""
-    entry: ASGIApp = FrontDoor(app, *_doors(service))
+    entry: ASGIApp = FrontDoor(BodyDeadline(app), *_doors(service))
     if settings.admin_port is not None:
         entry = Entrances(entry, settings.admin_port)
     return RequestScope(entry, _unexpected, service.traces)
 
 
 def _doors(service: Service) -> tuple[dict[str, Door], dict[str, Door]]:
-    """The doors by their path, and those of which the second part of the path is a token."""
+    """The doors by their path, and those of which the second part of the path is a token or an id."""
     tracking = Door(_receiver(service, service.tracking), ["POST"])
     receiving = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
-    cancelling = {
+    named = {
+        "webhook": Door(_receiver(service, service.identify), _RECEIVING, "account_id"),
         "data-connector": Door(service.data_connector, ["POST"]),
         "flow-webhook": Door(service.flow_webhook, ["POST"]),
     }
-    return receiving | {f"/v1/{kind}": tracking for kind in KINDS}, cancelling
+    return receiving | {f"/v1/{kind}": tracking for kind in KINDS}, named
 
 
 def _receiver(service: Service, endpoint: ASGIApp) -> ASGIApp:

@@ -34,11 +34,13 @@ def health_router(database: Database, reconciler_is_alive: Callable[[], bool]) -
     """The two routes, over the parts that they ask."""
     router = APIRouter(tags=["operations"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def alive() -> Alive:
         """Whether the process is alive: restart it if not."""
         return Alive()
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready."}})
     async def ready(response: Response) -> Readiness:
         """Whether calls should be sent here: the database answers, and the reconciler runs."""

@@ -23,7 +23,10 @@ async def _endpoint(scope: Scope, receive: Receive, send: Send) -> None:
     [
         ("POST", "/identify", 200, "None"),
         ("GET", "/identify", 405, '{"message":"Only POST is answered here."}'),
-        ("POST", "/identify/", 404, "the long way"),
+        ("POST", "/identify/", 200, "None"),
+        ("POST", "/identify//", 200, "None"),
+        ("GET", "/identify/", 405, '{"message":"Only POST is answered here."}'),
+        ("POST", "/webhook/acct_1/", 200, "{'account_id': 'acct_1'}"),
         ("POST", "/connect/abc", 200, "{'token': 'abc'}"),
         ("POST", "/connect/abc/", 200, "{'token': 'abc'}"),
         ("POST", "/connect/identify", 200, "{'token': 'identify'}"),
@@ -38,7 +41,9 @@ async def _endpoint(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_ways(method: str, path: str, status: int, answer: str) -> None:
     """The path decides, by itself or with a token as its second part; then the method."""
     door = Door(_endpoint, ["POST"])
-    app = FrontDoor(_long_way, {"/identify": door}, {"connect": door})
+    app = FrontDoor(
+        _long_way, {"/identify": door}, {"connect": door, "webhook": Door(_endpoint, ["POST"], "account_id")}
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         response = await client.request(method, path)
 

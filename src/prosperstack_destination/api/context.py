@@ -12,7 +12,8 @@ from prosperstack_destination.state.accounts import Account
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-destination tokens issue` printed.")
+#: Reads the token from a request; None where it shows none.
+bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-destination tokens issue` printed.")
 
 
 def desk_of(request: Request) -> Desk:
@@ -25,7 +26,7 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 
 
 async def operator_of(
-    desk: TheDesk, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+    desk: TheDesk, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 ) -> str:
     """The name of the operator who asks. Raises `AccessDenied`."""
     return await desk.operators.name_of(None if credentials is None else credentials.credentials)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
 
+from prosperstack_destination.api.context import bearer, desk_of, operator_of
 from prosperstack_destination.errors import (
     AlreadyConnected,
     ApiClosed,
@@ -118,6 +119,10 @@ class ApiRoute(APIRoute):
 
         async def answered(request: Request) -> Response:
             try:
+                if not _WITH_BODY.isdisjoint(
+                    self.methods or ()
+                ):  # FastAPI reads the body before it looks at the token
+                    await operator_of(desk_of(request), await bearer(request))
                 return await handle(Request(request.scope, _bounded(request.receive)))
             except DestinationError as error:
                 return refusal(error)

@@ -16,13 +16,13 @@ MOST_FIELDS: Final = 1_000
 Form = Mapping[str, str]
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, most_bytes: int = MOST_BYTES) -> Form:
     """The fields of a form; of those with the same name, the last. Raises `BadCall` where it is too large."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > MOST_BYTES:
-            raise BadCall(f"The form has more than {MOST_BYTES // 1024**2} MB.")
+        if len(body) > most_bytes:
+            raise BadCall(f"The form has more than {most_bytes // 1024:,} KB.")
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, encoding="utf-8", errors="strict"

@@ -18,6 +18,8 @@ from prosperstack_destination.retry_after import retry_after_header
 
 #: Where somebody who logs in goes, if nothing else was asked for.
 START: Final = "/dashboard"
+#: The form has a password and a path, and anyone may send it. In bytes.
+_FORM_BYTES: Final = 16 * 1024
 #: What browsers say of a request that another site made.
 _FOREIGN: Final = ("cross-site", "same-site")
 
@@ -48,7 +50,7 @@ class Login:
         address = client_address(request.scope, self._trusted_proxies)
         to = START
         try:
-            form = await read_form(request)
+            form = await read_form(request, _FORM_BYTES)
             to = _local(form.get("next", ""))
             if request.headers.get("sec-fetch-site") in _FOREIGN:
                 raise LoginRefused(

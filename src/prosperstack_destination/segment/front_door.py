@@ -18,30 +18,25 @@ class Door:
 
     endpoint: ASGIApp
     methods: Collection[str]
+    #: Of a path of two parts: the name of the second one, which is a secret or an id, in ``path_params``.
+    parameter: str = "token"
 
 
 class FrontDoor:
     """A middleware that answers for some paths, and passes all others on.
 
-    ``doors`` are by their path. In ``named`` they are by the first part of a path that has two; their endpoint
-    finds the second one, which is a secret or an id, under ``parameter`` in the scope's ``path_params``.
+    ``doors`` are by their path, ``named`` by the first part of a path that has two. A slash at the end of a path
+    changes nothing: the endpoint's scope has the path without it.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        doors: Mapping[str, Door],
-        named: Mapping[str, Door] | None = None,
-        parameter: str = "token",
-    ) -> None:
+    def __init__(self, app: ASGIApp, doors: Mapping[str, Door], named: Mapping[str, Door] | None = None) -> None:
         self._app = app
         self._doors = doors
         self._named = named or {}
-        self._parameter = parameter
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer, or pass on: to be awaited. One more coroutine around all of it would cost every step of it."""
-        door = self._door(scope) if scope["type"] == "http" else None
+        door = (self._doors.get(scope["path"]) or self._find(scope)) if scope["type"] == "http" else None
         if door is None:
             return self._app(scope, receive, send)
         if scope["method"] in door.methods:
@@ -49,14 +44,14 @@ class FrontDoor:
         allowed = ", ".join(sorted(door.methods))
         return message(405, f"Only {allowed} is answered here.", {"Allow": allowed})(scope, receive, send)
 
-    def _door(self, scope: Scope) -> Door | None:
-        path: str = scope["path"]
+    def _find(self, scope: Scope) -> Door | None:
+        path = scope["path"].rstrip("/")
         door = self._doors.get(path)
-        if door is not None:
-            return door
-        first, _, second = path.lstrip("/").removesuffix("/").partition("/")
-        door = self._named.get(first)
-        if door is not None and second and "/" not in second:
-            scope["path_params"] = {self._parameter: second}
-            return door
-        return None
+        if door is None:
+            first, _, second = path.lstrip("/").partition("/")
+            door = self._named.get(first)
+            if door is None or not second or "/" in second:
+                return None
+            scope["path_params"] = {door.parameter: second}
+        scope["path"] = path
+        return door

@@ -22,6 +22,7 @@ def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: st
     router = APIRouter(tags=["operations"])
     counted_at: int | None = None
 
+    @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", response_class=Response)
     async def show(request: Request) -> Response:
         """The metrics, in Prometheus' text format."""
