@@ -45,7 +45,7 @@ def test_the_traits_that_are_named(text: str, traits: tuple[str, ...], path: tup
         ("traits.'x'", "is not expected at character 8"),
         ("plan", "the trait 'plan' is traits.plan"),
         ('"Last contacted"', 'is traits."Last contacted"'),
-        ("trait.plan", "did you mean traits?"),
+        ("trait.plan", "did you mean traits.plan?"),
         ("userid", "did you mean userId?"),
         ("lenght(traits.a)", "there is no function lenght(): did you mean length()?"),
         ("length(traits.a, traits.b)", "length() takes 1 argument, not 2"),

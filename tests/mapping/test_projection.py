@@ -178,7 +178,7 @@ def test_when_a_rule_says_nothing(rule: dict[str, Any]) -> None:
         ({"from": "traits.tags", "values": {"pro": 1}}, ["a", "b"], "values: an array is not a single value"),
         ({"from": "traits.plan > `5`"}, None, "text is compared as a number"),
         ({"from": "traits.cents", "when": "traits.plan > `5`"}, None, "text is compared as a number"),
-        ({"from": "sum(traits.tags)"}, None, "sum() takes array-number, not str"),
+        ({"from": "sum(traits.tags)"}, None, "sum() takes array-number, not string"),
     ],
 )
 def test_what_a_rule_cannot_make(rule: dict[str, Any], value: JsonValue, reason: str) -> None:

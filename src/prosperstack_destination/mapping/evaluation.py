@@ -30,6 +30,18 @@ _TEXT_STEP: Final = 64
 _DEEP: Final = frozenset({"to_string", "contains"})
 
 
+#: Python's names of types in jmespath's errors, as JMESPath has them.
+_KINDS: Final = {
+    "NoneType": "null",
+    "str": "string",
+    "int": "number",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
+
+
 class CannotEvaluate(ValueError):
     """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
 
@@ -69,7 +81,11 @@ class Evaluation:
             raise CannotEvaluate("the expression is too much work for this person's traits") from None
         except JMESPathTypeError as error:
             wanted = " or ".join(error.expected_types)
-            raise CannotEvaluate(f"{error.function_name}() takes {wanted}, not {error.actual_type}") from None
+            given = _KINDS.get(error.actual_type, error.actual_type)
+            said = f"{error.function_name}() takes {wanted}, not {given}"
+            if given == "null":
+                said += ": leave out people without the trait by a condition (when)"
+            raise CannotEvaluate(said) from None
         except Exception as error:  # noqa: BLE001 -- jmespath's functions raise whatever Python does: total means all
             raise CannotEvaluate(f"the expression cannot be evaluated ({type(error).__name__})") from None
         finally:

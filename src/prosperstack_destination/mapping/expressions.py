@@ -5,6 +5,7 @@ person's values, is told when it is compiled: a function that does not exist, an
 not one of the four.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,14 @@ from jmespath.exceptions import JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions
 from jmespath.parser import Parser
 
+from prosperstack_destination.mapping.expression_hints import (
+    CLEAN_UP_FUNCTIONS,
+    ELSEWHERE,
+    FUNCTIONS,
+    LITERALS,
+    mended,
+    remark,
+)
 from prosperstack_destination.mapping.names import nearest
 
 #: The longest expression, in characters.
@@ -26,6 +35,10 @@ COMPILED: Final = 2_048
 #: What an expression sees.
 ROOTS: Final = ("traits", "userId", "anonymousId", "audiences")
 
+#: Two words without anything between them.
+_TWO_WORDS: Final = re.compile(r"\w +[A-Za-z_]")
+#: What are operators in other languages.
+_OPERATOR_WORD: Final = re.compile(r"\b(?:and|or|in|is|not)\b", re.IGNORECASE)
 _TOO_DEEP: Final = f"its parts are nested more than {MAX_DEPTH} deep: make it simpler"
 
 Node = Mapping[str, Any]
@@ -52,7 +65,26 @@ class Expression:
 
 @lru_cache(maxsize=COMPILED)
 def compiled(text: str) -> Expression:
-    """Parse an expression and look through it. Raises `BadExpression`."""
+    """Parse an expression and look through it. Raises `BadExpression`, with what would be right if known."""
+    try:
+        return _looked_through(text)
+    except BadExpression as error:
+        likely = mended(text, _is_good)
+        if likely is None or f" {likely}" in str(error):
+            raise
+        reason = str(error).partition(": did you mean")[0]
+        raise BadExpression(f"{reason}: did you mean {likely}{remark(text)}?") from None
+
+
+def _is_good(text: str) -> bool:
+    try:
+        _looked_through(text)
+    except BadExpression:
+        return False
+    return True
+
+
+def _looked_through(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
         raise BadExpression(f"an expression may have {MAX_LENGTH:,} characters; this one has {len(text):,}")
     if _brackets(text) > MAX_DEPTH:
@@ -65,7 +97,7 @@ def compiled(text: str) -> Expression:
     roots = list(dict.fromkeys(_roots(tree)))
     for root in roots:
         if root not in ROOTS:
-            raise BadExpression(_unknown_root(root))
+            raise BadExpression(_unknown_root(root, text))
     traits = tuple(dict.fromkeys(_named_traits(tree)))
     return Expression(text, tree, traits, frozenset(roots), _path(tree))
 
@@ -102,7 +134,7 @@ def _unparsed(text: str, error: ParseError) -> str:
     if error.token_value in (None, ""):
         return "it is no JMESPath: something is missing at its end"
     said = f"it is no JMESPath: {error.token_value!r} is not expected at character {(error.lex_position or 0) + 1}"
-    if " " in text.strip() and "'" not in text and '"' not in text:
+    if _TWO_WORDS.search(_OPERATOR_WORD.sub("&", text)) and "'" not in text and '"' not in text:
         said += '; a name with spaces is written in quotes, as in traits."Last contacted"'
     return said
 
@@ -153,7 +185,10 @@ def _check_arity(node: Node) -> None:
     name, given = node["value"], len(node["children"])
     known = Functions.FUNCTION_TABLE.get(name)
     if known is None:
-        hint = nearest(name, Functions.FUNCTION_TABLE)
+        clean_up = CLEAN_UP_FUNCTIONS.get(name.lower())
+        if clean_up is not None:
+            raise BadExpression(f"there is no function {name}(): the rule's clean-up {clean_up} does that")
+        hint = FUNCTIONS.get(name.lower()) or nearest(name, Functions.FUNCTION_TABLE)
         raise BadExpression(f"there is no function {name}()" + (f": did you mean {hint}()?" if hint else ""))
     signature = known["signature"]
     wanted, more = len(signature), bool(signature and signature[-1].get("variadic"))
@@ -213,7 +248,13 @@ def _path(tree: Node) -> tuple[str, ...] | None:
     return tuple(each["value"] for each in steps) if _is_traits(first) else None
 
 
-def _unknown_root(name: str) -> str:
+def _unknown_root(name: str, text: str) -> str:
+    if name in LITERALS:
+        return f"{name} is written in backticks, as in `{LITERALS[name]}`"
+    if f'"{name}"' in text and text.strip() != f'"{name}"' and f'"{name}".' not in text:
+        return f"double quotes are for names: text is written in single quotes, as in '{name}'"
+    if name in ELSEWHERE and name != "trait":
+        return f"there is no {name!r} here, only {', '.join(ROOTS)}: what a rule needs is sent as a trait"
     close = nearest(name, ROOTS, least=75)
     if close is not None:
         return f"there is no {name!r} here: did you mean {close}?"

@@ -1,0 +1,111 @@
+"""Hints against the common mistakes in expressions."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from prosperstack_destination.mapping.evaluation import Evaluation
+from prosperstack_destination.mapping.expressions import BadExpression, compiled
+from prosperstack_destination.mapping.person import Person
+
+PERSON = Person(
+    {
+        "plan": "pro",
+        "seats": 9,
+        "mrr": "5000",
+        "vip": False,
+        "first": "Jo",
+        "last": "Doe",
+        "locale": "de-AT",
+        "first-name": "Jo",
+        "last contacted": "2026-12-31",
+        "Last contacted": "2026-12-31",
+        "1st": "first",
+        "tags": ["vip", "new"],
+        "orders": [{"total": 50, "status": "paid"}, {"total": 150, "status": "open"}],
+    },
+    "u1",
+    "a1",
+)
+
+#: What is written, what the hint says, and what that gives.
+MISTAKES: list[tuple[str, str, JsonValue]] = [
+    ("traits.seats > 5", "traits.seats > `5`", True),
+    ("traits.seats>=10", "traits.seats>=`10`", False),
+    ('traits.seats > 5 and traits.plan == "pro"', "traits.seats > `5` && traits.plan == 'pro'", True),
+    ("to_number(traits.mrr) >= 1000.5", "to_number(traits.mrr) >= `1000.5`", True),
+    ("traits.orders[?total > 100]", "traits.orders[?total > `100`]", [{"total": 150, "status": "open"}]),
+    ('traits.orders[?status = "paid"].total', "traits.orders[?status == 'paid'].total", [50]),
+    ('traits.plan == "pro"', "traits.plan == 'pro'", True),
+    ('"pro" == traits.plan', "'pro' == traits.plan", True),
+    ('join(", ", traits.tags)', "join(', ', traits.tags)", "vip, new"),
+    ("traits.plan == \u2018pro\u2019", "traits.plan == 'pro'", True),
+    ("traits.nothing || null", "traits.nothing || `null`", None),
+    ("traits.vip == true", "traits.vip == `true`", False),
+    ("traits.vip != None", "traits.vip != `null`", True),
+    ("traits.plan is not null", "traits.plan != `null`", True),
+    ("context.locale", "traits.locale", "de-AT"),
+    ("context.traits.plan", "traits.plan", "pro"),
+    ("user.plan", "traits.plan", "pro"),
+    ("user_id", "userId", "u1"),
+    ("traits.first-name", 'traits."first-name"', "Jo"),
+    ("traits.last contacted", 'traits."last contacted"', "2026-12-31"),
+    ("traits.1st", 'traits."1st"', "first"),
+    ("traits['Last contacted']", 'traits."Last contacted"', "2026-12-31"),
+    ('traits["plan"] == "pro"', "traits.plan == 'pro'", True),
+    ('"Last contacted"', 'traits."Last contacted"', "2026-12-31"),
+    ("$.traits.plan", "traits.plan", "pro"),
+    ("{{ traits.plan }}", "traits.plan", "pro"),
+    ('"traits.plan"', "traits.plan", "pro"),
+    ("plan", "traits.plan", "pro"),
+    ("trait.plan", "traits.plan", "pro"),
+    ("lower(traits.plan)", "traits.plan, with the clean-up lower: true in the rule", "pro"),
+    ("traits.plan.toUpperCase()", "traits.plan, with the clean-up upper: true in the rule", "pro"),
+    ("round(traits.seats, 2)", "traits.seats, with the clean-up round: 2 in the rule", 9),
+    ("traits.seats / 100", "traits.seats, with the clean-up scale: 0.01 in the rule", 9),
+    ("traits.plan = 'pro'", "traits.plan == 'pro'", True),
+    ("traits.plan !== 'pro'", "traits.plan != 'pro'", False),
+    ("traits.vip or traits.plan", "traits.vip || traits.plan", "pro"),
+    ("not traits.vip", "!(traits.vip)", True),
+    ("!traits.vip", "!(traits.vip)", True),
+    ("traits.nothing ?? 'x'", "traits.nothing || 'x'", "x"),
+    ("traits.vip ? 'yes' : 'no'", "traits.vip && 'yes' || 'no'", "no"),
+    ("traits.first + ' ' + traits.last", "join('', [traits.first, ' ', traits.last])", "Jo Doe"),
+    ("concat(traits.first, traits.last)", "join('', [traits.first, traits.last])", "JoDoe"),
+    ("traits.seats + traits.seats", "sum([traits.seats, traits.seats])", 18),
+    ("traits.tags.contains('vip')", "contains(traits.tags, 'vip')", True),
+    ("traits.plan in ('pro', 'team')", "contains(['pro', 'team'], traits.plan)", True),
+    ("len(traits.tags)", "length(traits.tags)", 2),
+    ("coalesce(traits.nothing, traits.plan)", "not_null(traits.nothing, traits.plan)", "pro"),
+    ("lenght(traits.tags)", "length()", None),
+    ("length(traits.tags", "length(traits.tags)", 2),
+    ("traits.plan == 'pro", "traits.plan == 'pro'", True),
+]
+
+
+@pytest.mark.parametrize(("mistake", "hint", "value"), MISTAKES)
+def test_each_hint_mends_the_mistake(mistake: str, hint: str, value: JsonValue) -> None:
+    """What the hint of a mistake says is an expression, and gives what was meant."""
+    with pytest.raises(BadExpression) as refused:
+        compiled(mistake)
+
+    assert hint in str(refused.value)
+    if not hint.endswith("()"):
+        expression = compiled(hint.partition(", with the clean-up")[0])
+        assert Evaluation(lambda: PERSON.context()).value(expression) == value
+
+
+def test_the_type_of_a_missing_trait_is_called_null() -> None:
+    """A function over a trait that is missing says null, and what leaves such people out."""
+    with pytest.raises(ValueError, match=r"not null: leave out people without the trait by a condition \(when\)"):
+        Evaluation(lambda: PERSON.context()).value(compiled("length(traits.nothing)"))
+
+
+@given(st.text(alphabet="traits.plan'\"`=<>!?&|()[]{}$ 0123+-*/,:", max_size=80))
+def test_any_mistake_has_an_end(text: str) -> None:
+    """Whatever is written is an expression, or is refused for what it is."""
+    with suppress(BadExpression):
+        compiled(text)
