@@ -63,7 +63,7 @@ async def test_failures(tmp_path: Path) -> None:
         for email, until in (("failed@example.com", NEXT_CENTURY), ("rejected@example.com", None)):
             profile = stored(connection, email, account.id)
             if until is not None:
-                profiles.postpone(connection, profile, until, "ProsperStack is away.")
+                profiles.postpone(connection, profile.id, until, "ProsperStack is away.")
             else:
                 profiles.settle(connection, profile, Status.SET_ASIDE, reason="ProsperStack rejects the email: no")
         clearing.add(connection, account.id, {"subr_1": ["plan"]}, delete_subscriber=False, now=1)

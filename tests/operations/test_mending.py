@@ -154,7 +154,7 @@ async def test_retry_of_all(database: Database, account: Account) -> None:
     await database.write(settled, "fine@example.com")
     await database.write(take, identify(ZOE, plan="x"))
     zoe = await database.read(stored, ZOE)
-    await database.write(profiles.postpone, zoe, NOW + HOUR, "away")
+    await database.write(profiles.postpone, zoe.id, NOW + HOUR, "away")
     count = await mending.retry_all(database, account, "ann", NOW, at_once=2)
 
     assert (count, await due(database)) == (3, [ANN, BOB, ZOE])

@@ -101,7 +101,7 @@ async def test_how_it_stands_is_said(database: Database, account: Account) -> No
     reason = (await database.read(people.find, account, NOW, email=ANN)).problems[0].reason
     met = RecordedProblem("logins", "logins", "lots", reason, NEW_YEAR)
     await database.write(problems.replace, ACCOUNT, {profile.id: [met]})
-    await database.write(profiles.postpone, profile, NOW + MINUTE, "ProsperStack is away.")
+    await database.write(profiles.postpone, profile.id, NOW + MINUTE, "ProsperStack is away.")
     person = await database.read(people.by_id, account, profile.id, NOW)
     later = await database.read(people.by_id, account, profile.id, NOW + MINUTE)
 

@@ -115,7 +115,7 @@ async def test_those_who_are_left_alone(database: Database) -> None:
     await database.write(fill)
     for number, until in ((2, HOUR), (8, MINUTE)):
         profile = await database.read(stored, f"p{number:02}@x.y")
-        await database.write(profiles.postpone, profile, NEW_YEAR + until, "away")
+        await database.write(profiles.postpone, profile.id, NEW_YEAR + until, "away")
 
     both = await database.read(browsing.failed, ACCOUNT, 5)
     await database.write(profiles.settle, await database.read(stored, "p08@x.y"), Status.IN_SYNC)

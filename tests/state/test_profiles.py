@@ -114,7 +114,7 @@ async def test_the_longest_due_go_first(database: Database) -> None:
         await database.write(take, identify(email, received_at=NOW + n, at=NOW))
 
     due = await database.read(profiles.to_judge, "acct_1", NOW + 10, None, 2)
-    await database.write(profiles.postpone, due[0], NOW + 5, "it failed")
+    await database.write(profiles.postpone, due[0].id, NOW + 5, "it failed")
     later = await database.read(profiles.to_judge, "acct_1", NOW + 10, None, 3)
 
     assert [each.email for each in due] == ["c@x.y", "a@x.y"]

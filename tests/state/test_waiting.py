@@ -59,7 +59,7 @@ async def test_nothing_waits_before_its_time(database: Database) -> None:
     """What is left alone after a failure is in no queue until then."""
     await database.write(open_account)
     await wait_for(database, Status.READY, "a@b.c")
-    await database.write(profiles.postpone, await database.read(stored), NOW + MINUTE, "it failed")
+    await database.write(profiles.postpone, (await database.read(stored)).id, NOW + MINUTE, "it failed")
 
     assert await database.read(waiting.pending, ACCOUNT, NOW + SECOND, [], Counts()) == Pending()
     later = await database.read(waiting.pending, ACCOUNT, NOW + MINUTE, [], Counts())

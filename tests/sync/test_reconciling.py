@@ -5,12 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection, update
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import CredentialsRefused, Unavailable
 from prosperstack_destination.state import accounts, directory, profiles, retrying, tallies
 from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
 from prosperstack_destination.state.profile import Delete, Status
+from prosperstack_destination.state.tables import profiles as table
 from prosperstack_destination.state.tallies import Tally
 from prosperstack_destination.sync.failure_streaks import TOLERATED
 from support.clocks import VIRTUAL_TIME
@@ -352,3 +354,27 @@ async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
 
     assert world.values()["preferred_name"] == "x"
     assert (await world.profile()).status is Status.IN_SYNC
+
+
+def break_profile(connection: Connection, email: str, broken: str) -> None:
+    """Store traits that nothing can read, or map, as a fault of this service might."""
+    chosen = (table.c.email == email) & (table.c.account_id == "acct_1")
+    connection.execute(update(table).where(chosen).values(traits=broken))
+
+
+@pytest.mark.parametrize("broken", ["[not JSON", '{"preferred_name": 1}', '{"preferred_name": ["x", null]}'])
+async def test_a_profile_that_cannot_be_read_stops_no_other(world: World, broken: str) -> None:
+    """Others of its account are delivered; it waits a minute, and is delivered when it can be read again."""
+    await world.call("broken@example.com", preferred_name="x")
+    await world.call(preferred_name="Jo")
+    await world.database.write(break_profile, "broken@example.com", broken)
+
+    await world.reconcile()
+
+    assert world.values()["preferred_name"] == "Jo"
+    await world.database.write(break_profile, "broken@example.com", '{"preferred_name": ["y", 1]}')
+    await world.reconcile()
+    assert (await world.profile("broken@example.com")).status in (Status.PENDING, Status.UNMATCHED)
+    world.clock.advance(2 * 60)
+    await world.reconcile()
+    assert (await world.profile("broken@example.com")).status is Status.UNMATCHED

@@ -1,6 +1,6 @@
 """Going through all profiles when what their traits mean has changed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -203,3 +203,40 @@ async def test_a_finished_one_keeps_no_email(world: World) -> None:
     await world.apply({"property": "plan", "from": "traits.tier"})
 
     assert (await world.go_through()).after == ""
+
+
+def break_profile(connection: Connection, email: str) -> None:
+    """Store traits that nothing can read, as a fault of this service might."""
+    connection.execute(update(table).where(table.c.email == email).values(traits="[not JSON"))
+
+
+async def test_a_profile_that_cannot_be_read_stops_no_other(world: World) -> None:
+    """The others of its account are gone through to the last."""
+    for email in ("a@x.y", "broken@x.y", "c@x.y"):
+        await world.call(email, tier="x")
+    await world.database.write(break_profile, "broken@x.y")
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    found = await world.go_through()
+
+    assert found.finished_at is not None
+    assert found.changed == 2
+    assert (await world.profile("c@x.y")).status is Status.PENDING
+
+
+async def test_an_account_that_cannot_be_read_stops_no_other(world: World) -> None:
+    """Another account is gone through to its end, and the broken one is tried again by the next run."""
+    await world.database.write(open_account, "acct_0")
+    await world.database.write(reprojections.begin, "acct_0", world.clock())
+    await world.database.write(accounts.set_catalog, "acct_0", "[not JSON", world.clock())
+    await world.database.write(take, replace(identify("z@x.y", tier="x"), account_id="acct_0"))
+    await world.call("a@x.y", tier="x")
+    await world.apply({"property": "plan", "from": "traits.tier"})
+
+    assert (await world.go_through()).finished_at is not None
+
+    await world.database.write(accounts.set_catalog, "acct_0", dump_catalog(CATALOG), world.clock())
+    await world.go_through()
+    mended = await world.database.read(reprojections.of_account, "acct_0")
+    assert mended is not None
+    assert mended.finished_at is not None

@@ -1,6 +1,6 @@
 """Units of work on profiles."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -233,17 +233,32 @@ def get(connection: Connection, profile_id: int) -> Profile | None:
     return None if row is None else profile_of(row)
 
 
-def to_judge(connection: Connection, account_id: str, now: int, as_of: int | None, limit: int) -> list[Profile]:
+def to_judge(
+    connection: Connection,
+    account_id: str,
+    now: int,
+    as_of: int | None,
+    limit: int,
+    unreadable: MutableMapping[int, str] | None = None,
+) -> list[Profile]:
     """An account's profiles that have to be looked at by now.
 
     Those that changed; those that waited for the directory to be as young as their change, which it is at
     ``as_of`` (microseconds; None: never); and unmatched ones whose time has come. In this order, the longest due
-    first, the more urgent lanes first.
+    first, the more urgent lanes first. Those that cannot be read are put into ``unreadable``, by id with the kind
+    of the error; without it the error is raised.
     """
     given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
     ids = connection.scalars(_TO_JUDGE, given).all()[:limit]
-    found = {row.id: profile_of(row) for row in connection.execute(_BY_IDS, {"ids": ids})} if ids else {}
-    return [found[each] for each in ids]
+    found: dict[int, Profile] = {}
+    for row in connection.execute(_BY_IDS, {"ids": ids}) if ids else ():
+        try:
+            found[row.id] = profile_of(row)
+        except Exception as error:
+            if unreadable is None:
+                raise
+            unreadable[row.id] = type(error).__name__
+    return [found[each] for each in ids if each in found]
 
 
 def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
@@ -316,11 +331,11 @@ def settle(
     return result.rowcount == 1
 
 
-def postpone(connection: Connection, profile: Profile, until: int, reason: str) -> None:
+def postpone(connection: Connection, profile_id: int, until: int, reason: str) -> None:
     """Let the others go first: an attempt at a profile that is pending came to nothing."""
     connection.execute(
         update(profiles)
-        .where(profiles.c.id == profile.id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
+        .where(profiles.c.id == profile_id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
         .values(due_at=until, attempts=profiles.c.attempts + 1, status_reason=reason)
     )
 

@@ -1,5 +1,6 @@
 """Coverage of an account's profiles, gone through a page at a time."""
 
+import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import of_account
@@ -9,6 +10,8 @@ from prosperstack_destination.mapping.person import Person
 from prosperstack_destination.state import accounts, scanning
 from prosperstack_destination.state.database import Store
 from prosperstack_destination.sync.previewing import SAMPLE
+
+log = structlog.get_logger(__name__)
 
 
 async def coverage(database: Store, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
@@ -35,7 +38,10 @@ def _begun(connection: Connection, account_id: str) -> Coverage:
 def _page(connection: Connection, account_id: str, counted: Coverage, after: str, one_in: int) -> str | None:
     page = scanning.page(connection, account_id, after, one_in=one_in)
     for each in page:
-        stamped = each.stamped()
-        traits = {name: value for name, (value, _) in stamped.items()}
-        counted.count(stamped, Person(traits, each.user_id, each.anonymous_id))
+        try:
+            stamped = each.stamped()
+            traits = {name: value for name, (value, _) in stamped.items()}
+            counted.count(stamped, Person(traits, each.user_id, each.anonymous_id))
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are counted
+            log.error("a profile could not be counted", profile_id=each.id, error=type(error).__name__)
     return page[-1].email if page else None

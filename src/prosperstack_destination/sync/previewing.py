@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import Meaning, of_account
@@ -25,6 +26,8 @@ from prosperstack_destination.state.scanning import Scanned
 from prosperstack_destination.sync.difference import differences
 from prosperstack_destination.sync.rates import rate_of_account
 from prosperstack_destination.sync.reprojecting import person_of
+
+log = structlog.get_logger(__name__)
 
 #: Examples that are shown.
 EXAMPLES: Final = 10
@@ -160,8 +163,12 @@ def _compare(
 ) -> list[tuple[Scanned, Projection, Projection]]:
     changed = []
     for each in page:
-        person = person_of(each)
-        before, after = old.project(person), new.project(person)
+        try:
+            person = person_of(each)
+            before, after = old.project(person), new.project(person)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are looked at
+            log.error("a profile could not be previewed", profile_id=each.id, error=type(error).__name__)
+            continue
         count.looked_at += 1
         count.problems_before += len(before.problems)
         count.problems_after += len(after.problems)

@@ -93,10 +93,19 @@ class Reprojector:
 
     async def run_once(self) -> None:
         """Go through what there is, to its end."""
-        while pending := await self._database.read(reprojections.unfinished):
-            for account_id in pending:  # in turns: a large account must not hold up a small one
+        failed: set[str] = set()  # they are tried again by the next run: a fault of one account stops no other
+        while pending := set(await self._database.read(reprojections.unfinished)) - failed:
+            for account_id in sorted(pending):  # in turns: a large account must not hold up a small one
                 began = self._ticks()
-                await self._page(account_id)
+                try:
+                    await self._page(account_id)
+                except DestinationError:
+                    raise
+                except Exception as error:  # noqa: BLE001 -- whatever is wrong with one account
+                    log.error(
+                        "profiles could not be gone through", account_id=account_id, error=type(error).__name__
+                    )
+                    failed.add(account_id)
                 await self._sleep((self._ticks() - began) / SECOND * REST)
 
     async def _run(self) -> None:
@@ -139,16 +148,20 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     changed: list[int] = []
     found: dict[int, list[RecordedProblem]] = {}
     for each in page:
-        person = person_of(each)
-        if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
+        try:
+            person = person_of(each)
+            if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
+                continue
+            projected = meaning.plan.project(person)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
+            log.error("a profile could not be gone through", profile_id=each.id, error=type(error).__name__)
             continue
         if each.status not in _NOBODY:
             due.append(each.id)
             continue
         changed.append(each.id)
         found[each.id] = [
-            RecordedProblem(one.property, one.trait, one.value, one.reason, at)
-            for one in meaning.plan.project(person).problems
+            RecordedProblem(one.property, one.trait, one.value, one.reason, at) for one in projected.problems
         ]
     after = page[-1].email if page else reprojection.after
     last = len(page) < scanning.PAGE

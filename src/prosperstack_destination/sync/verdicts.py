@@ -58,6 +58,8 @@ class JudgedPage:
     passed_over: Set[int]
     #: Whether there may be others that have to be looked at.
     more: bool
+    #: Profiles, by id, that cannot be judged, and the kind of error that keeps each from it: a fault of ours.
+    faulty: Mapping[int, str] = field(default_factory=dict)
 
 
 def judge_due(connection: Connection, account: Account, now: int, limit: int, passing_over: Set[int]) -> JudgedPage:
@@ -68,7 +70,9 @@ def judge_due(connection: Connection, account: Account, now: int, limit: int, pa
     """
     meaning = of_account(connection, account)
     listed = listing.read(connection, account.id)
-    due = profiles.to_judge(connection, account.id, now, listed.as_of, limit)
+    unreadable: dict[int, str] = {}
+    due = profiles.to_judge(connection, account.id, now, listed.as_of, limit, unreadable)
+    faulty = {profile_id: kind for profile_id, kind in unreadable.items() if profile_id not in passing_over}
     free = [profile for profile in due if profile.id not in passing_over]
     subscribers = directory.with_emails(connection, account.id, [profile.email for profile in free])
     found: list[Judged] = []
@@ -76,8 +80,12 @@ def judge_due(connection: Connection, account: Account, now: int, limit: int, pa
         theirs = subscribers.get(profile.email, ())
         states = _states(connection, account.id, theirs, meaning)
         known = Known(_as_shown(profile, listed), theirs, listed.as_of, states)
-        found.append(judged(known, meaning, now))
-    return JudgedPage(found, passing_over & {profile.id for profile in due}, more=len(due) == limit)
+        try:
+            found.append(judged(known, meaning, now))
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
+            faulty[profile.id] = type(error).__name__
+    passed_over = passing_over & ({profile.id for profile in due} | unreadable.keys())
+    return JudgedPage(found, passed_over, more=len(due) + len(unreadable) == limit, faulty=faulty)
 
 
 def of_profile(connection: Connection, account: Account, profile_id: int) -> tuple[Meaning, Known] | None:

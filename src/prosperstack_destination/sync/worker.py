@@ -1,7 +1,7 @@
 """Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,13 @@ from typing import Final
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected, Unavailable
+from prosperstack_destination.errors import (
+    DestinationError,
+    NotFound,
+    ProsperStackError,
+    Rejected,
+    Unavailable,
+)
 from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.state import clearing, profiles, sweeping
 from prosperstack_destination.state.accounts import Account
@@ -48,6 +54,8 @@ log = structlog.get_logger(__name__)
 BATCH: Final = 200
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
 MAX_UNDER_WAY: Final = 32
+#: A profile that a fault of ours keeps from being worked at is tried again after this, in microseconds.
+FAULTY_WAIT: Final = 60 * SECOND
 #: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
 JUDGE_EVERY: Final = 1 * SECOND
 #: A wait that a timer may be short by, in microseconds.
@@ -144,7 +152,16 @@ class AccountWorker:
             await self._pause(wait, heed_ends=False)
             if self._changed.is_set() or self._stopping() or spender.wait(urgent=urgent) > TRIFLE:
                 return True
-        if await self._launch(planned):
+        try:
+            launched = await self._launch(planned)
+        except DestinationError:
+            raise
+        except Exception as error:
+            if not isinstance(planned, Send | LookUp):
+                raise
+            await self._postpone_faulty({planned.profile_id: type(error).__name__})
+            return True
+        if launched:
             spender.spent = spender.spent.on(planned, replace(situation, ticks=self._ticks()))
         return True
 
@@ -211,8 +228,12 @@ class AccountWorker:
         except ProsperStackError as error:
             # It may be this profile alone that fails: the others must not wait behind it.
             until = self._at.clock() + int(person_backoff_seconds(profile.attempts + 1) * SECOND)
-            await self._at.database.write(profiles.postpone, profile, until, str(error))
+            await self._at.database.write(profiles.postpone, profile.id, until, str(error))
             raise
+        except DestinationError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a fault of ours that this profile shows: the others go on
+            await self._postpone_faulty({profile.id: type(error).__name__})
 
     async def _list_page(self) -> None:
         try:
@@ -254,11 +275,19 @@ class AccountWorker:
         if page.judged:
             await self._record(page.judged, now)
             self._queues.outdate()
+        await self._postpone_faulty(page.faulty)
         self._passed_over = page.passed_over & self._under_way.profiles()
         more = page.more or self._passed_over != page.passed_over
         if more:
             self._judged_at = None
         return more
+
+    async def _postpone_faulty(self, faulty: Mapping[int, str]) -> None:
+        """Have profiles wait that a fault of ours keeps from being worked at; by id, with the kind of the error."""
+        for profile_id, kind in faulty.items():
+            self._log.error("a profile could not be reconciled", profile_id=profile_id, error=kind)
+            until = self._at.clock() + FAULTY_WAIT
+            await self._at.database.write(profiles.postpone, profile_id, until, f"{kind} (see the log)")
 
     async def _record(self, found: Sequence[verdicts.Judged], now: int) -> None:
         await self._at.database.write(verdicts.record, found, now)
