@@ -55,7 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("segment", "operations", "segment_workspace", "forwarded", "storable", "retry_after"),
     },
     # The composition root.
-    "settings": {"errors"},
+    "setting_rules": set(),
+    "settings": {"errors", "accounts", "setting_rules"},
     "tracebacks": set(),
     "logs": {"settings", "log_context", "tracebacks"},
     "vaults": {"errors", "settings", "state", "accounts"},

@@ -1,6 +1,7 @@
 """uvicorn's configuration and start."""
 
 import asyncio
+import errno
 import gc
 import socket
 import sys
@@ -44,11 +45,23 @@ def listen(host: str, port: int, setting: str = "--port or PORT") -> socket.sock
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise Misconfigured(
-            f"Cannot listen on {host}:{port} ({error.strerror}): is the service running already? "
-            f"Choose another port with {setting}."
-        ) from None
+        address = url_of(host, port).removeprefix("http://")
+        raise Misconfigured(f"Cannot listen on {address}: {_why_not(error, host, setting)}") from None
     return listening
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of an address; an IPv6 address is in brackets there."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _why_not(error: OSError, host: str, setting: str) -> str:
+    """Return a sentence on why a socket cannot listen, with what to change."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine. Use 127.0.0.1, or 0.0.0.0 for all of its addresses."
+    if error.errno == errno.EACCES:
+        return f"the port is reserved for the system ({error.strerror}). Choose one from 1024 on with {setting}."
+    return f"{error.strerror}: is the service running already? Choose another port with {setting}."
 
 
 def serve(

@@ -51,6 +51,7 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import GroupCommit
 from prosperstack_destination.state.intake import Taken, take_in
+from prosperstack_destination.state.private_files import close_to_others
 from prosperstack_destination.state.problems import Kind
 from prosperstack_destination.state.profile import Call, Identify, Status
 from prosperstack_destination.state.wakeups import Wakeups
@@ -78,6 +79,7 @@ class Service:
         self._settings = settings
         self._http = http
         self._segment_http = segment_http
+        close_to_others(settings.data_dir)
         self.database = Database(settings.effective_database_url)
         self.role = settings.role
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"

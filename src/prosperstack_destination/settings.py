@@ -2,12 +2,38 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
+from prosperstack_destination.accounts.keys import KEY_PREFIX, is_prosperstack_key
 from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.setting_rules import http_url, listen_host, mistyped, trimmed, without_quotes
+
+#: Secrets that may be any text: what is in them is taken as it is.
+_VERBATIM: Final = ("secret_key", "former_secret_keys", "admin_password")
+#: So much of a secret that is not valid is shown, in characters.
+_SHOWN: Final = 4
+
+
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+ListenHost = Annotated[str, AfterValidator(listen_host)]
 
 
 class LogFormat(StrEnum):
@@ -46,7 +72,7 @@ class Settings(BaseSettings):
     #: A SQLAlchemy URL; by default a SQLite file under `data_dir`.
     database_url: str | None = None
     #: ProsperStack's API.
-    prosperstack_base_url: str = "https://api.prosperstack.com/v1"
+    prosperstack_base_url: HttpUrl = "https://api.prosperstack.com/v1"
     #: The operator's own account: its ProsperStack key, and the keys that callers show for it.
     prosperstack_api_key: SecretStr | None = None
     segment_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -65,13 +91,13 @@ class Settings(BaseSettings):
     #: How the data connector answers: ProsperStack's documentation does not say.
     data_connector_shape: Literal["flat", "properties"] = "flat"
     #: Where OpenTelemetry traces go, if anywhere (the extra ``otel`` has to be installed).
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
     #: Asked for at /metrics, where it is set.
     metrics_token: SecretStr | None = None
-    host: str = "127.0.0.1"
+    host: ListenHost = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
     #: Where the dashboard, the API and the metrics listen instead, away from what the world calls.
-    admin_host: str | None = None
+    admin_host: ListenHost | None = None
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     #: The number of proxies in front of the service, each of which appends to ``X-Forwarded-For``.
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
@@ -89,6 +115,31 @@ class Settings(BaseSettings):
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
     #: The part of the requests that goes to the bulk of an audience while live changes wait too.
     bulk_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take blank values for none, as environments have them."""
+        return trimmed(values, _VERBATIM)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: object, info: ValidationInfo) -> object:
+        return value if info.field_name in _VERBATIM else without_quotes(value)
+
+    @field_validator("prosperstack_api_key")
+    @classmethod
+    def _api_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not is_prosperstack_key(key.get_secret_value()):
+            raise ValueError(f"ProsperStack's keys begin with {KEY_PREFIX}; the key is under Settings, API, there")
+        return key
+
+    @field_validator("segment_keys")
+    @classmethod
+    def _segment_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(set(key.get_secret_value()) & set(" :\"'\t") for key in keys):
+            raise ValueError("a key has no spaces, colons or quotation marks; several are separated by commas")
+        return keys
 
     @field_validator("segment_keys", "former_secret_keys", mode="before")
     @classmethod
@@ -110,12 +161,37 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Raises `Misconfigured` that names those at fault."""
+    """The settings of this process. Raises `Misconfigured` that names those at fault, and what was found."""
     try:
+        _refuse_mistyped_names()
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
-        raise Misconfigured(f"The settings are not usable. {faults}") from None
+        faults = "; ".join(map(_fault, error.errors()))
+        raise Misconfigured(f"The settings are not usable. {faults}.") from None
+    except UnicodeDecodeError:
+        raise Misconfigured("The settings are not usable. The file .env is not UTF-8 text.") from None
+
+
+def _refuse_mistyped_names() -> None:
+    """Raise `Misconfigured` for a name in the environment or in .env that is a setting's, mistyped."""
+    given = {**EnvSettingsSource(Settings).env_vars, **DotEnvSettingsSource(Settings).env_vars}
+    wrong = list(mistyped(given, [name.upper() for name in Settings.model_fields]))
+    if wrong:
+        named = "; ".join(f"{name}: did you mean {nearest}" for name, nearest in wrong)
+        raise Misconfigured(f"There is no setting of this name, in the environment or in .env: {named}?")
+
+
+def _fault(error: ErrorDetails) -> str:
+    """One setting's fault in words, with what was found; of a secret only how it begins."""
+    name = str(error["loc"][0])
+    found = error["input"]
+    text = found.get_secret_value() if isinstance(found, SecretStr) else str(found)
+    if "SecretStr" in str(Settings.model_fields[name].annotation):
+        shown = f"{text[:_SHOWN]!r}… ({len(text)} characters)"
+    else:
+        shown = repr(text)
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should", 1)
+    return f"{name.upper()} is {shown}: {message}"
 
 
 def revealed(secret: SecretStr | None) -> str | None:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from prosperstack_destination.accounts.vault import Vault, secret_beside, secret_in
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.state.database import backend_of
+from prosperstack_destination.state.database import backend_of, parse_database_url
 
 
 def vault_of(settings: Settings) -> Vault:
@@ -18,7 +16,7 @@ def vault_of(settings: Settings) -> Vault:
     if settings.secret_key_file is not None:
         return Vault(secret_in(settings.secret_key_file), former)
     url = settings.effective_database_url
-    file = make_url(url).database if backend_of(url) == "sqlite" else None
+    file = parse_database_url(url).database if backend_of(url) == "sqlite" else None
     if not file:
         raise Misconfigured(
             "SECRET_KEY is not set: it encrypts ProsperStack keys, and every replica needs the same one. "

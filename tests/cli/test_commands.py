@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -262,6 +263,30 @@ def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
     assert "trait: nickname" in shown.stdout
     assert wrong.returncode == 1
     assert "wrong.yaml:2:32: rules[0].form: there is no key 'form' here: did you mean from?" in wrong.stderr
+
+
+def test_what_keeps_the_sandbox_from_starting(tmp_path: Path, port: int) -> None:
+    """A busy port of the sandbox advises its option; an unusable data folder is named, without a traceback."""
+    (tmp_path / "file").write_text("")
+    serve = ["serve", "--port", str(port), "--with-sandbox"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = run(tmp_path, *serve, "--sandbox-port", str(taken.getsockname()[1]))
+    unusable = run(tmp_path, *serve, "--sandbox-port", str(free_port()), DATA_DIR=str(tmp_path / "file"))
+
+    assert "Choose another port with --sandbox-port" in busy.stderr
+    assert "it is no folder" in unusable.stderr
+    for result in (busy, unusable):
+        assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+
+
+def test_an_ipv6_address(tmp_path: Path, port: int) -> None:
+    """Where the service listens on an IPv6 address, the URLs that it prints can be pasted."""
+    log = tmp_path / "serve.log"
+    url = f"http://[::1]:{port}"
+    with started(["serve", "--host", "::1", "--port", str(port)], f"{url}/healthz", tmp_path, log):
+        assert f"{url}/dashboard" in log.read_text()
 
 
 def test_mappings_without_an_account(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state import subjects
+from prosperstack_destination.state.private_files import FILE_MODE, make_private_folder
 
 #: A shorter SECRET_KEY could be guessed, in characters.
 MIN_SECRET_LENGTH: Final = 16
@@ -86,21 +87,33 @@ def secret_beside(folder: Path) -> str:
 def secret_in(path: Path) -> str:
     """The secret kept in a file: made once, whoever else makes it at the same time, readable by its owner alone.
 
-    Raises `Misconfigured` where it cannot be written.
+    Raises `Misconfigured` where it cannot be written or read.
     """
+    if path.is_dir():
+        raise Misconfigured(f"The secret is kept in a file, and {path} is a folder: set SECRET_KEY_FILE.")
     made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        if path.exists():
-            return path.read_text().strip()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
-            handle.write(secrets.token_urlsafe(32) + "\n")
-        with suppress(FileExistsError):
-            path.hardlink_to(made)  # whole or not at all, and never over another one
-        made.unlink()
-        return path.read_text().strip()
+        if not path.exists():
+            make_private_folder(path.parent)
+            with os.fdopen(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "w") as handle:
+                handle.write(secrets.token_urlsafe(32) + "\n")
+            with suppress(FileExistsError):
+                path.hardlink_to(made)  # whole or not at all, and never over another one
+            made.unlink()
+        secret = path.read_text("utf-8").strip()
+    except UnicodeDecodeError:
+        raise Misconfigured(
+            f"The secret's file {path} is no text: SECRET_KEY_FILE names a file with one line, as "
+            "`openssl rand -base64 32` writes it."
+        ) from None
     except OSError as error:
         raise Misconfigured(
-            f"The data folder {path.parent} cannot be written to ({error.strerror}): give it to the user who runs "
-            "the service, or set DATA_DIR to another one."
+            f"The secret's file {path} cannot be read or written ({error.strerror}): give its folder to the user "
+            "who runs the service, or set DATA_DIR or SECRET_KEY_FILE to another one."
         ) from error
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise Misconfigured(
+            f"The secret in {path} has {len(secret)} characters, fewer than {MIN_SECRET_LENGTH}: restore the file, "
+            "or, where nothing was encrypted with it yet, remove it, so that one is made."
+        )
+    return secret

@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 from rich.markup import escape
-from sqlalchemy import URL, Connection, func, make_url, select
+from sqlalchemy import URL, Connection, func, select
 
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.cli import output
@@ -31,7 +31,7 @@ from prosperstack_destination.prosperstack.client import ProsperStack
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, standing
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Database, parse_database_url
 from prosperstack_destination.state.standing import Standing
 from prosperstack_destination.state.tables import subscribers
 from prosperstack_destination.vaults import vault_of
@@ -88,10 +88,11 @@ def run(*, offline: bool, as_json: bool) -> bool:
 async def _all(*, offline: bool) -> list[Finding]:
     try:
         settings = read_settings()
+        url = parse_database_url(settings.effective_database_url)
     except Misconfigured as error:
         advice = "Correct it in the environment or in .env; the README lists them."
         return [Finding("settings", Health.FAILED, str(error), advice)]
-    findings = [Finding("settings", Health.OK, f"the database is {make_url(settings.effective_database_url)!r}")]
+    findings = [Finding("settings", Health.OK, f"the database is {url.set(query={})!r}")]
     findings += [_disk(settings)]
     return [*findings, *[each async for each in _database(settings, offline=offline)]]
 
@@ -115,7 +116,7 @@ def _is_there(url: URL) -> bool:
 
 
 async def _database(settings: Settings, *, offline: bool) -> AsyncIterator[Finding]:
-    url = make_url(settings.effective_database_url)
+    url = parse_database_url(settings.effective_database_url)
     if not _is_there(url):
         advice = "Start the service with `serve`; or set DATA_DIR to where its database is."
         yield Finding("database", Health.FAILED, f"there is none at {url.database}", advice)

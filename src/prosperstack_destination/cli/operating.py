@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 
 from prosperstack_destination.errors import DestinationError, Misconfigured, StoreUnavailable
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.database import Database, parse_database_url
 
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ def from_database(work: Callable[[Connection], T], settings: Settings | None = N
     Raises `Misconfigured` that says what to do where there is none, or one of another version.
     """
     url = (settings or read_settings()).effective_database_url
-    file = make_url(url).database
-    if make_url(url).get_backend_name() == "sqlite" and not (file and Path(file).exists()):
+    file = parse_database_url(url).database
+    if parse_database_url(url).get_backend_name() == "sqlite" and not (file and Path(file).exists()):
         raise Misconfigured(
             f"There is no database at {file} yet: `serve` makes it, or set DATA_DIR to where it is."
         )

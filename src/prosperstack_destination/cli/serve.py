@@ -18,8 +18,9 @@ from prosperstack_destination.application import create_app
 from prosperstack_destination.cli.example import SANDBOX_KEY
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
-from prosperstack_destination.server import listen, serve
+from prosperstack_destination.server import listen, serve, url_of
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
+from prosperstack_destination.state.private_files import make_private_folder
 
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
@@ -55,13 +56,13 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     listening = listen(settings.host, settings.port)
     port = listening.getsockname()[1]
     sockets = [listening]
-    url = admin_url = f"http://{settings.host}:{port}"
+    url = admin_url = url_of(settings.host, port)
     if settings.admin_port is not None:
         if settings.admin_port == port:
             raise Misconfigured("ADMIN_PORT is PORT: leave it out, or choose another one.")
         admin_host = settings.admin_host or settings.host
         sockets.append(listen(admin_host, settings.admin_port, "ADMIN_PORT"))
-        admin_url = f"http://{admin_host}:{settings.admin_port}"
+        admin_url = url_of(admin_host, settings.admin_port)
     serve(
         app,
         sockets,
@@ -75,8 +76,8 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
 @contextmanager
 def _sandbox(settings: Settings, url: str, port: int) -> Iterator[None]:
     """Run the sandbox in a process of its own, as ProsperStack is one. It keeps what is written to it."""
-    listen(_SANDBOX_HOST, port).close()  # or another one, left over, would be taken for it
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    listen(_SANDBOX_HOST, port, "--sandbox-port").close()  # or another one, left over, would be taken for it
+    make_private_folder(settings.data_dir)
     command = [sys.executable, "-m", "prosperstack_destination", "sandbox"]
     command += ["--host", _SANDBOX_HOST, "--port", str(port)]
     command += ["--journal", str(settings.data_dir / "sandbox.jsonl")]

@@ -5,10 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from prosperstack_destination.errors import Misconfigured, StoreUnavailable
-from prosperstack_destination.state.database import backend_of
+from prosperstack_destination.state.database import backend_of, parse_database_url
 from prosperstack_destination.state.unavailable import unavailable
 
 
@@ -18,7 +16,7 @@ def backup(url: str, target: Path) -> None:
     Raises `Misconfigured` where there is no such file, or the target is there already; `StoreUnavailable` where the
     copy cannot be made.
     """
-    source = make_url(url).database if backend_of(url) == "sqlite" else None
+    source = parse_database_url(url).database if backend_of(url) == "sqlite" else None
     if source is None:
         raise Misconfigured("`db backup` copies SQLite files; for PostgreSQL use pg_dump, or `db export`.")
     if not Path(source).exists():

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 #: "postgres" is what hosting companies write.
 _POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
+_EXAMPLES: Final = "sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
 
 class Engine(Protocol):
@@ -82,21 +83,30 @@ class Database:
 
 def backend_of(url: str) -> str:
     """``sqlite`` or ``postgresql``. Raises `Misconfigured` for anything else."""
-    name = _parsed(url).get_backend_name()
-    if name != "sqlite" and name not in _POSTGRESQL:
+    return parse_database_url(url).get_backend_name()
+
+
+def parse_database_url(url: str) -> URL:
+    """Return DATABASE_URL, whose driver is the one that is used here. Raises `Misconfigured` for anything else."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # a port that is no number is the latter
         raise Misconfigured(
-            "DATABASE_URL names a database that is not served here: use sqlite:///path/to/file.db or "
-            "postgresql+asyncpg://user:password@host/database"
-        )
-    return "sqlite" if name == "sqlite" else "postgresql"
+            f"DATABASE_URL is no database URL: use {_EXAMPLES}. Characters as @ : / # in a password are written as "
+            "%40 %3A %2F %23."
+        ) from None
+    name = parsed.drivername.partition("+")[0].lower()
+    if name == "sqlite":
+        if parsed.host:
+            raise Misconfigured(
+                f"DATABASE_URL has two slashes after sqlite, and a file takes three: use {_EXAMPLES}."
+            )
+        return parsed.set(drivername="sqlite")
+    if name in _POSTGRESQL:
+        return parsed.set(drivername="postgresql+asyncpg")
+    raise Misconfigured(f"DATABASE_URL names a database that is not served here ({name}): use {_EXAMPLES}.")
 
 
 def _engine(url: str) -> Engine:
-    return (Sqlite if backend_of(url) == "sqlite" else Postgresql)(_parsed(url))
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ArgumentError:
-        raise Misconfigured("DATABASE_URL is no SQLAlchemy URL, as in sqlite:///path/to/file.db") from None
+    parsed = parse_database_url(url)
+    return (Sqlite if parsed.get_backend_name() == "sqlite" else Postgresql)(parsed)

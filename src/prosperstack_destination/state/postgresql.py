@@ -6,17 +6,23 @@ same, one waits; what loses a race all the same is run again.
 
 import asyncio
 import random
+import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
 import asyncpg
+import structlog
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.state.postgres_url import postgres_connection
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -33,6 +39,8 @@ IDLE_SECONDS: Final = 3
 ATTEMPTS: Final = 8
 #: How long the service waits at its start for a database that is not there yet, in seconds, and between two tries.
 START_SECONDS: Final = 60.0
+#: How long a host name may be unknown at the start, in seconds: a typo, or a network that is being set up.
+NAME_SECONDS: Final = 4.0
 START_PAUSE_SECONDS: Final = 0.5
 
 #: Serialization failure, deadlock; a row that another transaction made first; a schema that has just changed.
@@ -40,8 +48,8 @@ _LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
 #: The database's state, and no fault of the unit of work: connection, rollback, resources, intervention, system;
 #: read-only, idle for too long, locked; not migrated yet, or restored just now.
 _PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01")
-#: A wrong user, password or database.
-_MISCONFIGURED: Final = ("28", "3D")
+#: While connecting: a wrong user, password or database; a parameter that the server or a pooler does not take.
+_MISCONFIGURED: Final = ("28", "3D", "08P01", "22023", "42704")
 
 
 class Postgresql:
@@ -50,17 +58,19 @@ class Postgresql:
     def __init__(self, url: URL) -> None:
         from sqlalchemy.ext.asyncio import create_async_engine  # a tenth of a second that SQLite need not spend
 
+        connection = postgres_connection(url, connect_seconds=CONNECT_SECONDS)
+        self._address = f"{url.host or 'localhost'}:{url.port or 5432}"
         self._engine = create_async_engine(
-            asyncpg_url(url),
+            connection.url,
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=LOCK_WAIT_SECONDS,
             hide_parameters=True,  # an error's text must not quote people's data
             connect_args={
-                "timeout": CONNECT_SECONDS,
+                **connection.arguments,
                 "command_timeout": STATEMENT_SECONDS,
                 "server_settings": {
-                    "application_name": "prosperstack-destination",
+                    **connection.arguments["server_settings"],
                     "lock_timeout": f"{LOCK_WAIT_SECONDS:.0f}s",
                     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
                 },
@@ -78,13 +88,23 @@ class Postgresql:
 
     async def open(self) -> None:
         """Wait until the server answers. Raises `Misconfigured` where it refuses, `StoreUnavailable` in the end."""
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        now = asyncio.get_running_loop().time
+        begun, reported = now(), False
         while True:
             try:
                 await self.run(lambda connection: connection.exec_driver_sql("SELECT 1"), writing=False)
-            except StoreUnavailable:
-                if asyncio.get_running_loop().time() > deadline:
+            except StoreUnavailable as error:
+                unknown = isinstance(error.__cause__, socket.gaierror)
+                if unknown and now() - begun > NAME_SECONDS:
+                    raise Misconfigured(
+                        f"DATABASE_URL names a host that is not known: {self._address}. Is it written right, and "
+                        "can this machine resolve it?"
+                    ) from error
+                if now() - begun > START_SECONDS:
                     raise
+                if not reported:
+                    log.warning("PostgreSQL does not answer yet", address=self._address, reason=str(error))
+                    reported = True
             else:
                 return
             await asyncio.sleep(START_PAUSE_SECONDS)
@@ -128,15 +148,15 @@ class Postgresql:
                 raise unavailable(error.orig) from error
             except asyncpg.PostgresError as error:  # while connecting
                 raise _refusal(error) from error
+            except (asyncpg.ClientConfigurationError, ssl.SSLError) as error:
+                raise Misconfigured(f"DATABASE_URL cannot be used for {self._address}: {error}.") from error
             except (OSError, asyncpg.InterfaceError, NoConnectionFree) as error:
+                if "rejected SSL upgrade" in str(error):  # which asyncpg raises as a ConnectionError
+                    raise Misconfigured(
+                        f"PostgreSQL at {self._address} does not speak TLS, which DATABASE_URL asks for (sslmode)."
+                    ) from error
                 raise unavailable(str(error) or type(error).__name__) from error
         raise AssertionError  # the last attempt returns or raises
-
-
-def asyncpg_url(url: URL) -> URL:
-    """The URL for the driver that is used, with what libpq calls ``sslmode`` under the driver's name."""
-    query = {("ssl" if name == "sslmode" else name): value for name, value in url.query.items()}
-    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def _passes(error: DBAPIError) -> bool:

@@ -17,7 +17,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state.drivers import sqlite_driver
+from prosperstack_destination.state.private_files import (
+    close_to_others,
+    make_private_file,
+    make_private_folder,
+)
 from prosperstack_destination.state.scrub import empty_log, take_request
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
 
@@ -51,10 +57,12 @@ class Sqlite:
         self._scrubbing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Make the folder of the file where there is none. Safe to repeat."""
-        path = self._writer.url.database
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        """Make the file, and its folder where there is none, readable by this user alone. Safe to repeat.
+
+        Raises `Misconfigured` where there cannot be one.
+        """
+        if self._writer.url.database and self._writer.url.database != ":memory:":
+            _make_file(Path(self._writer.url.database))
 
     async def close(self) -> None:
         """Finish what runs, and let go of the file."""
@@ -110,6 +118,16 @@ class Sqlite:
         driver = None if self._writing is None else sqlite_driver(self._writing)
         with suppress(sqlite3.Error):  # full or read-only: the next attempt, or the close, may do it
             self._unscrubbed = driver is not None and not empty_log(driver)
+
+
+def _make_file(path: Path) -> None:
+    make_private_folder(path.parent)
+    if path.is_dir():
+        raise Misconfigured(f"DATABASE_URL names {path}, which is a folder: name a file in it.")
+    with suppress(OSError):  # a disk that is full or read-only is an outage, which the next transaction reports
+        make_private_file(path)
+    for suffix in ("-wal", "-shm"):  # new ones get the mode of the file
+        close_to_others(path.with_name(path.name + suffix))
 
 
 def _transaction_on(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -6,11 +6,12 @@ from typing import Final
 
 import asyncpg
 import structlog
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.state.database import Database, backend_of
-from prosperstack_destination.state.postgresql import CONNECT_SECONDS, asyncpg_url
+from prosperstack_destination.state.database import Database, backend_of, parse_database_url
+from prosperstack_destination.state.postgres_url import postgres_connection
+from prosperstack_destination.state.postgresql import CONNECT_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -84,10 +85,11 @@ class Wakeups:
             if replica != self._replica:
                 on_change(account_ids)
 
-        address = asyncpg_url(make_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+        given = postgres_connection(parse_database_url(url), connect_seconds=CONNECT_SECONDS)
+        address = given.url.set(drivername="postgresql").render_as_string(hide_password=False)
         while True:
             try:
-                connection = await asyncpg.connect(address, timeout=CONNECT_SECONDS)
+                connection = await asyncpg.connect(address, **given.arguments)
                 try:
                     await connection.add_listener(_CHANNEL, hear)
                     while not connection.is_closed():
