@@ -54,10 +54,16 @@ async def test_odd_values_are_shown(service: Service, api: httpx.AsyncClient) ->
     """Numbers that JSON has no form for do not keep a person from being shown."""
     body = b'{"traits": {"email": "odd@example.com", "x": NaN, "y": [Infinity], "nickname": "<script>"}}'
     accepted = await service.client.post("http://service/identify", content=body)
-    if accepted.status_code == 202:
-        [odd] = (await api.get("profiles?email=odd")).json()["profiles"]
-        assert (await api.get(f"profiles/{odd['id']}")).status_code == 200
-        assert (await api.get("coverage")).status_code == 200
+    [odd] = (await api.get("profiles?email=odd")).json()["profiles"]
+    shown = (await api.get(f"profiles/{odd['id']}")).json()
+
+    assert accepted.status_code == 202
+    assert {each["name"]: each["value"] for each in shown["traits"]} == {
+        "email": "odd@example.com",
+        "y": [],
+        "nickname": "<script>",
+    }
+    assert (await api.get("coverage")).status_code == 200
 
 
 async def test_the_document(service: Service) -> None:

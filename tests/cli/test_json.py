@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.conftest import Commands
 from prosperstack_destination.cli import app
 from prosperstack_destination.state import accounts
+from prosperstack_destination.state.tables import profiles
 from support.intake import identify, take
 
 #: These print nothing but a log, until they are stopped.
@@ -146,3 +148,14 @@ def test_send(commands: Commands) -> None:
     assert "is the service running?" in answer["message"]
     assert json.loads(result.stdout)["people"] == []
     assert commands.write(accounts.every)  # nothing was done here
+
+
+def test_values_of_earlier_versions(commands: Commands) -> None:
+    """What earlier versions stored, NaN and times before the year 1, is shown, and as JSON that others read."""
+    commands.write(take, identify(ANN, account=commands.account_id, logins=1))
+    odd = '{"email": ["a", -62135596860000000], "logins": [Infinity, 1], "x": [[NaN], 9223372036854775807]}'
+    commands.write(lambda connection: connection.execute(update(profiles).values(traits=odd)))
+    found = json.loads(commands.run("profile", ANN, "--json"), parse_constant=pytest.fail)
+
+    assert "0001-01-01" in json.dumps(found)
+    assert "9999-12-31" in commands.run("profile", ANN)

@@ -1,16 +1,15 @@
 """What the routes share: who asks, about which account, and what they work with."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from prosperstack_destination.clock import utc
 from prosperstack_destination.operations import accounts
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state.accounts import Account
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Reads the token from a request; None where it shows none.
 bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-destination tokens issue` printed.")
@@ -48,7 +47,7 @@ ProfileId = Annotated[int, Path(ge=1, lt=2**63)]
 
 def shown_time(at: int) -> datetime:
     """A time in microseconds, for people and programs."""
-    return _EPOCH + timedelta(microseconds=at)
+    return utc(at)
 
 
 def shown_time_or_none(at: int | None) -> datetime | None:

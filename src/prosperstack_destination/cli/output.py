@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import JsonValue
@@ -12,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prosperstack_destination.clock import utc
+from prosperstack_destination.state.json_text import dump, load
+
 #: How wide tables are where no terminal says: a pipe should cut nothing, in characters.
 _PIPE_WIDTH: Final = 200
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,12 @@ class Time:
     at: int | None
 
     def __str__(self) -> str:
-        return "" if self.at is None else f"{_EPOCH + timedelta(microseconds=self.at):%Y-%m-%d %H:%M:%S}"
+        return "" if self.at is None else f"{utc(self.at):%Y-%m-%d %H:%M:%S}"
 
     @property
     def iso(self) -> str | None:
         """As scripts read it."""
-        return None if self.at is None else (_EPOCH + timedelta(microseconds=self.at)).isoformat()
+        return None if self.at is None else utc(self.at).isoformat()
 
 
 Cell = Time | JsonValue
@@ -38,7 +39,7 @@ Cell = Time | JsonValue
 
 def print_json(content: JsonValue) -> None:
     """Print a JSON value, and nothing else."""
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+    print(_json(content, indent=2))
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, as_json: bool, nothing: str = "") -> None:
@@ -96,7 +97,7 @@ def shown(cell: Cell) -> str:
         case str():
             return visible(cell)
         case _:
-            return visible(json.dumps(cell, ensure_ascii=False))
+            return visible(_json(cell))
 
 
 def visible(text: str) -> str:
@@ -113,4 +114,12 @@ def plain(cell: Cell) -> JsonValue:
 
 def one_line(content: JsonValue) -> str:
     """A JSON value on one line, for what prints many of them."""
-    return json.dumps(content, ensure_ascii=False)
+    return _json(content)
+
+
+def _json(content: JsonValue, indent: int | None = None) -> str:
+    """JSON text; NaN and infinities, which databases of earlier versions may have, become null."""
+    try:
+        return json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(load(dump(content)), ensure_ascii=False, indent=indent)

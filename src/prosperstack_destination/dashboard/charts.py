@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
+from prosperstack_destination.clock import utc
 from prosperstack_destination.operations.history import Period
 from prosperstack_destination.state.tallies import Tally
 
@@ -15,7 +15,6 @@ HEIGHT: Final = 150
 LEFT: Final = 60
 TOP: Final = 8
 BOTTOM: Final = 22
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d %b %H:%M"}
 #: Every so many parts the time stands below.
 _LABELLED: Final = {Period.HOUR: 15, Period.DAY: 16, Period.WEEK: 12}
@@ -140,4 +139,4 @@ def _round_up(most: float) -> float:
 
 @lru_cache(maxsize=2_048)  # each chart of a page has the same times
 def _time(at: int, form: str) -> str:
-    return f"{_EPOCH + timedelta(microseconds=at):{form}}"
+    return f"{utc(at):{form}}"

@@ -1,7 +1,6 @@
 """Templates, and how pages write numbers, times and values."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +11,10 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from prosperstack_destination import __version__
+from prosperstack_destination.clock import utc
 from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.operations.wording import ago, brief, span
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: How much of what others said a table shows, and how much more shows on hover, in characters. A page has hundreds
 #: of them, and stays small whatever they are: a character that takes five bytes as HTML is shown less often.
 SHOWN: Final = 80
@@ -112,14 +111,14 @@ def percent(part: float) -> str:
 
 def exact(at: int) -> str:
     """A time (microseconds) in full."""
-    return f"{_EPOCH + timedelta(microseconds=at):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def when(at: int | None, now: int) -> Markup:
     """A time (microseconds) in words, with the exact one on hover; the script keeps the words true."""
     if at is None:
         return Markup('<span class="faint">never</span>')
-    iso = (_EPOCH + timedelta(microseconds=at)).isoformat()
+    iso = utc(at).isoformat()
     words = f"in {span((at - now) / 1_000_000)}" if at > now else f"{ago(at, now)} ago"
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso, exact(at), words)
 

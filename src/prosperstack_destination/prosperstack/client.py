@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from prosperstack_destination.clock import SECOND
+from prosperstack_destination.clock import SECOND, utc
 from prosperstack_destination.errors import (
     CredentialsRefused,
     NotFound,
@@ -203,8 +202,7 @@ def _kind(method: str, path: str) -> str:
 
 def _iso(microseconds: int) -> str:
     """A time as the API takes it: ISO 8601 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(microseconds // SECOND, UTC) + timedelta(microseconds=microseconds % SECOND)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(microseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _served_at(headers: httpx.Headers) -> int | None:

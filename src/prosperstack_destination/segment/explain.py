@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
+from prosperstack_destination.clock import utc
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.person import Person
@@ -19,7 +19,6 @@ from prosperstack_destination.state.profile import SourceKind, Stamped
 
 #: Why a trait is not kept.
 _FULL: Final = f"a profile keeps {MAX_TRAITS:,} traits, first those that properties and rules read, then the newest"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,4 +217,4 @@ def _why_unused(name: str, knowledge: Knowledge, projection: Projection) -> str:
 
 
 def _iso(at: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
+    return utc(at).isoformat().replace("+00:00", "Z")

@@ -7,8 +7,8 @@ from pydantic_core import from_json, to_json
 
 
 def dump(value: object) -> str:
-    """JSON text of plain values; `load` reads what is written for infinities, which JSON itself has no form for."""
-    return to_json(value, inf_nan_mode="constants").decode()
+    """JSON text of plain values; NaN and infinities, which JSON has no form for, become null."""
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 def load(text: str) -> Any:
