@@ -380,7 +380,7 @@ async def test_the_endpoint_is_documented(service: Service) -> None:
     document = (await service.client.get("/openapi.json")).json()
 
     operation = document["paths"]["/identify"]["post"]
-    assert set(operation["responses"]) == {"200", "202", "400", "401", "403", "413", "501", "503"}
+    assert set(operation["responses"]) == {"200", "202", "400", "401", "403", "413", "415", "501", "503"}
     assert "traits" in document["components"]["schemas"]["IdentifyCall"]["properties"]
 
 

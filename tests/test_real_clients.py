@@ -1,5 +1,6 @@
 """Segment's own SDKs, pointed at this service on a real port."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from segment.analytics.client import Client
 
-from support.processes import free_port, started
+from support.processes import command, environment, free_port, started
 
 pytestmark = pytest.mark.whole
 
@@ -80,21 +81,41 @@ def test_the_python_sdk_with_a_wrong_key(service: str) -> None:
     assert "The API key is not known" in str(errors[0])
 
 
-def test_the_node_sdk(service: str, sandbox: str, tmp_path: Path) -> None:
-    """@segment/analytics-node identifies through host and closeAndFlush(), and sees no error."""
+def in_node(folder: Path, script: str, *arguments: str) -> None:
+    """Run a script of `NODE` with the packages that are pinned there."""
     if shutil.which("npm") is None:
-        assert os.environ.get("CI") != "true", "CI needs Node.js: it runs Segment's Node SDK"
-        pytest.skip("npm is not installed, so Segment's Node SDK is not tried")
-    for name in ("package.json", "package-lock.json", ".npmrc", "identify.js"):
-        shutil.copy(NODE / name, tmp_path / name)
-    for command in (
-        ["npm", "ci", "--no-audit", "--no-fund"],
-        ["node", "identify.js", service, KEY, JOHN],
-    ):
+        assert os.environ.get("CI") != "true", "CI needs Node.js: it runs Segment's SDKs"
+        pytest.skip("npm is not installed, so Segment's SDKs for JavaScript are not tried")
+    for name in ("package.json", "package-lock.json", ".npmrc", script):
+        shutil.copy(NODE / name, folder / name)
+    for words in (["npm", "ci", "--no-audit", "--no-fund"], ["node", script, *arguments]):
         result = subprocess.run(  # noqa: S603 -- the tools of the machine, on our own file
-            command, cwd=tmp_path, capture_output=True, text=True, check=False
+            words, cwd=folder, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stderr
+
+
+def test_the_react_native_uploader(service: str, sandbox: str, tmp_path: Path) -> None:
+    """The uploader of @segment/analytics-react-native identifies with a public key, which is for no web page."""
+    opened = httpx.post(f"{service}/identify", json={"email": JOHN}, auth=(KEY, ""), trust_env=False)
+    assert opened.status_code == 202
+    issued = subprocess.run(  # noqa: S603 -- our own command
+        command("keys", "issue", "--public", "--json"),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    key = json.loads(issued.stdout)["key"]
+    in_node(tmp_path, "identify-react-native.js", service, key, JOHN)
+
+    until(sandbox, lambda values: values["preferred_name"] == "Native" and values["number_of_contacts"] == 8)
+
+
+def test_the_node_sdk(service: str, sandbox: str, tmp_path: Path) -> None:
+    """@segment/analytics-node identifies through host and closeAndFlush(), and sees no error."""
+    in_node(tmp_path, "identify.js", service, KEY, JOHN)
 
     until(
         sandbox,

@@ -129,7 +129,7 @@ async def test_only_post(service: Service, kind: str) -> None:
     """Other methods are told so, in the form that every error has."""
     response = await service.client.get(f"/v1/{kind}")
 
-    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["Allow"]) == (405, "OPTIONS, POST")
 
 
 async def test_all_receiving_paths_are_documented(service: Service) -> None:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination import __version__, logs
@@ -28,7 +29,7 @@ from prosperstack_destination.outbound import http_client
 from prosperstack_destination.segment import openapi
 from prosperstack_destination.segment.answers import message
 from prosperstack_destination.segment.front_door import Door, FrontDoor
-from prosperstack_destination.segment.tracking import KINDS
+from prosperstack_destination.segment.tracking import KINDS, METHODS, METRICS, SHORT_KINDS
 from prosperstack_destination.service import Service
 from prosperstack_destination.settings import Role, Settings, read_settings, revealed
 from prosperstack_destination.tracebacks import traceback_without_values
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 #: Segment's Webhooks (Actions) destination may be set to any of these.
 _RECEIVING: Final = ["POST", "PUT", "PATCH"]
+_SETTINGS: Final = ["GET", "HEAD", "OPTIONS"]
 
 
 def create_app(
@@ -68,9 +70,12 @@ def create_app(
         lifespan=lifespan,
         # `watching.tracing` traces; FastAPI would put whole paths, with the tokens in them, into its spans.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
-        routes=dashboard_routes(
-            service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
-        ),
+        routes=[
+            *dashboard_routes(
+                service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
+            ),
+            Route("/v1/projects/{key}/settings", _receiver(service, service.sdk_settings), methods=_SETTINGS),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _broken},
     )
     app.state.desk = service.desk
@@ -137,14 +142,14 @@ def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
 
 def _doors(service: Service) -> tuple[dict[str, Door], dict[str, Door]]:
     """The doors by their path, and those of which the second part of the path is a token or an id."""
-    tracking = Door(_receiver(service, service.tracking), ["POST"])
+    tracking = Door(_receiver(service, service.tracking), METHODS)
     receiving = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
     named = {
         "webhook": Door(_receiver(service, service.identify), _RECEIVING, "account_id"),
         "data-connector": Door(service.data_connector, ["POST"]),
         "flow-webhook": Door(service.flow_webhook, ["POST"]),
     }
-    return receiving | {f"/v1/{kind}": tracking for kind in KINDS}, named
+    return receiving | {f"/v1/{kind}": tracking for kind in (*KINDS, *SHORT_KINDS, METRICS)}, named
 
 
 def _receiver(service: Service, endpoint: ASGIApp) -> ASGIApp:

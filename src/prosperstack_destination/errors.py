@@ -6,6 +6,7 @@
     │   │   ├── MissingEmail     nobody can be found by it
     │   │   └── InvalidTime      a row of a file has a time that cannot be used
     │   ├── CallTooLarge         it is larger than one event may be
+    │   ├── CallNotPermitted     its key may not send calls of this type
     │   ├── UnsupportedEncoding  its body is compressed in a way that is not understood
     │   └── UnsupportedCall      a type of call that this destination does not take
     ├── AccessDenied           the key is at fault: give up until somebody mends the key
@@ -18,6 +19,7 @@
     ├── TryLater               nobody is at fault: the same again later will work
     │   ├── StoreUnavailable     the database cannot take a commit now
     │   ├── Overloaded           more is waiting than we promised to hold
+    │   ├── RateExceeded         an address sends more calls than it may with a public key
     │   ├── KeyUnverified        ProsperStack could not be asked about the key
     │   └── SegmentUnavailable   Segment's Public API gave no answer, or is asked too often
     ├── ProsperStackError      an answer of ProsperStack's that is not the one asked for
@@ -100,6 +102,13 @@ class CallTooLarge(CallRefused):
         self.limit_bytes = limit_bytes
 
 
+class CallNotPermitted(CallRefused):
+    """The key is public, and the call is none that it may send."""
+
+    def __init__(self) -> None:
+        super().__init__("A public key may only identify: send Delete calls from a server, with a secret key.")
+
+
 class UnsupportedEncoding(CallRefused):
     """The body is encoded in a way that is not understood (``encoding``, as the header names it)."""
 
@@ -178,6 +187,13 @@ class StoreUnavailable(TryLater):
 
 class Overloaded(TryLater):
     """More calls wait for the database than the service promised to hold in memory."""
+
+
+class RateExceeded(TryLater):
+    """A client's network sent more calls than it may with a public key."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("Too many calls from this address: send them again later.", retry_after=retry_after)
 
 
 class KeyUnverified(TryLater):

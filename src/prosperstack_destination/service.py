@@ -19,6 +19,7 @@ from prosperstack_destination.accounts.accounts import Accounts
 from prosperstack_destination.accounts.meaning import reads_of
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.password import known_password, password_of
+from prosperstack_destination.accounts.public_keys import PublicKeys
 from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import subject_of
 from prosperstack_destination.clock import Clock
@@ -40,9 +41,11 @@ from prosperstack_destination.operations.mending import ReplayCost, replay_cost
 from prosperstack_destination.operations.replaying import Replays
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStack
+from prosperstack_destination.segment.browser_settings import BrowserSettingsEndpoint
 from prosperstack_destination.segment.endpoint import IdentifyEndpoint
 from prosperstack_destination.segment.explain import Knowledge
 from prosperstack_destination.segment.reception import Reception
+from prosperstack_destination.segment.sdk_keys import SdkKeys
 from prosperstack_destination.segment.tracking import TrackingEndpoint
 from prosperstack_destination.segment_workspace.connections import Workspaces
 from prosperstack_destination.settings import Role, Settings, revealed
@@ -97,6 +100,7 @@ class Service:
             clock,
             allow_pass_through=settings.allow_pass_through,
         )
+        self.public_keys = PublicKeys(self.database, self.accounts.by_id, clock)
         self.reconciler = Reconciler(
             self.database,
             self._connect_account,
@@ -126,7 +130,7 @@ class Service:
             vault=self._vault,
             on_change=self.reprojector.begun,
             wake=self._changed,
-            on_keys=self.accounts.forget,
+            on_keys=self._forget_keys,
             reception=self.reception,
             apart=settings.admin_port is not None,
             scanning=scanning,
@@ -145,8 +149,10 @@ class Service:
         self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
+        sdk_keys = SdkKeys(self.accounts, self.public_keys)
+        self.sdk_settings = BrowserSettingsEndpoint(sdk_keys, trusted_proxies=settings.trusted_proxies)
         self.tracking = TrackingEndpoint(
-            self.accounts, self.reception, trusted_proxies=settings.trusted_proxies, observer=watch
+            sdk_keys, self.reception, clock, trusted_proxies=settings.trusted_proxies, observer=watch
         )
         self.identify = IdentifyEndpoint(
             self.accounts,
@@ -209,6 +215,11 @@ class Service:
             yield
             self.live.close()
             log.info("stopping")
+
+    def _forget_keys(self) -> None:
+        """Have keys read again before the next answer: some were issued or revoked."""
+        self.accounts.forget()
+        self.public_keys.invalidate()
 
     def _changed(self, account_ids: Iterable[str]) -> None:
         if self.role is not Role.RECEIVE:

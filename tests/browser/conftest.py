@@ -168,15 +168,20 @@ def log_in(page: Page, at: Site, password: str = PASSWORD) -> None:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """axe-core's script, from the package that is pinned beside this file."""
+    folder = tmp_path_factory.mktemp("axe")
+    install(folder)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def install(folder: Path) -> None:
+    """Install the packages that are pinned beside this file."""
     npm = shutil.which("npm")
     if npm is None:
-        assert os.environ.get("CI") != "true", "CI needs npm: it brings axe-core"
-        pytest.skip("npm is not installed, so axe-core does not look at the pages")
-    folder = tmp_path_factory.mktemp("axe")
+        assert os.environ.get("CI") != "true", "CI needs npm: it brings axe-core and analytics.js"
+        pytest.skip("npm is not installed, so there is neither axe-core nor analytics.js")
     for name in ("package.json", "package-lock.json", ".npmrc"):
         shutil.copy(HERE / name, folder / name)
     subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)  # noqa: S603
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 def faults(page: Page, axe: str) -> list[str]:

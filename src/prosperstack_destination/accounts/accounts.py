@@ -30,7 +30,7 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.credentials import ActiveSecret, InboundKey, KeyOrigin
+from prosperstack_destination.state.credentials import ActiveSecret, InboundKey, KeyKind, KeyOrigin
 from prosperstack_destination.state.database import Database
 
 #: How long an account's row is believed before it is read again, in microseconds.
@@ -211,6 +211,11 @@ class Accounts:
             account, inbound = known
             if inbound.revoked_at is not None:
                 raise KeyRefused("The API key was revoked: set another one in Segment.")
+            if inbound.kind is KeyKind.PUBLIC:
+                raise KeyNotPermitted(
+                    "This key is public: it only identifies, from web pages and apps, under /v1/. Use a secret one "
+                    "here: `keys issue` makes it."
+                )
             if inbound.origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
                 raise KeyRefused(_UNKNOWN_KEY)
             now = self._clock()

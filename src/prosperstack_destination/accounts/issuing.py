@@ -1,16 +1,21 @@
 """What an operator issues for an account: inbound keys and shared secrets, each shown once."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
 
+from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.keys import (
+    ISSUED_PREFIX,
+    PUBLIC_PREFIX,
     fingerprint,
     is_live,
     is_prosperstack_key,
     key_hash,
 )
+from prosperstack_destination.accounts.origins import read_origins
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.errors import Misconfigured, NotHere
 from prosperstack_destination.state import accounts as rows
@@ -18,8 +23,6 @@ from prosperstack_destination.state import auditing, connectors, credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.credentials import InboundKey, KeyOrigin
 
-#: How issued keys begin, so that nobody takes one for a ProsperStack key.
-ISSUED_PREFIX = "psd_"
 #: How connector tokens begin.
 TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
 
@@ -80,6 +83,22 @@ def issue_key(connection: Connection, account: Account, name: str, actor: str, n
     )
     details = {"key": fingerprint(key), "name": name}
     auditing.record(connection, account.id, now, actor=actor, action="issue key", details=details)
+    return key
+
+
+def issue_public_key(
+    connection: Connection, account: Account, name: str, origins: Iterable[str], actor: str, now: int
+) -> str:
+    """Make a key that may only identify, from the pages of these origins, or from apps where there are none.
+
+    Returns the key, which is no secret: everybody who opens the page or the app can read it. Raises `Misconfigured`
+    for what is no origin.
+    """
+    key, allowed = PUBLIC_PREFIX + secrets.token_urlsafe(24), read_origins(origins)
+    issued = InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name, allowed)
+    credentials.admit_key(connection, account.id, issued, now)
+    details: dict[str, JsonValue] = {"key": fingerprint(key), "name": name, "origins": list(allowed)}
+    auditing.record(connection, account.id, now, actor=actor, action="issue public key", details=details)
     return key
 
 

@@ -6,6 +6,9 @@ from typing import Final
 #: How ProsperStack's keys begin; test mode's are told by the longer prefix.
 KEY_PREFIX: Final = "key_"
 TEST_KEY_PREFIX: Final = "key_test_"
+#: How issued keys begin, so that none is taken for a ProsperStack key; and those of them that are public.
+ISSUED_PREFIX: Final = "psd_"
+PUBLIC_PREFIX: Final = "psp_"
 #: A longer text is no key of anybody's, in characters.
 MAX_KEY_LENGTH: Final = 500
 
@@ -13,6 +16,11 @@ MAX_KEY_LENGTH: Final = 500
 def is_prosperstack_key(key: str) -> bool:
     """Whether a text has the form of a ProsperStack key."""
     return key.startswith(KEY_PREFIX) and len(KEY_PREFIX) < len(key) <= MAX_KEY_LENGTH
+
+
+def is_public_key(key: str) -> bool:
+    """Whether a text has the form of a public key, which web pages and apps show."""
+    return key.startswith(PUBLIC_PREFIX)
 
 
 def is_live(key: str) -> bool:

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint
+from prosperstack_destination.accounts.origins import MAX_ORIGINS
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import ApiRoute, Sent
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state import connectors, credentials
-from prosperstack_destination.state.credentials import KeyOrigin
+from prosperstack_destination.state.credentials import KeyKind, KeyOrigin
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], route_class=ApiRoute)
 
@@ -24,11 +25,32 @@ class Named(Sent):
     name: str = Field("", max_length=200)
 
 
+class KeyRequest(Named):
+    """A key that is to be made."""
+
+    public: bool = Field(
+        default=False, description="It stands in a web page or an app: it may only identify, and not too often."
+    )
+    origins: list[str] = Field(
+        default=[],
+        max_length=MAX_ORIGINS,
+        description="Of a public key: the pages that may show it, as in `https://app.example.com`; none for apps.",
+    )
+
+    @model_validator(mode="after")
+    def _only_public_keys_have_origins(self) -> "KeyRequest":
+        if self.origins and not self.public:
+            raise ValueError("Only a public key has origins: add `public`.")
+        return self
+
+
 class ShownKey(BaseModel):
     """A key that callers show; never the key itself."""
 
     fingerprint: str = Field(description="What it is told apart and revoked by.")
     origin: KeyOrigin
+    kind: KeyKind = Field(description="A public key stands in a web page or an app, and may only identify.")
+    origins: list[str] = Field(description="Of a public key: the pages that may show it; none for apps.")
     name: str
     created_at: datetime
     last_used_at: datetime | None = Field(description="To the minute.")
@@ -85,6 +107,8 @@ async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
         ShownKey(
             fingerprint=each.fingerprint,
             origin=each.origin,
+            kind=each.kind,
+            origins=list(each.origins or ()),
             name=each.name,
             created_at=shown_time(each.created_at),
             last_used_at=shown_time_or_none(each.last_used_at),
@@ -95,9 +119,18 @@ async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
 
 
 @router.post("/keys", status_code=201)
-async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedKey:
-    """Make a key for Segment to show."""
-    key = await desk.database.write(issuing.issue_key, account, named.name, operator, desk.clock())
+async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, wanted: KeyRequest) -> IssuedKey:
+    """Make a key for Segment or a server to show, or a public one for a web page or an app."""
+
+    def work(connection: Connection) -> str:
+        if wanted.public:
+            return issuing.issue_public_key(
+                connection, account, wanted.name, wanted.origins, operator, desk.clock()
+            )
+        return issuing.issue_key(connection, account, wanted.name, operator, desk.clock())
+
+    key = await desk.database.write(work)
+    desk.on_keys()
     return IssuedKey(key=key, fingerprint=fingerprint(key))
 
 

@@ -1,6 +1,7 @@
 """``accounts``, ``keys``, ``secrets``, ``sources`` and ``audit``: who may call, and what they did."""
 
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -117,17 +118,33 @@ def _part(text: str) -> float:
         raise Misconfigured(f"--reserve takes a part, as 0.2, or {DEFAULT}: {text!r} is neither.") from None
 
 
-def issue_key(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
+def issue_key(
+    account_name: str | None, name: str, author: str, *, public: bool, origins: Sequence[str], as_json: bool
+) -> None:
     """Make an inbound key, and print it: only now."""
-    key = in_database(
-        lambda connection: issuing.issue_key(
-            connection, chosen_account(connection, account_name), name, author, system_clock()
-        )
-    )
+    if origins and not public:
+        raise Misconfigured("Only a public key has origins: add --public.")
+
+    def work(connection: Connection) -> str:
+        account, now = chosen_account(connection, account_name), system_clock()
+        if public:
+            return issuing.issue_public_key(connection, account, name, origins, author, now)
+        return issuing.issue_key(connection, account, name, author, now)
+
+    key = in_database(work)
     if as_json:
         output.print_json({"key": key})
         return
-    output.console.print("The key, which is shown only now; enter it as the API key of the destination in Segment:")
+    if public:
+        where = f"pages of {', '.join(origins)}" if origins else "apps"
+        output.console.print(
+            f"The public key, which is shown only now; enter it as the write key of Segment's SDK in {where}. "
+            "Everybody can read it there: it may only identify."
+        )
+    else:
+        output.console.print(
+            "The key, which is shown only now; enter it as the API key of the destination in Segment:"
+        )
     print(key)
 
 
@@ -138,13 +155,15 @@ def list_keys(account_name: str | None, *, as_json: bool) -> None:
             each.fingerprint,
             each.name,
             each.origin.value,
+            each.kind.value,
+            ", ".join(each.origins or ()),
             *map(Time, (each.created_at, each.last_used_at, each.revoked_at)),
         ]
         for each in from_database(
             lambda connection: credentials.keys_of(connection, chosen_account(connection, account_name).id)
         )
     ]
-    columns = ["Key", "Name", "From", "Created", "Last used", "Revoked"]
+    columns = ["Key", "Name", "From", "Kind", "Origins", "Created", "Last used", "Revoked"]
     output.print_rows(columns, rows, as_json=as_json, nothing="There is no key yet: `keys issue` makes one.")
 
 

@@ -122,6 +122,13 @@ async def _issue(visit: Visit) -> Response:
     if kind == "key":
         key = await database.write(issuing.issue_key, visit.account, name, ACTOR, visit.now)
         shown = [("The key: the API key of the destination in Segment, or an SDK's write key", key)]
+    elif kind == "public-key":
+        origins = visit.form.get("origins", "").replace(",", " ").split()
+        try:
+            key = await database.write(issuing.issue_public_key, visit.account, name, origins, ACTOR, visit.now)
+        except Misconfigured as refusal:
+            return await _page(visit, status=422, wrong=str(refusal))
+        shown = [("The public key: the write key of an SDK in a web page or an app", key)]
     elif kind == "secret":
         secret = await database.write(issuing.issue_secret, visit.account, name, vault, ACTOR, visit.now)
         shown = [("The shared secret", secret), ("The webhook's URL", f"{base}/webhook/{visit.account.id}")]

@@ -9,10 +9,12 @@ from starlette.responses import Response
 
 from prosperstack_destination.errors import (
     BadCall,
+    CallNotPermitted,
     CallTooLarge,
     DestinationError,
     KeyNotPermitted,
     KeyRefused,
+    RateExceeded,
     TryLater,
     UnsupportedCall,
     UnsupportedEncoding,
@@ -26,9 +28,11 @@ STATUS: Final[Mapping[type[DestinationError], int]] = {
     BadCall: 400,
     KeyRefused: 401,
     KeyNotPermitted: 403,
+    CallNotPermitted: 403,
     CallTooLarge: 413,
     UnsupportedEncoding: 415,
     UnsupportedCall: 501,
+    RateExceeded: 429,
     TryLater: 503,
 }
 

@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from prosperstack_destination.segment.call import OTHER_TYPES, IdentifyCall
 from prosperstack_destination.segment.explain import Explanation
-from prosperstack_destination.segment.tracking import KINDS
+from prosperstack_destination.segment.tracking import KINDS, METRICS, SHORT_KINDS
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -71,7 +71,11 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
         paths.setdefault("/identify", {})[method] = _identify(method)
         paths.setdefault("/webhook/{account_id}", {})[method] = _webhook(method)
     for kind in KINDS:
-        paths[f"/v1/{kind}"] = {"post": _tracking(kind)}
+        paths[f"/v1/{kind}"] = {"post": _tracking(kind, f"tracking_{kind}")}
+    for short, kind in SHORT_KINDS.items():
+        paths[f"/v1/{short}"] = {"post": _tracking(kind, f"tracking_{short}")}
+    paths[f"/v1/{METRICS}"] = {"post": _metrics()}
+    paths["/v1/projects/{key}/settings"] = {"get": _sdk_settings()}
     return document
 
 
@@ -105,6 +109,7 @@ _ANSWERS: Final = {
     "403": "The API key is good, but not permitted this.",
     "413": "An event has more than 64 KB, or an array more than it may have.",
     "415": "The body is compressed otherwise than by gzip or deflate.",
+    "429": "An address sends too many calls with a public key (see Retry-After).",
     "501": "A type of call that this destination does not take.",
     "503": "Not now; the same again later will work (see Retry-After).",
 }
@@ -151,21 +156,59 @@ def _webhook(method: str) -> dict[str, Any]:
     }
 
 
-def _tracking(kind: str) -> dict[str, Any]:
+def _tracking(kind: str, name: str) -> dict[str, Any]:
     batched = kind in ("batch", "import")
     what = "Take in a batch of calls" if batched else "Take in one call"
     ignored = "Understood and ignored, so that an SDK sees no error"
     refusals = {
         status: {"description": _ANSWERS[status], "content": _json("TrackingError")}
-        for status in ("400", "401", "403", "415", "501", "503")
+        for status in ("400", "401", "403", "415", "429", "501", "503")
     }
     return {
         "summary": ignored if kind in OTHER_TYPES else what,
-        "operationId": f"tracking_{kind}",
+        "operationId": name,
         "tags": ["tracking"],
         "security": [{"apiKey": []}, {}],
         "requestBody": {"required": True, "content": _json("Batch" if batched else "IdentifyCall")},
         "responses": {"200": {"description": "What matters is on disk.", "content": _json("Success")}, **refusals},
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    return {
+        "summary": "Take what an SDK says of itself, and keep nothing of it",
+        "operationId": "tracking_metrics",
+        "tags": ["tracking"],
+        "security": [{}],
+        "responses": {"200": {"description": "Nothing is kept.", "content": _json("Success")}},
+    }
+
+
+def _sdk_settings() -> dict[str, Any]:
+    """The settings of SDKs; their form is Segment's own."""
+    refusals = {
+        status: {"description": _ANSWERS[status], "content": _json("TrackingError")}
+        for status in ("401", "403", "503")
+    }
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "summary": "Answer the settings that Segment's browser and mobile SDKs ask for",
+        "operationId": "sdk_settings",
+        "tags": ["tracking"],
+        "security": [{}],
+        "parameters": [
+            {
+                "name": "key",
+                "in": "path",
+                "required": True,
+                "description": "The write key.",
+                "schema": {"type": "string"},
+            }
+        ],
+        "responses": {
+            "200": {"description": "Calls go to this host; no other integration is loaded.", "content": content},
+            **refusals,
+        },
     }
 
 

@@ -4,33 +4,36 @@ An SDK that is pointed at this host works without Segment in between. What is no
 ignored: an SDK must not see an error for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import (
     AccessDenied,
     BadCall,
+    CallNotPermitted,
     CallTooLarge,
     DestinationError,
     KeyRefused,
     TryLater,
 )
 from prosperstack_destination.forwarded import client_address
-from prosperstack_destination.log_context import note_account
+from prosperstack_destination.segment import cors
+from prosperstack_destination.segment.address_rate import AddressRate
 from prosperstack_destination.segment.answers import refusal_headers, status_of
 from prosperstack_destination.segment.body import parse_object
 from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call
 from prosperstack_destination.segment.content_encoding import read_content
 from prosperstack_destination.segment.credentials import basic_key
-from prosperstack_destination.segment.endpoint import Authenticator
 from prosperstack_destination.segment.observing import Observer
 from prosperstack_destination.segment.reception import Form, Reception, told
 from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
-from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.segment.sdk_keys import OpenedAccount, SdkKeys
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.recent_calls import Way
 
@@ -41,6 +44,20 @@ BATCH_BYTES: Final = 500 * 1024
 MAX_EVENTS: Final = 2_500
 #: What there is under ``/v1/``.
 KINDS: Final = ("identify", "batch", "import", *sorted(OTHER_TYPES))
+#: Short names of them: analytics.js sends single events to these, and mobile SDKs batches to ``/v1/b``.
+SHORT_KINDS: Final[Mapping[str, str]] = {
+    "i": "identify",
+    "t": "track",
+    "p": "page",
+    "s": "screen",
+    "g": "group",
+    "a": "alias",
+    "b": "batch",
+}
+#: Where SDKs send figures about themselves, without a key: they are not kept.
+METRICS: Final = "m"
+#: The methods that its endpoint answers; the former for preflight requests of browsers.
+METHODS: Final = ("OPTIONS", "POST")
 #: What an event takes from the batch that it is in, where it has nothing of its own.
 _FROM_BATCH: Final = ("context", "integrations", "sentAt")
 _BATCHED: Final = frozenset({"batch", "import"})
@@ -53,57 +70,94 @@ class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
     def __init__(
-        self, authenticator: Authenticator, reception: Reception, *, trusted_proxies: int, observer: Observer
+        self, keys: SdkKeys, reception: Reception, clock: Clock, *, trusted_proxies: int, observer: Observer
     ) -> None:
-        self._authenticator = authenticator
+        self._keys = keys
+        self._rate = AddressRate()
+        self._clock = clock
         self._trusted_proxies = trusted_proxies
         self._reception = reception
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request in the form that SDKs know: ``success``, or ``code`` and ``message``."""
+        headers = dict(scope["headers"])
+        caller = _Caller(headers, cors.origin_of(headers), client_address(scope, self._trusted_proxies))
+        kind = scope["path"].rpartition("/")[2]
         try:
-            response = await self._answer(scope, receive)
+            if scope["method"] == "OPTIONS":
+                allowed = await self._keys.has_origin(caller.origin)
+                response = cors.preflight(headers, "POST", allowed=allowed)
+            elif kind == METRICS:
+                response = await self._answer_metrics(caller, receive)
+            else:
+                response = await self._answer(SHORT_KINDS.get(kind, kind), caller, receive)
         except DestinationError as error:
             self._observer.refused(error)
-            response = _error(error)
+            response = error_response(error)
+        if caller.may_read and caller.origin is not None:
+            cors.allow(response, caller.origin)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        kind = scope["path"].rpartition("/")[2]
-        headers = dict(scope["headers"])
-        authorization = headers.get(b"authorization")
-        address = client_address(scope, self._trusted_proxies)
-        account = None if authorization is None else await self._account(basic_key(authorization), address)
+    async def _answer(self, kind: str, caller: "_Caller", receive: Receive) -> Response:
+        authorization = caller.headers.get(b"authorization")
+        opened = None if authorization is None else await self._open(basic_key(authorization), caller)
         body = b""
         try:
-            body = await read_content(receive, headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
+            body = await read_content(receive, caller.headers, BATCH_BYTES if kind in _BATCHED else EVENT_BYTES)
             content = parse_object(body)
-            account = account or await self._account(_key(content), address)
-            if kind in _BATCHED:
-                return await self._answer_batch(account, content)
-            event = {**content, "type": kind} if kind in OTHER_TYPES else content
-            [result] = await self._reception.take(account, Way.TRACKING, [(event, len(body))], EVENT)
+            opened = opened or await self._open(_key(content), caller)
+            return await self._take(kind, opened, caller, content, len(body))
         except AccessDenied:
             raise
         except DestinationError as error:
-            if account is None:
+            if opened is None:
                 raise
-            self._reception.refuse(account, Way.TRACKING, body, error)
-            return _error(error)
-        return _error(result) if isinstance(result, DestinationError) else _success()
+            self._reception.refuse(opened.account, Way.TRACKING, body, error)
+            return error_response(error)
 
-    async def _account(self, key: str, address: str) -> Account:
-        account = await self._authenticator.authenticate(key, address)
-        note_account(account.fingerprint)
-        return account
-
-    async def _answer_batch(self, account: Account, content: Mapping[str, JsonValue]) -> Response:
-        results = await self._reception.take(account, Way.TRACKING, _events(content), EVENT)
+    async def _take(
+        self, kind: str, opened: OpenedAccount, caller: "_Caller", content: Mapping[str, JsonValue], size: int
+    ) -> Response:
+        """Take in the events of a request."""
+        if kind in _BATCHED:
+            events = _events(content)
+        else:
+            event: JsonValue = {**content, "type": kind} if kind in OTHER_TYPES else {**content}
+            events = [(event, size)]
+        if opened.is_public:
+            self._rate.take(caller.address, _count(events), self._clock())
+        form = PUBLIC_EVENT if opened.is_public else EVENT
+        results = await self._reception.take(opened.account, Way.TRACKING, events, form)
+        if kind not in _BATCHED and isinstance(results[0], DestinationError):
+            return error_response(results[0])
         refused = told(results)
         if not refused:
             return _success()
         return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
+
+    async def _open(self, key: str, caller: "_Caller") -> OpenedAccount:
+        opened = await self._keys.open(key, caller.origin, caller.address)
+        caller.may_read = opened.is_public
+        return opened
+
+    async def _answer_metrics(self, caller: "_Caller", receive: Receive) -> Response:
+        await read_content(receive, caller.headers)
+        caller.may_read = await self._keys.has_origin(caller.origin)
+        return _success()
+
+
+@dataclass(slots=True)
+class _Caller:
+    """Who sends a request."""
+
+    headers: Mapping[bytes, bytes]
+    #: Of the page that sends it; None: it is from no page.
+    origin: str | None
+    #: The client's IP address.
+    address: str
+    #: Whether the page may read the answer: so may those of a public key.
+    may_read: bool = False
 
 
 def _key(content: Mapping[str, JsonValue]) -> str:
@@ -136,20 +190,35 @@ def _read(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion
     return read_call(fields, now, judge_all=True) or SKIPPED, size
 
 
+def _read_public(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | Answer, int]:
+    understood, size = _read(event, now)
+    if isinstance(understood, Deletion):
+        raise CallNotPermitted
+    return understood, size
+
+
+def _count(events: Sequence[tuple[JsonValue, int]]) -> int:
+    """The events that a public key is charged for: not those that are ignored; a request counts as one at least."""
+    kinds = (each.get("type") for each, _ in events if isinstance(each, dict))
+    return max(1, len(events) - sum(isinstance(kind, str) and kind.lower() in OTHER_TYPES for kind in kinds))
+
+
 def _text(event: tuple[JsonValue, int]) -> bytes:
     return dump(event[0]).encode()
 
 
 #: An event as it was read from its batch, and about how large it is, in bytes.
 EVENT: Final = Form(_read, _text)
+#: An event that came with a public key.
+PUBLIC_EVENT: Final = Form(_read_public, _text)
 
 
 def _success() -> Response:
     return Response(_SUCCESS, 200, media_type="application/json")
 
 
-def _error(error: DestinationError) -> Response:
-    """An error in the form that SDKs know: without both fields some retry for ever."""
+def error_response(error: DestinationError) -> Response:
+    """Return an error in the form that SDKs know: without both fields some retry for ever."""
     status = 400 if isinstance(error, CallTooLarge) else status_of(error)
     code = "try_later" if isinstance(error, TryLater) else _CODES.get(status, "unauthorized")
     body = dump({"success": False, "code": code, "message": str(error)})

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from json import loads
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from prosperstack_destination.state import kept_secrets
 from prosperstack_destination.state.accounts import Account, account_of
+from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.tables import accounts, inbound_keys, segment_tokens, shared_secrets
 
 
@@ -21,6 +23,15 @@ class KeyOrigin(StrEnum):
     SETTINGS = "settings"
     #: Issued by an operator, shown once.
     ISSUED = "issued"
+
+
+class KeyKind(StrEnum):
+    """What a key may do."""
+
+    #: All that callers may: it is kept by a server.
+    SECRET = "secret"  # noqa: S105 -- a kind of key, and no key
+    #: Identify alone: it stands in a web page or an app, where everybody can read it.
+    PUBLIC = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,31 @@ class KnownKey:
     created_at: int
     revoked_at: int | None
     last_used_at: int | None
+    #: Of a public key the origins of the pages that may show it, none for apps; None: the key is secret.
+    origins: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> KeyKind:
+        """What it may do."""
+        return KeyKind.SECRET if self.origins is None else KeyKind.PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that is good: what it opens, and for the pages of which origins (none: for apps)."""
+
+    account_id: str
+    origins: tuple[str, ...]
+    #: In microseconds since the epoch, to the minute.
+    last_used_at: int | None
+
+
+def public_keys(connection: Connection) -> dict[str, PublicKey]:
+    """The public keys of all accounts that are good, by their hashes."""
+    rows = connection.execute(
+        select(inbound_keys).where(inbound_keys.c.origins.is_not(None), inbound_keys.c.revoked_at.is_(None))
+    )
+    return {row.key_hash: PublicKey(row.account_id, tuple(loads(row.origins)), row.last_used_at) for row in rows}
 
 
 def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KnownKey] | None:
@@ -84,6 +120,8 @@ class InboundKey:
     fingerprint: str
     origin: KeyOrigin
     name: str = ""
+    #: See `KnownKey`.
+    origins: tuple[str, ...] | None = None
 
 
 def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
@@ -94,6 +132,7 @@ def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int
         "origin": key.origin,
         "name": key.name,
         "revoked_at": None,
+        "origins": None if key.origins is None else dump(list(key.origins)),
     }
     known = connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key.key_hash).values(values))
     if known.rowcount == 0:
@@ -224,5 +263,11 @@ def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: 
 
 def _key_of(row: Row[Any]) -> KnownKey:
     return KnownKey(
-        row.fingerprint, KeyOrigin(row.origin), row.name, row.created_at, row.revoked_at, row.last_used_at
+        fingerprint=row.fingerprint,
+        origin=KeyOrigin(row.origin),
+        name=row.name,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+        origins=None if row.origins is None else tuple(loads(row.origins)),
     )

@@ -15,11 +15,28 @@ connectors_app = typer.Typer(
 
 
 @keys_app.command("issue")
-def keys_issue(account: Account = None, name: Name = "", author: Author = "unknown", json: Json = False) -> None:
-    """Make a key for Segment to show, and print it: only now."""
+def keys_issue(
+    account: Account = None,
+    name: Name = "",
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public", help="For a web page or an app, where everybody can read it: it may only identify."
+        ),
+    ] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--origin", help="A page that may show a public key, as https://app.example.com; may be repeated."
+        ),
+    ] = None,
+    author: Author = "unknown",
+    json: Json = False,
+) -> None:
+    """Make a key for Segment, a server, a web page or an app to show, and print it: only now."""
     from prosperstack_destination.cli.accounts import issue_key
 
-    issue_key(account, name, author, as_json=json)
+    issue_key(account, name, author, public=public, origins=origin or [], as_json=json)
 
 
 @keys_app.command("list")

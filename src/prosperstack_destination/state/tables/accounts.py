@@ -45,6 +45,8 @@ inbound_keys = Table(
     # What the operator calls it, and when it was last shown, to the minute.
     Column("name", Text, nullable=False, server_default=""),
     Column("last_used_at", BigInteger),
+    # Of a public key, as JSON: the origins of the pages that may show it; [] for apps. Null: the key is secret.
+    Column("origins", Text),
 )
 
 #: Secrets that sign webhooks, encrypted; any that is not revoked may have signed.

@@ -1,0 +1,11 @@
+"""Public keys: the origins of the web pages that may show them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    op.add_column("inbound_keys", sa.Column("origins", sa.Text(), nullable=True))
