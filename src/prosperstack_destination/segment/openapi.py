@@ -109,7 +109,6 @@ _ANSWERS: Final = {
     "403": "The API key is good, but not permitted this.",
     "413": "An event has more than 64 KB, or an array more than it may have.",
     "415": "The body is compressed otherwise than by gzip or deflate.",
-    "429": "An address sends too many calls with a public key (see Retry-After).",
     "501": "A type of call that this destination does not take.",
     "503": "Not now; the same again later will work (see Retry-After).",
 }
@@ -162,8 +161,10 @@ def _tracking(kind: str, name: str) -> dict[str, Any]:
     ignored = "Understood and ignored, so that an SDK sees no error"
     refusals = {
         status: {"description": _ANSWERS[status], "content": _json("TrackingError")}
-        for status in ("400", "401", "403", "415", "429", "501", "503")
+        for status in ("400", "401", "403", "415", "501", "503")
     }
+    limited = "An address sends too many calls with a public key (see Retry-After)."
+    refusals["429"] = {"description": limited, "content": _json("TrackingError")}
     return {
         "summary": ignored if kind in OTHER_TYPES else what,
         "operationId": name,
