@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from prosperstack_destination.state.directory import Seen
 from prosperstack_destination.state.portable import begun, export, import_lines
 from prosperstack_destination.state.profile import Delete, Source, SourceKind
 from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.tables import identities
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, take
+from support.intake import ACCOUNT, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +120,23 @@ async def test_what_cannot_be_imported(filled: Database, target: Database) -> No
             await import_lines(target, wrong)
     with pytest.raises(Misconfigured, match="not empty"):
         await import_lines(filled, [json.dumps({**head, "export": "another"})])
+
+
+async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Database) -> None:
+    """U+0000 in text, also in keys, and numbers past 32 bits do not keep a SQLite database from PostgreSQL."""
+    await sqlite.write(open_account)
+    await sqlite.write(
+        take,
+        *[identify("a@b.c", anonymous_id=each, plan="x\0") for each in ("\0", "\0\0", "\ufffd")],
+        replace(identify(source=Source(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
+    )
+    await sqlite.write(rate_limits.note, {ACCOUNT: ToldLimit(2**40, 2**33, 60.0, NEW_YEAR)})
+
+    await import_lines(postgresql, await exported(sqlite))
+
+    profile = await postgresql.read(stored)
+    assert profile.values() == {"plan": "x\ufffd", "trait\ufffd": "\ufffd"}
+    limit = await postgresql.read(rate_limits.of_account, ACCOUNT)
+    assert limit == ToldLimit(2**31 - 1, 2**31 - 1, 60.0, NEW_YEAR)
+    ids = await postgresql.read(lambda connection: connection.scalars(select(identities.c.external_id)).all())
+    assert sorted(ids) == ["\ufffd", "\ufffd\ufffd"]

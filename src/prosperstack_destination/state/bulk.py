@@ -50,15 +50,19 @@ class Bulk:
 
 
 class BulkInsert(Bulk):
-    """Inserts rows into a table, of which it takes two columns or more."""
+    """Inserts rows into a table, of which it takes two columns or more.
 
-    def __init__(self, table: Table, names: Sequence[str]) -> None:
+    ``skip_existing``: rows whose key is there already are left out.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str], *, skip_existing: bool = False) -> None:
+        otherwise = " ON CONFLICT DO NOTHING" if skip_existing else ""
         into = f"INSERT INTO {table.name} ({_listed(names)})"
         super().__init__(
             table,
             names,
-            by_row=f"{into} VALUES ({', '.join('?' * len(names))})",
-            over=f"{into} SELECT * FROM {{rows}}",  # noqa: S608 -- names of our own
+            by_row=f"{into} VALUES ({', '.join('?' * len(names))}){otherwise}",
+            over=f"{into} SELECT * FROM {{rows}}{otherwise}",  # noqa: S608 -- names of our own
         )
 
 

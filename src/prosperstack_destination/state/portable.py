@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, Any, Final
 
-from sqlalchemy import Connection, Table, func, insert, select, text, tuple_, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, insert, select, text, tuple_, update
 
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state.bulk import BulkInsert
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.migrating import current_revision
 from prosperstack_destination.state.tables import accounts, imports, leases, metadata, replicas, sessions
+from prosperstack_destination.storable import MAX_INT32, storable_text
 
 #: Rows that are read, or written, together.
 ROWS_AT_ONCE: Final = 1_000
@@ -173,10 +174,24 @@ def _begin(connection: Connection, head: dict[str, Any]) -> int:
 def _take(connection: Connection, export_id: str, entries: Sequence[dict[str, Any]], count: int) -> None:
     for name, group in groupby(entries, lambda entry: entry["table"]):
         table = metadata.tables[name]
-        BulkInsert(table, [column.name for column in table.columns]).execute(
-            connection, [entry["row"] for entry in group]
+        # Two keys that differ in characters that cannot be stored are one afterwards: the first row stays.
+        BulkInsert(table, [column.name for column in table.columns], skip_existing=True).execute(
+            connection, [_storable(table, entry["row"]) for entry in group]
         )
     connection.execute(update(imports).where(imports.c.id == export_id).values(lines=count))
+
+
+def _storable(table: Table, row: Row) -> Row:
+    """A row as every engine can store it: SQLite takes U+0000 in text, and numbers of 64 bits in any column."""
+    return {name: _storable_value(table.columns[name], value) for name, value in row.items()}
+
+
+def _storable_value(column: "Column[Any]", value: Any) -> Any:
+    if isinstance(value, str):
+        return storable_text(value)
+    if type(value) is int and isinstance(column.type, Integer) and not isinstance(column.type, BigInteger):
+        return max(-MAX_INT32, min(value, MAX_INT32))
+    return value
 
 
 def _finish(connection: Connection, export_id: str) -> None:
