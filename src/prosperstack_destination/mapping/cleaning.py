@@ -186,6 +186,8 @@ def _titled(text: str) -> str:
 
 def _titled_word(word: str) -> str:
     """A word with a capital, and one in each part that a hyphen divides; what stands in capitals becomes small."""
+    if word.isalpha() and word.islower() and not word.startswith("mc"):  # as most are: no need to look any further
+        return _with_capital(word)
     shouted = _is_shouted(word)
     parts = [part.lower() if shouted or _is_shouted(part) else part for part in word.split("-")]
     return "-".join(_titled_part(part) for part in parts)

@@ -134,7 +134,7 @@ class CompiledRule:
 
 def _is_blank(value: JsonValue) -> bool:
     """Whether there is nothing: null, and text of nothing but white space."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or value == "" or (isinstance(value, str) and value.isspace())
 
 
 def _sources(rule: Rule, audiences: Set[str]) -> tuple[Source, ...]:
