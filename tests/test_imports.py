@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "log_context": set(),
+    "security_headers": set(),
     "endless": set(),
     "forwarded": set(),
     "retry_after": set(),
@@ -32,13 +33,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "clock", "emails", "endless", "mapping", "state", "prosperstack", "accounts"},
     "segment": {
         *("storable", "errors", "clock", "emails", "forwarded", "log_context", "mapping", "state", "accounts"),
-        "retry_after",
+        *("retry_after", "security_headers"),
     },
     "connector": {
         *("storable", "deadlines", "errors", "clock", "emails", "endless", "mapping", "state", "accounts"),
         "segment",
     },
-    "watching": {"storable", "__init__", "errors", "clock", "endless", "log_context", "state"},
+    "watching": {
+        *("storable", "__init__", "errors", "clock", "endless", "log_context", "security_headers", "state"),
+    },
     "health": {"deadlines", "errors", "state"},
     "entrances": {"segment"},
     "segment_workspace": {"storable", "response_body", "retry_after", "errors", "clock", "state", "accounts"},

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.watching.scope import RequestScope, with_the_usual
+from prosperstack_destination.watching.scope import RequestScope
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -23,16 +24,6 @@ async def test_every_answer_is_safe_in_a_browser(tmp_path: Path) -> None:
             assert answer.headers["cache-control"] == "no-store", path
             assert len(answer.headers["x-request-id"]) == 16, path
             assert ("content-security-policy" in answer.headers) == (path != "/docs"), path
-
-
-def test_what_an_answer_says_itself_is_not_said_twice() -> None:
-    """Its own headers stay as they are, and in their order; what it leaves out comes after them."""
-    own = [(b"cache-control", b"max-age=60"), (b"content-type", b"text/html"), (b"set-cookie", b"a=b")]
-
-    headers = with_the_usual([*own, (b"set-cookie", b"c=d")])
-
-    assert headers[:4] == (*own, (b"set-cookie", b"c=d"))
-    assert [name for name, _ in headers[4:]] == [b"x-content-type-options", b"referrer-policy", b"x-frame-options"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +93,22 @@ async def test_an_application_that_fails_after_its_answer() -> None:
 
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert [line["error"] for line in lines if line["log_level"] == "error"] == ["ZeroDivisionError"]
+
+
+async def test_a_client_that_leaves() -> None:
+    """A request of which the client sends no end is no fault of the application, and is not logged as one."""
+
+    async def reads(_: Scope, __: Receive, ___: Send) -> None:
+        raise ClientDisconnect
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    scope = {"type": "http", "method": "POST", "path": "/identify", "headers": []}
+    with capture_logs() as lines:
+        await RequestScope(reads, lambda _: Response(""))(scope, _nothing, send)
+
+    assert {line["log_level"] for line in lines} == {"debug"}
 
 
 @pytest.mark.parametrize("body", [[], [{"type": "http.response.body", "body": b"x", "more_body": True}]])

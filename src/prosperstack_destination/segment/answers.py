@@ -20,6 +20,7 @@ from prosperstack_destination.errors import (
     UnsupportedEncoding,
 )
 from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.security_headers import with_security_headers
 from prosperstack_destination.segment.results import Answer, Result
 from prosperstack_destination.state.json_text import dump
 
@@ -61,8 +62,10 @@ def response_of(result: Result) -> Response:
 
 @cache
 def _said(answer: Answer) -> Response:
-    """The response of an answer, which is the same each time: there are a handful of them."""
-    return message(answer.status, answer.message)
+    """The response of an answer, prepared once with all of its headers: there are a handful of them."""
+    response = message(answer.status, answer.message)
+    response.raw_headers = list(with_security_headers(response.raw_headers))
+    return response
 
 
 def refusal(error: DestinationError) -> Response:

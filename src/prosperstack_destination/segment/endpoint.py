@@ -58,6 +58,9 @@ class Authenticator(Protocol):
         Raises `AccessDenied`'s kinds, or `TryLater`'s.
         """
 
+    def remembered(self, key: str) -> Account | None:
+        """The account that a key opens, where that is cached. Raises `AccessDenied`'s kinds where it opens none."""
+
     async def by_id(self, account_id: str) -> Account:
         """The account with this id; raises `KeyRefused` where there is none that may be called."""
 
@@ -129,21 +132,28 @@ class IdentifyEndpoint:
         body = b""
         try:
             wish = _wish(scope["query_string"])
+            if not _may_be_large(headers):
+                body = await read_content(receive, headers)
+                return await self._answer_body(account, way, body, headers, wish)
             with self._bodies.counted(account.id, receive) as counted:
-                reading = counted.receive if _may_be_large(headers) else receive
-                body = await read_content(reading, headers, array_limit=self._array_bytes)
+                body = await read_content(counted.receive, headers, array_limit=self._array_bytes)
                 counted.inflated(len(body) if len(body) > EVENT_BYTES else 0)
-                signature = headers.get(b"x-signature")
-                if is_array(body):
-                    return await self._answer_array(account, way, body, signature)
-            if signature is not None:
-                await self._verify(account, signature, [body])
-            return await self._answer_one(account, way, body, wish)
+                return await self._answer_body(account, way, body, headers, wish)
         except AccessDenied:
             raise  # whoever sent it has not shown to be one of the account's
         except DestinationError as error:
             self._reception.refuse(account, way, body, error)
             return refusal(error)
+
+    async def _answer_body(
+        self, account: Account, way: Way, body: bytes, headers: Mapping[bytes, bytes], wish: _Wish
+    ) -> Response:
+        signature = headers.get(b"x-signature")
+        if is_array(body):
+            return await self._answer_array(account, way, body, signature)
+        if signature is not None:
+            await self._verify(account, signature, [body])
+        return await self._answer_one(account, way, body, wish)
 
     async def _answer_one(self, account: Account, way: Way, body: bytes, wish: _Wish) -> Response:
         now = self._clock()
@@ -163,9 +173,8 @@ class IdentifyEndpoint:
         """
         account_id = scope.get("path_params", {}).get("account_id")
         authorization = headers.get(b"authorization")
-        address = client_address(scope, self._trusted_proxies)
         if account_id is None:
-            return await self._authenticator.authenticate(basic_key(authorization), address)
+            return await self._opened(scope, authorization)
         if b"x-signature" in headers:
             account = await self._authenticator.by_id(account_id)
             if await self._authenticator.shared_secrets(account):
@@ -176,10 +185,17 @@ class IdentifyEndpoint:
             raise KeyRefused(
                 "The request is not signed: set the shared secret in the webhook's settings in Segment."
             )
-        account = await self._authenticator.authenticate(basic_key(authorization), address)
+        account = await self._opened(scope, authorization)
         if account_id != account.id:
             raise KeyRefused("The API key does not belong to the account that the URL names.")
         return account
+
+    async def _opened(self, scope: Scope, authorization: bytes | None) -> Account:
+        key = basic_key(authorization)
+        account = self._authenticator.remembered(key)
+        if account is not None:
+            return account
+        return await self._authenticator.authenticate(key, client_address(scope, self._trusted_proxies))
 
     async def _verify(self, account: Account, signature: bytes, texts: Sequence[bytes]) -> None:
         """Check a signature of one of these texts, if the account has secrets; one without showed its key."""
@@ -229,7 +245,7 @@ class IdentifyEndpoint:
 def _may_be_large(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a body may have more than an event has, so that its memory is counted as it comes."""
     length = content_length(headers)
-    return length is None or length > EVENT_BYTES
+    return length is None or length > EVENT_BYTES or b"content-encoding" in headers
 
 
 def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | Answer, int]:

@@ -9,9 +9,11 @@ from typing import Final
 from urllib.parse import quote
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination.log_context import begin
+from prosperstack_destination.security_headers import with_security_headers
 from prosperstack_destination.storable import REPLACEMENT, storable_text
 from prosperstack_destination.watching.tracing import Traces
 
@@ -25,17 +27,6 @@ _KNOWN: Final = frozenset(
         *("identify", "webhook", "v1", "data-connector", "flow-webhook"),
         *("healthz", "readyz", "metrics", "docs", "redoc", "openapi.json", "api", "dashboard"),
     }
-)
-#: What a page says if it does not say otherwise itself; and any other answer, from which nothing is to be loaded.
-_OF_PAGES: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"cache-control", b"no-store"),
-)
-_OF_OTHERS: Final = (
-    *_OF_PAGES,
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
@@ -71,7 +62,7 @@ class RequestScope:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = with_the_usual(message.get("headers", ()))
+                headers = with_security_headers(message.get("headers", ()))
                 message["headers"] = [*headers, (b"x-request-id", request_id)]
             else:
                 complete = not message.get("more_body", False)
@@ -79,6 +70,8 @@ class RequestScope:
 
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            self._log.debug("the client left before its whole request had come")
         except Exception as error:
             if status and not complete:
                 raise
@@ -105,14 +98,6 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         if name == b"x-request-id" and _ID.fullmatch(value):
             return value
     return b"%016x" % getrandbits(64)
-
-
-def with_the_usual(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """An answer's headers with those that keep browsers safe, unless it has set them itself."""
-    own = tuple(headers)
-    named = dict(own)
-    usual = _OF_PAGES if b"text/html" in named.get(b"content-type", b"") else _OF_OTHERS
-    return (*own, *(header for header in usual if header[0] not in named))
 
 
 def _storable(scope: Scope) -> Scope:
