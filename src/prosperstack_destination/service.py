@@ -131,6 +131,7 @@ class Service:
             on_change=self.reprojector.begun,
             wake=self._changed,
             on_keys=self._forget_keys,
+            check_key=self.accounts.check_key,
             reception=self.reception,
             apart=settings.admin_port is not None,
             scanning=scanning,

@@ -48,6 +48,34 @@ async def test_opening(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.get(f"{new}/audit")).json()[0]["actor"] == "ann"
 
 
+async def test_a_key_that_prosperstack_refuses(service: Service, api: httpx.AsyncClient) -> None:
+    """A key that ProsperStack refuses opens no account, and replaces no other key."""
+    opened = await api.post(ACCOUNTS, json={"key": "key_test_mistyped"})
+    replaced = await api.put(f"{itself(api)}/key", json={"key": "key_test_mistyped"})
+
+    assert [each.status_code for each in (opened, replaced)] == [422, 422]
+    assert "refuses the API key" in opened.json()["message"]
+    assert "Nothing was changed" in replaced.json()["message"]
+    assert len((await api.get(ACCOUNTS)).json()) == 1
+    assert (await service.identify("ann@example.com")).status_code == 202
+
+
+async def test_removing(service: Service, api: httpx.AsyncClient) -> None:
+    """A removed account is gone with its people; a call with its ProsperStack key opens it again, empty."""
+    other = (await api.post(ACCOUNTS, json={"key": "key_test_other"})).json()
+    removed = await api.delete(itself(api))
+    gone = await api.get(itself(api))
+    left = (await api.get(ACCOUNTS)).json()
+    called = await service.identify("ann@example.com", preferred_name="Ann")
+    [_, new] = (await api.get(ACCOUNTS)).json()
+    people = (await api.get(f"{ACCOUNTS}/{new['id']}/profiles")).json()["profiles"]
+
+    assert (removed.status_code, gone.status_code) == (204, 404)
+    assert [each["id"] for each in left] == [other["id"]]
+    assert called.status_code == 202
+    assert [each["email"] for each in people] == ["ann@example.com"]
+
+
 async def test_choosing(api: httpx.AsyncClient) -> None:
     """What is named is changed, null gives the service's setting back, and what cannot be is refused."""
     reserve = (await api.patch(itself(api), json={"reserve": 0.25})).json()

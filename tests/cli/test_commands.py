@@ -18,6 +18,7 @@ import pytest
 
 from prosperstack_destination import __version__
 from prosperstack_destination.cli import main
+from prosperstack_destination.segment.example import DOCUMENTED_CALL
 from support.processes import command, environment, free_port, started
 
 pytestmark = pytest.mark.whole
@@ -340,9 +341,31 @@ def every_route(url: str, token: str, secret: str) -> None:
         client.get("/metrics", headers={"X-Request-Id": JOHN})
 
 
+def test_commands_know_what_the_service_is_connected_to(tmp_path: Path, port: int) -> None:
+    """doctor and accounts add ask the sandbox that the service was started with, where it listens."""
+    arguments = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(free_port())]
+    other = "key_test_mistyped"
+    with started(arguments, f"http://127.0.0.1:{port}/readyz", tmp_path, tmp_path / "serve.log"):
+        httpx.post(f"http://127.0.0.1:{port}/identify", json=DOCUMENTED_CALL, auth=(KEY, ""), trust_env=False)
+        findings = json.loads(operate(tmp_path, "doctor", "--json").stdout)
+        refused = operate(tmp_path, "accounts", "add", typed=f"{other}\n")
+        again = operate(tmp_path, "accounts", "add", typed=f"{KEY}\n")
+        unasked = operate(tmp_path, "accounts", "remove", "--json")
+        removed = operate(tmp_path, "accounts", "remove", "--yes")
+        left = json.loads(operate(tmp_path, "accounts", "list", "--json").stdout)
+
+    assert [each for each in findings if each["health"] == "failed"] == []
+    assert {"service", "database"} <= {each["what"] for each in findings}
+    assert (refused.returncode, again.returncode) == (1, 0)
+    assert "ProsperStack refuses the API key" in refused.stderr
+    assert unasked.returncode == 1
+    assert removed.returncode == 0
+    assert left == []
+
+
 def test_accounts_and_keys(tmp_path: Path, sandbox: str, port: int) -> None:
     """An operator opens an account, issues keys for it, and sees what came with them; no key is shown again."""
-    added = operate(tmp_path, "accounts", "add", "--author", "me", typed=KEY + "\n")
+    added = operate(tmp_path, "accounts", "add", "--unchecked", "--author", "me", typed=KEY + "\n")
     wrong = operate(tmp_path, "accounts", "add", typed="sk_1\n")
     issued = operate(tmp_path, "keys", "issue", "--name", "segment").stdout.splitlines()[-1]
     secret = operate(tmp_path, "secrets", "issue", "--name", "webhook").stdout.splitlines()[-1]

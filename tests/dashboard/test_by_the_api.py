@@ -46,6 +46,7 @@ DONE_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "/a/{account_id}/settings/choices": ("PATCH ",),
     "/a/{account_id}/settings/issue": ("POST /keys", "POST /secrets", "POST /connectors"),
     "/a/{account_id}/settings/prosperstack-key": ("PUT /key",),
+    "/a/{account_id}/settings/remove": ("DELETE ",),
     "/a/{account_id}/settings/revoke": (
         *("DELETE /keys/{key}", "DELETE /secrets/{secret}", "DELETE /connectors/{connector}"),
     ),

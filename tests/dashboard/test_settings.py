@@ -66,31 +66,52 @@ async def test_what_an_operator_chooses(dashboard: Dashboard) -> None:
 async def test_another_prosperstack_key(dashboard: Dashboard) -> None:
     """A key of another mode, or of another account, is refused, and no key is ever shown."""
     await dashboard.service.identify("a@b.c", key="key_test_other")
-    bad = ("key_x", "sk_1", "key_test_other")
+    keys = dashboard.service.sandbox_app.state.accounts
+    keys["key_test_new_one"] = keys["key_test_sandbox"]
+    bad = ("key_x", "sk_1", "key_test_other", "key_test_mistyped")
     wrong = [await dashboard.post("settings/prosperstack-key", key=key) for key in bad]
     right = await dashboard.post("settings/prosperstack-key", key="key_test_new_one")
 
-    assert [each.status_code for each in wrong] == [422] * 3
+    assert [each.status_code for each in wrong] == [422] * 4
     assert right.status_code == 303
     assert "key_test_new_one" not in (await dashboard.get("settings")).text
 
 
 async def test_accounts(dashboard: Dashboard) -> None:
-    """Live and test mode stand apart; an account is opened with a key, and what is no key is refused."""
+    """Live and test mode stand apart; an account is opened with a key that ProsperStack takes, and no other."""
     csrf = await dashboard.csrf()
+    keys = dashboard.service.sandbox_app.state.accounts
+    keys["key_live_one"] = keys["key_test_other"]
 
     async def opened(key: str) -> httpx.Response:
         return await dashboard.client.post("/dashboard/accounts", data={"csrf": csrf, "key": key})
 
-    wrong, live = await opened("nonsense"), await opened("key_live_one")
+    wrong, mistyped = await opened("nonsense"), await opened("key_test_mistyped")
+    live = await opened("key_live_one")
     page = (await dashboard.client.get("/dashboard/accounts")).text
 
-    assert (wrong.status_code, live.status_code) == (422, 303)
+    assert (wrong.status_code, mistyped.status_code, live.status_code) == (422, 422, 303)
+    assert "refuses the API key" in mistyped.text
     assert page.index("Live mode") < page.index("Test mode")
     assert "key_live_one" not in page
     assert (
         "was open already" in (await dashboard.client.get((await opened("key_live_one")).headers["location"])).text
     )
+
+
+async def test_removing_the_account(dashboard: Dashboard) -> None:
+    """An account is removed by its settings, when that is confirmed; another one stays."""
+    await dashboard.service.identify("a@b.c", key="key_test_other")
+    unsure = await dashboard.post("settings/remove")
+    sure = await dashboard.post("settings/remove", sure="yes")
+    page = (await dashboard.client.get("/dashboard/accounts")).text
+
+    assert (unsure.status_code, sure.status_code) == (422, 303)
+    assert "tick that you are sure" in unsure.text
+    assert sure.headers["location"].endswith("/dashboard/accounts")
+    assert "is removed" in page
+    assert dashboard.account_id not in page
+    assert len(set(re.findall(r"/dashboard/a/(acct_[\w-]+)/overview", page))) == 1
 
 
 async def test_another_accounts_key(dashboard: Dashboard) -> None:

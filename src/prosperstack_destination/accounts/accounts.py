@@ -21,6 +21,7 @@ from prosperstack_destination.errors import (
     KeyNotPermitted,
     KeyRefused,
     KeyUnverified,
+    Misconfigured,
     ProsperStackError,
     RateLimited,
 )
@@ -39,6 +40,9 @@ BELIEVED_FOR: Final = 2 * SECOND
 REFUSED_FOR: Final = 1 * MINUTE
 #: Good keys that are remembered at most, and refused ones: a flood of the latter takes no room of the former.
 REMEMBERED_KEYS: Final = 10_000
+
+#: Those for whom a key is checked that an operator enters.
+OPERATORS: Final = "operators"
 
 T = TypeVar("T")
 
@@ -141,6 +145,20 @@ class Accounts:
         if not _is_noted(used.last_used_at, now):
             known.secrets[secret] = replace(used, last_used_at=now)
             await self._database.write(credentials.mark_secret_used, used.id, now)
+
+    async def check_key(self, key: str) -> None:
+        """Ask ProsperStack whether it takes a key, before an operator enters it. What is no key is not asked about.
+
+        Raises `Misconfigured` where it does not, and `KeyUnverified` where it could not be asked.
+        """
+        if not is_prosperstack_key(key):
+            return
+        try:
+            await self._ask(self._connect(key), OPERATORS)
+        except AccessDenied as refusal:
+            raise Misconfigured(
+                f"{refusal} Nothing was changed: copy the key again from ProsperStack."
+            ) from refusal
 
     def prosperstack_key(self, account: Account) -> str:
         """An account's ProsperStack key in clear: to be used, never kept or logged."""

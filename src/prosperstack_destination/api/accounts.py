@@ -11,8 +11,8 @@ from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.operations import account_removal, mending, wording
 from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations import mending, wording
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state import accounts, auditing, sources
 from prosperstack_destination.state.accounts import Account, AccountStatus, OnDelete
@@ -93,10 +93,11 @@ async def list_accounts(desk: TheDesk, _: Operator) -> list[ShownAccount]:
 async def open_account(
     desk: TheDesk, operator: Operator, given: ProsperStackKey, response: Response
 ) -> ShownAccount:
-    """Open the account of a ProsperStack key; one that is open already is shown.
+    """Open the account of a ProsperStack key that ProsperStack takes; one that is open already is shown.
 
-    Whether ProsperStack takes the key is found out within seconds: the account's status tells.
+    A key that ProsperStack refuses is answered 422, and 503 where it cannot be asked: nothing is opened.
     """
+    await desk.check_key(given.key.get_secret_value())
     account, is_new = await desk.database.write(
         choices.open_account, given.key.get_secret_value(), desk.vault, operator, desk.clock()
     )
@@ -130,7 +131,11 @@ async def change_account(desk: TheDesk, account: TheAccount, operator: Operator,
 async def replace_key(
     desk: TheDesk, account: TheAccount, operator: Operator, given: ProsperStackKey
 ) -> ShownAccount:
-    """Have an account use another ProsperStack key of the same mode; everything that is stored stays with it."""
+    """Have an account use another ProsperStack key of the same mode; everything that is stored stays with it.
+
+    The key is checked as for an account that is opened.
+    """
+    await desk.check_key(given.key.get_secret_value())
 
     def work(connection: Connection) -> Account:
         key = given.key.get_secret_value()
@@ -138,6 +143,17 @@ async def replace_key(
         return choices.find(connection, account.id)
 
     return _changed(desk, await desk.database.write(work))
+
+
+@router.delete("/{account_id}", status_code=204)
+async def remove_account(desk: TheDesk, account: TheAccount, operator: Operator) -> None:
+    """Delete an account with everything that is stored for it: profiles, mapping, keys and the audit log.
+
+    Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's ProsperStack key
+    opens it again, empty.
+    """
+    await account_removal.remove_account(desk.database, account, operator, desk.clock())
+    desk.on_keys()
 
 
 @router.post("/{account_id}/retry")

@@ -8,11 +8,14 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
+from prosperstack_destination.cli.key_check import check_key
+from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import accounts as choices
+from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, auditing, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
@@ -43,11 +46,13 @@ def list_accounts(*, as_json: bool) -> None:
     output.print_rows(columns, rows, as_json=as_json, nothing=_NO_ACCOUNT)
 
 
-def add_account(author: str, *, as_json: bool) -> None:
+def add_account(author: str, *, checked: bool, as_json: bool) -> None:
     """Open an account for a ProsperStack key, which is never part of a command line: others see those."""
     key = _read_key()
     settings = read_settings()
     vault = vault_of(settings)
+    if checked:
+        check_key(settings, key)
     account = in_database(
         lambda connection: issuing.register(connection, key, vault, author, system_clock()), settings
     )
@@ -57,11 +62,13 @@ def add_account(author: str, *, as_json: bool) -> None:
         output.console.print(f"{account.id} ({account.fingerprint})")
 
 
-def replace_key(account_name: str | None, author: str, *, as_json: bool) -> None:
+def replace_key(account_name: str | None, author: str, *, checked: bool, as_json: bool) -> None:
     """Have an account use another ProsperStack key."""
     settings = read_settings()
     vault = vault_of(settings)
     key = _read_key()
+    if checked:
+        check_key(settings, key)
 
     def work(connection: Connection) -> accounts.Account:
         account = chosen_account(connection, account_name)
@@ -71,10 +78,21 @@ def replace_key(account_name: str | None, author: str, *, as_json: bool) -> None
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
         return
-    output.console.print(
-        f"{account.id} uses {account.fingerprint} from now on. Whether ProsperStack takes it is shown by `status` "
-        "in a few seconds, or by `doctor`."
-    )
+    output.console.print(f"{account.id} uses {account.fingerprint} from now on.")
+
+
+def remove(account_name: str | None, author: str, *, yes: bool, as_json: bool) -> None:
+    """Delete an account with everything that is stored for it, after asking."""
+    settings = read_settings()
+    account = from_database(lambda connection: chosen_account(connection, account_name), settings)
+    confirm(f"{account.fingerprint}: {CONSEQUENCES}", yes=yes, as_json=as_json)
+    with_database(settings, lambda database: remove_account(database, account, author, system_clock()))
+    if as_json:
+        output.print_json({"removed": account.id})
+    else:
+        output.console.print(
+            f"{account.fingerprint} is removed. A running service refuses its keys within seconds."
+        )
 
 
 def _read_key() -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, func, select
 
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.cli import output
+from prosperstack_destination.cli.connected import local_url, prosperstack_base_url, recorded
 from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
 from prosperstack_destination.errors import (
     CredentialsRefused,
@@ -212,6 +213,7 @@ async def _key(
     if offline:
         yield Finding(what, Health.OK, "it can be decrypted")
         return
+    base_url = prosperstack_base_url(settings)
     dates: list[str] = []
 
     async def note(response: httpx.Response) -> None:
@@ -220,20 +222,20 @@ async def _key(
     http.event_hooks = {"response": [note]}
     begun = time.monotonic()
     try:
-        page = await ProsperStack(http, settings.prosperstack_base_url, key).list_properties()
+        page = await ProsperStack(http, base_url, key).list_properties()
     except CredentialsRefused as error:
         advice = "Make a new key in ProsperStack, and enter it with `accounts rekey`."
         yield Finding(what, Health.FAILED, str(error), advice)
     except RateLimited:
         yield Finding(what, Health.OK, "the rate limit is spent just now, so that the key works")
     except Unavailable as error:
-        advice = f"Is {settings.prosperstack_base_url} right, and reachable from here (proxy, firewall, DNS)?"
+        advice = f"Is {base_url} right, and reachable from here (proxy, firewall, DNS)?"
         yield Finding(what, Health.FAILED, str(error), advice)
     except ProsperStackError as error:
         yield Finding(what, Health.FAILED, str(error), "Is PROSPERSTACK_BASE_URL right?")
     else:
         milliseconds = (time.monotonic() - begun) * 1000
-        found = f"ProsperStack takes it: {len(page.data)} properties, in {milliseconds:.0f} ms"
+        found = f"ProsperStack ({base_url}) takes it: {len(page.data)} properties, in {milliseconds:.0f} ms"
         yield Finding(what, Health.OK, found)
     if dates and (finding := _clock(dates[-1])) is not None:
         yield finding
@@ -254,8 +256,9 @@ def _clock(date: str) -> Finding | None:
 
 
 async def _service(settings: Settings, http: httpx.AsyncClient) -> Finding:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 -- it is compared
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
+    url = f"{local_url(settings.host, settings.port)}/readyz"
+    if not {"host", "port"} & settings.model_fields_set and (served := recorded(settings)) is not None:
+        url = f"{served.url}/readyz"
     http.event_hooks = {}
     try:
         answer = await http.get(url)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
+from prosperstack_destination.cli import connected
 from prosperstack_destination.cli.example import SANDBOX_KEY
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
@@ -39,7 +40,7 @@ def run(*, host: str | None, port: int | None, role: Role | None, sandbox_port: 
     # The server, once it has stopped, passes on the signal that stopped it. It did what it was told: what is open
     # here is closed, and that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if sandbox_port is None or _names_a_prosperstack(settings):
+    if sandbox_port is None or connected.names_a_prosperstack(settings):
         _serve(settings, sandbox=None)
         return
     sandbox = f"http://{_SANDBOX_HOST}:{sandbox_port}"
@@ -47,15 +48,13 @@ def run(*, host: str | None, port: int | None, role: Role | None, sandbox_port: 
         _serve(settings.model_copy(update={"prosperstack_base_url": f"{sandbox}/v1"}), sandbox=sandbox)
 
 
-def _names_a_prosperstack(settings: Settings) -> bool:
-    return settings.prosperstack_api_key is not None or "prosperstack_base_url" in settings.model_fields_set
-
-
 def _serve(settings: Settings, *, sandbox: str | None) -> None:
     app = create_app(settings)
     listening = listen(settings.host, settings.port)
     port = listening.getsockname()[1]
     sockets = [listening]
+    here = connected.local_url(settings.host, port)
+    connected.record(settings, connected.Connection(here, settings.prosperstack_base_url))
     url = admin_url = url_of(settings.host, port)
     if settings.admin_port is not None:
         if settings.admin_port == port:

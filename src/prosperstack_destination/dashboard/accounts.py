@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.errors import KeyUnverified, Misconfigured, NotHere
 from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.operations import tokens as token_choices
 from prosperstack_destination.operations.desk import EVERYBODY
@@ -88,13 +88,15 @@ async def _revoke_token(visit: Visit) -> Response:
 
 async def _open(visit: Visit) -> Response:
     desk = visit.desk
+    key = visit.form.get("key", "").strip()
     try:
-        account, is_new = await desk.database.write(
-            choices.open_account, visit.form.get("key", "").strip(), desk.vault, ACTOR, visit.now
-        )
+        await desk.check_key(key)
+        account, is_new = await desk.database.write(choices.open_account, key, desk.vault, ACTOR, visit.now)
     except Misconfigured as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
+    except KeyUnverified as error:
+        return await _page(visit, status=503, wrong=str(error))
     desk.on_keys()
     desk.wake([account.id])
-    said = "The account is open. ProsperStack is asked about its key now." if is_new else "It was open already."
+    said = "The account is open: ProsperStack takes its key." if is_new else "It was open already."
     return visit.go(f"/dashboard/a/{account.id}/overview", said)

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import KeyUnverified, Misconfigured
 from prosperstack_destination.operations import accounts as choices
+from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
 from prosperstack_destination.state import accounts, auditing, connectors, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
 
@@ -34,6 +35,7 @@ def setting_pages() -> list[Page]:
         Page("/settings/prosperstack-key", _replace_key, "POST"),
         Page("/settings/issue", _issue, "POST"),
         Page("/settings/revoke", _revoke, "POST"),
+        Page("/settings/remove", _remove, "POST"),
     ]
 
 
@@ -59,6 +61,7 @@ async def _page(visit: Visit, *, status: int = 200, **more: Any) -> Response:
         title="Settings",
         **{"issued": None, "wrong": None, **found, **more},
         usual=visit.reserve,
+        consequences=CONSEQUENCES,
         choices=list(OnDelete),
         base=str(visit.request.base_url).rstrip("/"),
     )
@@ -96,11 +99,18 @@ async def _choose(visit: Visit) -> Response:
 
 
 async def _replace_key(visit: Visit) -> Response:
+    key = visit.form.get("key", "").strip()
+    try:
+        await visit.desk.check_key(key)
+    except Misconfigured as refusal:
+        return await _page(visit, status=422, wrong=str(refusal))
+    except KeyUnverified as error:
+        return await _page(visit, status=503, wrong=str(error))
+
     def work(connection: Connection) -> None:
-        key = visit.form.get("key", "").strip()
         issuing.replace_key(connection, visit.account, key, visit.desk.vault, ACTOR, visit.now)
 
-    return await _done(visit, work, "The account uses the new key: the overview shows whether it is taken.")
+    return await _done(visit, work, "The account uses the new key.")
 
 
 async def _done(visit: Visit, work: Callable[[Connection], object], said: str) -> Response:
@@ -153,3 +163,12 @@ async def _revoke(visit: Visit) -> Response:
         _REVOKE[kind](connection, visit.account, which, ACTOR, visit.now)
 
     return await _done(visit, work, f"The {kind} is refused from now on.")
+
+
+async def _remove(visit: Visit) -> Response:
+    """Remove the account, with everything that is stored for it."""
+    if visit.form.get("sure") != "yes":
+        return await _page(visit, status=422, wrong="Nothing was removed: tick that you are sure.")
+    await remove_account(visit.desk.database, visit.account, ACTOR, visit.now)
+    visit.desk.on_keys()
+    return visit.go("/dashboard/accounts", f"The account {visit.account.fingerprint} is removed.")

@@ -16,8 +16,8 @@ from prosperstack_destination.state.accounts import Account, OnDelete
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> tuple[Account, bool]:
     """Open the account of a ProsperStack key; whether it is new. Repeated: the same account, which is not new.
 
-    Whether ProsperStack takes the key is found out within seconds: the account's status tells. Tell `Desk.wake` and
-    `Desk.on_keys` afterwards. Raises `Misconfigured` for what is no key.
+    Check the key first (`Desk.check_key`), and tell `Desk.wake` and `Desk.on_keys` afterwards. Raises
+    `Misconfigured` for what is no key.
     """
     known = accounts.of_prosperstack_key(connection, key_hash(key))
     return issuing.register(connection, key, vault, actor, now), known is None

@@ -1,7 +1,7 @@
 """What the operators' faces in the service work with, put together by the composition root."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,8 @@ class Desk:
     wake: Callable[[Iterable[str]], None]
     #: Told when accounts, keys or secrets are others than before: what is remembered of them is read anew.
     on_keys: Callable[[], None]
+    #: Asks ProsperStack whether it takes a key. Raises `Misconfigured` where it does not, and `KeyUnverified`.
+    check_key: Callable[[str], Awaitable[None]]
     #: Takes calls in, as they are taken from Segment.
     reception: Reception
     #: Whether operators have a port of their own, so that calls come by another address than the dashboard's.

@@ -1,5 +1,6 @@
 """Units of work on accounts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -100,6 +101,11 @@ def get(connection: Connection, account_id: str) -> Account | None:
     """The account with this id, or None."""
     row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
     return None if row is None else account_of(row)
+
+
+def existing(connection: Connection, account_ids: Collection[str]) -> set[str]:
+    """Those of these accounts that there are."""
+    return set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(account_ids))))
 
 
 def every(connection: Connection) -> list[Account]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.state import events, rate_limits, tallies
+from prosperstack_destination.state import accounts, events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.rate_limits import ToldLimit
@@ -104,13 +104,18 @@ class Feed:
         if not (new or calls or limits or counted):
             return
 
+        named = {*limits, *counted, *(each.account_id for each in new), *(each.account_id for each in calls)}
+
         def work(connection: Connection) -> None:
-            if new:
-                events.append(connection, new)
-            if calls:
-                self._keep_calls(connection, calls)
-            rate_limits.note(connection, limits)
-            tallies.add(connection, counted, self._clock())
+            there = accounts.existing(connection, named)  # one may have been removed meanwhile
+            if of_events := [each for each in new if each.account_id in there]:
+                events.append(connection, of_events)
+            if of_calls := [each for each in calls if each.account_id in there]:
+                self._keep_calls(connection, of_calls)
+            rate_limits.note(connection, {each: limit for each, limit in limits.items() if each in there})
+            there.add(tallies.NOBODY)
+            of_accounts = {each: tally for each, tally in counted.items() if each in there}
+            tallies.add(connection, of_accounts, self._clock())
 
         try:
             await self._database.write(work)

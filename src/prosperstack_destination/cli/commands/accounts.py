@@ -18,20 +18,41 @@ def accounts_list(json: Json = False) -> None:
     list_accounts(as_json=json)
 
 
+_Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not ask ProsperStack about the key.")]
+
+
 @accounts_app.command("add")
-def accounts_add(author: Author = "unknown", json: Json = False) -> None:
-    """Open an account for a ProsperStack API key, which is asked for, or read from standard input."""
+def accounts_add(unchecked: _Unchecked = False, author: Author = "unknown", json: Json = False) -> None:
+    """Open an account for a ProsperStack API key, which is asked for, or read from standard input.
+
+    ProsperStack is asked whether it takes the key.
+    """
     from prosperstack_destination.cli.accounts import add_account
 
-    add_account(author, as_json=json)
+    add_account(author, checked=not unchecked, as_json=json)
+
+
+@accounts_app.command("remove")
+def accounts_remove(
+    account: Account = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    author: Author = "unknown",
+    json: Json = False,
+) -> None:
+    """Delete an account with everything that is stored for it. Nothing changes in ProsperStack or in Segment."""
+    from prosperstack_destination.cli.accounts import remove
+
+    remove(account, author, yes=yes, as_json=json)
 
 
 @accounts_app.command("rekey")
-def accounts_rekey(account: Account = None, author: Author = "unknown", json: Json = False) -> None:
+def accounts_rekey(
+    account: Account = None, unchecked: _Unchecked = False, author: Author = "unknown", json: Json = False
+) -> None:
     """Have an account use another ProsperStack API key, which is asked for, or read from standard input."""
     from prosperstack_destination.cli.accounts import replace_key
 
-    replace_key(account, author, as_json=json)
+    replace_key(account, author, checked=not unchecked, as_json=json)
 
 
 @accounts_app.command("set")
