@@ -81,7 +81,7 @@ def create_app(
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    app.include_router(health_router(service.database, service.reconciler_is_alive))
+    app.include_router(health_router(service.database, service.inbox.failure, service.reconciler_is_alive))
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(metrics_router(service.metrics, service.database, clock, revealed(settings.metrics_token)))

@@ -1,6 +1,7 @@
 """Group commit: calls that arrive together share a transaction, and each is answered when it is on disk."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -25,6 +26,10 @@ STILL_TURNS: Final = 10
 #: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
 MAX_WAITING: Final = 5_000
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
+#: A transaction that fails after so long, in seconds, fails for all who waited for it as well.
+LONG_SECONDS: Final = 1.0
+#: A failure says so long that calls cannot be committed, in seconds; then it takes another one to tell.
+FAILURE_SECONDS: Final = 5.0
 #: What a caller is told to wait when too many wait already, in seconds.
 OVERLOAD_RETRY_SECONDS: Final = 2.0
 
@@ -81,6 +86,8 @@ class GroupCommit:
         self._arrived = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        #: When the latest transaction failed, by the monotonic clock in seconds, and why; None: it did not.
+        self._failure: tuple[float, str] | None = None
 
     def start(self) -> None:
         """Begin to write what is accepted."""
@@ -98,6 +105,12 @@ class GroupCommit:
         committed: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self.put(calls, partial(_settle, committed))
         return await committed
+
+    def failure(self) -> str | None:
+        """Why the latest calls could not be committed, if that is no longer ago than `FAILURE_SECONDS`."""
+        if self._failure is None or time.monotonic() - self._failure[0] > FAILURE_SECONDS:
+            return None
+        return self._failure[1]
 
     def put(self, calls: Sequence[Call], settle: Settle) -> None:
         """Have calls written; ``settle`` is called, later, with what became of them, or why nothing did.
@@ -161,10 +174,14 @@ class GroupCommit:
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
+        begun = time.monotonic()
         try:
             taken = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
-            for waiting in batch:
+            # Who waited for this transaction has waited as long: the next one must not take their time once more.
+            late = self._take_all() if time.monotonic() - begun > LONG_SECONDS else []
+            self._failed(error)
+            for waiting in (*batch, *late):
                 waiting.settle(error)
         except Exception as error:  # noqa: BLE001 -- a call that breaks the merge must not take others with it
             if len(batch) == 1:
@@ -174,6 +191,7 @@ class GroupCommit:
             await self._write(batch[:middle])
             await self._write(batch[middle:])
         else:
+            self._worked()
             start = 0
             for waiting in batch:
                 end = start + len(waiting.calls)
@@ -181,6 +199,22 @@ class GroupCommit:
                 start = end
             if taken.changed:
                 self._tell(taken.changed)
+
+    def _take_all(self) -> list[_Waiting]:
+        waiting = list(self._queue)
+        self._queue.clear()
+        self._calls = self._bytes = 0
+        return waiting
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if self._failure is None:
+            log.warning("calls cannot be committed: they are answered 503", reason=str(error))
+        self._failure = time.monotonic(), str(error)
+
+    def _worked(self) -> None:
+        if self._failure is not None:
+            log.info("calls are committed again")
+        self._failure = None
 
     def _tell(self, changed: set[str]) -> None:
         try:

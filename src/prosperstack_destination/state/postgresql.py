@@ -8,9 +8,10 @@ import asyncio
 import random
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 import structlog
@@ -21,6 +22,9 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from prosperstack_destination.errors import Misconfigured, StoreUnavailable
 from prosperstack_destination.state.postgres_url import postgres_connection
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +39,8 @@ STATEMENT_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 5.0
 #: A process that falls asleep within a transaction loses it after this, and with it the locks that others wait for.
 IDLE_SECONDS: Final = 3
+#: A wait for a connection that is not taken off the wait for locks, in seconds: it takes a round trip to do so.
+SHORT_WAIT_SECONDS: Final = 0.25
 #: How often a unit of work that lost a race is run in all.
 ATTEMPTS: Final = 8
 #: How long the service waits at its start for a database that is not there yet, in seconds, and between two tries.
@@ -46,8 +52,8 @@ START_PAUSE_SECONDS: Final = 0.5
 #: Serialization failure, deadlock; a row that another transaction made first; a schema that has just changed.
 _LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
 #: The database's state, and no fault of the unit of work: connection, rollback, resources, intervention, system;
-#: read-only, idle for too long, locked; not migrated yet, or restored just now.
-_PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01")
+#: read-only, idle for too long, locked; not migrated yet, or restored just now; damaged.
+_PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01", "XX001", "XX002")
 #: While connecting: a wrong user, password or database; a parameter that the server or a pooler does not take.
 _MISCONFIGURED: Final = ("28", "3D", "08P01", "22023", "42704")
 
@@ -135,9 +141,11 @@ class Postgresql:
         return await self.run(work, writing=False)
 
     async def _run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
+        begun = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with (self._engine if writing else self._snapshots).begin() as connection:
+                    await _wait_for_locks(connection, LOCK_WAIT_SECONDS - (time.monotonic() - begun))
                     return await connection.run_sync(work)
             except DBAPIError as error:
                 if _sqlstate(error) in _LOST_A_RACE and attempt < ATTEMPTS:
@@ -157,6 +165,12 @@ class Postgresql:
                     ) from error
                 raise unavailable(str(error) or type(error).__name__) from error
         raise AssertionError  # the last attempt returns or raises
+
+
+async def _wait_for_locks(connection: "AsyncConnection", seconds: float) -> None:
+    """Have a transaction that waited for a connection wait for locks for what is left of its time."""
+    if seconds < LOCK_WAIT_SECONDS - SHORT_WAIT_SECONDS:
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{max(round(seconds * 1000), 50)}ms'")
 
 
 def _passes(error: DBAPIError) -> bool:

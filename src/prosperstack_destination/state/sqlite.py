@@ -7,6 +7,7 @@ millisecond, where the hop and the way back take several on a processor that is 
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state.drivers import sqlite_driver
+from prosperstack_destination.state.file_watch import FileWatch
 from prosperstack_destination.state.private_files import (
     close_to_others,
     make_private_file,
@@ -37,6 +39,12 @@ CHECKPOINT_PAGES: Final = 16_384
 CACHE_KB: Final = 16_384
 #: Reading transactions that may run side by side.
 READERS: Final = 3
+#: A transaction that waited long for its turn waits at least so long for a lock, in seconds; and how much shorter a
+#: wait has to be than the one before for the connection to be told.
+LEAST_LOCK_WAIT_SECONDS: Final = 0.05
+LOCK_WAIT_STEP_SECONDS: Final = 0.25
+#: The file is damaged, or no database: a state of the database as well.
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: After an erasure, how long until the log is tried to be emptied again, in seconds, while it is read from.
 SCRUB_AGAIN_SECONDS: Final = 1.0
 
@@ -45,12 +53,15 @@ class Sqlite:
     """One file, or memory."""
 
     def __init__(self, url: URL) -> None:
-        self._writer = _engine(url, connections=1)
-        self._reader = _engine(url, connections=READERS)
-        self._glancer = _engine(url, connections=1, lock_wait=0.0)
+        self._files = FileWatch()
+        self._writer = _engine(url, self._files, connections=1)
+        self._reader = _engine(url, self._files, connections=READERS)
+        self._glancer = _engine(url, self._files, connections=1, lock_wait=0.0)
         self._write_thread = ThreadPoolExecutor(1, "database-write")
         #: The writer's, kept from one transaction to the next, since to fetch one from the pool takes 20 us.
         self._writing: Connection | None = None
+        #: How long the writer's connection waits for a lock, in seconds.
+        self._lock_wait = LOCK_WAIT_SECONDS
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
         #: Whether the log still has what was erased; and what empties it.
         self._unscrubbed = False
@@ -84,29 +95,52 @@ class Sqlite:
         with _outages_told():
             loop = asyncio.get_running_loop()
             if writing:
-                result = await loop.run_in_executor(self._write_thread, self._write, work)
+                result = await loop.run_in_executor(self._write_thread, self._write, work, time.monotonic())
                 if self._unscrubbed and (self._scrubbing is None or self._scrubbing.done()):
                     self._scrubbing = asyncio.create_task(self._scrub_until_done(), name="scrub")
                 return result
-            return await loop.run_in_executor(self._read_threads, _transaction_on, self._reader, work)
+            return await loop.run_in_executor(self._read_threads, self._read, self._reader, work)
 
     async def glance(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
         with _outages_told():
-            return _transaction_on(self._glancer, work)
+            return self._read(self._glancer, work)
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        self._files.check()
+        with engine.connect() as connection:
+            return _transaction(connection, work, "BEGIN")
+
+    def _write(self, work: Callable[[Connection], T], handed_in: float) -> T:
+        """Run a unit of work that was handed in at a time of the monotonic clock.
+
+        The files are looked at before it, and after it: what was committed into a deleted file is not accepted.
+        """
+        self._files.check()
         if self._writing is None or self._writing.closed:
             self._writing = self._writer.connect()
+            self._lock_wait = LOCK_WAIT_SECONDS
+        driver = sqlite_driver(self._writing)
         try:
+            if driver is not None:
+                self._files.check_log(driver)
+                self._wait_for_locks(driver, LOCK_WAIT_SECONDS - (time.monotonic() - handed_in))
             result = _transaction(self._writing, work, "BEGIN IMMEDIATE")
             self._unscrubbed |= take_request(self._writing)
+            if driver is not None:
+                self._files.check_log(driver)
             return result
         except BaseException:
-            driver = sqlite_driver(self._writing)
             if driver is not None and driver.in_transaction:  # as after a commit that failed
                 driver.rollback()
             raise
+
+    def _wait_for_locks(self, driver: sqlite3.Connection, seconds: float) -> None:
+        """Have the writer wait for a lock for what is left of the transaction's time, in steps."""
+        seconds = max(seconds, LEAST_LOCK_WAIT_SECONDS)
+        if abs(seconds - self._lock_wait) >= LOCK_WAIT_STEP_SECONDS:
+            driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._lock_wait = seconds
 
     async def _scrub_until_done(self) -> None:
         while self._unscrubbed:
@@ -130,11 +164,6 @@ def _make_file(path: Path) -> None:
         close_to_others(path.with_name(path.name + suffix))
 
 
-def _transaction_on(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.connect() as connection:
-        return _transaction(connection, work, "BEGIN")
-
-
 def _transaction(connection: Connection, work: Callable[[Connection], T], begin: str) -> T:
     # Begun here and not by an event of SQLAlchemy's: with one, each statement would look for others as well.
     with connection.begin():
@@ -144,16 +173,28 @@ def _transaction(connection: Connection, work: Callable[[Connection], T], begin:
 
 @contextmanager
 def _outages_told() -> Iterator[None]:
-    """The database's state (full, locked, away) is no fault of the unit of work."""
+    """The database's state (full, locked, damaged, away) is no fault of the unit of work."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error.orig) from error
     except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # a statement handed to the driver
         raise unavailable(error) from error
+    except DatabaseError as error:
+        if _is_damage(error.orig):
+            raise unavailable(error.orig) from error
+        raise
+    except sqlite3.DatabaseError as error:
+        if _is_damage(error):
+            raise unavailable(error) from error
+        raise
 
 
-def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
+def _is_damage(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED  # the lowest byte is the kind
+
+
+def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -174,5 +215,6 @@ def _engine(url: URL, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS)
         # Random inserts touch many pages: larger checkpoints write each of them less often.
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        files.opened(connection)
 
     return engine

@@ -4,8 +4,9 @@ from typing import Final
 
 from prosperstack_destination.errors import StoreUnavailable
 
-#: How long a transaction waits for another's lock before it gives up, in seconds.
-LOCK_WAIT_SECONDS: Final = 4.0
+#: How long a transaction waits for its turn and for others' locks before it gives up, in seconds: its caller is
+#: answered within 4.
+LOCK_WAIT_SECONDS: Final = 3.0
 #: What a caller is told to wait when the database does not take its transaction, in seconds.
 RETRY_AFTER_SECONDS: Final = 5.0
 
