@@ -193,7 +193,7 @@ def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
         ("people.xlsx", b"x", "of no known kind"),
         ("people.gz", gzip.compress(b"email", mtime=0), "of no known kind"),
         ("people.csv", b"", "has no rows"),
-        ("people.csv.gz", b"no gzip", "cannot be read"),
+        ("people.csv.gz", b"email", "has no rows"),
         ("people.csv.gz", gzip.compress(b"email" * 9_000, mtime=0)[:-9], "cannot be read"),
         ("people.csv.gz", gzip.compress(b"email\n", mtime=0)[:12] + b"\xff" * 20, "cannot be read"),
         ("people.csv", b"email,name\na@b.c,Jos\xe9\n", "--encoding windows-1252"),
@@ -256,6 +256,13 @@ def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
 
     assert caught.value.column in ("timestamp", "updated_at")
     assert caught.value.value == row[caught.value.column]
+
+
+@pytest.mark.parametrize("row", [{"email": "a@b.c"}, {"traits": {"email": "a@b.c"}}])
+def test_the_time_of_a_file_without_one(row: dict[str, Any]) -> None:
+    """A row without a time is refused where the file's own time is none either, as of files out of archives."""
+    with pytest.raises(BadCall, match="own time is 1980-01-01"):
+        Rows(Reading(), 315_532_800_000_000).understood(row, NEW_YEAR)
 
 
 def test_times_are_shown_before_it_asks(commands: Commands, tmp_path: Path) -> None:

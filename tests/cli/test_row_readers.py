@@ -96,6 +96,13 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
         read(tmp_path, "a.csv", content, "ascii")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_gzip_is_found_by_its_bytes(tmp_path: Path, name: str) -> None:
+    """A file is inflated where its bytes are gzip, whatever its name says."""
+    assert read(tmp_path, name, gzip.compress(b"name\nAnn\n")) == [{"name": "Ann"}]
+    assert read(tmp_path, name, b"name\nAnn\n") == [{"name": "Ann"}]
+
+
 def test_a_byte_that_is_no_text(tmp_path: Path) -> None:
     """A row whose bytes are not UTF-8 is invalid; the others of the file are read."""
     found = read(tmp_path, "a.csv", b"name\nJos\xe9\n" + "Zoë\n".encode())

@@ -19,6 +19,7 @@ Row = Mapping[str, JsonValue]
 #: The longest piece that is read at once while a file's encoding is looked for, in bytes.
 _PIECE: Final = 1 << 20
 _UTF_8: Final = "utf-8-sig"
+_GZIP: Final = b"\x1f\x8b"
 #: Byte order marks to encodings; UTF-32's begins as UTF-16's does.
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -39,10 +40,13 @@ class InvalidRow:
 
 @contextmanager
 def open_binary(file: Path) -> Iterator[BinaryIO]:
-    """Open a file, inflating ``.gz``. Raises `Misconfigured` where it cannot be read, also while it is read."""
+    """Open a file, inflating gzip. Raises `Misconfigured` where it cannot be read, also while it is read.
+
+    Its first bytes say whether it is gzip: browsers inflate a file and leave its name, or the other way round.
+    """
     try:
         with file.open("rb") as content:
-            if file.suffix.lower() == ".gz":
+            if content.peek(2)[:2] == _GZIP:
                 with gzip.open(content, "rb") as inflated:
                     yield inflated  # type: ignore[misc] # it reads as a file does
             else:

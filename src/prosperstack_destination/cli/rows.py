@@ -14,10 +14,10 @@ from prosperstack_destination.cli.csv_reader import csv_rows
 from prosperstack_destination.cli.json_reader import json_rows
 from prosperstack_destination.cli.parquet_reader import parquet_rows
 from prosperstack_destination.cli.row_source import InvalidRow, Row, open_binary
-from prosperstack_destination.clock import DAY
+from prosperstack_destination.clock import DAY, utc
 from prosperstack_destination.errors import BadCall, InvalidTime, Misconfigured, MissingEmail
 from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call, time_of_call
-from prosperstack_destination.segment.times import UnreadableTime, read_time
+from prosperstack_destination.segment.times import EARLIEST, UnreadableTime, read_time
 
 #: Columns that Segment's warehouses add, which are nobody's traits; and those of the context.
 SEGMENT_COLUMNS: Final = frozenset(
@@ -209,7 +209,8 @@ class Rows:
         found = self.time(row)
         if found is not None and found[2] > now + DAY:
             raise InvalidTime(found[0], found[1], "it is in the future")
-        call: dict[str, JsonValue] = {"type": "identify", "timestamp": self._as_of if found is None else found[2]}
+        at = self._time_of_file() if found is None else found[2]
+        call: dict[str, JsonValue] = {"type": "identify", "timestamp": at}
         for field, column in (("userId", roles.user_id), ("anonymousId", roles.anonymous_id)):
             if column is not None and row.get(column) not in (None, ""):
                 call[field] = _identifier(row[column])
@@ -230,7 +231,15 @@ class Rows:
             return row
         if skipped:
             raise InvalidTime(skipped[0].field, skipped[0].value, skipped[0].reason)
-        return {**row, "timestamp": self._as_of}
+        return {**row, "timestamp": self._time_of_file()}
+
+    def _time_of_file(self) -> int:
+        if self._as_of < EARLIEST:  # as archives give to the files in them
+            raise BadCall(
+                f"it has no time, and the file's own time is {utc(self._as_of).date()}: name the column of times "
+                "(--time COLUMN), or set the file's time to when it was exported (touch)."
+            )
+        return self._as_of
 
 
 def is_call(row: Row) -> bool:
