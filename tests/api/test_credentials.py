@@ -31,6 +31,30 @@ async def test_a_key(service: Service, api: httpx.AsyncClient) -> None:
     assert [each["action"] for each in (await api.get("audit")).json()] == ["revoke key", "issue key"]
 
 
+async def test_a_public_key(service: Service, api: httpx.AsyncClient) -> None:
+    """A public key is issued for origins, listed with them, and only identifies; a secret one has no origins."""
+    origins = ["https://App.example.com/"]
+    issued = (await api.post("keys", json={"name": "web", "public": True, "origins": origins})).json()
+    listed = (await api.get("keys")).json()
+    elsewhere = await service.identify("ann@example.com", key=issued["key"])
+    page = {"Origin": "https://app.example.com"}
+    call = {"email": "ann@example.com", "writeKey": issued["key"]}
+    identified = await service.client.post("/v1/i", json=call, headers=page, auth=NOBODY)
+    wrong = [
+        await api.post("keys", json={"public": True, "origins": ["*"]}),
+        await api.post("keys", json={"origins": origins}),
+        await api.post("keys", json={"public": True, "origins": [f"https://{n}" for n in range(21)]}),
+    ]
+
+    shown = {each["fingerprint"]: each for each in listed}
+    assert shown[issued["fingerprint"]]["kind"] == "public"
+    assert shown[issued["fingerprint"]]["origins"] == ["https://app.example.com"]
+    assert {each["kind"] for each in listed if each["fingerprint"] != issued["fingerprint"]} <= {"secret"}
+    assert (identified.status_code, elsewhere.status_code) == (200, 403)
+    assert [each.status_code for each in wrong] == [422, 422, 422]
+    assert len((await api.get("keys")).json()) == len(listed)
+
+
 async def test_a_secret(service: Service, api: httpx.AsyncClient) -> None:
     """What a shared secret signs is taken from when it is issued until it is revoked; the secret is shown once."""
     issued = (await api.post("secrets", json={"name": "webhook"})).json()

@@ -313,6 +313,22 @@ def fingerprint(commands: Commands) -> str:
     return found
 
 
+def test_public_keys(commands: Commands) -> None:
+    """A public key is issued for origins, and listed with its kind and them; what is none is refused."""
+    key = commands.json("keys", "issue", "--public", "--origin", "https://a.example", "--origin", "http://b:81/")[
+        "key"
+    ]
+    app = commands.json("keys", "issue", "--public")["key"]
+    commands.json("keys", "issue", "--name", "server")
+    listed = {(each["kind"], each["origins"]) for each in commands.json("keys", "list")}
+
+    assert key.startswith("psp_")
+    assert app.startswith("psp_")
+    assert {("public", "https://a.example, http://b:81"), ("public", ""), ("secret", "")} <= listed
+    assert "add --public" in commands.fails("keys", "issue", "--origin", "https://a.example")
+    assert "is no origin" in commands.fails("keys", "issue", "--public", "--origin", "*")
+
+
 def test_lists_as_json(commands: Commands) -> None:
     """Every list is JSON where that is asked for, with times that scripts can read; secrets are shown once."""
     key = commands.json("keys", "issue", "--name", "one")["key"]

@@ -34,6 +34,23 @@ async def test_a_key_is_shown_once(dashboard: Dashboard) -> None:
     assert (works.status_code, unsure.status_code, revoked.status_code, refused.status_code) == (202, 422, 303, 401)
 
 
+async def test_a_public_key(dashboard: Dashboard) -> None:
+    """A public key is issued for the origins that are typed, and listed with them; what is none is refused."""
+    typed = "https://app.example.com, http://localhost:3000"
+    issued = await dashboard.post("settings/issue", kind="public-key", name="Web", origins=typed)
+    for_apps = await dashboard.post("settings/issue", kind="public-key", name="Apps", origins="")
+    wrong = await dashboard.post("settings/issue", kind="public-key", name="Wrong", origins="app.example.com")
+    page = (await dashboard.get("settings")).text
+
+    assert re.search(r"psp_[\w-]+", issued.text)
+    assert re.search(r"psp_[\w-]+", for_apps.text)
+    assert "public, for pages of <code>https://app.example.com</code>, <code>http://localhost:3000</code>" in page
+    assert "public, for apps" in page
+    assert wrong.status_code == 422
+    assert "is no origin" in wrong.text
+    assert "Wrong" not in page
+
+
 @pytest.mark.parametrize(
     ("kind", "shown"), [("secret", r"/webhook/acct_"), ("connector", r"/data-connector/psc_[\w-]+")]
 )
