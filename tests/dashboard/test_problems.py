@@ -34,6 +34,19 @@ async def send_form(dashboard: Dashboard, page: str, ends: str) -> httpx.Respons
     return await dashboard.client.post(to, data=fields)
 
 
+async def test_a_suggested_rule_goes_into_a_draft(dashboard: Dashboard) -> None:
+    """A rule that was tried out is shown with what came of it, and one click puts it into a draft."""
+    await send(dashboard, {"is_professional": "yes"})
+    page = said(await dashboard.until("problems", "was tried out on"))
+
+    assert "was tried out on 1 profile: problems with the property fall from 1 to 0" in page
+    draft = await send_form(dashboard, "problems", "/mapping/suggested")
+    assert draft.status_code == 200
+    assert "fallback: keep" in draft.text
+    assert "In this draft is_professional feeds is_professional" in said(draft.text)
+    assert (await dashboard.post("mapping/suggested", rule="{")).status_code == 400
+
+
 async def test_no_problems(dashboard: Dashboard) -> None:
     """Where there is nothing it is said so, and there is nothing to be tried again."""
     page = (await dashboard.get("problems")).text

@@ -34,7 +34,8 @@ class ShownSample(BaseModel):
 class ShownSuggestion(BaseModel):
     """A rule that was tried out on stored people, and leaves fewer problems with the property."""
 
-    yaml: str = Field(description="A mapping file with the rule.")
+    rule: dict[str, JsonValue] = Field(description="The rule, to be added to the mapping in force.")
+    yaml: str = Field(description="The same as a mapping file of its own.")
     looked_at: int = Field(description="Profiles on which it was tried out.")
     problems_before: int
     problems_after: int

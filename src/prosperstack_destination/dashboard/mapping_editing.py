@@ -90,6 +90,7 @@ class MappingEditingPages:
             Page("/mapping/edit", self._begin),
             Page("/mapping/edit", self._edit, "POST"),
             Page("/mapping/map", self._map, "POST"),
+            Page("/mapping/suggested", self._suggested, "POST"),
             Page("/mapping/options", self._choose, "POST"),
             Page("/mapping/preview", self._preview, "POST"),
             Page("/mapping/review", self._review, "POST"),
@@ -116,6 +117,16 @@ class MappingEditingPages:
         return await self._edited(
             visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
         )
+
+    async def _suggested(self, visit: Visit) -> Response:
+        """A draft with a rule that is suggested against a problem."""
+        try:
+            fields = fields_of(Rule.model_validate_json(visit.form.get("rule", "")))
+        except ValidationError:
+            raise BadCall("The form's rule cannot be read: reload the page, and try again.", field="rule") from None
+        had_one = fields.key in await visit.desk.database.read(_ruled, visit)
+        draft = await self._worked(visit, await _in_force(visit, fields), _with_rule)
+        return await self._edited(visit, draft, mapped=bool(fields.trait), replaces=had_one)
 
     async def _choose(self, visit: Visit) -> Response:
         """A draft with other choices for the whole mapping, before it is applied."""

@@ -1,5 +1,6 @@
 """Rules that would help against problems, each tried out on stored people before it is suggested."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,13 +44,20 @@ _NO_DATES: Final = ("date of the form", "is not an ISO 8601 date", "is no date a
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A rule that helps, as a mapping file has it, and what came of trying it out."""
+    """A rule that helps, and what came of trying it out."""
 
+    #: In the form of a mapping file, and as a file of its own.
+    rule: dict[str, JsonValue]
     yaml: str
     #: People on whom it was tried out, and their problems of the property before and after.
     looked_at: int
     problems_before: int
     problems_after: int
+
+    @property
+    def as_json(self) -> str:
+        """The rule as JSON text."""
+        return json.dumps(self.rule)
 
 
 def suggested(
@@ -87,7 +95,8 @@ def _tried(meaning: Meaning, rule: Rule, people: Sequence[Person]) -> Suggestion
     others = (each for each in meaning.rules.rules if each.property != rule.property)
     rules = meaning.rules.model_copy(update={"rules": (*others, rule)})
     before, after = problems_under(people, *meaning.plan.where_it_differs(meaning.under(rules)))
-    return Suggestion(as_yaml(Rules(rules=(rule,))), len(people), before, after)
+    written = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return Suggestion(written, as_yaml(Rules(rules=(rule,))), len(people), before, after)
 
 
 def _candidates(meaning: Meaning, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:

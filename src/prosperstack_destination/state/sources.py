@@ -155,7 +155,10 @@ def _found(
         .limit(limit)
     )
     return [
-        KnownSource(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at, row.calls, row.members)
+        # Not below none: members of a journey were not counted while it was taken for a computed trait.
+        KnownSource(
+            *(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at), row.calls, max(row.members, 0)
+        )
         for row in rows
     ]
 
