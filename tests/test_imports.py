@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watching": {
         *("storable", "__init__", "errors", "clock", "endless", "log_context", "security_headers", "state"),
     },
+    "caller": {"errors"},
     "health": {"deadlines", "errors", "state"},
     "entrances": {"segment"},
     "segment_workspace": {"storable", "response_body", "retry_after", "errors", "clock", "state", "accounts"},
@@ -51,11 +52,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "api": {
         *("storable", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
-        *("segment", "operations", "segment_workspace", "retry_after"),
+        *("segment", "operations", "segment_workspace", "retry_after", "caller"),
     },
     "dashboard": {
         *("__init__", "errors", "clock", "emails", "mapping", "state", "prosperstack", "accounts", "sync"),
-        *("segment", "operations", "segment_workspace", "forwarded", "storable", "retry_after"),
+        *("segment", "operations", "segment_workspace", "forwarded", "storable", "retry_after", "caller"),
     },
     # The composition root.
     "setting_rules": set(),
@@ -99,7 +100,7 @@ CONFINED = {
     "fastapi": {"application", "health", "api", "watching", "sandbox"},
     "starlette": {
         *("segment", "connector", "application", "health", "entrances", "forwarded", "server"),
-        *("connection_guard", "body_deadline"),
+        *("connection_guard", "body_deadline", "caller"),
         *("api", "dashboard", "watching", "sandbox"),
     },
     "jinja2": {"dashboard"},

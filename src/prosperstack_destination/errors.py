@@ -21,6 +21,7 @@
     │   ├── Overloaded           more is waiting than we promised to hold
     │   ├── RateExceeded         an address sends more calls than it may with a public key
     │   ├── KeyUnverified        ProsperStack could not be asked about the key
+    │   ├── CallerLeft           the caller left before the answer was there
     │   └── SegmentUnavailable   Segment's Public API gave no answer, or is asked too often
     ├── ProsperStackError      an answer of ProsperStack's that is not the one asked for
     │   ├── Unavailable          retry: no answer, a 5xx, or nothing that can be read
@@ -198,6 +199,13 @@ class RateExceeded(TryLater):
 
 class KeyUnverified(TryLater):
     """A key is new to us, and ProsperStack could not be asked about it."""
+
+
+class CallerLeft(TryLater):
+    """The caller left before the answer was there, and what was done for it was cut off."""
+
+    def __init__(self) -> None:
+        super().__init__("The caller left before the answer was there.", retry_after=1)
 
 
 class ProsperStackError(DestinationError):

@@ -1,6 +1,7 @@
 """Connecting sources of a Segment workspace: what can be connected, what is, and letting go."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -8,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
 from prosperstack_destination.api.routing import ApiRoute, Refusal, Sent
+from prosperstack_destination.caller import while_connected
 from prosperstack_destination.segment_workspace.client import MAX_TOKEN, Access
 from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
@@ -126,9 +128,11 @@ class Forgotten(BaseModel):
 
 
 @router.post("/workspace", responses=_REFUSED)
-async def look_at_workspace(desk: TheDesk, account: TheAccount, given: WithToken) -> ShownWorkspace:
+async def look_at_workspace(
+    desk: TheDesk, account: TheAccount, given: WithToken, request: Request
+) -> ShownWorkspace:
     """The workspace that a token is of, and its sources; nothing is changed or kept."""
-    look = await desk.workspaces.look(account, given.access())
+    look = await while_connected(request.receive, partial(desk.workspaces.look, account, given.access()))
     return ShownWorkspace(
         id=look.workspace.id,
         name=look.workspace.name,

@@ -1,10 +1,12 @@
 """Connecting a source with a workspace token: paste it, choose a source, done."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from starlette.responses import Response
 
+from prosperstack_destination.caller import while_connected
 from prosperstack_destination.dashboard.looks import HeldLook, Looks
 from prosperstack_destination.dashboard.routing import ACTOR, Page
 from prosperstack_destination.dashboard.visit import Visit
@@ -55,7 +57,7 @@ class ConnectingPages:
         if access is None and "kept" not in visit.form:
             return await self._asked_again(visit, {"token": "Paste a token of the workspace."}, 422)
         try:
-            look = await workspaces.look(visit.account, access)
+            look = await while_connected(visit.request.receive, partial(workspaces.look, visit.account, access))
             if access is not None and "keep" in visit.form:
                 await workspaces.keep_token(visit.account, access, actor=ACTOR)
                 access = None
