@@ -127,8 +127,10 @@ class ConnectionGuard:
     def warn(self, reason: str) -> None:
         """Count a connection that was closed for a reason; the log has a line at most each ten seconds."""
         self._closed[reason] = self._closed.get(reason, 0) + 1
-        now = asyncio.get_running_loop().time()
-        if now - self._warned_at >= _WARNING_SECONDS:
+        self._report(asyncio.get_running_loop().time())
+
+    def _report(self, now: float) -> None:
+        if self._closed and now - self._warned_at >= _WARNING_SECONDS:
             self._warned_at = now
             log.warning("connections were closed at a limit", **self._closed)
             self._closed.clear()
@@ -158,7 +160,8 @@ class ConnectionGuard:
             self.lost(connection)
             self.warn("unread")
             connection.abort()
-        alive = self._unread or any(self._since)
+        self._report(now)
+        alive = self._closed or self._unread or any(self._since)
         self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep, loop) if alive else None
 
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state import profiles
+from prosperstack_destination.state.commit_delay import CommitDelay
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import MAX_WAITING, GroupCommit
 from prosperstack_destination.state.intake import Taken, take_calls
@@ -56,6 +57,36 @@ async def inbox(database: Database, counting: Counting, changed: list[set[str]])
 
 def emails(connection: Connection) -> set[str]:
     return set(connection.scalars(text("SELECT email FROM profiles")))
+
+
+class Patient(CommitDelay):
+    """Waits once, for long, and notes what came of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gained: list[int] = []
+
+    def seconds(self, waiting: int, now: float) -> float:  # noqa: ARG002 -- it is made up
+        return 0.0 if self.gained else 0.5
+
+    def waited(self, gained: int) -> None:
+        self.gained.append(gained)
+
+
+async def test_a_transaction_waits_for_calls_that_are_expected(database: Database, counting: Counting) -> None:
+    """A call that comes while a transaction waits shares it, and the policy learns of that."""
+    await database.write(open_account)
+    delay = Patient()
+    inbox = GroupCommit(counting, lambda _: None, delay)
+    inbox.start()
+
+    first = asyncio.create_task(inbox.accept([identify("first@b.c")]))
+    await asyncio.sleep(0.05)  # longer than it gathers calls that are there
+    await inbox.accept([identify("second@b.c")])
+    await first
+    await inbox.close()
+
+    assert (counting.transactions, delay.gained) == (1, [1])
 
 
 async def test_an_accepted_call_is_in_the_database(

@@ -11,6 +11,7 @@ import structlog
 
 from prosperstack_destination.endless import endless
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
+from prosperstack_destination.state.commit_delay import CommitDelay
 from prosperstack_destination.state.intake import Taken
 from prosperstack_destination.state.profile import Call, Outcome
 
@@ -75,9 +76,12 @@ class GroupCommit:
     commit. ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
     """
 
-    def __init__(self, commit: Commit, on_change: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self, commit: Commit, on_change: Callable[[set[str]], None], delay: CommitDelay | None = None
+    ) -> None:
         self._commit = commit
         self._on_change = on_change
+        self._delay = delay or CommitDelay()
         self._queue: deque[_Waiting] = deque()
         self._calls = 0
         self._bytes = 0
@@ -138,8 +142,10 @@ class GroupCommit:
         while True:
             await self._arrived.wait()
             await self._gather()
+            await self._wait_for_more()
             batch = self._next_batch()
             if batch:
+                self._delay.began(sum(len(waiting.calls) for waiting in batch), time.monotonic())
                 await self._write(batch)
                 self._expected = sum(len(waiting.calls) for waiting in batch) + self._calls
             elif self._closing:
@@ -160,6 +166,13 @@ class GroupCommit:
                 return
             count = self._calls
             await asyncio.sleep(0)
+
+    async def _wait_for_more(self) -> None:
+        """Wait for calls that should arrive soon: see `CommitDelay`."""
+        before = self._calls
+        if before and not self._closing and (seconds := self._delay.seconds(before, time.monotonic())):
+            await asyncio.sleep(seconds)
+            self._delay.waited(self._calls - before)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
