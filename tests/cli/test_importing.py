@@ -60,6 +60,7 @@ def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
         "unreadable": 1,
         "refused": 2,
         "ignored": 0,
+        "deletions": 0,
         "reasons": done["reasons"],
         "people": 3,
         "email_columns": ["Email"],
@@ -172,6 +173,20 @@ def test_segments_own_calls(commands: Commands, tmp_path: Path) -> None:
     assert "not valid JSON" in reasons[5]
 
 
+def test_deletions_are_counted_before_it_asks(commands: Commands, tmp_path: Path) -> None:
+    """Delete calls in a file, also without traits, are no people, and are named before any is erased."""
+    commands.write(take, identify("a@b.c", account=commands.account_id, user_id="u1", at=AS_OF))
+    file = tmp_path / "calls.jsonl"
+    file.write_text('{"type": "delete", "userId": "u1", "timestamp": "2025-12-02"}\n')
+    told = commands.run("import", str(file), "--dry-run")
+    kept = profile(commands, "a@b.c")
+    commands.run("import", str(file), "--yes")
+
+    assert "about 0 people; 1 Delete calls" in told
+    assert kept is not None
+    assert profile(commands, "a@b.c") is None
+
+
 def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
     """Columns are named, renamed and left out as asked; an empty cell deletes only where that is wanted."""
     file = tmp_path / "people.tsv"
@@ -194,6 +209,8 @@ def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
         ("people.gz", gzip.compress(b"email", mtime=0), "of no known kind"),
         ("people.csv", b"", "has no rows"),
         ("people.csv.gz", b"email", "has no rows"),
+        ("people.csv", b"PK\x03\x04\x14\x00\x06", "is a spreadsheet"),
+        ("calls.jsonl", b'{"type": "track", "userId": "u1"}\n{"email": "x"}\n', "every row is refused"),
         ("people.csv.gz", gzip.compress(b"email" * 9_000, mtime=0)[:-9], "cannot be read"),
         ("people.csv.gz", gzip.compress(b"email\n", mtime=0)[:12] + b"\xff" * 20, "cannot be read"),
         ("people.csv", b"email,name\na@b.c,Jos\xe9\n", "--encoding windows-1252"),
@@ -322,6 +339,8 @@ def test_a_file_of_which_nothing_can_be_used(commands: Commands, tmp_path: Path)
     assert "--email COLUMN; the file has mail, plan" in said
     assert "Row 1" in said
     assert json.loads(commands.fails("import", str(file), "--yes", "--json"))["refused"] == 1
+    (tmp_path / "ids.csv").write_text("user_id,plan\nu99,pro\n")
+    assert "--email COLUMN" in commands.fails("import", str(tmp_path / "ids.csv"), "--yes")
 
 
 def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def survey_facts(survey: Survey, cost: Estimate, done: int) -> dict[str, Cell]:
         "Unreadable": survey.unreadable,
         "Refused": survey.refusals.count,
         "Ignored": survey.ignored,
+        "Deletions": survey.deletions,
         "Reasons": reasons(survey.refusals),
         "People": survey.most_people,
         "Email columns": list(survey.email_columns),
@@ -49,13 +50,14 @@ def print_survey(name: str, survey: Survey, cost: Estimate, done: int, as_of: in
         output.console.print(output.visible(line), markup=False)
     if survey.good == 0:
         print_refusals(survey.refusals)
-        output.console.print(_nothing(survey), markup=False)
+        output.console.print(nothing_to_import(survey), markup=False)
 
 
 def _lines(name: str, survey: Survey, cost: Estimate, done: int, as_of: int) -> list[str]:
     people = "1 person" if survey.most_people == 1 else f"{survey.most_people:,} people"
     first = f"{name}: {counted(survey.rows)} about {people}"
-    first += f"; {counted(done)} of them are on disk already" if done else ""
+    first += f"; {survey.deletions:,} Delete calls, each of which erases a person" if survey.deletions else ""
+    first += f"; {counted(done)} on disk already" if done else ""
     first += f"; {survey.ignored:,} ignored, which say nothing of a person" if survey.ignored else ""
     first += f"; {survey.refusals.count:,} refused" if survey.refusals.count else ""
     lines = [f"{first}."]
@@ -115,8 +117,9 @@ def _costs(survey: Survey, cost: Estimate) -> list[str]:
     ]
 
 
-def _nothing(survey: Survey) -> str:
-    if survey.refusals.count == 0:
+def nothing_to_import(survey: Survey) -> str:
+    """Why a file brings nothing, and what to do."""
+    if survey.ignored == survey.rows:
         return "Nothing to import: no row is an Identify call."
     if survey.columns:
         columns = ", ".join(list(survey.columns)[:30])

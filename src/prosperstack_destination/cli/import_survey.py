@@ -56,6 +56,8 @@ class Survey:
     first_bad_time: tuple[int, InvalidTime] | None = None
     #: Rows that are nobody's traits: calls of other types, or calls that ask to be skipped.
     ignored: int = 0
+    #: Rows that are Delete calls.
+    deletions: int = 0
     people: set[int] = field(default_factory=set)
     uncounted: int = 0
     #: Rows with an email and with a user id, and rows that take the file's time.
@@ -136,6 +138,7 @@ def _look_at(number: int, row: Row, understanding: Rows, survey: Survey, now: in
         if understood is None:
             survey.ignored += 1
         elif isinstance(understood, Deletion):
+            survey.deletions += 1
             survey.with_user_id += 1
         else:
             survey.add_person(understood)

@@ -17,7 +17,14 @@ from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.import_estimate import Estimate, estimate
-from prosperstack_destination.cli.import_report import counted, print_refusals, print_survey, reasons, survey_facts
+from prosperstack_destination.cli.import_report import (
+    counted,
+    nothing_to_import,
+    print_refusals,
+    print_survey,
+    reasons,
+    survey_facts,
+)
 from prosperstack_destination.cli.import_survey import Refusals, Survey, surveyed
 from prosperstack_destination.cli.operating import chosen_account
 from prosperstack_destination.cli.output import Time
@@ -72,6 +79,10 @@ class _Order:
     def done(self) -> int:
         """Rows that are on disk already."""
         return 0 if self.known is None else self.known.done
+
+    def refused_all(self, refusals: Refusals) -> bool:
+        """Whether every row is refused, but for those that say nothing of a person."""
+        return 0 < refusals.count == self.survey.rows - self.survey.ignored
 
 
 def run(
@@ -131,8 +142,8 @@ async def _run(
             confirm(what, yes=yes, as_json=as_json)
             tally = await _import(database, vault, order, author)
             _report(order, tally, as_json=as_json)
-            return tally.refusals.count < survey.rows
-        return survey.good > 0 or survey.refusals.count < survey.rows
+            return not order.refused_all(tally.refusals)
+        return not order.refused_all(survey.refusals)
     finally:
         await database.close()
 
@@ -258,3 +269,5 @@ def _report(order: _Order, tally: Tally, *, as_json: bool) -> None:
         f"{tally.held:,} held. `watch` shows how far ProsperStack is."
     )
     print_refusals(tally.refusals)
+    if order.refused_all(tally.refusals):
+        output.console.print(nothing_to_import(order.survey), markup=False)

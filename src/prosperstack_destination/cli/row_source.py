@@ -20,6 +20,7 @@ Row = Mapping[str, JsonValue]
 _PIECE: Final = 1 << 20
 _UTF_8: Final = "utf-8-sig"
 _GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
 #: Byte order marks to encodings; UTF-32's begins as UTF-16's does.
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -62,6 +63,8 @@ def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[Tex
     Bytes that are no UTF-8 are read as lone surrogates: `undecodable` finds them. Raises `Misconfigured`.
     """
     with open_binary(file) as content:
+        if content.peek(4)[:4] == _ZIP:  # type: ignore[attr-defined] # both kinds of files have it
+            raise Misconfigured(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
         name = _encoding(content.peek(64)[:64]) if encoding is None else _known(encoding)  # type: ignore[attr-defined] # both kinds of files have it
         errors = {_UTF_8: "surrogateescape", "utf-16": "surrogatepass"}.get(name, "strict")
         try:
