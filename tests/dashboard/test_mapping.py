@@ -11,6 +11,7 @@ import pytest
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.mapping.yaml_text import read_yaml
 from prosperstack_destination.state.database import Database
+from prosperstack_destination.storable import REPLACEMENT
 from support.intake import settle_all
 from support.service import running, settings
 
@@ -402,7 +403,8 @@ async def test_hostile_names_stay_text(dashboard: Dashboard) -> None:
         read_yaml((await dashboard.get(f"mapping/export?version={1 + each}")).text) for each in range(len(names))
     ]
     files: list[Any] = [each.data for each in exported]
-    assert {each["rules"][0]["trait"] for each in files} == set(HOSTILE) - {"x" * 10_000}
+    kept = {each.replace("\0", REPLACEMENT) for each in HOSTILE} - {"x" * 10_000}
+    assert {each["rules"][0]["trait"] for each in files} == kept
     for path in ("mapping", "mapping/edit?rule=preferred_name", "mapping/history", "mapping/history/3"):
         assert_harmless((await dashboard.get(path)).text)
     for path in ("mapping/review", "mapping/figures", "mapping/preview"):

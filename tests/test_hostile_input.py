@@ -1,0 +1,168 @@
+"""Tests of hostile input: both databases answer and store the same, and every page answers."""
+
+import json
+import os
+import random
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Connection, select
+
+from prosperstack_destination.accounts.operators import issue_token
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
+from prosperstack_destination.state.tables import held, identities, profiles, sources
+from support import hostile
+from support.clocks import NEW_YEAR, SetClock
+from support.service import KEY, running, settings
+
+pytestmark = pytest.mark.anyio
+
+FULL = os.environ.get("HOSTILE") == "full"
+PASSWORD = "correct horse battery"
+#: Rules whose expressions and clean-ups make much of what they are given.
+RULES: tuple[dict[str, Any], ...] = (
+    {"from": "sum(traits.*.[@][] | [?type(@) == 'number'])"},
+    {"from": "join(',', [to_string(traits), to_string(traits), `\"\\u0000\"`])"},
+    {"from": "to_number(traits.plan) || traits.plan"},
+    {"from": "[traits.seats, traits.seats]", "clean": [{"join": "\0x"}]},
+    {"from": "traits.*[]", "clean": [{"join": "-"}, "upper", {"max_length": 100_000}]},
+    {"from": "max(values(traits))", "default": 10**300},
+    {"trait": "\0", "values": {"\0": "a\0", "x": None}, "fallback": "\ufffd"},
+    {"trait": "a\0b", "clean": ["trim", "title"]},
+    {"from": "traits.seats", "clean": [{"scale": 1e300}, {"round": -15}]},
+    {"from": "audiences", "clean": ["count"], "when": "audiences[?@ == 'plan'] || `true`"},
+)
+PROPERTIES = ("preferred_name", "number_of_contacts", "is_professional", "last_contacted")
+PAGES = (
+    *(
+        "overview",
+        "mapping",
+        "mapping/coverage",
+        "mapping/edit",
+        "mapping/history",
+        "mapping/export",
+        "calls",
+        "people",
+    ),
+    *("problems", "segment", "settings", "mapping/history/4294967296", "people/" + "9" * 4_400),
+    *(
+        "people?q=%00",
+        "calls?source=%00&outcome=%00",
+        "calls/99999999999999999999",
+        "problems?property=%00",
+        "problems/replay",
+    ),
+)
+ROUTES = (
+    *("", "/sources", "/audit", "/calls", "/coverage", "/keys", "/secrets", "/connectors", "/mapping"),
+    *("/mapping/history", "/mapping/progress", "/overview", "/history", "/profiles", "/problems", "/failures"),
+    *("/replay", "/segment/connections", "/problems/samples?property=plan&reason=x"),
+)
+
+
+async def sent(client: httpx.AsyncClient, count: int, account_id: str, token: str) -> list[tuple[str, int, str]]:
+    """Send generated requests; of each its path, its status, and what was answered."""
+    chance = random.Random(17)  # noqa: S311 -- the same input on both
+    answers: list[tuple[str, int, str]] = []
+    for _ in range(count):
+        method, path, body = hostile.request(chance, account_id)
+        headers = {"Authorization": f"Bearer {token}"} if path.startswith("/api") else {}
+        auth = None if path.startswith("/api") else httpx.BasicAuth(KEY, "")
+        answer = await client.request(method, path, content=body, headers=headers, auth=auth)
+        text = answer.text.replace(account_id, "ACCOUNT")
+        answers.append((path.replace(account_id, "ACCOUNT"), answer.status_code, text))
+    return answers
+
+
+def rows(connection: Connection) -> dict[str, list[str]]:
+    """What was stored of calls, but for the random id of the account."""
+    return {
+        table.name: sorted(
+            repr([getattr(row, column.name) for column in table.columns if column.name != "account_id"])
+            for row in connection.execute(select(table))
+        )
+        for table in (profiles, identities, held, sources)
+    }
+
+
+async def test_both_databases_answer_and_store_the_same(tmp_path: Path, postgresql_url: str) -> None:
+    """The same requests give the same statuses, the same words and the same rows; none is an error of ours."""
+    count = 20_000 if FULL else 250
+    found: list[tuple[list[tuple[str, int, str]], dict[str, list[str]]]] = []
+    for name, url in (("sqlite", f"sqlite:///{tmp_path / 'a.db'}"), ("postgresql", postgresql_url)):
+        configured = settings(tmp_path / name, database_url=url, role="receive")
+        async with running(configured, clock=SetClock()) as service, AsyncExitStack() as stack:
+            await service.identify("first@example.com")
+            database = Database(url)
+            stack.push_async_callback(database.close)
+            [account] = await database.read(accounts.every)
+            token = await database.write(issue_token, "ann", NEW_YEAR)
+            answers = await sent(service.client, count, account.id, token)
+        database = Database(url)
+        found.append((answers, await database.read(rows)))
+        await database.close()
+
+    (on_sqlite, stored_there), (on_postgresql, stored_here) = found
+    for one, other in zip(on_sqlite, on_postgresql, strict=True):
+        assert one == other
+        assert one[1] < 500 or one[1] == 501, one  # 501: a type of call that is not taken
+    assert stored_there == stored_here
+    assert len(stored_here["profiles"]) > 2
+    assert len(stored_here["identities"]) > 2
+
+
+def rules(chance: random.Random) -> list[dict[str, Any]]:
+    """A rule for each property."""
+    return [{"property": each, **chance.choice(RULES)} for each in PROPERTIES]
+
+
+@pytest.mark.parametrize("seed", range(50 if FULL else 1))
+async def test_every_page_and_route_answers(tmp_path: Path, database_url: str, seed: int) -> None:
+    """Whatever is sent under whatever rules, pages and routes answer, and others are still delivered."""
+    chance = random.Random(seed)  # noqa: S311 -- input that can be had again
+    configured = settings(tmp_path, database_url=database_url, admin_password=PASSWORD)
+    async with running(configured) as service, AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=service.transport, base_url="http://service")
+        )
+        email = service.share_email()
+        await service.identify(email)
+        database = Database(database_url)
+        [account] = await database.read(accounts.every)
+        token = await database.write(issue_token, "ann", NEW_YEAR)
+        await database.close()
+        operator = {"Authorization": f"Bearer {token}"}
+        base = f"/api/accounts/{account.id}"
+        for version in range(3):
+            content = json.dumps({"based_on": version, "mapping": {"rules": rules(chance)}}, ensure_ascii=False)
+            body = content.replace("\\u0000", "\\ufffd").encode()
+            applied = await client.put(f"{base}/mapping", content=body, headers=operator)
+            assert applied.status_code < 500, applied.text
+            for _ in range(20):
+                call = hostile.call(chance)
+                call["traits"]["email"] = chance.choice((email, f"{chance.randrange(5)}@example.com"))
+                await service.client.post("/identify", content=json.dumps(call), auth=(KEY, ""))
+        await _all_answer(client, operator, base, account.id)
+        empty = {"based_on": 3, "mapping": {"rules": []}}
+        await client.put(f"{base}/mapping", json=empty, headers=operator)
+        answer = await service.identify(email, preferred_name="delivered")
+        assert answer.status_code == 202
+        await service.until(lambda: service.values(email)[0].get("preferred_name") == "delivered", seconds=60.0)
+
+
+async def _all_answer(client: httpx.AsyncClient, operator: dict[str, str], base: str, account_id: str) -> None:
+    await client.post("/dashboard/login", data={"password": PASSWORD, "next": "/dashboard"})
+    listed = await client.get(f"{base}/profiles?limit=100", headers=operator)
+    assert listed.status_code == 200, listed.text
+    people = [each["id"] for each in listed.json()["profiles"]]
+    assert people
+    for path in [*PAGES, *(f"people/{each}" for each in people)]:
+        answer = await client.get(f"/dashboard/a/{account_id}/{path}")
+        assert answer.status_code in (200, 303, 404), (path, answer.status_code)
+    for path in [*ROUTES, *(f"/profiles/{each}" for each in people)]:
+        answer = await client.get(base + path, headers=operator)
+        assert answer.status_code in (200, 404), (path, answer.text)
