@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.api.routers import ROUTERS
+from prosperstack_destination.api_docs.page import docs_routes
 from prosperstack_destination.body_deadline import BodyDeadline
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.openapi import describe_connector
@@ -68,6 +69,9 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
+        # `api_docs` shows it: FastAPI's own pages load scripts from another host.
+        docs_url=None,
+        redoc_url=None,
         # `watching.tracing` traces; FastAPI would put whole paths, with the tokens in them, into its spans.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         routes=[
@@ -75,6 +79,7 @@ def create_app(
                 service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
             ),
             Route("/v1/projects/{key}/settings", _receiver(service, service.sdk_settings), methods=_SETTINGS),
+            *docs_routes(),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _broken},
     )

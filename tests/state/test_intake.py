@@ -130,7 +130,8 @@ def test_whose_an_id_is_does_not_depend_on_the_order(calls: list[Call], data: st
                 select(identities.c.external_id, identities.c.email).order_by(identities.c.external_id)
             ).all()
             ids = [
-                profiles.drafts(connection, ACCOUNT, [email]).get(email) for email in ("a@b.c", "x@y.z", "m@n.o")
+                profiles.drafts(connection, ACCOUNT, [email], NOW).get(email)
+                for email in ("a@b.c", "x@y.z", "m@n.o")
             ]
             seen.append((known, [draft and draft.traits for draft in ids]))
         engine.dispose()

@@ -27,10 +27,12 @@ class Asset:
     media_type: str
 
 
-def _read() -> dict[str, Asset]:
-    """All files, by the names that pages call them."""
+def _read(folder: Path) -> dict[str, Asset]:
+    """All files that browsers load, by the names that pages call them."""
     found = {}
-    for path in sorted(_FOLDER.iterdir()):
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _TYPES:
+            continue  # a licence
         content = path.read_bytes()
         name = f"{path.stem}.{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
         found[path.name] = Asset(name, content, _TYPES[path.suffix])
@@ -38,15 +40,16 @@ def _read() -> dict[str, Asset]:
 
 
 class Assets:
-    """The files under ``static/``, read once."""
+    """The files of a folder, read once; browsers find them under a prefix."""
 
-    def __init__(self) -> None:
-        self._by_page_name = _read()
+    def __init__(self, folder: Path = _FOLDER, prefix: str = "/dashboard/static") -> None:
+        self._prefix = prefix
+        self._by_page_name = _read(folder)
         self._by_name = {each.name: each for each in self._by_page_name.values()}
 
     def url(self, name: str) -> str:
         """Where a page finds a file."""
-        return f"/dashboard/static/{self._by_page_name[name].name}"
+        return f"{self._prefix}/{self._by_page_name[name].name}"
 
     async def serve(self, request: Request) -> Response:
         """A file, which needs no login."""

@@ -1,11 +1,15 @@
-"""A unit of work for a clock that was set back: what is due at times that were never real."""
+"""A clock that was set back: what is due at times that were never real, and what is stamped with them."""
 
 from typing import Final
 
 from sqlalchemy import Connection, or_, update
 
+from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.state.tables import accounts, clearings, directories, profiles, subscribers
 
+#: A stored event time that is later than now by more than this is of a clock that was ahead, in microseconds. Below
+#: it are calls that overtook each other on their way into the database, and replicas whose clocks differ.
+SKEW: Final = 1 * MINUTE
 #: What is left alone, and until when.
 _UNTIL: Final = (
     *(profiles.c.due_at, clearings.c.due_at, accounts.c.status_until),
@@ -16,6 +20,11 @@ _LEARNED: Final = (
     *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
     subscribers.c.observed_at,
 )
+
+
+def real_time(at: int, now: int) -> int:
+    """Return a stored event time; one that was never real is the moment before ``now`` (microseconds)."""
+    return at if at <= now + SKEW else now - 1
 
 
 def bring_forward(connection: Connection, now: int) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from prosperstack_destination.state.clock_set import SKEW, real_time
 from prosperstack_destination.state.identities import Key
 from prosperstack_destination.state.prepared import Prepared
 from prosperstack_destination.state.profile import IdKind
@@ -17,7 +18,11 @@ _ANY: Final = Prepared(
 
 
 class Erasures:
-    """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for."""
+    """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for.
+
+    To be read in a transaction that may write: deletions of a clock that was ahead are noted as of just before
+    ``now`` (microseconds), or no call would bring the person back until then.
+    """
 
     def __init__(
         self,
@@ -26,6 +31,7 @@ class Erasures:
         ids: Collection[Key],
         emails: Collection[str],
         pseudonym: Pseudonym,
+        now: int,
     ) -> None:
         self._at: dict[str, int] = {}
         if not _ANY.rows(connection, {"account": account_id}):
@@ -33,7 +39,9 @@ class Erasures:
         subjects = [*map(subject_of_id, ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}
         known = _known(connection, account_id, list(by_pseudonym))
-        self._at = {by_pseudonym[each]: at for each, at in known.items()}
+        if any(at > now + SKEW for at in known.values()):
+            _correct_times(connection, account_id, now)
+        self._at = {by_pseudonym[each]: real_time(at, now) for each, at in known.items()}
 
     def knows(self, email: str) -> bool:
         """Whether somebody with this email was erased once."""
@@ -63,6 +71,11 @@ def remember(connection: Connection, account_id: str, subjects: Collection[str],
         elif known[subject] < at:
             same = (erasures.c.account_id == account_id) & (erasures.c.subject == subject)
             connection.execute(update(erasures).where(same).values(at=at))
+
+
+def _correct_times(connection: Connection, account_id: str, now: int) -> None:
+    future = (erasures.c.account_id == account_id) & (erasures.c.at > now + SKEW)
+    connection.execute(update(erasures).where(future).values(at=now - 1))
 
 
 def _known(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:

@@ -139,8 +139,8 @@ class _Intake:
         emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
         named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
         held_by = {call.ids[0] for call in calls if call.email is None and call.ids}
-        self._erasures = Erasures(connection, account_id, named | held_by, emails, pseudonym)
-        self._drafts = profiles.drafts(connection, account_id, emails)
+        self._erasures = Erasures(connection, account_id, named | held_by, emails, pseudonym, self._now)
+        self._drafts = profiles.drafts(connection, account_id, emails, self._now)
         self._looked_for = emails
         self._waited = _waiting(self._drafts)
 
@@ -190,7 +190,7 @@ class _Intake:
     def _draft(self, email: str, address: str) -> Draft:
         draft = self._drafts.get(email)
         if draft is None and email not in self._looked_for:
-            found = profiles.drafts(self._connection, self._account_id, [email])
+            found = profiles.drafts(self._connection, self._account_id, [email], self._now)
             self._drafts |= found
             self._waited |= _waiting(found)
             self._looked_for.add(email)

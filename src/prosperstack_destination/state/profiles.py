@@ -20,6 +20,7 @@ from sqlalchemy import (
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import json_text
 from prosperstack_destination.state.bulk import BulkInsert, BulkUpdate
+from prosperstack_destination.state.clock_set import SKEW, real_time
 from prosperstack_destination.state.merging import Reads, merge, reads_none
 from prosperstack_destination.state.prepared import OneOf, Prepared
 from prosperstack_destination.state.profile import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
@@ -142,6 +143,20 @@ class Draft:
         if known is None and sum(map(len, self.ids.values())) > MAX_IDS:
             self._forget_an_id()
 
+    def correct_times(self, now: int) -> None:
+        """Take times of a clock that was ahead for just before now: a call that comes now is newer."""
+        if any(at > now + SKEW for _, at in self.traits.values()):
+            self.traits = {name: (value, real_time(at, now)) for name, (value, at) in self.traits.items()}
+            self.touched = True
+        if any(at > now + SKEW for of_kind in self.ids.values() for at in of_kind.values()):
+            self.ids = {
+                kind: {each: real_time(at, now) for each, at in of_kind.items()}
+                for kind, of_kind in self.ids.items()
+            }
+            self.touched = True
+        if self.touched_at is not None and self.touched_at > now + SKEW:
+            self.touched_at = None  # or retention would count from then
+
     def last_with(self, key: tuple[IdKind, str]) -> int | None:
         """When the email came with an id last (event time); None: it never did, as far as that is remembered."""
         kind, external_id = key
@@ -175,13 +190,19 @@ class Draft:
             del self.ids[kind]
 
 
-def drafts(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, Draft]:
-    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile."""
+def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, Draft]:
+    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile.
+
+    Their times are corrected as of ``now`` (microseconds): see `Draft.correct_times`.
+    """
     wanted = {"account": account_id, "emails": sorted(emails)}
-    return {
+    found = {
         email: Draft(email, row_id, address, user_id, json_text.load(ids), json_text.load(traits), *rest)
         for email, row_id, address, user_id, ids, traits, *rest in _SELECT_MERGED.rows(connection, wanted)
     }
+    for draft in found.values():
+        draft.correct_times(now)
+    return found
 
 
 def new_draft(email: str, address: str, lost_at: int | None = None) -> Draft:

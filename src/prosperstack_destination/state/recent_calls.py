@@ -195,7 +195,9 @@ def _rows(
     identities = Identities(connection, account_id, {key for each in new if not each.email for key in each.ids})
     emails = [each.email or identities.email(each.ids) for each in new]
     ids = {key for each in new for key in each.ids}
-    erasures = Erasures(connection, account_id, ids, {email for email in emails if email}, pseudonym)
+    known = {email for email in emails if email}
+    now = max(each.received_at for each in new)
+    erasures = Erasures(connection, account_id, ids, known, pseudonym, now)
     rows = []
     for each, email in zip(new, emails, strict=True):
         # An accepted call's email was known, if only by its ids: if it is not any more, they were erased.
