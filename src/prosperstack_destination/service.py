@@ -16,6 +16,7 @@ import structlog
 
 from prosperstack_destination import __version__
 from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.catalog_refresh import refresh_catalog
 from prosperstack_destination.accounts.meaning import reads_of
 from prosperstack_destination.accounts.operators import Operators
 from prosperstack_destination.accounts.password import known_password, password_of
@@ -132,6 +133,7 @@ class Service:
             wake=self._changed,
             on_keys=self._forget_keys,
             check_key=self.accounts.check_key,
+            refresh_catalog=self._refresh_catalog,
             reception=self.reception,
             apart=settings.admin_port is not None,
             scanning=scanning,
@@ -241,6 +243,10 @@ class Service:
         """Have what the dashboard's first page takes long for at hand."""
         with suppress(StoreUnavailable):  # whoever looks has it counted
             await self.desk.backlogs.whole(EVERYBODY)
+
+    async def _refresh_catalog(self, account: Account) -> Account:
+        client = self._connect(self.accounts.prosperstack_key(account))
+        return await refresh_catalog(self.database, account, client, self.desk.clock())
 
     def reconciler_is_alive(self) -> bool:
         """Whether it runs; where another process is to run it, that is none of our business."""

@@ -1,10 +1,14 @@
 """The mapping by the API."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from prosperstack_destination.clock import SECOND, system_clock
+from prosperstack_destination.state import accounts
+from prosperstack_destination.state.database import Database
 from support.service import Service
 
 pytestmark = pytest.mark.anyio
@@ -142,3 +146,30 @@ async def test_rising_problems_are_confirmed(service: Service, api: httpx.AsyncC
     assert refused.status_code == 409
     assert "problems rise from 0 to 1" in refused.json()["message"]
     assert (done.status_code, done.json()["version"]) == (200, 1)
+
+
+async def test_a_property_that_is_new_in_prosperstack(
+    tmp_path: Path, service: Service, api: httpx.AsyncClient
+) -> None:
+    """A mapping that names a property made since the list has the properties listed again, once in 10 s."""
+    account_id, listed = api.base_url.path.split("/")[3], "GET /v1/properties 200"
+    await service.until(lambda: bool(service.values(JOHN)[0]))
+    database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
+    await database.write(accounts.set_catalog, account_id, "[]", system_clock() - 60 * SECOND)
+    await database.close()
+    made = {"key": "brand_new", "name": "Brand new", "type": "text", "entity": "subscriber"}
+    created = await service.sandbox.post("properties", json=made)
+    before = (await service.asked())[listed]
+
+    async def check(key: str) -> list[dict[str, Any]]:
+        mapping = {"rules": [{"property": key, "from": "traits.x"}]}
+        found: list[dict[str, Any]] = (await api.post("mapping/check", json={"mapping": mapping})).json()["unknown"]
+        return found
+
+    known, wrong, again = await check("brand_new"), await check("brand_ne"), await check("brand_ne")
+
+    assert created.is_success
+    assert known == []
+    assert "did you mean brand_new? (its properties were listed" in wrong[0]["message"]
+    assert again[0]["key"] == "rules[0].property"
+    assert (await service.asked())[listed] - before == 1

@@ -25,6 +25,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in a folder with a database; what it prints, or the error that it ends with."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PROSPERSTACK_BASE_URL", "http://127.0.0.1:9/v1")  # nothing answers there
     in_database(open_account)
     in_database(lambda connection: accounts.set_catalog(connection, "acct_1", dump_catalog(CATALOG), 0))
     in_database(lambda connection: take(connection, identify("a@x.y", plan="old", tier="new")))

@@ -9,11 +9,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from prosperstack_destination.accounts.catalog_refresh import LISTED_AGAIN_AFTER
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.operations.looking import looked_at
 from prosperstack_destination.settings import Role
 from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import CATALOG_FOR, Account, AccountStatus
+from prosperstack_destination.state.accounts import Account, AccountStatus
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
 from support.service import running, settings
@@ -53,8 +54,8 @@ async def stored(desk: Desk) -> Account:
 
 
 async def test_old_properties_are_listed_anew(desk: Desk, woken: list[str]) -> None:
-    """Who looks at properties that are 15 minutes old has them listed anew, once; the old ones stay meanwhile."""
-    account = await opened(desk, NEW_YEAR - CATALOG_FOR)
+    """Who looks at properties that are 10 s old has them listed again, once; the old ones stay meanwhile."""
+    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
 
     await looked_at(desk, account)
     await looked_at(desk, account)
@@ -67,21 +68,21 @@ async def test_old_properties_are_listed_anew(desk: Desk, woken: list[str]) -> N
 
 
 async def test_new_properties_are_not_listed(desk: Desk, woken: list[str]) -> None:
-    """Properties that are younger than 15 minutes cost no request, however often somebody looks."""
-    account = await opened(desk, NEW_YEAR - CATALOG_FOR + 1)
+    """Properties that are younger than 10 s cost no request, however often an operator looks."""
+    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER + 1)
 
     await looked_at(desk, account)
 
     assert woken == []
-    assert (await stored(desk)).catalog_at == NEW_YEAR - CATALOG_FOR + 1
+    assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER + 1
 
 
 async def test_an_account_that_waits_is_left_alone(desk: Desk, woken: list[str]) -> None:
     """An account whose key is refused is not asked for its properties because somebody looks."""
-    account = await opened(desk, NEW_YEAR - CATALOG_FOR)
+    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
     await desk.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
 
     await looked_at(desk, account)
 
     assert woken == []
-    assert (await stored(desk)).catalog_at == NEW_YEAR - CATALOG_FOR
+    assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER

@@ -12,6 +12,7 @@ from prosperstack_destination.accounts.operators import issue_token
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import creations
+from prosperstack_destination.state.creations import Creation
 from prosperstack_destination.state.database import Database
 from support.clocks import NEW_YEAR
 from support.operators import operator
@@ -52,6 +53,18 @@ async def token_of(configured: Settings) -> str:
         return await database.write(issue_token, "ann", NEW_YEAR)
     finally:
         await database.close()
+
+
+async def attempt(configured: Settings, account_id: str) -> Creation:
+    """The first attempt to create a property."""
+    database = Database(configured.effective_database_url)
+    try:
+        async with asyncio.timeout(15):
+            while not (found := await database.read(creations.every, account_id)):
+                pass
+    finally:
+        await database.close()
+    return found[0]
 
 
 def subscriber(sandbox: Any, email: str) -> str:
@@ -236,9 +249,7 @@ async def test_a_property_that_cannot_be_created_now(configured: Settings, sandb
             await service.until(has(service, "second", JOHN))
             overview = (await api.get("overview")).json()
             account_id = api.base_url.path.split("/")[3]
-        database = Database(configured.effective_database_url)
-        [creation] = await database.read(creations.every, account_id)
-        await database.close()
+            creation = await attempt(configured, account_id)
 
     assert put.status_code == 200
     assert overview["status"] == "active"

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import load_catalog
+from prosperstack_destination.clock import SECOND
 from prosperstack_destination.errors import MappingConflict, Misconfigured
 from prosperstack_destination.mapping.file import BadMapping, Known, Read
 from prosperstack_destination.mapping.rules import CreateMissing, Rules, dump_rules, load_rules
@@ -27,11 +28,12 @@ class Applied:
     profiles: int
 
 
-def known_properties(account: Account) -> Known:
-    """The properties that an account has, as far as they are listed."""
+def known_properties(account: Account, now: int) -> Known:
+    """The properties that an account has, as far as they are listed, and how old the list is at a time."""
     return Known(
         None if account.catalog is None else load_catalog(account.catalog),
         None if account.subscription_catalog is None else load_catalog(account.subscription_catalog),
+        None if account.catalog_at is None else (now - account.catalog_at) / SECOND,
     )
 
 

@@ -182,7 +182,7 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
     applied = await operations.put_in_force(
         desk,
         account,
-        await operations.understood(account, proposed.content),
+        await operations.understood(desk, account, proposed.content),
         author=operator,
         based_on=proposed.based_on,
         source=proposed.yaml,
@@ -194,9 +194,9 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
 
 
 @router.post("/check")
-async def check(account: TheAccount, proposed: Proposed) -> Checked:
+async def check(desk: TheDesk, account: TheAccount, proposed: Proposed) -> Checked:
     """Look for faults in a mapping, and apply nothing."""
-    read = await operations.understood(account, proposed.content)
+    read = await operations.understood(desk, account, proposed.content)
     return Checked(rules=len(read.rules), unknown=[shown_fault(each) for each in read.unknown])
 
 
@@ -208,7 +208,7 @@ async def preview_mapping(
 
     Of more than 50,000 profiles a part is looked at, unless it is to be exact.
     """
-    read = await operations.understood(account, proposed.content)
+    read = await operations.understood(desk, account, proposed.content)
     found = await operations.previewed(desk, account, read.rules, exact=exact)
     return ShownPreview(
         profiles=found.profiles,
@@ -228,7 +228,7 @@ async def preview_mapping(
 @router.post("/try")
 async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tried:
     """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
-    read = await operations.understood(account, proposed.content)
+    read = await operations.understood(desk, account, proposed.content)
     found = await desk.database.read(tried, account, read.rules, proposed.email)
     if found is None:
         raise NotHere("There is nobody with such an email.")

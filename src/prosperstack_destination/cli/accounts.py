@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.key_check import check_key
 from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
+from prosperstack_destination.cli.prosperstack import check_key
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import accounts as choices

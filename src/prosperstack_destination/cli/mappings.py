@@ -8,10 +8,12 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
+from prosperstack_destination.accounts.catalog_refresh import may_refresh
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.operating import chosen_account, in_database, with_database
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
+from prosperstack_destination.cli.prosperstack import refreshed
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import Misconfigured, ProblemsRise
 from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, as_yaml, json_schema, read_mapping
@@ -31,11 +33,13 @@ def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
     Raises `Misconfigured` for people, with everything that is wrong.
     """
 
-    def known(connection: Connection) -> Known:
+    def chosen(connection: Connection) -> Account | None:
         several = account_name is None and len(accounts.every(connection)) != 1
-        return Known() if several else applying.known_properties(chosen_account(connection, account_name))
+        return None if several else chosen_account(connection, account_name)
 
-    properties = in_database(known)
+    settings = read_settings()
+    account = in_database(chosen, settings)
+    properties = Known() if account is None else known_properties(settings, account, file)
     if as_json:
         return _validate_for_scripts(file, properties)
     read = _read(file, properties)
@@ -172,7 +176,20 @@ def _validate_for_scripts(file: Path, known: Known) -> bool:
 
 def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, Read]:
     account = in_database(lambda connection: chosen_account(connection, account_name), settings)
-    return account, _read(file, applying.known_properties(account))
+    return account, _read(file, known_properties(settings, account, file))
+
+
+def known_properties(settings: Settings, account: Account, file: Path) -> Known:
+    """An account's properties; listed now where the file names one that is not known, as it may be new."""
+    now = system_clock()
+    known = applying.known_properties(account, now)
+    try:
+        is_unknown = bool(read_mapping(_text(file), known).unknown)
+    except BadMapping:
+        is_unknown = False  # it has to be corrected first
+    if not (is_unknown and may_refresh(account, now)):
+        return known
+    return applying.known_properties(refreshed(settings, account), system_clock())
 
 
 def _preview(settings: Settings, account: Account, read: Read, *, sample: int | None) -> Preview:

@@ -16,6 +16,8 @@ from prosperstack_destination.state.json_text import dump, load
 
 #: How wide tables are where no terminal says: a pipe should cut nothing, in characters.
 _PIPE_WIDTH: Final = 200
+#: Where warnings go, so that scripts read nothing but results.
+errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 

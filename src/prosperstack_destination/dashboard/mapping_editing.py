@@ -224,7 +224,7 @@ class MappingEditingPages:
             for step in steps:
                 draft = await asyncio.to_thread(step, draft)
             try:
-                read = await operations.understood(visit.account, draft.text)
+                read = await operations.understood(visit.desk, visit.account, draft.text)
             except BadMapping as refusal:
                 return replace(draft, read=None, faults=refusal.faults)
             return replace(draft, read=read, faults=read.unknown)

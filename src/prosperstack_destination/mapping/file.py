@@ -66,6 +66,8 @@ class Known:
 
     subscriber: Catalog | None = None
     subscription: Catalog | None = None
+    #: How long ago they were listed, in seconds; None: not known.
+    listed_seconds_ago: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def _validated(data: JsonValue, known: Known, document: Document | None) -> Read
 def _unknown_properties(data: object, known: Known) -> Iterator[tuple[Path, str]]:
     """Paths to properties that the account does not have; also in a mapping that has other faults as well."""
     rules = data.get("rules") if isinstance(data, Mapping) else None
+    age = _age(known.listed_seconds_ago)
     for number, rule in enumerate(rules if isinstance(rules, Sequence) else ()):
         named = rule.get("property") if isinstance(rule, Mapping) else None
         if not isinstance(named, str) or not named:
@@ -153,7 +156,7 @@ def _unknown_properties(data: object, known: Known) -> Iterator[tuple[Path, str]
         catalog = known.subscription if of_subscription else known.subscriber
         key = named.removeprefix(SUBSCRIPTION)
         if catalog is not None and catalog.get(key) is None:
-            yield ("rules", number, "property"), _unknown(named, key, catalog, of_subscription)
+            yield ("rules", number, "property"), _unknown(named, key, catalog, of_subscription) + age
 
 
 def _unknown(shown: str, key: str, catalog: Catalog, of_subscription: bool) -> str:
@@ -168,6 +171,17 @@ def _unknown(shown: str, key: str, catalog: Catalog, of_subscription: bool) -> s
         return f"{said}: did you mean {prefix}{close}?"
     every = ", ".join(prefix + each.key for each in catalog)
     return f"{said}: it has {every[:300]}" if every else f"{said}, nor any other: create it in ProsperStack first"
+
+
+def _age(seconds: float | None) -> str:
+    """How old the list of properties is, in words."""
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        ago = f"{max(seconds, 0):.0f} s"
+    else:
+        ago = f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:,.0f} h"
+    return f" (its properties were listed {ago} ago)"
 
 
 def _faults(errors: Sequence[ErrorDetails], data: object, document: Document | None) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.operations.replaying import Replays
 from prosperstack_destination.segment.reception import Reception
 from prosperstack_destination.segment_workspace.connections import Workspaces
+from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.problems import Kind
 from prosperstack_destination.state.profile import Status
@@ -45,6 +46,8 @@ class Desk:
     on_keys: Callable[[], None]
     #: Asks ProsperStack whether it takes a key. Raises `Misconfigured` where it does not, and `KeyUnverified`.
     check_key: Callable[[str], Awaitable[None]]
+    #: Lists an account's properties now, and stores them. Raises `ProsperStackError`.
+    refresh_catalog: Callable[[Account], Awaitable[Account]]
     #: Takes calls in, as they are taken from Segment.
     reception: Reception
     #: Whether operators have a port of their own, so that calls come by another address than the dashboard's.

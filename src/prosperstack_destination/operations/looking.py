@@ -1,17 +1,37 @@
-"""Somebody looks at an account's properties: an idle account lists them once a day only, so they may be old."""
+"""Properties of an account for an operator who looks: an idle account lists them once a day, so they may be old."""
 
+import structlog
+
+from prosperstack_destination.accounts.catalog_refresh import LISTED_AGAIN_AFTER, may_refresh
+from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.operations.desk import Desk
 from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import CATALOG_FOR, Account
+from prosperstack_destination.state.accounts import STOPPED, Account
+
+log = structlog.get_logger(__name__)
 
 
 async def looked_at(desk: Desk, account: Account) -> None:
-    """Have the properties listed anew if they are old; whoever looks is shown the old ones, and waits for nothing.
+    """Have the properties listed again in the background unless that was done seconds ago; the old ones are shown.
 
     Safe to repeat. Raises `StoreUnavailable`.
     """
-    before = desk.clock() - CATALOG_FOR
+    before = desk.clock() - LISTED_AGAIN_AFTER
     if account.catalog_at is None or account.catalog_at > before:
         return
     if await desk.database.write(accounts.expire_catalog, account.id, before):
         desk.wake([account.id])
+
+
+async def current_properties(desk: Desk, account: Account) -> Account:
+    """The account with its properties listed now: one request at most each 10 s; where it fails the old ones."""
+    latest = await desk.database.read(accounts.get, account.id) or account
+    if latest.status in STOPPED or not may_refresh(latest, desk.clock()):
+        return latest
+    try:
+        refreshed = await desk.refresh_catalog(latest)
+    except ProsperStackError as error:
+        log.warning("the properties could not be listed", account=account.fingerprint, reason=str(error))
+        return latest
+    desk.on_change()
+    return refreshed

@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.applying import Applied
 from prosperstack_destination.errors import NotHere, ProblemsRise
-from prosperstack_destination.mapping.file import Read, as_yaml, check_mapping, read_mapping
+from prosperstack_destination.mapping.file import Known, Read, as_yaml, check_mapping, read_mapping
 from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.looking import current_properties
 from prosperstack_destination.state import mappings
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.mappings import AppliedMapping
@@ -20,9 +21,19 @@ from prosperstack_destination.sync.previewing import SAMPLE, Preview, preview
 Proposed = str | dict[str, JsonValue]
 
 
-async def understood(account: Account, proposed: Proposed) -> Read:
-    """A proposed mapping, looked at against the account's properties. Raises `BadMapping`."""
-    known = applying.known_properties(account)
+async def understood(desk: Desk, account: Account, proposed: Proposed) -> Read:
+    """A proposed mapping, looked at against the account's properties. Raises `BadMapping`.
+
+    Where it names a property that is not known they are listed again, unless that was done seconds ago.
+    """
+    read = await _read(proposed, applying.known_properties(account, desk.clock()))
+    if not read.unknown:
+        return read
+    account = await current_properties(desk, account)
+    return await _read(proposed, applying.known_properties(account, desk.clock()))
+
+
+async def _read(proposed: Proposed, known: Known) -> Read:
     if isinstance(proposed, str):  # slow for a long text: not in the event loop
         return await asyncio.to_thread(read_mapping, proposed, known)
     return await asyncio.to_thread(check_mapping, proposed, known)

@@ -106,7 +106,7 @@ class Overview:
     @property
     def is_up_to_date(self) -> bool:
         """Whether ProsperStack has everything that Segment said: nothing waits, failed, or cannot be written."""
-        works = self.account.status is AccountStatus.ACTIVE and self.account.catalog_at is not None
+        works = self.account.status is AccountStatus.ACTIVE and self.account.catalog is not None
         return works and not (self.backlog or self.counting or self.failures.in_words or self.has_problems)
 
 
