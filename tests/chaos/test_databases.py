@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from sqlalchemy import make_url
 
@@ -80,7 +81,7 @@ def mounted(*arguments: str) -> bool:
 def test_sqlites_disk_is_full_and_read_only(
     tmp_path: Path, small_disk: Path, api: Sandbox, dice: random.Random
 ) -> None:
-    """While the disk is full, or may not be written to, calls are answered 503; afterwards all goes on."""
+    """While the disk is full, or read-only, calls and `/readyz` are answered 503; afterwards all goes on."""
     with replicas(tmp_path, api, "all", DATA_DIR=str(small_disk)) as [process]:
         load = Load([process.url], sorted(api.values()), dice)
         with load.running():
@@ -88,15 +89,22 @@ def test_sqlites_disk_is_full_and_read_only(
             filler = small_disk / "filler"
             fill(filler)
             await_status(load, 503)
+            assert not is_ready(process.url)
             filler.unlink()
             load.await_accepted(20)
             if mounted("-o", "remount,ro", str(small_disk)):  # not while something is written
                 await_status(load, 503)
+                assert not is_ready(process.url)
                 assert mounted("-o", "remount,rw", str(small_disk))
             load.await_accepted(20)
             process.await_ready()
         load.settled(api)
     assert load.statuses.keys() <= {202, 503}, load.statuses
+
+
+def is_ready(url: str) -> bool:
+    """Whether a process says that it can take calls."""
+    return httpx.get(f"{url}/readyz", trust_env=False, timeout=10).is_success
 
 
 def fill(path: Path) -> None:
