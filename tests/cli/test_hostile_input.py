@@ -1,0 +1,47 @@
+"""Tests of commands on what hostile calls left in the database."""
+
+import json
+import random
+
+import pytest
+
+from cli.conftest import Commands
+from prosperstack_destination.errors import CallRefused
+from prosperstack_destination.segment.body import parse_object
+from prosperstack_destination.segment.call import Understood, read_call
+from prosperstack_destination.state.profile import Identify
+from support import hostile
+from support.clocks import NEW_YEAR
+from support.intake import take
+
+
+def calls(account_id: str, seed: int, count: int) -> list[Identify]:
+    """Those of so many hostile calls that are accepted."""
+    chance = random.Random(seed)  # noqa: S311 -- input that can be had again
+    found: list[Identify] = []
+    for _ in range(count):
+        try:
+            read = read_call(parse_object(json.dumps(hostile.call(chance)).encode()), NEW_YEAR)
+        except CallRefused:
+            continue
+        if isinstance(read, Understood) and read.email is not None:
+            ids = (read.user_id, read.anonymous_id)
+            found.append(
+                Identify(account_id, read.email, read.address, read.traits, read.at, NEW_YEAR, *ids, read.source)
+            )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_command_answers(commands: Commands, seed: int) -> None:
+    """Commands that show something print it, whatever calls said."""
+    accepted = calls(commands.account_id, seed, 100)
+    commands.write(take, *accepted)
+
+    for command in ("status", "problems", "sources", "audit"):
+        commands.run(command)
+        commands.json(command)
+    for email in {each.email for each in accepted if each.email is not None}:
+        commands.run("profile", email)
+        commands.json("profile", email)
+    assert len(accepted) > 10
