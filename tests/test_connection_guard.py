@@ -2,24 +2,17 @@
 
 import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.connection_guard import Limits
-from prosperstack_destination.server import configuration
+from prosperstack_destination.watching.scope import RequestScope
+from support.raw_http import PATIENCE_SECONDS, Client, chunked, post, serving
 
 pytestmark = pytest.mark.anyio
-
-#: A connection has this long to be answered or closed, in seconds.
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
@@ -47,72 +40,6 @@ class App:
         body = await Request(scope, receive).body()
         text = b"x" * 50_000 if scope["path"] == "/large" else scope["path"].encode() + b":" + body
         await PlainTextResponse(text)(scope, receive, send)
-
-
-class Client:
-    """One connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.writer.write(piece)
-            await self.writer.drain()
-            await asyncio.sleep(0)
-
-    async def answer(self) -> tuple[int, bytes]:
-        """The next answer: its status and its body."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head)
-            assert length is not None
-            return int(head.split()[1]), await self.reader.readexactly(int(length[1]))
-
-    async def rest(self) -> bytes:
-        """All that comes until the connection is closed."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-
-@asynccontextmanager
-async def serving(app: App, **limits: float) -> AsyncIterator[Callable[[], "asyncio.Future[Client]"]]:
-    """Run uvicorn behind limits; the function connects to it."""
-    given = {"connections": 100, **limits}
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = configuration(app, Limits(**given))  # type: ignore[arg-type] # the number of connections is whole
-    config.lifespan = "off"
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
-    opened: list[asyncio.StreamWriter] = []
-
-    async def connect() -> Client:
-        reader, writer = await asyncio.open_connection(*listening.getsockname(), limit=2**20)
-        opened.append(writer)
-        return Client(reader, writer)
-
-    try:
-        while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        yield lambda: asyncio.ensure_future(connect())
-    finally:
-        app.release.set()
-        for writer in opened:
-            writer.close()
-        server.should_exit = True
-        await task
-
-
-def post(path: str, body: bytes = b"", headers: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def chunked(path: str, body: bytes, headers: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{headers}\r\n".encode() + body
 
 
 @pytest.mark.parametrize(
@@ -161,6 +88,26 @@ async def test_many_connections_get_their_own_answers() -> None:
                 )
 
         await asyncio.gather(*(pipeline(number) for number in range(64)))
+
+
+async def test_a_fault_leaves_the_connection_open() -> None:
+    """Requests that follow one that was answered by 500, on the same connection, are answered."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/fail":
+            raise ZeroDivisionError
+        await PlainTextResponse(scope["path"])(scope, receive, send)
+
+    with capture_logs() as lines:
+        async with serving(RequestScope(app, lambda _: PlainTextResponse("fault", 500))) as connect:
+            client = await connect()
+            await client.send(post("/fail") + post("/next") + post("/fail"))
+            answers = [await client.answer() for _ in range(3)]
+            await client.send(post("/last"))
+            assert await client.answer() == (200, b"/last")
+
+    assert answers == [(500, b"fault"), (200, b"/next"), (500, b"fault")]
+    assert len([line for line in lines if line["log_level"] == "error"]) == 2
 
 
 async def flood(client: Client, text: bytes) -> None:
