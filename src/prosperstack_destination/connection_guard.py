@@ -25,6 +25,9 @@ _SWEEP_SECONDS: Final = 1.0
 _WARNING_SECONDS: Final = 10.0
 #: The largest piece of a chunked body that is handed over at once, in bytes.
 _PIECE_BYTES: Final = 64 * 1024
+#: Reading goes on while no more than this waits for its turn, in bytes. A client may send its next request before
+#: the answer to the last is noted here: to pause and resume for that takes two system calls.
+_HELD_BYTES: Final = 64 * 1024
 #: Where a connection is found in the ``state`` of a request's scope.
 _STATE: Final = "prosperstack_destination.connection"
 
@@ -286,7 +289,7 @@ class GuardedConnection(asyncio.Protocol):
         self._set_reading()
 
     def _set_reading(self) -> None:
-        waiting = bool(self._held) and (
+        waiting = len(self._held) > _HELD_BYTES and (
             self.phase is _Phase.ANSWER or (self._write_pauses and self.phase is not _Phase.BODY)
         )
         paused = waiting or self._server_pauses
