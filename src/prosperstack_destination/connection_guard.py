@@ -359,15 +359,15 @@ class GuardedConnection(asyncio.Protocol):
             self._left -= len(piece)
             ended = self._left == 0
         else:
-            piece = self._chunks.next_piece(self._held)
-            self._held = self._held[len(piece) :]
-            if not piece:
-                return False
-            ended = self._chunks.ends_with(piece)
+            taken = self._chunks.take(self._held)
             if self._chunks.overhead > self._guard.limits.head_bytes:
                 self._guard.warn("large_trailer")
                 self.close()
                 return False
+            piece, self._held = self._held[:taken], self._held[taken:]
+            if not piece:
+                return False
+            ended = self._chunks.ended
         if ended:
             self._chunks = None
             self._enter(_Phase.ANSWER)
@@ -389,12 +389,13 @@ def _content_length(head: bytes) -> int:
 
 
 class _Chunks:
-    """Finds the end of a chunked body. A piece ends with an empty line, as the body itself does, or has none."""
+    """Finds the end of a chunked body."""
 
     def __init__(self) -> None:
         #: Bytes since the last byte of content: of chunk headers and trailers.
         self.overhead = 0
-        self._ended = False
+        #: Whether the end has come.
+        self.ended = False
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
 
@@ -402,27 +403,35 @@ class _Chunks:
         self.overhead = 0
 
     def on_message_complete(self) -> None:
-        self._ended = True
+        self.ended = True
 
-    def next_piece(self, held: bytes) -> bytes:
-        """What may be handed over next: the beginning of an empty line is kept back until the rest is there."""
-        end = held.find(_END_OF_HEAD, 0, _PIECE_BYTES)
-        if end >= 0:
-            return held[: end + len(_END_OF_HEAD)]
-        piece = held[:_PIECE_BYTES]
-        for length in (3, 2, 1):
-            if piece.endswith(_END_OF_HEAD[:length]):
-                return piece[:-length]
-        return piece
+    def take(self, held: bytes) -> int:
+        """Return how much of what came belongs to the body; sets `ended` where it ends with that.
 
-    def ends_with(self, piece: bytes) -> bool:
-        """Whether a piece, the next one, is the last."""
-        self.overhead += len(piece)
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserError:
-            return False  # the server refuses it, and closes
-        return self._ended
+        The body ends with an empty line. So the parser reads up to one empty line after another, and the beginning
+        of an empty line is left until the rest of it has come.
+        """
+        start = 0
+        while start < len(held) and not self.ended:
+            found = held.find(_END_OF_HEAD, start, start + _PIECE_BYTES)
+            end = min(len(held), start + _PIECE_BYTES) if found < 0 else found + len(_END_OF_HEAD)
+            piece = held[start:end]
+            if found < 0:
+                piece = piece[: len(piece) - _begun_empty_line(piece)]
+            if not piece:
+                break
+            self.overhead += len(piece)
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserError:
+                return len(held)  # the server refuses it, and closes
+            start += len(piece)
+        return start
+
+
+def _begun_empty_line(piece: bytes) -> int:
+    """How many bytes at the end of a piece may begin an empty line."""
+    return next((length for length in (3, 2, 1) if piece.endswith(_END_OF_HEAD[:length])), 0)
 
 
 class _GuardedTransport(asyncio.Transport):
