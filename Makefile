@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole chaos-short chaos lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs lock clean
+.PHONY: help setup run test coverage test-whole chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -36,6 +36,9 @@ chaos-short: $(READY) ## Kills, freezes and failures, two or three of each
 
 chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes)
 	CHAOS=full $(BIN)/python -m pytest tests/chaos
+
+hostile: $(READY) ## Hostile input and large arrays, at length
+	HOSTILE=full $(BIN)/python -m pytest tests/test_hostile_input.py tests/test_large_arrays.py
 
 lint: $(READY) ## ruff and mypy strict
 	$(BIN)/ruff check .
