@@ -24,7 +24,7 @@ COMMAND = "prosperstack-destination"
 ELSEWHERE = {
     "make run": "test_commands.py starts what it starts",
     "docker build": "tests/packaging runs the steps of the image",
-    "docker compose": "tests/packaging starts the same processes",
+    'echo "POSTGRES_PASSWORD': "tests/packaging starts the same processes",
     "curl -s -H": "tests/api asks the API with a token",
     "make lint": "CI runs these",
 }

@@ -1,6 +1,7 @@
 """Who gets in, and what a form has to carry."""
 
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,8 @@ import pytest
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.accounts.password import password_of
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.dashboard.sessions import LASTS, MOST_WRONG, MOST_WRONG_IN_ALL, Sessions
+from prosperstack_destination.dashboard.login_throttle import FREE, FREE_IN_ALL, LONGEST, LoginThrottle
+from prosperstack_destination.dashboard.sessions import LASTS, Sessions
 from prosperstack_destination.errors import LoginRefused, Misconfigured
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
@@ -42,16 +44,14 @@ async def test_a_login_leads_nowhere_else(stranger: httpx.AsyncClient, elsewhere
 
 
 async def test_a_wrong_password(stranger: httpx.AsyncClient) -> None:
-    """A wrong password is refused in words; after some of them none is looked at, the right one neither."""
-    for _ in range(MOST_WRONG):
+    """A wrong password is refused in words; after many of them the right one is checked a little later."""
+    for _ in range(FREE):
         wrong = await stranger.post("/dashboard/login", data={"password": "guess"})
         assert (wrong.status_code, "set-cookie" in wrong.headers) == (403, False)
         assert "That is not the password." in wrong.text
-    answer = await stranger.post("/dashboard/login", data={"password": PASSWORD})
+    right = await stranger.post("/dashboard/login", data={"password": PASSWORD})
 
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) <= 60
-    assert "try again in" in answer.text
+    assert (right.status_code, "set-cookie" in right.headers) == (303, True)
 
 
 async def test_the_cookie(stranger: httpx.AsyncClient) -> None:
@@ -141,23 +141,63 @@ async def test_sessions_end(sqlite: Database) -> None:
     assert not await sessions.is_open(token)
 
 
-async def test_guessing_is_slowed_down_for_whoever_guesses(sqlite: Database) -> None:
-    """An address that guesses waits; others do not, until very many guess."""
-    clock = SetClock()
-    sessions = Sessions(sqlite, clock)
+async def test_guesses_are_checked_in_turns(sqlite: Database) -> None:
+    """Past a few wrong passwords a network waits a second for each check, and nobody else does."""
+    clock, waited = SetClock(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    sessions = Sessions(sqlite, clock, ticks=lambda: clock() / 1_000_000, sleep=sleep)
     sessions.use(await sqlite.write(password_of, VAULT, "the password"))
-
-    async def guess(address: str) -> float | None:
-        with pytest.raises(LoginRefused) as refused:
-            await sessions.log_in("a guess", address)
-        return refused.value.retry_after
-
-    assert [await guess("there") for _ in range(MOST_WRONG + 1)] == [None] * MOST_WRONG + [60.0]
-    assert await sessions.log_in("the password", "here")
-    assert [await guess(f"there {number}") for number in range(MOST_WRONG_IN_ALL - MOST_WRONG)][-1] is None
-    assert await guess("here") == 60.0
+    for _ in range(FREE + 3):
+        with pytest.raises(LoginRefused, match="not the password"):
+            await sessions.log_in("a guess", "2001:db8::1")
+    assert waited == [1.0, 2.0, 3.0]
+    assert await sessions.log_in("the password", "2001:db8:0:1::1")
+    assert waited == [1.0, 2.0, 3.0]
+    assert await sessions.log_in("the password", "2001:db8::2")  # the same network, whatever its address
+    assert waited[3:] == [4.0]
     clock.advance(61)
-    assert await sessions.log_in("the password", "there")
+    assert await sessions.log_in("the password", "2001:db8::1")
+    assert len(waited) == 4
+
+
+def test_a_flood_of_guesses_does_not_queue_up() -> None:
+    """A network's turns end at ten seconds; many networks share turns, and another one still gets its own."""
+    now = [0.0]
+    throttle = LoginThrottle(lambda: now[0])
+    for number in range(FREE_IN_ALL):
+        assert throttle.wait_for(f"10.0.0.{number}") == 0
+        throttle.failed(f"10.0.0.{number}")
+    assert throttle.wait_for("10.1.1.1") == pytest.approx(0.2)
+    for _ in range(FREE):
+        throttle.failed("10.2.2.2")
+    waits = [throttle.wait_for("10.2.2.2") for _ in range(int(LONGEST))]
+    assert waits[-1] == LONGEST
+    with pytest.raises(LoginRefused, match="try again in 11 seconds"):
+        throttle.wait_for("10.2.2.2")
+    assert throttle.wait_for("10.3.3.3") < 5
+    now[0] += 61
+    assert throttle.wait_for("10.2.2.2") == 0
+
+
+async def test_clients_behind_a_proxy_are_told_apart(tmp_path: Path) -> None:
+    """With TRUSTED_PROXIES the guesses of one client do not slow another one down."""
+    async with (
+        running(settings(tmp_path, admin_password=PASSWORD, trusted_proxies=1)) as service,
+        httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
+    ):
+        theirs = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7"}
+        for _ in range(FREE):
+            guess = await client.post("/dashboard/login", data={"password": "guess"}, headers=theirs)
+            assert guess.status_code == 403
+        mine = {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"}
+        begun = time.monotonic()
+        right = await client.post("/dashboard/login", data={"password": PASSWORD}, headers=mine)
+
+    assert right.status_code == 303
+    assert time.monotonic() - begun < 1.0
 
 
 async def test_a_password_is_made_once(database: Database) -> None:

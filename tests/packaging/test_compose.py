@@ -17,13 +17,15 @@ pytestmark = pytest.mark.whole
 
 ROOT = Path(__file__).parents[2]
 #: What an operator may set in .env; without it callers show ProsperStack's own keys.
+PASSWORD = "0123456789abcdef"
 OWN = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": SEGMENT_KEY}
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     """The services by name, with what is not set in the environment as its default."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    text = re.sub(r"\$\{POSTGRES_PASSWORD:\?[^}]*\}", PASSWORD, (ROOT / "compose.yaml").read_text())
+    assert "${" not in text, "no other variable, and no password by default"
     found: dict[str, Any] = yaml.safe_load(text)["services"]
     return found
 
@@ -41,6 +43,20 @@ def test_what_is_started(services: dict[str, Any]) -> None:
         assert ("ports" in service) == published, name
         if published:
             assert service["ports"][0].endswith(":" + service["environment"]["PORT"])
+    admin = services["receiver-1"]["environment"]["ADMIN_PORT"]
+    assert [port for each in services.values() for port in each.get("ports", [])[1:]] == [
+        f"127.0.0.1:{admin}:{admin}"
+    ]
+
+
+def test_nothing_runs_with_more_rights_than_it_needs(services: dict[str, Any]) -> None:
+    """Each container drops all capabilities but those that PostgreSQL's start needs, and gains none."""
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert ("cap_add" in service) == (name == "postgres")
+        assert service.get("read_only", False) == (name != "postgres")
+    assert re.fullmatch(r"postgres:\d+\.\d+-\w+(@sha256:[0-9a-f]{64})?", services["postgres"]["image"])
 
 
 def test_the_settings_exist(services: dict[str, Any]) -> None:
@@ -71,6 +87,7 @@ def test_they_work_together(services: dict[str, Any], databases: Databases, tmp_
                 for key, value in environment.items()
             }
             settings |= {"DATABASE_URL": url, "PROSPERSTACK_BASE_URL": api.url, "LOG_FORMAT": "json", **OWN}
+            settings["ADMIN_PORT"] = str(free_port())  # a container has its own
             made[name] = Process([], free_port(), tmp_path, settings)
         try:
             for each in made.values():

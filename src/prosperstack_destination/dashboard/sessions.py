@@ -1,36 +1,42 @@
 """Who is logged in: by a cookie that scripts cannot read, and a token in each form that other sites do not know."""
 
+import asyncio
 import hashlib
 import hmac
 import secrets
-from collections import deque
+import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from prosperstack_destination.accounts.password import Password
-from prosperstack_destination.clock import DAY, MINUTE, SECOND, Clock
+from prosperstack_destination.clock import DAY, Clock
+from prosperstack_destination.dashboard.login_throttle import LoginThrottle
 from prosperstack_destination.errors import LoginRefused
-from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.state import sessions
 from prosperstack_destination.state.database import Store
 
 #: How long somebody stays logged in, in microseconds.
 LASTS: Final = 7 * DAY
-#: Wrong passwords within `WATCHED` (microseconds) after which none is looked at: from an address, and from all.
-MOST_WRONG: Final = 5
-MOST_WRONG_IN_ALL: Final = 50
-WATCHED: Final = 1 * MINUTE
 
 
 class Sessions:
     """Logs in and out. ``use`` tells it the password, before which nobody gets in."""
 
-    def __init__(self, database: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Store,
+        clock: Clock,
+        *,
+        ticks: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._password: Password | None = None
         self._mark = ""
-        #: When wrong passwords came, and from where.
-        self._wrong: deque[tuple[int, str]] = deque(maxlen=MOST_WRONG_IN_ALL)
+        self._throttle = LoginThrottle(ticks)
+        self._sleep = sleep
 
     def use(self, password: Password) -> None:
         """Take this password from now on."""
@@ -43,11 +49,17 @@ class Sessions:
         return self._password.text if self._password is not None and self._password.made else None
 
     async def log_in(self, shown: str, address: str) -> str:
-        """The token of a new session. Raises `LoginRefused` for a wrong password, or after too many of them."""
+        """The token of a new session; after wrong passwords it takes longer. Raises `LoginRefused` for a wrong one.
+
+        It raises that as well where more logins wait for their turn than there is time for.
+        """
+        network = client_network(address)
+        wait = self._throttle.wait_for(network)
+        if wait:
+            await self._sleep(wait)
         now = self._clock()
-        self._refuse_guessing(address, now)
         if self._password is None or not self._password.is_(shown):
-            self._wrong.append((now, address))
+            self._throttle.failed(network)
             raise LoginRefused("That is not the password.")
         token = secrets.token_urlsafe(32)
         await self._database.write(sessions.add, _hashed(token), self._mark, now, now + LASTS)
@@ -62,18 +74,6 @@ class Sessions:
     async def log_out(self, token: str) -> None:
         """End a session. Safe to repeat."""
         await self._database.write(sessions.remove, _hashed(token))
-
-    def _refuse_guessing(self, address: str, now: int) -> None:
-        while self._wrong and now - self._wrong[0][0] > WATCHED:
-            self._wrong.popleft()
-        theirs = [at for at, whence in self._wrong if whence == address]
-        if len(theirs) < MOST_WRONG and len(self._wrong) < MOST_WRONG_IN_ALL:
-            return
-        first = theirs[0] if len(theirs) >= MOST_WRONG else self._wrong[0][0]
-        wait = max((first + WATCHED - now) / SECOND, 1.0)
-        raise LoginRefused(
-            f"Too many wrong passwords: try again in {retry_after_header(wait)} seconds.", retry_after=wait
-        )
 
 
 def form_token(session: str) -> str:
