@@ -97,6 +97,19 @@ def test_send_shows_what_came_of_it(tmp_path: Path, sandbox: str, port: int) -> 
     assert john(sandbox)["preferred_name"] == "Johnny"
 
 
+def test_send_says_at_once_that_nothing_changes(tmp_path: Path, sandbox: str, port: int) -> None:
+    """send of values that ProsperStack has says so, and does not wait for them to change."""
+    with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
+        first = send(tmp_path, port, sandbox)
+        begun = time.monotonic()
+        again = send(tmp_path, port, sandbox, "--wait", "60")
+        took = time.monotonic() - begun
+
+    assert "has these values already" not in first.stdout
+    assert "ProsperStack has these values already" in again.stdout
+    assert took < 30
+
+
 def test_send_reads_files(tmp_path: Path, sandbox: str, port: int) -> None:
     """send takes JSONL and JSON; refused calls are shown with their messages, and make it fail."""
     calls = [{"email": JOHN, "traits": {"preferred_name": f"{n}"}} for n in range(30)]

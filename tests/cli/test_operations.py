@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from cli.conftest import SECRET, Commands, open_account
 from prosperstack_destination.accounts.vault import Vault, subject_of
@@ -29,6 +29,7 @@ from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.rate_limits import ToldLimit
 from prosperstack_destination.state.segment_connections import KeptToken, Region
+from prosperstack_destination.state.tables import directories
 from prosperstack_destination.state.tallies import Tally
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
@@ -286,6 +287,20 @@ def test_simulate(commands: Commands) -> None:
     assert (listed["requests_to_learn"], listed["requests_to_write"]) == (500, 15_000)
     assert listed["seconds"] == pytest.approx(15_500 / 3)
     assert "Requests to write" in commands.run("simulate", "1000")
+    few = commands.json("simulate", "18000", "--subscribers", "4999")
+    assert (few["requests_to_learn"], few["requests_to_write"]) == (
+        50,
+        4_999,
+    )  # 18,000 people are not 18,000 writes
+
+
+def test_simulate_knows_the_accounts_subscribers(commands: Commands) -> None:
+    """simulate goes by the number of subscribers that the account was seen to have."""
+    size = {"account_id": commands.account_id, "size": 4_999}
+    commands.write(lambda connection: connection.execute(insert(directories).values(size)).rowcount)
+    found = commands.json("simulate", "18000")
+
+    assert (found["subscribers"], found["requests_to_write"]) == (4_999, 4_999)
 
 
 def test_doctor(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,8 +106,9 @@ _SEEN = [(20, 99), (12, 2), (9, 3), (5, 30), (3, 0), (2, 90), (0, 1)]
 
 
 def test_what_a_forwarder_would_have_spent() -> None:
-    """A look-up a call, and an update for each that is about a subscriber; never less than nothing is saved."""
+    """A look-up for each settled person, and an update for each subscriber; never less than nothing is saved."""
     spent = Spent(Tally(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
 
-    assert (spent.naive, spent.saved) == (180, 155)
+    assert (spent.naive, spent.saved) == (90, 65)
+    assert Spent(Tally(accepted=18_000, requests=25)).saved == 0  # nobody is settled yet
     assert Spent(Tally(accepted=1, requests=600)).saved == 0

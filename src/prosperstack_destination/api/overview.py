@@ -40,7 +40,7 @@ class Happened(BaseModel):
 class ShownSpent(Happened):
     """The same, against a plain forwarder."""
 
-    naive_requests: int = Field(description="What a look-up and an update for each call would have cost.")
+    naive_requests: int = Field(description="What a look-up and an update of each settled person would have cost.")
     saved_requests: int
 
 
@@ -91,6 +91,9 @@ class ShownOverview(BaseModel):
     rate_limit: ShownLimit | None
     hour: ShownSpent
     day: ShownSpent
+    refused_keys: int = Field(
+        description="Calls of the last day that were refused because their keys open no account."
+    )
 
 
 @router.get("/overview")
@@ -125,6 +128,7 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
         ),
         hour=_spent(found.hour),
         day=_spent(found.day),
+        refused_keys=found.refused_keys,
     )
 
 

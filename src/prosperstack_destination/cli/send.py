@@ -78,9 +78,11 @@ async def _send(
         if before is None:
             console.print(f"No sandbox answers at {prosperstack_url}, so what came of them is not shown.")
         else:
-            after = await _after(sandbox, people, before, wait, console)
+            desired = await _desired(http, calls, people, to, key)
+            there = {email for email in people if _has(before[email], desired.get(email))}
+            after = await _after(sandbox, [each for each in people if each not in there], before, wait, console)
             for email in people:
-                console.print(_changes(email, before[email], after[email]))
+                console.print(_changes(email, before[email], after[email], is_there=email in there))
     if as_json:
         output.print_json(_facts(answers, before or {}, after or {}))
     return all(answer.status in (200, 202) for answer in answers)
@@ -161,7 +163,7 @@ async def _after(
     wait: float,
     console: Console,
 ) -> dict[str, Properties]:
-    """The properties once everybody's have changed, or after the wait."""
+    """The properties once those of all these people have changed, or after the wait."""
     after = before
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
@@ -172,13 +174,36 @@ async def _after(
     return after
 
 
-def _changes(email: str, before: Properties, after: Properties) -> Table:
+async def _desired(
+    http: httpx.AsyncClient, calls: Sequence[JsonValue], people: Sequence[str], to: str, key: str
+) -> dict[str, Properties]:
+    """By email what the service wants ProsperStack to have, as it explains the person's latest call."""
+    latest = {email: call for call in calls if (email := _email(call)) is not None and email in people}
+    found: dict[str, Properties] = {}
+    for email, call in latest.items():
+        try:
+            answer = await http.post(to, json=call, params={"dry_run": "true"}, auth=httpx.BasicAuth(key, ""))
+            properties = answer.json()["properties"]
+            found[email] = {each["property"]: each["value"] for each in properties}
+        except (httpx.TransportError, ValueError, KeyError, TypeError):
+            continue  # it is another service, or the call is refused: then the properties are watched
+    return found
+
+
+def _has(there: Properties, desired: Properties | None) -> bool:
+    """Whether ProsperStack has all desired values; no where they are not known."""
+    return bool(desired) and all(there.get(key) == value for key, value in (desired or {}).items())
+
+
+def _changes(email: str, before: Properties, after: Properties, *, is_there: bool) -> Table:
     table = Table("Property", "Before", "After", box=None, header_style="bold", title=email, title_justify="left")
     for key in sorted(before.keys() | after.keys()):
         old, new = _shown(before.get(key)), _shown(after.get(key))
         table.add_row(key, old, new if old == new else f"[green]{new}[/]")
-    if before == after:
-        table.caption = "Nothing changed: they had these values already, or nobody has this email."
+    if is_there:
+        table.caption = "ProsperStack has these values already: nothing had to be sent."
+    elif before == after:
+        table.caption = "Nothing changed yet: nobody has this email, or the update waits (see `status`)."
     return table
 
 

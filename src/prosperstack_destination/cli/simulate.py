@@ -8,6 +8,7 @@ from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.operations import wording
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.state import listing
 from prosperstack_destination.sync.rates import rate_of, rate_of_account
 
 
@@ -24,24 +25,30 @@ def run(
     """Print what it would cost that so many people enter an audience."""
     settings = read_settings()
 
-    def work(connection: Connection) -> Rate:
+    def work(connection: Connection) -> tuple[Rate, int | None]:
         account = chosen_account(connection, account_name)
-        return rate_of_account(connection, account, settings.rate_limit_reserve)
+        rate = rate_of_account(connection, account, settings.rate_limit_reserve)
+        return rate, listing.read(connection, account.id).size
 
     try:
-        rate = from_database(work, settings)
+        rate, known = from_database(work, settings)
     except Misconfigured:
         if account_name is not None:
             raise
-        rate = rate_of(None, settings.rate_limit_reserve)  # it may well be asked before there is an account
+        rate, known = (
+            rate_of(None, settings.rate_limit_reserve),
+            None,
+        )  # it may well be asked before there is an account
     if limit is not None:
         rate = Rate(limit, rate.window_seconds, rate.reserve)
+    subscribers = known if subscribers is None else subscribers
     found = forecast(people, rate, matching=round(people * matching * changed), subscribers=subscribers)
     naive = naive_seconds(people, rate)
     if as_json:
         output.print_json(
             {
                 "people": people,
+                "subscribers": subscribers,
                 "requests_to_learn": found.to_learn,
                 "requests_to_write": found.to_write,
                 "seconds": found.seconds,
@@ -56,12 +63,13 @@ def run(
             "Requests to learn who they are": found.to_learn,
             "Requests to write": found.to_write,
             "Requests a minute": rate.per_second * 60,
-            "Done in": wording.span(found.seconds),
+            "Subscribers": "unknown" if subscribers is None else subscribers,
+            "Done in at most": wording.span(found.seconds),
             "A plain forwarder": wording.span(naive),
         },
         as_json=False,
     )
     output.console.print(
-        "Live calls go first all the while. Give --matching (the part that are subscribers), --changed (the part "
-        "of those that differ) and --subscribers for a closer look."
+        "Live calls go first. This assumes that everyone is a subscriber whose values differ, unless --matching "
+        "(the part that are subscribers) and --changed (the part of those that differ) say less."
     )

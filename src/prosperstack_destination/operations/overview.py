@@ -42,10 +42,11 @@ class Spent:
 
     @property
     def naive(self) -> int:
-        """Requests of a forwarder: a look-up for each call, and an update for each about a subscriber."""
-        settled = self.tally.settled
-        subscribers = 1.0 if not settled else (settled - self.tally.unmatched) / settled
-        return round(self.tally.accepted * (1 + subscribers))
+        """Requests of a forwarder for the people that are settled: a look-up each, and an update of a subscriber.
+
+        People who wait count for nothing yet: they still cost requests here as well.
+        """
+        return 2 * self.tally.settled - self.tally.unmatched
 
     @property
     def saved(self) -> int:
@@ -95,6 +96,8 @@ class Overview:
     has_problems: bool
     hour: Spent
     day: Spent
+    #: Calls of a day that were refused because their keys open no account, of the whole service.
+    refused_keys: int
     #: Profiles settled a minute, lately.
     settled_per_minute: float
 
@@ -166,6 +169,7 @@ def overview(
         has_problems=problems.has_any(connection, account.id),
         hour=Spent(together(minutes, now - HOUR)),
         day=Spent(together(minutes, now - DAY)),
+        refused_keys=tallies.total(tallies.of_account(connection, tallies.NOBODY, Span.HOUR, now - DAY)).refused,
         settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,
     )
 

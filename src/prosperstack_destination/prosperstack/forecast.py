@@ -48,9 +48,11 @@ class Forecast:
 def forecast(people: int, rate: Rate, *, matching: int, subscribers: int | None) -> Forecast:
     """What so many people cost of whom ``matching`` are subscribers that differ from what is there.
 
-    ``subscribers`` is how many the account has in all; None: not known, and everybody is looked up.
+    ``subscribers`` is how many the account has in all; None: not known, and everybody is looked up. No more people
+    than that are written.
     """
     listing = math.inf if subscribers is None else math.ceil(subscribers / PAGE)
+    matching = matching if subscribers is None else min(matching, subscribers)
     to_learn = int(min(people, listing))
     return Forecast(to_learn, matching, (to_learn + matching) / rate.per_second)
 
