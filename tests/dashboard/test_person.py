@@ -18,7 +18,7 @@ async def test_a_person(dashboard: Dashboard, stored: Database) -> None:
     page = await page_of(dashboard, stored)
     text = said(await dashboard.until(page, "Up to date, but for one property"))
 
-    for each in ("u-1", "Johnny", "{&#34;name&#34;:&#34;pro&#34;}", "many: the text is not a number", "the same"):
+    for each in ("u-1", "Johnny", "{&#34;name&#34;:&#34;pro&#34;}", "many : the text is not a number", "the same"):
         assert each in text
     assert "The text is not a number" not in text
     assert "the text is not a number" in text
