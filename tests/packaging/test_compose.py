@@ -106,4 +106,4 @@ def test_they_work_together(services: dict[str, Any], databases: Databases, tmp_
             for each in made.values():
                 each.stop()
     assert load.statuses.keys() <= {202, 0}, load.statuses  # 0: a busy machine may not answer in time
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"secret.key", "serving.json"}
