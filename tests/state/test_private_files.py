@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prosperstack_destination.accounts.vault import secret_in
+from prosperstack_destination.cli.connected import Connection, record, recorded
 from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.private_files import close_to_others, make_private_folder
@@ -99,3 +100,16 @@ def test_a_secrets_file_that_cannot_be_used(tmp_path: Path, content: bytes | Non
 
     assert str(path) in str(error.value)
     assert said in str(error.value)
+
+
+def test_the_record_of_a_running_service_is_private(tmp_path: Path) -> None:
+    """What `serve` notes in the data folder is private as well; a folder that cannot be has no record."""
+    configured = settings(tmp_path)
+    record(configured, Connection("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
+    (tmp_path / "file").write_text("")
+    unusable = settings(tmp_path, data_dir=tmp_path / "file")
+    record(unusable, Connection("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
+
+    assert mode(configured.data_dir) == 0o700
+    assert [mode(path) for path in configured.data_dir.iterdir()] == [0o600]
+    assert recorded(unusable) is None

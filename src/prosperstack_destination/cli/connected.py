@@ -4,12 +4,15 @@
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from prosperstack_destination.errors import Misconfigured
 from prosperstack_destination.server import url_of
 from prosperstack_destination.settings import Settings
+from prosperstack_destination.state.private_files import make_private_file, make_private_folder
 
 _FILE: Final = "serving.json"
 
@@ -30,11 +33,14 @@ def local_url(host: str, port: int) -> str:
 
 def record(settings: Settings, connection: Connection) -> None:
     """Note what the service is connected to. A DATA_DIR that cannot be written to has no record."""
+    path = settings.data_dir / _FILE
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        (settings.data_dir / _FILE).write_text(json.dumps(asdict(connection)))
-    except OSError:
-        (settings.data_dir / _FILE).unlink(missing_ok=True)
+        make_private_folder(settings.data_dir)
+        make_private_file(path)
+        path.write_text(json.dumps(asdict(connection)))
+    except (OSError, Misconfigured):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def recorded(settings: Settings) -> Connection | None:
