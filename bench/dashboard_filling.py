@@ -12,10 +12,10 @@ from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.mapping.file import as_yaml
 from prosperstack_destination.mapping.rules import Rules, dump_rules
 from prosperstack_destination.state import auditing, mappings, tables, tallies
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.mappings import MappingVersion
 from prosperstack_destination.state.profile import IdKind, SourceKind, Status
-from prosperstack_destination.state.recent_calls import Fate, Way
-from prosperstack_destination.state.tallies import Span, Tally
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel
+from prosperstack_destination.state.tallies import Bucket, Rollup
 
 __all__ = ["BATCH", "SECRET", "Filled", "fill_people", "fill_the_rest", "filled", "open_account"]
 
@@ -54,7 +54,7 @@ def filled(connection: Connection) -> Filled | None:
     call = connection.execute(select(func.max(tables.recent_calls.c.id))).scalar()
     if account_id is None or call is None:
         return None
-    mapping = mappings.in_force(connection, account_id)
+    mapping = mappings.current(connection, account_id)
     person = connection.execute(select(tables.profiles.c.id).limit(1)).scalar_one()
     return Filled(account_id, person, call, mapping.version, mapping.source or "")
 
@@ -111,14 +111,14 @@ def _mappings(connection: Connection, account_id: str, now: int) -> None:
     for version in range(1, VERSIONS + 1):
         source = f"# version {version}\n{as_yaml(rules)}"
         mappings.add(
-            connection, account_id, AppliedMapping(version, dump_rules(rules), "bench", now, source, "a note")
+            connection, account_id, MappingVersion(version, dump_rules(rules), "bench", now, source, "a note")
         )
 
 
 def _tallies(connection: Connection, account_id: str, now: int) -> None:
     for at in [*range(now - 7 * DAY, now - DAY, HOUR), *range(now - DAY, now, MINUTE)]:
-        tally = Tally(at, 4_711, 12, 90, 10, 5, 400, 95, 2, [3] * len(tallies.FRESHNESS), 700_000)
-        for span in Span:
+        tally = Rollup(at, 4_711, 12, 90, 10, 5, 400, 95, 2, [3] * len(tallies.FRESHNESS), 700_000)
+        for span in Bucket:
             tallies._add(connection, account_id, span, at - at % span.microseconds, tally)
 
 
@@ -164,7 +164,7 @@ def _clearings(account_id: str, now: int) -> Iterator[dict[str, Any]]:
 
 
 def _calls(account_id: str, now: int) -> Iterator[dict[str, Any]]:
-    fates = [*[Fate.ACCEPTED] * 7, *Fate]
+    fates = [*[CallOutcome.ACCEPTED] * 7, *CallOutcome]
     for number in range(CALLS):
         traits = {f"trait {each}": "x" * 400 for each in range(40)}
         call = {"userId": f"u{number}", "traits": {"email": f"person{number}@example.com", **traits}}
@@ -172,7 +172,7 @@ def _calls(account_id: str, now: int) -> Iterator[dict[str, Any]]:
             "account_id": account_id,
             "at": now - (CALLS - number) * 1_000,
             "type": ("identify", "delete", "track")[number % 3],
-            "way": Way.IDENTIFY,
+            "way": Channel.IDENTIFY,
             "outcome": fates[number % len(fates)],
             "message": "Accepted.",
             "source": f"source:project{number % 50}",

@@ -19,12 +19,12 @@ from prosperstack_destination.prosperstack.budget import Budget, RateLimit
 from prosperstack_destination.state import accounts, listing, waiting
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import ListingState
 from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.tables import profiles
-from prosperstack_destination.state.waiting import Counts, Pending
-from prosperstack_destination.sync.planner import Situation, Spent, plan
-from prosperstack_destination.sync.queues import COUNTED_FOR
+from prosperstack_destination.state.waiting import QueueSizes, QueueSnapshot
+from prosperstack_destination.sync.planner import PlannerInput, SpendHistory, plan
+from prosperstack_destination.sync.queues import COUNT_TTL
 
 NOW = 1_767_225_600_000_000
 ACCOUNT = "acct_growth"
@@ -57,7 +57,7 @@ async def _measured(size: int) -> list[float]:
         took = []
         for number in range(PLANNED):
             began = time.perf_counter()
-            if number % COUNTED_FOR == 0:
+            if number % COUNT_TTL == 0:
                 counts = await database.read(waiting.count, ACCOUNT, NOW)
             pending, directory = await database.read(_look, counts)
             plan(_situation(pending, directory))
@@ -68,14 +68,14 @@ async def _measured(size: int) -> list[float]:
         shutil.rmtree(folder)
 
 
-def _look(connection: Connection, counts: Counts) -> tuple[Pending, Directory]:
-    return waiting.pending(connection, ACCOUNT, NOW, [1, 2], counts), listing.read(connection, ACCOUNT)
+def _look(connection: Connection, counts: QueueSizes) -> tuple[QueueSnapshot, ListingState]:
+    return waiting.snapshot(connection, ACCOUNT, NOW, [1, 2], counts), listing.read(connection, ACCOUNT)
 
 
-def _situation(pending: Pending, directory: Directory) -> Situation:
+def _situation(pending: QueueSnapshot, directory: ListingState) -> PlannerInput:
     budget = Budget(reserve=0.1).sent(0)
     budget = budget.answered(budget.ticket, RateLimit(100, 99, 60.0), 0)
-    return Situation(pending, directory, budget, Spent(), {}, False, NOW, 0)
+    return PlannerInput(pending, directory, budget, SpendHistory(), {}, False, NOW, 0)
 
 
 def _fill(connection: Connection, size: int) -> None:

@@ -23,13 +23,13 @@ from prosperstack_destination.accounts.issuing import new_account
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.state import accounts, profiles, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.merging import stamped
-from prosperstack_destination.sync.reprojecting import Reprojector
+from prosperstack_destination.sync.reprojecting import Remapper
 
 #: What the mapping is promised to do, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
@@ -88,16 +88,16 @@ def traits(number: int) -> dict[str, JsonValue]:
     }
 
 
-def plans() -> dict[str, Plan]:
+def plans() -> dict[str, CompiledMapping]:
     """What is measured."""
     rules = Rules.model_validate({"rules": TEN_RULES})
     return {
-        "automatic": Plan(CATALOG),
-        "ten rules": Plan(CATALOG, rules, audiences={"big_spenders"}),
+        "automatic": CompiledMapping(CATALOG),
+        "ten rules": CompiledMapping(CATALOG, rules, audiences={"big_spenders"}),
     }
 
 
-def in_memory(plan: Plan, people: list[Person]) -> float:
+def in_memory(plan: CompiledMapping, people: list[MappingInput]) -> float:
     """Profiles a second, without a database."""
     begun = time.process_time()
     for each in people:
@@ -109,7 +109,7 @@ async def reprojected(database: Database, account_id: str, rules: Rules) -> tupl
     """Profiles a second that are gone through when rules come into force, and by how many MB the process grew."""
     before, begun = _memory_mb(), time.process_time()
     total = await database.write(_apply, account_id, rules)
-    reprojector = Reprojector(database, lambda _: None, clock=system_clock, ticks=system_clock, sleep=_no_rest)
+    reprojector = Remapper(database, lambda _: None, clock=system_clock, ticks=system_clock, sleep=_no_rest)
     await reprojector.run_once()
     return total / (time.process_time() - begun), _memory_mb() - before
 
@@ -124,7 +124,7 @@ def _apply(connection: Connection, account_id: str, rules: Rules) -> int:
     return applying.apply(connection, account, rules, author="bench", now=0).profiles
 
 
-async def stored(database: Database, account_id: str, plan: Plan) -> tuple[float, float]:
+async def stored(database: Database, account_id: str, plan: CompiledMapping) -> tuple[float, float]:
     """Profiles a second as they are read from the database, and by how many MB the process grew meanwhile."""
     before, begun, done, after = _memory_mb(), time.process_time(), 0, ""
     while last := await database.read(_project_page, account_id, plan, after):
@@ -145,7 +145,7 @@ def main() -> None:
 
 async def _measure(folder: Path, count: int, runs: int) -> None:
     table = Table("what", "profiles a second and core", "aim", "grew by")
-    people = [Person(traits(number), f"u{number}") for number in range(20_000)]
+    people = [MappingInput(traits(number), f"u{number}") for number in range(20_000)]
     for name, plan in plans().items():
         rate = max(in_memory(plan, people) for _ in range(runs))
         table.add_row(f"{name}, in memory", f"{rate:,.0f}", f"{AIMS[name]:,}", "")
@@ -167,10 +167,12 @@ async def _measure(folder: Path, count: int, runs: int) -> None:
     Console().print(table)
 
 
-def _project_page(connection: Connection, account_id: str, plan: Plan, after: str) -> tuple[int, str] | None:
+def _project_page(
+    connection: Connection, account_id: str, plan: CompiledMapping, after: str
+) -> tuple[int, str] | None:
     page = scanning.page(connection, account_id, after)
     for each in page:
-        plan.project(Person(each.values(), each.user_id, each.anonymous_id))
+        plan.project(MappingInput(each.values(), each.user_id, each.anonymous_id))
     return (len(page), page[-1].email) if page else None
 
 

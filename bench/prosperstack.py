@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import NotFound, RateLimited, Unavailable
+from prosperstack_destination.errors import ProsperStackNotFound, ProsperStackRateLimited, ProsperStackUnavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import PAGE_SIZE, Listed, ProsperStack
+from prosperstack_destination.prosperstack.client import PAGE_SIZE, ProsperStackClient, SubscriberPage
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition, Subscriber
 from prosperstack_destination.sandbox.rate_limit import FixedWindow
 
@@ -34,7 +34,7 @@ class Person:
     updated_at: int = 0
 
 
-class SimulatedProsperStack(ProsperStack):
+class SimulatedProsperStack(ProsperStackClient):
     """One account, by whatever clock its loop has."""
 
     def __init__(
@@ -77,7 +77,7 @@ class SimulatedProsperStack(ProsperStack):
         ]
         return Page(data=tuple(found))
 
-    async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> Listed:
+    async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> SubscriberPage:
         await self._gate("listing")
         start = int(cursor or 0)
         if updated_since is None:
@@ -85,7 +85,7 @@ class SimulatedProsperStack(ProsperStack):
         else:
             found = self._since(updated_since)[start : start + PAGE_SIZE + 1]
         more = str(start + PAGE_SIZE) if len(found) > PAGE_SIZE else None
-        return Listed(tuple(map(_shown, found[:PAGE_SIZE])), more, self._clock())
+        return SubscriberPage(tuple(map(_shown, found[:PAGE_SIZE])), more, self._clock())
 
     async def find_subscribers(self, email: str, cursor: str | None = None) -> Page[Subscriber]:
         await self._gate("look-up")
@@ -96,7 +96,7 @@ class SimulatedProsperStack(ProsperStack):
         await self._gate("update")
         found = self.people.get(subscriber_id)
         if found is None:
-            raise NotFound("Not found", status_code=404)
+            raise ProsperStackNotFound("Not found", status_code=404)
         found.values |= properties
         found.updated_at = self._clock()
         self._updated[subscriber_id] = None
@@ -119,7 +119,7 @@ class SimulatedProsperStack(ProsperStack):
         if self.down:
             self.asked["while down"] += 1
             await asyncio.sleep(LATENCY / 2)
-            raise Unavailable("ProsperStack answered 503: it is down.", status_code=503)
+            raise ProsperStackUnavailable("ProsperStack answered 503: it is down.", status_code=503)
         now = self._clock() / 1e6
         taken = self.take()
         told = RateLimit.from_headers(self.window.headers(now))
@@ -127,7 +127,9 @@ class SimulatedProsperStack(ProsperStack):
         self.on_limit(told)
         if not taken:
             self.refused += 1
-            raise RateLimited("too many", retry_after=None if told is None else math.ceil(told.reset_seconds))
+            raise ProsperStackRateLimited(
+                "too many", retry_after=None if told is None else math.ceil(told.reset_seconds)
+            )
         self.asked[what] += 1
 
 

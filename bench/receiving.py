@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.intake import take_calls
+from prosperstack_destination.state.intake import ingest_calls
 from prosperstack_destination.state.profile import Identify
 from support.postgres import Server as PostgresServer
 
@@ -283,7 +283,7 @@ async def _store(folder: Path, count: int) -> None:
             for n in range(start, min(start + 5_000, count))
             if (email := f"jane.doe.{n}@stored.example.com")
         ]
-        await database.write(take_calls, calls, str)
+        await database.write(ingest_calls, calls, str)
     await database.close()
 
 

@@ -30,7 +30,7 @@ from rich.table import Table
 from sqlalchemy import Connection, insert
 
 from prosperstack_destination.accounts.catalogs import dump_catalog
-from prosperstack_destination.accounts.issuing import register
+from prosperstack_destination.accounts.issuing import open_account
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.state import accounts, json_text, tallies
@@ -216,7 +216,7 @@ def _open_accounts(connection: Connection, count: int) -> list[str]:
     now, vault, chance = system_clock(), Vault(SECRET), random.Random(1)
     ids = []
     for number in range(count):
-        account = register(connection, f"key_test_{number:08}", vault, "bench", now)
+        account = open_account(connection, f"key_test_{number:08}", vault, "bench", now)
         idle = number < count * IDLE
         listed_at = now - int(chance.random() * (DAY if idle else 15 * MINUTE))
         accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), listed_at)
@@ -231,7 +231,7 @@ def _open_accounts(connection: Connection, count: int) -> list[str]:
         }
         connection.execute(insert(directories).values(account_id=account.id, **directory))
         if not idle:
-            tallies.add(connection, {account.id: tallies.Tally(accepted=10)}, now)
+            tallies.add(connection, {account.id: tallies.Rollup(accepted=10)}, now)
         ids.append(account.id)
     return ids
 

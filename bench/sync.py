@@ -29,8 +29,8 @@ from prosperstack_destination.prosperstack.client import Guard
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.intake import take_calls
-from prosperstack_destination.state.profile import Identify, Source, SourceKind
+from prosperstack_destination.state.intake import ingest_calls
+from prosperstack_destination.state.profile import CallSource, Identify, SourceKind
 from prosperstack_destination.sync.reconciler import Reconciler
 
 #: 2026-01-01T00:00:00Z, in microseconds: when every run begins.
@@ -173,10 +173,10 @@ class Run:
         for each in batch:
             happened = each.at if each.happened is None else each.happened
             at = min(NEW_YEAR + int((start + happened) * 1e6), now)
-            source = None if each.audience is None else Source(SourceKind.AUDIENCE, each.audience)
+            source = None if each.audience is None else CallSource(SourceKind.AUDIENCE, each.audience)
             calls.append(Identify(ACCOUNT, each.email, each.email, each.traits, at, now, source=source))
             self._expect(each, happened)
-        taken = await self._database.write(take_calls, calls, str)
+        taken = await self._database.write(ingest_calls, calls, str)
         reconciler.wake(taken.changed)
 
     def _expect(self, arrival: Arrival, happened: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from prosperstack_destination.application import create_app
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from support.service import KEY, UPDATED, Service, running, settings
@@ -386,7 +386,7 @@ async def test_the_endpoint_is_documented(service: Service) -> None:
 
 async def test_a_database_that_needs_a_secret(tmp_path: Path) -> None:
     """Without a file beside which a secret could be kept, SECRET_KEY has to be set."""
-    with pytest.raises(Misconfigured, match="SECRET_KEY is not set"):
+    with pytest.raises(ConfigurationError, match="SECRET_KEY is not set"):
         async with running(settings(tmp_path, database_url="sqlite://", secret_key=None)):
             pass
 
@@ -403,7 +403,7 @@ async def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     async def send(message: Message) -> None:
         told.append(message)
 
-    with pytest.raises(Misconfigured):
+    with pytest.raises(ConfigurationError):
         await create_app(settings(tmp_path, secret_key="b" * 32))({"type": "lifespan"}, receive, send)
 
     [failed] = told

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.scope import RequestContextMiddleware
 from support.raw_http import PATIENCE_SECONDS, Client, chunked, post, serving
 
 pytestmark = pytest.mark.anyio
@@ -99,7 +99,7 @@ async def test_a_fault_leaves_the_connection_open() -> None:
         await PlainTextResponse(scope["path"])(scope, receive, send)
 
     with capture_logs() as lines:
-        async with serving(RequestScope(app, lambda _: PlainTextResponse("fault", 500))) as connect:
+        async with serving(RequestContextMiddleware(app, lambda _: PlainTextResponse("fault", 500))) as connect:
             client = await connect()
             await client.send(post("/fail") + post("/next") + post("/fail"))
             answers = [await client.answer() for _ in range(3)]

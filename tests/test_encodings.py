@@ -65,7 +65,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[Routes]:
     async with running(settings(tmp_path)) as service:
         await service.identify(JOHN, preferred_name="x")
         database = Database(f"sqlite:///{tmp_path / 'data/destination.db'}")
-        [account] = await database.read(accounts.every)
+        [account] = await database.read(accounts.all_accounts)
         token = await database.write(issue_token, account.id)
         vault = Vault("a secret that is long enough")
         secret = await database.write(issuing.issue_secret, account, "", vault, "test", system_clock())

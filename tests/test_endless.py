@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 
-from prosperstack_destination.endless import endless
+from prosperstack_destination.endless import run_forever
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ async def test_it_begins_anew() -> None:
             raise LookupError("nobody thought of that")
 
     with structlog.testing.capture_logs() as logs:
-        await endless(breaks_twice, "counting", again=0)
+        await run_forever(breaks_twice, "counting", restart_delay=0)
 
     assert begun == 3
     assert [(each["log_level"], each["work"]) for each in logs] == [("error", "counting")] * 2
@@ -35,7 +35,7 @@ async def test_it_can_be_cancelled() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    task = endless(waits, "waiting")
+    task = run_forever(waits, "waiting")
     await started.wait()
     task.cancel()
 

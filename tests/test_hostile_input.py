@@ -99,7 +99,7 @@ async def test_both_databases_answer_and_store_the_same(tmp_path: Path, postgres
             await service.identify("first@example.com")
             database = Database(url)
             stack.push_async_callback(database.close)
-            [account] = await database.read(accounts.every)
+            [account] = await database.read(accounts.all_accounts)
             token = await database.write(issue_token, "ann", NEW_YEAR)
             answers = await sent(service.client, count, account.id, token)
         database = Database(url)
@@ -132,7 +132,7 @@ async def test_every_page_and_route_answers(tmp_path: Path, database_url: str, s
         email = service.share_email()
         await service.identify(email)
         database = Database(database_url)
-        [account] = await database.read(accounts.every)
+        [account] = await database.read(accounts.all_accounts)
         token = await database.write(issue_token, "ann", NEW_YEAR)
         await database.close()
         operator = {"Authorization": f"Bearer {token}"}

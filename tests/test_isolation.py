@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.state import accounts, profiles
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
@@ -116,7 +116,7 @@ async def test_operators_commands_keep_to_an_account(world: World) -> None:
         lambda c: issuing.revoke_key(c, world.mine, fingerprint(key), "me", 2),
         lambda c: issuing.revoke_connector(c, world.mine, fingerprint(token), "me", 2),
     ):
-        with pytest.raises(NotHere, match="has no"):
+        with pytest.raises(NotFoundError, match="has no"):
             await world.database.write(work)
     answer = await world.service.client.post(
         f"/data-connector/{token}", json={"data": {"subscriber": {"email": BOB}}}
@@ -139,7 +139,7 @@ async def test_a_refused_key_stops_only_its_own_account(world: World) -> None:
 
 def is_stopped(connection: Connection, account_id: str) -> bool:
     account = accounts.get(connection, account_id)
-    return account is not None and account.status in accounts.STOPPED
+    return account is not None and account.status in accounts.STOPPED_STATUSES
 
 
 async def test_a_broken_key_is_replaced(world: World) -> None:
@@ -157,7 +157,7 @@ async def test_a_broken_key_is_replaced(world: World) -> None:
         return issuing.replace_key(connection, world.mine, key, Vault(SECRET), "me", 1)
 
     for wrong in ("sk_1", "key_live_mode", THEIRS):
-        with pytest.raises(Misconfigured):
+        with pytest.raises(ConfigurationError):
             await world.database.write(work, wrong)
     renewed = await world.database.write(work, "key_test_new")
 

@@ -58,7 +58,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with running(settings(tmp_path)) as service:
         await service.identify(JOHN, plan="x")
         database = Database(f"sqlite:///{tmp_path / 'data/destination.db'}")
-        [account] = await database.read(accounts.every)
+        [account] = await database.read(accounts.all_accounts)
 
         def issue(connection: Any) -> dict[str, str]:
             now = system_clock()

@@ -16,7 +16,7 @@ from prosperstack_destination.accounts.keys import key_hash
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import accounts, recent_calls
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.recent_calls import Fate, RecentCall, Wanted, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, CallQuery, Channel, RecentCall
 from prosperstack_destination.watching.sampling import (
     BURST_SECONDS,
     PASSED_PER_SECOND,
@@ -39,7 +39,7 @@ async def kept(configured: Settings, key: str = KEY) -> list[RecentCall]:
         account = accounts.of_prosperstack_key(connection, key_hash(key))
         if account is None:
             return []
-        return recent_calls.page(connection, account.id, Wanted(), since=0, limit=10_000)[::-1]
+        return recent_calls.page(connection, account.id, CallQuery(), since=0, limit=10_000)[::-1]
 
     database = Database(configured.effective_database_url)
     found = await database.read(work)
@@ -48,7 +48,7 @@ async def kept(configured: Settings, key: str = KEY) -> list[RecentCall]:
 
 
 def said(calls: list[RecentCall]) -> list[tuple[str, str, str, str]]:
-    return [(each.way.value, each.type, each.fate.value, each.message) for each in calls]
+    return [(each.channel.value, each.type, each.outcome.value, each.message) for each in calls]
 
 
 async def test_every_way_and_fate(tmp_path: Path, database_url: str) -> None:
@@ -111,7 +111,7 @@ async def test_whose_key_opens_nothing(tmp_path: Path) -> None:
         url = f"/webhook/{first.account_id}"
         await service.client.post(url, json={}, headers={"X-Signature": "00"}, auth=httpx.Auth())
 
-    assert [each.fate for each in await kept(configured)] == [Fate.ACCEPTED]
+    assert [each.outcome for each in await kept(configured)] == [CallOutcome.ACCEPTED]
 
 
 async def test_the_url_of_an_account(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ async def test_the_url_of_an_account(tmp_path: Path) -> None:
         await service.client.post(f"/webhook/{first.account_id}", content=b"{" + b"x" * 70_000)
     calls = await kept(configured)
 
-    assert [(each.way, each.fate) for each in calls[1:]] == [
-        (Way.WEBHOOK, Fate.ACCEPTED),
-        (Way.WEBHOOK, Fate.REFUSED),
+    assert [(each.channel, each.outcome) for each in calls[1:]] == [
+        (Channel.WEBHOOK, CallOutcome.ACCEPTED),
+        (Channel.WEBHOOK, CallOutcome.REFUSED),
     ]
     assert calls[2].body == ""
 
@@ -157,17 +157,17 @@ async def test_a_flood(tmp_path: Path) -> None:
             await service.client.post("/identify", json=good + bad * 1_000)
         await service.identify(JOHN, key=OTHER)
         await service.client.post("/identify", json=bad[0], auth=(OTHER, ""))
-    seen = Counter(each.fate for each in await kept(configured))
+    seen = Counter(each.outcome for each in await kept(configured))
     others = await kept(configured, OTHER)
 
     # Half of what may be taken at once, and what came with the seconds that this took.
     for fate, per_second in (
-        (Fate.ACCEPTED, TAKEN_PER_SECOND),
-        (Fate.SKIPPED, PASSED_PER_SECOND),
-        (Fate.REFUSED, REFUSED_PER_SECOND),
+        (CallOutcome.ACCEPTED, TAKEN_PER_SECOND),
+        (CallOutcome.SKIPPED, PASSED_PER_SECOND),
+        (CallOutcome.REFUSED, REFUSED_PER_SECOND),
     ):
         assert per_second * BURST_SECONDS / 2 <= seen[fate] <= per_second * BURST_SECONDS
-    assert [each.fate for each in others] == [Fate.ACCEPTED, Fate.REFUSED]
+    assert [each.outcome for each in others] == [CallOutcome.ACCEPTED, CallOutcome.REFUSED]
 
 
 def everything(folder: Path) -> bytes:
@@ -204,8 +204,8 @@ async def test_who_is_erased_leaves_nothing(tmp_path: Path) -> None:
             await service.client.post("/identify", json={**good, "timestamp": "2020-01-01T00:00:00Z"})
     calls = await kept(configured)
 
-    assert [(each.type, each.fate, each.body) for each in calls[1:]] == [
-        ("delete", Fate.ERASED, ""),
-        ("identify", Fate.OUTDATED, ""),
+    assert [(each.type, each.outcome, each.body) for each in calls[1:]] == [
+        ("delete", CallOutcome.ERASED, ""),
+        ("identify", CallOutcome.OUTDATED, ""),
     ]
     assert "Stays" in calls[0].body

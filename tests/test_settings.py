@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import Settings, read_settings
 from support.processes import environment
 
@@ -25,7 +25,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def refused(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Misconfigured) as error:
+    with pytest.raises(ConfigurationError) as error:
         read_settings()
     return str(error.value)
 

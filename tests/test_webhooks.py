@@ -40,7 +40,7 @@ async def database(tmp_path: Path, service: Service) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def account(database: Database) -> accounts.Account:
-    [account] = await database.read(accounts.every)
+    [account] = await database.read(accounts.all_accounts)
     return account
 
 

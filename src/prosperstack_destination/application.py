@@ -23,19 +23,19 @@ from prosperstack_destination.body_deadline import BodyDeadline
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.connector.openapi import describe_connector
 from prosperstack_destination.dashboard.routes import dashboard_routes
-from prosperstack_destination.entrances import Entrances
+from prosperstack_destination.entrances import AdminPortMiddleware
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.health import health_router
-from prosperstack_destination.outbound import http_client
+from prosperstack_destination.health import create_health_router
+from prosperstack_destination.outbound import create_http_client
 from prosperstack_destination.segment import openapi
-from prosperstack_destination.segment.answers import message
-from prosperstack_destination.segment.front_door import Door, FrontDoor
+from prosperstack_destination.segment.answers import json_message
+from prosperstack_destination.segment.front_door import HotRoute, HotRouter
 from prosperstack_destination.segment.tracking import KINDS, METHODS, METRICS, SHORT_KINDS
-from prosperstack_destination.service import Service
-from prosperstack_destination.settings import Role, Settings, read_settings, revealed
+from prosperstack_destination.service import Services
+from prosperstack_destination.settings import Role, Settings, read_settings, reveal
 from prosperstack_destination.tracebacks import traceback_without_values
 from prosperstack_destination.watching.route import metrics_router
-from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.scope import RequestContextMiddleware
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +56,15 @@ def create_app(
     ``transport`` carries the requests to ProsperStack, ``segment_transport`` those to Segment's Public API; by
     default the network does. Raises `Misconfigured` where the settings make no service.
     """
-    service = Service(settings, http_client(transport), http_client(segment_transport), clock)
+    service = Services(settings, create_http_client(transport), create_http_client(segment_transport), clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
             yield
 
-    app = _Application(
-        around=partial(_entry, service, settings),
+    app = _App(
+        outer_middleware=partial(_wrap_in_middleware, service, settings),
         title="ProsperStack Destination",
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
@@ -78,19 +78,19 @@ def create_app(
             *dashboard_routes(
                 service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
             ),
-            Route("/v1/projects/{key}/settings", _receiver(service, service.sdk_settings), methods=_SETTINGS),
+            Route("/v1/projects/{key}/settings", _ingest_or_503(service, service.sdk_settings), methods=_SETTINGS),
             *docs_routes(),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _broken},
+        exception_handlers={HTTPException: _http_error, Exception: _handle_exception},
     )
     app.state.desk = service.desk
     app.state.sessions = service.sessions
     app.state.live = service.live
-    app.include_router(health_router(service.database, service.inbox.failure, service.reconciler_is_alive))
+    app.include_router(create_health_router(service.database, service.inbox.failure, service.reconciler_is_alive))
     for router in ROUTERS:
         app.include_router(router)
-    app.include_router(metrics_router(service.metrics, service.database, clock, revealed(settings.metrics_token)))
-    _document(app)
+    app.include_router(metrics_router(service.metrics, service.database, clock, reveal(settings.metrics_token)))
+    _install_openapi(app)
     return app
 
 
@@ -104,26 +104,26 @@ def from_environment() -> FastAPI:
     return create_app(settings)
 
 
-class _Application(FastAPI):
+class _App(FastAPI):
     """FastAPI within what is nearer to the door: ``around`` puts that around all of it.
 
     What it does for each request costs more than understanding a call does, and what is called all day needs
     nothing of that.
     """
 
-    def __init__(self, *, around: Callable[[ASGIApp], ASGIApp], **settings: Any) -> None:
+    def __init__(self, *, outer_middleware: Callable[[ASGIApp], ASGIApp], **settings: Any) -> None:
         super().__init__(**settings)
-        self._entry = around(super().__call__)
+        self._entry = outer_middleware(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or go through the lifespan."""
-        await self._entry(scope, receive, _in_words(send) if scope["type"] == "lifespan" else send)
+        await self._entry(scope, receive, _report_startup_error(send) if scope["type"] == "lifespan" else send)
 
 
-def _in_words(send: Send) -> Send:
+def _report_startup_error(send: Send) -> Send:
     """Report a start that a setting or a signal ends in a sentence; any other fault without people's values."""
 
-    async def told(message: Message) -> None:
+    async def send_with_reason(message: Message) -> None:
         error = sys.exc_info()[1]  # of which Starlette tells just now
         if message["type"] == "lifespan.startup.failed" and isinstance(error, DestinationError):
             message = {**message, "message": f"The service cannot start. {error}"}
@@ -134,55 +134,55 @@ def _in_words(send: Send) -> Send:
             message = {**message, "message": text}
         await send(message)
 
-    return told
+    return send_with_reason
 
 
-def _entry(service: Service, settings: Settings, app: ASGIApp) -> ASGIApp:
+def _wrap_in_middleware(service: Services, settings: Settings, app: ASGIApp) -> ASGIApp:
     """The way of every request, from its end to its beginning."""
-    entry: ASGIApp = FrontDoor(BodyDeadline(app), *_doors(service))
+    entry: ASGIApp = HotRouter(BodyDeadline(app), *_hot_routes(service))
     if settings.admin_port is not None:
-        entry = Entrances(entry, settings.admin_port)
-    return RequestScope(entry, _unexpected, service.traces)
+        entry = AdminPortMiddleware(entry, settings.admin_port)
+    return RequestContextMiddleware(entry, _internal_error, service.traces)
 
 
-def _doors(service: Service) -> tuple[dict[str, Door], dict[str, Door]]:
+def _hot_routes(service: Services) -> tuple[dict[str, HotRoute], dict[str, HotRoute]]:
     """The doors by their path, and those of which the second part of the path is a token or an id."""
-    tracking = Door(_receiver(service, service.tracking), METHODS)
-    receiving = {"/identify": Door(_receiver(service, service.identify), _RECEIVING)}
+    tracking = HotRoute(_ingest_or_503(service, service.tracking), METHODS)
+    receiving = {"/identify": HotRoute(_ingest_or_503(service, service.identify), _RECEIVING)}
     named = {
-        "webhook": Door(_receiver(service, service.identify), _RECEIVING, "account_id"),
-        "data-connector": Door(service.data_connector, ["POST"]),
-        "flow-webhook": Door(service.flow_webhook, ["POST"]),
+        "webhook": HotRoute(_ingest_or_503(service, service.identify), _RECEIVING, "account_id"),
+        "data-connector": HotRoute(service.data_connector, ["POST"]),
+        "flow-webhook": HotRoute(service.flow_webhook, ["POST"]),
     }
     return receiving | {f"/v1/{kind}": tracking for kind in (*KINDS, *SHORT_KINDS, METRICS)}, named
 
 
-def _receiver(service: Service, endpoint: ASGIApp) -> ASGIApp:
-    return endpoint if service.role is not Role.RECONCILE else _receives_not
+def _ingest_or_503(service: Services, endpoint: ASGIApp) -> ASGIApp:
+    return endpoint if service.role is not Role.RECONCILE else _ingest_disabled
 
 
-async def _receives_not(scope: Scope, receive: Receive, send: Send) -> None:
+async def _ingest_disabled(scope: Scope, receive: Receive, send: Send) -> None:
     """A call that came to a process which takes none: whoever sends it again may reach another one."""
     text = "This process takes no calls (ROLE=reconcile): have them sent to one that does."
-    await message(503, text, {"Retry-After": "5"})(scope, receive, send)
+    await json_message(503, text, {"Retry-After": "5"})(scope, receive, send)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     """What Starlette answers by itself (404, 405), in the form that Segment shows."""
     assert isinstance(error, HTTPException)  # noqa: S101 -- it is registered for nothing else
-    return message(error.status_code, error.detail, error.headers)
+    return json_message(error.status_code, error.detail, error.headers)
 
 
-async def _broken(_: Request, error: Exception) -> Response:
-    return _unexpected(error)
+async def _handle_exception(_: Request, error: Exception) -> Response:
+    return _internal_error(error)
 
 
-def _unexpected(_: Exception) -> Response:
+def _internal_error(_: Exception) -> Response:
     """Answer a request that a bug of this service broke off; `RequestScope` logs the bug."""
-    return message(500, "An internal error, which is logged; it is safe to send the call again.")
+    return json_message(500, "An internal error, which is logged; it is safe to send the call again.")
 
 
-def _document(app: FastAPI) -> None:
+def _install_openapi(app: FastAPI) -> None:
     """Have the OpenAPI document describe the endpoints that are no FastAPI routes as well."""
     generate = app.openapi
 

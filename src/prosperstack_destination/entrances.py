@@ -4,15 +4,15 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prosperstack_destination.segment.answers import message
+from prosperstack_destination.segment.answers import json_message
 
 #: First parts of the paths that are for operators.
-OPERATORS: Final = frozenset({"dashboard", "api", "docs", "redoc", "openapi.json", "metrics"})
+ADMIN_PATHS: Final = frozenset({"dashboard", "api", "docs", "redoc", "openapi.json", "metrics"})
 #: First parts of those that are for whoever watches the process, at either port.
-ANYBODYS: Final = frozenset({"healthz", "readyz"})
+HEALTH_PATHS: Final = frozenset({"healthz", "readyz"})
 
 
-class Entrances:
+class AdminPortMiddleware:
     """A middleware: what is for operators is at ``admin_port`` alone, and everything else is not."""
 
     def __init__(self, app: ASGIApp, admin_port: int) -> None:
@@ -21,14 +21,14 @@ class Entrances:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or say that there is no such thing at this port."""
-        if scope["type"] != "http" or self._is_right(scope):
+        if scope["type"] != "http" or self._is_served(scope):
             await self._app(scope, receive, send)
         else:
-            await message(404, "Not Found")(scope, receive, send)
+            await json_message(404, "Not Found")(scope, receive, send)
 
-    def _is_right(self, scope: Scope) -> bool:
+    def _is_served(self, scope: Scope) -> bool:
         first = scope["path"].lstrip("/").partition("/")[0]
-        if first in ANYBODYS:
+        if first in HEALTH_PATHS:
             return True
         port = scope["server"][1] if scope.get("server") else None  # of the socket, whatever the request says
-        return (port == self._admin_port) is (first in OPERATORS)
+        return (port == self._admin_port) is (first in ADMIN_PATHS)

@@ -52,11 +52,11 @@ class DestinationError(Exception):
     """Everything that this service raises on purpose. ``str()`` of it is a sentence for a person."""
 
 
-class CallRefused(DestinationError):
+class CallError(DestinationError):
     """The call is at fault; sending it again unchanged gives the same."""
 
 
-class BadCall(CallRefused):
+class InvalidCall(CallError):
     """The call is malformed. ``field`` names the part at fault, as in ``context.traits``; None: the whole."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -64,7 +64,7 @@ class BadCall(CallRefused):
         self.field = field
 
 
-class MissingEmail(BadCall):
+class MissingEmail(InvalidCall):
     """The call names no email, and none is known for its ids. ``has_ids`` says whether it has any.
 
     ``no_emails`` are the reasons why values at an email's places are none, by their places.
@@ -81,7 +81,7 @@ class MissingEmail(BadCall):
         self.has_ids = has_ids
 
 
-class InvalidTime(BadCall):
+class InvalidTime(InvalidCall):
     """A row of a file has a time that cannot be used; ``column`` and ``value`` are as they stand in the file."""
 
     def __init__(self, column: str, value: object, reason: str) -> None:
@@ -92,25 +92,25 @@ class InvalidTime(BadCall):
         self.value = value
 
 
-class CallTooLarge(CallRefused):
+class CallTooLarge(CallError):
     """The call has more than ``limit_bytes``."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"The call is larger than {_size(limit_bytes)}, the most that is taken: send fewer or shorter traits, "
+            f"The call is larger than {_format_size(limit_bytes)}, the most that is taken: send fewer or shorter traits, "
             "or smaller batches."
         )
         self.limit_bytes = limit_bytes
 
 
-class CallNotPermitted(CallRefused):
+class CallNotPermitted(CallError):
     """The key is public, and the call is none that it may send."""
 
     def __init__(self) -> None:
         super().__init__("A public key may only identify: send Delete calls from a server, with a secret key.")
 
 
-class UnsupportedEncoding(CallRefused):
+class UnsupportedEncoding(CallError):
     """The body is encoded in a way that is not understood (``encoding``, as the header names it)."""
 
     def __init__(self, encoding: str) -> None:
@@ -121,11 +121,11 @@ class UnsupportedEncoding(CallRefused):
         self.encoding = encoding
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count // 1024**2} MB" if count >= 1024**2 else f"{count // 1024} KB"
 
 
-class UnsupportedCall(CallRefused):
+class UnsupportedCall(CallError):
     """A call of a type that this destination does not take (``call_type``)."""
 
     def __init__(self, call_type: str) -> None:
@@ -140,19 +140,19 @@ class AccessDenied(DestinationError):
     """The key is at fault."""
 
 
-class KeyRefused(AccessDenied):
+class InvalidApiKey(AccessDenied):
     """The key is missing, malformed, unknown, revoked, or refused by ProsperStack."""
 
 
-class KeyNotPermitted(AccessDenied):
+class ApiKeyForbidden(AccessDenied):
     """The key is good, but what was asked for is not permitted to it."""
 
 
-class TokenRefused(AccessDenied):
+class InvalidToken(AccessDenied):
     """The token of an operator is missing, unknown or revoked."""
 
 
-class LoginRefused(AccessDenied):
+class LoginFailed(AccessDenied):
     """It is not the operator's password; after too many none is looked at for ``retry_after`` seconds."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -160,7 +160,7 @@ class LoginRefused(AccessDenied):
         self.retry_after = retry_after
 
 
-class ApiClosed(AccessDenied):
+class NoTokensIssued(AccessDenied):
     """Nobody may use the API: no token was issued."""
 
     def __init__(self) -> None:
@@ -170,11 +170,11 @@ class ApiClosed(AccessDenied):
         )
 
 
-class NotHere(DestinationError):
+class NotFoundError(DestinationError):
     """What is asked for is not here; the text says what was asked for."""
 
 
-class TryLater(DestinationError):
+class TemporaryError(DestinationError):
     """The same again later will work. ``retry_after`` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -182,26 +182,26 @@ class TryLater(DestinationError):
         self.retry_after = retry_after
 
 
-class StoreUnavailable(TryLater):
+class StoreUnavailable(TemporaryError):
     """The database did not take a transaction: full, read-only, locked for too long, or away."""
 
 
-class Overloaded(TryLater):
+class Overloaded(TemporaryError):
     """More calls wait for the database than the service promised to hold in memory."""
 
 
-class RateExceeded(TryLater):
+class RateExceeded(TemporaryError):
     """A client's network sent more calls than it may with a public key."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("Too many calls from this address: send them again later.", retry_after=retry_after)
 
 
-class KeyUnverified(TryLater):
+class KeyUnverified(TemporaryError):
     """A key is new to us, and ProsperStack could not be asked about it."""
 
 
-class CallerLeft(TryLater):
+class CallerLeft(TemporaryError):
     """The caller left before the answer was there, and what was done for it was cut off."""
 
     def __init__(self) -> None:
@@ -216,7 +216,7 @@ class ProsperStackError(DestinationError):
         self.status_code = status_code
 
 
-class Unavailable(ProsperStackError):
+class ProsperStackUnavailable(ProsperStackError):
     """No answer, or none that means anything. ``retry_after`` (seconds) where ProsperStack named a time."""
 
     def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
@@ -224,7 +224,7 @@ class Unavailable(ProsperStackError):
         self.retry_after = retry_after
 
 
-class RateLimited(ProsperStackError):
+class ProsperStackRateLimited(ProsperStackError):
     """429: nothing is left of the window. ``retry_after`` is in seconds, None where it was not said."""
 
     def __init__(self, message: str, *, retry_after: float | None) -> None:
@@ -232,19 +232,19 @@ class RateLimited(ProsperStackError):
         self.retry_after = retry_after
 
 
-class CredentialsRefused(ProsperStackError):
+class ProsperStackAuthError(ProsperStackError):
     """401 or 403 (``status_code`` says which): nothing more can be done for this account with its key."""
 
 
-class NotFound(ProsperStackError):
+class ProsperStackNotFound(ProsperStackError):
     """404: there is no such thing, or no longer."""
 
 
-class Rejected(ProsperStackError):
+class ProsperStackRejected(ProsperStackError):
     """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
 
 
-class SegmentRefused(DestinationError):
+class SegmentApiError(DestinationError):
     """Segment's Public API refused something, and will again.
 
     ``status_code`` is its answer's; ``said`` are Segment's own words, "" where it gave none.
@@ -256,19 +256,19 @@ class SegmentRefused(DestinationError):
         self.said = said
 
 
-class SegmentTokenRefused(SegmentRefused):
+class SegmentInvalidToken(SegmentApiError):
     """401, or a text that cannot be a token: the operator has to paste another one."""
 
 
-class SegmentNotPermitted(SegmentRefused):
+class SegmentNotPermitted(SegmentApiError):
     """403: the token's role does not allow it, or the workspace's plan has no such feature."""
 
 
-class SegmentNotFound(SegmentRefused):
+class SegmentNotFound(SegmentApiError):
     """404: there is no such thing, or not for this token."""
 
 
-class SegmentUnavailable(TryLater):
+class SegmentUnavailable(TemporaryError):
     """No answer of Segment's Public API, none that means anything, or 429 (``status_code`` says which, if any)."""
 
     def __init__(self, message: str, *, retry_after: float, status_code: int | None = None) -> None:
@@ -287,11 +287,11 @@ class AlreadyConnected(DestinationError):
         self.connection_id = connection_id
 
 
-class MappingRefused(DestinationError):
+class MappingError(DestinationError):
     """A mapping was not applied; what is in force stays."""
 
 
-class MappingConflict(MappingRefused):
+class MappingConflict(MappingError):
     """Another mapping than the one that a new one is based on is in force: ``version``, applied by ``author``."""
 
     def __init__(self, *, based_on: int, version: int, author: str) -> None:
@@ -305,7 +305,7 @@ class MappingConflict(MappingRefused):
         self.author = author
 
 
-class ProblemsRise(MappingRefused):
+class ProblemsRise(MappingError):
     """A mapping makes more problems than the one in force, and that was not confirmed."""
 
     def __init__(self, *, before: int, after: int) -> None:
@@ -321,5 +321,5 @@ class LeaseLost(DestinationError):
     """An account's lease ran out, or another replica has it by now. Nothing was written."""
 
 
-class Misconfigured(DestinationError):
+class ConfigurationError(DestinationError):
     """A setting or a stored secret makes it impossible to go on; the text says what to change."""

@@ -55,12 +55,12 @@ class WriteCheck:
         """ "ok", or why calls cannot be written; at most `FRESH_SECONDS` old."""
         async with self._asking:
             if self._answer is None or time.monotonic() - self._answer[0] >= FRESH_SECONDS:
-                said = await self._ask()
+                said = await self._check_database()
                 self._answer = time.monotonic(), said
             _, said = self._answer
         return self._failure() or said
 
-    async def _ask(self) -> str:
+    async def _check_database(self) -> str:
         try:
             await self._deadlines.run(
                 DATABASE_SECONDS, partial(self._database.write, write_probe.probe, self._name)
@@ -72,7 +72,7 @@ class WriteCheck:
         return "ok"
 
 
-def health_router(
+def create_health_router(
     database: Database, failure: Callable[[], str | None], reconciler_is_alive: Callable[[], bool]
 ) -> APIRouter:
     """The two routes, over the parts that they ask: see `WriteCheck`."""

@@ -12,12 +12,12 @@ from structlog.typing import EventDict, WrappedLogger
 _FIELDS: Final[ContextVar[dict[str, str] | None]] = ContextVar("log_context", default=None)
 
 
-def begin(request_id: str) -> None:
+def bind_request(request_id: str) -> None:
     """From here on the log lines of this task, and of those it starts, carry this id, and nothing from before."""
     _FIELDS.set({"request_id": request_id})
 
 
-def note_account(fingerprint: str) -> None:
+def bind_account(fingerprint: str) -> None:
     """From here on they carry the short form of the account's key, too. Nothing happens outside a request."""
     fields = _FIELDS.get()
     if fields is not None:

@@ -10,15 +10,15 @@ import httpx
 from prosperstack_destination import __version__
 
 #: Connecting to somebody, and each wait for bytes of theirs, in seconds.
-HTTP_SECONDS: Final = 10.0
+HTTP_TIMEOUT_SECONDS: Final = 10.0
 
 
-def http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+def create_http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     """A client that many accounts share: it keeps no cookies, which would tell one what belongs to another."""
     return httpx.AsyncClient(
         transport=transport,
         verify=_certificates() if transport is None else True,
-        timeout=HTTP_SECONDS,
+        timeout=HTTP_TIMEOUT_SECONDS,
         headers={
             "User-Agent": f"prosperstack-destination/{__version__}",
             "Accept-Encoding": "identity",  # see `response_body.read_body`

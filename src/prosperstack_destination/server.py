@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from prosperstack_destination.connection_guard import ConnectionGuard, Limits
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 if sys.platform != "win32":
     import resource
@@ -46,7 +46,7 @@ def listen(host: str, port: int, setting: str = "--port or PORT") -> socket.sock
     except OSError as error:
         listening.close()
         address = url_of(host, port).removeprefix("http://")
-        raise Misconfigured(f"Cannot listen on {address}: {_why_not(error, host, setting)}") from None
+        raise ConfigurationError(f"Cannot listen on {address}: {_why_not(error, host, setting)}") from None
     return listening
 
 
@@ -85,7 +85,7 @@ def serve(
     gc.enable()  # the command ``serve`` disables it during imports
     server.run(sockets=list(sockets))
     if not server.started and not server.should_exit:
-        raise Misconfigured("The service could not start; the log above says why.")
+        raise ConfigurationError("The service could not start; the log above says why.")
 
 
 def configuration(app: ASGIApp, limits: Limits) -> uvicorn.Config:

@@ -15,66 +15,66 @@ import httpx
 import structlog
 
 from prosperstack_destination import __version__
-from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.accounts import Authenticator
 from prosperstack_destination.accounts.catalog_refresh import refresh_catalog
 from prosperstack_destination.accounts.meaning import reads_of
-from prosperstack_destination.accounts.operators import Operators
-from prosperstack_destination.accounts.password import known_password, password_of
+from prosperstack_destination.accounts.operators import TokenAuthenticator
+from prosperstack_destination.accounts.password import load_or_create_password, load_password
 from prosperstack_destination.accounts.public_keys import PublicKeys
-from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
-from prosperstack_destination.accounts.vault import subject_of
+from prosperstack_destination.accounts.rotation import load_pseudonym_key
+from prosperstack_destination.accounts.vault import pseudonym_of_email
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.connector.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
-from prosperstack_destination.connector.front import Front
-from prosperstack_destination.connector.knowledge import Knowledge as PeopleKnowledge
-from prosperstack_destination.connector.tokens import Tokens
-from prosperstack_destination.connector.wire import Shape
-from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.connector.front import PriorityWriter
+from prosperstack_destination.connector.knowledge import PropertyLookup as PeopleKnowledge
+from prosperstack_destination.connector.tokens import TokenCache
+from prosperstack_destination.connector.wire import ResponseFormat
+from prosperstack_destination.dashboard.live import LiveUpdates
 from prosperstack_destination.dashboard.rendering import Templates
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.operations.accounts import find
-from prosperstack_destination.operations.counting import Counting
-from prosperstack_destination.operations.desk import COUNTED, EVERYBODY, Desk
-from prosperstack_destination.operations.keeping import Kept
-from prosperstack_destination.operations.knowing import knowledge_of
+from prosperstack_destination.operations.counting import CoverageCache
+from prosperstack_destination.operations.desk import ALL_ACCOUNTS, MAX_COUNTED, AdminServices
+from prosperstack_destination.operations.keeping import SlowQueryCache
+from prosperstack_destination.operations.knowing import load_explain_context
 from prosperstack_destination.operations.mending import ReplayCost, replay_cost
-from prosperstack_destination.operations.replaying import Replays
+from prosperstack_destination.operations.replaying import ReplayJobs
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import Guard, ProsperStack
+from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient
 from prosperstack_destination.segment.browser_settings import BrowserSettingsEndpoint
 from prosperstack_destination.segment.endpoint import IdentifyEndpoint
-from prosperstack_destination.segment.explain import Knowledge
-from prosperstack_destination.segment.reception import Reception
+from prosperstack_destination.segment.explain import ExplainContext
+from prosperstack_destination.segment.reception import IngestService
 from prosperstack_destination.segment.sdk_keys import SdkKeys
 from prosperstack_destination.segment.tracking import TrackingEndpoint
-from prosperstack_destination.segment_workspace.connections import Workspaces
-from prosperstack_destination.settings import Role, Settings, revealed
+from prosperstack_destination.segment_workspace.connections import WorkspaceService
+from prosperstack_destination.settings import Role, Settings, reveal
 from prosperstack_destination.state import problems, recent_calls, standing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import GroupCommit
-from prosperstack_destination.state.intake import Taken, take_in
+from prosperstack_destination.state.intake import CommitResult, ingest
 from prosperstack_destination.state.private_files import close_to_others
-from prosperstack_destination.state.problems import Kind
+from prosperstack_destination.state.problems import ProblemKind
 from prosperstack_destination.state.profile import Call, Identify, Status
-from prosperstack_destination.state.wakeups import Wakeups
-from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
+from prosperstack_destination.state.wakeups import PgNotifier
+from prosperstack_destination.sync.housekeeping import RetentionJob, RetentionPolicy
 from prosperstack_destination.sync.reconciler import Reconciler
-from prosperstack_destination.sync.reprojecting import Reprojector
-from prosperstack_destination.vaults import vault_of
-from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.sync.reprojecting import Remapper
+from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.watching.feed import EventWriter
 from prosperstack_destination.watching.metrics import Metrics
-from prosperstack_destination.watching.sampling import Sample
-from prosperstack_destination.watching.tracing import Traces, exporting
-from prosperstack_destination.watching.watch import Watch
+from prosperstack_destination.watching.sampling import CallSampler
+from prosperstack_destination.watching.tracing import SpanRecorder, exporting
+from prosperstack_destination.watching.watch import Telemetry
 
 log = structlog.get_logger(__name__)
 
 _UNSTEPPED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; elsewhere the next best
 
 
-class Service:
+class Services:
     """The parts, put together. Nothing is opened before `running`."""
 
     def __init__(
@@ -87,71 +87,71 @@ class Service:
         self.database = Database(settings.effective_database_url)
         self.role = settings.role
         replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._vault = vault_of(settings)
+        self._vault = vault_from_settings(settings)
         self.metrics = Metrics()
         keep_calls = partial(recent_calls.append, pseudonym=self._vault.pseudonym, most=settings.recent_calls)
-        self._feed = Feed(self.database, self.metrics.events_left_out.inc, clock, keep_calls)
+        self._feed = EventWriter(self.database, self.metrics.events_left_out.inc, clock, keep_calls)
         self.traces, self._end_traces = _tracing(settings)
-        sample = Sample(_monotonic) if settings.recent_calls else None
-        self._watch = watch = Watch(self.metrics, self._feed, self._subject, clock, self.traces, sample)
-        self.accounts = Accounts(
+        sample = CallSampler(monotonic_us) if settings.recent_calls else None
+        self._watch = watch = Telemetry(self.metrics, self._feed, self._subject, clock, self.traces, sample)
+        self.accounts = Authenticator(
             self.database,
             self._vault,
-            self._connect,
+            self._client_for_key,
             clock,
             allow_pass_through=settings.allow_pass_through,
         )
         self.public_keys = PublicKeys(self.database, self.accounts.by_id, clock)
         self.reconciler = Reconciler(
             self.database,
-            self._connect_account,
+            self._client_for_account,
             replica=replica,
             reserve=settings.rate_limit_reserve,
             bulk_share=settings.bulk_share,
             clock=clock,
-            ticks=_monotonic,
+            ticks=monotonic_us,
             observer=watch,
         )
-        self.reprojector = Reprojector(
+        self.reprojector = Remapper(
             self.database,
-            self._changed,
+            self._notify_changed,
             clock=clock,
-            ticks=_monotonic,
+            ticks=monotonic_us,
             is_ours=lambda: self.reconciler.holdings.is_first,
         )
-        self.inbox = GroupCommit(self._commit, self._changed)
-        self.reception = Reception(self.inbox, clock, watch)
+        self.inbox = GroupCommit(self._commit, self._notify_changed)
+        self.reception = IngestService(self.inbox, clock, watch)
         scanning = asyncio.Lock()
-        self.desk = Desk(
+        self.desk = AdminServices(
             self.database,
-            Operators(self.database, clock),
+            TokenAuthenticator(self.database, clock),
             clock,
-            Workspaces(self.database, self._vault, segment_http, clock, self.accounts.forget),
+            WorkspaceService(self.database, self._vault, segment_http, clock, self.accounts.invalidate),
             reserve=settings.rate_limit_reserve,
             vault=self._vault,
-            on_change=self.reprojector.begun,
-            wake=self._changed,
-            on_keys=self._forget_keys,
+            on_change=self.reprojector.wake,
+            wake=self._notify_changed,
+            invalidate_credentials=self._forget_keys,
             check_key=self.accounts.check_key,
             refresh_catalog=self._refresh_catalog,
             reception=self.reception,
-            apart=settings.admin_port is not None,
-            scanning=scanning,
-            counting=Counting(self.database, clock, scanning),
-            backlogs=Kept(self._backlogs, _monotonic),
-            problem_kinds=Kept(self._problem_kinds, _monotonic),
-            replay_costs=Kept(self._replay_cost, _monotonic),
-            replays=Replays(self.database, clock, self._changed),
+            has_admin_port=settings.admin_port is not None,
+            scan_lock=scanning,
+            coverage=CoverageCache(self.database, clock, scanning),
+            backlogs=SlowQueryCache(self._backlogs, monotonic_us),
+            problem_kinds=SlowQueryCache(self._problem_kinds, monotonic_us),
+            replay_costs=SlowQueryCache(self._replay_cost, monotonic_us),
+            replays=ReplayJobs(self.database, clock, self._notify_changed),
         )
         self.sessions = Sessions(self.database, clock)
-        self.live = Live()
+        self.live = LiveUpdates()
         self.templates = Templates()
-        bounds = Bounds(
+        bounds = RetentionPolicy(
             settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
         )
-        self._housekeeper = Housekeeper(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
+        self._housekeeper = RetentionJob(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
-        self._wakeups = Wakeups(self.database, settings.effective_database_url, replica, hear)
+        self._wakeups = PgNotifier(self.database, settings.effective_database_url, replica, hear)
         sdk_keys = SdkKeys(self.accounts, self.public_keys)
         self.sdk_settings = BrowserSettingsEndpoint(sdk_keys, trusted_proxies=settings.trusted_proxies)
         self.tracking = TrackingEndpoint(
@@ -166,10 +166,10 @@ class Service:
             trusted_proxies=settings.trusted_proxies,
             observer=watch,
         )
-        self._front = Front(self.database, self._changed, clock)
-        self._tokens = Tokens(self.database, clock)
+        self._front = PriorityWriter(self.database, self._notify_changed, clock)
+        self._tokens = TokenCache(self.database, clock)
         self._people = PeopleKnowledge(self.database, clock)
-        shape, tell = Shape(settings.data_connector_shape), watch.cancel_flow
+        shape, tell = ResponseFormat(settings.data_connector_shape), watch.cancel_flow
         self.data_connector = DataConnectorEndpoint(self._tokens, self._people, self._front, tell, shape)
         self.flow_webhook = FlowWebhookEndpoint(self._tokens, self._people, self._front, tell)
 
@@ -182,22 +182,22 @@ class Service:
             stack.push_async_callback(self._segment_http.aclose)
             stack.push_async_callback(self.database.close)
             await self.database.open()
-            await self.database.read(use_kept_pseudonyms, self._vault)
-            given = revealed(self._settings.admin_password)
-            password = await self.database.read(known_password, self._vault, given)
+            await self.database.read(load_pseudonym_key, self._vault)
+            given = reveal(self._settings.admin_password)
+            password = await self.database.read(load_password, self._vault, given)
             if password is None:
-                password = await self.database.write(password_of, self._vault, given)
+                password = await self.database.write(load_or_create_password, self._vault, given)
             self.sessions.use(password)
-            await self.accounts.configure(
-                revealed(self._settings.prosperstack_api_key),
+            await self.accounts.sync_from_settings(
+                reveal(self._settings.prosperstack_api_key),
                 [key.get_secret_value() for key in self._settings.segment_keys],
             )
-            stack.push_async_callback(_broken_off, asyncio.create_task(self._look_ahead()))
+            stack.push_async_callback(_cancel, asyncio.create_task(self._warm_caches()))
             stack.push_async_callback(self.templates.close)
             self._feed.start()
             stack.push_async_callback(self._feed.close)
             desk = self.desk
-            for each in (desk.counting, desk.backlogs, desk.problem_kinds, desk.replay_costs, desk.replays):
+            for each in (desk.coverage, desk.backlogs, desk.problem_kinds, desk.replay_costs, desk.replays):
                 stack.push_async_callback(each.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
@@ -221,63 +221,63 @@ class Service:
 
     def _forget_keys(self) -> None:
         """Have keys read again before the next answer: some were issued or revoked."""
-        self.accounts.forget()
+        self.accounts.invalidate()
         self.public_keys.invalidate()
 
-    def _changed(self, account_ids: Iterable[str]) -> None:
+    def _notify_changed(self, account_ids: Iterable[str]) -> None:
         if self.role is not Role.RECEIVE:
             self.reconciler.wake(account_ids)
-        self._wakeups.tell(account_ids)
+        self._wakeups.notify(account_ids)
 
     async def _backlogs(self, _: str) -> Mapping[str, Mapping[Status, int]]:
         return await self.database.read(standing.backlogs, self.desk.clock())
 
-    async def _problem_kinds(self, account_id: str) -> list[Kind]:
-        return await self.database.read(problems.kinds, account_id, COUNTED)
+    async def _problem_kinds(self, account_id: str) -> list[ProblemKind]:
+        return await self.database.read(problems.kinds, account_id, MAX_COUNTED)
 
     async def _replay_cost(self, account_id: str) -> ReplayCost:
         account = await self.database.read(find, account_id)
         return await self.database.read(replay_cost, account, self.desk.reserve)
 
-    async def _look_ahead(self) -> None:
+    async def _warm_caches(self) -> None:
         """Have what the dashboard's first page takes long for at hand."""
         with suppress(StoreUnavailable):  # whoever looks has it counted
-            await self.desk.backlogs.whole(EVERYBODY)
+            await self.desk.backlogs.get_or_wait(ALL_ACCOUNTS)
 
     async def _refresh_catalog(self, account: Account) -> Account:
-        client = self._connect(self.accounts.prosperstack_key(account))
+        client = self._client_for_key(self.accounts.prosperstack_key(account))
         return await refresh_catalog(self.database, account, client, self.desk.clock())
 
     def reconciler_is_alive(self) -> bool:
         """Whether it runs; where another process is to run it, that is none of our business."""
         return self.role is Role.RECEIVE or self.reconciler.is_alive()
 
-    async def _commit(self, calls: Sequence[Call]) -> Taken:
+    async def _commit(self, calls: Sequence[Call]) -> CommitResult:
         begun = time.monotonic()
-        taken = await take_in(self.database, calls, self._vault.pseudonym, reads_of)
+        taken = await ingest(self.database, calls, self._vault.pseudonym, reads_of)
         self._watch.committed(calls, taken, time.monotonic() - begun)
         return taken
 
     def _subject(self, email: str) -> str:
-        return subject_of(self._vault, email)
+        return pseudonym_of_email(self._vault, email)
 
-    def _connect(self, key: str) -> ProsperStack:
+    def _client_for_key(self, key: str) -> ProsperStackClient:
         """A client for a key that is new here: nobody's account yet."""
-        return ProsperStack(
-            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.asked, "")
+        return ProsperStackClient(
+            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.request_sent, "")
         )
 
-    def _connect_account(
+    def _client_for_account(
         self, account: Account, on_answer: Callable[[RateLimit | None], None], guard: Guard
-    ) -> ProsperStack:
+    ) -> ProsperStackClient:
         def told(rate_limit: RateLimit | None) -> None:
             on_answer(rate_limit)
             if rate_limit is not None:
                 self._watch.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
 
         key = self.accounts.prosperstack_key(account)
-        asked = partial(self._watch.asked, account.id)
-        return ProsperStack(self._http, self._settings.prosperstack_base_url, key, told, guard, asked)
+        asked = partial(self._watch.request_sent, account.id)
+        return ProsperStackClient(self._http, self._settings.prosperstack_base_url, key, told, guard, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,22 +286,22 @@ class _Library:
 
     database: Database
 
-    async def knowledge(self, account: Account, call: Identify) -> Knowledge:
-        return await self.database.read(knowledge_of, account, call)
+    async def knowledge(self, account: Account, call: Identify) -> ExplainContext:
+        return await self.database.read(load_explain_context, account, call)
 
 
-async def _broken_off(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     """End a task that is of no more use."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _tracing(settings: Settings) -> tuple[Traces | None, Callable[[], None]]:
+def _tracing(settings: Settings) -> tuple[SpanRecorder | None, Callable[[], None]]:
     if settings.otel_exporter_otlp_endpoint is None:
         return None, lambda: None
     return exporting(settings.otel_exporter_otlp_endpoint)
 
 
-def _monotonic() -> int:
+def monotonic_us() -> int:
     """A clock that is never set, and goes on while the machine sleeps."""
     return time.clock_gettime_ns(_UNSTEPPED) // 1000

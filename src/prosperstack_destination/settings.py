@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from prosperstack_destination.accounts.keys import KEY_PREFIX, is_prosperstack_key
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.setting_rules import http_url, listen_host, mistyped, trimmed, without_quotes
 
 #: Secrets that may be any text: what is in them is taken as it is.
@@ -167,9 +167,9 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = "; ".join(map(_fault, error.errors()))
-        raise Misconfigured(f"The settings are not usable. {faults}.") from None
+        raise ConfigurationError(f"The settings are not usable. {faults}.") from None
     except UnicodeDecodeError:
-        raise Misconfigured("The settings are not usable. The file .env is not UTF-8 text.") from None
+        raise ConfigurationError("The settings are not usable. The file .env is not UTF-8 text.") from None
 
 
 def _refuse_mistyped_names() -> None:
@@ -178,7 +178,7 @@ def _refuse_mistyped_names() -> None:
     wrong = list(mistyped(given, [name.upper() for name in Settings.model_fields]))
     if wrong:
         named = "; ".join(f"{name}: did you mean {nearest}" for name, nearest in wrong)
-        raise Misconfigured(f"There is no setting of this name, in the environment or in .env: {named}?")
+        raise ConfigurationError(f"There is no setting of this name, in the environment or in .env: {named}?")
 
 
 def _fault(error: ErrorDetails) -> str:
@@ -194,6 +194,6 @@ def _fault(error: ErrorDetails) -> str:
     return f"{name.upper()} is {shown}: {message}"
 
 
-def revealed(secret: SecretStr | None) -> str | None:
+def reveal(secret: SecretStr | None) -> str | None:
     """A secret setting in clear: to be used, never kept or logged. None where it is not set."""
     return None if secret is None else secret.get_secret_value()

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.accounts.accounts import Accounts
+from prosperstack_destination.accounts.accounts import Authenticator
 from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.accounts.key_checks import MAX_WAITING
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import KeyNotPermitted, KeyRefused, KeyUnverified
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey, KeyUnverified
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import AccountStatus
@@ -48,21 +48,21 @@ def api() -> Api:
 
 
 @pytest.fixture
-def accounts(database: Database, api: Api, clock: SetClock) -> Accounts:
+def accounts(database: Database, api: Api, clock: SetClock) -> Authenticator:
     return make(database, api, clock)
 
 
-def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: bool = True) -> Accounts:
+def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: bool = True) -> Authenticator:
     http = httpx.AsyncClient(transport=httpx.MockTransport(api.handle))
 
-    def connect(key: str) -> ProsperStack:
-        return ProsperStack(http, "https://api.prosperstack.test/v1", key)
+    def connect(key: str) -> ProsperStackClient:
+        return ProsperStackClient(http, "https://api.prosperstack.test/v1", key)
 
     vault = Vault("a secret that is long enough")
-    return Accounts(database, vault, connect, clock, allow_pass_through=allow_pass_through)
+    return Authenticator(database, vault, connect, clock, allow_pass_through=allow_pass_through)
 
 
-async def test_a_new_prosperstack_key_opens_an_account(accounts: Accounts, api: Api) -> None:
+async def test_a_new_prosperstack_key_opens_an_account(accounts: Authenticator, api: Api) -> None:
     """The first sight of a key costs one request, which lists the properties; later ones cost none."""
     account = await accounts.authenticate("key_test_abc", ADDRESS)
     again = await accounts.authenticate("key_test_abc", ADDRESS)
@@ -77,7 +77,7 @@ async def test_a_new_prosperstack_key_opens_an_account(accounts: Accounts, api: 
 
 
 async def test_the_first_sight_of_a_key_is_a_use_of_it(
-    accounts: Accounts, database: Database, clock: SetClock
+    accounts: Authenticator, database: Database, clock: SetClock
 ) -> None:
     """Who has just sent a first call is not told that the key was never used."""
     account = await accounts.authenticate("key_test_abc", ADDRESS)
@@ -87,7 +87,7 @@ async def test_the_first_sight_of_a_key_is_a_use_of_it(
 
 
 async def test_a_known_key_is_known_after_a_restart(
-    accounts: Accounts, database: Database, api: Api, clock: SetClock
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
     """An account is kept in the database, and its key is not asked about again."""
     account = await accounts.authenticate("key_abc", ADDRESS)
@@ -96,7 +96,7 @@ async def test_a_known_key_is_known_after_a_restart(
     assert api.asked == 1
 
 
-async def test_callers_at_once_share_a_check(accounts: Accounts, api: Api) -> None:
+async def test_callers_at_once_share_a_check(accounts: Authenticator, api: Api) -> None:
     """However many callers show a new key at once, ProsperStack is asked once."""
     opened = await asyncio.gather(*(accounts.authenticate("key_abc", ADDRESS) for _ in range(20)))
 
@@ -104,7 +104,7 @@ async def test_callers_at_once_share_a_check(accounts: Accounts, api: Api) -> No
     assert len({account.id for account in opened}) == 1
 
 
-async def test_live_and_test_are_accounts_of_their_own(accounts: Accounts) -> None:
+async def test_live_and_test_are_accounts_of_their_own(accounts: Authenticator) -> None:
     """Each ProsperStack key opens its own account."""
     live, test = (
         await accounts.authenticate("key_abc", ADDRESS),
@@ -115,11 +115,11 @@ async def test_live_and_test_are_accounts_of_their_own(accounts: Accounts) -> No
     assert (live.live, test.live) == (True, False)
 
 
-async def test_a_refused_key_is_remembered_for_a_while(accounts: Accounts, api: Api, clock: SetClock) -> None:
+async def test_a_refused_key_is_remembered_for_a_while(accounts: Authenticator, api: Api, clock: SetClock) -> None:
     """A key that ProsperStack refuses is refused without asking again, until a minute has gone by."""
     api.answer = lambda: httpx.Response(401, json={"error": "no such key"})
     for _ in range(3):
-        with pytest.raises(KeyRefused, match="no such key"):
+        with pytest.raises(InvalidApiKey, match="no such key"):
             await accounts.authenticate("key_abc", ADDRESS)
     assert api.asked == 1
 
@@ -129,11 +129,11 @@ async def test_a_refused_key_is_remembered_for_a_while(accounts: Accounts, api: 
     assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
 
 
-async def test_a_key_that_is_not_permitted(accounts: Accounts, api: Api) -> None:
+async def test_a_key_that_is_not_permitted(accounts: Authenticator, api: Api) -> None:
     """403 from ProsperStack is told apart from 401."""
     api.answer = lambda: httpx.Response(403, json={"error": "read only"})
 
-    with pytest.raises(KeyNotPermitted, match="read only"):
+    with pytest.raises(ApiKeyForbidden, match="read only"):
         await accounts.authenticate("key_abc", ADDRESS)
 
 
@@ -146,7 +146,7 @@ async def test_a_key_that_is_not_permitted(accounts: Accounts, api: Api) -> None
     ],
 )
 async def test_no_answer_is_no_refusal(
-    accounts: Accounts, api: Api, answer: httpx.Response, retry_after: float
+    accounts: Authenticator, api: Api, answer: httpx.Response, retry_after: float
 ) -> None:
     """While ProsperStack cannot be asked, a new key is neither good nor bad, and is asked about again."""
     api.answer = lambda: answer
@@ -160,15 +160,17 @@ async def test_no_answer_is_no_refusal(
 
 
 @pytest.mark.parametrize("key", ["segment-key", "", "key_", "sk_live_1"])
-async def test_what_has_not_the_form_of_a_key_is_refused_unasked(accounts: Accounts, api: Api, key: str) -> None:
+async def test_what_has_not_the_form_of_a_key_is_refused_unasked(
+    accounts: Authenticator, api: Api, key: str
+) -> None:
     """ProsperStack is asked about nothing that cannot be a key of its own."""
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await accounts.authenticate(key, ADDRESS)
 
     assert api.asked == 0
 
 
-async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Accounts, api: Api) -> None:
+async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Authenticator, api: Api) -> None:
     """Of many unknown keys at once a few are checked, one after the other; the other calls come again later."""
     api.answer = lambda: httpx.Response(401, json={"error": "no"})
     results: list[Any] = await asyncio.gather(
@@ -176,11 +178,11 @@ async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Acco
     )
 
     assert MAX_WAITING <= api.asked < 50
-    assert sum(isinstance(each, KeyRefused) for each in results) == api.asked
+    assert sum(isinstance(each, InvalidApiKey) for each in results) == api.asked
     assert sum(isinstance(each, KeyUnverified) for each in results) == 50 - api.asked
 
 
-async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Accounts, api: Api) -> None:
+async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Authenticator, api: Api) -> None:
     """While one network floods, a new key from another one is checked at the next turn."""
     flood = [asyncio.create_task(accounts.authenticate(f"key_{n}", ADDRESS)) for n in range(50)]
     await asyncio.sleep(0)
@@ -192,7 +194,7 @@ async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Accounts, a
     await asyncio.gather(*flood, return_exceptions=True)
 
 
-async def test_a_check_of_a_key_is_one_request(accounts: Accounts, api: Api, database: Database) -> None:
+async def test_a_check_of_a_key_is_one_request(accounts: Authenticator, api: Api, database: Database) -> None:
     """Of properties without end the first page is read: the account's worker lists them within its budget."""
     api.answer = lambda: httpx.Response(200, json={"data": [PLAN], "next_cursor": f"cursor_{api.asked}"})
 
@@ -211,7 +213,7 @@ async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: 
 
     async def refuse(names: range) -> int:
         for n in names:
-            with pytest.raises(KeyRefused):
+            with pytest.raises(InvalidApiKey):
                 await accounts.authenticate(f"made-up-{n}", ADDRESS)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
@@ -227,7 +229,7 @@ async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: 
 
 
 async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
-    accounts: Accounts, database: Database, api: Api, clock: SetClock
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
     """Signed calls of a stopped account are refused without a request each."""
     account = await accounts.authenticate("key_abc", ADDRESS)
@@ -235,7 +237,7 @@ async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
     api.answer = lambda: httpx.Response(401, json={"error": "the key was deleted"})
     clock.advance(3)
     for _ in range(3):
-        with pytest.raises(KeyRefused, match="the key was deleted"):
+        with pytest.raises(InvalidApiKey, match="the key was deleted"):
             await accounts.by_id(account.id)
     assert api.asked == 2
 
@@ -245,21 +247,21 @@ async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
 
 
 async def test_pass_through_can_be_switched_off(
-    accounts: Accounts, database: Database, api: Api, clock: SetClock
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
     """Without pass-through no ProsperStack key opens anything, also one that did before."""
     await accounts.authenticate("key_abc", ADDRESS)
     closed = make(database, api, clock, allow_pass_through=False)
 
     for key in ("key_abc", "key_other"):
-        with pytest.raises(KeyRefused):
+        with pytest.raises(InvalidApiKey):
             await closed.authenticate(key, ADDRESS)
     assert api.asked == 1
 
 
-async def test_the_operators_account(accounts: Accounts, api: Api) -> None:
+async def test_the_operators_account(accounts: Authenticator, api: Api) -> None:
     """PROSPERSTACK_API_KEY with SEGMENT_KEYS opens an account without asking ProsperStack."""
-    await accounts.configure("key_own", ["segment-1", "segment-2"])
+    await accounts.sync_from_settings("key_own", ["segment-1", "segment-2"])
 
     one, two = await accounts.authenticate("segment-1", ADDRESS), await accounts.authenticate("segment-2", ADDRESS)
 
@@ -268,27 +270,27 @@ async def test_the_operators_account(accounts: Accounts, api: Api) -> None:
     assert api.asked == 0
 
 
-async def test_keys_taken_out_of_the_settings_are_revoked(accounts: Accounts) -> None:
+async def test_keys_taken_out_of_the_settings_are_revoked(accounts: Authenticator) -> None:
     """A key is good as long as it stands in the settings."""
-    await accounts.configure("key_own", ["old", "kept"])
+    await accounts.sync_from_settings("key_own", ["old", "kept"])
     before = await accounts.authenticate("kept", ADDRESS)
 
-    await accounts.configure("key_own", ["kept", "new"])
+    await accounts.sync_from_settings("key_own", ["kept", "new"])
 
     assert (await accounts.authenticate("kept", ADDRESS)).id == before.id
     assert (await accounts.authenticate("new", ADDRESS)).id == before.id
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await accounts.authenticate("old", ADDRESS)
-    await accounts.configure("key_own", ["old"])
+    await accounts.sync_from_settings("key_own", ["old"])
     assert (await accounts.authenticate("old", ADDRESS)).id == before.id
 
 
 @pytest.mark.parametrize(
     ("status", "denial"),
-    [(AccountStatus.KEY_REFUSED, KeyRefused), (AccountStatus.NOT_PERMITTED, KeyNotPermitted)],
+    [(AccountStatus.KEY_REFUSED, InvalidApiKey), (AccountStatus.NOT_PERMITTED, ApiKeyForbidden)],
 )
 async def test_a_stopped_account_refuses_its_callers(
-    accounts: Accounts,
+    accounts: Authenticator,
     database: Database,
     api: Api,
     clock: SetClock,
@@ -298,7 +300,7 @@ async def test_a_stopped_account_refuses_its_callers(
     """Callers of an account whose key stopped working are told so, until a new try finds that it works."""
     account = await accounts.authenticate("key_abc", ADDRESS)
     await database.write(rows.set_status, account.id, status, reason="it stopped working")
-    code = 401 if denial is KeyRefused else 403
+    code = 401 if denial is InvalidApiKey else 403
     api.answer = lambda: httpx.Response(code, json={"error": "the key was deleted"})
     clock.advance(3)
     for _ in range(3):

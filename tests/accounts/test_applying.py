@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
-from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.errors import MappingConflict, Misconfigured
+from prosperstack_destination.accounts.applying import ApplyResult
+from prosperstack_destination.errors import ConfigurationError, MappingConflict
 from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.state import accounts, auditing, mappings
 from prosperstack_destination.state.database import Database
@@ -24,16 +24,16 @@ def apply(
     author: str = "ann",
     source: str | None = None,
     based_on: int | None = None,
-) -> Applied:
+) -> ApplyResult:
     account = accounts.get(connection, "acct_1")
     assert account is not None
     return applying.apply(connection, account, rules, author=author, now=NEW_YEAR, source=source, based_on=based_on)
 
 
-def roll_back(connection: Connection, version: int | None = None) -> Applied:
+def roll_back(connection: Connection, version: int | None = None) -> ApplyResult:
     account = accounts.get(connection, "acct_1")
     assert account is not None
-    return applying.roll_back(connection, account, version, author="bob", now=NEW_YEAR + 1)
+    return applying.rollback(connection, account, version, author="bob", now=NEW_YEAR + 1)
 
 
 async def test_every_mapping_is_kept(database: Database) -> None:
@@ -46,7 +46,7 @@ async def test_every_mapping_is_kept(database: Database) -> None:
     assert (second.mapping.version, second.replaced.version) == (2, 1)
     assert (newest.version, newest.author, load_rules(newest.rules)) == (2, "bob", TWO)
     assert (oldest.author, oldest.applied_at, oldest.source) == ("ann", NEW_YEAR, "# why\nrules: …")
-    trail = await database.read(auditing.latest, "acct_1", 10)
+    trail = await database.read(auditing.recent, "acct_1", 10)
     assert [(each.actor, each.action) for each in trail] == [("bob", "apply mapping"), ("ann", "apply mapping")]
 
 
@@ -59,7 +59,7 @@ async def test_the_second_of_two_is_told(database: Database) -> None:
         await database.write(apply, TWO, "bob", based_on=0)
 
     assert (conflict.value.version, conflict.value.based_on) == (1, 0)
-    assert (await database.read(mappings.in_force, "acct_1")).author == "ann"
+    assert (await database.read(mappings.current, "acct_1")).author == "ann"
     assert (await database.write(apply, TWO, "bob", based_on=1)).mapping.version == 2
 
 
@@ -89,7 +89,7 @@ async def test_rolling_back(database: Database) -> None:
     assert (forth.mapping.version, load_rules(forth.mapping.rules)) == (4, TWO)
     assert len(load_rules(to_none.mapping.rules)) == 0
     for version in (9, 5):
-        with pytest.raises(Misconfigured, match=f"no version {version} to go back to"):
+        with pytest.raises(ConfigurationError, match=f"no version {version} to go back to"):
             await database.write(roll_back, version)
 
 
@@ -97,5 +97,5 @@ async def test_nothing_to_go_back_to(database: Database) -> None:
     """Where no mapping was ever applied there is none to go back to."""
     await database.write(open_account)
 
-    with pytest.raises(Misconfigured, match="no version -1"):
+    with pytest.raises(ConfigurationError, match="no version -1"):
         await database.write(roll_back)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prosperstack_destination.accounts.keys import fingerprint, is_live, is_prosperstack_key, key_hash
+from prosperstack_destination.accounts.keys import fingerprint, is_live_key, is_prosperstack_key, key_hash
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from prosperstack_destination.accounts.keys import fingerprint, is_live, is_pros
 def test_the_forms_of_keys(key: str, is_key: bool, live: bool) -> None:
     """ProsperStack's keys are told by their prefix, and so is their mode."""
     assert is_prosperstack_key(key) is is_key
-    assert is_live(key) is live
+    assert is_live_key(key) is live
 
 
 def test_a_fingerprint_tells_keys_apart_and_nothing_else() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from prosperstack_destination.accounts.origins import MAX_ORIGINS, read_origins
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_an_origin_is_as_browsers_send_it(text: str, origin: str) -> None:
 )
 def test_what_is_no_origin_is_refused(text: str) -> None:
     """A wildcard, a path, a host alone and the like are refused, and the message shows the right form."""
-    with pytest.raises(Misconfigured, match=r"https://app\.example\.com"):
+    with pytest.raises(ConfigurationError, match=r"https://app\.example\.com"):
         read_origins([text])
 
 
 def test_origins_are_kept_once_and_not_without_end() -> None:
     """Each origin counts once, empty ones not at all, and there is an end to them."""
     assert read_origins(["http://a", "", "http://A/", "http://b"]) == ("http://a", "http://b")
-    with pytest.raises(Misconfigured, match="may have 20 origins"):
+    with pytest.raises(ConfigurationError, match="may have 20 origins"):
         read_origins(f"http://a{number}" for number in range(MAX_ORIGINS + 1))

@@ -7,7 +7,7 @@ from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.accounts.public_keys import CACHE_TTL, MISS_TTL, PublicKeys
 from prosperstack_destination.clock import MINUTE
-from prosperstack_destination.errors import KeyNotPermitted, KeyRefused, Misconfigured
+from prosperstack_destination.errors import ApiKeyForbidden, ConfigurationError, InvalidApiKey
 from prosperstack_destination.state import accounts, credentials
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.credentials import KeyKind
@@ -50,9 +50,9 @@ async def test_a_key_opens_its_account_for_its_origins(
     assert (await keys.open(of_page, PAGE)).id == account.id
     assert (await keys.open(of_app, None)).id == account.id
     for key, origin in ((of_page, OTHER), (of_page, None), (of_app, PAGE)):
-        with pytest.raises(KeyNotPermitted):
+        with pytest.raises(ApiKeyForbidden):
             await keys.open(key, origin)
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await keys.open("psp_unknown", PAGE)
     assert (await keys.has_origin(PAGE), await keys.has_origin(OTHER)) == (True, False)
 
@@ -61,7 +61,7 @@ async def test_keys_are_listed_with_their_kind(database: Database, account: Acco
     """Public keys are listed beside secret ones, with their origins; what is no origin makes no key."""
     public = await issue(database, account, clock, PAGE.upper(), OTHER)
     secret = await database.write(issuing.issue_key, account, "", "ann", clock())
-    with pytest.raises(Misconfigured):
+    with pytest.raises(ConfigurationError):
         await issue(database, account, clock, "*")
 
     listed = {each.fingerprint: each for each in await database.read(credentials.keys_of, account.id)}
@@ -87,7 +87,7 @@ async def test_a_new_key_is_found_and_a_revoked_one_refused(
     await database.write(revoke)
     await keys.open(key, PAGE)
     clock.now += CACHE_TTL
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await keys.open(key, PAGE)
     assert not await keys.has_origin(PAGE)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.accounts.vault import Vault, secret_beside
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.accounts.vault import Vault, load_or_create_secret
+from prosperstack_destination.errors import ConfigurationError
 
 SECRET = "a secret that is long enough"
 
@@ -23,13 +23,13 @@ def test_another_secret_opens_nothing() -> None:
     """With another SECRET_KEY the operator is told what to put back."""
     token = Vault(SECRET).encrypt("key_abc")
 
-    with pytest.raises(Misconfigured, match="Put the former one back"):
+    with pytest.raises(ConfigurationError, match="Put the former one back"):
         Vault(SECRET + "!").decrypt(token)
 
 
 def test_a_short_secret_is_refused() -> None:
     """A SECRET_KEY that could be guessed is none."""
-    with pytest.raises(Misconfigured, match="shorter than 16"):
+    with pytest.raises(ConfigurationError, match="shorter than 16"):
         Vault("short")
 
 
@@ -40,7 +40,7 @@ def test_former_secrets_decrypt() -> None:
 
     assert both.decrypt(token) == "key_abc"
     assert Vault(SECRET + "!").decrypt(both.reencrypt(token)) == "key_abc"
-    with pytest.raises(Misconfigured):
+    with pytest.raises(ConfigurationError):
         Vault(SECRET).decrypt(both.encrypt("key_abc"))
 
 
@@ -58,16 +58,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A data folder that cannot be is told with what to do."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(Misconfigured, match="set DATA_DIR to another one"):
-        secret_beside(tmp_path / "file" / "data")
+    with pytest.raises(ConfigurationError, match="set DATA_DIR to another one"):
+        load_or_create_secret(tmp_path / "file" / "data")
 
 
 def test_the_secret_is_made_once(tmp_path: Path) -> None:
     """The secret beside the database is made at the first start, for its owner's eyes only, and stays."""
     folder = tmp_path / "data"
 
-    secret = secret_beside(folder)
+    secret = load_or_create_secret(folder)
 
-    assert secret_beside(folder) == secret
+    assert load_or_create_secret(folder) == secret
     assert len(secret) > 40
     assert stat.S_IMODE((folder / "secret.key").stat().st_mode) == 0o600

@@ -140,7 +140,7 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     assert mine is not None
     assert theirs is not None
     now, vault = system_clock(), Vault(SECRET)
-    [bob] = browsing.listed(connection, theirs.id, after="", limit=9).people
+    [bob] = browsing.listed(connection, theirs.id, after="", limit=9).profiles
     found = [RecordedProblem("number_of_contacts", "trait", "secret of theirs", "theirs", now)]
     problems.replace(connection, theirs.id, {bob.id: found})
     issuing.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")

@@ -59,7 +59,7 @@ async def test_failures(tmp_path: Path) -> None:
     """Who failed or is set aside is shown with why and until when; so is what could not be cleared."""
 
     def fail(connection: Connection) -> None:
-        [account] = accounts.every(connection)
+        [account] = accounts.all_accounts(connection)
         for email, until in (("failed@example.com", NEXT_CENTURY), ("rejected@example.com", None)):
             profile = stored(connection, email, account.id)
             if until is not None:

@@ -11,12 +11,12 @@ import pytest
 
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.errors import ProsperStackError
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts, profiles
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.spender import RateLimiter
 from prosperstack_destination.sync.worker import AccountWorker
 from support.accounts import open_account
 from support.clocks import VIRTUAL_TIME, LoopClock
@@ -88,7 +88,7 @@ async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> No
     sandbox = create_sandbox(SandboxConfig(subscribers=8, rate_limit=100), clock=lambda: clock() / SECOND)
     weather = Weather(sandbox, dice)
     people = [each.fields["email"] for each in sandbox.state.accounts[KEY].data.subscribers.after(0)]
-    spender = Spender(0.1, clock.ticks)
+    spender = RateLimiter(0.1, clock.ticks)
     said: dict[str, int] = {}
     end = clock() + HOURS * HOUR
 
@@ -97,7 +97,7 @@ async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> No
         async def reconcile() -> None:
             account = await sqlite.read(accounts.get, ACCOUNT)
             assert account is not None
-            client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
+            client = ProsperStackClient(http, "http://sandbox/v1", KEY, spender.on_answer)
             await AccountWorker(account, sqlite, client, spender, clock=clock, ticks=clock.ticks).run()
 
         while clock() < end:
@@ -117,6 +117,6 @@ async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> No
         shown = list(sandbox.state.accounts[KEY].data.subscribers.after(0, email))
         assert [each.values["number_of_contacts"][1] for each in shown] == [at // SECOND] * len(shown)
         assert (await sqlite.read(stored, email)).status is Status.IN_SYNC
-    assert await sqlite.read(profiles.to_judge, ACCOUNT, clock(), None, 1) == []
+    assert await sqlite.read(profiles.due, ACCOUNT, clock(), None, 1) == []
     if HOURS == 24:
         assert weather.seen == set(range(len(FAULTS)))

@@ -78,7 +78,7 @@ def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
 
 def open_account(connection: Connection, key: str = KEY) -> str:
     """A unit of work: an account as the service has it, with a catalog."""
-    account = issuing.register(connection, key, Vault(SECRET), "me", NEW_YEAR)
+    account = issuing.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
     accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), NEW_YEAR)
     return account.id
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from prosperstack_destination.cli import db
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from support.postgres import Databases
 
 
@@ -43,7 +43,7 @@ def test_from_sqlite_to_postgresql_and_back(
         db.upgrade()
         db.import_("there.jsonl")
         db.export("back.jsonl")
-        with pytest.raises(Misconfigured, match="pg_dump"):
+        with pytest.raises(ConfigurationError, match="pg_dump"):
             db.backup(Path("copy.db"))
     monkeypatch.setenv("DATABASE_URL", "sqlite:///second.db")
     db.import_("back.jsonl")
@@ -76,7 +76,7 @@ def test_a_backup(filled: Path) -> None:
 
     assert accounts("copy.db") == ["acct_1"]
     assert sorted(path.name for path in filled.glob("copy*")) == ["copy.db"]
-    with pytest.raises(Misconfigured, match="there already"):
+    with pytest.raises(ConfigurationError, match="there already"):
         db.backup(filled / "copy.db")
 
 
@@ -84,7 +84,7 @@ def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """A file that cannot be read, and a database that is not there, are told."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "")
-    with pytest.raises(Misconfigured, match="no database"):
+    with pytest.raises(ConfigurationError, match="no database"):
         db.backup(Path("copy.db"))
-    with pytest.raises(Misconfigured, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
         db.import_("nowhere.jsonl")

@@ -6,9 +6,9 @@ import random
 import pytest
 
 from cli.conftest import Commands
-from prosperstack_destination.errors import CallRefused
+from prosperstack_destination.errors import CallError
 from prosperstack_destination.segment.body import parse_object
-from prosperstack_destination.segment.call import Understood, read_call
+from prosperstack_destination.segment.call import ParsedIdentify, parse_call
 from prosperstack_destination.state.profile import Identify
 from support import hostile
 from support.clocks import NEW_YEAR
@@ -21,10 +21,10 @@ def calls(account_id: str, seed: int, count: int) -> list[Identify]:
     found: list[Identify] = []
     for _ in range(count):
         try:
-            read = read_call(parse_object(json.dumps(hostile.call(chance)).encode()), NEW_YEAR)
-        except CallRefused:
+            read = parse_call(parse_object(json.dumps(hostile.call(chance)).encode()), NEW_YEAR)
+        except CallError:
             continue
-        if isinstance(read, Understood) and read.email is not None:
+        if isinstance(read, ParsedIdentify) and read.email is not None:
             ids = (read.user_id, read.anonymous_id)
             found.append(
                 Identify(account_id, read.email, read.address, read.traits, read.at, NEW_YEAR, *ids, read.source)

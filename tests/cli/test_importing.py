@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from cli.conftest import Commands
 from prosperstack_destination.cli import importing
-from prosperstack_destination.cli.rows import Reading, Rows, identity
-from prosperstack_destination.errors import BadCall, InvalidTime, Misconfigured
-from prosperstack_destination.segment.call import Understood
+from prosperstack_destination.cli.rows import ColumnOptions, RowParser, identity
+from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime
+from prosperstack_destination.segment.call import ParsedIdentify
 from prosperstack_destination.state import imports, listing, profiles
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.profile import Lane, Profile
 from support.clocks import NEW_YEAR
 from support.intake import identify, take
@@ -124,7 +124,7 @@ def test_again_changes_nothing(commands: Commands, tmp_path: Path) -> None:
 def test_it_goes_on_where_it_was_stopped(commands: Commands, tmp_path: Path) -> None:
     """Rows that are on disk are not read in again; those after them are."""
     file = people(tmp_path, 5)
-    import_id = identity(file, commands.account_id, Reading())
+    import_id = identity(file, commands.account_id, ColumnOptions())
 
     def interrupted(connection: Connection) -> None:
         imports.begin(connection, import_id, commands.account_id, file.name, 7, NEW_YEAR)
@@ -247,9 +247,9 @@ def test_files_that_cannot_be_read(
 )
 def test_the_time_of_a_row(row: dict[str, Any], at: int) -> None:
     """A row has its own time, or that of the file: the same each time that it is read."""
-    understood = Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
+    understood = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
-    assert isinstance(understood, Understood)
+    assert isinstance(understood, ParsedIdentify)
     assert understood.at == at
 
 
@@ -269,7 +269,7 @@ def test_the_time_of_a_row(row: dict[str, Any], at: int) -> None:
 def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
     """A row with a time that is there and cannot be used is refused; it never takes the file's time."""
     with pytest.raises(InvalidTime) as caught:
-        Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
+        RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
     assert caught.value.column in ("timestamp", "updated_at")
     assert caught.value.value == row[caught.value.column]
@@ -278,8 +278,8 @@ def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", [{"email": "a@b.c"}, {"traits": {"email": "a@b.c"}}])
 def test_the_time_of_a_file_without_one(row: dict[str, Any]) -> None:
     """A row without a time is refused where the file's own time is none either, as of files out of archives."""
-    with pytest.raises(BadCall, match="own time is 1980-01-01"):
-        Rows(Reading(), 315_532_800_000_000).understood(row, NEW_YEAR)
+    with pytest.raises(InvalidCall, match="own time is 1980-01-01"):
+        RowParser(ColumnOptions(), 315_532_800_000_000).parse(row, NEW_YEAR)
 
 
 def test_times_are_shown_before_it_asks(commands: Commands, tmp_path: Path) -> None:
@@ -350,7 +350,10 @@ def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: 
 
     def listed(connection: Connection) -> None:
         listing.begin(connection, commands.account_id, NEW_YEAR)
-        seen = [Seen("s1", "a@b.c", {"preferred_name": "Ann"}), Seen("s2", "b@b.c", {"preferred_name": "Bo"})]
+        seen = [
+            SubscriberSnapshot("s1", "a@b.c", {"preferred_name": "Ann"}),
+            SubscriberSnapshot("s2", "b@b.c", {"preferred_name": "Bo"}),
+        ]
         listing.take_page(
             connection, commands.account_id, seen, None, there=NEW_YEAR, now=NEW_YEAR, refresh_after=1
         )
@@ -366,25 +369,25 @@ def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: 
 @pytest.mark.parametrize(
     ("row", "reading", "said"),
     [
-        ({"a": 1, "plan": 2}, Reading(renames=(("a", "plan"),)), "both become the trait 'plan'"),
-        ({"a": 1, "b": 2}, Reading(renames=(("a", "x"), ("b", "x"))), "both become the trait 'x'"),
-        ({"email": "a@b.c", "b": 2}, Reading(renames=(("b", "email"),)), "both become the trait 'email'"),
-        ({"user_id": 1, "User ID": 2}, Reading(), "'user_id' and 'User ID'"),
+        ({"a": 1, "plan": 2}, ColumnOptions(renames=(("a", "plan"),)), "both become the trait 'plan'"),
+        ({"a": 1, "b": 2}, ColumnOptions(renames=(("a", "x"), ("b", "x"))), "both become the trait 'x'"),
+        ({"email": "a@b.c", "b": 2}, ColumnOptions(renames=(("b", "email"),)), "both become the trait 'email'"),
+        ({"user_id": 1, "User ID": 2}, ColumnOptions(), "'user_id' and 'User ID'"),
     ],
 )
-def test_columns_that_mean_the_same(row: dict[str, Any], reading: Reading, said: str) -> None:
+def test_columns_that_mean_the_same(row: dict[str, Any], reading: ColumnOptions, said: str) -> None:
     """Of two columns for one thing none is chosen: the file is refused."""
-    with pytest.raises(Misconfigured, match=said):
-        Rows(reading, AS_OF).understood(row, NEW_YEAR)
+    with pytest.raises(ConfigurationError, match=said):
+        RowParser(reading, AS_OF).parse(row, NEW_YEAR)
 
 
 def test_rows_of_json_have_columns_of_their_own() -> None:
     """Lines of JSON leave out what is null: each line's email is found, whatever the first line has."""
-    understanding = Rows(Reading(), AS_OF)
-    found = [understanding.understood(row, NEW_YEAR) for row in ({"user_id": 7.0}, {"email": "a@b.c", "plan": "x"})]
+    understanding = RowParser(ColumnOptions(), AS_OF)
+    found = [understanding.parse(row, NEW_YEAR) for row in ({"user_id": 7.0}, {"email": "a@b.c", "plan": "x"})]
 
-    assert [each.email for each in found if isinstance(each, Understood)] == [None, "a@b.c"]
-    assert isinstance(found[0], Understood)
+    assert [each.email for each in found if isinstance(each, ParsedIdentify)] == [None, "a@b.c"]
+    assert isinstance(found[0], ParsedIdentify)
     assert found[0].user_id == "7"
 
 
@@ -398,9 +401,9 @@ def test_warehouse_columns_are_nobodys_traits() -> None:
         "plan": "x",
         "user_id": "u",
     }
-    understood = Rows(Reading(), AS_OF).understood(row, NEW_YEAR)
+    understood = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
-    assert isinstance(understood, Understood)
+    assert isinstance(understood, ParsedIdentify)
     assert understood.traits == {"email": "a@b.c", "plan": "x"}
-    with pytest.raises(BadCall, match="--email"):
-        Rows(Reading(), AS_OF).understood({"plan": "x"}, NEW_YEAR)
+    with pytest.raises(InvalidCall, match="--email"):
+        RowParser(ColumnOptions(), AS_OF).parse({"plan": "x"}, NEW_YEAR)

@@ -147,7 +147,7 @@ def test_send(commands: Commands) -> None:
     assert (answer["status"], answer["calls"]) == (None, 1)
     assert "is the service running?" in answer["message"]
     assert json.loads(result.stdout)["people"] == []
-    assert commands.write(accounts.every)  # nothing was done here
+    assert commands.write(accounts.all_accounts)  # nothing was done here
 
 
 def test_values_of_earlier_versions(commands: Commands) -> None:

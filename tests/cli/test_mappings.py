@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.cli import app
-from prosperstack_destination.cli.operating import in_database
+from prosperstack_destination.cli.operating import write
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.state import accounts
 from support.accounts import open_account
@@ -26,9 +26,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PROSPERSTACK_BASE_URL", "http://127.0.0.1:9/v1")  # nothing answers there
-    in_database(open_account)
-    in_database(lambda connection: accounts.set_catalog(connection, "acct_1", dump_catalog(CATALOG), 0))
-    in_database(lambda connection: take(connection, identify("a@x.y", plan="old", tier="new")))
+    write(open_account)
+    write(lambda connection: accounts.set_catalog(connection, "acct_1", dump_catalog(CATALOG), 0))
+    write(lambda connection: take(connection, identify("a@x.y", plan="old", tier="new")))
     Path("mapping.yaml").write_text(FILE)
 
     def invoke(*words: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from cli.conftest import SECRET, Commands, open_account
-from prosperstack_destination.accounts.vault import Vault, subject_of
+from prosperstack_destination.accounts.vault import Vault, pseudonym_of_email
 from prosperstack_destination.clock import SECOND, system_clock
 from prosperstack_destination.state import (
     accounts,
@@ -22,15 +22,15 @@ from prosperstack_destination.state import (
     tallies,
 )
 from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.intake import take_calls
+from prosperstack_destination.state.intake import ingest_calls
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.rate_limits import ReportedLimit
 from prosperstack_destination.state.segment_connections import KeptToken, Region
 from prosperstack_destination.state.tables import directories
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
 
@@ -53,10 +53,10 @@ def test_status(commands: Commands) -> None:
     """status tells the backlog, since when, how fast it goes, when it is done, and what is left of the budget."""
     empty = status_of(commands)
     known(commands, "a@b.c", "b@b.c", "c@b.c")
-    told = ToldLimit(100, 40, 60.0, NEW_YEAR)
+    told = ReportedLimit(100, 40, 60.0, NEW_YEAR)
     commands.write(rate_limits.note, {commands.account_id: told})
     untouched = status_of(commands)
-    commands.write(tallies.add, {commands.account_id: Tally(delivered=10)}, system_clock())
+    commands.write(tallies.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
     going = status_of(commands)
     commands.write(reprojections.begin, commands.account_id, NEW_YEAR)
 
@@ -105,7 +105,13 @@ def test_profile(commands: Commands) -> None:
     """profile shows traits with their times, and each property as desired, observed and applied."""
     known(commands, ANN)
     commands.write(take, identify(ANN, account=commands.account_id, preferred_name="Ann"))
-    commands.write(directory.observe, commands.account_id, ANN, [Seen("subr_1", ANN, {"preferred_name": "A"})], 1)
+    commands.write(
+        directory.replace_for_email,
+        commands.account_id,
+        ANN,
+        [SubscriberSnapshot("subr_1", ANN, {"preferred_name": "A"})],
+        1,
+    )
     shown = commands.json("profile", f" {ANN.upper()} ")
     by_id = commands.json("profile", "u1", "--user-id")
 
@@ -142,7 +148,7 @@ def test_a_terminal_is_not_steered(commands: Commands) -> None:
 
 def test_events(commands: Commands) -> None:
     """events shows what happened lately, one line each, of everybody or of one person, without their email."""
-    about_ann = subject_of(Vault(SECRET), ANN)
+    about_ann = pseudonym_of_email(Vault(SECRET), ANN)
     commands.write(
         events.append,
         [
@@ -181,7 +187,7 @@ def with_problems(commands: Commands) -> Callable[[], list[str]]:
     commands.write(work)
 
     def due() -> list[str]:
-        found = commands.write(profiles.to_judge, commands.account_id, system_clock(), None, 10)
+        found = commands.write(profiles.due, commands.account_id, system_clock(), None, 10)
         return sorted(each.email for each in found)
 
     return due
@@ -220,7 +226,9 @@ def test_replay_forgets_what_was_applied(commands: Commands) -> None:
     known(commands, ANN)
 
     def work(connection: Connection) -> None:
-        directory.observe(connection, commands.account_id, ANN, [Seen("subr_1", ANN, {})], 1)
+        directory.replace_for_email(
+            connection, commands.account_id, ANN, [SubscriberSnapshot("subr_1", ANN, {})], 1
+        )
         directory.mark_applied(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
 
     commands.write(work)
@@ -236,7 +244,7 @@ def test_erase(commands: Commands) -> None:
     refused = commands.fails("erase", ANN)
     erased = commands.json("erase", ANN.upper(), "--yes", "--author", "me")
     older = [identify(ANN, account=commands.account_id, logins=1)]
-    commands.write(take_calls, older, Vault(SECRET).pseudonym)
+    commands.write(ingest_calls, older, Vault(SECRET).pseudonym)
     trail = commands.run("audit")
 
     by_id = commands.json("erase", "u1", "--user-id", "--yes")

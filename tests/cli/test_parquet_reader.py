@@ -7,7 +7,7 @@ import pytest
 
 from prosperstack_destination.cli.row_source import InvalidRow
 from prosperstack_destination.cli.rows import rows
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 pyarrow: Any = pytest.importorskip("pyarrow")
 parquet: Any = pytest.importorskip("pyarrow.parquet")
@@ -94,8 +94,8 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     """A column that is there twice, and a file that is cut off, refuse the file."""
     file = tmp_path / "a.parquet"
     doubled = pyarrow.Table.from_arrays([pyarrow.array(EMAILS)] * 3, names=["email", "name", "email"])
-    with pytest.raises(Misconfigured, match="more than one column 'email'"):
+    with pytest.raises(ConfigurationError, match="more than one column 'email'"):
         read(file, doubled)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(Misconfigured, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
         list(rows(file))

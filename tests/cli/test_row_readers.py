@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prosperstack_destination.cli.json_reader import LONGEST_ROW
 from prosperstack_destination.cli.row_source import InvalidRow
 from prosperstack_destination.cli.rows import rows
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 
 def read(folder: Path, name: str, content: bytes | str, encoding: str | None = None) -> list[Any]:
@@ -90,9 +90,9 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
     assert read(tmp_path, "a.csv", content, "windows-1252") == [{"name": "José €"}]
     assert read(tmp_path, "a.csv", "\ufeffname\nJosé\n", "utf8") == [{"name": "José"}]
     for wrong in ("klingon", "base64"):
-        with pytest.raises(Misconfigured, match="There is no encoding"):
+        with pytest.raises(ConfigurationError, match="There is no encoding"):
             read(tmp_path, "a.csv", content, wrong)
-    with pytest.raises(Misconfigured, match="cannot be read as ascii"):
+    with pytest.raises(ConfigurationError, match="cannot be read as ascii"):
         read(tmp_path, "a.csv", content, "ascii")
 
 
@@ -186,5 +186,5 @@ def test_any_bytes_are_rows_or_refused(tmp_path_factory: pytest.TempPathFactory,
     data = gzip.compress(content) if name.endswith(".gz") else content
     try:
         read(tmp_path_factory.mktemp("bytes"), name, data)
-    except Misconfigured:
+    except ConfigurationError:
         return

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.connector.believed import Believed
+from prosperstack_destination.connector.believed import RefreshingValue
 from prosperstack_destination.errors import StoreUnavailable
 from support.clocks import SetClock
 
@@ -39,12 +39,12 @@ def source() -> Source:
 
 
 @pytest.fixture
-def believed(source: Source, clock: SetClock) -> Believed[int]:
-    return Believed("a number", source.read, clock)
+def believed(source: Source, clock: SetClock) -> RefreshingValue[int]:
+    return RefreshingValue("a number", source.read, clock)
 
 
 async def test_it_is_read_again_beside_those_who_ask(
-    believed: Believed[int], source: Source, clock: SetClock
+    believed: RefreshingValue[int], source: Source, clock: SetClock
 ) -> None:
     """From half its age on it is being read, once, and nobody waits; when it was read, that is what counts."""
     assert await believed.get(OLDEST) == 1
@@ -61,7 +61,7 @@ async def test_it_is_read_again_beside_those_who_ask(
     assert source.number == 2
 
 
-async def test_after_a_pause_it_is_waited_for(believed: Believed[int], clock: SetClock) -> None:
+async def test_after_a_pause_it_is_waited_for(believed: RefreshingValue[int], clock: SetClock) -> None:
     """What is too old is not told while the database answers; nor is what was read by a clock that went back."""
     assert await believed.get(OLDEST) == 1
     clock.now += OLDEST
@@ -72,7 +72,7 @@ async def test_after_a_pause_it_is_waited_for(believed: Believed[int], clock: Se
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("away", retry_after=1), ZeroDivisionError()])
 async def test_where_it_cannot_be_read(
-    believed: Believed[int], source: Source, clock: SetClock, fault: Exception
+    believed: RefreshingValue[int], source: Source, clock: SetClock, fault: Exception
 ) -> None:
     """What was read last goes on being told; where nothing was, that is said."""
     source.fault = fault

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.connector.front import Front
+from prosperstack_destination.connector.front import PriorityWriter
 from prosperstack_destination.state import cancel_flows, profiles
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Lane, Status
@@ -24,24 +24,24 @@ async def test_it_wakes_the_reconciler(database: Database, clock: SetClock) -> N
     settled = await database.read(stored, "settled@b.c", "acct_2")
     await database.write(profiles.settle, settled, Status.IN_SYNC)
     woken: list[set[str]] = []
-    front = Front(database, woken.append, clock)
-    front.begins(ACCOUNT, "a@b.c")
-    front.begins("acct_2", "settled@b.c")
-    front.begins(ACCOUNT, "stranger@b.c")
+    front = PriorityWriter(database, woken.append, clock)
+    front.prioritize(ACCOUNT, "a@b.c")
+    front.prioritize("acct_2", "settled@b.c")
+    front.prioritize(ACCOUNT, "stranger@b.c")
     front.start()
     await front.close()
 
     assert woken == [{ACCOUNT}]
-    [first] = await database.read(profiles.to_judge, ACCOUNT, clock(), None, 10)
+    [first] = await database.read(profiles.due, ACCOUNT, clock(), None, 10)
     assert (first.email, first.lane) == ("a@b.c", Lane.CANCELLING)
 
 
 async def test_a_database_that_is_away(tmp_path: Path, clock: SetClock) -> None:
     """While the database takes nothing, people wait to be noted, and stopping waits for nobody."""
     database = Database(f"sqlite:///{tmp_path / 'none' / 'test.db'}")
-    front = Front(database, lambda _: None, clock)
+    front = PriorityWriter(database, lambda _: None, clock)
     front.start()
-    front.begins(ACCOUNT, "a@b.c")
+    front.prioritize(ACCOUNT, "a@b.c")
     async with asyncio.timeout(5):
         await front.close()
     await database.close()
@@ -53,9 +53,7 @@ async def test_whoever_waits_is_due_at_once(database: Database) -> None:
     await database.write(take, identify("a@b.c"))
     profile = await database.read(stored)
     await database.write(profiles.settle, profile, Status.UNMATCHED, look_again_at=NEW_YEAR + 10**12)
-    changed = await database.write(cancel_flows.begin, {(ACCOUNT, "a@b.c"): NEW_YEAR + 5})
+    changed = await database.write(cancel_flows.prioritize, {(ACCOUNT, "a@b.c"): NEW_YEAR + 5})
 
     assert changed == {ACCOUNT}
-    assert [each.email for each in await database.read(profiles.to_judge, ACCOUNT, NEW_YEAR + 5, None, 10)] == [
-        "a@b.c"
-    ]
+    assert [each.email for each in await database.read(profiles.due, ACCOUNT, NEW_YEAR + 5, None, 10)] == ["a@b.c"]

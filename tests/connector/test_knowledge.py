@@ -5,12 +5,12 @@ import json
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.connector.knowledge import BELIEVED_FOR, Knowledge
+from prosperstack_destination.connector.knowledge import MAPPING_TTL, PropertyLookup
 from prosperstack_destination.state import accounts, mappings
-from prosperstack_destination.state.cancel_flows import Person
+from prosperstack_destination.state.cancel_flows import PersonRef
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.intake import take_calls
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.intake import ingest_calls
+from prosperstack_destination.state.mappings import MappingVersion
 from prosperstack_destination.state.profile import Identify
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
@@ -18,14 +18,14 @@ from support.clocks import NEW_YEAR, SetClock
 pytestmark = pytest.mark.anyio
 
 ACCOUNT = "acct_1"
-ANN = Person("ann@example.com")
+ANN = PersonRef("ann@example.com")
 CATALOG = json.dumps([{"key": "plan", "name": "Plan", "type": "text"}])
 SHOUTED = json.dumps({"rules": [{"property": "plan", "from": "traits.plan", "upper": True}]})
 
 
 def identify(connection: Connection, plan: str, at: int) -> None:
     call = Identify(ACCOUNT, "ann@example.com", "ann@example.com", {"plan": plan}, at, at)
-    take_calls(connection, [call], str)
+    ingest_calls(connection, [call], str)
 
 
 async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
@@ -34,10 +34,10 @@ async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
     """What was accepted is told at once; a mapping that was applied, a second later at most."""
     await database.write(open_account, ACCOUNT)
     await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
-    knowledge = Knowledge(database, clock)
+    knowledge = PropertyLookup(database, clock)
 
     async def told() -> object:
-        known = await knowledge.of(ACCOUNT, ANN)
+        known = await knowledge.find(ACCOUNT, ANN)
         return None if known is None else known.values
 
     assert await told() is None
@@ -45,8 +45,8 @@ async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
     assert await told() == {"plan": "basic"}
     await database.write(identify, "premium", NEW_YEAR + 1)
     assert await told() == {"plan": "premium"}
-    await database.write(mappings.add, ACCOUNT, AppliedMapping(1, SHOUTED, "ann", NEW_YEAR))
-    clock.now += BELIEVED_FOR - 1
+    await database.write(mappings.add, ACCOUNT, MappingVersion(1, SHOUTED, "ann", NEW_YEAR))
+    clock.now += MAPPING_TTL - 1
     assert await told() == {"plan": "premium"}
     clock.now += 1
     assert await told() == {"plan": "PREMIUM"}
@@ -57,7 +57,7 @@ async def test_an_account_that_is_not_there(database: Database, clock: SetClock)
     await database.write(open_account, ACCOUNT)
     await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
     await database.write(identify, "basic", NEW_YEAR)
-    knowledge = Knowledge(database, clock)
+    knowledge = PropertyLookup(database, clock)
 
-    assert await knowledge.of(ACCOUNT, ANN) is not None
-    assert await knowledge.of("acct_2", ANN) is None
+    assert await knowledge.find(ACCOUNT, ANN) is not None
+    assert await knowledge.find("acct_2", ANN) is None

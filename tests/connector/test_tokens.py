@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.connector.tokens import Tokens
-from prosperstack_destination.errors import KeyRefused
+from prosperstack_destination.connector.tokens import TokenCache
+from prosperstack_destination.errors import InvalidApiKey
 from prosperstack_destination.state import connectors
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.sqlite import READERS
@@ -26,17 +26,17 @@ async def token(database: Database) -> str:
 
 
 @pytest.fixture
-async def tokens(database: Database, clock: SetClock) -> AsyncIterator[Tokens]:
-    tokens = Tokens(database, clock)
+async def tokens(database: Database, clock: SetClock) -> AsyncIterator[TokenCache]:
+    tokens = TokenCache(database, clock)
     yield tokens
     await tokens.close()
 
 
-async def test_a_token_issued_just_now(database: Database, tokens: Tokens, token: str, clock: SetClock) -> None:
+async def test_a_token_issued_just_now(database: Database, tokens: TokenCache, token: str, clock: SetClock) -> None:
     """A new token works within a second; made-up ones cost the database one look a second, however many come."""
     await tokens.account_id(token)
     new = await database.write(issue_token, "acct_1")
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await tokens.account_id(new)
     clock.advance(1)
 
@@ -45,7 +45,7 @@ async def test_a_token_issued_just_now(database: Database, tokens: Tokens, token
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # whose readers can be counted
 async def test_a_busy_database_is_not_waited_for(
-    database: Database, tokens: Tokens, token: str, clock: SetClock
+    database: Database, tokens: TokenCache, token: str, clock: SetClock
 ) -> None:
     """While every reader is busy a token that was good is believed; once they are free it is looked at again."""
 
@@ -69,5 +69,5 @@ async def test_a_busy_database_is_not_waited_for(
 
     assert believed == "acct_1"
     await tokens.close()  # the reading that was under way has ended
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         await tokens.account_id(token)

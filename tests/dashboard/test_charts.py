@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.dashboard.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
 from prosperstack_destination.operations.history import Period
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from support.clocks import NEW_YEAR
 
 SERIES = (Series("good", "good", lambda each: each.accepted), Series("bad", "bad", lambda each: each.refused))
@@ -15,7 +15,7 @@ SERIES = (Series("good", "good", lambda each: each.accepted), Series("bad", "bad
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=60, max_size=60))
 def test_bars_stay_in_the_drawing(counts: list[tuple[int, int]]) -> None:
     """Whatever the figures are, bars stand within the drawing, and every figure above zero has one."""
-    parts = [Tally(NEW_YEAR + place * MINUTE, good, bad) for place, (good, bad) in enumerate(counts)]
+    parts = [Rollup(NEW_YEAR + place * MINUTE, good, bad) for place, (good, bad) in enumerate(counts)]
 
     drawn = chart("Calls", parts, Period.HOUR, SERIES, str)
 
@@ -29,7 +29,7 @@ def test_bars_stay_in_the_drawing(counts: list[tuple[int, int]]) -> None:
 
 def test_what_is_told() -> None:
     """Each column tells its figures, the whole its sums; lines across are at round figures."""
-    parts = [Tally(NEW_YEAR + place * MINUTE, accepted=place, refused=1) for place in range(60)]
+    parts = [Rollup(NEW_YEAR + place * MINUTE, accepted=place, refused=1) for place in range(60)]
 
     drawn = chart("Calls", parts, Period.HOUR, SERIES, lambda figure: f"{figure:g}")
 
@@ -42,7 +42,7 @@ def test_what_is_told() -> None:
 
 def test_a_chart_of_nothing() -> None:
     """Where nothing happened there is nothing to draw."""
-    drawn = chart("Calls", [Tally(NEW_YEAR)] * 60, Period.HOUR, SERIES, str)
+    drawn = chart("Calls", [Rollup(NEW_YEAR)] * 60, Period.HOUR, SERIES, str)
 
     assert drawn.lines == ()
     assert not any(column.bars for column in drawn.columns)

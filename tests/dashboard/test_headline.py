@@ -10,14 +10,14 @@ from prosperstack_destination.dashboard.headline import (
     IN_SHORT,
     ROW_IN_SHORT,
     Headline,
-    Tone,
+    HeadlineTone,
     headline,
 )
-from prosperstack_destination.dashboard.telling import told
+from prosperstack_destination.dashboard.telling import describe
 from prosperstack_destination.mapping.catalog import Property, PropertyType
-from prosperstack_destination.mapping.desired import Desired, MatchedBy
-from prosperstack_destination.operations.comparing import Row, RowState
-from prosperstack_destination.operations.people import NextStep, Person, Side
+from prosperstack_destination.mapping.desired import DesiredValue, MatchedBy
+from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
+from prosperstack_destination.operations.people import NextStep, PersonView, SubscriberView
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.profile import Lane, Profile, Status
@@ -43,51 +43,53 @@ PROFILE = Profile(
 )
 
 
-def row(state: RowState, key: str = "plan") -> Row:
+def row(state: PropertyState, key: str = "plan") -> PropertyComparison:
     """A property that stands so."""
-    fed = state not in (RowState.PROBLEM, RowState.NOT_FED)
-    desired = Desired("x", key, MatchedBy.KEY) if fed else None
-    return Row(key, Property(key, key, PropertyType.TEXT), desired, None, None, state)
+    fed = state not in (PropertyState.PROBLEM, PropertyState.NOT_FED)
+    desired = DesiredValue("x", key, MatchedBy.KEY) if fed else None
+    return PropertyComparison(key, Property(key, key, PropertyType.TEXT), desired, None, None, state)
 
 
 def person(
     status: Status = Status.IN_SYNC,
-    *rows: Row,
+    *rows: PropertyComparison,
     lane: Lane = Lane.LIVE,
     reason: str | None = None,
     step: NextStep = NextStep.UPDATE,
     again: int | None = None,
-) -> Person:
+) -> PersonView:
     """Somebody who stands so."""
     profile = replace(PROFILE, status=status, lane=lane, status_reason=reason)
-    return Person(profile, (), (), (Side("subr_1", NOW, rows),), (), step, again, None)
+    return PersonView(profile, (), (), (SubscriberView("subr_1", NOW, rows),), (), step, again, None)
 
 
 def test_every_state_has_its_words() -> None:
     """No state of a profile or of a property is without words."""
     assert IN_SHORT.keys() == set(Status)
-    assert ROW_IN_SHORT.keys() == set(RowState)
-    for state in DIFFER - {RowState.PROBLEM}:
+    assert ROW_IN_SHORT.keys() == set(PropertyState)
+    for state in DIFFER - {PropertyState.PROBLEM}:
         assert ROW_IN_SHORT[state][0].startswith("differs")
 
 
 @pytest.mark.parametrize(
     ("rows", "words", "tone", "more"),
     [
-        ([row(RowState.SAME)], "Up to date", Tone.GOOD, "everything that Segment says"),
-        ([row(RowState.EDITED_THERE)], "Up to date", Tone.GOOD, "One property is left as edited"),
-        ([row(RowState.NOT_FED)], "Nothing to write", Tone.PALE, "feeds a property"),
-        ([], "Nothing to write", Tone.PALE, "feeds a property"),
-        ([row(RowState.PROBLEM)], "Up to date, but for one property", Tone.WARN, "what to do"),
+        ([row(PropertyState.SAME)], "Up to date", HeadlineTone.GOOD, "everything that Segment says"),
+        ([row(PropertyState.EDITED_THERE)], "Up to date", HeadlineTone.GOOD, "One property is left as edited"),
+        ([row(PropertyState.NOT_FED)], "Nothing to write", HeadlineTone.PALE, "feeds a property"),
+        ([], "Nothing to write", HeadlineTone.PALE, "feeds a property"),
+        ([row(PropertyState.PROBLEM)], "Up to date, but for one property", HeadlineTone.WARN, "what to do"),
         (
-            [row(RowState.PROBLEM), row(RowState.SET_ASIDE, "b"), row(RowState.SET_ASIDE, "b")],
+            [row(PropertyState.PROBLEM), row(PropertyState.SET_ASIDE, "b"), row(PropertyState.SET_ASIDE, "b")],
             "Up to date, but for 2 properties",
-            Tone.WARN,
+            HeadlineTone.WARN,
             "what to do",
         ),
     ],
 )
-def test_with_whom_everything_is_done(rows: list[Row], words: str, tone: Tone, more: str) -> None:
+def test_with_whom_everything_is_done(
+    rows: list[PropertyComparison], words: str, tone: HeadlineTone, more: str
+) -> None:
     """Whoever is settled is up to date, but for what cannot be written."""
     found = headline(person(Status.IN_SYNC, *rows), ACCOUNT, NOW)
 
@@ -105,19 +107,21 @@ def test_who_waits(status: Status) -> None:
     assert live.words == bulk.words == "Waits for its turn"
     assert "who has this email" in live.more
     assert bulk.more == "One request writes everything that differs. Live changes of others go first."
-    assert first == Headline("First in line", Tone.CALM, "One request writes everything that differs.")
+    assert first == Headline("First in line", HeadlineTone.CALM, "One request writes everything that differs.")
 
 
 @pytest.mark.parametrize(
     ("status", "until", "words", "tone"),
     [
-        (AccountStatus.KEY_REFUSED, None, "Waits: the account is stopped", Tone.BAD),
-        (AccountStatus.NOT_PERMITTED, NOW + MINUTE, "Waits: the account is stopped", Tone.BAD),
-        (AccountStatus.RETRYING, NOW + MINUTE, "Waits: ProsperStack does not answer", Tone.WARN),
-        (AccountStatus.RETRYING, NOW, "Waits for its turn", Tone.CALM),
+        (AccountStatus.KEY_REFUSED, None, "Waits: the account is stopped", HeadlineTone.BAD),
+        (AccountStatus.NOT_PERMITTED, NOW + MINUTE, "Waits: the account is stopped", HeadlineTone.BAD),
+        (AccountStatus.RETRYING, NOW + MINUTE, "Waits: ProsperStack does not answer", HeadlineTone.WARN),
+        (AccountStatus.RETRYING, NOW, "Waits for its turn", HeadlineTone.CALM),
     ],
 )
-def test_who_waits_with_the_account(status: AccountStatus, until: int | None, words: str, tone: Tone) -> None:
+def test_who_waits_with_the_account(
+    status: AccountStatus, until: int | None, words: str, tone: HeadlineTone
+) -> None:
     """Where the account is left alone, that is what is waited for, and for how long."""
     account = replace(ACCOUNT, status=status, status_reason="why", status_until=until)
     found = headline(person(Status.READY), account, NOW)
@@ -131,12 +135,12 @@ def test_who_waits_for_another_attempt() -> None:
     """After a failed attempt it is told why it failed, and when the next one is."""
     found = headline(person(Status.PENDING, reason="ProsperStack is away.", again=NOW + MINUTE), ACCOUNT, NOW)
 
-    assert found == Headline("Waits for the next attempt", Tone.WARN, "ProsperStack is away.", NOW + MINUTE)
+    assert found == Headline("Waits for the next attempt", HeadlineTone.WARN, "ProsperStack is away.", NOW + MINUTE)
 
 
 def test_whom_nobody_matches() -> None:
     """It is told what is written as soon as there is a subscriber, and when it is looked again."""
-    rows = [row(RowState.NO_SUBSCRIBER, key) for key in "ab"]
+    rows = [row(PropertyState.NO_SUBSCRIBER, key) for key in "ab"]
     found = headline(person(Status.UNMATCHED, *rows, again=NOW + MINUTE), ACCOUNT, NOW)
 
     assert (found.words, found.again_at) == ("No subscriber has this email", NOW + MINUTE)
@@ -147,7 +151,7 @@ def test_whose_email_is_rejected() -> None:
     """ProsperStack's words are told, and what has to happen."""
     found = headline(person(Status.SET_ASIDE, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
 
-    assert (found.words, found.tone) == ("Set aside", Tone.BAD)
+    assert (found.words, found.tone) == ("Set aside", HeadlineTone.BAD)
     assert found.more.startswith("ProsperStack rejects the email: no. It is tried again")
 
 
@@ -179,4 +183,4 @@ def test_whose_email_is_rejected() -> None:
 )
 def test_what_happened(kind: EventKind, outcome: str, details: dict[str, str | int], sentence: str) -> None:
     """Each event is a sentence."""
-    assert told(Event("acct_1", NOW, kind, outcome, None, details)) == sentence
+    assert describe(Event("acct_1", NOW, kind, outcome, None, details)) == sentence

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.accounts.password import password_of
+from prosperstack_destination.accounts.password import load_or_create_password
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.dashboard.login_throttle import FREE, FREE_IN_ALL, LONGEST, LoginThrottle
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
-from prosperstack_destination.errors import LoginRefused, Misconfigured
+from prosperstack_destination.errors import ConfigurationError, LoginFailed
 from prosperstack_destination.state.database import Database
 from support.clocks import SetClock
 from support.service import running, settings
@@ -129,7 +129,7 @@ async def test_sessions_end(sqlite: Database) -> None:
     """A session lasts its time, and ends with another password."""
     clock = SetClock()
     sessions = Sessions(sqlite, clock)
-    sessions.use(await sqlite.write(password_of, VAULT, "first password"))
+    sessions.use(await sqlite.write(load_or_create_password, VAULT, "first password"))
     token = await sessions.log_in("first password", "here")
     assert await sessions.is_open(token)
 
@@ -137,7 +137,7 @@ async def test_sessions_end(sqlite: Database) -> None:
     assert not await sessions.is_open(token)
     clock.now -= 1
     assert await sessions.is_open(token)
-    sessions.use(await sqlite.write(password_of, VAULT, "second password"))
+    sessions.use(await sqlite.write(load_or_create_password, VAULT, "second password"))
     assert not await sessions.is_open(token)
 
 
@@ -149,9 +149,9 @@ async def test_guesses_are_checked_in_turns(sqlite: Database) -> None:
         waited.append(seconds)
 
     sessions = Sessions(sqlite, clock, ticks=lambda: clock() / 1_000_000, sleep=sleep)
-    sessions.use(await sqlite.write(password_of, VAULT, "the password"))
+    sessions.use(await sqlite.write(load_or_create_password, VAULT, "the password"))
     for _ in range(FREE + 3):
-        with pytest.raises(LoginRefused, match="not the password"):
+        with pytest.raises(LoginFailed, match="not the password"):
             await sessions.log_in("a guess", "2001:db8::1")
     assert waited == [1.0, 2.0, 3.0]
     assert await sessions.log_in("the password", "2001:db8:0:1::1")
@@ -175,7 +175,7 @@ def test_a_flood_of_guesses_does_not_queue_up() -> None:
         throttle.failed("10.2.2.2")
     waits = [throttle.wait_for("10.2.2.2") for _ in range(int(LONGEST))]
     assert waits[-1] == LONGEST
-    with pytest.raises(LoginRefused, match="try again in 11 seconds"):
+    with pytest.raises(LoginFailed, match="try again in 11 seconds"):
         throttle.wait_for("10.2.2.2")
     assert throttle.wait_for("10.3.3.3") < 5
     now[0] += 61
@@ -202,12 +202,12 @@ async def test_clients_behind_a_proxy_are_told_apart(tmp_path: Path) -> None:
 
 async def test_a_password_is_made_once(database: Database) -> None:
     """Where none is set one is made, kept encrypted, and the same for all that share the database."""
-    made = await database.write(password_of, VAULT, None)
-    again = await database.write(password_of, VAULT, None)
+    made = await database.write(load_or_create_password, VAULT, None)
+    again = await database.write(load_or_create_password, VAULT, None)
 
-    assert (made.made, made.text, len(made.text)) == (True, again.text, 20)
-    with pytest.raises(Misconfigured, match="8 characters"):
-        await database.write(password_of, VAULT, "short")
+    assert (made.generated, made.text, len(made.text)) == (True, again.text, 20)
+    with pytest.raises(ConfigurationError, match="8 characters"):
+        await database.write(load_or_create_password, VAULT, "short")
 
 
 async def test_nobody_is_asked_for_an_empty_password(tmp_path: Path) -> None:

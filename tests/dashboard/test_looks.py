@@ -1,20 +1,20 @@
 """What is held while somebody chooses a source: for them, for a while, and not without end."""
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.dashboard.looks import HELD_FOR, MOST_HELD, Looks
-from prosperstack_destination.segment_workspace.client import Access
-from prosperstack_destination.segment_workspace.connections import Look
+from prosperstack_destination.dashboard.looks import MAX_SELECTIONS, SELECTION_TTL, WorkspaceSelections
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
+from prosperstack_destination.segment_workspace.connections import WorkspaceSnapshot
 from prosperstack_destination.segment_workspace.models import Workspace
 from prosperstack_destination.state.segment_connections import Region
 from support.clocks import SetClock
 
-LOOK = Look(Workspace(id="ws_1", name="Acme"), Region.US, ())
-ACCESS = Access("sgp_secret")
+LOOK = WorkspaceSnapshot(Workspace(id="ws_1", name="Acme"), Region.US, ())
+ACCESS = WorkspaceCredentials("sgp_secret")
 
 
 def test_for_whom_it_is_held(clock: SetClock) -> None:
     """Neither another session nor another account finds it."""
-    looks = Looks(clock)
+    looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
     held = looks.of("mine", "acct_1")
 
@@ -26,9 +26,9 @@ def test_for_whom_it_is_held(clock: SetClock) -> None:
 
 def test_how_long_it_is_held(clock: SetClock) -> None:
     """After ten minutes it is gone, whoever asks for anything; so it is where the clock was set back."""
-    looks = Looks(clock)
+    looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
-    clock.advance(HELD_FOR / SECOND)
+    clock.advance(SELECTION_TTL / SECOND)
     last = looks.of("mine", "acct_1")
     clock.advance(1)
 
@@ -43,8 +43,8 @@ def test_how_long_it_is_held(clock: SetClock) -> None:
 
 def test_how_many_are_held(clock: SetClock) -> None:
     """One more than may be held takes the place of the oldest; a newer look takes that of the same session's."""
-    looks = Looks(clock)
-    for number in range(MOST_HELD):
+    looks = WorkspaceSelections(clock)
+    for number in range(MAX_SELECTIONS):
         looks.hold(f"session {number}", "acct_1", LOOK, ACCESS)
     looks.hold("session 0", "acct_1", LOOK, None)
     looks.hold("one more", "acct_1", LOOK, ACCESS)
@@ -58,7 +58,7 @@ def test_how_many_are_held(clock: SetClock) -> None:
 
 def test_forgetting(clock: SetClock) -> None:
     """What is forgotten is gone, and what is held tells no token when it is printed."""
-    looks = Looks(clock)
+    looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
     assert ACCESS.token not in f"{looks!r} {looks.of('mine', 'acct_1')!r}"
     looks.forget("mine", "acct_1")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dashboard.conftest import Dashboard
-from prosperstack_destination.dashboard.live import MOST_STREAMS, Live
+from prosperstack_destination.dashboard.live import MAX_STREAMS, LiveUpdates
 from prosperstack_destination.errors import Overloaded
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def test_an_account_that_is_stopped(dashboard: Dashboard) -> None:
     assert "Next attempt" in text
 
 
-async def parts_of(live: Live, texts: list[dict[str, str]]) -> list[str]:
+async def parts_of(live: LiveUpdates, texts: list[dict[str, str]]) -> list[str]:
     """What is sent while a page renders these, one after the other."""
     sent = []
 
@@ -71,7 +71,7 @@ async def parts_of(live: Live, texts: list[dict[str, str]]) -> list[str]:
 async def test_parts_are_sent_as_they_change() -> None:
     """A part is sent at first, with whatever it has in it on one line; then the stream ends with the service."""
     text = "<b>\n</b>"
-    [retry, part] = await parts_of(Live(), [{"standing": text}])
+    [retry, part] = await parts_of(LiveUpdates(), [{"standing": text}])
 
     assert retry.startswith("retry: ")
     name, data = part.strip().split("\n")
@@ -83,7 +83,7 @@ async def test_times_in_words_are_no_news() -> None:
     """A part whose times alone are other words than before is not sent again; one with another time is."""
     times = (("1", "now"), ("1", "1 s ago"), ("2", "now"))
     texts = [f'<time datetime="{at}">{words}</time>' for at, words in times]
-    looks = Live(every_seconds=0.0)
+    looks = LiveUpdates(every_seconds=0.0)
     sent = await parts_of(looks, [{"standing": text} for text in texts])
 
     assert [json.loads(each.partition("data: ")[2])["html"] for each in sent[1:]] == [texts[0], texts[2]]
@@ -91,12 +91,12 @@ async def test_times_in_words_are_no_news() -> None:
 
 async def test_streams_are_bounded() -> None:
     """Only so many pages are kept up to date; one more is told so."""
-    live = Live()
+    live = LiveUpdates()
 
     async def render() -> dict[str, str]:
         return {}
 
-    streams = [live.stream(render, anybody).body_iterator for _ in range(MOST_STREAMS)]  # type: ignore[attr-defined]
+    streams = [live.stream(render, anybody).body_iterator for _ in range(MAX_STREAMS)]  # type: ignore[attr-defined]
     for each in streams:
         await anext(each)
     with pytest.raises(Overloaded):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.dashboard.rule_fields import (
-    Kind,
     NotARule,
     RuleFields,
+    RuleKind,
     fields_of,
     fields_sent,
     read,
@@ -90,7 +90,7 @@ def test_a_form_of_a_rule() -> None:
     """Fields become the rule that somebody would write by hand."""
     fields = RuleFields(
         target="plan",
-        kind=Kind.FIRST_OF,
+        kind=RuleKind.FIRST_OF,
         trait="of another kind",
         first_of="traits.a\n\n traits.b ",
         clean=(("trim", "ignored"), ("round", ""), ("scale", "0.01"), ("join", '" / "')),
@@ -106,7 +106,7 @@ def test_a_form_of_a_rule() -> None:
         "values": {"pro": 1, "a = b": "x = y", '"not closed': 3, "empty": ""},
         "fallback": None,
     }
-    assert RuleFields(target="a", kind=Kind.IGNORE, default="5").rule() == {"property": "a", "ignore": True}
+    assert RuleFields(target="a", kind=RuleKind.IGNORE, default="5").rule() == {"property": "a", "ignore": True}
     assert fields_sent({"rule-kind": "nonsense"}) == RuleFields()
 
 

@@ -5,7 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.dashboard.text_diff import MOST, MOST_LINES, Line, compared
+from prosperstack_destination.dashboard.text_diff import MOST, MOST_LINES, Line, diff_lines
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=40).map("\n".join)
 
@@ -15,7 +15,7 @@ def test_what_is_compared() -> None:
     old = "\n".join([*map(str, range(10)), "old", *map(str, range(10, 30)), "gone"])
     new = "\n".join([*map(str, range(10)), "new", *map(str, range(10, 30)), "", "x" * 500])
 
-    assert compared(old, new) == (
+    assert diff_lines(old, new) == (
         Line("left-out", "7 lines"),
         *(Line("same", f"{number}") for number in (7, 8, 9)),
         Line("gone", "old"),
@@ -27,14 +27,14 @@ def test_what_is_compared() -> None:
         Line("added", ""),
         Line("added", "x" * 300 + "…"),
     )
-    assert compared(old, old) == ()
-    assert compared("a\nb\nc\nd\ne", "x\na\nb\nc\nd\ne")[-1] == Line("left-out", "2 lines")
+    assert diff_lines(old, old) == ()
+    assert diff_lines("a\nb\nc\nd\ne", "x\na\nb\nc\nd\ne")[-1] == Line("left-out", "2 lines")
 
 
 @given(TEXTS, TEXTS)
 def test_nothing_is_missing(old: str, new: str) -> None:
     """Everything that differs is told, on its side."""
-    lines = compared(old, new)
+    lines = diff_lines(old, new)
 
     def count(kind: str) -> int:
         return sum(each.kind == kind for each in lines)
@@ -46,8 +46,8 @@ def test_nothing_is_missing(old: str, new: str) -> None:
 def test_texts_that_are_large() -> None:
     """However long two texts are, comparing them takes no time worth mentioning, and what is shown is bounded."""
     begun = time.process_time()
-    lines = compared("\n".join(map(str, range(60_000))), "\n".join(f"{number} x" for number in range(60_000)))
-    compared("a\nb\n" * (MOST_LINES // 2), "b\na\na\n" * (MOST_LINES // 3))
+    lines = diff_lines("\n".join(map(str, range(60_000))), "\n".join(f"{number} x" for number in range(60_000)))
+    diff_lines("a\nb\n" * (MOST_LINES // 2), "b\na\na\n" * (MOST_LINES // 3))
 
     assert lines[-1] == Line("left-out", "and more")
     assert sum(len(each.text) for each in lines) < MOST + 100

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue, ValidationError
 
-from prosperstack_destination.mapping.cleaning import CannotClean, CleanUp
+from prosperstack_destination.mapping.cleaning import Transform, TransformError
 from support.json_values import json_values
 
 
@@ -67,7 +67,7 @@ from support.json_values import json_values
 )
 def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
     """Each clean-up does what its name says, and leaves alone what it is not for."""
-    found = CleanUp.model_validate(clean_up).step()(value)
+    found = Transform.model_validate(clean_up).step()(value)
 
     assert found == cleaned
     assert type(found) is type(cleaned)
@@ -89,8 +89,8 @@ def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
 )
 def test_what_cannot_be_cleaned(clean_up: Any, value: JsonValue, said: str) -> None:
     """A value that a clean-up cannot take is told in words."""
-    with pytest.raises(CannotClean, match=said):
-        CleanUp.model_validate(clean_up).step()(value)
+    with pytest.raises(TransformError, match=said):
+        Transform.model_validate(clean_up).step()(value)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_cannot_be_cleaned(clean_up: Any, value: JsonValue, said: str) -> N
 def test_what_is_no_clean_up(clean_up: Any, said: str) -> None:
     """A clean-up that is written wrongly is refused, with what would be right."""
     with pytest.raises(ValidationError, match=said):
-        CleanUp.model_validate(clean_up)
+        Transform.model_validate(clean_up)
 
 
 every = st.sampled_from(
@@ -124,11 +124,11 @@ every = st.sampled_from(
             {"max_length": 2},
         ),
     ]
-).map(CleanUp.model_validate)
+).map(Transform.model_validate)
 
 
 @given(every, json_values)
-def test_clean_ups_are_total(clean_up: CleanUp, value: JsonValue) -> None:
+def test_clean_ups_are_total(clean_up: Transform, value: JsonValue) -> None:
     """Any value is cleaned, or the one error says why it cannot be."""
-    with suppress(CannotClean):
+    with suppress(TransformError):
         clean_up.step()(value)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import PropertyType
-from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coerce
+from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coerce
 from support.json_values import json_values
 
 TEXT, NUMBER, BOOLEAN, DATE = PropertyType.TEXT, PropertyType.NUMBER, PropertyType.BOOLEAN, PropertyType.DATE
@@ -135,7 +135,7 @@ def test_null_and_empty_text_delete(value: JsonValue, kind: PropertyType) -> Non
 )
 def test_values_that_are_none(value: JsonValue, kind: PropertyType, reason: str) -> None:
     """What is no value of the type is refused with a reason in words."""
-    with pytest.raises(CannotCoerce, match=re.escape(reason)):
+    with pytest.raises(CoercionError, match=re.escape(reason)):
         coerce(value, kind)
 
 
@@ -144,7 +144,7 @@ def test_coercion_is_total_and_stable(value: JsonValue, kind: PropertyType) -> N
     """Any JSON value gives a value that coerces to itself, or a reason; never another exception."""
     try:
         result = coerce(value, kind)
-    except CannotCoerce:
+    except CoercionError:
         return
 
     assert result is None or isinstance(result, str | int | float | bool)

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.coverage import MAX_TRAITS, Coverage, PropertyCoverage, TraitCoverage, type_of
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import Rules
 from support.json_values import json_values
 
@@ -37,9 +37,9 @@ def counted(
     *people: Mapping[str, tuple[JsonValue, int]],
 ) -> tuple[dict[str, PropertyCoverage], dict[str, TraitCoverage]]:
     seats = Catalog([Property("seats", "Seats", PropertyType.NUMBER)])
-    coverage = Coverage(Plan(CATALOG, RULES, subscription=seats, audiences={"vip"}))
+    coverage = Coverage(CompiledMapping(CATALOG, RULES, subscription=seats, audiences={"vip"}))
     for traits in people:
-        coverage.count(traits, Person({name: value for name, (value, _) in traits.items()}))
+        coverage.count(traits, MappingInput({name: value for name, (value, _) in traits.items()}))
     properties = {each.property: each for each in coverage.properties()}
     return properties, {each.trait: each for each in coverage.traits()}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prosperstack_destination.mapping.editing import rule_in, with_based_on, with_option, with_rule, without_rule
 from prosperstack_destination.mapping.file import read_mapping
 from prosperstack_destination.mapping.rules import Rule
-from prosperstack_destination.mapping.yaml_text import NotYaml, read_yaml
+from prosperstack_destination.mapping.yaml_text import YamlError, read_yaml
 from support.mapping_rules import RULES
 
 TEXT = """\
@@ -124,7 +124,7 @@ def test_any_way_to_write(text: str, with_it: str | None) -> None:
 )
 def test_what_cannot_be_edited(text: str, said: str) -> None:
     """A text that a rule cannot be put into is refused, and says so."""
-    with pytest.raises(NotYaml, match=said):
+    with pytest.raises(YamlError, match=said):
         with_rule(text, {"property": "a", "trait": "b"})
 
 
@@ -180,7 +180,7 @@ def test_a_key_of_the_whole(text: str, expected: str | None) -> None:
 @pytest.mark.parametrize("value", ["[1]", "a: b", "a # b", "true"])
 def test_a_value_that_is_no_word(value: str) -> None:
     """A value that would say something else than its letters is refused."""
-    with pytest.raises(NotYaml, match="by hand"):
+    with pytest.raises(YamlError, match="by hand"):
         with_option("rules: []", "create_missing", value)
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
-from prosperstack_destination.mapping.expressions import compiled
-from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.evaluation import EvaluationError, ExpressionRunner
+from prosperstack_destination.mapping.expressions import compile_expression
+from prosperstack_destination.mapping.person import MappingInput
 from prosperstack_destination.state import json_text
 from support.json_values import json_values
 
-PERSON = Person(
+PERSON = MappingInput(
     {
         "a": [1, 2, 3],
         "name": "Jo",
@@ -30,8 +30,8 @@ PERSON = Person(
 )
 
 
-def run(text: str, person: Person = PERSON) -> JsonValue:
-    return Evaluation(lambda: person.context({"vip", "old", "never"})).value(compiled(text))
+def run(text: str, person: MappingInput = PERSON) -> JsonValue:
+    return ExpressionRunner(lambda: person.context({"vip", "old", "never"})).value(compile_expression(text))
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_what_expressions_give(text: str, value: JsonValue) -> None:
 )
 def test_what_expressions_give_can_be_stored_and_read(text: str, reason: str | None) -> None:
     """A result is bounded as a call's traits are: text of 64 KB, numbers that JSON's reader takes."""
-    person = Person(
+    person = MappingInput(
         {"huge": [10**4_299 * 9] * 2, "digits": "9" * 5_000, "long": "x" * 4_000, "many": ["a"] * 100}, None, None
     )
 
     if reason is None:
         assert json_text.load(json_text.dump(run(text, person))) == run(text, person)
         return
-    with pytest.raises(CannotEvaluate, match=reason):
+    with pytest.raises(EvaluationError, match=reason):
         run(text, person)
 
 
@@ -98,7 +98,7 @@ def test_text_of_an_expression_can_be_stored() -> None:
 )
 def test_what_holds(condition: str, holds: bool) -> None:
     """A condition holds where JMESPath takes the value for true: zero is, empty things are not."""
-    assert Evaluation(lambda: PERSON.context({"vip"})).holds(compiled(condition)) is holds
+    assert ExpressionRunner(lambda: PERSON.context({"vip"})).holds(compile_expression(condition)) is holds
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_what_holds(condition: str, holds: bool) -> None:
 )
 def test_text_is_not_compared_as_a_number(text: str) -> None:
     """Text beside a number has no order: the fault is raised, where JMESPath would give null for every answer."""
-    with pytest.raises(CannotEvaluate, match=r"^text is compared as a number: put it into to_number\(\)"):
+    with pytest.raises(EvaluationError, match=r"^text is compared as a number: put it into to_number\(\)"):
         run(text)
 
 
 def test_a_wrong_type_is_told_without_the_value() -> None:
     """What a function cannot take is told by its type: a person's values do not get into reasons."""
-    with pytest.raises(CannotEvaluate, match=r"^sum\(\) takes array-number, not string$"):
+    with pytest.raises(EvaluationError, match=r"^sum\(\) takes array-number, not string$"):
         run("sum(traits.name)")
 
 
@@ -141,27 +141,27 @@ def test_a_wrong_type_is_told_without_the_value() -> None:
 def test_no_expression_runs_for_long(text: str) -> None:
     """What doubles with every few characters, or runs over everything again and again, is stopped."""
     big: JsonValue = [[["x" * 20, {"a": [1]}] * 20] * 20] * 20
-    expression, person = compiled(text), Person({"name": "Jo", "big": big})
+    expression, person = compile_expression(text), MappingInput({"name": "Jo", "big": big})
     begun = time.process_time()
-    with suppress(CannotEvaluate):
+    with suppress(EvaluationError):
         run(expression.text, person)
     assert time.process_time() - begun < 1
 
 
 def test_text_is_not_made_longer_than_may_be() -> None:
     """What would be joined to an enormous text is stopped before it is made."""
-    person = Person({"between": "x" * 60_000, "items": ["y"] * 9_000})
+    person = MappingInput({"between": "x" * 60_000, "items": ["y"] * 9_000})
 
-    with pytest.raises(CannotEvaluate, match="too much work"):
+    with pytest.raises(EvaluationError, match="too much work"):
         run("join(traits.between, traits.items)", person)
 
 
 def test_one_persons_expressions_share_what_they_may_do() -> None:
     """Many rules cannot do together what one may not: the work of all of them counts."""
-    evaluation = Evaluation(lambda: {"traits": {"a": list(range(9_000))}})
-    expression = compiled("traits.a[?@ > `5`] | length(@)")
+    evaluation = ExpressionRunner(lambda: {"traits": {"a": list(range(9_000))}})
+    expression = compile_expression("traits.a[?@ > `5`] | length(@)")
     assert [evaluation.value(expression) for _ in range(3)] == [8994] * 3
-    with pytest.raises(CannotEvaluate, match="too much work"):
+    with pytest.raises(EvaluationError, match="too much work"):
         [evaluation.value(expression) for _ in range(10)]
 
 
@@ -190,8 +190,8 @@ pieces = st.sampled_from(
 def test_evaluation_is_total(parts: list[str], traits: dict[str, JsonValue]) -> None:
     """Any expression over any traits gives a value, or the one error that says why there is none."""
     try:
-        expression = compiled("traits" + " ".join(parts))
+        expression = compile_expression("traits" + " ".join(parts))
     except ValueError:
         return
-    with suppress(CannotEvaluate):
-        Evaluation(Person(traits).context).value(expression)
+    with suppress(EvaluationError):
+        ExpressionRunner(MappingInput(traits).context).value(expression)

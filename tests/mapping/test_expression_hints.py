@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.mapping.evaluation import Evaluation
-from prosperstack_destination.mapping.expressions import BadExpression, compiled
-from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.evaluation import ExpressionRunner
+from prosperstack_destination.mapping.expressions import InvalidExpression, compile_expression
+from prosperstack_destination.mapping.person import MappingInput
 
-PERSON = Person(
+PERSON = MappingInput(
     {
         "plan": "pro",
         "seats": 9,
@@ -89,23 +89,23 @@ MISTAKES: list[tuple[str, str, JsonValue]] = [
 @pytest.mark.parametrize(("mistake", "hint", "value"), MISTAKES)
 def test_each_hint_mends_the_mistake(mistake: str, hint: str, value: JsonValue) -> None:
     """What the hint of a mistake says is an expression, and gives what was meant."""
-    with pytest.raises(BadExpression) as refused:
-        compiled(mistake)
+    with pytest.raises(InvalidExpression) as refused:
+        compile_expression(mistake)
 
     assert hint in str(refused.value)
     if not hint.endswith("()"):
-        expression = compiled(hint.partition(", with the clean-up")[0])
-        assert Evaluation(lambda: PERSON.context()).value(expression) == value
+        expression = compile_expression(hint.partition(", with the clean-up")[0])
+        assert ExpressionRunner(lambda: PERSON.context()).value(expression) == value
 
 
 def test_the_type_of_a_missing_trait_is_called_null() -> None:
     """A function over a trait that is missing says null, and what leaves such people out."""
     with pytest.raises(ValueError, match=r"not null: leave out people without the trait by a condition \(when\)"):
-        Evaluation(lambda: PERSON.context()).value(compiled("length(traits.nothing)"))
+        ExpressionRunner(lambda: PERSON.context()).value(compile_expression("length(traits.nothing)"))
 
 
 @given(st.text(alphabet="traits.plan'\"`=<>!?&|()[]{}$ 0123+-*/,:", max_size=80))
 def test_any_mistake_has_an_end(text: str) -> None:
     """Whatever is written is an expression, or is refused for what it is."""
-    with suppress(BadExpression):
-        compiled(text)
+    with suppress(InvalidExpression):
+        compile_expression(text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.mapping.expressions import COMPILED, BadExpression, compiled
+from prosperstack_destination.mapping.expressions import COMPILED, InvalidExpression, compile_expression
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from prosperstack_destination.mapping.expressions import COMPILED, BadExpression
 )
 def test_the_traits_that_are_named(text: str, traits: tuple[str, ...], path: tuple[str, ...] | None) -> None:
     """The traits that feed an expression can be told without running it, and plain paths are known as such."""
-    expression = compiled(text)
+    expression = compile_expression(text)
 
     assert (expression.traits, expression.path) == (traits, path)
 
@@ -64,21 +64,21 @@ def test_the_traits_that_are_named(text: str, traits: tuple[str, ...], path: tup
 def test_what_is_no_expression(text: str, said: str | None) -> None:
     """What could never be run is refused, with the place or with what would be right."""
     if said is None:
-        compiled(text)
+        compile_expression(text)
         return
-    with pytest.raises(BadExpression) as refused:
-        compiled(text)
+    with pytest.raises(InvalidExpression) as refused:
+        compile_expression(text)
     assert said in str(refused.value)
 
 
 @given(st.text(alphabet="traisuedI.*[]{}()'\"`|&!<>=?:,@- 0123456789\\", max_size=60))
 def test_any_text_is_an_expression_or_is_refused(text: str) -> None:
     """Whatever is written gives an expression, or the one error that tells why not."""
-    with suppress(BadExpression):
-        compiled(text)
+    with suppress(InvalidExpression):
+        compile_expression(text)
 
 
 def test_expressions_are_compiled_once_and_not_kept_for_ever() -> None:
     """The same text is the same expression; the cache has a bound."""
-    assert compiled("traits.once") is compiled("traits.once")
-    assert compiled.cache_info().maxsize == COMPILED
+    assert compile_expression("traits.once") is compile_expression("traits.once")
+    assert compile_expression.cache_info().maxsize == COMPILED

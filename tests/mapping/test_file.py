@@ -7,9 +7,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.file import BadMapping, Known, check_mapping, json_schema, read_mapping
+from prosperstack_destination.mapping.file import (
+    InvalidMapping,
+    KnownProperties,
+    check_mapping,
+    json_schema,
+    read_mapping,
+)
 
-KNOWN = Known(
+KNOWN = KnownProperties(
     Catalog(
         [
             Property("preferred_name", "Preferred name", PropertyType.TEXT),
@@ -56,7 +62,7 @@ def test_a_file() -> None:
 
 
 def told(text: str) -> list[tuple[int, str]]:
-    with pytest.raises(BadMapping) as refused:
+    with pytest.raises(InvalidMapping) as refused:
         read_mapping(text, KNOWN)
     return [(fault.place.line if fault.place else 0, str(fault)) for fault in refused.value.faults]
 
@@ -121,7 +127,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_data_is_checked_like_a_file() -> None:
     """A mapping that comes by the API has the same faults, without lines."""
-    with pytest.raises(BadMapping) as refused:
+    with pytest.raises(InvalidMapping) as refused:
         check_mapping({"rules": [{"property": "plan", "frm": "x"}]})
 
     assert refused.value.faults[0].place is None
@@ -159,7 +165,7 @@ def test_the_schema_for_editors(change: dict[str, Any], good: bool) -> None:
 def test_numbers_that_no_property_takes_are_refused(number: str) -> None:
     """A mapping has no number that it could not be stored, and read again, with."""
     for rule in (f"default: {number}", f"from: userId\n    values:\n      a: {number}"):
-        with pytest.raises(BadMapping, match="one value is needed here"):
+        with pytest.raises(InvalidMapping, match="one value is needed here"):
             read_mapping(f"rules:\n  - property: plan\n    {rule}\n")
 
 

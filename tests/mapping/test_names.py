@@ -4,25 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.mapping.names import alike, forgiving, nearest, property_key, property_name
+from prosperstack_destination.mapping.names import closest, normalize, property_key, property_name, similarity
 
 
 def test_what_forgiving_matching_does_not_look_at() -> None:
     """Case, spaces and underscores make no difference; other signs do."""
     assert (
-        len({forgiving(name) for name in ("Last contacted", "last_contacted", "lastContacted", "LAST  CONTACTED")})
+        len({normalize(name) for name in ("Last contacted", "last_contacted", "lastContacted", "LAST  CONTACTED")})
         == 1
     )
-    assert forgiving("last-contacted") != forgiving("last_contacted")
+    assert normalize("last-contacted") != normalize("last_contacted")
 
 
 def test_the_nearest_name() -> None:
     """A misspelt name finds the one that is meant; one that is like nothing finds none."""
     known = ["preferred_name", "number_of_contacts", "plan"]
 
-    assert nearest("prefered_name", known) == "preferred_name"
-    assert nearest("zzz", known) is None
-    assert nearest("x", []) is None
+    assert closest("prefered_name", known) == "preferred_name"
+    assert closest("zzz", known) is None
+    assert closest("x", []) is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_nearest_name() -> None:
 )
 def test_names_are_compared_by_their_words(trait: str, better: str, worse: str) -> None:
     """The form of a name and the order of its words do not hide what it means."""
-    assert alike(trait, better) > alike(trait, worse)
+    assert similarity(trait, better) > similarity(trait, worse)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.desired import differing
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection, project
+from prosperstack_destination.mapping.desired import differing_keys
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import (
+    CompiledMapping,
+    DesiredValue,
+    MappingProblem,
+    MatchedBy,
+    Projection,
+    project,
+)
 from prosperstack_destination.mapping.rules import Rule, Rules
 from support.json_values import json_values
 
@@ -51,7 +58,7 @@ def test_the_key_goes_before_the_name() -> None:
     """Where one trait has the property's key and another its name, the key's is taken."""
     projection = project({"Preferred name": "by name", "preferred_name": "by key"}, CATALOG)
 
-    assert projection.desired == {"preferred_name": Desired("by key", "preferred_name", MatchedBy.KEY)}
+    assert projection.desired == {"preferred_name": DesiredValue("by key", "preferred_name", MatchedBy.KEY)}
 
 
 def test_a_rule_replaces_the_match_of_names() -> None:
@@ -61,7 +68,7 @@ def test_a_rule_replaces_the_match_of_names() -> None:
     fed = project({"nickname": "Jo", "preferred_name": "John"}, CATALOG, rules)
     unfed = project({"preferred_name": "John"}, CATALOG, rules)
 
-    assert fed.desired == {"preferred_name": Desired("Jo", "nickname", MatchedBy.RULE, ("nickname",))}
+    assert fed.desired == {"preferred_name": DesiredValue("Jo", "nickname", MatchedBy.RULE, ("nickname",))}
     assert unfed.desired == {}
 
 
@@ -83,7 +90,7 @@ def test_a_problem_stops_nothing_else() -> None:
 
     assert projection.values() == {"preferred_name": "Jo"}
     assert projection.problems == (
-        Problem(
+        MappingProblem(
             "number_of_contacts",
             "number_of_contacts",
             "many",
@@ -95,7 +102,7 @@ def test_a_problem_stops_nothing_else() -> None:
 def mapped(traits: dict[str, JsonValue], rule: dict[str, Any], **whole: Any) -> Projection:
     """What one rule for preferred_name makes of traits."""
     rules = Rules.model_validate({"rules": [{"property": "preferred_name", **rule}], **whole})
-    return Plan(CATALOG, rules, audiences={"vip"}).project(Person(traits, "u1", "a1"))
+    return CompiledMapping(CATALOG, rules, audiences={"vip"}).project(MappingInput(traits, "u1", "a1"))
 
 
 TRAITS: dict[str, JsonValue] = {
@@ -198,9 +205,9 @@ def test_forgiving_names() -> None:
     loosely = project(traits, CATALOG, rules)
     exactly = project({**traits, "preferred_name": "Kim"}, CATALOG, rules)
 
-    assert loosely.desired["preferred_name"] == Desired("Jo", "PreferredName", MatchedBy.FORGIVING)
+    assert loosely.desired["preferred_name"] == DesiredValue("Jo", "PreferredName", MatchedBy.FORGIVING)
     assert loosely.values()["last_contacted"] == "2021-05-04"
-    assert exactly.desired["preferred_name"] == Desired("Kim", "preferred_name", MatchedBy.KEY)
+    assert exactly.desired["preferred_name"] == DesiredValue("Kim", "preferred_name", MatchedBy.KEY)
     assert project(traits, CATALOG).desired == {}
 
 
@@ -215,10 +222,10 @@ def test_properties_of_subscriptions_take_only_rules() -> None:
     """A rule may feed a property of subscriptions; names are not matched to them, and subscribers do not get it."""
     seats = Catalog([Property("seats", "Seats", PropertyType.NUMBER), Property("plan", "Plan", PropertyType.TEXT)])
     rules = Rules.model_validate({"rules": [{"property": "subscription.seats", "from": "traits.seats"}]})
-    plan = Plan(CATALOG, rules, subscription=seats)
+    plan = CompiledMapping(CATALOG, rules, subscription=seats)
 
-    good = plan.project(Person({"seats": "5", "plan": "pro"}))
-    bad = plan.project(Person({"seats": "many"}))
+    good = plan.project(MappingInput({"seats": "5", "plan": "pro"}))
+    bad = plan.project(MappingInput({"seats": "many"}))
 
     assert (good.values(), good.subscription_values()) == ({}, {"seats": 5})
     assert [each.property for each in bad.problems] == ["subscription.seats"]
@@ -239,7 +246,7 @@ def test_audiences_in_a_rule(traits: dict[str, JsonValue], value: dict[str, str 
     """The audiences of a member are listed; leaving the last deletes; a person of no audience ever stays as is."""
     rules = Rules.model_validate({"rules": [{"property": "preferred_name", "from": "join(', ', sort(audiences))"}]})
 
-    projection = Plan(CATALOG, rules, audiences={"vip", "old"}).project(Person(traits))
+    projection = CompiledMapping(CATALOG, rules, audiences={"vip", "old"}).project(MappingInput(traits))
 
     assert (projection.values(), projection.problems) == (value, ())
 
@@ -255,8 +262,8 @@ def test_which_traits_a_plan_reads() -> None:
             ]
         }
     )
-    plan = Plan(CATALOG, rules, audiences={"vip"})
-    forgiving = Plan(CATALOG, Rules(forgiving_names=True))
+    plan = CompiledMapping(CATALOG, rules, audiences={"vip"})
+    forgiving = CompiledMapping(CATALOG, Rules(forgiving_names=True))
 
     read = {"Last contacted", "last_contacted", "nick", "name", "known", "seats", "vip"}
     assert {
@@ -327,8 +334,8 @@ any_rules = st.builds(
 @given(st.dictionaries(trait_names, json_values), any_rules)
 def test_projection_is_total_and_deterministic(traits: dict[str, JsonValue], rules: Rules) -> None:
     """Any traits under any rules give values or problems, each property at most once, and the same every time."""
-    person = Person(traits, "u1")
-    plan = Plan(CATALOG, rules, audiences={"x"})
+    person = MappingInput(traits, "u1")
+    plan = CompiledMapping(CATALOG, rules, audiences={"x"})
     projection = plan.project(person)
 
     assert repr(projection) == repr(plan.project(person))  # by text, for NaN is not itself
@@ -348,12 +355,16 @@ def test_the_order_of_traits_makes_no_difference(traits: dict[str, JsonValue]) -
 @given(st.dictionaries(trait_names, json_values), any_rules, any_rules)
 def test_only_where_plans_differ(traits: dict[str, JsonValue], one: Rules, other: Rules) -> None:
     """What two plans make of a person differs just where their parts that differ do."""
-    first, second, person = Plan(CATALOG, one), Plan(CATALOG, other), Person(traits, "u1")
-    whole, part = (first, second), first.where_it_differs(second)
+    first, second, person = (
+        CompiledMapping(CATALOG, one),
+        CompiledMapping(CATALOG, other),
+        MappingInput(traits, "u1"),
+    )
+    whole, part = (first, second), first.diff(second)
 
-    def differences(pair: tuple[Plan, Plan]) -> set[str]:
+    def differences(pair: tuple[CompiledMapping, CompiledMapping]) -> set[str]:
         before, after = (plan.project(person) for plan in pair)
-        return set(differing(before.desired, after.desired))
+        return set(differing_keys(before.desired, after.desired))
 
     assert differences(whole) == differences(part)
-    assert not first.where_it_differs(first)[0].steps
+    assert not first.diff(first)[0].steps

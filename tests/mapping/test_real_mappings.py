@@ -7,9 +7,9 @@ import pytest
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.file import Known, read_mapping
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.file import KnownProperties, read_mapping
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 
 TEXT, NUMBER, BOOLEAN, DATE = PropertyType.TEXT, PropertyType.NUMBER, PropertyType.BOOLEAN, PropertyType.DATE
 
@@ -247,8 +247,10 @@ CASES = [
 def test_a_real_mapping(case: Case) -> None:
     """A mapping as other tools have it can be written in a file, and does what it says."""
     catalog = Catalog(Property(key, key.replace("_", " ").capitalize(), kind) for key, kind in case.types.items())
-    read = read_mapping(case.mapping, Known(catalog))
-    projection = Plan(catalog, read.rules, audiences={"power_users"}).project(Person(case.traits, "acc_7"))
+    read = read_mapping(case.mapping, KnownProperties(catalog))
+    projection = CompiledMapping(catalog, read.rules, audiences={"power_users"}).project(
+        MappingInput(case.traits, "acc_7")
+    )
 
     assert read.unknown == ()
     assert projection.problems == ()

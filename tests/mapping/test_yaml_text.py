@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.mapping.yaml_text import NotYaml, Place, read_yaml
+from prosperstack_destination.mapping.yaml_text import Place, YamlError, read_yaml
 
 
 def test_plain_data() -> None:
@@ -39,7 +39,7 @@ def test_what_json_escapes() -> None:
     """A sign that JSON writes as two escapes is one sign; half of one is none."""
     assert read_yaml('{"\\ud83d\\ude00": "a\\ud83d\\ude00"}').data == {"\U0001f600": "a\U0001f600"}
     for text in ('{"a": "\\ud83d"}', '{"\\ude00\\ud83d": 1}'):
-        with pytest.raises(NotYaml, match="halves of a sign"):
+        with pytest.raises(YamlError, match="halves of a sign"):
             read_yaml(text)
 
 
@@ -74,7 +74,7 @@ def test_places() -> None:
 def test_what_is_not_read(text: str, said: str, line: int | None) -> None:
     """What cannot be read, or is made to take for ever, is refused with its place, and soon."""
     begun = time.process_time()
-    with pytest.raises(NotYaml) as refused:
+    with pytest.raises(YamlError) as refused:
         read_yaml(text)
 
     assert said in str(refused.value)
@@ -85,5 +85,5 @@ def test_what_is_not_read(text: str, said: str, line: int | None) -> None:
 @given(st.text(alphabet="ab:- \n[]{}'\"#&*!|>%?,0.~", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever a file has gives data or the one error."""
-    with suppress(NotYaml):
+    with suppress(YamlError):
         read_yaml(text)

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.operations.account_removal import remove_account
 from prosperstack_destination.state import account_removal as units
 from prosperstack_destination.state import (
@@ -19,13 +19,13 @@ from prosperstack_destination.state import (
     problems,
     tallies,
 )
-from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.creations import PropertyCreation
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.tables import leases, metadata
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
@@ -45,15 +45,17 @@ def fill(connection: Connection, account_id: str) -> None:
     for number in range(5):
         email = f"p{number}@{account_id}.example"
         take(connection, identify(email, account=account_id, user_id=f"u{number}", plan="x"))
-        directory.observe(connection, account_id, email, [Seen(f"subr_{account_id}_{number}", email, {})], NEW_YEAR)
+        directory.replace_for_email(
+            connection, account_id, email, [SubscriberSnapshot(f"subr_{account_id}_{number}", email, {})], NEW_YEAR
+        )
         profile = stored(connection, email, account_id)
         found = [RecordedProblem("plan", "plan", "x", "no", NEW_YEAR)]
         problems.replace(connection, account_id, {profile.id: found})
     listing.begin(connection, account_id, NEW_YEAR)
     clearing.add(connection, account_id, {"subr": ["plan"]}, delete_subscriber=False, now=NEW_YEAR)
-    creations.note(connection, account_id, Creation("vip", "vip", "boolean", NEW_YEAR, "no"))
+    creations.note(connection, account_id, PropertyCreation("vip", "vip", "boolean", NEW_YEAR, "no"))
     events.append(connection, [Event(account_id, NEW_YEAR, EventKind.CALL, "accepted", None, {})])
-    tallies.add(connection, {account_id: Tally(accepted=1)}, NEW_YEAR)
+    tallies.add(connection, {account_id: Rollup(accepted=1)}, NEW_YEAR)
     auditing.record(connection, account_id, NEW_YEAR, actor="ann", action="set", details={})
     connection.execute(insert(leases).values(account_id=account_id, owner="r", fence=3, expires_at=0))
 
@@ -83,7 +85,7 @@ async def test_removing_an_account(database: Database) -> None:
     assert before[0] == before[1]
     assert len(before[0]) >= 15
     assert after == [{}, before[1]]
-    with pytest.raises(NotHere, match="removed before"):
+    with pytest.raises(NotFoundError, match="removed before"):
         await remove_account(database, account, "ann", NEW_YEAR)
 
 
@@ -96,6 +98,6 @@ async def test_a_closed_account_opens_nothing(database: Database) -> None:
     left = await database.read(rows, "acct_1")
     await remove_account(database, account, "ann", NEW_YEAR)
 
-    assert account.status in accounts.STOPPED
+    assert account.status in accounts.STOPPED_STATUSES
     assert not {"inbound_keys", "shared_secrets", "connector_tokens"} & left.keys()
     assert await database.read(rows, "acct_1") == {}

@@ -7,7 +7,7 @@ import pytest
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.operations import accounts
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts as rows
@@ -32,11 +32,11 @@ async def test_opening(database: Database) -> None:
     assert (is_new, again) == (True, (account, False))
     for name in (account.id, account.fingerprint):
         assert await database.read(accounts.find, name) == account
-    with pytest.raises(NotHere):
+    with pytest.raises(NotFoundError):
         await database.read(accounts.find, KEY)
-    with pytest.raises(Misconfigured, match="no ProsperStack API key"):
+    with pytest.raises(ConfigurationError, match="no ProsperStack API key"):
         await database.write(accounts.open_account, "sk_1", VAULT, "ann", NEW_YEAR)
-    assert [each.actor for each in await database.read(auditing.latest, account.id, 9)] == ["ann"]
+    assert [each.actor for each in await database.read(auditing.recent, account.id, 9)] == ["ann"]
 
 
 async def test_choosing(database: Database) -> None:
@@ -45,7 +45,7 @@ async def test_choosing(database: Database) -> None:
     await database.write(open_account, "acct_2")
     await database.write(accounts.set_on_delete, account, OnDelete.NOTHING, "ann", NEW_YEAR)
     await database.write(accounts.set_reserve, account, 0.25, "ann", NEW_YEAR)
-    chosen, other = await database.read(rows.every)
+    chosen, other = await database.read(rows.all_accounts)
     reserves = await database.read(rows.reserves)
     await database.write(accounts.set_reserve, account, None, "ann", NEW_YEAR)
 
@@ -53,7 +53,7 @@ async def test_choosing(database: Database) -> None:
     assert (other.on_delete, other.reserve, other.reserve_or(0.1)) == (OnDelete.CLEAR, None, 0.1)
     assert reserves == {"acct_1": 0.25}
     assert await database.read(rows.reserves) == {}
-    trail = [(each.action, each.details) for each in await database.read(auditing.latest, "acct_1", 9)]
+    trail = [(each.action, each.details) for each in await database.read(auditing.recent, "acct_1", 9)]
     assert trail == [("set", {"reserve": None}), ("set", {"reserve": 0.25}), ("set", {"on_delete": "nothing"})]
 
 
@@ -63,9 +63,9 @@ async def test_what_came_of_a_former_key(database: Database) -> None:
     await database.write(issuing.replace_key, account, "key_test_new", VAULT, "ann", NEW_YEAR)
     former = account.encrypted_key
     await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, encrypted_key=former)
-    [kept] = await database.read(rows.every)
+    [kept] = await database.read(rows.all_accounts)
     await database.write(rows.set_status, account.id, AccountStatus.ACTIVE, encrypted_key=kept.encrypted_key)
-    [works] = await database.read(rows.every)
+    [works] = await database.read(rows.all_accounts)
 
     assert (kept.status, works.status) == (AccountStatus.RETRYING, AccountStatus.ACTIVE)
 
@@ -75,10 +75,10 @@ async def test_no_reserve(sqlite: Database, reserve: float) -> None:
     """What is no part of the rate limit is refused, and nothing is changed."""
     account = await sqlite.write(open_account)
 
-    with pytest.raises(Misconfigured, match="less than 1"):
+    with pytest.raises(ConfigurationError, match="less than 1"):
         await sqlite.write(accounts.set_reserve, account, reserve, "ann", NEW_YEAR)
-    assert await sqlite.read(rows.every) == [account]
-    assert await sqlite.read(auditing.latest, account.id, 9) == []
+    assert await sqlite.read(rows.all_accounts) == [account]
+    assert await sqlite.read(auditing.recent, account.id, 9) == []
 
 
 async def test_a_reserve_counts_within_seconds(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_a_reserve_counts_within_seconds(tmp_path: Path) -> None:
         await service.identify(JOHN, preferred_name="Delivered")
         while (await service.asked()).get("GET /v1/subscribers 200") is None:  # the only request that may go
             pass
-        [account] = await database.read(rows.every)
+        [account] = await database.read(rows.all_accounts)
         before = name()
         await database.write(accounts.set_reserve, account, 0.0, "ann", NEW_YEAR)
         await service.until(lambda: name() == "Delivered", seconds=20)

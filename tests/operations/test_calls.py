@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, SECOND
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.operations import calls
-from prosperstack_destination.operations.calls import ExplainedCall, Question, ShownCall
+from prosperstack_destination.operations.calls import CallFilter, ExplainedCall, ShownCall
 from prosperstack_destination.state import accounts, events, recent_calls, subjects
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
 from prosperstack_destination.state.profile import IdKind
-from prosperstack_destination.state.recent_calls import Arrival, Fate, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel, IncomingCall
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, pseudonym, take
@@ -48,9 +48,11 @@ def account(connection: Connection, account_id: str = ACCOUNT) -> Account:
     return found
 
 
-async def listed(store: Database, question: Question | None = None, now: int = NEW_YEAR) -> list[ShownCall]:
+async def listed(store: Database, question: CallFilter | None = None, now: int = NEW_YEAR) -> list[ShownCall]:
     def work(connection: Connection) -> list[ShownCall]:
-        return calls.listed(connection, account(connection), question or Question(), pseudonym, now, reveal=True)
+        return calls.list_calls(
+            connection, account(connection), question or CallFilter(), pseudonym, now, reveal=True
+        )
 
     return await store.read(work)
 
@@ -60,24 +62,26 @@ async def explained(store: Database, account_id: str = ACCOUNT, *, reveal: bool 
 
     def work(connection: Connection) -> ExplainedCall:
         call_id = recent_calls.newest_id(connection, ACCOUNT)
-        return calls.explained(connection, account(connection, account_id), call_id, pseudonym, reveal=reveal)
+        return calls.explain_call(connection, account(connection, account_id), call_id, pseudonym, reveal=reveal)
 
     return await store.read(work)
 
 
-async def kept(store: Database, call: Arrival) -> None:
+async def kept(store: Database, call: IncomingCall) -> None:
     await store.write(keep_calls, [call])
 
 
 async def test_who_named_only_an_id(store: Database) -> None:
     """A person's calls are found by their email also if they named an id alone, or were refused."""
-    await kept(store, arrival(None, ids=(U1,), fate=Fate.REFUSED, body="1"))
+    await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.REFUSED, body="1"))
     await kept(store, arrival("x@y.z", body="2"))
     await kept(store, arrival(body="3"))
 
-    assert [each.arrived for each in await listed(store, Question(email=" A@b.c "))] == [3, 1]
-    assert [each.arrived for each in await listed(store, Question(email="a@b.c", fate=Fate.REFUSED))] == [1]
-    assert [each.arrived for each in await listed(store, Question(email="x@y.z"))] == [2]
+    assert [each.arrived for each in await listed(store, CallFilter(email=" A@b.c "))] == [3, 1]
+    assert [each.arrived for each in await listed(store, CallFilter(email="a@b.c", fate=CallOutcome.REFUSED))] == [
+        1
+    ]
+    assert [each.arrived for each in await listed(store, CallFilter(email="x@y.z"))] == [2]
     assert await listed(store, now=NEW_YEAR + DAY + 1) == []  # older than a day, though not deleted yet
 
 
@@ -85,7 +89,7 @@ async def test_what_happened_after_it(store: Database) -> None:
     """What happened to the same person from the call on is shown, by the email that its id has now."""
     subject = subjects.of_email(pseudonym, "a@b.c")
     event = Event(ACCOUNT, NEW_YEAR, EventKind.REQUEST, "200", subject, {"ms": 5})
-    await kept(store, arrival(None, ids=(U1,), fate=Fate.HELD, body=body()))
+    await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.HELD, body=body()))
     await store.write(
         events.append,
         [
@@ -103,7 +107,7 @@ async def test_what_happened_after_it(store: Database) -> None:
 async def test_what_is_understood(store: Database) -> None:
     """An accepted call is explained by the mapping in force now, and masked unless that is not wanted."""
     await store.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
-    await kept(store, arrival(None, ids=(U1,), fate=Fate.ACCEPTED, body=body()))
+    await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.ACCEPTED, body=body()))
     revealed, masked = (await explained(store)).explanation, (await explained(store, reveal=False)).explanation
 
     assert revealed is not None
@@ -118,18 +122,18 @@ async def test_what_is_understood(store: Database) -> None:
 @pytest.mark.parametrize(
     ("fate", "text", "field"),
     [
-        (Fate.REFUSED, body(traits=[1]), "traits"),
-        (Fate.REFUSED, body(userId="nobody"), "traits.email"),
-        (Fate.REFUSED, "{", None),
-        (Fate.SKIPPED, body(integrations={"ProsperStack": False}), None),
-        (Fate.ERASED, '{"type": "delete", "userId": "u1"}', None),
-        (Fate.OUTDATED, "", None),
-        (Fate.IGNORED, '{"type": "track"}', None),
+        (CallOutcome.REFUSED, body(traits=[1]), "traits"),
+        (CallOutcome.REFUSED, body(userId="nobody"), "traits.email"),
+        (CallOutcome.REFUSED, "{", None),
+        (CallOutcome.SKIPPED, body(integrations={"ProsperStack": False}), None),
+        (CallOutcome.ERASED, '{"type": "delete", "userId": "u1"}', None),
+        (CallOutcome.OUTDATED, "", None),
+        (CallOutcome.IGNORED, '{"type": "track"}', None),
     ],
 )
-async def test_what_is_not_explained(store: Database, fate: Fate, text: str, field: str | None) -> None:
+async def test_what_is_not_explained(store: Database, fate: CallOutcome, text: str, field: str | None) -> None:
     """A call that nothing came of has no explanation; one that is at fault has the field, where there is one."""
-    await kept(store, replace(arrival(None, ids=(U1,), fate=fate, body=text), way=Way.TRACKING))
+    await kept(store, replace(arrival(None, ids=(U1,), fate=fate, body=text), channel=Channel.TRACKING))
     found = await explained(store)
 
     assert (found.explanation, found.field) == (None, field)
@@ -140,5 +144,5 @@ async def test_anothers_call(store: Database) -> None:
     """A call is shown in its own account alone."""
     await kept(store, arrival())
 
-    with pytest.raises(NotHere, match="no call"):
+    with pytest.raises(NotFoundError, match="no call"):
         await explained(store, "acct_2")

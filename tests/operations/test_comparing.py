@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.accounts.meaning import Meaning
+from prosperstack_destination.accounts.meaning import AccountMapping
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.desired import Desired, MatchedBy, Problem, Projection
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.desired import DesiredValue, MappingProblem, MatchedBy, Projection
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.operations.comparing import Row, RowState, compare
+from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState, compare
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Lane, Profile, Status
 from prosperstack_destination.state.subscription_states import SubscriptionState
-from prosperstack_destination.sync.judging import Look, Settle, Update, is_believed, judge
+from prosperstack_destination.sync.judging import InSync, NeedsLookup, NeedsUpdate, decide, is_observed_after
 
 CATALOG = Catalog(
     [
@@ -28,16 +28,16 @@ CATALOG = Catalog(
     ]
 )
 THEIRS = Catalog([Property("seats", "Seats", PropertyType.NUMBER), Property("tier", "Tier", PropertyType.TEXT)])
-MEANING = Meaning(CATALOG, THEIRS, Rules(), 0, frozenset(), Plan(CATALOG))
+MEANING = AccountMapping(CATALOG, THEIRS, Rules(), 0, frozenset(), CompiledMapping(CATALOG))
 
 
 def projection(
     values: dict[str, Any], problems: tuple[str, ...] = (), subscription: dict[str, Any] | None = None
 ) -> Projection:
-    def desired(named: dict[str, Any]) -> dict[str, Desired]:
-        return {key: Desired(value, key, MatchedBy.KEY) for key, value in named.items()}
+    def desired(named: dict[str, Any]) -> dict[str, DesiredValue]:
+        return {key: DesiredValue(value, key, MatchedBy.KEY) for key, value in named.items()}
 
-    found = tuple(Problem(key, key, "x", "it cannot") for key in problems)
+    found = tuple(MappingProblem(key, key, "x", "it cannot") for key in problems)
     return Projection(desired(values), found, desired(subscription or {}))
 
 
@@ -50,7 +50,7 @@ def subscriber(
     return Subscriber("subr_1", "a@b.c", observed or {}, applied or {}, set_aside)
 
 
-def state_of(rows: tuple[Row, ...], key: str) -> RowState:
+def state_of(rows: tuple[PropertyComparison, ...], key: str) -> PropertyState:
     return next(row.state for row in rows if row.key == key)
 
 
@@ -70,10 +70,12 @@ def test_each_state() -> None:
     assert states(applied={"pro": 1}, rejected={"plan": "pro", "seats": 4}) == [
         *("set_aside", "to_be_sent", "to_be_sent", "problem")
     ]
-    assert [row.state for row in compare(wanted, MEANING, None)] == [RowState.NO_SUBSCRIBER] * 3 + [
-        RowState.PROBLEM
+    assert [row.state for row in compare(wanted, MEANING, None)] == [PropertyState.NO_SUBSCRIBER] * 3 + [
+        PropertyState.PROBLEM
     ]
-    assert {row.state for row in compare(projection({}), MEANING, subscriber(same, same))} == {RowState.NOT_FED}
+    assert {row.state for row in compare(projection({}), MEANING, subscriber(same, same))} == {
+        PropertyState.NOT_FED
+    }
 
 
 def test_reasons() -> None:
@@ -91,8 +93,8 @@ def test_what_was_there_before_a_change_is_not_believed() -> None:
     wanted = projection({"plan": "pro"})
     seen = subscriber({"plan": "pro"})
 
-    assert state_of(compare(wanted, MEANING, seen), "plan") is RowState.SAME
-    assert state_of(compare(wanted, MEANING, seen, believed=False), "plan") is RowState.TO_BE_CHECKED
+    assert state_of(compare(wanted, MEANING, seen), "plan") is PropertyState.SAME
+    assert state_of(compare(wanted, MEANING, seen, believed=False), "plan") is PropertyState.TO_BE_CHECKED
 
 
 def test_properties_of_subscriptions() -> None:
@@ -135,22 +137,22 @@ def test_the_reconciler_would_do_as_the_rows_say(
     profile = Profile(*(1, "acct_1", "a@b.c", "a@b.c", None, {}, 1, Status.PENDING, None, 1, 1, Lane.LIVE, None, 0))
     theirs = replace(subscriber(observed, applied, rejected), observed_at=observed_at)
     wanted = projection(desired)
-    rows = compare(wanted, MEANING, theirs, believed=is_believed(profile, theirs, None))
-    verdict = judge(profile, wanted, [theirs], CATALOG, None, 3)
+    rows = compare(wanted, MEANING, theirs, believed=is_observed_after(profile, theirs, None))
+    verdict = decide(profile, wanted, [theirs], CATALOG, None, 3)
 
     assert [row.key for row in rows] == [each.key for each in CATALOG]
-    assert all((row.state is RowState.NOT_FED) == (row.key not in desired) for row in rows)
-    to_send = {row.key: row.desired.value for row in rows if row.desired and row.state is RowState.TO_BE_SENT}
+    assert all((row.state is PropertyState.NOT_FED) == (row.key not in desired) for row in rows)
+    to_send = {row.key: row.desired.value for row in rows if row.desired and row.state is PropertyState.TO_BE_SENT}
     states = {row.state for row in rows}
     match verdict:
-        case Update(send=send):
+        case NeedsUpdate(send=send):
             assert send == to_send != {}
-        case Look():
+        case NeedsLookup():
             assert to_send == {}
-            assert RowState.TO_BE_CHECKED in states
-        case Settle():
+            assert PropertyState.TO_BE_CHECKED in states
+        case InSync():
             assert to_send == {}
-            assert RowState.TO_BE_CHECKED not in states
+            assert PropertyState.TO_BE_CHECKED not in states
         case _:
             raise AssertionError(verdict)
 
@@ -164,8 +166,8 @@ def test_what_was_sent_is_the_same(
 ) -> None:
     """Once what is to be sent is there and noted nothing is to be sent; what else differed stays as it was."""
     before = compare(projection(desired), MEANING, subscriber(observed, applied, rejected))
-    sent = {row.key: row.desired.value for row in before if row.desired and row.state is RowState.TO_BE_SENT}
+    sent = {row.key: row.desired.value for row in before if row.desired and row.state is PropertyState.TO_BE_SENT}
     after = compare(projection(desired), MEANING, subscriber(observed | sent, applied | sent, rejected))
 
     for then, now in zip(before, after, strict=True):
-        assert now.state is (RowState.SAME if then.key in sent else then.state)
+        assert now.state is (PropertyState.SAME if then.key in sent else then.state)

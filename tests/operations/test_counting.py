@@ -7,7 +7,7 @@ import pytest
 
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.operations.counting import FRESH, KEPT, Counted, Counting
+from prosperstack_destination.operations.counting import FRESH, KEPT, CoverageCache, CoverageSnapshot
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.database import Database
 from support.accounts import open_account
@@ -20,17 +20,17 @@ CATALOG = Catalog([Property("plan", "Plan", PropertyType.TEXT)])
 
 
 @pytest.fixture
-async def counting(sqlite: Database, clock: SetClock) -> AsyncIterator[Counting]:
+async def counting(sqlite: Database, clock: SetClock) -> AsyncIterator[CoverageCache]:
     """Counts accounts; ``acct_1`` has one person and one property."""
     await sqlite.write(open_account)
     await sqlite.write(accounts.set_catalog, "acct_1", dump_catalog(CATALOG), NEW_YEAR)
     await sqlite.write(take, identify(plan="pro", other=1))
-    counting = Counting(sqlite, clock, asyncio.Lock())
+    counting = CoverageCache(sqlite, clock, asyncio.Lock())
     yield counting
     await counting.close()
 
 
-async def settled(counting: Counting, version: int = 0, account_id: str = "acct_1") -> Counted | None:
+async def settled(counting: CoverageCache, version: int = 0, account_id: str = "acct_1") -> CoverageSnapshot | None:
     """What is counted in the end."""
     async with asyncio.timeout(10):
         while True:
@@ -40,7 +40,7 @@ async def settled(counting: Counting, version: int = 0, account_id: str = "acct_
             await asyncio.sleep(0)
 
 
-async def test_it_is_counted_beside(counting: Counting, sqlite: Database, clock: SetClock) -> None:
+async def test_it_is_counted_beside(counting: CoverageCache, sqlite: Database, clock: SetClock) -> None:
     """Who asks waits for nothing; a count is good for a while, and then stays until there is a newer one."""
     assert counting.latest("acct_1", 0) == (None, True)
     first = await settled(counting)
@@ -58,7 +58,7 @@ async def test_it_is_counted_beside(counting: Counting, sqlite: Database, clock:
     assert (second.profiles, second.at) == (2, NEW_YEAR + FRESH)
 
 
-async def test_another_mapping_is_counted_at_once(counting: Counting) -> None:
+async def test_another_mapping_is_counted_at_once(counting: CoverageCache) -> None:
     """A count is told with the version that it is of, and one of another version does not do."""
     first = await settled(counting)
 
@@ -72,7 +72,7 @@ async def test_one_at_a_time(sqlite: Database, clock: SetClock) -> None:
     """While somebody else goes through all profiles a count waits, and is broken off at the end."""
     await sqlite.write(open_account)
     scanning = asyncio.Lock()
-    counting = Counting(sqlite, clock, scanning)
+    counting = CoverageCache(sqlite, clock, scanning)
     async with scanning:
         for _ in range(3):
             assert counting.latest("acct_1", 0) == (None, True)
@@ -83,13 +83,13 @@ async def test_one_at_a_time(sqlite: Database, clock: SetClock) -> None:
     await counting.close()
 
 
-async def test_what_cannot_be_counted(counting: Counting) -> None:
+async def test_what_cannot_be_counted(counting: CoverageCache) -> None:
     """An account that is gone is told to have no count; the next who asks has it looked for again."""
     assert await settled_once(counting, "gone") is None
     assert counting.latest("gone", 0) == (None, True)
 
 
-async def settled_once(counting: Counting, account_id: str) -> Counted | None:
+async def settled_once(counting: CoverageCache, account_id: str) -> CoverageSnapshot | None:
     """What is known once the first count has ended, however it did."""
     found, _ = counting.latest(account_id, 0)
     async with asyncio.timeout(10):
@@ -98,7 +98,7 @@ async def settled_once(counting: Counting, account_id: str) -> Counted | None:
     return found
 
 
-async def test_counts_are_bounded(counting: Counting, sqlite: Database) -> None:
+async def test_counts_are_bounded(counting: CoverageCache, sqlite: Database) -> None:
     """Of many accounts the counts that were made last are kept."""
     names = [f"acct_{number}" for number in range(2, KEPT + 3)]
     for name in names:

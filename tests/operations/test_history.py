@@ -8,7 +8,7 @@ from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.operations.history import Period, history
 from prosperstack_destination.state import tallies
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from support.clocks import NEW_YEAR
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ NOW = NEW_YEAR + 8 * DAY + 30 * MINUTE
 async def test_each_part_has_its_own(database: Database) -> None:
     """Parts are as long as they should be, up to now; quiet ones have nothing."""
     for ago, count in ((0, 1), (10 * MINUTE, 2), (20 * HOUR, 4), (6 * DAY, 8), (8 * DAY, 16)):
-        await database.write(tallies.add, {"a": Tally(accepted=count)}, NOW - ago)
+        await database.write(tallies.add, {"a": Rollup(accepted=count)}, NOW - ago)
 
     found = {period: await database.read(history, "a", period, NOW) for period in Period}
 

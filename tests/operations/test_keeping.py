@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.operations.keeping import GOOD_FOR, KEPT, Kept
+from prosperstack_destination.operations.keeping import MAX_ENTRIES, TTL_FACTOR, SlowQueryCache
 from support.clocks import SetClock
 
 pytestmark = pytest.mark.anyio
@@ -39,22 +39,22 @@ def slow(clock: SetClock) -> Slow:
 
 
 @pytest.fixture
-async def kept(slow: Slow, clock: SetClock) -> AsyncIterator[Kept[str]]:
-    kept = Kept(slow.find, clock)
+async def kept(slow: Slow, clock: SetClock) -> AsyncIterator[SlowQueryCache[str]]:
+    kept = SlowQueryCache(slow.find, clock)
     yield kept
     await kept.close()
 
 
-async def test_what_is_quick_is_never_old(kept: Kept[str]) -> None:
+async def test_what_is_quick_is_never_old(kept: SlowQueryCache[str]) -> None:
     """Who asks for what is found out at once is told how it is now, each time."""
     assert [await kept.latest("a") for _ in range(3)] == ["a 1", "a 2", "a 3"]
 
 
-async def test_what_is_slow_is_kept(kept: Kept[str], slow: Slow, clock: SetClock) -> None:
+async def test_what_is_slow_is_kept(kept: SlowQueryCache[str], slow: Slow, clock: SetClock) -> None:
     """What took a second is good for so many seconds; by then it is found out anew, and what is kept stays."""
     slow.takes_seconds = 1.0
     assert [await kept.latest("a") for _ in range(3)] == ["a 1"] * 3
-    clock.advance(GOOD_FOR * 1.0)
+    clock.advance(TTL_FACTOR * 1.0)
     slow.may_end.clear()
 
     assert [await kept.latest("a") for _ in range(3)] == ["a 1"] * 3
@@ -63,38 +63,38 @@ async def test_what_is_slow_is_kept(kept: Kept[str], slow: Slow, clock: SetClock
     assert await kept.latest("a") == "a 2"
 
 
-async def test_nothing_was_found_out_yet(kept: Kept[str], slow: Slow) -> None:
+async def test_nothing_was_found_out_yet(kept: SlowQueryCache[str], slow: Slow) -> None:
     """Who cannot do without waits for it; who can is told that there is nothing yet. It is found out once."""
     slow.may_end.clear()
     assert await kept.latest("a") is None
-    waiting = asyncio.create_task(kept.whole("a"))
+    waiting = asyncio.create_task(kept.get_or_wait("a"))
     assert await kept.latest("a") is None
     slow.may_end.set()
 
     assert await waiting == "a 1"
 
 
-async def test_an_error(kept: Kept[str], slow: Slow) -> None:
+async def test_an_error(kept: SlowQueryCache[str], slow: Slow) -> None:
     """Whoever waits is told what went wrong; the next one has it found out anew."""
     slow.error = StoreUnavailable("no database", retry_after=1)
     with pytest.raises(StoreUnavailable):
-        await kept.whole("a")
+        await kept.get_or_wait("a")
     slow.error = None
 
-    assert await kept.whole("a") == "a 2"
+    assert await kept.get_or_wait("a") == "a 2"
 
 
-async def test_not_everything_is_kept(kept: Kept[str], slow: Slow) -> None:
+async def test_not_everything_is_kept(kept: SlowQueryCache[str], slow: Slow) -> None:
     """Of more keys than are kept the one that was found out first has to be found out again."""
     slow.takes_seconds = 0.05
-    for number in range(KEPT + 1):
+    for number in range(MAX_ENTRIES + 1):
         await kept.latest(str(number))
 
-    assert await kept.latest(str(KEPT)) == f"{KEPT} {KEPT + 1}"
-    assert await kept.latest("0") == f"0 {KEPT + 2}"
+    assert await kept.latest(str(MAX_ENTRIES)) == f"{MAX_ENTRIES} {MAX_ENTRIES + 1}"
+    assert await kept.latest("0") == f"0 {MAX_ENTRIES + 2}"
 
 
-async def test_closing(kept: Kept[str], slow: Slow) -> None:
+async def test_closing(kept: SlowQueryCache[str], slow: Slow) -> None:
     """What is under way when the service stops is broken off."""
     slow.may_end.clear()
     assert await kept.latest("a") is None

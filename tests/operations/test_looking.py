@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from prosperstack_destination.accounts.catalog_refresh import LISTED_AGAIN_AFTER
-from prosperstack_destination.operations.desk import Desk
-from prosperstack_destination.operations.looking import looked_at
+from prosperstack_destination.operations.desk import AdminServices
+from prosperstack_destination.operations.looking import refresh_if_stale
 from prosperstack_destination.settings import Role
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
@@ -29,7 +29,7 @@ def woken() -> list[str]:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIterator[AdminServices]:
     """A desk where nobody reconciles."""
 
     def wake(account_ids: Iterable[str]) -> None:
@@ -40,26 +40,26 @@ async def desk(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIterat
         yield replace(application.state.desk, wake=wake)
 
 
-async def opened(desk: Desk, listed_at: int) -> Account:
+async def opened(desk: AdminServices, listed_at: int) -> Account:
     """An account whose properties were listed then."""
     await desk.database.write(open_account)
     await desk.database.write(accounts.set_catalog, "acct_1", "[]", listed_at)
     return await stored(desk)
 
 
-async def stored(desk: Desk) -> Account:
+async def stored(desk: AdminServices) -> Account:
     account = await desk.database.read(accounts.get, "acct_1")
     assert account is not None
     return account
 
 
-async def test_old_properties_are_listed_anew(desk: Desk, woken: list[str]) -> None:
+async def test_old_properties_are_listed_anew(desk: AdminServices, woken: list[str]) -> None:
     """Who looks at properties that are 10 s old has them listed again, once; the old ones stay meanwhile."""
     account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
 
-    await looked_at(desk, account)
-    await looked_at(desk, account)
-    await looked_at(desk, await stored(desk))
+    await refresh_if_stale(desk, account)
+    await refresh_if_stale(desk, account)
+    await refresh_if_stale(desk, await stored(desk))
 
     assert woken == ["acct_1"]
     assert (await stored(desk)).catalog_at is None
@@ -67,22 +67,22 @@ async def test_old_properties_are_listed_anew(desk: Desk, woken: list[str]) -> N
     assert await desk.database.read(accounts.with_work, NEW_YEAR) == ["acct_1"]
 
 
-async def test_new_properties_are_not_listed(desk: Desk, woken: list[str]) -> None:
+async def test_new_properties_are_not_listed(desk: AdminServices, woken: list[str]) -> None:
     """Properties that are younger than 10 s cost no request, however often an operator looks."""
     account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER + 1)
 
-    await looked_at(desk, account)
+    await refresh_if_stale(desk, account)
 
     assert woken == []
     assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER + 1
 
 
-async def test_an_account_that_waits_is_left_alone(desk: Desk, woken: list[str]) -> None:
+async def test_an_account_that_waits_is_left_alone(desk: AdminServices, woken: list[str]) -> None:
     """An account whose key is refused is not asked for its properties because somebody looks."""
     account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
     await desk.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
 
-    await looked_at(desk, account)
+    await refresh_if_stale(desk, account)
 
     assert woken == []
     assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER

@@ -5,7 +5,7 @@ import pytest
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.operations.mapping_trial import Change, Tried, tried
+from prosperstack_destination.operations.mapping_trial import Change, TrialResult, run_trial
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
@@ -46,8 +46,8 @@ async def account(sqlite: Database) -> Account:
     return found
 
 
-async def rows(sqlite: Database, account: Account, email: str) -> tuple[Tried, dict[str, Change]]:
-    found = await sqlite.read(tried, account, RULES, email)
+async def rows(sqlite: Database, account: Account, email: str) -> tuple[TrialResult, dict[str, Change]]:
+    found = await sqlite.read(run_trial, account, RULES, email)
     assert found is not None
     return found, {each.key: each for each in found.changes}
 
@@ -88,9 +88,9 @@ async def test_who_it_is(sqlite: Database, account: Account, email: str, who: st
 
 async def test_nobody(sqlite: Database, account: Account) -> None:
     """Nobody is nobody, and somebody of another account is as well; where nothing changes it is the first one."""
-    assert await sqlite.read(tried, account, RULES, "ann@x.y") is None
-    same = await sqlite.read(tried, account, Rules(), "")
+    assert await sqlite.read(run_trial, account, RULES, "ann@x.y") is None
+    same = await sqlite.read(run_trial, account, Rules(), "")
     assert same is not None
     assert same.email == "ada@x.y"
     empty = await sqlite.write(open_account, "acct_3")
-    assert await sqlite.read(tried, empty, RULES, "") is None
+    assert await sqlite.read(run_trial, empty, RULES, "") is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.operations.masking import DOTS, masked
+from prosperstack_destination.operations.masking import DOTS, mask
 from support.json_values import json_values
 
 #: JSON of texts that are not made of what stands for them.
@@ -50,13 +50,13 @@ def texts(value: JsonValue) -> Iterator[str]:
 )
 def test_what_is_hidden(value: Any, shown: Any) -> None:
     """Texts and numbers are hidden, and how long they are; the shape stays."""
-    assert repr(masked(value)) == repr(shown)
+    assert repr(mask(value)) == repr(shown)
 
 
 @given(plain)
 def test_no_text_is_shown(value: Any) -> None:
     """Of no text more than its first character is anywhere in what is shown."""
-    shown = list(texts(masked(value)))
+    shown = list(texts(mask(value)))
 
     for text in texts(value):
         assert len(text) < 2 or not any(text in each for each in shown)
@@ -65,7 +65,7 @@ def test_no_text_is_shown(value: Any) -> None:
 @given(json_values)
 def test_nothing_breaks_it(value: Any) -> None:
     """Any JSON can be masked, and stays of its kind."""
-    assert type(masked(value)) is type(value)
+    assert type(mask(value)) is type(value)
 
 
 def test_what_is_too_deep() -> None:
@@ -74,4 +74,4 @@ def test_what_is_too_deep() -> None:
     for _ in range(900):
         value = [value]
 
-    assert "secret" not in repr(masked(value))
+    assert "secret" not in repr(mask(value))

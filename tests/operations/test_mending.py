@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from operations.test_people import ANN, NOW, open_with_catalog
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.operations import mending, people
-from prosperstack_destination.operations.comparing import RowState
+from prosperstack_destination.operations.comparing import PropertyState
 from prosperstack_destination.operations.people import NextStep
 from prosperstack_destination.state import (
     accounts,
@@ -25,12 +25,12 @@ from prosperstack_destination.state import (
 )
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Lane, Profile, Status
-from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.rate_limits import ReportedLimit
 from prosperstack_destination.state.subscription_states import SubscriptionState
-from prosperstack_destination.state.waiting import Counts
+from prosperstack_destination.state.waiting import QueueSizes
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, pseudonym, stored, take
 
@@ -56,8 +56,8 @@ def settled(connection: Connection, email: str, status: Status = Status.IN_SYNC)
 def with_rejection(connection: Connection, email: str, subscriber: str) -> Profile:
     """The same, but for a value that ProsperStack rejected."""
     profile = settled(connection, email)
-    directory.observe(connection, ACCOUNT, email, [Seen(subscriber, email, {})], NEW_YEAR)
-    directory.set_aside(connection, ACCOUNT, subscriber, "plan", "x", "no")
+    directory.replace_for_email(connection, ACCOUNT, email, [SubscriberSnapshot(subscriber, email, {})], NEW_YEAR)
+    directory.mark_rejected(connection, ACCOUNT, subscriber, "plan", "x", "no")
     state = SubscriptionState({"tier": 1}, {"seats": (5, "no")})
     subscription_states.settle(connection, ACCOUNT, subscriber, state, NEW_YEAR)
     problems.replace(connection, ACCOUNT, {profile.id: [RecordedProblem("plan", "plan", "x", REJECTED, NEW_YEAR)]})
@@ -65,12 +65,12 @@ def with_rejection(connection: Connection, email: str, subscriber: str) -> Profi
 
 
 async def due(database: Database) -> list[str]:
-    return sorted(each.email for each in await database.read(profiles.to_judge, ACCOUNT, NOW, None, 100))
+    return sorted(each.email for each in await database.read(profiles.due, ACCOUNT, NOW, None, 100))
 
 
 async def trail(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
     return [
-        (each.actor, each.action, {**each.details}) for each in await database.read(auditing.latest, ACCOUNT, 9)
+        (each.actor, each.action, {**each.details}) for each in await database.read(auditing.recent, ACCOUNT, 9)
     ]
 
 
@@ -83,7 +83,7 @@ async def set_aside(database: Database, subscriber: str) -> list[bool]:
         if each.id == subscriber
     ]
     state = await database.read(subscription_states.of_subscriber, ACCOUNT, subscriber)
-    return [bool(theirs.set_aside), bool(state.set_aside)]
+    return [bool(theirs.rejected), bool(state.set_aside)]
 
 
 async def test_sync_now(database: Database, account: Account) -> None:
@@ -92,11 +92,11 @@ async def test_sync_now(database: Database, account: Account) -> None:
     await database.write(profiles.mark_looked_up, profile, NOW - 1, NOW - 1)
     profile = await database.read(stored, ANN)
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.RETRYING, reason="away", until=NOW + HOUR)
-    await database.write(mending.sync_now, account, profile.id, "ann", NOW)
+    await database.write(mending.prioritize, account, profile.id, "ann", NOW)
     person = await database.read(people.by_id, account, profile.id, NOW)
     waits = await database.read(accounts.get, ACCOUNT)
 
-    first = (await database.read(waiting.pending, ACCOUNT, NOW, [], Counts())).unknown_cancelling
+    first = (await database.read(waiting.snapshot, ACCOUNT, NOW, [], QueueSizes())).unknown_cancelling
 
     assert (person.profile.lane, person.profile.status) == (Lane.CANCELLING, Status.UNKNOWN)
     assert (person.profile.version, person.profile.pending_since) == (profile.version + 1, NOW)
@@ -111,11 +111,11 @@ async def test_sync_now(database: Database, account: Account) -> None:
 async def test_sync_now_keeps_what_was_edited(database: Database, account: Account) -> None:
     """Syncing now sends nothing over what somebody edited in ProsperStack, nor what it rejected."""
     profile = await database.write(with_rejection, ANN, "subr_1")
-    await database.write(mending.sync_now, account, profile.id, "ann", NOW)
+    await database.write(mending.prioritize, account, profile.id, "ann", NOW)
     person = await database.read(people.by_id, account, profile.id, NOW)
     states = {row.key: row.state for row in person.sides[0].rows}
 
-    assert states["plan"] is RowState.SET_ASIDE
+    assert states["plan"] is PropertyState.SET_ASIDE
 
 
 async def test_retry_of_a_person(database: Database, account: Account) -> None:
@@ -177,14 +177,16 @@ async def test_replay_looks_anew(database: Database, account: Account) -> None:
 
     def in_sync(connection: Connection) -> Profile:
         profile = settled(connection, ANN)
-        directory.observe(connection, ACCOUNT, ANN, [Seen("subr_1", ANN, {"plan": "x"})], NEW_YEAR)
+        directory.replace_for_email(
+            connection, ACCOUNT, ANN, [SubscriberSnapshot("subr_1", ANN, {"plan": "x"})], NEW_YEAR
+        )
         directory.mark_applied(connection, ACCOUNT, "subr_1", {"plan": "x"}, observed=None, now=NEW_YEAR)
         return profile
 
     ann = await database.write(in_sync)
     await database.write(take, identify(BOB, plan="x"))
     before = await database.read(people.by_id, account, ann.id, NOW)
-    await mending.replay_everybody(database, account, "ann", NOW)
+    await mending.replay_all(database, account, "ann", NOW)
     after = await database.read(people.by_id, account, ann.id, NOW)
 
     assert (before.next_step, after.next_step) == (NextStep.NOTHING, NextStep.LOOK_UP)
@@ -196,7 +198,7 @@ async def test_replay(database: Database, account: Account) -> None:
     """Replaying tells its cost at the account's own rate, and forgets what was applied and set aside."""
     ann = await database.write(with_rejection, ANN, "subr_1")
     await database.write(with_rejection, BOB, "subr_2")
-    await database.write(rate_limits.note, {ACCOUNT: ToldLimit(100, 100, 60.0, NEW_YEAR)})
+    await database.write(rate_limits.note, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
     everybody = await database.read(mending.replay_cost, account, 0.1)
     one = await database.read(mending.replay_cost, account, 0.1, ann.id)
     await database.write(mending.replay, account, "ann", NOW, ann.id)
@@ -209,7 +211,7 @@ async def test_replay(database: Database, account: Account) -> None:
     assert due_then == [ANN]
     assert (state.applied, state.set_aside) == ({}, {})
     assert await set_aside(database, "subr_2") == [True, True]
-    assert await mending.replay_everybody(database, account, "ann", NOW) == 2
+    assert await mending.replay_all(database, account, "ann", NOW) == 2
     assert await set_aside(database, "subr_2") == [False, False]
     assert [details["profiles"] for _, _, details in await trail(database)] == [2, 1]
 
@@ -269,7 +271,7 @@ async def test_erasing(database: Database, account: Account) -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda connection, account, who: mending.sync_now(connection, account, who, "ann", NOW),
+        lambda connection, account, who: mending.prioritize(connection, account, who, "ann", NOW),
         lambda connection, account, who: mending.retry_person(connection, account, who, "ann", NOW),
         lambda connection, account, who: mending.replay(connection, account, "ann", NOW, who),
         lambda connection, account, who: mending.erase_profile(connection, account, who, pseudonym, "ann", NOW),
@@ -282,7 +284,7 @@ async def test_another_accounts_people(
     other = await database.write(open_with_catalog, "acct_2")
     profile = await database.write(settled, ANN)
 
-    with pytest.raises(NotHere, match="no profile"):
+    with pytest.raises(NotFoundError, match="no profile"):
         await database.write(work, other, profile.id)
     assert await database.read(stored, ANN) == profile
-    assert await database.read(auditing.latest, "acct_2", 5) == []
+    assert await database.read(auditing.recent, "acct_2", 5) == []

@@ -4,13 +4,13 @@ import pytest
 from sqlalchemy import Connection, select
 
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.operations.overview import Overview, Spent, overview, since_it_began
+from prosperstack_destination.operations.overview import Overview, UsageSummary, overview, since_it_began
 from prosperstack_destination.state import accounts, reprojections, tallies
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import profiles
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, settle_all, take
@@ -40,7 +40,7 @@ async def test_a_backlog(database: Database) -> None:
     await database.write(open_account)
     await database.write(take, *[identify(f"{number}@b.c", plan="pro") for number in range(30)])
     for minute, settled, backlog in ((200, 7, 0), (4, 50, 80), (3, 10, 70), (1, 10, 0), (0, 20, 0)):
-        new = Tally(accepted=1, delivered=settled, requests=settled, backlog=backlog)
+        new = Rollup(accepted=1, delivered=settled, requests=settled, backlog=backlog)
         await database.write(tallies.add, {ACCOUNT: new}, NOW - minute * MINUTE)
 
     found = await database.read(look)
@@ -94,11 +94,11 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
 
 def test_a_backlog_begins_where_nothing_waited_before() -> None:
     """A minute without a look does not end it; three do. The few that always wait are no backlog."""
-    rows = [Tally(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
+    rows = [Rollup(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
 
-    assert since_it_began(rows, 50, NOW) == Tally(NOW - 5 * MINUTE, delivered=4, backlog=90)
-    assert since_it_began(rows, 5_000, NOW) == Tally(NOW - 2 * MINUTE, delivered=2, backlog=90)
-    assert since_it_began(rows[:3], 50, NOW) == Tally()
+    assert since_it_began(rows, 50, NOW) == Rollup(NOW - 5 * MINUTE, delivered=4, backlog=90)
+    assert since_it_began(rows, 5_000, NOW) == Rollup(NOW - 2 * MINUTE, delivered=2, backlog=90)
+    assert since_it_began(rows[:3], 50, NOW) == Rollup()
 
 
 #: Minutes ago, and how many were seen to wait.
@@ -107,8 +107,8 @@ _SEEN = [(20, 99), (12, 2), (9, 3), (5, 30), (3, 0), (2, 90), (0, 1)]
 
 def test_what_a_forwarder_would_have_spent() -> None:
     """A look-up for each settled person, and an update for each subscriber; never less than nothing is saved."""
-    spent = Spent(Tally(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
+    spent = UsageSummary(Rollup(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
 
     assert (spent.naive, spent.saved) == (90, 65)
-    assert Spent(Tally(accepted=18_000, requests=25)).saved == 0  # nobody is settled yet
-    assert Spent(Tally(accepted=1, requests=600)).saved == 0
+    assert UsageSummary(Rollup(accepted=18_000, requests=25)).saved == 0  # nobody is settled yet
+    assert UsageSummary(Rollup(accepted=1, requests=600)).saved == 0

@@ -8,18 +8,18 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts.applying import apply
 from prosperstack_destination.accounts.catalogs import dump_catalog
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.file import check_mapping
 from prosperstack_destination.operations import people
-from prosperstack_destination.operations.comparing import RowState
-from prosperstack_destination.operations.people import ExternalId, NextStep, Person
+from prosperstack_destination.operations.comparing import PropertyState
+from prosperstack_destination.operations.people import ExternalIdView, NextStep, PersonView
 from prosperstack_destination.state import accounts, directory, problems, profiles, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.problems import RecordedProblem
-from prosperstack_destination.state.profile import IdKind, Lane, Source, SourceKind, Status
+from prosperstack_destination.state.profile import CallSource, IdKind, Lane, SourceKind, Status
 from prosperstack_destination.state.subscription_states import SubscriptionState
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 ANN = "ann@example.com"
 NOW = NEW_YEAR + HOUR
-AUDIENCE = Source(SourceKind.AUDIENCE, "vip")
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "vip")
 CATALOG = Catalog(
     [
         Property("preferred_name", "Preferred name", PropertyType.TEXT),
@@ -49,7 +49,7 @@ def open_with_catalog(connection: Connection, account_id: str = ACCOUNT) -> Acco
     return account
 
 
-def states(person: Person) -> list[dict[str, str]]:
+def states(person: PersonView) -> list[dict[str, str]]:
     return [{row.key: row.state.value for row in side.rows} for side in person.sides]
 
 
@@ -65,8 +65,11 @@ async def test_a_person(database: Database, account: Account) -> None:
         identify(ANN, user_id="u1", anonymous_id="b1", preferred_name="Ann", logins="many", other=[1]),
         identify(ANN, user_id="u2", at=NEW_YEAR - 1, source=AUDIENCE, vip=True),
     )
-    seen = [Seen("subr_1", ANN, {"preferred_name": "Ann"}), Seen("subr_2", ANN, {"preferred_name": "A"})]
-    await database.write(directory.observe, ACCOUNT, ANN, seen, NEW_YEAR)
+    seen = [
+        SubscriberSnapshot("subr_1", ANN, {"preferred_name": "Ann"}),
+        SubscriberSnapshot("subr_2", ANN, {"preferred_name": "A"}),
+    ]
+    await database.write(directory.replace_for_email, ACCOUNT, ANN, seen, NEW_YEAR)
     person = await database.read(people.find, account, NOW, email=f" {ANN.upper()} ")
 
     assert person.profile.email == ANN
@@ -79,9 +82,9 @@ async def test_a_person(database: Database, account: Account) -> None:
     [vip] = [each.source for each in person.traits if each.source is not None]
     assert (vip.kind, vip.members) == (SourceKind.AUDIENCE, 1)
     assert person.ids == (
-        ExternalId(IdKind.USER, "u1", NEW_YEAR),
-        ExternalId(IdKind.ANONYMOUS, "b1", NEW_YEAR),
-        ExternalId(IdKind.USER, "u2", NEW_YEAR - 1),
+        ExternalIdView(IdKind.USER, "u1", NEW_YEAR),
+        ExternalIdView(IdKind.ANONYMOUS, "b1", NEW_YEAR),
+        ExternalIdView(IdKind.USER, "u2", NEW_YEAR - 1),
     )
     assert [side.subscriber_id for side in person.sides] == ["subr_1", "subr_2"]
     assert states(person) == [
@@ -146,7 +149,9 @@ async def test_subscriptions(database: Database, account: Account) -> None:
 
     account = await database.write(with_rule)
     await database.write(take, identify(ANN, seats=5))
-    await database.write(directory.observe, ACCOUNT, ANN, [Seen("subr_1", ANN, {})], NEW_YEAR)
+    await database.write(
+        directory.replace_for_email, ACCOUNT, ANN, [SubscriberSnapshot("subr_1", ANN, {})], NEW_YEAR
+    )
     before = await database.read(people.find, account, NOW, email=ANN)
     await database.write(subscription_states.settle, ACCOUNT, "subr_1", SubscriptionState({"seats": 5}), NOW)
     after = await database.read(people.find, account, NOW, email=ANN)
@@ -175,13 +180,13 @@ async def test_nobody(database: Database, account: Account) -> None:
     profile = await database.read(stored, ANN)
 
     for wanted in ({"email": ANN}, {"user_id": "u1"}):
-        with pytest.raises(NotHere, match="is known to acct_2"):
+        with pytest.raises(NotFoundError, match="is known to acct_2"):
             await database.read(people.find, other, NOW, **wanted)
-    with pytest.raises(NotHere, match="no profile"):
+    with pytest.raises(NotFoundError, match="no profile"):
         await database.read(people.by_id, other, profile.id, NOW)
-    with pytest.raises(NotHere, match=r"1 traits\) is held"):
+    with pytest.raises(NotFoundError, match=r"1 traits\) is held"):
         await database.read(people.find, account, NOW, user_id="held")
-    with pytest.raises(NotHere, match="is known to"):
+    with pytest.raises(NotFoundError, match="is known to"):
         await database.read(people.find, other, NOW, user_id="held")
 
 
@@ -192,4 +197,4 @@ async def test_an_account_that_was_never_listed(database: Database, account: Acc
 
     assert [side.rows for side in person.sides] == [()]
     assert person.next_step is NextStep.NOTHING
-    assert RowState.SAME not in {row.state for side in person.sides for row in side.rows}
+    assert PropertyState.SAME not in {row.state for side in person.sides for row in side.rows}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
 from prosperstack_destination.operations import mending
-from prosperstack_destination.operations.replaying import Replay, Replays
+from prosperstack_destination.operations.replaying import ReplayJobs, ReplayProgress
 from prosperstack_destination.state import accounts, auditing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
@@ -38,13 +38,13 @@ async def woken() -> list[str]:
 
 
 @pytest.fixture
-async def replays(sqlite: Database, clock: SetClock, woken: list[str]) -> AsyncIterator[Replays]:
-    replays = Replays(sqlite, clock, woken.extend)
+async def replays(sqlite: Database, clock: SetClock, woken: list[str]) -> AsyncIterator[ReplayJobs]:
+    replays = ReplayJobs(sqlite, clock, woken.extend)
     yield replays
     await replays.close()
 
 
-async def ended(replay: Replay) -> Replay:
+async def ended(replay: ReplayProgress) -> ReplayProgress:
     async with asyncio.timeout(10):
         while replay.finished_at is None:  # noqa: ASYNC110 -- what ends it is a task that nobody is handed
             await asyncio.sleep(0)
@@ -52,23 +52,23 @@ async def ended(replay: Replay) -> Replay:
 
 
 async def trail(database: Database) -> list[tuple[str, object]]:
-    return [(each.action, dict(each.details)) for each in await database.read(auditing.latest, ACCOUNT, 9)]
+    return [(each.action, dict(each.details)) for each in await database.read(auditing.recent, ACCOUNT, 9)]
 
 
-async def test_everybody(replays: Replays, account: Account, sqlite: Database, woken: list[str]) -> None:
+async def test_everybody(replays: ReplayJobs, account: Account, sqlite: Database, woken: list[str]) -> None:
     """It is begun, and goes on by itself; who asks again meanwhile begins no other one."""
     assert replays.of(ACCOUNT) is None
     first = await replays.begin(account, "ann")
     assert await replays.begin(account, "bob") is first
     await ended(first)
 
-    assert replays.of(ACCOUNT) == Replay(NEW_YEAR, PEOPLE, PEOPLE, NEW_YEAR)
+    assert replays.of(ACCOUNT) == ReplayProgress(NEW_YEAR, PEOPLE, PEOPLE, NEW_YEAR)
     assert set(woken) == {ACCOUNT}
     assert await trail(sqlite) == [("replay", {"profiles": PEOPLE})]
     assert await replays.begin(account, "ann") is not first
 
 
-async def test_breaking_off(replays: Replays, account: Account, sqlite: Database) -> None:
+async def test_breaking_off(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
     """It ends with the service, and the audit trail tells that it did not come to its end."""
     replay = await replays.begin(account, "ann")
     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_breaking_off(replays: Replays, account: Account, sqlite: Database
     assert details in ({"profiles": 0, "broken_off": True}, {"profiles": PEOPLE, "broken_off": True})
 
 
-async def test_a_database_that_fails(replays: Replays, account: Account, sqlite: Database) -> None:
+async def test_a_database_that_fails(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
     """Why it was broken off is told, and so does the audit trail; it may be begun anew."""
 
     def hide(connection: Connection, hidden: bool) -> None:
@@ -100,7 +100,7 @@ async def test_a_database_that_fails(replays: Replays, account: Account, sqlite:
 async def test_progress(sqlite: Database, account: Account) -> None:
     """How many are due is told after each transaction."""
     told: list[int] = []
-    await mending.replay_everybody(sqlite, account, "ann", NEW_YEAR, told.append)
+    await mending.replay_all(sqlite, account, "ann", NEW_YEAR, told.append)
 
     assert told == [PEOPLE]
 
@@ -111,7 +111,7 @@ async def test_a_bug_of_ours_is_no_end_like_another(account: Account, sqlite: Da
     def wake(_: Iterable[str]) -> None:
         raise ZeroDivisionError
 
-    replays = Replays(sqlite, clock, wake)
+    replays = ReplayJobs(sqlite, clock, wake)
     with capture_logs() as lines:
         replay = await ended(await replays.begin(account, "ann"))
     await replays.close()

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
 from prosperstack_destination.accounts.catalogs import dump_catalog
-from prosperstack_destination.accounts.meaning import of_account, person_of
+from prosperstack_destination.accounts.meaning import load, mapping_input
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.file import check_mapping, read_mapping
 from prosperstack_destination.operations.suggesting import Suggestion, suggested
@@ -40,14 +40,14 @@ def prepare(connection: Connection, key: str, rule: dict[str, Any] | None, value
     if rule is not None:
         rules = check_mapping({"rules": [{"property": key, "trait": key, **rule}]}).rules
         applying.apply(connection, account_of(connection), rules, author="ann", now=NEW_YEAR)
-    meaning = of_account(connection, account_of(connection))
+    meaning = load(connection, account_of(connection))
     for number, value in enumerate(values):
         call = identify(f"{number}@b.c")
         call.traits = {key: value}
         take(connection, call)
         profile = profiles.find(connection, ACCOUNT, call.address)
         assert profile is not None
-        found = meaning.plan.project(person_of(profile)).problems
+        found = meaning.compiled.project(mapping_input(profile)).problems
         recorded = [RecordedProblem(each.property, each.trait, each.value, each.reason, NEW_YEAR) for each in found]
         problems.replace(connection, ACCOUNT, {profile.id: recorded})
 

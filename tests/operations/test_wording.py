@@ -6,10 +6,10 @@ from enum import Enum
 import pytest
 
 from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.comparing import RowState
+from prosperstack_destination.operations.comparing import PropertyState
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.recent_calls import Fate, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from prosperstack_destination.state.recent_calls import Fate, Way
     [
         (wording.STATUS, Status),
         (wording.LANE, Lane),
-        (wording.ROW_STATE, RowState),
+        (wording.ROW_STATE, PropertyState),
         (wording.ACCOUNT_STATUS, AccountStatus),
-        (wording.FATE, Fate),
-        (wording.WAY, Way),
+        (wording.FATE, CallOutcome),
+        (wording.WAY, Channel),
     ],
 )
 def test_every_state_is_said(said: Mapping[Enum, str], states: type[Enum]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 
 BASE_URL = "https://api.prosperstack.test/v1"
 
@@ -27,7 +27,7 @@ def told() -> list[RateLimit | None]:
 
 
 @pytest.fixture
-async def client(api: respx.Router, told: list[RateLimit | None]) -> AsyncIterator[ProsperStack]:
+async def client(api: respx.Router, told: list[RateLimit | None]) -> AsyncIterator[ProsperStackClient]:
     transport = httpx.MockTransport(api.async_handler)
     async with httpx.AsyncClient(transport=transport) as http:
-        yield ProsperStack(http, BASE_URL, "key_test_abc", told.append)
+        yield ProsperStackClient(http, BASE_URL, "key_test_abc", told.append)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.prosperstack.budget import (
+    DEFAULT_INTERVAL,
     GUARD,
     LONGEST_WINDOW_SECONDS,
-    UNTOLD_INTERVAL,
     Budget,
     RateLimit,
     Ticket,
@@ -115,7 +115,7 @@ def test_answers_that_overtake_each_other_count_once() -> None:
     both = later.answered(first.ticket, RateLimit(100, 98, 60.0), 0)
 
     assert both.window is not None
-    assert (both.window.sent, both.window.others, both.flying) == (3, 2, 0)
+    assert (both.window.sent, both.window.others_spent, both.in_flight) == (3, 2, 0)
 
 
 def test_without_headers_it_is_careful() -> None:
@@ -123,7 +123,7 @@ def test_without_headers_it_is_careful() -> None:
     budget = Budget(reserve=0.1).sent(0)
     budget = budget.answered(budget.ticket, None, 1)
 
-    assert budget.wait(1) == UNTOLD_INTERVAL - 1
+    assert budget.wait(1) == DEFAULT_INTERVAL - 1
 
 
 def test_headers_that_cease_make_it_careful_again() -> None:
@@ -132,7 +132,7 @@ def test_headers_that_cease_make_it_careful_again() -> None:
     budget = budget.answered(budget.ticket, None, 61 * SECOND)
     assert budget.wait(62 * SECOND, urgent=True) == 0
 
-    assert budget.sent(122 * SECOND).wait(122 * SECOND, urgent=True) == UNTOLD_INTERVAL
+    assert budget.sent(122 * SECOND).wait(122 * SECOND, urgent=True) == DEFAULT_INTERVAL
 
 
 def test_a_new_window_is_begun_without_waiting_for_its_first_answer() -> None:
@@ -339,10 +339,10 @@ def test_the_owner_is_not_shut_out() -> None:
 def test_an_owner_who_stopped_is_found_out(others: float) -> None:
     """Whatever others spent before, one request goes in each window: without it nobody learns that they stopped."""
     now = MINUTE + SECOND
-    budget = replace(told(99), others=others)
+    budget = replace(told(99), others_spent=others)
 
     assert budget.wait(now) == 0
-    assert replace(told(99).sent(now), others=100.0).wait(now) > 0
+    assert replace(told(99).sent(now), others_spent=100.0).wait(now) > 0
 
 
 def test_a_window_that_was_met_in_its_middle() -> None:

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from prosperstack_destination.errors import Unavailable
+from prosperstack_destination.errors import ProsperStackUnavailable
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.prosperstack.paging import LIST_SECONDS, MAX_PAGES, all_items
 from support.clocks import VIRTUAL_TIME
@@ -35,7 +35,7 @@ async def test_a_list_without_end_is_given_up() -> None:
     async def fetch(_: str | None) -> Page[PropertyDefinition]:
         return page("a", "again")
 
-    with pytest.raises(Unavailable, match="does not end"):
+    with pytest.raises(ProsperStackUnavailable, match="does not end"):
         await all_items(fetch)
 
 
@@ -46,7 +46,7 @@ async def test_a_list_whose_cursors_are_always_new_is_given_up() -> None:
     async def fetch(_: str | None) -> Page[PropertyDefinition]:
         return page("a", f"cursor {next(numbers)}")
 
-    with pytest.raises(Unavailable, match=f"within {MAX_PAGES} pages"):
+    with pytest.raises(ProsperStackUnavailable, match=f"within {MAX_PAGES} pages"):
         await all_items(fetch)
 
     assert next(numbers) == MAX_PAGES + 1
@@ -62,7 +62,7 @@ async def test_a_list_that_takes_too_long_is_given_up() -> None:
         return page("a", f"cursor {next(numbers)}")
 
     begun = asyncio.get_running_loop().time()
-    with pytest.raises(Unavailable, match="10 minutes"):
+    with pytest.raises(ProsperStackUnavailable, match="10 minutes"):
         await all_items(fetch)
 
     assert asyncio.get_running_loop().time() - begun == pytest.approx(LIST_SECONDS)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import BadCall, KeyRefused
+from prosperstack_destination.errors import InvalidApiKey, InvalidCall
 from prosperstack_destination.segment.batch import MAX_EVENTS, is_array, split_array
 from prosperstack_destination.segment.signature import sign, verify
 
@@ -58,7 +58,7 @@ def test_what_is_meant_as_an_array(body: bytes, yes: bool) -> None:
 )
 async def test_what_is_no_array_is_refused(body: bytes, reason: str) -> None:
     """A broken array is refused whole, with where it breaks."""
-    with pytest.raises(BadCall, match=re.escape(reason)):
+    with pytest.raises(InvalidCall, match=re.escape(reason)):
         await split(body)
 
 
@@ -86,7 +86,7 @@ def test_any_good_secret_may_have_signed() -> None:
 
     verify(signature, [b"{}"], ["old", "new"])
     for secrets in (["old"], []):
-        with pytest.raises(KeyRefused, match="X-Signature"):
+        with pytest.raises(InvalidApiKey, match="X-Signature"):
             verify(signature, [b"{}"], secrets)
-    with pytest.raises(KeyRefused):
+    with pytest.raises(InvalidApiKey):
         verify(b"\xff", [b"{}"], ["new"])

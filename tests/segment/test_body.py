@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import BadCall, CallTooLarge
+from prosperstack_destination.errors import CallTooLarge, InvalidCall
 from prosperstack_destination.segment.body import MAX_DEPTH, parse_object, read_body
 
 ASCII = st.characters(codec="ascii")
@@ -75,7 +75,7 @@ def test_text_that_cannot_be_stored_is_replaced(escape: bytes) -> None:
 )
 def test_what_is_no_sane_object_is_refused(body: bytes, reason: str) -> None:
     """What is no JSON, no object, too deep or too large a number is refused in words."""
-    with pytest.raises(BadCall, match=re.escape(reason)):
+    with pytest.raises(InvalidCall, match=re.escape(reason)):
         parse_object(body)
 
 
@@ -98,7 +98,7 @@ def test_a_number_is_refused_where_a_double_cannot_hold_it(number: str, after: s
     body = f'{{"a": {number}{after}{rest}'.encode()
 
     if math.isinf(float(number)):
-        with pytest.raises(BadCall, match="too large"):
+        with pytest.raises(InvalidCall, match="too large"):
             parse_object(body)
     else:
         assert parse_object(body)["a"] == float(number)
@@ -141,7 +141,7 @@ async def test_a_caller_who_hangs_up_is_no_call() -> None:
         await asyncio.sleep(0)
         return messages.pop(0)
 
-    with pytest.raises(BadCall, match="closed before the whole body"):
+    with pytest.raises(InvalidCall, match="closed before the whole body"):
         await read_body(receive, None)
 
 

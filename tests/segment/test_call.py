@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, UnsupportedCall
-from prosperstack_destination.segment.call import Deletion, IdentifyCall, Understood, read_call, recognize
-from prosperstack_destination.state.profile import Source, SourceKind
+from prosperstack_destination.errors import CallError, InvalidCall, MissingEmail, UnsupportedCall
+from prosperstack_destination.segment.call import IdentifyCall, ParsedDelete, ParsedIdentify, parse_call, summarize
+from prosperstack_destination.state.profile import CallSource, SourceKind
 from support.clocks import NEW_YEAR
 
 NOW = NEW_YEAR
@@ -24,9 +24,9 @@ json_values = st.recursive(
 field_names = st.sampled_from([field.alias or name for name, field in IdentifyCall.model_fields.items()])
 
 
-def understood(call: dict[str, Any]) -> Understood:
-    result = read_call(call, NOW)
-    assert isinstance(result, Understood)
+def understood(call: dict[str, Any]) -> ParsedIdentify:
+    result = parse_call(call, NOW)
+    assert isinstance(result, ParsedIdentify)
     return result
 
 
@@ -77,7 +77,7 @@ def test_a_call_about_nobody_is_refused(call: dict[str, Any]) -> None:
 )
 def test_what_is_no_address_is_refused(email: str) -> None:
     """An email that is no address is a fault of the call, which names where it stood."""
-    with pytest.raises(BadCall, match=re.escape("traits.email is not an email address")) as caught:
+    with pytest.raises(InvalidCall, match=re.escape("traits.email is not an email address")) as caught:
         understood({"traits": {"email": email}})
 
     assert caught.value.field == "traits.email"
@@ -98,13 +98,13 @@ def test_an_event_in_an_envelope_named_json() -> None:
     """Segment's Extensible Webhook wraps an event; it is understood as if it were not."""
     event: dict[str, JsonValue] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
 
-    assert read_call({"json": event}, NOW) == read_call(event, NOW)
-    assert isinstance(read_call({"json": {"type": "delete", "userId": "u1"}}, NOW), Deletion)
+    assert parse_call({"json": event}, NOW) == parse_call(event, NOW)
+    assert isinstance(parse_call({"json": {"type": "delete", "userId": "u1"}}, NOW), ParsedDelete)
     with pytest.raises(UnsupportedCall):
-        read_call({"json": {"type": "track"}}, NOW)
+        parse_call({"json": {"type": "track"}}, NOW)
     with pytest.raises(MissingEmail):
-        read_call({"json": {}}, NOW)
-    assert recognize({"json": event}, NOW) == recognize(event, NOW)
+        parse_call({"json": {}}, NOW)
+    assert summarize({"json": event}, NOW) == summarize(event, NOW)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_event_in_an_envelope_named_json() -> None:
 )
 def test_a_wrong_type_names_the_field(call: dict[str, Any], field: str, kind: str) -> None:
     """A field of the wrong type is named, with what it is instead."""
-    with pytest.raises(BadCall) as caught:
+    with pytest.raises(InvalidCall) as caught:
         understood(call)
 
     assert caught.value.field == field
@@ -138,7 +138,7 @@ def test_a_wrong_type_names_the_field(call: dict[str, Any], field: str, kind: st
 @pytest.mark.parametrize("user_id", ["x" * 501, "a\u0000b"])
 def test_an_id_that_cannot_be_kept_is_refused(user_id: str) -> None:
     """Ids have bounds."""
-    with pytest.raises(BadCall, match=r"^userId"):
+    with pytest.raises(InvalidCall, match=r"^userId"):
         understood({"userId": user_id, "traits": {"email": "a@b.c"}})
 
 
@@ -164,7 +164,7 @@ def test_a_numeric_id_is_text() -> None:
 def test_other_types_are_not_supported(call_type: str) -> None:
     """Another type of call is refused as such, whatever else is wrong with it."""
     with pytest.raises(UnsupportedCall):
-        read_call({"type": call_type, "traits": 5}, NOW)
+        parse_call({"type": call_type, "traits": 5}, NOW)
 
 
 @pytest.mark.parametrize("call_type", ["identify", "Identify", None, ""])
@@ -260,7 +260,7 @@ def test_integrations(integrations: JsonValue, skips: bool) -> None:
     """Only an explicit false for this destination skips a call."""
     call: dict[str, JsonValue] = {"email": "a@b.c", "integrations": integrations}
 
-    assert (read_call(call, NOW) is None) is skips
+    assert (parse_call(call, NOW) is None) is skips
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_all_is_judged_where_segment_has_not(integrations: JsonValue, skips: boo
     """Straight from an SDK "All": false counts, unless this destination is named."""
     call: dict[str, JsonValue] = {"email": "a@b.c", "integrations": integrations}
 
-    assert (read_call(call, NOW, judge_all=True) is None) is skips
+    assert (parse_call(call, NOW, from_sdk=True) is None) is skips
 
 
 def test_an_id_may_stand_in_for_the_email() -> None:
@@ -292,28 +292,28 @@ def test_an_id_may_stand_in_for_the_email() -> None:
 @pytest.mark.parametrize(
     ("call", "source"),
     [
-        ({}, Source(SourceKind.SOURCE, "")),
+        ({}, CallSource(SourceKind.SOURCE, "")),
         (
             {"projectId": "p1", "context": {"library": {"name": "analytics.js", "version": "3.8.2"}}},
-            Source(SourceKind.SOURCE, "p1", "analytics.js 3.8.2"),
+            CallSource(SourceKind.SOURCE, "p1", "analytics.js 3.8.2"),
         ),
-        ({"context": {"library": {"name": 5}}}, Source(SourceKind.SOURCE, "")),
+        ({"context": {"library": {"name": 5}}}, CallSource(SourceKind.SOURCE, "")),
         (
             {"context": {"personas": {"computation_class": "audience", "computation_key": "power_users"}}},
-            Source(SourceKind.AUDIENCE, "power_users"),
+            CallSource(SourceKind.AUDIENCE, "power_users"),
         ),
         (
             {"context": {"personas": {"computation_class": "journey_step", "computation_key": "j_o_1"}}},
-            Source(SourceKind.AUDIENCE, "j_o_1"),
+            CallSource(SourceKind.AUDIENCE, "j_o_1"),
         ),
         (
             {"context": {"personas": {"computation_class": "trait", "computation_key": "total_spent"}}},
-            Source(SourceKind.TRAIT, "total_spent"),
+            CallSource(SourceKind.TRAIT, "total_spent"),
         ),
-        ({"context": {"personas": {}}}, Source(SourceKind.SOURCE, "")),
+        ({"context": {"personas": {}}}, CallSource(SourceKind.SOURCE, "")),
     ],
 )
-def test_where_a_call_comes_from(call: dict[str, Any], source: Source) -> None:
+def test_where_a_call_comes_from(call: dict[str, Any], source: CallSource) -> None:
     """Engage's calls name their audience or trait; others name their source and library."""
     assert understood({"email": "a@b.c", **call}).source == source
 
@@ -348,20 +348,20 @@ def test_a_deletion(empty: JsonValue) -> None:
         "originalTimestamp": "2025-12-31 00:00:00.209808489 +0000 UTC m=+70366.298768264",
     }
 
-    assert read_call(call, NOW) == Deletion("507f191e81", NOW - 86_400_000_000 + 209_808)
+    assert parse_call(call, NOW) == ParsedDelete("507f191e81", NOW - 86_400_000_000 + 209_808)
 
 
 @pytest.mark.parametrize("user_id", [None, ""])
 def test_a_deletion_of_nobody_is_refused(user_id: JsonValue) -> None:
     """A Delete call without a userId says nothing."""
-    with pytest.raises(BadCall, match="userId is missing"):
-        read_call({"type": "delete", "userId": user_id}, NOW)
+    with pytest.raises(InvalidCall, match="userId is missing"):
+        parse_call({"type": "delete", "userId": user_id}, NOW)
 
 
 def outcome(raw: dict[str, JsonValue]) -> object:
     try:
-        return read_call(raw, NOW)
-    except CallRefused as refused:
+        return parse_call(raw, NOW)
+    except CallError as refused:
         return type(refused), str(refused)
 
 
@@ -389,7 +389,7 @@ def test_names_are_not_kept_however_long_they_are() -> None:
     tracemalloc.start()
     for number in range(200):
         names = {f"{number}-{field}-{'x' * 5_000}": 1 for field in range(20)}
-        read_call({"traits": {"email": "a@b.c"}, **names}, NOW)
+        parse_call({"traits": {"email": "a@b.c"}, **names}, NOW)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -400,9 +400,9 @@ def test_names_are_not_kept_however_long_they_are() -> None:
 def test_any_object_is_understood_or_refused(raw: dict[str, JsonValue]) -> None:
     """Any JSON object whatever is understood, or refused with a reason; never another exception."""
     try:
-        result = read_call(raw, NOW)
-    except CallRefused:
+        result = parse_call(raw, NOW)
+    except CallError:
         return
 
     assert result is None or result.at <= NOW
-    assert not isinstance(result, Understood) or result.email is None or "@" in result.email
+    assert not isinstance(result, ParsedIdentify) or result.email is None or "@" in result.email

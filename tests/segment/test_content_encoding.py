@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import BadCall, CallTooLarge, UnsupportedEncoding
+from prosperstack_destination.errors import CallTooLarge, InvalidCall, UnsupportedEncoding
 from prosperstack_destination.segment.content_encoding import decompressed, read_content
 
 LIMIT = 500_000
@@ -74,7 +74,7 @@ def test_members_together_keep_to_the_limit() -> None:
 
     with pytest.raises(CallTooLarge):
         decompressed(member + member, "gzip", 1000)
-    with pytest.raises(BadCall, match="goes on after its end"):
+    with pytest.raises(InvalidCall, match="goes on after its end"):
         decompressed(gzip.compress(b"") * 100, "gzip", 1000)
 
 
@@ -92,7 +92,7 @@ def test_members_together_keep_to_the_limit() -> None:
 )
 def test_what_is_not_compressed_as_it_says(body: bytes, encoding: str, reason: str) -> None:
     """A body of another coding, cut off, or with something after its end, is refused in words."""
-    with pytest.raises(BadCall, match=reason):
+    with pytest.raises(InvalidCall, match=reason):
         read(body, encoding)
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from prosperstack_destination.errors import KeyRefused
+from prosperstack_destination.errors import InvalidApiKey
 from prosperstack_destination.segment.credentials import basic_key
 
 
@@ -36,5 +36,5 @@ def test_the_key_is_the_user_name(header: bytes) -> None:
 )
 def test_what_is_no_key_says_what_is_wrong(header: bytes | None, reason: str) -> None:
     """A header without a key is refused with what is wrong with it."""
-    with pytest.raises(KeyRefused, match=re.escape(reason)):
+    with pytest.raises(InvalidApiKey, match=re.escape(reason)):
         basic_key(header)

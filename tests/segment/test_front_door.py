@@ -5,7 +5,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from prosperstack_destination.segment.front_door import Door, FrontDoor
+from prosperstack_destination.segment.front_door import HotRoute, HotRouter
 
 pytestmark = pytest.mark.anyio
 
@@ -40,9 +40,9 @@ async def _endpoint(scope: Scope, receive: Receive, send: Send) -> None:
 )
 async def test_ways(method: str, path: str, status: int, answer: str) -> None:
     """The path decides, by itself or with a token as its second part; then the method."""
-    door = Door(_endpoint, ["POST"])
-    app = FrontDoor(
-        _long_way, {"/identify": door}, {"connect": door, "webhook": Door(_endpoint, ["POST"], "account_id")}
+    door = HotRoute(_endpoint, ["POST"])
+    app = HotRouter(
+        _long_way, {"/identify": door}, {"connect": door, "webhook": HotRoute(_endpoint, ["POST"], "account_id")}
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         response = await client.request(method, path)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import BadCall
+from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.segment.body import parse_object
 
 BOM = b"\xef\xbb\xbf"
@@ -46,7 +46,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 )
 def test_other_encodings_are_refused(body: bytes) -> None:
     """What is no UTF-8, or no escape, is not guessed at."""
-    with pytest.raises(BadCall, match="not valid JSON"):
+    with pytest.raises(InvalidCall, match="not valid JSON"):
         parse_object(body)
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import BadCall, MissingEmail, Overloaded, UnsupportedCall
-from prosperstack_destination.segment.observing import arrival_of
+from prosperstack_destination.errors import InvalidCall, MissingEmail, Overloaded, UnsupportedCall
+from prosperstack_destination.segment.observing import to_call_record
 from prosperstack_destination.segment.results import SKIPPED, Result
-from prosperstack_destination.state.profile import Delete, IdKind, Source, SourceKind
-from prosperstack_destination.state.recent_calls import BODY_BYTES, Arrival, Fate, Way
+from prosperstack_destination.state.profile import CallSource, Delete, IdKind, SourceKind
+from prosperstack_destination.state.recent_calls import BODY_BYTES, CallOutcome, Channel, IncomingCall
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify
 from support.json_values import json_values
@@ -19,25 +19,25 @@ from support.json_values import json_values
 REFUSED = MissingEmail(has_ids=True)
 
 
-def told(text: bytes | dict[str, Any], result: Result = REFUSED) -> Arrival:
+def told(text: bytes | dict[str, Any], result: Result = REFUSED) -> IncomingCall:
     """What is told of a call of which nothing was understood."""
     raw = text if isinstance(text, bytes) else json.dumps(text).encode()
-    return arrival_of(ACCOUNT, Way.IDENTIFY, raw, None, result, NEW_YEAR)
+    return to_call_record(ACCOUNT, Channel.IDENTIFY, raw, None, result, NEW_YEAR)
 
 
 def test_what_was_understood() -> None:
     """An understood call tells whom it names, when it happened, and where it comes from."""
-    source = Source(SourceKind.AUDIENCE, "power_users", "a library")
+    source = CallSource(SourceKind.AUDIENCE, "power_users", "a library")
     call = identify("a@b.c", at=5, user_id="u1", anonymous_id="a1", source=source)
-    arrival = arrival_of(ACCOUNT, Way.WEBHOOK, b'{"x": 1}', call, SKIPPED, NEW_YEAR)
+    arrival = to_call_record(ACCOUNT, Channel.WEBHOOK, b'{"x": 1}', call, SKIPPED, NEW_YEAR)
 
-    assert arrival == Arrival(
+    assert arrival == IncomingCall(
         account_id=ACCOUNT,
         received_at=NEW_YEAR,
         at=5,
-        way=Way.WEBHOOK,
+        channel=Channel.WEBHOOK,
         type="identify",
-        fate=Fate.SKIPPED,
+        outcome=CallOutcome.SKIPPED,
         message=SKIPPED.message,
         source="audience:power_users",
         email="a@b.c",
@@ -49,7 +49,7 @@ def test_what_was_understood() -> None:
 
 def test_a_deletion() -> None:
     """A Delete call names whom to forget."""
-    arrival = arrival_of(ACCOUNT, Way.IDENTIFY, b"{}", Delete(ACCOUNT, "u1", 5, 6), SKIPPED, NEW_YEAR)
+    arrival = to_call_record(ACCOUNT, Channel.IDENTIFY, b"{}", Delete(ACCOUNT, "u1", 5, 6), SKIPPED, NEW_YEAR)
 
     assert (arrival.type, arrival.email, arrival.ids) == ("delete", None, ((IdKind.USER, "u1"),))
 
@@ -97,8 +97,8 @@ def test_types(text: bytes, kind: str) -> None:
 
 def test_fates() -> None:
     """What is to be sent again is told from what is at fault."""
-    assert told(b"", BadCall("x")).fate is Fate.REFUSED
-    assert told(b"", Overloaded("x", retry_after=1)).fate is Fate.LATER
+    assert told(b"", InvalidCall("x")).outcome is CallOutcome.REFUSED
+    assert told(b"", Overloaded("x", retry_after=1)).outcome is CallOutcome.LATER
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,20 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.segment_workspace.client import Access
-from prosperstack_destination.segment_workspace.connections import Workspaces
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
+from prosperstack_destination.segment_workspace.connections import WorkspaceService
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from support.clocks import NEW_YEAR, SetClock
 from support.segment_public_api import TOKEN, SegmentWorkspace, segment_public_api
 
 VAULT = Vault("a secret that is long enough")
-ACCESS = Access(TOKEN)
+ACCESS = WorkspaceCredentials(TOKEN)
 
 
 def register(connection: Connection, key: str = "key_test_mine") -> Account:
     """A unit of work: open an account."""
-    return issuing.register(connection, key, VAULT, "me", NEW_YEAR)
+    return issuing.open_account(connection, key, VAULT, "me", NEW_YEAR)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def http(segment: SegmentWorkspace) -> AsyncIterator[httpx.AsyncClient]:
 class World:
     """An account, whose operator connects sources."""
 
-    workspaces: Workspaces
+    workspaces: WorkspaceService
     segment: SegmentWorkspace
     database: Database
     account: Account
@@ -51,4 +51,4 @@ class World:
 @pytest.fixture
 async def world(segment: SegmentWorkspace, http: httpx.AsyncClient, database: Database, clock: SetClock) -> World:
     account = await database.write(register)
-    return World(Workspaces(database, VAULT, http, clock, lambda: None), segment, database, account)
+    return World(WorkspaceService(database, VAULT, http, clock, lambda: None), segment, database, account)

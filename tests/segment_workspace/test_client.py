@@ -10,16 +10,16 @@ import respx
 
 from prosperstack_destination.errors import (
     DestinationError,
+    SegmentApiError,
+    SegmentInvalidToken,
     SegmentNotFound,
     SegmentNotPermitted,
-    SegmentRefused,
-    SegmentTokenRefused,
     SegmentUnavailable,
 )
 from prosperstack_destination.response_body import ANSWER_BYTES
 from prosperstack_destination.segment_workspace import client as client_module
-from prosperstack_destination.segment_workspace.client import Access, PublicApi
-from prosperstack_destination.segment_workspace.wire import MADE
+from prosperstack_destination.segment_workspace.client import PublicApiClient, WorkspaceCredentials
+from prosperstack_destination.segment_workspace.wire import SPECS
 from prosperstack_destination.state.segment_connections import Kind, Region
 from segment_workspace.conftest import ACCESS
 from support.clocks import VIRTUAL_TIME
@@ -31,9 +31,9 @@ US, EU = "https://api.segmentapis.com", "https://eu1.api.segmentapis.com"
 
 
 @pytest.fixture
-def api(http: httpx.AsyncClient) -> PublicApi:
+def api(http: httpx.AsyncClient) -> PublicApiClient:
     """Asks the stand-in."""
-    return PublicApi(http, ACCESS)
+    return PublicApiClient(http, ACCESS)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def router() -> respx.Router:
 
 
 @pytest.fixture
-def odd(router: respx.Router) -> PublicApi:
+def odd(router: respx.Router) -> PublicApiClient:
     """Asks those."""
-    return PublicApi(httpx.AsyncClient(transport=httpx.MockTransport(router.async_handler)), ACCESS)
+    return PublicApiClient(httpx.AsyncClient(transport=httpx.MockTransport(router.async_handler)), ACCESS)
 
 
-async def test_all_pages_are_read(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_all_pages_are_read(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """A list is read to its end; what has no name is called by its slug; a source's write keys are not taken in."""
     sources = await api.sources()
 
@@ -58,25 +58,25 @@ async def test_all_pages_are_read(api: PublicApi, segment: SegmentWorkspace) -> 
     assert "write" not in repr(sources)
 
 
-async def test_the_workspace(api: PublicApi) -> None:
+async def test_the_workspace(api: PublicApiClient) -> None:
     """A token tells whose it is, also where it was pasted with spaces around it."""
     assert (await api.workspace()).name == "Acme"
 
 
-async def test_the_catalog_is_read_as_far_as_it_is_needed(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_the_catalog_is_read_as_far_as_it_is_needed(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """An entry of the first page costs one request; one that is not there is None."""
-    entry = await api.find_in_catalog(MADE[Kind.DESTINATION])
+    entry = await api.find_in_catalog(SPECS[Kind.DESTINATION])
     first = segment.asked["GET /catalog/destinations"]
     segment.catalog = segment.catalog[:20]
 
     assert entry is not None
     assert (entry.slug, first) == ("prosperstack", 1)
-    assert await api.find_in_catalog(MADE[Kind.WEBHOOK]) is None
+    assert await api.find_in_catalog(SPECS[Kind.WEBHOOK]) is None
 
 
-async def test_a_destination_comes_and_goes(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_a_destination_comes_and_goes(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """A destination is made, listed, enabled and deleted; deleting it again says that it was gone."""
-    entry = await api.find_in_catalog(MADE[Kind.DESTINATION])
+    entry = await api.find_in_catalog(SPECS[Kind.DESTINATION])
     assert entry is not None
     made = await api.create_destination("src_0001", entry.id, "ProsperStack", {"apiKey": "psd_1"}, enabled=False)
     [listed] = await api.destinations()
@@ -93,7 +93,7 @@ async def test_regions(router: respx.Router, region: Region, base_url: str) -> N
     """A workspace of the EU's is asked for there, and the token is shown to nobody else."""
     route = router.get(f"{base_url}/").respond(json={"data": {"workspace": {"id": "w", "new": 1}}})
     http = httpx.AsyncClient(transport=httpx.MockTransport(router.async_handler))
-    await PublicApi(http, Access(f" {TOKEN}\n", region)).workspace()
+    await PublicApiClient(http, WorkspaceCredentials(f" {TOKEN}\n", region)).workspace()
 
     assert route.calls.last.request.headers["Authorization"] == f"Bearer {TOKEN}"
 
@@ -101,27 +101,27 @@ async def test_regions(router: respx.Router, region: Region, base_url: str) -> N
 @pytest.mark.parametrize("token", ["", "  ", "two words", "line\nbreak", "ümlaut", "x" * 1_001, "nul\0"])
 async def test_what_can_be_no_token(http: httpx.AsyncClient, segment: SegmentWorkspace, token: str) -> None:
     """What cannot be a token is sent to nobody."""
-    with pytest.raises(SegmentTokenRefused, match="Access Management → Tokens"):
-        PublicApi(http, Access(token))
+    with pytest.raises(SegmentInvalidToken, match="Access Management → Tokens"):
+        PublicApiClient(http, WorkspaceCredentials(token))
     assert not segment.asked
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "said"),
     [
-        (400, SegmentRefused, "Segment refuses what it was asked for (400). It says: it is so"),
-        (401, SegmentTokenRefused, "create one in Segment under Settings → Workspace settings"),
+        (400, SegmentApiError, "Segment refuses what it was asked for (400). It says: it is so"),
+        (401, SegmentInvalidToken, "create one in Segment under Settings → Workspace settings"),
         (403, SegmentNotPermitted, "give it the role Workspace Owner"),
         (404, SegmentNotFound, "It says: it is so"),
         (408, SegmentUnavailable, "try again"),
-        (422, SegmentRefused, "It says: it is so"),
+        (422, SegmentApiError, "It says: it is so"),
         (429, SegmentUnavailable, "try again in 60 s"),
         (500, SegmentUnavailable, "try again in a minute"),
         (302, SegmentUnavailable, "answered 302"),
     ],
 )
 async def test_statuses_become_errors(
-    api: PublicApi, segment: SegmentWorkspace, status: int, kind: type[DestinationError], said: str
+    api: PublicApiClient, segment: SegmentWorkspace, status: int, kind: type[DestinationError], said: str
 ) -> None:
     """Each status becomes the error that says what to do, with Segment's own words."""
     segment.fail("GET /sources", status, "it is so", headers={"Location": f"{US}/elsewhere"})
@@ -135,7 +135,7 @@ async def test_statuses_become_errors(
     assert segment.asked == {"GET /sources": 1}  # no redirect is followed
 
 
-async def test_when_to_come_back(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_when_to_come_back(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """A 429 says when, as Segment does; never later than in an hour."""
     waits = []
     for header in ("7", "99999", "soon"):
@@ -158,7 +158,9 @@ async def test_when_to_come_back(api: PublicApi, segment: SegmentWorkspace) -> N
         httpx.Response(502, html="<h1>Oops</h1>"),
     ],
 )
-async def test_answers_that_mean_nothing(router: respx.Router, odd: PublicApi, response: httpx.Response) -> None:
+async def test_answers_that_mean_nothing(
+    router: respx.Router, odd: PublicApiClient, response: httpx.Response
+) -> None:
     """HTML, no JSON and other JSON are no answers; nothing of them is quoted."""
     router.get(f"{US}/sources").mock(return_value=response)
 
@@ -171,7 +173,7 @@ async def test_answers_that_mean_nothing(router: respx.Router, odd: PublicApi, r
 @pytest.mark.parametrize(
     "failure", [httpx.ConnectError("no"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut off")]
 )
-async def test_no_answer(router: respx.Router, odd: PublicApi, failure: Exception) -> None:
+async def test_no_answer(router: respx.Router, odd: PublicApiClient, failure: Exception) -> None:
     """Where no answer comes, that is told without the token."""
     router.get(f"{US}/").mock(side_effect=failure)
 
@@ -182,7 +184,7 @@ async def test_no_answer(router: respx.Router, odd: PublicApi, failure: Exceptio
 
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
-async def test_an_answer_that_does_not_come(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_an_answer_that_does_not_come(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """An answer that takes too long is given up."""
     segment.fail("GET /", 0, seconds=client_module.ANSWER_SECONDS + 1)
 
@@ -191,7 +193,7 @@ async def test_an_answer_that_does_not_come(api: PublicApi, segment: SegmentWork
 
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
-async def test_a_list_that_takes_too_long(api: PublicApi, segment: SegmentWorkspace) -> None:
+async def test_a_list_that_takes_too_long(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """A list whose pages come slowly is given up after a minute, however many follow."""
     segment.sources *= 30
     segment.fail("GET /sources", 0, seconds=16)
@@ -203,7 +205,7 @@ async def test_a_list_that_takes_too_long(api: PublicApi, segment: SegmentWorksp
 
 
 @pytest.mark.parametrize("cursors", [["a"], ["a", "b"]])
-async def test_a_list_without_end(router: respx.Router, odd: PublicApi, cursors: list[str]) -> None:
+async def test_a_list_without_end(router: respx.Router, odd: PublicApiClient, cursors: list[str]) -> None:
     """A list whose cursors go round is given up."""
     pages = [{"data": {"sources": [], "pagination": {"next": each}}} for each in cursors]
     route = router.get(f"{US}/sources").mock(
@@ -216,7 +218,7 @@ async def test_a_list_without_end(router: respx.Router, odd: PublicApi, cursors:
     assert route.call_count <= client_module.MAX_PAGES
 
 
-async def test_a_large_answer_is_not_read(router: respx.Router, odd: PublicApi) -> None:
+async def test_a_large_answer_is_not_read(router: respx.Router, odd: PublicApiClient) -> None:
     """An answer that is larger than any real one is given up."""
     router.get(f"{US}/").respond(content=b" " * (ANSWER_BYTES + 1))
 
@@ -234,7 +236,7 @@ class _Sent(httpx.AsyncByteStream):
         yield self._body
 
 
-async def test_a_compressed_answer_is_not_inflated(router: respx.Router, odd: PublicApi) -> None:
+async def test_a_compressed_answer_is_not_inflated(router: respx.Router, odd: PublicApiClient) -> None:
     """A compressed answer, which was not asked for, is refused."""
     compressed = _Sent(gzip.compress(b"{}"))
     router.get(f"{US}/").mock(
@@ -254,7 +256,9 @@ async def test_a_compressed_answer_is_not_inflated(router: respx.Router, odd: Pu
     ],
     ids=["cursor", "id", "items"],
 )
-async def test_ids_and_lists_are_bounded(router: respx.Router, odd: PublicApi, listed: dict[str, Any]) -> None:
+async def test_ids_and_lists_are_bounded(
+    router: respx.Router, odd: PublicApiClient, listed: dict[str, Any]
+) -> None:
     """A cursor or id of more than 1 KB, or a page of more than 1,000, is no answer."""
     router.get(f"{US}/sources").respond(json={"data": listed})
 
@@ -262,7 +266,7 @@ async def test_ids_and_lists_are_bounded(router: respx.Router, odd: PublicApi, l
         await odd.sources()
 
 
-async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: PublicApi) -> None:
+async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: PublicApiClient) -> None:
     """Whatever Segment's ids are made of, they do not lead elsewhere."""
     route = router.delete(url__regex=r".*").respond(json={"data": {"status": "SUCCESS"}})
 
@@ -271,12 +275,12 @@ async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: Pu
     assert route.calls.last.request.url.raw_path == b"/destinations/..%2Fsources%2Fx%3Fy"
 
 
-async def test_segments_words_are_bounded(router: respx.Router, odd: PublicApi) -> None:
+async def test_segments_words_are_bounded(router: respx.Router, odd: PublicApiClient) -> None:
     """What Segment says is told on one line, up to a length, and never with the token in it."""
     errors = [{"type": "x", "message": f"the token {TOKEN}\nis"}, {"message": None}, {"message": "w" * 9_000}]
     router.get(f"{US}/").respond(422, json={"errors": errors})
 
-    with pytest.raises(SegmentRefused) as caught:
+    with pytest.raises(SegmentApiError) as caught:
         await odd.workspace()
 
     assert caught.value.said.startswith("the token … is; www")

@@ -12,20 +12,24 @@ from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import (
     AlreadyConnected,
+    ConfigurationError,
     DestinationError,
-    Misconfigured,
-    NotHere,
+    NotFoundError,
+    SegmentApiError,
+    SegmentInvalidToken,
     SegmentNotPermitted,
-    SegmentRefused,
-    SegmentTokenRefused,
     SegmentUnavailable,
     StoreUnavailable,
 )
-from prosperstack_destination.segment_workspace.client import Access
-from prosperstack_destination.segment_workspace.connections import BELIEVED_FOR, REMEMBERED, Workspaces
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
+from prosperstack_destination.segment_workspace.connections import (
+    MAX_CACHED_WORKSPACES,
+    WORKSPACE_TTL,
+    WorkspaceService,
+)
 from prosperstack_destination.state import auditing, credentials
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Source, SourceKind
+from prosperstack_destination.state.profile import CallSource, SourceKind
 from prosperstack_destination.state.segment_connections import Kind, Region, SegmentConnection
 from segment_workspace.conftest import ACCESS, VAULT, World, register
 from support.clocks import NEW_YEAR, SetClock
@@ -47,7 +51,7 @@ async def connected(world: World, kind: Kind = Kind.DESTINATION, **more: Any) ->
 
 async def trail(world: World) -> list[str]:
     """What was done to the account, the first first."""
-    entries = await world.database.read(auditing.latest, world.account.id, 100)
+    entries = await world.database.read(auditing.recent, world.account.id, 100)
     return [each.action for each in reversed(entries)][1:]  # after its registration
 
 
@@ -139,7 +143,7 @@ async def test_what_segment_refuses_is_not_kept(world: World, kind: Kind, fault:
     """If Segment does not make the destination, what was issued for it is revoked and nothing is stored."""
     world.segment.fail("POST /destinations", *fault)
 
-    with pytest.raises((SegmentRefused, SegmentUnavailable)) as caught:
+    with pytest.raises((SegmentApiError, SegmentUnavailable)) as caught:
         await connected(world, kind)
 
     assert fault[1] in str(caught.value)
@@ -165,7 +169,7 @@ async def test_what_cannot_be_stored_is_unmade(world: World, http: httpx.AsyncCl
                 raise StoreUnavailable("The disk is full.", retry_after=1.0)
             return await world.database.write(work, *args, **kwargs)
 
-    workspaces = Workspaces(Full(), VAULT, http, clock, lambda: None)
+    workspaces = WorkspaceService(Full(), VAULT, http, clock, lambda: None)
     with pytest.raises(StoreUnavailable):
         await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
 
@@ -209,10 +213,10 @@ async def test_two_at_once(world: World) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "said"),
     [
-        ({"source_id": "src_none"}, NotHere, "has no source 'src_none'"),
-        ({"access": Access("sgp_wrong")}, SegmentTokenRefused, "refuses the token"),
-        ({"access": None}, Misconfigured, "No token of a Segment workspace is kept"),
-        ({"kind": Kind.WEBHOOK, "public_url": "http://127.0.0.1:8700"}, Misconfigured, "cannot post to"),
+        ({"source_id": "src_none"}, NotFoundError, "has no source 'src_none'"),
+        ({"access": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
+        ({"access": None}, ConfigurationError, "No token of a Segment workspace is kept"),
+        ({"kind": Kind.WEBHOOK, "public_url": "http://127.0.0.1:8700"}, ConfigurationError, "cannot post to"),
     ],
 )
 async def test_what_cannot_be_connected(
@@ -231,7 +235,7 @@ async def test_a_catalog_without_it(world: World, kind: Kind, said: str) -> None
     """Where a workspace's catalog does not have the destination, the other kind is pointed at."""
     world.segment.catalog = world.segment.catalog[:10]
 
-    with pytest.raises(SegmentRefused, match=said):
+    with pytest.raises(SegmentApiError, match=said):
         await connected(world, kind)
 
 
@@ -239,13 +243,13 @@ async def test_a_webhook_without_an_action(world: World) -> None:
     """Where the catalog names nothing that sends, that is told."""
     world.segment.catalog[-1]["actions"] = []
 
-    with pytest.raises(SegmentRefused, match="names no action"):
+    with pytest.raises(SegmentApiError, match="names no action"):
         await connected(world, Kind.WEBHOOK)
 
 
 async def test_the_last_call(world: World, clock: SetClock) -> None:
     """A connection waits until its source sends, and shows the last call; what came before it does not count."""
-    source = Source(SourceKind.SOURCE, SOURCE)
+    source = CallSource(SourceKind.SOURCE, SOURCE)
     before = identify(account=world.account.id, source=source, received_at=NEW_YEAR)
     await world.database.write(take, before)
     clock.advance(60)
@@ -317,9 +321,9 @@ async def test_another_workspaces_token(world: World, clock: SetClock) -> None:
     """A token of another workspace deletes nothing: there, the destination would only seem to be gone."""
     connection = await connected(world)
     world.segment.id, world.segment.name = "ws_other", "Other"
-    clock.advance(BELIEVED_FOR / SECOND + 1)
+    clock.advance(WORKSPACE_TTL / SECOND + 1)
 
-    with pytest.raises(Misconfigured, match=r"is of the workspace 'Other'.*connected in 'Acme'"):
+    with pytest.raises(ConfigurationError, match=r"is of the workspace 'Other'.*connected in 'Acme'"):
         await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
 
     assert len(await world.workspaces.connections(world.account)) == 1
@@ -329,7 +333,9 @@ async def test_a_kept_token(world: World) -> None:
     """A token is kept only where it is asked for, encrypted; it is used then, and forgotten when that is asked."""
     await connected(world)
     assert await world.workspaces.kept_token(world.account) is None
-    kept = await world.workspaces.keep_token(world.account, Access(f" {TOKEN} ", Region.EU), actor="ann")
+    kept = await world.workspaces.keep_token(
+        world.account, WorkspaceCredentials(f" {TOKEN} ", Region.EU), actor="ann"
+    )
     look = await world.workspaces.look(world.account)
     connection = await connected(world, source_id="src_0002", access=None)
 
@@ -338,7 +344,7 @@ async def test_a_kept_token(world: World) -> None:
     assert VAULT.decrypt(kept.encrypted) == TOKEN
     assert await world.workspaces.forget_token(world.account, actor="ann")
     assert not await world.workspaces.forget_token(world.account, actor="ann")
-    with pytest.raises(Misconfigured):
+    with pytest.raises(ConfigurationError):
         await world.workspaces.look(world.account)
     assert [each for each in await trail(world) if "token" in each] == [
         "keep Segment token",
@@ -350,7 +356,7 @@ async def test_a_token_is_kept_while_connecting(world: World) -> None:
     """A token may be kept with the first connection; another one takes its place."""
     await connected(world, keep_token=True)
     world.segment.tokens.add("sgp_newer")
-    await world.workspaces.keep_token(world.account, Access("sgp_newer"), actor="ann")
+    await world.workspaces.keep_token(world.account, WorkspaceCredentials("sgp_newer"), actor="ann")
     kept = await world.workspaces.kept_token(world.account)
 
     assert kept is not None
@@ -360,8 +366,8 @@ async def test_a_token_is_kept_while_connecting(world: World) -> None:
 async def test_a_bad_token_is_not_kept(world: World) -> None:
     """What Segment refuses is not kept, and what was kept stays."""
     await world.workspaces.keep_token(world.account, ACCESS, actor="ann")
-    with pytest.raises(SegmentTokenRefused):
-        await world.workspaces.keep_token(world.account, Access("sgp_wrong"), actor="ann")
+    with pytest.raises(SegmentInvalidToken):
+        await world.workspaces.keep_token(world.account, WorkspaceCredentials("sgp_wrong"), actor="ann")
     kept = await world.workspaces.kept_token(world.account)
 
     assert kept is not None
@@ -373,24 +379,24 @@ async def test_whose_token_it_is_is_remembered(world: World, clock: SetClock) ->
     for _ in range(7):
         await world.workspaces.look(world.account, ACCESS)
     asked = world.segment.asked["GET /"]
-    clock.advance(BELIEVED_FOR / SECOND + 1)
+    clock.advance(WORKSPACE_TTL / SECOND + 1)
     await world.workspaces.look(world.account, ACCESS)
     world.segment.tokens.clear()
 
     assert (asked, world.segment.asked["GET /"]) == (1, 2)
-    with pytest.raises(SegmentTokenRefused):
+    with pytest.raises(SegmentInvalidToken):
         await world.workspaces.look(world.account, ACCESS)
 
 
 async def test_few_are_remembered(world: World) -> None:
     """However many tokens are tried, what is remembered of them is bounded."""
-    tokens = [f"sgp_{number}" for number in range(REMEMBERED + 1)]
+    tokens = [f"sgp_{number}" for number in range(MAX_CACHED_WORKSPACES + 1)]
     world.segment.tokens.update(tokens)
     for token in [*tokens, tokens[0]]:
-        await world.workspaces.keep_token(world.account, Access(token), actor="ann")
+        await world.workspaces.keep_token(world.account, WorkspaceCredentials(token), actor="ann")
     before = world.segment.asked["GET /"]
-    await world.workspaces.look(world.account, Access(tokens[2]))
-    await world.workspaces.look(world.account, Access(tokens[1]))
+    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[2]))
+    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[1]))
 
     assert world.segment.asked["GET /"] == before + 1
 
@@ -404,9 +410,9 @@ async def test_another_accounts_connections(world: World) -> None:
     assert await world.workspaces.kept_token(other) is None
     assert not await world.workspaces.forget_token(other, actor="eve")
     for here_only in (True, False):
-        with pytest.raises(NotHere):
+        with pytest.raises(NotFoundError):
             await world.workspaces.disconnect(other, connection.id, actor="eve", access=ACCESS, here_only=here_only)
-    with pytest.raises(Misconfigured):
+    with pytest.raises(ConfigurationError):
         await world.workspaces.look(other)
     assert len(await world.workspaces.connections(world.account)) == 1
     assert await good_credentials(world) == 1

@@ -2,9 +2,9 @@
 
 import pytest
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment_workspace.models import Action, CatalogEntry
-from prosperstack_destination.segment_workspace.wire import MADE, send_action, webhook_url
+from prosperstack_destination.segment_workspace.wire import SPECS, send_action, webhook_url
 from prosperstack_destination.state.segment_connections import Kind
 
 
@@ -46,13 +46,15 @@ def test_where_calls_are_posted(public_url: str, url: str) -> None:
 )
 def test_where_segment_cannot_post(public_url: str, why: str) -> None:
     """A URL that is not reached from the internet, over HTTPS, is refused with the reason and what is wanted."""
-    with pytest.raises(Misconfigured, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"):
+    with pytest.raises(
+        ConfigurationError, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"
+    ):
         webhook_url(public_url, "acct_1")
 
 
 def test_renamed_entries_are_found() -> None:
     """A kind of destination is found by its slug or by its id, and others are not."""
-    made = MADE[Kind.WEBHOOK]
+    made = SPECS[Kind.WEBHOOK]
 
     assert made.is_made_of(CatalogEntry(id="x", slug="actions-webhook"))
     assert made.is_made_of(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.state import browsing, profiles
-from prosperstack_destination.state.browsing import Listing
+from prosperstack_destination.state.browsing import ProfilePage
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import UNSETTLED, Status
 from support.accounts import open_account
@@ -31,8 +31,8 @@ def fill(connection: Connection) -> None:
             profiles.settle(connection, profile, Status.SET_ASIDE, reason="no email")
 
 
-def numbers(listing: Listing) -> list[int]:
-    return [int(each.email[1:3]) for each in listing.people]
+def numbers(listing: ProfilePage) -> list[int]:
+    return [int(each.email[1:3]) for each in listing.profiles]
 
 
 async def test_everybody(database: Database) -> None:
@@ -46,7 +46,7 @@ async def test_everybody(database: Database) -> None:
     assert numbers(first) == list(range(10))
     assert (numbers(rest), rest.after) == ([10, 11], None)
     assert exactly.after is None
-    assert (first.people[0].user_id, first.people[0].status) == ("u0", Status.IN_SYNC)
+    assert (first.profiles[0].user_id, first.profiles[0].status) == ("u0", Status.IN_SYNC)
 
 
 async def test_those_whose_email_begins_so(database: Database) -> None:
@@ -101,12 +101,12 @@ async def test_of_the_few_one_page_is_enough(database: Database) -> None:
             statuses,
         )
         assert page.after is None
-        assert page.people
+        assert page.profiles
     [aside] = (
         await database.read(
             lambda it: browsing.listed(it, ACCOUNT, after="", limit=5, prefix="p0", statuses=[Status.SET_ASIDE])
         )
-    ).people
+    ).profiles
     assert aside.status_reason == "no email"
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import HOUR
 from prosperstack_destination.state import clearing
-from prosperstack_destination.state.clearing import Clearing
+from prosperstack_destination.state.clearing import RemoteErasure
 from prosperstack_destination.state.database import Database
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -20,7 +20,7 @@ def queue(connection: Connection) -> None:
     for number in range(8):
         clearing.add(connection, ACCOUNT, {f"s{number}": ["plan"]}, delete_subscriber=False, now=NEW_YEAR)
     for number, until in ((1, NEW_YEAR + 2 * HOUR), (2, NEW_YEAR + HOUR), (3, NEW_YEAR - HOUR)):
-        clearing.postpone(connection, ACCOUNT, Clearing(f"s{number}", ("plan",), False, 0), until, "no answer")
+        clearing.postpone(connection, ACCOUNT, RemoteErasure(f"s{number}", ("plan",), False, 0), until, "no answer")
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [(10, ["s3", "s2", "s1"]), (2, ["s3", "s2"])])

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.drivers import sqlite_driver
 from prosperstack_destination.state.tables import accounts
@@ -52,12 +52,12 @@ async def test_a_glance_sees_what_was_written(database: Database) -> None:
     def ids(connection: Connection) -> list[str]:
         return list(connection.scalars(select(accounts.c.id)))
 
-    assert await database.glance(ids) == []
+    assert await database.read_inline(ids) == []
     await database.write(open_account, "acct_1")
-    assert await database.glance(ids) == ["acct_1"]
+    assert await database.read_inline(ids) == ["acct_1"]
     with pytest.raises(ZeroDivisionError):
-        await database.glance(lambda _connection: 1 / 0)
-    assert await database.glance(ids) == ["acct_1"]
+        await database.read_inline(lambda _connection: 1 / 0)
+    assert await database.read_inline(ids) == ["acct_1"]
 
 
 async def test_a_glance_waits_for_no_writer(sqlite: Database) -> None:
@@ -71,7 +71,7 @@ async def test_a_glance_waits_for_no_writer(sqlite: Database) -> None:
 
     writer = asyncio.create_task(sqlite.write(write_slowly))
     await asyncio.to_thread(writing.wait)
-    glance = sqlite.glance(lambda connection: connection.execute(select(accounts.c.id)).all())
+    glance = sqlite.read_inline(lambda connection: connection.execute(select(accounts.c.id)).all())
     with pytest.raises(StopIteration) as returned:
         glance.send(None)
     assert returned.value.value == []
@@ -198,5 +198,5 @@ async def test_closing_lets_finish_what_runs(postgresql_url: str) -> None:
 
 def test_an_unknown_database_is_refused() -> None:
     """A DATABASE_URL that cannot be served is told at the start."""
-    with pytest.raises(Misconfigured, match="DATABASE_URL"):
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         Database("mysql://localhost/x")

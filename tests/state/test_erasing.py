@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.state import erasing, identities
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Delete, IdKind, Source, SourceKind
+from prosperstack_destination.state.profile import CallSource, Delete, IdKind, SourceKind
 from prosperstack_destination.state.profiles import MAX_IDS
 from prosperstack_destination.state.tables import held
 from prosperstack_destination.state.tables import identities as table
@@ -16,7 +16,7 @@ from support.intake import ACCOUNT, identify, outcomes, pseudonym, take
 
 pytestmark = pytest.mark.anyio
 
-AUDIENCE = Source(SourceKind.AUDIENCE, "power_users")
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "power_users")
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ async def _refused(database: Database) -> str:
     reasons = []
     for unit in (
         database.write(open_account, "acct_2"),
-        database.read(accounts.every),
-        database.glance(accounts.every),
+        database.read(accounts.all_accounts),
+        database.read_inline(accounts.all_accounts),
     ):
         with pytest.raises(StoreUnavailable) as caught:
             await unit
@@ -63,7 +63,7 @@ async def test_a_file_that_is_moved_is_used_again_when_it_is_back(
 
     _move(path.parent / elsewhere, path)
     await sqlite.write(open_account, "acct_3")
-    assert [each.id for each in await sqlite.read(accounts.every)] == ["acct_1", "acct_3"]
+    assert [each.id for each in await sqlite.read(accounts.all_accounts)] == ["acct_1", "acct_3"]
 
 
 async def test_another_file_in_its_place_is_not_used(sqlite: Database, path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_damaged_file_is_an_outage(sqlite: Database, path: Path) -> None
     with pytest.raises(StoreUnavailable, match="not a database"):
         await damaged.write(open_account, "acct_2")
     with pytest.raises(StoreUnavailable, match="not a database"):
-        await damaged.read(accounts.every)
+        await damaged.read(accounts.all_accounts)
     await damaged.close()
 
 

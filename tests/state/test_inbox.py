@@ -12,7 +12,7 @@ from prosperstack_destination.state import profiles
 from prosperstack_destination.state.commit_delay import CommitDelay
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.inbox import MAX_WAITING, GroupCommit
-from prosperstack_destination.state.intake import Taken, take_calls
+from prosperstack_destination.state.intake import CommitResult, ingest_calls
 from prosperstack_destination.state.profile import Call, Outcome
 from support.accounts import open_account
 from support.intake import identify, pseudonym
@@ -29,10 +29,10 @@ class Counting:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, calls: Sequence[Call]) -> Taken:
+    async def __call__(self, calls: Sequence[Call]) -> CommitResult:
         await self.open.wait()
         self.transactions += 1
-        return await self._database.write(take_calls, calls, pseudonym)
+        return await self._database.write(ingest_calls, calls, pseudonym)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_a_sender_that_cannot_be_told_keeps_no_other_from_it(inbox: GroupC
         raise ValueError("a fault")
 
     with capture_logs() as lines:
-        inbox.put([identify()], fail)
+        inbox.submit([identify()], fail)
         await inbox.accept([identify("c@d.e")])
 
     assert [line["log_level"] for line in lines] == ["error"]

@@ -21,9 +21,9 @@ from prosperstack_destination.state import (
 )
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
-from prosperstack_destination.state.intake import take_calls, take_in
-from prosperstack_destination.state.profile import Call, Delete, IdKind, Source, SourceKind, Status
+from prosperstack_destination.state.directory import SubscriberSnapshot
+from prosperstack_destination.state.intake import ingest, ingest_calls
+from prosperstack_destination.state.profile import Call, CallSource, Delete, IdKind, SourceKind, Status
 from prosperstack_destination.state.profiles import MAX_IDS
 from prosperstack_destination.state.tables import held, identities, metadata
 from support.accounts import open_account
@@ -33,7 +33,7 @@ from support.intake import ACCOUNT, identify, outcomes, pseudonym, stored, take
 pytestmark = pytest.mark.anyio
 
 NOW = NEW_YEAR
-AUDIENCE = Source(SourceKind.AUDIENCE, "power_users")
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "power_users")
 
 
 def delete(user_id: str = "u1", at: int = NOW) -> Delete:
@@ -125,7 +125,7 @@ def test_whose_an_id_is_does_not_depend_on_the_order(calls: list[Call], data: st
             open_account(connection)
             for batch in batches:
                 if batch:
-                    take_calls(connection, batch, pseudonym)
+                    ingest_calls(connection, batch, pseudonym)
             known = connection.execute(
                 select(identities.c.external_id, identities.c.email).order_by(identities.c.external_id)
             ).all()
@@ -176,7 +176,9 @@ async def erasable(store: Database) -> None:
     """A person with a userId, two emails, and a subscriber that was written to."""
     await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 30, plan="free"))
     await store.write(take, identify("a@b.c", user_id="u1", anonymous_id="x1", at=NOW - 20, plan="pro"))
-    await store.write(directory.observe, ACCOUNT, "a@b.c", [Seen("subr_1", "a@b.c", {})], NOW)
+    await store.write(
+        directory.replace_for_email, ACCOUNT, "a@b.c", [SubscriberSnapshot("subr_1", "a@b.c", {})], NOW
+    )
     await store.write(
         directory.mark_applied, ACCOUNT, "subr_1", {"plan": "pro", "seats": 1}, observed=None, now=NOW
     )
@@ -241,7 +243,7 @@ async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
     await erasable(store)
     await store.write(take, delete())
 
-    [entry] = await store.read(auditing.latest, ACCOUNT, 10)
+    [entry] = await store.read(auditing.recent, ACCOUNT, 10)
     assert (entry.actor, entry.action) == ("segment", "erase")
     assert entry.details == {
         "subject": pseudonym("user:u1")[:12],
@@ -253,7 +255,7 @@ async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
 
 async def test_sources_are_remembered(store: Database) -> None:
     """An account knows what sends to it, when, how often, and who is in an audience."""
-    source = Source(SourceKind.SOURCE, "project-1", "analytics.js 3.8.2")
+    source = CallSource(SourceKind.SOURCE, "project-1", "analytics.js 3.8.2")
     members = [identify(f"{n}@b.c", source=AUDIENCE, power_users=True) for n in range(5)]
     await store.write(take, identify(source=source), *members)
     later = NOW + 60
@@ -272,7 +274,7 @@ async def test_sources_are_remembered(store: Database) -> None:
 
 async def test_made_up_sources_are_bounded(store: Database) -> None:
     """A script that makes up sources does not fill the database with them."""
-    calls = [identify(source=Source(SourceKind.SOURCE, f"p{n}")) for n in range(sources.MAX_SOURCES + 20)]
+    calls = [identify(source=CallSource(SourceKind.SOURCE, f"p{n}")) for n in range(sources.MAX_SOURCES + 20)]
     await store.write(take, *calls)
 
     assert len(await store.read(sources.of_account, ACCOUNT)) == sources.MAX_SOURCES
@@ -296,7 +298,7 @@ async def taken_at_once(url: str, *batches: list[Call]) -> None:
     replicas = [Database(url) for _ in batches]
     try:
         await asyncio.gather(
-            *(take_in(each, batch, pseudonym) for each, batch in zip(replicas, batches, strict=True))
+            *(ingest(each, batch, pseudonym) for each, batch in zip(replicas, batches, strict=True))
         )
     finally:
         for each in replicas:
@@ -381,7 +383,7 @@ async def test_a_full_profile_keeps_what_the_account_reads(database: Database) -
     calls = [waiting, named, full]
     read = {"zz_name", "zz_plan"}
 
-    taken = await database.write(take_calls, calls, pseudonym, lambda *_: read.__contains__, alone=True)
+    taken = await database.write(ingest_calls, calls, pseudonym, lambda *_: read.__contains__, exclusive=True)
 
     profile = await database.read(stored)
     assert len(profile.traits) == 1_000

@@ -24,34 +24,34 @@ async def test_leases_are_kept(database: Database) -> None:
     await database.write(leases.store, [A, B])
     await database.write(leases.store, [Lease("a", "r2", 2, 0)])
 
-    assert await database.read(leases.known, []) == {"b": B}
-    assert (await database.read(leases.known, ["a", "c"]))["a"].fence == 2
+    assert await database.read(leases.load, []) == {"b": B}
+    assert (await database.read(leases.load, ["a", "c"]))["a"].fence == 2
 
 
 async def test_only_the_owner_may_write(database: Database) -> None:
     """Another owner, and another fence of the same, are refused."""
     await database.write(leases.store, [A])
-    await database.write(leases.must_hold, "a", "r1", 1)
+    await database.write(leases.assert_held, "a", "r1", 1)
 
     for owner, fence in (("r2", 1), ("r1", 2), ("r1", 0)):
         with pytest.raises(LeaseLost):
-            await database.write(leases.must_hold, "a", owner, fence)
+            await database.write(leases.assert_held, "a", owner, fence)
 
 
 async def test_renewing_and_leaving(database: Database) -> None:
     """All leases of a replica are renewed at once, and free at once when it leaves."""
     await database.write(leases.store, [A, B])
-    await database.write(leases.beat, "r1", NEW_YEAR)
-    await database.write(leases.beat, "r1", NEW_YEAR + 1)
-    await database.write(leases.prolong, "r1", NEW_YEAR + 9)
-    before = await database.read(leases.known, [])
-    assert await database.read(leases.living) == {"r1": NEW_YEAR + 1}
+    await database.write(leases.heartbeat, "r1", NEW_YEAR)
+    await database.write(leases.heartbeat, "r1", NEW_YEAR + 1)
+    await database.write(leases.renew, "r1", NEW_YEAR + 9)
+    before = await database.read(leases.load, [])
+    assert await database.read(leases.live_replicas) == {"r1": NEW_YEAR + 1}
 
     await database.write(leases.leave, "r1")
 
     assert before == {"a": Lease("a", "r1", 1, NEW_YEAR + 9), "b": B}
-    assert await database.read(leases.known, []) == {"b": B}
-    assert await database.read(leases.living) == {}
+    assert await database.read(leases.load, []) == {"b": B}
+    assert await database.read(leases.live_replicas) == {}
 
 
 async def test_a_look_waits_for_nobody(postgresql: Database) -> None:
@@ -59,13 +59,13 @@ async def test_a_look_waits_for_nobody(postgresql: Database) -> None:
     await postgresql.write(leases.store, [A, B])
     taken = Lease("a", "r2", 2, NEW_YEAR + 9)
 
-    async with begun(postgresql, partial(leases.must_hold, account_id="a", owner="r1", fence=1)):
-        await postgresql.write(leases.prolong, "r1", NEW_YEAR + 1)
+    async with begun(postgresql, partial(leases.assert_held, account_id="a", owner="r1", fence=1)):
+        await postgresql.write(leases.renew, "r1", NEW_YEAR + 1)
         stored = await postgresql.write(leases.store, [taken, replace(B, fence=8)])
     later = await postgresql.write(leases.store, [taken])
 
     assert (stored, later) == ({"b"}, {"a"})
-    assert await postgresql.read(leases.known, []) == {"a": taken, "b": replace(B, fence=8)}
+    assert await postgresql.read(leases.load, []) == {"a": taken, "b": replace(B, fence=8)}
 
 
 async def test_nobody_waits_long_for_a_look(postgresql: Database) -> None:

@@ -5,8 +5,8 @@ import pytest
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.state import directory, listing, profiles
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
-from prosperstack_destination.state.listing import OVERLAP, RESUME_FOR, Directory
+from prosperstack_destination.state.directory import SubscriberSnapshot
+from prosperstack_destination.state.listing import OVERLAP, RESUME_FOR, ListingState
 from prosperstack_destination.state.profile import Status
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -19,7 +19,7 @@ NOW = NEW_YEAR
 THERE = NOW - HOUR
 
 
-async def page(database: Database, *seen: Seen, cursor: str | None = None, at: int = NOW) -> bool:
+async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = NOW) -> bool:
     await database.write(listing.begin, ACCOUNT, at)
     return await database.write(
         listing.take_page, ACCOUNT, seen, cursor, there=at - HOUR, now=at, refresh_after=MINUTE
@@ -29,8 +29,8 @@ async def page(database: Database, *seen: Seen, cursor: str | None = None, at: i
 async def test_a_full_listing_then_what_was_updated_since(database: Database) -> None:
     """The first listing shows all; the next only what was updated since it began, by ProsperStack's clock."""
     await database.write(open_account)
-    assert not await page(database, Seen("s1", "a@b.c", {}), cursor="two")
-    assert await page(database, Seen("s2", "d@e.f", {}), at=NOW + MINUTE)
+    assert not await page(database, SubscriberSnapshot("s1", "a@b.c", {}), cursor="two")
+    assert await page(database, SubscriberSnapshot("s2", "d@e.f", {}), at=NOW + MINUTE)
 
     known = await database.read(listing.read, ACCOUNT)
     assert (known.as_of, known.watermark, known.size, known.in_progress) == (NOW, THERE, 2, False)
@@ -42,7 +42,7 @@ async def test_a_full_listing_then_what_was_updated_since(database: Database) ->
 async def test_a_listing_that_was_interrupted_goes_on(database: Database) -> None:
     """The cursor is kept with the page before it; after a day it is not trusted any more."""
     await database.write(open_account)
-    await page(database, Seen("s1", "a@b.c", {}), cursor="two")
+    await page(database, SubscriberSnapshot("s1", "a@b.c", {}), cursor="two")
 
     soon = await database.write(listing.begin, ACCOUNT, NOW + HOUR)
     late = await database.write(listing.begin, ACCOUNT, NOW + RESUME_FOR)
@@ -58,7 +58,7 @@ async def test_whoever_is_learned_of_is_matched(database: Database) -> None:
     for email in ("a@b.c", "other@b.c"):
         await database.write(profiles.settle, await database.read(stored, email), Status.UNMATCHED)
 
-    await page(database, Seen("s1", "a@b.c", {}))
+    await page(database, SubscriberSnapshot("s1", "a@b.c", {}))
 
     matched, other = await database.read(stored), await database.read(stored, "other@b.c")
     assert (matched.status, other.status) == (Status.PENDING, Status.UNMATCHED)
@@ -69,12 +69,12 @@ async def test_whoever_is_learned_of_is_matched(database: Database) -> None:
 async def test_another_email_is_news_of_both(database: Database) -> None:
     """A subscriber who got another email is looked at for whoever had it and for whoever has it now."""
     await database.write(open_account)
-    await page(database, Seen("s1", "old@b.c", {"plan": "x"}))
+    await page(database, SubscriberSnapshot("s1", "old@b.c", {"plan": "x"}))
     await database.write(take, identify("old@b.c"), identify("new@b.c"))
     for email in ("old@b.c", "new@b.c"):
         await database.write(profiles.settle, await database.read(stored, email), Status.IN_SYNC)
 
-    await page(database, Seen("s1", "new@b.c", {"plan": "x"}), at=NOW + MINUTE)
+    await page(database, SubscriberSnapshot("s1", "new@b.c", {"plan": "x"}), at=NOW + MINUTE)
 
     assert (await database.read(stored, "old@b.c")).status is Status.PENDING
     assert (await database.read(stored, "new@b.c")).status is Status.PENDING
@@ -84,12 +84,12 @@ async def test_another_email_is_news_of_both(database: Database) -> None:
 async def test_what_is_known_is_no_news(database: Database) -> None:
     """Seeing the same again wakes nobody, and what was applied stays."""
     await database.write(open_account)
-    await page(database, Seen("s1", "a@b.c", {"plan": "pro"}))
+    await page(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "pro"}))
     await database.write(take, identify(plan="pro"))
     await database.write(directory.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed=None, now=NOW)
     await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC)
 
-    await page(database, Seen("s1", "a@b.c", {"plan": "pro"}), at=NOW + MINUTE)
+    await page(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "pro"}), at=NOW + MINUTE)
 
     assert (await database.read(stored)).status is Status.IN_SYNC
     [subscriber] = await database.read(directory.with_email, ACCOUNT, "a@b.c")
@@ -102,7 +102,7 @@ async def test_a_quiet_directory_is_brought_up_to_date_less_often(database: Data
     waits = []
     for number in range(9):
         at = NOW + number * HOUR
-        await page(database, *([Seen(f"s{number}", "a@b.c", {})] if number in (0, 8) else []), at=at)
+        await page(database, *([SubscriberSnapshot(f"s{number}", "a@b.c", {})] if number in (0, 8) else []), at=at)
         known = await database.read(listing.read, ACCOUNT)
         assert known.refresh_at is not None
         waits.append((known.refresh_at - at) // MINUTE)
@@ -113,7 +113,7 @@ async def test_a_quiet_directory_is_brought_up_to_date_less_often(database: Data
 async def test_what_it_cost_is_counted_until_the_next_listing(database: Database) -> None:
     """Look-ups and updates are counted from the first on, and forgotten when a listing ends."""
     await database.write(open_account)
-    assert await database.read(listing.read, ACCOUNT) == Directory()
+    assert await database.read(listing.read, ACCOUNT) == ListingState()
     for unit in (listing.count_lookup, listing.count_write, listing.count_write):
         await database.write(unit, ACCOUNT)
     before = await database.read(listing.read, ACCOUNT)

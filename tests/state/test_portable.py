@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state import auditing, directory, portable, rate_limits
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.portable import begun, export, import_lines
-from prosperstack_destination.state.profile import Delete, Source, SourceKind
-from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.profile import CallSource, Delete, SourceKind
+from prosperstack_destination.state.rate_limits import ReportedLimit
 from prosperstack_destination.state.tables import identities
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -23,7 +23,7 @@ from support.intake import ACCOUNT, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
-AUDIENCE = Source(SourceKind.AUDIENCE, "power_users")
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "power_users")
 
 
 @pytest.fixture
@@ -36,8 +36,14 @@ async def filled(database: Database) -> Database:
         identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
         Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
     )
-    await database.write(rate_limits.note, {ACCOUNT: ToldLimit(100, 7, 60.0, NEW_YEAR)})
-    await database.write(directory.observe, ACCOUNT, "1@b.c", [Seen("subr_1", "1@b.c", {"plan": 1})], NEW_YEAR)
+    await database.write(rate_limits.note, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
+    await database.write(
+        directory.replace_for_email,
+        ACCOUNT,
+        "1@b.c",
+        [SubscriberSnapshot("subr_1", "1@b.c", {"plan": 1})],
+        NEW_YEAR,
+    )
     return database
 
 
@@ -98,7 +104,7 @@ async def test_an_import_goes_on(
     """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
     monkeypatch.setattr(portable, "ROWS_AT_ONCE", 4)
     lines = await exported(filled)
-    with pytest.raises(Misconfigured, match="not whole"):
+    with pytest.raises(ConfigurationError, match="not whole"):
         await import_lines(target, lines[:kept])
 
     await import_lines(target, lines)
@@ -116,9 +122,9 @@ async def test_what_cannot_be_imported(filled: Database, target: Database) -> No
         ([json.dumps({**head, "revision": "0001"})], "schema 0001"),
         ([lines[0], '{"table": "nowhere", "row": {}}'], "damaged"),
     ):
-        with pytest.raises(Misconfigured, match=said):
+        with pytest.raises(ConfigurationError, match=said):
             await import_lines(target, wrong)
-    with pytest.raises(Misconfigured, match="not empty"):
+    with pytest.raises(ConfigurationError, match="not empty"):
         await import_lines(filled, [json.dumps({**head, "export": "another"})])
 
 
@@ -128,15 +134,15 @@ async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Da
     await sqlite.write(
         take,
         *[identify("a@b.c", anonymous_id=each, plan="x\0") for each in ("\0", "\0\0", "\ufffd")],
-        replace(identify(source=Source(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
+        replace(identify(source=CallSource(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
     )
-    await sqlite.write(rate_limits.note, {ACCOUNT: ToldLimit(2**40, 2**33, 60.0, NEW_YEAR)})
+    await sqlite.write(rate_limits.note, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
 
     await import_lines(postgresql, await exported(sqlite))
 
     profile = await postgresql.read(stored)
     assert profile.values() == {"plan": "x\ufffd", "trait\ufffd": "\ufffd"}
     limit = await postgresql.read(rate_limits.of_account, ACCOUNT)
-    assert limit == ToldLimit(2**31 - 1, 2**31 - 1, 60.0, NEW_YEAR)
+    assert limit == ReportedLimit(2**31 - 1, 2**31 - 1, 60.0, NEW_YEAR)
     ids = await postgresql.read(lambda connection: connection.scalars(select(identities.c.external_id)).all())
     assert sorted(ids) == ["\ufffd", "\ufffd\ufffd"]

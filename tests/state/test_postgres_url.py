@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state.database import Database, backend_of, parse_database_url
 from prosperstack_destination.state.postgres_url import PostgresConnection, postgres_connection
-from prosperstack_destination.state.wakeups import Wakeups
+from prosperstack_destination.state.wakeups import PgNotifier
 
 HOST = "postgres://ann:p%40ss@db.example.com:6432/app"
 
@@ -137,7 +137,7 @@ def test_an_address_in_the_parameters() -> None:
 )
 def test_what_has_no_counterpart_is_refused(query: str, said: str) -> None:
     """A parameter that cannot be passed on is refused in a sentence that names it, and never the password."""
-    with pytest.raises(Misconfigured) as error:
+    with pytest.raises(ConfigurationError) as error:
         connection(query)
 
     assert said in str(error.value)
@@ -147,7 +147,7 @@ def test_what_has_no_counterpart_is_refused(query: str, said: str) -> None:
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     """A root certificate that is no PEM is named."""
     (tmp_path / "root.pem").write_text("hello")
-    with pytest.raises(Misconfigured, match=r"root\.pem, which cannot be used"):
+    with pytest.raises(ConfigurationError, match=r"root\.pem, which cannot be used"):
         connection(f"?sslmode=verify-full&sslrootcert={tmp_path}/root.pem")
 
 
@@ -164,7 +164,7 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
 )
 def test_a_url_that_is_none(url: str, said: str) -> None:
     """What is no URL of a database that is served here is refused, and nothing of the password is shown."""
-    with pytest.raises(Misconfigured, match=said) as error:
+    with pytest.raises(ConfigurationError, match=said) as error:
         Database(url)
 
     assert "pw" not in str(error.value)
@@ -175,7 +175,7 @@ async def test_a_host_that_is_not_known() -> None:
     """A mistyped host ends the start within seconds, with its name."""
     database = Database("postgres://ann:pw@no-such-host.invalid/app?sslmode=require")
     begun = time.monotonic()
-    with pytest.raises(Misconfigured, match=r"host that is not known: no-such-host\.invalid:5432"):
+    with pytest.raises(ConfigurationError, match=r"host that is not known: no-such-host\.invalid:5432"):
         await database.open()
 
     assert time.monotonic() - begun < 30
@@ -186,7 +186,7 @@ async def test_a_host_that_is_not_known() -> None:
 async def test_a_server_without_tls(postgresql_url: str) -> None:
     """Where TLS is asked for and the server has none, that is reported at once."""
     database = Database(f"{postgresql_url}?sslmode=require")
-    with pytest.raises(Misconfigured, match="does not speak TLS"):
+    with pytest.raises(ConfigurationError, match="does not speak TLS"):
         await database.open()
     await database.close()
 
@@ -202,7 +202,7 @@ async def test_parameters_reach_the_server(postgresql_url: str) -> None:
             connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("application_name", "work_mem")
         ]
     )
-    listening = Wakeups(database, f"{postgresql_url}{query}", "here", lambda _: None)
+    listening = PgNotifier(database, f"{postgresql_url}{query}", "here", lambda _: None)
     listening.start()
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mine' AND query LIKE 'LISTEN%%'"
     deadline = time.monotonic() + 10

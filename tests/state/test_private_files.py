@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.accounts.vault import secret_in
+from prosperstack_destination.accounts.vault import read_secret
 from prosperstack_destination.cli.connected import Connection, record, recorded
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.private_files import close_to_others, make_private_folder
 from support.accounts import open_account
@@ -66,7 +66,7 @@ def test_a_shared_folder_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_folder_that_cannot_be(tmp_path: Path, name: str) -> None:
     """A data folder that is a file, or below one, is refused in a sentence that names it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(Misconfigured, match=r"The data folder .*file.* cannot be used \("):
+    with pytest.raises(ConfigurationError, match=r"The data folder .*file.* cannot be used \("):
         make_private_folder(tmp_path / name)
 
 
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path, name: str) -> None:
 async def test_a_database_that_is_a_folder(tmp_path: Path) -> None:
     """A DATABASE_URL that names a folder is refused."""
     database = Database(f"sqlite:///{tmp_path}")
-    with pytest.raises(Misconfigured, match="which is a folder"):
+    with pytest.raises(ConfigurationError, match="which is a folder"):
         await database.open()
     await database.close()
 
@@ -95,8 +95,8 @@ def test_a_secrets_file_that_cannot_be_used(tmp_path: Path, content: bytes | Non
         path.mkdir()
     else:
         path.write_bytes(content)
-    with pytest.raises(Misconfigured) as error:
-        secret_in(path)
+    with pytest.raises(ConfigurationError) as error:
+        read_secret(path)
 
     assert str(path) in str(error.value)
     assert said in str(error.value)

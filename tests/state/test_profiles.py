@@ -101,10 +101,10 @@ async def test_what_changes_meanwhile_stays_due(database: Database) -> None:
     await database.write(take, identify(plan="free", at=NOW + 1))
 
     assert await database.write(profiles.settle, in_flight, Status.IN_SYNC) is False
-    assert [each.id for each in await database.read(profiles.to_judge, "acct_1", NOW, None, 10)] == [in_flight.id]
+    assert [each.id for each in await database.read(profiles.due, "acct_1", NOW, None, 10)] == [in_flight.id]
 
     assert await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC) is True
-    assert await database.read(profiles.to_judge, "acct_1", NOW, None, 10) == []
+    assert await database.read(profiles.due, "acct_1", NOW, None, 10) == []
 
 
 async def test_the_longest_due_go_first(database: Database) -> None:
@@ -113,14 +113,14 @@ async def test_the_longest_due_go_first(database: Database) -> None:
     for n, email in enumerate(["c@x.y", "a@x.y", "b@x.y"]):
         await database.write(take, identify(email, received_at=NOW + n, at=NOW))
 
-    due = await database.read(profiles.to_judge, "acct_1", NOW + 10, None, 2)
+    due = await database.read(profiles.due, "acct_1", NOW + 10, None, 2)
     await database.write(profiles.postpone, due[0].id, NOW + 5, "it failed")
-    later = await database.read(profiles.to_judge, "acct_1", NOW + 10, None, 3)
+    later = await database.read(profiles.due, "acct_1", NOW + 10, None, 3)
 
     assert [each.email for each in due] == ["c@x.y", "a@x.y"]
     assert [each.email for each in later] == ["a@x.y", "b@x.y", "c@x.y"]
     assert [(each.attempts, each.status_reason) for each in later] == [(0, None), (0, None), (1, "it failed")]
-    assert await database.read(profiles.to_judge, "acct_1", NOW - 1, None, 3) == []
+    assert await database.read(profiles.due, "acct_1", NOW - 1, None, 3) == []
 
 
 async def test_attempts_are_counted(database: Database) -> None:
@@ -133,8 +133,8 @@ async def test_attempts_are_counted(database: Database) -> None:
 
     profile = await database.read(stored)
     assert (profile.status, profile.attempts) == (Status.UNMATCHED, 2)
-    assert await database.read(profiles.to_judge, "acct_1", NOW, None, 1) == []
-    assert len(await database.read(profiles.to_judge, "acct_1", NOW + MINUTE, None, 1)) == 1
+    assert await database.read(profiles.due, "acct_1", NOW, None, 1) == []
+    assert len(await database.read(profiles.due, "acct_1", NOW + MINUTE, None, 1)) == 1
 
 
 json_values = st.recursive(

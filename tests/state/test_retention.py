@@ -5,12 +5,12 @@ from sqlalchemy import Connection, select
 
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import auditing, directory, profiles, retention, tables
-from prosperstack_destination.state.clock_set import bring_forward
+from prosperstack_destination.state.clock_set import clamp_future_times
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import audit, identities, subscribers
-from prosperstack_destination.sync.housekeeping import Bounds, Housekeeper
+from prosperstack_destination.sync.housekeeping import RetentionJob, RetentionPolicy
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
 from support.intake import ACCOUNT, identify, stored, take
@@ -30,8 +30,8 @@ def everything(connection: Connection) -> tuple[set[str], set[str], set[str]]:
     )
 
 
-def housekeeper(database: Database, clock: SetClock, *, days: int = 30, rows: int = 10) -> Housekeeper:
-    return Housekeeper(database, Bounds(days, 100, rows, calls=rows), lambda: True, clock)
+def housekeeper(database: Database, clock: SetClock, *, days: int = 30, rows: int = 10) -> RetentionJob:
+    return RetentionJob(database, RetentionPolicy(days, 100, rows, calls=rows), lambda: True, clock)
 
 
 async def settled(database: Database, email: str) -> None:
@@ -45,7 +45,9 @@ async def test_untouched_profiles_go(database: Database, clock: SetClock, monkey
     people = [f"{n}@b.c" for n in range(10)]
     for email in people:
         await database.write(take, identify(email, user_id=f"u{email}", plan="pro"))
-        await database.write(directory.observe, ACCOUNT, email, [Seen(f"s{email}", email, {})], NOW)
+        await database.write(
+            directory.replace_for_email, ACCOUNT, email, [SubscriberSnapshot(f"s{email}", email, {})], NOW
+        )
         await database.write(directory.mark_applied, ACCOUNT, f"s{email}", {"plan": "pro"}, observed=None, now=NOW)
         if email != "9@b.c":
             await settled(database, email)
@@ -96,9 +98,9 @@ async def test_a_clock_that_was_set_back(database: Database) -> None:
     await database.write(open_account)
     hour_ahead = NOW + 3_600_000_000
     await database.write(take, identify(plan="pro", received_at=hour_ahead), identify("x@y.z"))
-    before = await database.read(profiles.to_judge, ACCOUNT, NOW, None, 10)
+    before = await database.read(profiles.due, ACCOUNT, NOW, None, 10)
 
-    await database.write(bring_forward, NOW)
+    await database.write(clamp_future_times, NOW)
 
     assert [each.email for each in before] == ["x@y.z"]
-    assert len(await database.read(profiles.to_judge, ACCOUNT, NOW, None, 10)) == 2
+    assert len(await database.read(profiles.due, ACCOUNT, NOW, None, 10)) == 2

@@ -5,7 +5,7 @@ import pytest
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import profiles, retention, segment_connections, sources
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Delete, Identify, Source, SourceKind, Status
+from prosperstack_destination.state.profile import CallSource, Delete, Identify, SourceKind, Status
 from prosperstack_destination.state.segment_connections import Kind, Region, SegmentConnection
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -43,7 +43,7 @@ async def test_what_was_not_connected_from_here(database: Database) -> None:
     ]
     for number, (account, kind, key) in enumerate(came):
         at = NEW_YEAR + number
-        await database.write(take, identify(account=account, source=Source(kind, key), received_at=at))
+        await database.write(take, identify(account=account, source=CallSource(kind, key), received_at=at))
     await database.write(segment_connections.add, connection("acct_1", "connected"))
     await database.write(segment_connections.add, connection("acct_2", "theirs"))
 
@@ -57,7 +57,7 @@ async def test_what_was_not_connected_from_here(database: Database) -> None:
     assert newest == everything[:2]
 
 
-POWER_USERS = Source(SourceKind.AUDIENCE, "power_users")
+POWER_USERS = CallSource(SourceKind.AUDIENCE, "power_users")
 
 
 @pytest.mark.parametrize("at_once", [True, False])

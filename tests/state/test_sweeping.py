@@ -6,7 +6,7 @@ from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.state import accounts, directory, listing, profiles, sweeping
 from prosperstack_destination.state.accounts import UPKEEP_AT_ONCE
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.listing import SWEEP_AFTER
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.sweeping import FRESH_FOR, Sweep
@@ -20,14 +20,14 @@ NOW = NEW_YEAR
 DUE = NOW + SWEEP_AFTER
 
 
-async def list_all(database: Database, *seen: Seen) -> None:
+async def list_all(database: Database, *seen: SubscriberSnapshot) -> None:
     """A full listing."""
     await database.write(open_account)
     await database.write(listing.begin, ACCOUNT, NOW)
     await database.write(listing.take_page, ACCOUNT, seen, None, there=NOW, now=NOW, refresh_after=HOUR)
 
 
-async def page(database: Database, *seen: Seen, cursor: str | None = None, at: int = DUE) -> int:
+async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = DUE) -> int:
     """A page of the sweep, with the cursor of the next; of how many it brought news."""
     sweep = await database.write(sweeping.go_on, ACCOUNT, at, at + MINUTE)
     return await database.write(sweeping.take_page, ACCOUNT, sweep, seen, cursor, asked_at=at, now=at)
@@ -61,21 +61,21 @@ async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database)
 
 async def test_what_the_directory_lacks_comes_to_light(database: Database) -> None:
     """Whoever is not known, or has another email, is news of those whom it concerns."""
-    await list_all(database, Seen("s1", "a@b.c", {}))
+    await list_all(database, SubscriberSnapshot("s1", "a@b.c", {}))
     await database.write(take, identify("new@b.c", plan="pro"))
     await database.write(profiles.settle, await database.read(stored, "new@b.c"), Status.UNMATCHED)
 
-    assert await page(database, Seen("s1", "new@b.c", {}), Seen("s2", "b@b.c", {})) == 3
+    assert await page(database, SubscriberSnapshot("s1", "new@b.c", {}), SubscriberSnapshot("s2", "b@b.c", {})) == 3
     assert (await database.read(stored, "new@b.c")).status is Status.PENDING
 
 
 async def test_what_was_seen_lately_stays(database: Database) -> None:
     """A page that was overtaken by an update does not undo what the update showed."""
-    await list_all(database, Seen("s1", "a@b.c", {"plan": "free"}))
+    await list_all(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "free"}))
     await database.write(
         directory.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed={"plan": "pro"}, now=DUE - FRESH_FOR + 1
     )
-    old = Seen("s1", "a@b.c", {"plan": "free"})
+    old = SubscriberSnapshot("s1", "a@b.c", {"plan": "free"})
 
     assert await page(database, old) == 0
     assert await page(database, old, at=DUE + 1) == 1

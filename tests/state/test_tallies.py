@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.state import tallies
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.tallies import FRESHNESS, KEPT, Span, Tally, percentile
+from prosperstack_destination.state.tallies import FRESHNESS, KEPT, Bucket, Rollup, percentile
 from support.clocks import NEW_YEAR
 
 pytestmark = pytest.mark.anyio
 
 
-def took(*seconds: float) -> Tally:
-    tally = Tally()
+def took(*seconds: float) -> Rollup:
+    tally = Rollup()
     for each in seconds:
         tally.took(each)
     return tally
@@ -25,34 +25,34 @@ async def test_what_happens_adds_up(database: Database) -> None:
     for seconds, backlog in ((0, 5), (10, 7), (70, 0)):
         new = took(1.0)
         new.accepted, new.delivered, new.backlog = 2, 1, backlog
-        await database.write(tallies.add, {"a": new, "b": Tally(refused=1)}, NEW_YEAR + seconds * 1_000_000)
+        await database.write(tallies.add, {"a": new, "b": Rollup(refused=1)}, NEW_YEAR + seconds * 1_000_000)
 
-    minutes = await database.read(tallies.of_account, "a", Span.MINUTE, NEW_YEAR)
-    [hour] = await database.read(tallies.of_account, "a", Span.HOUR, NEW_YEAR)
+    minutes = await database.read(tallies.of_account, "a", Bucket.MINUTE, NEW_YEAR)
+    [hour] = await database.read(tallies.of_account, "a", Bucket.HOUR, NEW_YEAR)
 
     assert [(each.at, each.accepted, each.backlog) for each in minutes] == [
         (NEW_YEAR, 4, 7),
         (NEW_YEAR + MINUTE, 2, 0),
     ]
     assert (hour.accepted, hour.settled, hour.backlog, sum(hour.freshness)) == (6, 3, 7, 3)
-    assert [each.refused for each in await database.read(tallies.of_account, "b", Span.HOUR, 0)] == [3]
+    assert [each.refused for each in await database.read(tallies.of_account, "b", Bucket.HOUR, 0)] == [3]
 
 
 async def test_old_rows_go(database: Database) -> None:
     """Minutes are kept for a day, hours for longer."""
-    await database.write(tallies.add, {"a": Tally(accepted=1)}, NEW_YEAR)
+    await database.write(tallies.add, {"a": Rollup(accepted=1)}, NEW_YEAR)
 
     assert await database.write(tallies.expire, NEW_YEAR + DAY) == 0
     assert await database.write(tallies.expire, NEW_YEAR + DAY + 2 * HOUR) == 1
-    assert len(await database.read(tallies.of_account, "a", Span.HOUR, 0)) == 1
-    assert await database.write(tallies.expire, NEW_YEAR + KEPT[Span.HOUR] + HOUR) == 1
+    assert len(await database.read(tallies.of_account, "a", Bucket.HOUR, 0)) == 1
+    assert await database.write(tallies.expire, NEW_YEAR + KEPT[Bucket.HOUR] + HOUR) == 1
 
 
 async def test_backlogs_are_noted_where_nothing_else_happens(database: Database) -> None:
     """A minute in which something waited has a row, so that a chart has no hole."""
     await database.write(tallies.note_backlogs, {"a": 9}, NEW_YEAR)
 
-    [row] = await database.read(tallies.of_account, "a", Span.MINUTE, 0)
+    [row] = await database.read(tallies.of_account, "a", Bucket.MINUTE, 0)
     assert (row.backlog, row.settled) == (9, 0)
 
 

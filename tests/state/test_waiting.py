@@ -5,10 +5,10 @@ from sqlalchemy import Connection, text
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.state import cancel_flows, clearing, profiles, waiting
-from prosperstack_destination.state.clock_set import bring_forward
+from prosperstack_destination.state.clock_set import clamp_future_times
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Lane, Source, SourceKind, Status
-from prosperstack_destination.state.waiting import COUNTED, Counts, Pending, Recent
+from prosperstack_destination.state.profile import CallSource, Lane, SourceKind, Status
+from prosperstack_destination.state.waiting import COUNTED, QueueSizes, QueueSnapshot, RecentChanges
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, stored, take
@@ -16,18 +16,18 @@ from support.intake import ACCOUNT, identify, stored, take
 pytestmark = pytest.mark.anyio
 
 NOW = NEW_YEAR
-AUDIENCE = Source(SourceKind.AUDIENCE, "vips")
-COUNTS = Counts(live=2, bulk=1, unknown=2, unknown_live=1)
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "vips")
+COUNTS = QueueSizes(live=2, bulk=1, unknown=2, unknown_live=1)
 
 
-async def wait_for(database: Database, status: Status, *emails: str, source: Source | None = None) -> list[int]:
+async def wait_for(database: Database, status: Status, *emails: str, source: CallSource | None = None) -> list[int]:
     """Have profiles wait, each a second younger than the one before; their ids."""
     ids = []
     for number, email in enumerate(emails):
         at = NOW + number * SECOND
         await database.write(take, identify(email, at=at, received_at=at, source=source, vips=number))
         profile = await database.read(stored, email)
-        await database.write(profiles.await_request, [(profile, status)], at)
+        await database.write(profiles.mark_waiting, [(profile, status)], at)
         ids.append(profile.id)
     return ids
 
@@ -40,7 +40,7 @@ async def test_each_queue_shows_its_ends(database: Database) -> None:
     [e] = await wait_for(database, Status.UNKNOWN, "e@b.c")
     [f] = await wait_for(database, Status.UNKNOWN, "f@b.c", source=AUDIENCE)
 
-    found = await database.read(waiting.pending, ACCOUNT, NOW + MINUTE, [c], COUNTS)
+    found = await database.read(waiting.snapshot, ACCOUNT, NOW + MINUTE, [c], COUNTS)
 
     assert found.live.newest is not None
     assert found.live.oldest is not None
@@ -52,7 +52,7 @@ async def test_each_queue_shows_its_ends(database: Database) -> None:
     assert found.oldest_unknown is not None
     assert (found.newest_unknown.profile_id, found.oldest_unknown.profile_id) == (e, f)
     assert (found.unknown, found.unknown_live, found.clearing) == (2, 1, False)
-    assert await database.read(waiting.count, ACCOUNT, NOW + MINUTE) == Counts(3, 1, 2, 1)
+    assert await database.read(waiting.count, ACCOUNT, NOW + MINUTE) == QueueSizes(3, 1, 2, 1)
 
 
 async def test_nothing_waits_before_its_time(database: Database) -> None:
@@ -61,8 +61,8 @@ async def test_nothing_waits_before_its_time(database: Database) -> None:
     await wait_for(database, Status.READY, "a@b.c")
     await database.write(profiles.postpone, (await database.read(stored)).id, NOW + MINUTE, "it failed")
 
-    assert await database.read(waiting.pending, ACCOUNT, NOW + SECOND, [], Counts()) == Pending()
-    later = await database.read(waiting.pending, ACCOUNT, NOW + MINUTE, [], Counts())
+    assert await database.read(waiting.snapshot, ACCOUNT, NOW + SECOND, [], QueueSizes()) == QueueSnapshot()
+    later = await database.read(waiting.snapshot, ACCOUNT, NOW + MINUTE, [], QueueSizes())
     assert later.live.size == 1
 
 
@@ -74,12 +74,12 @@ async def test_whoever_is_about_to_cancel_comes_first(database: Database) -> Non
     await database.write(profiles.settle, await database.read(stored, "b@b.c"), Status.IN_SYNC)
 
     people = {(ACCOUNT, "a@b.c"): NOW, (ACCOUNT, "b@b.c"): NOW}
-    assert await database.write(cancel_flows.begin, people) == {ACCOUNT}
+    assert await database.write(cancel_flows.prioritize, people) == {ACCOUNT}
     hastened = await database.read(stored)
     assert hastened.status is Status.PENDING
-    await database.write(profiles.await_request, [(hastened, Status.READY)], NOW)
+    await database.write(profiles.mark_waiting, [(hastened, Status.READY)], NOW)
 
-    found = await database.read(waiting.pending, ACCOUNT, NOW, [], Counts())
+    found = await database.read(waiting.snapshot, ACCOUNT, NOW, [], QueueSizes())
     assert found.cancelling.newest is not None
     assert found.cancelling.newest.profile_id == ready
 
@@ -106,10 +106,10 @@ async def test_what_changed_lately_is_counted(database: Database) -> None:
     await wait_for(database, Status.READY, "a@b.c", "b@b.c")
     again = NOW + MINUTE
     await database.write(take, identify("a@b.c", at=again, received_at=again, vips="changed"))
-    await database.write(profiles.await_request, [(await database.read(stored), Status.READY)], again)
+    await database.write(profiles.mark_waiting, [(await database.read(stored), Status.READY)], again)
 
-    assert await database.read(waiting.recent, ACCOUNT, Lane.LIVE, NOW - 1) == Recent(2, repeats=1)
-    assert await database.read(waiting.recent, ACCOUNT, Lane.LIVE, NOW + SECOND) == Recent(1, repeats=1)
+    assert await database.read(waiting.recent, ACCOUNT, Lane.LIVE, NOW - 1) == RecentChanges(2, repeats=1)
+    assert await database.read(waiting.recent, ACCOUNT, Lane.LIVE, NOW + SECOND) == RecentChanges(1, repeats=1)
 
 
 async def test_clearing_waits_too(database: Database) -> None:
@@ -117,7 +117,7 @@ async def test_clearing_waits_too(database: Database) -> None:
     await database.write(open_account)
     await database.write(clearing.add, ACCOUNT, {"s1": ["plan"]}, delete_subscriber=False, now=NOW)
 
-    assert (await database.read(waiting.pending, ACCOUNT, NOW, [], Counts())).clearing
+    assert (await database.read(waiting.snapshot, ACCOUNT, NOW, [], QueueSizes())).clearing
 
 
 def explained(connection: Connection) -> list[str]:
@@ -144,11 +144,11 @@ async def test_a_clock_that_was_set_back_leaves_nothing_to_the_future(database: 
     await database.write(take, identify("b@b.c"))
     await database.write(profiles.mark_looked_up, await database.read(stored), NOW + SECOND, NOW)
     back = NOW - HOUR
-    assert await database.read(profiles.to_judge, ACCOUNT, back, None, 10) == []
+    assert await database.read(profiles.due, ACCOUNT, back, None, 10) == []
 
-    await database.write(bring_forward, back)
+    await database.write(clamp_future_times, back)
 
-    due = await database.read(profiles.to_judge, ACCOUNT, back, None, 10)
+    due = await database.read(profiles.due, ACCOUNT, back, None, 10)
     assert {(each.email, each.changed_at, each.looked_up_at) for each in due} == {
         ("a@b.c", back, None),
         ("b@b.c", back, None),

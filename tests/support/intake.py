@@ -7,8 +7,8 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, update
 
 from prosperstack_destination.state import profiles, tables
-from prosperstack_destination.state.intake import Taken, take_calls
-from prosperstack_destination.state.profile import Call, Identify, Profile, Source, Status
+from prosperstack_destination.state.intake import CommitResult, ingest_calls
+from prosperstack_destination.state.profile import Call, CallSource, Identify, Profile, Status
 from support.clocks import NEW_YEAR
 
 ACCOUNT = "acct_1"
@@ -19,9 +19,9 @@ def pseudonym(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def take(connection: Connection, *calls: Call) -> Taken:
+def take(connection: Connection, *calls: Call) -> CommitResult:
     """A unit of work: take calls in."""
-    return take_calls(connection, calls, pseudonym, alone=True)
+    return ingest_calls(connection, calls, pseudonym, exclusive=True)
 
 
 def identify(
@@ -32,7 +32,7 @@ def identify(
     account: str = ACCOUNT,
     user_id: str | None = None,
     anonymous_id: str | None = None,
-    source: Source | None = None,
+    source: CallSource | None = None,
     size: int = 100,
     **traits: JsonValue,
 ) -> Identify:
@@ -52,6 +52,6 @@ def settle_all(connection: Connection) -> None:
     connection.execute(update(tables.profiles).values(status=Status.IN_SYNC, due_at=None, pending_since=None))
 
 
-def outcomes(taken: Taken) -> Sequence[str]:
+def outcomes(taken: CommitResult) -> Sequence[str]:
     """What became of calls, in words."""
     return [outcome.value for outcome in taken.outcomes]

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.state import recent_calls
 from prosperstack_destination.state.identities import Key
-from prosperstack_destination.state.recent_calls import Arrival, Fate, RecentCall, Wanted, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, CallQuery, Channel, IncomingCall, RecentCall
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, pseudonym
 
@@ -14,7 +14,7 @@ from support.intake import ACCOUNT, pseudonym
 MOST = 1_000
 
 
-def keep_calls(connection: Connection, new: Sequence[Arrival]) -> None:
+def keep_calls(connection: Connection, new: Sequence[IncomingCall]) -> None:
     """A unit of work: keep calls."""
     recent_calls.append(connection, new, pseudonym, MOST)
 
@@ -25,15 +25,15 @@ def arrival(
     account: str = ACCOUNT,
     at: int = NEW_YEAR,
     ids: tuple[Key, ...] = (),
-    fate: Fate = Fate.HELD,
+    fate: CallOutcome = CallOutcome.HELD,
     kind: str = "identify",
     source: str | None = None,
     body: str = "{}",
-) -> Arrival:
+) -> IncomingCall:
     """A call that came in."""
-    return Arrival(account, at, at, Way.IDENTIFY, kind, fate, "Said.", source, email, ids, body, len(body))
+    return IncomingCall(account, at, at, Channel.IDENTIFY, kind, fate, "Said.", source, email, ids, body, len(body))
 
 
-def kept(connection: Connection, account: str = ACCOUNT, wanted: Wanted | None = None) -> list[RecentCall]:
+def kept(connection: Connection, account: str = ACCOUNT, wanted: CallQuery | None = None) -> list[RecentCall]:
     """A unit of work: the calls that are kept of an account, the newest first."""
-    return recent_calls.page(connection, account, wanted or Wanted(), since=0, limit=MOST)
+    return recent_calls.page(connection, account, wanted or CallQuery(), since=0, limit=MOST)

@@ -9,13 +9,13 @@ import httpx
 from pydantic import JsonValue
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.state import accounts, problems, profiles
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.sync.reprojecting import Reprojector
-from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.reprojecting import Remapper
+from prosperstack_destination.sync.spender import RateLimiter
 from prosperstack_destination.sync.worker import AccountWorker
 from support.accounts import open_account
 from support.clocks import LoopClock
@@ -68,8 +68,8 @@ class World:
         account = await self.database.read(accounts.get, "acct_1")
         assert account is not None
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as http:
-            spender = Spender(0.1, self.clock.ticks)
-            client = ProsperStack(http, "http://sandbox/v1", KEY, spender.on_answer)
+            spender = RateLimiter(0.1, self.clock.ticks)
+            client = ProsperStackClient(http, "http://sandbox/v1", KEY, spender.on_answer)
             worker = AccountWorker(
                 account, self.database, client, spender, clock=self.clock, ticks=self.clock.ticks
             )
@@ -86,7 +86,7 @@ class World:
     async def reproject(self) -> None:
         """Have the profiles gone through whose traits mean something else now."""
         clock = self.clock
-        await Reprojector(self.database, lambda _: None, clock=clock, ticks=clock.ticks).run_once()
+        await Remapper(self.database, lambda _: None, clock=clock, ticks=clock.ticks).run_once()
 
     async def call(self, email: str = JOHN, **traits: JsonValue) -> None:
         now = self.clock()

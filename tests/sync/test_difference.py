@@ -6,7 +6,7 @@ from pydantic import JsonValue
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.sync.difference import Difference, differences
+from prosperstack_destination.sync.difference import PropertyDiff, diff
 
 CATALOG = Catalog(
     [
@@ -56,4 +56,4 @@ def test_what_is_sent(
     settled: dict[str, PropertyValue],
 ) -> None:
     """Sent is what is desired anew and is not there; what is there already is noted without a request."""
-    assert differences(desired, subscriber(observed, applied, rejected), CATALOG) == Difference(send, settled)
+    assert diff(desired, subscriber(observed, applied, rejected), CATALOG) == PropertyDiff(send, settled)

@@ -12,7 +12,7 @@ from prosperstack_destination.accounts.operators import issue_token
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import creations
-from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.creations import PropertyCreation
 from prosperstack_destination.state.database import Database
 from support.clocks import NEW_YEAR
 from support.operators import operator
@@ -55,7 +55,7 @@ async def token_of(configured: Settings) -> str:
         await database.close()
 
 
-async def attempt(configured: Settings, account_id: str) -> Creation:
+async def attempt(configured: Settings, account_id: str) -> PropertyCreation:
     """The first attempt to create a property."""
     database = Database(configured.effective_database_url)
     try:

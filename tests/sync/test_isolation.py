@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.sync.isolation import Search
+from prosperstack_destination.sync.isolation import RejectionBisect
 
 
 @given(st.integers(1, 40), st.data())
@@ -14,7 +14,7 @@ def test_the_fault_is_found_in_few_requests(count: int, data: st.DataObject) -> 
     """One property at fault among n is found in at most ceil(log2 n) requests after the rejected one."""
     properties: dict[str, PropertyValue] = {f"p{n}": n for n in range(count)}
     culprits = data.draw(st.sets(st.sampled_from(sorted(properties)), min_size=1))
-    search, requests = Search(properties, "first"), 0
+    search, requests = RejectionBisect(properties, "first"), 0
     while search.fault is None:
         requests += 1
         assert 0 < len(search.attempt) < len(search.suspects)
@@ -27,7 +27,7 @@ def test_the_fault_is_found_in_few_requests(count: int, data: st.DataObject) -> 
 
 def test_the_words_about_the_smallest_update_are_kept() -> None:
     """The reason is what ProsperStack said of the smallest update that it rejected."""
-    search = Search({"a": 1, "b": 2}, "something is wrong")
+    search = RejectionBisect({"a": 1, "b": 2}, "something is wrong")
 
     assert search.accepted().fault is not None
     rejected = search.rejected("a is wrong").fault

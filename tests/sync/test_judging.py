@@ -9,7 +9,15 @@ from prosperstack_destination.mapping.catalog import Catalog, Property, Property
 from prosperstack_destination.mapping.projection import project
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Lane, Profile, Status
-from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, Verdict, judge, look_again_after
+from prosperstack_destination.sync.judging import (
+    Decision,
+    InSync,
+    NeedsLookup,
+    NeedsUpdate,
+    Unmatched,
+    decide,
+    lookup_retry_delay,
+)
 from support.clocks import NEW_YEAR
 
 NOW = NEW_YEAR
@@ -40,37 +48,37 @@ EDITED = Subscriber("subr_edited", "a@b.c", {"plan": "vip"}, {"plan": "pro"}, {}
 @pytest.mark.parametrize(
     ("as_of", "looked_up_at", "subscribers", "verdict"),
     [
-        (None, None, [], Look()),  # nothing is known
-        (NOW - 1, None, [], Look()),  # they may have come since
-        (NOW, None, [], Miss(None)),  # nobody: until the directory learns of somebody
-        (None, NOW - 1, [], Look()),
-        (None, NOW, [], Miss(LATER + 10 * MINUTE)),  # a look-up found nobody, and there is no directory
-        (None, None, [FREE], Update(FREE, {"plan": "pro"})),  # however old the observation is
-        (None, None, [PRO], Settle({"subr_pro": {"plan": "pro"}})),  # seen after the change
-        (None, None, [PRO_BEFORE], Look()),  # somebody may have edited it in between
-        (NOW, None, [PRO_BEFORE], Settle({"subr_pro": {"plan": "pro"}})),  # a listing would have shown that
-        (None, NOW, [PRO_BEFORE], Settle({"subr_pro": {"plan": "pro"}})),
-        (None, None, [EDITED], Settle({})),  # was delivered, and edited by hand since
-        (None, None, [PRO, FREE], Update(FREE, {"plan": "pro"})),  # every subscriber with the email
-        (None, None, [PRO_BEFORE, FREE], Look()),
-        (None, None, [EDITED, PRO], Settle({"subr_pro": {"plan": "pro"}})),
+        (None, None, [], NeedsLookup()),  # nothing is known
+        (NOW - 1, None, [], NeedsLookup()),  # they may have come since
+        (NOW, None, [], Unmatched(None)),  # nobody: until the directory learns of somebody
+        (None, NOW - 1, [], NeedsLookup()),
+        (None, NOW, [], Unmatched(LATER + 10 * MINUTE)),  # a look-up found nobody, and there is no directory
+        (None, None, [FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # however old the observation is
+        (None, None, [PRO], InSync({"subr_pro": {"plan": "pro"}})),  # seen after the change
+        (None, None, [PRO_BEFORE], NeedsLookup()),  # somebody may have edited it in between
+        (NOW, None, [PRO_BEFORE], InSync({"subr_pro": {"plan": "pro"}})),  # a listing would have shown that
+        (None, NOW, [PRO_BEFORE], InSync({"subr_pro": {"plan": "pro"}})),
+        (None, None, [EDITED], InSync({})),  # was delivered, and edited by hand since
+        (None, None, [PRO, FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # every subscriber with the email
+        (None, None, [PRO_BEFORE, FREE], NeedsLookup()),
+        (None, None, [EDITED, PRO], InSync({"subr_pro": {"plan": "pro"}})),
     ],
 )
 def test_what_a_profile_needs(
-    as_of: int | None, looked_up_at: int | None, subscribers: list[Subscriber], verdict: Verdict
+    as_of: int | None, looked_up_at: int | None, subscribers: list[Subscriber], verdict: Decision
 ) -> None:
     """A difference is sent; what seems to be there is believed if it was seen after the change; else look."""
     profile = replace(PROFILE, looked_up_at=looked_up_at)
     projection = project(profile.values(), CATALOG)
 
-    assert judge(profile, projection, subscribers, CATALOG, as_of, LATER) == verdict
+    assert decide(profile, projection, subscribers, CATALOG, as_of, LATER) == verdict
 
 
 def test_nothing_is_asked_where_nothing_is_desired() -> None:
     """A profile whose traits feed no property costs no request, whether it has a subscriber or not."""
     profile = replace(PROFILE, traits={"other": ("x", NOW)})
 
-    assert judge(profile, project(profile.values(), CATALOG), [], CATALOG, None, NOW) == Settle({})
+    assert decide(profile, project(profile.values(), CATALOG), [], CATALOG, None, NOW) == InSync({})
 
 
 def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
@@ -78,41 +86,41 @@ def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
     profile = replace(PROFILE, status=Status.UNMATCHED, looked_up_at=NOW)
     projection = project(profile.values(), CATALOG)
 
-    assert judge(profile, projection, [], CATALOG, None, LATER) == Look()
-    assert judge(profile, projection, [], CATALOG, NOW, LATER) == Miss(None)
+    assert decide(profile, projection, [], CATALOG, None, LATER) == NeedsLookup()
+    assert decide(profile, projection, [], CATALOG, NOW, LATER) == Unmatched(None)
 
 
 @pytest.mark.parametrize(
     ("looked_up_at", "subscribers", "verdict"),
     [
-        (None, [], Look(by_email=True)),  # at once
-        (NOW - 1, [], Look(by_email=True)),  # that was before they were lost
-        (NOW, [], Miss(NOW + 10 * MINUTE)),
-        (NOW + 10 * MINUTE, [], Miss(NOW + 40 * MINUTE)),
-        (NOW + 40 * MINUTE, [], Miss(NOW + 160 * MINUTE)),
-        (NOW + 5 * DAY, [], Miss(NOW + 6 * DAY)),
-        (NOW, [FREE], Update(FREE, {"plan": "pro"})),  # one of two was lost, or one is there again
+        (None, [], NeedsLookup(by_email=True)),  # at once
+        (NOW - 1, [], NeedsLookup(by_email=True)),  # that was before they were lost
+        (NOW, [], Unmatched(NOW + 10 * MINUTE)),
+        (NOW + 10 * MINUTE, [], Unmatched(NOW + 40 * MINUTE)),
+        (NOW + 40 * MINUTE, [], Unmatched(NOW + 160 * MINUTE)),
+        (NOW + 5 * DAY, [], Unmatched(NOW + 6 * DAY)),
+        (NOW, [FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # one of two was lost, or one is there again
     ],
 )
 def test_who_was_lost_is_looked_up_ever_more_rarely(
-    looked_up_at: int | None, subscribers: list[Subscriber], verdict: Verdict
+    looked_up_at: int | None, subscribers: list[Subscriber], verdict: Decision
 ) -> None:
     """However new the directory is, only a look-up tells of somebody who was said to be gone."""
     profile = replace(PROFILE, lost_at=NOW, looked_up_at=looked_up_at)
     projection = project(profile.values(), CATALOG)
     now = max(LATER, looked_up_at or 0)
 
-    assert judge(profile, projection, subscribers, CATALOG, now, now) == verdict
-    if isinstance(verdict, Miss):
-        assert verdict.look_again_at is not None
-        again = judge(profile, projection, subscribers, CATALOG, now, verdict.look_again_at)
-        assert again == Look(by_email=True)
+    assert decide(profile, projection, subscribers, CATALOG, now, now) == verdict
+    if isinstance(verdict, Unmatched):
+        assert verdict.lookup_at is not None
+        again = decide(profile, projection, subscribers, CATALOG, now, verdict.lookup_at)
+        assert again == NeedsLookup(by_email=True)
 
 
 def test_looking_again_takes_ever_longer() -> None:
     """Strangers are looked up after ten minutes, then after twice as long, up to once a day."""
-    waits = [look_again_after(attempts) for attempts in range(12)]
+    waits = [lookup_retry_delay(attempts) for attempts in range(12)]
 
     assert waits[:3] == [10 * MINUTE, 20 * MINUTE, 40 * MINUTE]
     assert waits == sorted(waits)
-    assert waits[-1] == look_again_after(10_000) == DAY
+    assert waits[-1] == lookup_retry_delay(10_000) == DAY

@@ -198,7 +198,7 @@ async def test_one_of_two_that_is_hidden_comes_back(listed: World) -> None:
         return answer
 
     await listed.database.write(
-        directory.learn, ACCOUNT, [directory.Seen("subr_twin", JOHN, {}, None)], listed.clock()
+        directory.upsert_page, ACCOUNT, [directory.SubscriberSnapshot("subr_twin", JOHN, {}, None)], listed.clock()
     )
     listed.network = network
     await listed.call(preferred_name="two")
@@ -307,14 +307,14 @@ async def test_a_slow_look_up_does_not_undo_what_a_listing_showed(listed: World)
                 replace(record, number=1000, fields=fields, values={}, created_at=now, updated_at=now)
             )
             await asyncio.sleep(1)
-            seen = [directory.Seen("subr_new", new, {}, None)]
-            news = await listed.database.write(directory.learn, ACCOUNT, seen, listed.clock())
-            await listed.database.write(profiles.news_of, ACCOUNT, news, listed.clock())
+            seen = [directory.SubscriberSnapshot("subr_new", new, {}, None)]
+            news = await listed.database.write(directory.upsert_page, ACCOUNT, seen, listed.clock())
+            await listed.database.write(profiles.mark_changed, ACCOUNT, news, listed.clock())
         return answer
 
     listed.network = network
     await listed.call(new, preferred_name="new")
-    await listed.database.write(retrying.hurry, ACCOUNT, new, listed.clock())
+    await listed.database.write(retrying.prioritize, ACCOUNT, new, listed.clock())
     await for_a_while(listed, 300)
 
     assert joined
@@ -352,7 +352,7 @@ async def test_news_that_come_while_a_profile_is_judged_are_heeded(listed: World
     await listed.database.write(take, identify("new@example.com", at=1, received_at=1, preferred_name="new"))
     before = await listed.profile("new@example.com")
     news = {"new@example.com"}
-    await listed.database.write(profiles.news_of, ACCOUNT, news, listed.clock())
+    await listed.database.write(profiles.mark_changed, ACCOUNT, news, listed.clock())
 
     assert not await listed.database.write(profiles.settle, before, Status.UNMATCHED)
     looked_up = await listed.profile("new@example.com")

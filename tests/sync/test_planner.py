@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 
 from prosperstack_destination.clock import DAY, MINUTE, SECOND
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import ListingState
 from prosperstack_destination.state.profile import Lane
-from prosperstack_destination.state.waiting import Pending, Queue, Recent, Waiting
+from prosperstack_destination.state.waiting import Queue, QueueItem, QueueSnapshot, RecentChanges
 from prosperstack_destination.sync.planner import (
     FEW,
-    GATHERED_WINDOWS,
+    MAX_DEBOUNCE_WINDOWS,
     ListPage,
     LookUp,
     Plan,
-    Send,
-    SendClearing,
-    Situation,
-    Spent,
+    PlannerInput,
+    SendErasure,
+    SendUpdate,
+    SpendHistory,
     SweepPage,
     Wait,
-    gathering,
+    debounce,
     lookback,
     plan,
     sweep_every,
@@ -37,8 +37,8 @@ BUDGET = Budget(reserve=0.1).sent(0)
 BUDGET = BUDGET.answered(BUDGET.ticket, RateLimit(100, 99, 60.0), 0)
 
 
-def waiting(profile_id: int, lane: Lane = Lane.LIVE, age: int = SECOND) -> Waiting:
-    return Waiting(profile_id, lane, NOW - age, NOW - age)
+def waiting(profile_id: int, lane: Lane = Lane.LIVE, age: int = SECOND) -> QueueItem:
+    return QueueItem(profile_id, lane, NOW - age, NOW - age)
 
 
 def queue(lane: Lane, newest: int, oldest: int, size: int = 2, age: int = MINUTE) -> Queue:
@@ -48,62 +48,66 @@ def queue(lane: Lane, newest: int, oldest: int, size: int = 2, age: int = MINUTE
 CANCELLING = queue(Lane.CANCELLING, 1, 1, 1)
 LIVE = queue(Lane.LIVE, 2, 3)
 BULK = queue(Lane.BULK, 4, 5)
-LISTED = Directory(as_of=NOW - MINUTE, watermark=NOW - MINUTE, size=1000, refresh_at=NOW + MINUTE)
-NEVER = Directory()
+LISTED = ListingState(as_of=NOW - MINUTE, watermark=NOW - MINUTE, size=1000, refresh_at=NOW + MINUTE)
+NEVER = ListingState()
 
 
-def situation(pending: Pending, directory: Directory = LISTED, spent: Spent | None = None) -> Situation:
-    listed_before = Spent(listed_at=-MINUTE)
-    return Situation(pending, directory, BUDGET, spent or listed_before, {}, False, NOW, 0)
+def situation(
+    pending: QueueSnapshot, directory: ListingState = LISTED, spent: SpendHistory | None = None
+) -> PlannerInput:
+    listed_before = SpendHistory(listed_at=-MINUTE)
+    return PlannerInput(pending, directory, BUDGET, spent or listed_before, {}, False, NOW, 0)
 
 
-def unknown(many: int, live: int = 0) -> Pending:
+def unknown(many: int, live: int = 0) -> QueueSnapshot:
     newest = waiting(8) if live else None
-    return Pending(unknown=many, unknown_live=live, newest_unknown=newest, oldest_unknown=waiting(9, Lane.BULK))
+    return QueueSnapshot(
+        unknown=many, unknown_live=live, newest_unknown=newest, oldest_unknown=waiting(9, Lane.BULK)
+    )
 
 
 @pytest.mark.parametrize(
     ("pending", "expected"),
     [
-        (Pending(), Wait(None)),
-        (Pending(bulk=BULK), Send(5, Lane.BULK, urgent=False)),  # what has been quiet for longest
-        (Pending(bulk=BULK, live=LIVE), Send(2, Lane.LIVE, urgent=True)),  # the newest
-        (Pending(bulk=BULK, live=LIVE, clearing=True), SendClearing()),
+        (QueueSnapshot(), Wait(None)),
+        (QueueSnapshot(bulk=BULK), SendUpdate(5, Lane.BULK, urgent=False)),  # what has been quiet for longest
+        (QueueSnapshot(bulk=BULK, live=LIVE), SendUpdate(2, Lane.LIVE, urgent=True)),  # the newest
+        (QueueSnapshot(bulk=BULK, live=LIVE, clearing=True), SendErasure()),
         (
-            Pending(bulk=BULK, live=LIVE, clearing=True, cancelling=CANCELLING),
-            Send(1, Lane.CANCELLING, urgent=True),
+            QueueSnapshot(bulk=BULK, live=LIVE, clearing=True, cancelling=CANCELLING),
+            SendUpdate(1, Lane.CANCELLING, urgent=True),
         ),
         (
-            Pending(bulk=BULK, live=LIVE, clearing=True, unknown_cancelling=waiting(7), unknown=1),
+            QueueSnapshot(bulk=BULK, live=LIVE, clearing=True, unknown_cancelling=waiting(7), unknown=1),
             LookUp(7, urgent=True),
         ),
         # A flood of live changes is paced as the bulk is.
-        (Pending(live=queue(Lane.LIVE, 2, 3, size=50)), Send(2, Lane.LIVE, urgent=False)),
+        (QueueSnapshot(live=queue(Lane.LIVE, 2, 3, size=50)), SendUpdate(2, Lane.LIVE, urgent=False)),
     ],
 )
-def test_who_goes_first(pending: Pending, expected: Plan) -> None:
+def test_who_goes_first(pending: QueueSnapshot, expected: Plan) -> None:
     """Whoever is about to cancel, then clearing, then live changes, then the bulk."""
     assert plan(situation(pending)) == expected
 
 
 def test_the_bulk_has_its_share() -> None:
     """While live changes wait too, every fourth request is the bulk's."""
-    given_now = situation(Pending(bulk=queue(Lane.BULK, 4, 5, age=2 * MINUTE), live=LIVE))
+    given_now = situation(QueueSnapshot(bulk=queue(Lane.BULK, 4, 5, age=2 * MINUTE), live=LIVE))
     lanes = []
     for _ in range(12):
         request = plan(given_now)
-        assert isinstance(request, Send)
+        assert isinstance(request, SendUpdate)
         lanes.append(request.lane)
-        given_now = replace(given_now, spent=given_now.spent.on(request, given_now))
+        given_now = replace(given_now, spent=given_now.spent.after(request, given_now))
 
     assert lanes == [Lane.LIVE, Lane.LIVE, Lane.LIVE, Lane.BULK] * 3
 
 
 def test_the_oldest_live_change_has_a_part_in_the_bulks_share() -> None:
     """The newest go first, and yet who has waited longest moves."""
-    given_now = situation(Pending(live=LIVE), spent=Spent(since_bulk=3, listed_at=-MINUTE))
+    given_now = situation(QueueSnapshot(live=LIVE), spent=SpendHistory(since_bulk=3, listed_at=-MINUTE))
 
-    assert plan(given_now) == Send(3, Lane.BULK, urgent=False)
+    assert plan(given_now) == SendUpdate(3, Lane.BULK, urgent=False)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +116,13 @@ def test_the_oldest_live_change_has_a_part_in_the_bulks_share() -> None:
         (NEVER, 1, LookUp),  # one is looked up
         (NEVER, 10, LookUp),
         (NEVER, 11, ListPage),  # more are listed
-        (Directory(lookups=10), 1, ListPage),  # also one after another: so many look-ups are a listing
-        (Directory(began_at=NOW, cursor="c", pages=300), 200, LookUp),  # a longer listing than it is worth
-        (Directory(began_at=NOW, cursor="c", pages=300), 400, ListPage),
-        (Directory(began_at=NOW, cursor="c", pages=300, found=900), 200, ListPage),  # it finds three a page
+        (ListingState(lookups=10), 1, ListPage),  # also one after another: so many look-ups are a listing
+        (ListingState(began_at=NOW, cursor="c", pages=300), 200, LookUp),  # a longer listing than it is worth
+        (ListingState(began_at=NOW, cursor="c", pages=300), 400, ListPage),
+        (ListingState(began_at=NOW, cursor="c", pages=300, found=900), 200, ListPage),  # it finds three a page
     ],
 )
-def test_the_first_listing(directory: Directory, many: int, expected: type) -> None:
+def test_the_first_listing(directory: ListingState, many: int, expected: type) -> None:
     """People are looked up while that is cheaper than listing everybody, whose number is not known."""
     assert isinstance(plan(situation(unknown(many), directory)), expected)
 
@@ -128,9 +132,9 @@ def test_a_sweep_goes_on_whoever_waits() -> None:
     due = replace(LISTED, sweep_at=NOW)
     page = SweepPage(sweep_every(BUDGET.interval, LISTED.size))
 
-    assert plan(situation(Pending(live=LIVE, bulk=BULK), due)) == page
-    assert plan(situation(Pending(), replace(LISTED, sweep_at=NOW + 1))) == Wait(None)
-    assert plan(situation(Pending(cancelling=CANCELLING), due)) == Send(1, Lane.CANCELLING, urgent=True)
+    assert plan(situation(QueueSnapshot(live=LIVE, bulk=BULK), due)) == page
+    assert plan(situation(QueueSnapshot(), replace(LISTED, sweep_at=NOW + 1))) == Wait(None)
+    assert plan(situation(QueueSnapshot(cancelling=CANCELLING), due)) == SendUpdate(1, Lane.CANCELLING, urgent=True)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +159,12 @@ def test_the_next_page_waits_for_its_cursor() -> None:
 
     assert plan(given_now) == Wait(None)
     with_bulk = replace(given_now, pending=replace(given_now.pending, bulk=BULK))
-    assert plan(with_bulk) == Send(5, Lane.BULK, urgent=False)
+    assert plan(with_bulk) == SendUpdate(5, Lane.BULK, urgent=False)
 
 
 def test_a_live_person_is_looked_up_while_the_listing_runs() -> None:
     """One in ten requests of a listing looks up a single live person, who need not wait for its end."""
-    directory = Directory(began_at=NOW, cursor="c", pages=50)
+    directory = ListingState(began_at=NOW, cursor="c", pages=50)
     given_now = situation(unknown(1000, live=1), directory)
     kinds = []
     for _ in range(20):
@@ -169,7 +173,7 @@ def test_a_live_person_is_looked_up_while_the_listing_runs() -> None:
         assert isinstance(request, LookUp | ListPage)
         given_now = replace(
             given_now,
-            spent=given_now.spent.on(request, given_now),
+            spent=given_now.spent.after(request, given_now),
             ticks=given_now.ticks + BUDGET.interval,
         )
 
@@ -182,15 +186,17 @@ def test_a_live_person_is_looked_up_while_the_listing_runs() -> None:
         (unknown(300), 0, 60, ListPage),  # one page tells of all of them
         (unknown(300), 0, 6, Wait),  # and not more often than every seven seconds
         (unknown(300), 0, 7, ListPage),
-        (replace(unknown(300), bulk=replace(BULK, size=5000)), 0, 60, Send),  # behind a backlog they can wait
+        (replace(unknown(300), bulk=replace(BULK, size=5000)), 0, 60, SendUpdate),  # behind a backlog they can wait
         (replace(unknown(300), bulk=replace(BULK, size=5000)), 0, 67, ListPage),
         (replace(unknown(9, live=9), bulk=replace(BULK, size=5000)), 1000, 60, LookUp),  # 11 pages, 9 people
         (replace(unknown(12, live=12), bulk=replace(BULK, size=5000)), 1000, 80, ListPage),
     ],
 )
-def test_bringing_the_directory_up_to_date(pending: Pending, writes: int, seconds: int, expected: type) -> None:
+def test_bringing_the_directory_up_to_date(
+    pending: QueueSnapshot, writes: int, seconds: int, expected: type
+) -> None:
     """A listing of what was updated tells of everybody who waits, and takes a small part of the budget."""
-    given_now = situation(pending, replace(LISTED, writes=writes), Spent(listed_at=-seconds * SECOND))
+    given_now = situation(pending, replace(LISTED, writes=writes), SpendHistory(listed_at=-seconds * SECOND))
 
     assert isinstance(plan(given_now), expected)
 
@@ -199,10 +205,10 @@ def test_an_idle_directory_is_brought_up_to_date_when_its_time_comes() -> None:
     """Somebody may become a subscriber after the call; while there is a backlog that can wait."""
     due = replace(LISTED, refresh_at=NOW)
 
-    assert plan(situation(Pending(), due)) == ListPage()
-    assert plan(situation(Pending(), replace(due, writes=12_000))) == Wait(None)  # 121 pages for it
-    assert plan(situation(Pending(), LISTED)) == Wait(None)
-    assert plan(situation(Pending(bulk=BULK), due)) == Send(5, Lane.BULK, urgent=False)
+    assert plan(situation(QueueSnapshot(), due)) == ListPage()
+    assert plan(situation(QueueSnapshot(), replace(due, writes=12_000))) == Wait(None)  # 121 pages for it
+    assert plan(situation(QueueSnapshot(), LISTED)) == Wait(None)
+    assert plan(situation(QueueSnapshot(bulk=BULK), due)) == SendUpdate(5, Lane.BULK, urgent=False)
 
 
 @pytest.mark.parametrize(
@@ -221,33 +227,33 @@ def test_a_lane_gathers_while_changes_come_in_faster_than_they_can_be_sent(
     """Whoever were sent now might change again and have to be sent again."""
     lane = queue(Lane.BULK, 4, 5, size=size)
 
-    assert (gathering(lane, Recent(short), Recent(long), BUDGET, NOW) is not None) is gathers
+    assert (debounce(lane, RecentChanges(short), RecentChanges(long), BUDGET, NOW) is not None) is gathers
 
 
 def test_repeated_changes_are_waited_for_longer() -> None:
     """Where the same people change again and again, so the next wave is waited for."""
     lane = queue(Lane.BULK, 4, 5, size=1000)
 
-    assert gathering(lane, Recent(0), Recent(300, repeats=100), BUDGET, NOW) is None
-    assert gathering(lane, Recent(0), Recent(300, repeats=200), BUDGET, NOW) is not None
+    assert debounce(lane, RecentChanges(0), RecentChanges(300, repeats=100), BUDGET, NOW) is None
+    assert debounce(lane, RecentChanges(0), RecentChanges(300, repeats=200), BUDGET, NOW) is not None
 
 
 def test_nobody_gathers_for_ever() -> None:
     """After an hour of the usual windows people are sent, whatever comes in."""
-    old = queue(Lane.BULK, 4, 5, size=1000, age=GATHERED_WINDOWS * BUDGET.length)
+    old = queue(Lane.BULK, 4, 5, size=1000, age=MAX_DEBOUNCE_WINDOWS * BUDGET.length)
 
-    assert gathering(old, Recent(1000), Recent(1000), BUDGET, NOW) is None
+    assert debounce(old, RecentChanges(1000), RecentChanges(1000), BUDGET, NOW) is None
 
 
 def test_a_few_of_those_who_gather_are_sent() -> None:
     """The bulk always moves: three in a hundred requests go to who gathers."""
-    given_now = replace(situation(Pending(bulk=BULK)), gathering={Lane.BULK: 5 * MINUTE})
+    given_now = replace(situation(QueueSnapshot(bulk=BULK)), debouncing={Lane.BULK: 5 * MINUTE})
     sent = 0
     for _ in range(1000):
         request = plan(given_now)
-        if isinstance(request, Send):
+        if isinstance(request, SendUpdate):
             sent += 1
-            given_now = replace(given_now, spent=given_now.spent.on(request, given_now))
+            given_now = replace(given_now, spent=given_now.spent.after(request, given_now))
         given_now = replace(given_now, ticks=given_now.ticks + BUDGET.interval)
 
     assert 25 <= sent <= 31
@@ -266,7 +272,7 @@ queues = st.builds(
     lambda lane, size: queue(lane, 1, 2, size) if size else Queue(), st.sampled_from(Lane), st.integers(0, 20_000)
 )
 directories = st.builds(
-    Directory,
+    ListingState,
     as_of=st.none() | st.integers(NOW - MINUTE, NOW),
     began_at=st.none() | st.just(NOW),
     pages=st.integers(0, 1000),
@@ -279,7 +285,7 @@ directories = st.builds(
 
 @given(queues, queues, st.integers(0, 100), st.integers(0, 100), directories, st.booleans(), st.booleans())
 def test_whatever_can_be_sent_is_sent(
-    live: Queue, bulk: Queue, many: int, many_live: int, directory: Directory, listing: bool, clearing: bool
+    live: Queue, bulk: Queue, many: int, many_live: int, directory: ListingState, listing: bool, clearing: bool
 ) -> None:
     """Nothing waits in vain: who is ready and does not gather is sent, or somebody more urgent is."""
     pending = replace(unknown(many + many_live, many_live), live=live, bulk=bulk, clearing=clearing)
@@ -294,10 +300,10 @@ def test_whatever_can_be_sent_is_sent(
 @given(st.integers(0, 3), st.integers(0, 3))
 def test_few_live_people_never_wait_behind_the_bulk(live: int, spent: int) -> None:
     """A handful of live changes goes before any bulk that has had its share."""
-    pending = Pending(live=queue(Lane.LIVE, 2, 3, live + 1), bulk=replace(BULK, size=10_000))
-    request = plan(situation(pending, spent=Spent(since_bulk=min(spent, 2), listed_at=0)))
+    pending = QueueSnapshot(live=queue(Lane.LIVE, 2, 3, live + 1), bulk=replace(BULK, size=10_000))
+    request = plan(situation(pending, spent=SpendHistory(since_bulk=min(spent, 2), listed_at=0)))
 
-    assert request == Send(2, Lane.LIVE, urgent=True)
+    assert request == SendUpdate(2, Lane.LIVE, urgent=True)
 
 
 def test_every_situation_has_a_plan() -> None:
@@ -315,4 +321,4 @@ def test_every_situation_has_a_plan() -> None:
         if not many:
             pending = replace(pending, oldest_unknown=None)
         request = plan(replace(situation(pending, directory), listing=listing))
-        assert isinstance(request, Send | SendClearing | LookUp | ListPage | Wait)
+        assert isinstance(request, SendUpdate | SendErasure | LookUp | ListPage | Wait)

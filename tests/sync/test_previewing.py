@@ -9,9 +9,9 @@ from prosperstack_destination.mapping.catalog import Catalog, Property, Property
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.state import accounts, directory, profiles, rate_limits
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.rate_limits import ToldLimit
+from prosperstack_destination.state.rate_limits import ReportedLimit
 from prosperstack_destination.sync.previewing import EXAMPLES, Example, Preview, preview
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -46,10 +46,20 @@ async def test_what_would_change(stored: Database) -> None:
     for email, (plan, tier) in people.items():
         await stored.write(take, identify(email, plan=plan, tier=tier))
         await stored.write(
-            directory.observe, "acct_1", email, [Seen(f"s_{email}", email, {"plan": plan})], NEW_YEAR
+            directory.replace_for_email,
+            "acct_1",
+            email,
+            [SubscriberSnapshot(f"s_{email}", email, {"plan": plan})],
+            NEW_YEAR,
         )
-    await stored.write(directory.observe, "acct_1", "there@x.y", [Seen("s1", "there@x.y", {"plan": "c"})], NEW_YEAR)
-    await stored.write(directory.observe, "acct_1", "stranger@x.y", [], NEW_YEAR)
+    await stored.write(
+        directory.replace_for_email,
+        "acct_1",
+        "there@x.y",
+        [SubscriberSnapshot("s1", "there@x.y", {"plan": "c"})],
+        NEW_YEAR,
+    )
+    await stored.write(directory.replace_for_email, "acct_1", "stranger@x.y", [], NEW_YEAR)
     await unmatched(stored, "stranger@x.y")
 
     found = await previewed(stored, {"property": "plan", "from": "traits.tier"})
@@ -98,7 +108,7 @@ async def test_the_time_it_takes_is_that_of_the_accounts_own_rate(sqlite: Databa
     """A preview reckons with the limit that ProsperStack told, and with the documented one before it told any."""
     await sqlite.write(open_account)
     before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
-    await sqlite.write(rate_limits.note, {"acct_1": ToldLimit(500, 499, 60.0, 0)})
+    await sqlite.write(rate_limits.note, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
     after = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
 
     assert (before.requests_per_minute, after.requests_per_minute) == (90, 450)

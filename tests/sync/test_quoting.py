@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.sync.quoting import DOTS, WORDS, without_data
+from prosperstack_destination.sync.quoting import DOTS, WORDS, redact
 
 SENT: dict[str, JsonValue] = {
     "plan": "Premium plus",
@@ -32,12 +32,12 @@ SENT: dict[str, JsonValue] = {
 )
 def test_what_is_left_out(said: str, shown: str) -> None:
     """Values that were sent, emails and quotations are dots; property keys and all else stay."""
-    assert without_data(said, SENT.values(), SENT) == shown
+    assert redact(said, SENT.values(), SENT) == shown
 
 
 def test_it_is_cut() -> None:
     """However much ProsperStack says, little of it is kept."""
-    shown = without_data("word " * 1000, [], [])
+    shown = redact("word " * 1000, [], [])
 
     assert len(shown) == WORDS
     assert shown.endswith(DOTS)
@@ -48,6 +48,6 @@ def test_it_is_cut() -> None:
 )
 def test_a_value_is_nowhere(value: str, around: str) -> None:
     """A value that was sent is left out, in any case and whatever is around it."""
-    shown = without_data(around.format(value.swapcase()), [value], [value])
+    shown = redact(around.format(value.swapcase()), [value], [value])
 
     assert value.lower() not in shown.lower()

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.errors import CredentialsRefused
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.errors import ProsperStackAuthError
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.database import Database
@@ -42,7 +42,7 @@ class Watched:
         return await self._database.read(work, *args)
 
 
-def no_client(*_: object) -> ProsperStack:
+def no_client(*_: object) -> ProsperStackClient:
     raise AssertionError("an account that is left alone is not worked at")
 
 
@@ -85,9 +85,9 @@ async def test_an_account_that_is_mended_is_worked_at_again(sqlite: Database) ->
         open_account(connection)
         accounts.set_status(connection, "acct_1", AccountStatus.RETRYING, reason="away", until=until)
 
-    def note(*_: object) -> ProsperStack:
+    def note(*_: object) -> ProsperStackClient:
         worked.append(LoopClock()())
-        raise CredentialsRefused("no", status_code=401)
+        raise ProsperStackAuthError("no", status_code=401)
 
     await sqlite.write(begin)
     async with reconciling(sqlite, note) as reconciler:

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Connection, update
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
-from prosperstack_destination.errors import CredentialsRefused, Unavailable
+from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackUnavailable
 from prosperstack_destination.state import accounts, directory, profiles, retrying, tallies
 from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
 from prosperstack_destination.state.profile import Delete, Status
 from prosperstack_destination.state.tables import profiles as table
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 from prosperstack_destination.sync.failure_streaks import TOLERATED
 from support.clocks import VIRTUAL_TIME
 from support.intake import identify, take
@@ -92,7 +92,7 @@ async def test_whoever_is_synced_by_hand_is_looked_up(world: World) -> None:
     await world.reconcile()
     [record] = world.data.subscribers.after(0, JOHN)
     record.values["preferred_name"] = (record.values["preferred_name"][0], "Edited")
-    assert await world.database.write(retrying.hurry, "acct_1", JOHN, world.clock())
+    assert await world.database.write(retrying.prioritize, "acct_1", JOHN, world.clock())
     world.clock.advance(1)
 
     assert await world.reconcile() == ["GET subscribers"]
@@ -201,7 +201,7 @@ async def test_an_outage_is_raised(world: World) -> None:
     for email in people:
         await world.call(email, preferred_name="x")
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(ProsperStackUnavailable):
         await world.reconcile()
     assert len(world.requests) <= 2 * TOLERATED
     assert (await world.profile(people[0])).pending_since is not None
@@ -212,7 +212,7 @@ async def test_a_refused_key_stops_the_account(world: World) -> None:
     world.intercept = lambda _: httpx.Response(401, json={"error": "revoked"})
     await world.call(preferred_name="x")
 
-    with pytest.raises(CredentialsRefused, match="revoked"):
+    with pytest.raises(ProsperStackAuthError, match="revoked"):
         await world.reconcile()
     assert (await world.profile()).status is Status.PENDING
 
@@ -232,7 +232,7 @@ async def test_an_account_that_works_again_is_active(world: World) -> None:
 async def test_a_new_property_applies_to_what_was_received_before(world: World) -> None:
     """A property that is made in ProsperStack tomorrow is filled from the calls of today."""
     await world.call(plan="premium")
-    await world.database.write(tallies.add, {"acct_1": Tally(accepted=1)}, world.clock())
+    await world.database.write(tallies.add, {"acct_1": Rollup(accepted=1)}, world.clock())
     await world.reconcile()
     world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
     assert await world.reconcile() == []
@@ -275,7 +275,7 @@ async def test_the_first_call_in_hours_finds_new_properties(world: World) -> Non
 async def test_an_account_that_is_called_lists_its_properties_every_quarter_of_an_hour(world: World) -> None:
     """For a day after a call properties are listed again after 15 minutes, though nothing is due."""
     await world.reconcile()
-    await world.database.write(tallies.add, {"acct_1": Tally(accepted=1)}, world.clock())
+    await world.database.write(tallies.add, {"acct_1": Rollup(accepted=1)}, world.clock())
 
     world.clock.advance(CATALOG_FOR / SECOND - 1)
     assert await world.database.read(accounts.with_work, world.clock()) == []

@@ -34,7 +34,7 @@ async def delivered(service: Service, value: str, *keys: str) -> None:
 async def owners(url: str) -> set[str]:
     """Who holds leases."""
     database = Database(url)
-    held = await database.read(leases.known, [])
+    held = await database.read(leases.load, [])
     await database.close()
     return {lease.owner for lease in held.values()}
 

@@ -13,9 +13,9 @@ from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.state import accounts, erasing, problems, profiles, reprojections, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.profile import Profile, Status
-from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.reprojections import RemapProgress
 from prosperstack_destination.state.tables import profiles as table
-from prosperstack_destination.sync.reprojecting import Reprojector
+from prosperstack_destination.sync.reprojecting import Remapper
 from support.accounts import open_account
 from support.clocks import SetClock
 from support.intake import identify, pseudonym, take
@@ -49,8 +49,8 @@ class World:
         assert account is not None
         applying.apply(connection, account, rules, author="ann", now=self.clock())
 
-    async def go_through(self) -> Reprojection:
-        await Reprojector(
+    async def go_through(self) -> RemapProgress:
+        await Remapper(
             self.database, self.woken.extend, clock=self.clock, ticks=self.clock, sleep=self.clock.sleep
         ).run_once()
         found = await self.database.read(reprojections.of_account, "acct_1")
@@ -156,13 +156,13 @@ async def test_without_profiles_it_is_done_at_once(world: World) -> None:
     assert (await world.go_through()).finished_at == world.clock()
 
 
-async def at(world: World) -> Reprojection:
+async def at(world: World) -> RemapProgress:
     found = await world.database.read(reprojections.of_account, "acct_1")
     assert found is not None
     return found
 
 
-async def begun(world: World, after: str) -> Reprojection:
+async def begun(world: World, after: str) -> RemapProgress:
     """A re-projection that has reached an email."""
     await world.database.write(reprojections.begin, "acct_1", world.clock())
     known = await at(world)

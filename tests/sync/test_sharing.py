@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.state.leases import Lease
-from prosperstack_destination.sync.sharing import BEAT_EVERY, LEASE_FOR, Situation, as_stored, decide, is_live
+from prosperstack_destination.sync.sharing import HEARTBEAT_EVERY, LEASE_FOR, LeaseView, as_stored, decide, is_live
 
 NOW = 1_000 * HOUR
 ACCOUNTS = [f"a{n}" for n in range(5)]
@@ -48,7 +48,7 @@ class World:
     def look(self, me: Replica) -> None:
         """What `Holdings.look` does in its transaction and after it."""
         resting = frozenset(me.held.keys() - me.busy)
-        seen = Situation(self.now, me.name, self.beats, self.leases, me.held, self.wanted, resting, resting)
+        seen = LeaseView(self.now, me.name, self.beats, self.leases, me.held, self.wanted, resting, resting)
         moves = decide(seen)
         changed = (*moves.taken, *moves.given_up)
         moves = as_stored(moves, {each.account_id for each in changed} - self.in_use, me.held.keys())
@@ -185,8 +185,8 @@ def test_a_lease_of_the_far_future_is_none() -> None:
 
 def test_two_renewals_may_fail() -> None:
     """A lease outlives two renewals that fail, and a dead replica's account is taken within ten seconds."""
-    assert LEASE_FOR >= 3 * BEAT_EVERY
-    assert LEASE_FOR + BEAT_EVERY < 10 * SECOND
+    assert LEASE_FOR >= 3 * HEARTBEAT_EVERY
+    assert LEASE_FOR + HEARTBEAT_EVERY < 10 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_two_renewals_may_fail() -> None:
 def test_what_is_free_is_shared_evenly(others: int, mine: int, wanted: int, takes: int) -> None:
     """A replica takes what is free until it has an even part."""
     held = {f"a{n}": 1 for n in range(mine)}
-    seen = Situation(
+    seen = LeaseView(
         NOW,
         "r0",
         {f"r{n + 1}": NOW + 1 for n in range(others)},
@@ -217,5 +217,5 @@ def test_an_answer_that_was_lost() -> None:
     """A lease that is stored as mine, and that I do not know of, is taken anew or given up."""
     stray = {"a": Lease("a", "r0", 4, NOW + 1)}
 
-    assert decide(Situation(NOW, "r0", {}, stray, {}, {"a"})).taken == (Lease("a", "r0", 5, NOW + LEASE_FOR),)
-    assert decide(Situation(NOW, "r0", {}, stray, {})).given_up == (Lease("a", "r0", 4, 0),)
+    assert decide(LeaseView(NOW, "r0", {}, stray, {}, {"a"})).taken == (Lease("a", "r0", 5, NOW + LEASE_FOR),)
+    assert decide(LeaseView(NOW, "r0", {}, stray, {})).given_up == (Lease("a", "r0", 4, 0),)

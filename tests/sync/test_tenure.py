@@ -5,15 +5,15 @@ import pytest
 from sqlalchemy import select
 
 from prosperstack_destination.errors import LeaseLost
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.state import directory, leases, profiles
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.directory import Seen
-from prosperstack_destination.state.doubting import doubt
+from prosperstack_destination.state.directory import SubscriberSnapshot
+from prosperstack_destination.state.doubting import requeue_unconfirmed
 from prosperstack_destination.state.leases import Lease
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import subscribers
-from prosperstack_destination.sync.tenure import FencedStore, Tenure
+from prosperstack_destination.sync.tenure import FencedStore, HeldLease
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
 from support.intake import ACCOUNT, identify, stored, take
@@ -25,20 +25,20 @@ JOHN = "https://api.prosperstack.test/v1/subscribers/subr_1"
 
 
 @pytest.fixture
-def tenure(clock: SetClock) -> Tenure:
-    return Tenure(LEASE, clock.now + 6_000_000, clock)
+def tenure(clock: SetClock) -> HeldLease:
+    return HeldLease(LEASE, clock.now + 6_000_000, clock)
 
 
-def answering(tenure: Tenure, asked: list[str]) -> ProsperStack:
+def answering(tenure: HeldLease, asked: list[str]) -> ProsperStackClient:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.method)
         return httpx.Response(200, json={"id": "subr_1", "email": "a@b.c", "properties": []})
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return ProsperStack(http, "https://api.prosperstack.test/v1", "key_test_x", guard=tenure.guard)
+    return ProsperStackClient(http, "https://api.prosperstack.test/v1", "key_test_x", guard=tenure.guard)
 
 
-async def test_nothing_is_sent_after_the_lease(tenure: Tenure, clock: SetClock) -> None:
+async def test_nothing_is_sent_after_the_lease(tenure: HeldLease, clock: SetClock) -> None:
     """Who slept past the end of the lease asks ProsperStack nothing more."""
     asked: list[str] = []
     client = answering(tenure, asked)
@@ -50,7 +50,7 @@ async def test_nothing_is_sent_after_the_lease(tenure: Tenure, clock: SetClock) 
     assert asked == ["PATCH"]
 
 
-async def test_a_write_without_the_lease_is_refused(database: Database, tenure: Tenure, clock: SetClock) -> None:
+async def test_a_write_without_the_lease_is_refused(database: Database, tenure: HeldLease, clock: SetClock) -> None:
     """What a late owner writes is undone, in the same transaction that finds the lease gone."""
     await database.write(leases.store, [LEASE])
     fenced = FencedStore(database, tenure, clock)
@@ -63,36 +63,38 @@ async def test_a_write_without_the_lease_is_refused(database: Database, tenure: 
     assert await fenced.read(lambda connection: connection.scalar(select(1))) == 1
 
 
-async def test_what_is_in_doubt(database: Database, tenure: Tenure, clock: SetClock) -> None:
+async def test_what_is_in_doubt(database: Database, tenure: HeldLease, clock: SetClock) -> None:
     """A subscriber that was written to is in doubt until a write of ours, begun later, is accepted."""
     await database.write(leases.store, [LEASE])
     fenced = FencedStore(database, tenure, clock)
     with tenure.guard("PATCH", JOHN):
         await fenced.write(lambda _: None)
         clock.advance(1)
-        during = tenure.doubtful
-    after = tenure.doubtful
+        during = tenure.unconfirmed
+    after = tenure.unconfirmed
     with tenure.guard("GET", "https://api.prosperstack.test/v1/subscribers"):
         pass
     await fenced.write(lambda _: None)
 
-    assert (during, after, tenure.doubtful) == (["subr_1"], ["subr_1"], [])
+    assert (during, after, tenure.unconfirmed) == (["subr_1"], ["subr_1"], [])
 
 
 async def test_doubt_makes_everything_be_looked_at_again(database: Database) -> None:
     """A subscriber in doubt is looked up anew, and nothing counts as applied; who settles it meanwhile does not."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"))
-    await database.write(directory.observe, ACCOUNT, "a@b.c", [Seen("subr_1", "a@b.c", {})], NEW_YEAR)
+    await database.write(
+        directory.replace_for_email, ACCOUNT, "a@b.c", [SubscriberSnapshot("subr_1", "a@b.c", {})], NEW_YEAR
+    )
     await database.write(
         directory.mark_applied, ACCOUNT, "subr_1", {"plan": "pro"}, observed={"plan": "pro"}, now=NEW_YEAR
     )
     in_flight = await database.read(stored)
     await database.write(profiles.settle, in_flight, Status.IN_SYNC)
 
-    await database.write(doubt, ACCOUNT, ["subr_1", "subr_unknown"], NEW_YEAR)
+    await database.write(requeue_unconfirmed, ACCOUNT, ["subr_1", "subr_unknown"], NEW_YEAR)
 
     assert await database.write(profiles.settle, in_flight, Status.IN_SYNC) is False
-    [due] = await database.read(profiles.to_judge, ACCOUNT, NEW_YEAR, None, 10)
+    [due] = await database.read(profiles.due, ACCOUNT, NEW_YEAR, None, 10)
     [subscriber] = await database.read(directory.with_email, ACCOUNT, "a@b.c")
     assert (due.looked_up_at, due.status, subscriber.applied) == (None, Status.PENDING, {})

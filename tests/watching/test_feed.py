@@ -5,8 +5,8 @@ import pytest
 from prosperstack_destination.state import events, recent_calls
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.recent_calls import Wanted
-from prosperstack_destination.watching.feed import CALLS_AT_ONCE, MOST_AT_ONCE, Feed, Turns
+from prosperstack_destination.state.recent_calls import CallQuery
+from prosperstack_destination.watching.feed import CALLS_AT_ONCE, MOST_AT_ONCE, EventWriter, EveryNth
 from support.accounts import open_account
 from support.clocks import SetClock
 from support.recent_calls import arrival, keep_calls
@@ -25,7 +25,7 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     """
     await sqlite.write(open_account)
     left_out: list[int] = []
-    feed = Feed(sqlite, left_out.append, SetClock(), keep_calls)
+    feed = EventWriter(sqlite, left_out.append, SetClock(), keep_calls)
     feed.add(EventKind.CALL, 1, event)
     feed.add(EventKind.CALL, MOST_AT_ONCE + 9, event)
     feed.add(EventKind.DELIVERY, 1, lambda number: event(number, kind=EventKind.DELIVERY))
@@ -42,12 +42,12 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
 async def test_a_flood_of_calls(sqlite: Database) -> None:
     """Calls that wait to be written are bounded, whoever asked whether there is room."""
     await sqlite.write(open_account)
-    feed = Feed(sqlite, lambda _: None, SetClock(), keep_calls)
+    feed = EventWriter(sqlite, lambda _: None, SetClock(), keep_calls)
     for number in range(CALLS_AT_ONCE + 9):
         feed.came(arrival(body=f"{number}"))
     feed.start()
     await feed.close()
-    kept = await sqlite.read(recent_calls.page, "acct_1", Wanted(), since=0, limit=1000)
+    kept = await sqlite.read(recent_calls.page, "acct_1", CallQuery(), since=0, limit=1000)
 
     assert len(kept) == CALLS_AT_ONCE
     assert kept[-1].body == "0"
@@ -80,6 +80,6 @@ async def test_old_events_go(sqlite: Database) -> None:
 )
 def test_turns(something: str, due: str) -> None:
     """What comes first is written at once, what comes all the time every so often, and nothing never."""
-    turns = Turns(3)
+    turns = EveryNth(3)
 
     assert "".join("y" if turns.is_due(something=each == "y") else "-" for each in something) == due

@@ -6,28 +6,28 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.vault import Vault, subject_of
+from prosperstack_destination.accounts.vault import Vault, pseudonym_of_email
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state import accounts, events, tallies
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.tallies import Span
+from prosperstack_destination.state.tallies import Bucket
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
 
 JOHN = "john.doe@example.com"
-SUBJECT = subject_of(Vault("a secret that is long enough"), JOHN)
+SUBJECT = pseudonym_of_email(Vault("a secret that is long enough"), JOHN)
 
 
 async def found(configured: Settings) -> tuple[list[Event], int]:
     """The events of the only account, and how many values were sent, once the service has stopped."""
 
     def work(connection: Connection) -> tuple[list[Event], int]:
-        [account] = accounts.every(connection)
+        [account] = accounts.all_accounts(connection)
         latest, _ = events.latest(connection, account.id, limit=1000)
-        return latest, sum(each.properties for each in tallies.of_account(connection, account.id, Span.HOUR, 0))
+        return latest, sum(each.properties for each in tallies.of_account(connection, account.id, Bucket.HOUR, 0))
 
     database = Database(configured.effective_database_url)
     result = await database.read(work)

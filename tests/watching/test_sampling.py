@@ -3,20 +3,20 @@
 from collections import Counter
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.state.recent_calls import Fate
+from prosperstack_destination.state.recent_calls import CallOutcome
 from prosperstack_destination.watching.sampling import (
     BURST_SECONDS,
     REFUSED_PER_SECOND,
     TAKEN_PER_SECOND,
-    Allowance,
-    Sample,
+    CallSampler,
+    TokenBucket,
 )
 from support.clocks import SetClock
 
 
 def test_what_is_seen_of_a_flood() -> None:
     """A flood of one account is seen at once to half of what may be, then at so many a second."""
-    allowance = Allowance(10)
+    allowance = TokenBucket(10)
     at_once = sum(allowance.take("a", 0) for _ in range(10_000))
     later = sum(allowance.take("a", millisecond * 1_000) for millisecond in range(60_000))
 
@@ -26,7 +26,7 @@ def test_what_is_seen_of_a_flood() -> None:
 
 def test_nobody_crowds_out_others() -> None:
     """While one account floods, another's single calls are all seen."""
-    allowance = Allowance(10)
+    allowance = TokenBucket(10)
     seen = Counter[str]()
     for millisecond in range(60_000):
         for account in ["flood"] * 3 + (["quiet"] if millisecond % 1_000 == 500 else []):
@@ -38,7 +38,7 @@ def test_nobody_crowds_out_others() -> None:
 
 def test_ten_floods_leave_room_for_one_more() -> None:
     """As many accounts may flood as there are calls a second: who comes besides is seen."""
-    allowance = Allowance(10)
+    allowance = TokenBucket(10)
     seen = Counter[str]()
     for millisecond in range(120_000):
         for account in [*map(str, range(9)), *(["quiet"] if millisecond % 2_000 == 700 else [])]:
@@ -49,7 +49,7 @@ def test_ten_floods_leave_room_for_one_more() -> None:
 
 def test_what_is_seen_of_a_flood_of_everybody() -> None:
     """However many accounts there are, no more is seen at once than may be, and then so many a second."""
-    allowance = Allowance(10)
+    allowance = TokenBucket(10)
     at_once = sum(allowance.take(str(account), 0) for account in range(10_000))
     later = sum(allowance.take(str(account), SECOND) for account in range(10_000))
 
@@ -58,9 +58,9 @@ def test_what_is_seen_of_a_flood_of_everybody() -> None:
 
 def test_what_is_refused_has_room_of_its_own() -> None:
     """However many calls are accepted, those that are refused are seen."""
-    sample = Sample(SetClock(0))
-    accepted = sum(sample.wants("a", Fate.ACCEPTED) for _ in range(100_000))
-    refused = sum(sample.wants("a", Fate.REFUSED) for _ in range(100_000))
+    sample = CallSampler(SetClock(0))
+    accepted = sum(sample.should_sample("a", CallOutcome.ACCEPTED) for _ in range(100_000))
+    refused = sum(sample.should_sample("a", CallOutcome.REFUSED) for _ in range(100_000))
 
     assert (accepted, refused) == (
         TAKEN_PER_SECOND * BURST_SECONDS / 2,
@@ -70,6 +70,6 @@ def test_what_is_refused_has_room_of_its_own() -> None:
 
 def test_every_fate_has_room() -> None:
     """Whatever becomes of a call, it may be seen."""
-    sample = Sample(SetClock(SECOND))
+    sample = CallSampler(SetClock(SECOND))
 
-    assert all(sample.wants("a", fate) for fate in Fate)
+    assert all(sample.should_sample("a", fate) for fate in CallOutcome)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.watching.scope import RequestScope
+from prosperstack_destination.watching.scope import RequestContextMiddleware
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,7 @@ async def failing(*messages: Message) -> list[Message]:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/identify", "headers": []}
-    await RequestScope(broken, lambda error: Response(type(error).__name__, 500))(scope, _nothing, send)
+    await RequestContextMiddleware(broken, lambda error: Response(type(error).__name__, 500))(scope, _nothing, send)
     return sent
 
 
@@ -106,7 +106,7 @@ async def test_a_client_that_leaves() -> None:
 
     scope = {"type": "http", "method": "POST", "path": "/identify", "headers": []}
     with capture_logs() as lines:
-        await RequestScope(reads, lambda _: Response(""))(scope, _nothing, send)
+        await RequestContextMiddleware(reads, lambda _: Response(""))(scope, _nothing, send)
 
     assert {line["log_level"] for line in lines} == {"debug"}
 

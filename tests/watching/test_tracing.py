@@ -6,8 +6,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from prosperstack_destination.errors import Misconfigured
-from prosperstack_destination.watching.tracing import Traces, exporting
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.watching.tracing import SpanRecorder, exporting
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -16,7 +16,7 @@ def test_spans_last_as_long_as_what_they_tell_of() -> None:
     """Requests in and out are spans with their times; the trace that a caller names goes on."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces = Traces(provider.get_tracer("test"))
+    traces = SpanRecorder(provider.get_tracer("test"))
     traces.answered("POST /identify", 202, 0.25, {"traceparent": PARENT})
     traces.asked("GET /properties", None, 1.0)
     call, request = exporter.get_finished_spans()
@@ -36,5 +36,5 @@ def test_spans_last_as_long_as_what_they_tell_of() -> None:
 
 def test_without_the_packages() -> None:
     """Where the exporter is not installed, what to install is told."""
-    with pytest.raises(Misconfigured, match=r"prosperstack-destination\[otel\]"):
+    with pytest.raises(ConfigurationError, match=r"prosperstack-destination\[otel\]"):
         exporting("http://localhost:4318")

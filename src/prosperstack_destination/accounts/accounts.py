@@ -17,16 +17,16 @@ from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import (
     AccessDenied,
-    CredentialsRefused,
-    KeyNotPermitted,
-    KeyRefused,
+    ApiKeyForbidden,
+    ConfigurationError,
+    InvalidApiKey,
     KeyUnverified,
-    Misconfigured,
+    ProsperStackAuthError,
     ProsperStackError,
-    RateLimited,
+    ProsperStackRateLimited,
 )
 from prosperstack_destination.forwarded import client_network
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import credentials
@@ -35,11 +35,11 @@ from prosperstack_destination.state.credentials import ActiveSecret, InboundKey,
 from prosperstack_destination.state.database import Database
 
 #: How long an account's row is believed before it is read again, in microseconds.
-BELIEVED_FOR: Final = 2 * SECOND
+CACHE_TTL: Final = 2 * SECOND
 #: How long a refused key is remembered, so that a flood of it costs ProsperStack nothing, in microseconds.
-REFUSED_FOR: Final = 1 * MINUTE
+NEGATIVE_TTL: Final = 1 * MINUTE
 #: Good keys that are remembered at most, and refused ones: a flood of the latter takes no room of the former.
-REMEMBERED_KEYS: Final = 10_000
+MAX_CACHED_KEYS: Final = 10_000
 
 #: Those for whom a key is checked that an operator enters.
 OPERATORS: Final = "operators"
@@ -50,7 +50,7 @@ _UNKNOWN_KEY = "The API key is not known here: copy it anew into the destination
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _CachedAnswer:
     account: Account
     until: int
 
@@ -71,7 +71,7 @@ class _Secrets:
     until: int
 
 
-class Accounts:
+class Authenticator:
     """The accounts, and the keys that open them.
 
     ``connect`` makes a ProsperStack client for a ProsperStack key.
@@ -81,7 +81,7 @@ class Accounts:
         self,
         database: Database,
         vault: Vault,
-        connect: Callable[[str], ProsperStack],
+        connect: Callable[[str], ProsperStackClient],
         clock: Clock,
         *,
         allow_pass_through: bool,
@@ -92,7 +92,7 @@ class Accounts:
         self._clock = clock
         self._allow_pass_through = allow_pass_through
         #: By the key's hash, and by the account's id.
-        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
+        self._remembered: OrderedDict[str, _CachedAnswer] = OrderedDict()
         self._refusals: OrderedDict[str, _Refusal] = OrderedDict()
         self._secrets: dict[str, _Secrets] = {}
         self._checks: dict[str, asyncio.Task[Account]] = {}
@@ -105,16 +105,16 @@ class Accounts:
         show it meanwhile, and in the turn of the client at ``address``. Raises `KeyRefused`, `KeyNotPermitted`, or
         `KeyUnverified` where ProsperStack could not be asked.
         """
-        account = self.remembered(key)
-        hashed = _usual_hash(key)
-        return account or await self._shared(hashed, partial(self._find, key, hashed, address))
+        account = self.cached(key)
+        hashed = _cached_hash(key)
+        return account or await self._shared(hashed, partial(self._authenticate, key, hashed, address))
 
-    def remembered(self, key: str) -> Account | None:
+    def cached(self, key: str) -> Account | None:
         """The account that an inbound key opens, as far as that is known; None: it has to be looked for.
 
         Raises `AccessDenied`'s kinds where it is known to open none.
         """
-        return self._recall(_usual_hash(key))
+        return self._recall(_cached_hash(key))
 
     async def by_id(self, account_id: str) -> Account:
         """The account with this id, for callers who authenticate otherwise. Raises `KeyRefused` for none."""
@@ -123,26 +123,26 @@ class Accounts:
             return account
         account = await self._database.read(rows.get, account_id)
         if account is None:
-            raise KeyRefused("The URL names no account that is known here.")
-        return await self._shared(account_id, partial(self._if_not_stopped, account))
+            raise InvalidApiKey("The URL names no account that is known here.")
+        return await self._shared(account_id, partial(self._revalidate_if_stopped, account))
 
     async def shared_secrets(self, account: Account) -> Sequence[str]:
         """The secrets that may have signed a webhook for an account, in clear; believed as accounts are."""
         known = self._secrets.get(account.id)
-        if known is None or not 0 <= known.until - self._clock() <= BELIEVED_FOR:
+        if known is None or not 0 <= known.until - self._clock() <= CACHE_TTL:
             active = await self._database.read(credentials.active_secrets, account.id)
             by_clear = {self._vault.decrypt(each.encrypted): each for each in active}
-            known = self._secrets[account.id] = _Secrets(by_clear, self._clock() + BELIEVED_FOR)
+            known = self._secrets[account.id] = _Secrets(by_clear, self._clock() + CACHE_TTL)
         return list(known.secrets)
 
-    async def secret_used(self, account: Account, secret: str) -> None:
+    async def touch_secret(self, account: Account, secret: str) -> None:
         """Note that one of an account's `shared_secrets` signed a webhook, once in a minute."""
         known = self._secrets.get(account.id)
         used = None if known is None else known.secrets.get(secret)
         if known is None or used is None:  # forgotten meanwhile: the next call is noted
             return
         now = self._clock()
-        if not _is_noted(used.last_used_at, now):
+        if not _was_used_recently(used.last_used_at, now):
             known.secrets[secret] = replace(used, last_used_at=now)
             await self._database.write(credentials.mark_secret_used, used.id, now)
 
@@ -154,9 +154,9 @@ class Accounts:
         if not is_prosperstack_key(key):
             return
         try:
-            await self._ask(self._connect(key), OPERATORS)
+            await self._check_key(self._connect(key), OPERATORS)
         except AccessDenied as refusal:
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"{refusal} Nothing was changed: copy the key again from ProsperStack."
             ) from refusal
 
@@ -164,20 +164,20 @@ class Accounts:
         """An account's ProsperStack key in clear: to be used, never kept or logged."""
         return self._vault.decrypt(account.encrypted_key)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Believe nothing that is remembered: accounts have changed."""
         self._remembered.clear()
         self._refusals.clear()
         self._secrets.clear()
 
-    async def configure(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
+    async def sync_from_settings(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
         """Open the operator's account as the settings name it; keys no longer in the settings are revoked.
 
         ProsperStack is not asked: the service has to start while it is away. Safe to repeat.
         """
         keys = [InboundKey(key_hash(key), fingerprint(key), KeyOrigin.SETTINGS) for key in segment_keys]
         await self._database.write(self._configure, api_key, keys)
-        self.forget()
+        self.invalidate()
 
     def _configure(self, connection: Connection, api_key: str | None, keys: Sequence[InboundKey]) -> None:
         now = self._clock()
@@ -196,7 +196,7 @@ class Accounts:
         if task is None:
             task = self._checks[name] = asyncio.create_task(self._learn(name, find))
             task.add_done_callback(lambda _: self._checks.pop(name, None))
-            task.add_done_callback(_retrieve)
+            task.add_done_callback(_retrieve_result)
         return await asyncio.shield(task)
 
     async def _learn(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
@@ -204,10 +204,10 @@ class Accounts:
         try:
             account = await find()
         except AccessDenied as error:
-            _keep(self._refusals, name, _Refusal(type(error), str(error), self._clock() + REFUSED_FOR))
+            _keep(self._refusals, name, _Refusal(type(error), str(error), self._clock() + NEGATIVE_TTL))
             raise
         self._refusals.pop(name, None)
-        _keep(self._remembered, name, _Remembered(account, self._clock() + BELIEVED_FOR))
+        _keep(self._remembered, name, _CachedAnswer(account, self._clock() + CACHE_TTL))
         return account
 
     def _recall(self, name: str) -> Account | None:
@@ -221,39 +221,39 @@ class Accounts:
 
     def _is_fresh(self, until: int) -> bool:
         """Whether what is remembered until then still counts; not where the clock was set back, either."""
-        return 0 <= until - self._clock() <= REFUSED_FOR
+        return 0 <= until - self._clock() <= NEGATIVE_TTL
 
-    async def _find(self, key: str, hashed: str, address: str) -> Account:
+    async def _authenticate(self, key: str, hashed: str, address: str) -> Account:
         known = await self._database.read(credentials.of_inbound_key, hashed)
         if known is not None:
             account, inbound = known
             if inbound.revoked_at is not None:
-                raise KeyRefused("The API key was revoked: set another one in Segment.")
+                raise InvalidApiKey("The API key was revoked: set another one in Segment.")
             if inbound.kind is KeyKind.PUBLIC:
-                raise KeyNotPermitted(
+                raise ApiKeyForbidden(
                     "This key is public: it only identifies, from web pages and apps, under /v1/. Use a secret one "
                     "here: `keys issue` makes it."
                 )
             if inbound.origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
-                raise KeyRefused(_UNKNOWN_KEY)
+                raise InvalidApiKey(_UNKNOWN_KEY)
             now = self._clock()
-            if not _is_noted(inbound.last_used_at, now):
+            if not _was_used_recently(inbound.last_used_at, now):
                 await self._database.write(credentials.mark_used, hashed, now)
-            return await self._if_not_stopped(account)
+            return await self._revalidate_if_stopped(account)
         if not self._allow_pass_through or not is_prosperstack_key(key):
-            raise KeyRefused(_UNKNOWN_KEY)
-        properties = await self._ask(self._connect(key), client_network(address))
-        return await self._database.write(self._open, key, hashed, properties)
+            raise InvalidApiKey(_UNKNOWN_KEY)
+        properties = await self._check_key(self._connect(key), client_network(address))
+        return await self._database.write(self._open_account, key, hashed, properties)
 
-    async def _if_not_stopped(self, account: Account) -> Account:
+    async def _revalidate_if_stopped(self, account: Account) -> Account:
         """The account; whether a stopped one works again is asked as often as refusals are forgotten."""
-        if account.status not in rows.STOPPED:
+        if account.status not in rows.STOPPED_STATUSES:
             return account
-        await self._ask(self._connect(self.prosperstack_key(account)), account.id)
+        await self._check_key(self._connect(self.prosperstack_key(account)), account.id)
         await self._database.write(rows.set_status, account.id, AccountStatus.ACTIVE)
         return replace(account, status=AccountStatus.ACTIVE, status_reason=None, status_until=None)
 
-    async def _ask(self, prosperstack: ProsperStack, group: str) -> Page[PropertyDefinition]:
+    async def _check_key(self, prosperstack: ProsperStackClient, group: str) -> Page[PropertyDefinition]:
         """The first page of a key's properties: whether it works, and what there is to map to.
 
         It is one request. Where there are more pages the reconciler lists them within the account's budget.
@@ -261,18 +261,20 @@ class Accounts:
         await self._limiter.turn(group)
         try:
             return await prosperstack.list_properties()
-        except CredentialsRefused as refusal:
+        except ProsperStackAuthError as refusal:
             if refusal.status_code == 403:
-                raise KeyNotPermitted(str(refusal)) from refusal
-            raise KeyRefused(str(refusal)) from refusal
+                raise ApiKeyForbidden(str(refusal)) from refusal
+            raise InvalidApiKey(str(refusal)) from refusal
         except ProsperStackError as error:
-            wait = error.retry_after if isinstance(error, RateLimited) else None
+            wait = error.retry_after if isinstance(error, ProsperStackRateLimited) else None
             raise KeyUnverified(
                 f"The API key is new here and could not be checked: {error} Send the call again.",
                 retry_after=wait or CHECK_RETRY_SECONDS,
             ) from error
 
-    def _open(self, connection: Connection, key: str, hashed: str, properties: Page[PropertyDefinition]) -> Account:
+    def _open_account(
+        self, connection: Connection, key: str, hashed: str, properties: Page[PropertyDefinition]
+    ) -> Account:
         now = self._clock()
         account = rows.of_prosperstack_key(connection, hashed)
         if account is None:
@@ -290,22 +292,22 @@ class Accounts:
 
 
 #: A sender shows the same key all day. (So it is in memory in clear, as in `segment.credentials`; never on disk.)
-_usual_hash: Final = lru_cache(maxsize=128)(key_hash)
+_cached_hash: Final = lru_cache(maxsize=128)(key_hash)
 
 
 def _keep(memory: OrderedDict[str, T], name: str, value: T) -> None:
     memory[name] = value
     memory.move_to_end(name)
-    while len(memory) > REMEMBERED_KEYS:
+    while len(memory) > MAX_CACHED_KEYS:
         memory.popitem(last=False)
 
 
-def _is_noted(last_used_at: int | None, now: int) -> bool:
+def _was_used_recently(last_used_at: int | None, now: int) -> bool:
     """Whether a use just now need not be written down: one within the last minute was."""
     return last_used_at is not None and 0 <= now - last_used_at < MINUTE
 
 
-def _retrieve(check: "asyncio.Task[Account]") -> None:
+def _retrieve_result(check: "asyncio.Task[Account]") -> None:
     """Look at a check's outcome even where every caller has hung up, or asyncio would warn of it."""
     if not check.cancelled():
         check.exception()

@@ -5,12 +5,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
+from prosperstack_destination.accounts.catalogs import dump_catalog, fetch_catalog
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.state import accounts, reprojections
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.database import UnitOfWork
 
 #: Properties that were listed within this time are not listed again, in microseconds.
 LISTED_AGAIN_AFTER: Final = 10 * SECOND
@@ -21,16 +21,18 @@ def may_refresh(account: Account, now: int) -> bool:
     return account.catalog_at is None or not 0 <= now - account.catalog_at < LISTED_AGAIN_AFTER
 
 
-async def refresh_catalog(store: Store, account: Account, prosperstack: ProsperStack, now: int) -> Account:
+async def refresh_catalog(
+    store: UnitOfWork, account: Account, prosperstack: ProsperStackClient, now: int
+) -> Account:
     """List an account's properties and store them: a request, and one more where rules name subscriptions'.
 
     Profiles are gone through again where they changed. Raises `ProsperStackError`. Safe to repeat.
     """
-    catalog = dump_catalog(await list_catalog(prosperstack.list_properties))
+    catalog = dump_catalog(await fetch_catalog(prosperstack.list_properties))
     of_subscriptions = account.subscription_catalog
     if of_subscriptions is not None:
         fetch = partial(prosperstack.list_properties, entity="subscription")
-        of_subscriptions = dump_catalog(await list_catalog(fetch, "subscription"))
+        of_subscriptions = dump_catalog(await fetch_catalog(fetch, "subscription"))
 
     def keep(connection: Connection) -> Account:
         if (catalog, of_subscriptions) != (account.catalog, account.subscription_catalog):

@@ -12,7 +12,7 @@ _STORED = TypeAdapter(list[Property])
 _TYPES = frozenset(PropertyType)
 
 
-async def list_catalog(
+async def fetch_catalog(
     fetch: Callable[[str | None], Awaitable[Page[PropertyDefinition]]], entity: str = "subscriber"
 ) -> Catalog:
     """List all of an account's properties of subscribers or subscriptions; ``fetch`` gets the page at a cursor."""

@@ -11,13 +11,13 @@ from prosperstack_destination.accounts.keys import (
     ISSUED_PREFIX,
     PUBLIC_PREFIX,
     fingerprint,
-    is_live,
+    is_live_key,
     is_prosperstack_key,
     key_hash,
 )
 from prosperstack_destination.accounts.origins import read_origins
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.state import accounts as rows
 from prosperstack_destination.state import auditing, connectors, credentials
 from prosperstack_destination.state.accounts import Account, AccountStatus
@@ -33,7 +33,7 @@ def new_account(key: str, vault: Vault) -> Account:
         id=f"acct_{secrets.token_urlsafe(12)}",
         encrypted_key=vault.encrypt(key),
         fingerprint=fingerprint(key),
-        live=is_live(key),
+        live=is_live_key(key),
         status=AccountStatus.ACTIVE,
         status_reason=None,
         status_until=None,
@@ -42,10 +42,12 @@ def new_account(key: str, vault: Vault) -> Account:
     )
 
 
-def register(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
+def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
     """Open the account of a ProsperStack key. Repeated: the same account. Raises `Misconfigured` for no key."""
     if not is_prosperstack_key(key):
-        raise Misconfigured("That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test).")
+        raise ConfigurationError(
+            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+        )
     account = rows.of_prosperstack_key(connection, key_hash(key))
     if account is None:
         account = new_account(key, vault)
@@ -61,13 +63,17 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     `Misconfigured` for what is no key, is of the other mode, or is another account's.
     """
     if not is_prosperstack_key(key):
-        raise Misconfigured("That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test).")
-    if is_live(key) is not account.live:
+        raise ConfigurationError(
+            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+        )
+    if is_live_key(key) is not account.live:
         mode = "live" if account.live else "test"
-        raise Misconfigured(f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one.")
+        raise ConfigurationError(
+            f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one."
+        )
     owner = rows.of_prosperstack_key(connection, key_hash(key))
     if owner is not None and owner.id != account.id:
-        raise Misconfigured(f"That key belongs to another account, {owner.id}, already.")
+        raise ConfigurationError(f"That key belongs to another account, {owner.id}, already.")
     renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
     rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
     details = {"before": account.fingerprint, "now": renewed.fingerprint}
@@ -105,7 +111,7 @@ def issue_public_key(
 def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
     """Refuse a key, named by its fingerprint, within seconds. Raises `NotHere` where there is none."""
     if not credentials.revoke_key(connection, account.id, key, now):
-        raise NotHere(f"The account has no key {key!r} that is good: `keys list` shows them.")
+        raise NotFoundError(f"The account has no key {key!r} that is good: `keys list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
 
 
@@ -135,7 +141,7 @@ def issue_secret(
 def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
     """Refuse what a secret signs, within seconds. Raises `NotHere` where there is none."""
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
-        raise NotHere(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
+        raise NotFoundError(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
     auditing.record(connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id})
 
 
@@ -151,6 +157,6 @@ def issue_connector(connection: Connection, account: Account, name: str, actor: 
 def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
     """Refuse a connector token, named by its fingerprint. Raises `NotHere` where there is none."""
     if not connectors.revoke(connection, account.id, token, now):
-        raise NotHere(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+        raise NotFoundError(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
     details = {"connector": token}
     auditing.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

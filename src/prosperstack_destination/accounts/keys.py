@@ -23,7 +23,7 @@ def is_public_key(key: str) -> bool:
     return key.startswith(PUBLIC_PREFIX)
 
 
-def is_live(key: str) -> bool:
+def is_live_key(key: str) -> bool:
     """Whether a ProsperStack key is of live mode (test mode is an account of its own)."""
     return not key.startswith(TEST_KEY_PREFIX)
 
@@ -35,5 +35,5 @@ def key_hash(key: str) -> str:
 
 def fingerprint(key: str) -> str:
     """The short form for people and logs, as in ``test-9f86d081``; it tells nothing of the key itself."""
-    mode = "" if not is_prosperstack_key(key) else "live-" if is_live(key) else "test-"
+    mode = "" if not is_prosperstack_key(key) else "live-" if is_live_key(key) else "test-"
     return mode + key_hash(key)[:8]

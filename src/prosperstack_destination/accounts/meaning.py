@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.catalogs import load_catalog
 from prosperstack_destination.mapping.catalog import Catalog
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.state import accounts, mappings, sources
 from prosperstack_destination.state.accounts import Account
@@ -22,7 +22,7 @@ READY: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class AccountMapping:
     """What traits mean, at one time."""
 
     catalog: Catalog
@@ -34,36 +34,36 @@ class Meaning:
     #: The traits that are Engage's audiences.
     audiences: Set[str]
     #: The same, ready to map people.
-    plan: Plan
+    compiled: CompiledMapping
 
-    def under(self, rules: Rules) -> Plan:
+    def with_rules(self, rules: Rules) -> CompiledMapping:
         """What other rules would make of it."""
-        return Plan(self.catalog, rules, subscription=self.subscription, audiences=self.audiences)
+        return CompiledMapping(self.catalog, rules, subscription=self.subscription, audiences=self.audiences)
 
 
-def of_account(connection: Connection, account: Account) -> Meaning:
+def load(connection: Connection, account: Account) -> AccountMapping:
     """What traits mean to an account now. Made ready once for as long as nothing changes: ask for each person."""
-    mapping = mappings.in_force(connection, account.id)
+    mapping = mappings.current(connection, account.id)
     audiences = sources.audiences(connection, account.id)
-    return meaning_of(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
+    return build(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
 
 
 def reads_of(connection: Connection, account_id: str) -> Reads:
     """Which traits the properties and rules of an account read."""
     account = accounts.get(connection, account_id)
-    return reads_none if account is None else of_account(connection, account).plan.reads
+    return reads_none if account is None else load(connection, account).compiled.reads
 
 
 @lru_cache(maxsize=READY)
-def meaning_of(
+def build(
     catalog: str | None, subscription: str | None, rules: str, version: int, audiences: frozenset[str]
-) -> Meaning:
+) -> AccountMapping:
     """What traits mean, from how it is stored."""
     known, theirs, loaded = load_catalog(catalog), load_catalog(subscription), load_rules(rules)
-    plan = Plan(known, loaded, subscription=theirs, audiences=audiences)
-    return Meaning(known, theirs, loaded, version, audiences, plan)
+    plan = CompiledMapping(known, loaded, subscription=theirs, audiences=audiences)
+    return AccountMapping(known, theirs, loaded, version, audiences, plan)
 
 
-def person_of(profile: Profile) -> Person:
+def mapping_input(profile: Profile) -> MappingInput:
     """A profile as the mapping sees it."""
-    return Person(profile.values(), profile.user_id, profile.anonymous_id)
+    return MappingInput(profile.values(), profile.user_id, profile.anonymous_id)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import ApiClosed, Misconfigured, NotHere, TokenRefused
+from prosperstack_destination.errors import ConfigurationError, InvalidToken, NotFoundError, NoTokensIssued
 from prosperstack_destination.state import tokens
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.tokens import OperatorToken
@@ -16,10 +16,10 @@ from prosperstack_destination.state.tokens import OperatorToken
 #: How tokens begin, so that nobody takes one for a key.
 TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- it is how they begin, and no token
 #: How long the tokens are believed before they are read again, in microseconds.
-BELIEVED_FOR: Final = 2 * SECOND
+CACHE_TTL: Final = 2 * SECOND
 
 
-class Operators:
+class TokenAuthenticator:
     """The operators' tokens."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -28,36 +28,36 @@ class Operators:
         self._known: list[OperatorToken] = []
         self._until = 0
 
-    async def name_of(self, token: str | None) -> str:
+    async def authenticate(self, token: str | None) -> str:
         """Whose a token is. Raises `ApiClosed` where none was ever issued, and `TokenRefused`."""
         known = await self._active()
         if not known:
-            raise ApiClosed
+            raise NoTokensIssued
         if not token:
-            raise TokenRefused("A token is needed: send it as `Authorization: Bearer pso_…`.")
+            raise InvalidToken("A token is needed: send it as `Authorization: Bearer pso_…`.")
         hashed, found = key_hash(token), None
         for each in known:  # every one is compared, so that the time tells nothing
             if hmac.compare_digest(each.token_hash, hashed):
                 found = each
         if found is None:
-            raise TokenRefused("The token is unknown or revoked: `tokens list` shows those that are good.")
+            raise InvalidToken("The token is unknown or revoked: `tokens list` shows those that are good.")
         return found.name
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read the tokens anew: some are others than before."""
         self._until = 0
 
     async def _active(self) -> list[OperatorToken]:
-        if not 0 < self._until - self._clock() <= BELIEVED_FOR:
+        if not 0 < self._until - self._clock() <= CACHE_TTL:
             self._known = await self._database.read(tokens.active)
-            self._until = self._clock() + BELIEVED_FOR
+            self._until = self._clock() + CACHE_TTL
         return self._known
 
 
 def issue_token(connection: Connection, name: str, now: int) -> str:
     """A new token for an operator: this is the only time that it is seen. Raises `Misconfigured` without a name."""
     if not name.strip():
-        raise Misconfigured("A token needs a name: it is the author of what is done with it.")
+        raise ConfigurationError("A token needs a name: it is the author of what is done with it.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     tokens.add(connection, OperatorToken(key_hash(token), fingerprint(token), name.strip(), now, None))
     return token
@@ -66,4 +66,4 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
 def revoke_token(connection: Connection, token: str, now: int) -> None:
     """Refuse a token, named by its fingerprint, within seconds. Raises `NotHere` where there is none."""
     if not tokens.revoke(connection, token, now):
-        raise NotHere(f"There is no token {token!r} that is good: `tokens list` shows them.")
+        raise NotFoundError(f"There is no token {token!r} that is good: `tokens list` shows them.")

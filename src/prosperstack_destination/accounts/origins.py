@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 #: Origins that one key may have.
 MAX_ORIGINS: Final = 20
@@ -19,12 +19,12 @@ def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
     """Return origins in the form that browsers send, each once. Raises `Misconfigured` for what is none."""
     origins = tuple(dict.fromkeys(_origin(each) for text in texts if (each := text.strip())))
     if len(origins) > MAX_ORIGINS:
-        raise Misconfigured(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
+        raise ConfigurationError(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
     return origins
 
 
 def _origin(text: str) -> str:
-    wrong = Misconfigured(
+    wrong = ConfigurationError(
         f"{text[:100]!r} is no origin: write the scheme, the host and the port if there is one, and nothing else, "
         "as in https://app.example.com. There are no wildcards."
     )

@@ -9,13 +9,13 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state import kept_secrets
 
 #: A shorter ADMIN_PASSWORD could be guessed, in characters.
 MIN_PASSWORD_LENGTH: Final = 8
 #: What a password is made of where none is set, in bytes of chance.
-MADE_BYTES: Final = 15
+GENERATED_BYTES: Final = 15
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,35 +23,35 @@ class Password:
     """The password, and whether it was made here: then somebody has to be told of it."""
 
     text: str
-    made: bool
+    generated: bool
 
     @property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """What tells it from others, and not what it is: it may be short, so a plain hash would give it away."""
         return hashlib.scrypt(self.text.encode(), salt=b"prosperstack-destination", n=2**12, r=8, p=1).hex()[:32]
 
-    def is_(self, shown: str) -> bool:
+    def matches(self, shown: str) -> bool:
         """Whether somebody shows this password; how long that takes tells nothing of it."""
         return hmac.compare_digest(*(hashlib.sha256(each.encode()).digest() for each in (self.text, shown)))
 
 
-def known_password(connection: Connection, vault: Vault, given: str | None) -> Password | None:
+def load_password(connection: Connection, vault: Vault, given: str | None) -> Password | None:
     """The password as it is set, or was made; None: none was made yet. Raises `Misconfigured` for a short one."""
     if given is not None:
         if len(given) < MIN_PASSWORD_LENGTH:
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: take a longer one."
             )
-        return Password(given, made=False)
+        return Password(given, generated=False)
     kept = kept_secrets.get(connection, kept_secrets.DASHBOARD_PASSWORD)
-    return None if kept is None else Password(vault.decrypt(kept), made=True)
+    return None if kept is None else Password(vault.decrypt(kept), generated=True)
 
 
-def password_of(connection: Connection, vault: Vault, given: str | None) -> Password:
+def load_or_create_password(connection: Connection, vault: Vault, given: str | None) -> Password:
     """The same, which is made if need be: once for a database, so that replicas share it."""
-    known = known_password(connection, vault, given)
+    known = load_password(connection, vault, given)
     if known is not None:
         return known
-    made = vault.encrypt(secrets.token_urlsafe(MADE_BYTES))
+    made = vault.encrypt(secrets.token_urlsafe(GENERATED_BYTES))
     kept = kept_secrets.add(connection, kept_secrets.DASHBOARD_PASSWORD, made)
-    return Password(vault.decrypt(kept), made=True)
+    return Password(vault.decrypt(kept), generated=True)

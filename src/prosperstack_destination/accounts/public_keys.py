@@ -7,7 +7,7 @@ from typing import Final
 
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH, key_hash
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
-from prosperstack_destination.errors import KeyNotPermitted, KeyRefused
+from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey
 from prosperstack_destination.state import credentials
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.credentials import PublicKey
@@ -51,14 +51,16 @@ class PublicKeys:
         if found is None:
             found = (await self._keys(MISS_TTL)).by_hash.get(hashed)
         if found is None:
-            raise KeyRefused("The public key is unknown, or was revoked: `keys issue --public` makes another one.")
+            raise InvalidApiKey(
+                "The public key is unknown, or was revoked: `keys issue --public` makes another one."
+            )
         if found.origins and origin not in found.origins:
-            raise KeyNotPermitted(
+            raise ApiKeyForbidden(
                 "This public key is for the pages of other origins: `keys list` shows them, and "
                 "`keys issue --public --origin` makes a key for another one."
             )
         if origin is not None and not found.origins:
-            raise KeyNotPermitted(
+            raise ApiKeyForbidden(
                 "This public key is for apps, and not for web pages: `keys issue --public --origin` makes one for "
                 "those."
             )

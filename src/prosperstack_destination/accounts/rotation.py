@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.state import accounts, auditing, credentials, kept_secrets
-from prosperstack_destination.state.credentials import Encrypted
+from prosperstack_destination.state.credentials import EncryptedTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Reencrypted:
     segment_tokens: int
 
 
-def use_kept_pseudonyms(connection: Connection, vault: Vault) -> None:
+def load_pseudonym_key(connection: Connection, vault: Vault) -> None:
     """Have a vault make the pseudonyms that the database's erasures are kept under."""
     kept = kept_secrets.get(connection, kept_secrets.PSEUDONYMS)
     if kept is not None:
@@ -32,9 +32,9 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     The key of the pseudonyms is kept from now on: it was of the first SECRET_KEY, and erasures rest on it.
     Raises `Misconfigured` where something can be decrypted by none of the secrets; then nothing is changed.
     """
-    use_kept_pseudonyms(connection, vault)
+    load_pseudonym_key(connection, vault)
     stored = credentials.encrypted_texts(connection)
-    anew = Encrypted(
+    anew = EncryptedTexts(
         {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
         {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
         {each: vault.reencrypt(text) for each, text in stored.segment_tokens.items()},
@@ -42,6 +42,6 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
         | {kept_secrets.PSEUDONYMS: vault.pseudonym_key()},
     )
     credentials.store_encrypted(connection, anew)
-    for account in accounts.every(connection):
+    for account in accounts.all_accounts(connection):
         auditing.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
     return Reencrypted(len(anew.account_keys), len(anew.shared_secrets), len(anew.segment_tokens))

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state import subjects
 from prosperstack_destination.state.private_files import FILE_MODE, make_private_folder
 
@@ -29,7 +29,9 @@ class Vault:
 
     def __init__(self, secret: str, former: Sequence[str] = ()) -> None:
         if any(len(each) < MIN_SECRET_LENGTH for each in (secret, *former)):
-            raise Misconfigured(f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one.")
+            raise ConfigurationError(
+                f"SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters: use a longer one."
+            )
         keys = [_derived(each, b"keys at rest") for each in (secret, *former)]
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
         # What stands for somebody must not change with SECRET_KEY: until this key is kept (`accounts.rotation`), it
@@ -45,7 +47,7 @@ class Vault:
         try:
             return self._fernet.decrypt(token).decode()
         except InvalidToken as error:
-            raise Misconfigured(
+            raise ConfigurationError(
                 "A stored ProsperStack key cannot be decrypted: SECRET_KEY (or the file secret.key beside "
                 "the database) is not the one it was encrypted with. Put the former one back, or name it in "
                 "FORMER_SECRET_KEYS."
@@ -68,7 +70,7 @@ class Vault:
         return hmac.digest(self._pseudonyms, text.encode(), "sha256").hex()
 
 
-def subject_of(vault: Vault, email: str) -> str:
+def pseudonym_of_email(vault: Vault, email: str) -> str:
     """What stands for a person in what is shown of the work."""
     return subjects.of_email(vault.pseudonym, email)
 
@@ -79,18 +81,18 @@ def _derived(secret: str, purpose: bytes) -> bytes:
     return HKDF(SHA256(), length=32, salt=None, info=info).derive(secret.encode())
 
 
-def secret_beside(folder: Path) -> str:
+def load_or_create_secret(folder: Path) -> str:
     """The secret kept in ``secret.key`` in a folder: see `secret_in`."""
-    return secret_in(folder / "secret.key")
+    return read_secret(folder / "secret.key")
 
 
-def secret_in(path: Path) -> str:
+def read_secret(path: Path) -> str:
     """The secret kept in a file: made once, whoever else makes it at the same time, readable by its owner alone.
 
     Raises `Misconfigured` where it cannot be written or read.
     """
     if path.is_dir():
-        raise Misconfigured(f"The secret is kept in a file, and {path} is a folder: set SECRET_KEY_FILE.")
+        raise ConfigurationError(f"The secret is kept in a file, and {path} is a folder: set SECRET_KEY_FILE.")
     made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         if not path.exists():
@@ -102,17 +104,17 @@ def secret_in(path: Path) -> str:
             made.unlink()
         secret = path.read_text("utf-8").strip()
     except UnicodeDecodeError:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The secret's file {path} is no text: SECRET_KEY_FILE names a file with one line, as "
             "`openssl rand -base64 32` writes it."
         ) from None
     except OSError as error:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The secret's file {path} cannot be read or written ({error.strerror}): give its folder to the user "
             "who runs the service, or set DATA_DIR or SECRET_KEY_FILE to another one."
         ) from error
     if len(secret) < MIN_SECRET_LENGTH:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The secret in {path} has {len(secret)} characters, fewer than {MIN_SECRET_LENGTH}: restore the file, "
             "or, where nothing was encrypted with it yet, remove it, so that one is made."
         )

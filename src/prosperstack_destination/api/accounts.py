@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
 from prosperstack_destination.operations import account_removal, mending, wording
 from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state import accounts, auditing, sources
 from prosperstack_destination.state.accounts import Account, AccountStatus, OnDelete
 from prosperstack_destination.state.profile import SourceKind
@@ -21,7 +21,7 @@ from prosperstack_destination.state.profile import SourceKind
 router = APIRouter(prefix="/api/accounts", tags=["accounts"], route_class=ApiRoute)
 
 
-class ShownAccount(BaseModel):
+class AccountResponse(BaseModel):
     """One account, in live or in test mode."""
 
     id: str
@@ -39,13 +39,13 @@ class ShownAccount(BaseModel):
     properties_listed_at: datetime | None = Field(description="When ProsperStack's properties were listed last.")
 
 
-class ProsperStackKey(Sent):
+class ReplaceKeyRequest(RequestBody):
     """A ProsperStack API key."""
 
     key: SecretStr = Field(max_length=MAX_KEY_LENGTH, description="As in `key_…`, or `key_test_…` in test mode.")
 
 
-class Choices(Sent):
+class AccountPatch(RequestBody):
     """What is to be changed; what is left out stays."""
 
     model_config = ConfigDict(extra="forbid")
@@ -56,13 +56,13 @@ class Choices(Sent):
     )
 
 
-class Tried(BaseModel):
+class RetryResponse(BaseModel):
     """Whether an account had been waiting, or was stopped."""
 
     waited: bool
 
 
-class KnownSource(BaseModel):
+class SourceResponse(BaseModel):
     """Where calls come from."""
 
     kind: SourceKind
@@ -74,7 +74,7 @@ class KnownSource(BaseModel):
     members: int | None = Field(description="Of an audience: how many are in it.")
 
 
-class ShownEntry(BaseModel):
+class AuditEntryResponse(BaseModel):
     """One thing that was done."""
 
     at: datetime
@@ -84,15 +84,15 @@ class ShownEntry(BaseModel):
 
 
 @router.get("")
-async def list_accounts(desk: TheDesk, _: Operator) -> list[ShownAccount]:
+async def list_accounts(desk: Services, _: Operator) -> list[AccountResponse]:
     """Every account, the oldest first."""
-    return [_shown(desk, each) for each in await desk.database.read(accounts.every)]
+    return [_shown(desk, each) for each in await desk.database.read(accounts.all_accounts)]
 
 
-@router.post("", status_code=201, responses={200: {"model": ShownAccount, "description": "It was open."}})
+@router.post("", status_code=201, responses={200: {"model": AccountResponse, "description": "It was open."}})
 async def open_account(
-    desk: TheDesk, operator: Operator, given: ProsperStackKey, response: Response
-) -> ShownAccount:
+    desk: Services, operator: Operator, given: ReplaceKeyRequest, response: Response
+) -> AccountResponse:
     """Open the account of a ProsperStack key that ProsperStack takes; one that is open already is shown.
 
     A key that ProsperStack refuses is answered 422, and 503 where it cannot be asked: nothing is opened.
@@ -107,13 +107,15 @@ async def open_account(
 
 
 @router.get("/{account_id}")
-async def show_account(desk: TheDesk, account: TheAccount) -> ShownAccount:
+async def show_account(desk: Services, account: AccountDep) -> AccountResponse:
     """One account."""
     return _shown(desk, account)
 
 
 @router.patch("/{account_id}")
-async def change_account(desk: TheDesk, account: TheAccount, operator: Operator, wanted: Choices) -> ShownAccount:
+async def change_account(
+    desk: Services, account: AccountDep, operator: Operator, wanted: AccountPatch
+) -> AccountResponse:
     """Choose what a deletion does, and what of the rate limit is left to the owner. It counts within seconds."""
 
     def work(connection: Connection) -> Account:
@@ -129,8 +131,8 @@ async def change_account(desk: TheDesk, account: TheAccount, operator: Operator,
 
 @router.put("/{account_id}/key")
 async def replace_key(
-    desk: TheDesk, account: TheAccount, operator: Operator, given: ProsperStackKey
-) -> ShownAccount:
+    desk: Services, account: AccountDep, operator: Operator, given: ReplaceKeyRequest
+) -> AccountResponse:
     """Have an account use another ProsperStack key of the same mode; everything that is stored stays with it.
 
     The key is checked as for an account that is opened.
@@ -146,34 +148,34 @@ async def replace_key(
 
 
 @router.delete("/{account_id}", status_code=204)
-async def remove_account(desk: TheDesk, account: TheAccount, operator: Operator) -> None:
+async def remove_account(desk: Services, account: AccountDep, operator: Operator) -> None:
     """Delete an account with everything that is stored for it: profiles, mapping, keys and the audit log.
 
     Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's ProsperStack key
     opens it again, empty.
     """
     await account_removal.remove_account(desk.database, account, operator, desk.clock())
-    desk.on_keys()
+    desk.invalidate_credentials()
 
 
 @router.post("/{account_id}/retry")
-async def retry_account(desk: TheDesk, account: TheAccount, operator: Operator) -> Tried:
+async def retry_account(desk: Services, account: AccountDep, operator: Operator) -> RetryResponse:
     """Try an account now that waits after failures, or that is stopped."""
     waited = await desk.database.write(mending.retry_account, account, operator, desk.clock())
     desk.wake([account.id])
-    return Tried(waited=waited)
+    return RetryResponse(waited=waited)
 
 
 @router.get("/{account_id}/sources")
-async def list_sources(desk: TheDesk, account: TheAccount) -> list[KnownSource]:
+async def list_sources(desk: Services, account: AccountDep) -> list[SourceResponse]:
     """Where calls come from, the one that sent last first: sources, audiences and computed traits."""
     return [
-        KnownSource(
+        SourceResponse(
             kind=each.kind,
             key=each.key,
             name=each.name,
-            first_at=shown_time(each.first_at),
-            last_at=shown_time(each.last_at),
+            first_at=to_datetime(each.first_at),
+            last_at=to_datetime(each.last_at),
             calls=each.calls,
             members=each.members if each.kind is SourceKind.AUDIENCE else None,
         )
@@ -183,33 +185,35 @@ async def list_sources(desk: TheDesk, account: TheAccount) -> list[KnownSource]:
 
 @router.get("/{account_id}/audit")
 async def show_audit(
-    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
-) -> list[ShownEntry]:
+    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[AuditEntryResponse]:
     """Who did what, the newest first. It holds no personal data."""
     return [
-        ShownEntry(at=shown_time(each.at), actor=each.actor, action=each.action, details=dict(each.details))
-        for each in await desk.database.read(auditing.latest, account.id, limit)
+        AuditEntryResponse(
+            at=to_datetime(each.at), actor=each.actor, action=each.action, details=dict(each.details)
+        )
+        for each in await desk.database.read(auditing.recent, account.id, limit)
     ]
 
 
-def _changed(desk: Desk, account: Account) -> ShownAccount:
+def _changed(desk: AdminServices, account: Account) -> AccountResponse:
     """The account as it is now, which others are told of."""
-    desk.on_keys()
+    desk.invalidate_credentials()
     desk.wake([account.id])
     return _shown(desk, account)
 
 
-def _shown(desk: Desk, account: Account) -> ShownAccount:
-    return ShownAccount(
+def _shown(desk: AdminServices, account: Account) -> AccountResponse:
+    return AccountResponse(
         id=account.id,
         fingerprint=account.fingerprint,
         live=account.live,
         status=account.status,
         in_words=wording.ACCOUNT_STATUS[account.status],
         status_reason=account.status_reason,
-        next_attempt_at=shown_time_or_none(account.status_until),
+        next_attempt_at=to_datetime_or_none(account.status_until),
         on_delete=account.on_delete,
         reserve=account.reserve,
         reserve_in_force=account.reserve_or(desk.reserve),
-        properties_listed_at=shown_time_or_none(account.catalog_at),
+        properties_listed_at=to_datetime_or_none(account.catalog_at),
     )

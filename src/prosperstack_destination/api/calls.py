@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time
-from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
 from prosperstack_destination.operations import calls
-from prosperstack_destination.operations.calls import Question, ShownCall
+from prosperstack_destination.operations.calls import CallFilter, ShownCall
 from prosperstack_destination.operations.trying import send_test
 from prosperstack_destination.segment.answers import status_of
 from prosperstack_destination.segment.explain import Explanation
-from prosperstack_destination.segment.results import Answer
-from prosperstack_destination.state.recent_calls import Fate, Way
+from prosperstack_destination.segment.results import IngestResult
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel
 
 router = APIRouter(prefix="/api/accounts/{account_id}/calls", tags=["calls"], route_class=ApiRoute)
 
@@ -25,14 +25,14 @@ CallId = Annotated[int, Path(ge=1, lt=2**63)]
 Reveal = Annotated[bool, Query(description="Show people's data, which is masked otherwise.")]
 
 
-class ListedCall(BaseModel):
+class CallResponse(BaseModel):
     """A call that came in."""
 
     id: int
     at: datetime
     type: str = Field(description="As it calls itself, or `other`.")
-    way: Way = Field(description="How it came.")
-    outcome: Fate = Field(description="What became of it.")
+    way: Channel = Field(description="How it came.")
+    outcome: CallOutcome = Field(description="What became of it.")
     message: str = Field(description="What its sender was told.")
     source: str | None = Field(description="`kind:key` of the source, audience or computed trait that it is from.")
     person: str | None = Field(description="What stands for whom it names: the same for the same email, or id.")
@@ -41,14 +41,14 @@ class ListedCall(BaseModel):
     size: int = Field(description="How long it was, in bytes; of a long one 16 KB are kept.")
 
 
-class Calls(BaseModel):
+class CallPageResponse(BaseModel):
     """A page of calls, the newest first; `before` asks for the next one, null ends the list."""
 
-    calls: list[ListedCall]
+    calls: list[CallResponse]
     before: int | None
 
 
-class Afterwards(BaseModel):
+class FollowUpEvent(BaseModel):
     """Something that happened to the person since."""
 
     at: datetime
@@ -57,26 +57,26 @@ class Afterwards(BaseModel):
     details: dict[str, JsonValue]
 
 
-class ShownExplainedCall(ListedCall):
+class CallDetailResponse(CallResponse):
     """A call in full."""
 
     explanation: Explanation | None = Field(
         description="What it does by the mapping in force now; null where nothing was understood, or came of it."
     )
     field: str | None = Field(description="The field that it was refused for.")
-    afterwards: list[Afterwards] = Field(
+    afterwards: list[FollowUpEvent] = Field(
         description="What happened to the person from then on: deliveries, and requests to ProsperStack."
     )
 
 
-class ToTry(Sent):
+class TestCallRequest(RequestBody):
     """A test call: the documented example, about somebody."""
 
     email: str = Field(max_length=500, description="Whom it is about: their properties become what it says.")
     traits: dict[str, JsonValue] | None = Field(None, description="Instead of those of the documentation.")
 
 
-class Tried(BaseModel):
+class TestCallResponse(BaseModel):
     """What its sender would be told."""
 
     status: int
@@ -85,63 +85,69 @@ class Tried(BaseModel):
 
 @router.get("")
 async def list_calls(
-    desk: TheDesk,
-    account: TheAccount,
+    desk: Services,
+    account: AccountDep,
     email: Annotated[str | None, Query(max_length=500, description="Also calls that named an id.")] = None,
     type: Annotated[str | None, Query(max_length=50)] = None,
     source: Annotated[str | None, Query(max_length=600, description="`kind:key`, or a kind.")] = None,
-    outcome: Fate | None = None,
+    outcome: CallOutcome | None = None,
     before: Annotated[int | None, Query(ge=1, lt=2**63, description="As the page before named it.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
     reveal: Reveal = False,
-) -> Calls:
+) -> CallPageResponse:
     """Calls that came in within a day, a sample of them where they were many."""
     found = await desk.database.read(
-        calls.listed,
+        calls.list_calls,
         account,
-        Question(email, type, source, outcome),
+        CallFilter(email, type, source, outcome),
         desk.vault.pseudonym,
         desk.clock(),
         before=before,
         limit=limit,
         reveal=reveal,
     )
-    return Calls(calls=[_listed(each) for each in found], before=found[-1].call.id if len(found) == limit else None)
+    return CallPageResponse(
+        calls=[_listed(each) for each in found], before=found[-1].call.id if len(found) == limit else None
+    )
 
 
 @router.get("/{call_id}")
 async def show_call(
-    desk: TheDesk, account: TheAccount, call_id: CallId, reveal: Reveal = False
-) -> ShownExplainedCall:
+    desk: Services, account: AccountDep, call_id: CallId, reveal: Reveal = False
+) -> CallDetailResponse:
     """One call: what arrived, what was understood and ignored, what was sent to ProsperStack and came back."""
-    found = await desk.database.read(calls.explained, account, call_id, desk.vault.pseudonym, reveal=reveal)
-    return ShownExplainedCall(
+    found = await desk.database.read(calls.explain_call, account, call_id, desk.vault.pseudonym, reveal=reveal)
+    return CallDetailResponse(
         **_listed(found).model_dump(),
         explanation=found.explanation,
         field=found.field,
         afterwards=[
-            Afterwards(at=shown_time(each.at), kind=each.kind, outcome=each.outcome, details=dict(each.details))
+            FollowUpEvent(at=to_datetime(each.at), kind=each.kind, outcome=each.outcome, details=dict(each.details))
             for each in found.afterwards
         ],
     )
 
 
 @router.post("/test")
-async def send_test_call(desk: TheDesk, account: TheAccount, operator: Operator, call: ToTry) -> Tried:
+async def send_test_call(
+    desk: Services, account: AccountDep, operator: Operator, call: TestCallRequest
+) -> TestCallResponse:
     """Take in a test call as a real one: it is written to ProsperStack, too."""
     result = await send_test(desk, account, call.email, operator, call.traits)
-    status = result.status if isinstance(result, Answer) else status_of(result)
-    return Tried(status=status, message=result.message if isinstance(result, Answer) else str(result))
+    status = result.status if isinstance(result, IngestResult) else status_of(result)
+    return TestCallResponse(
+        status=status, message=result.message if isinstance(result, IngestResult) else str(result)
+    )
 
 
-def _listed(shown: ShownCall) -> ListedCall:
+def _listed(shown: ShownCall) -> CallResponse:
     call = shown.call
-    return ListedCall(
+    return CallResponse(
         id=call.id,
-        at=shown_time(call.at),
+        at=to_datetime(call.at),
         type=call.type,
-        way=call.way,
-        outcome=call.fate,
+        way=call.channel,
+        outcome=call.outcome,
         message=call.message,
         source=call.source,
         person=call.subject or call.id_subject,

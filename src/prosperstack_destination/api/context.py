@@ -8,48 +8,48 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from prosperstack_destination.clock import utc
 from prosperstack_destination.operations import accounts
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state.accounts import Account
 
 #: Reads the token from a request; None where it shows none.
 bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-destination tokens issue` printed.")
 
 
-def desk_of(request: Request) -> Desk:
+def admin_services(request: Request) -> AdminServices:
     """What the application was built with."""
-    desk: Desk = request.app.state.desk
+    desk: AdminServices = request.app.state.desk
     return desk
 
 
-TheDesk = Annotated[Desk, Depends(desk_of)]
+Services = Annotated[AdminServices, Depends(admin_services)]
 
 
-async def operator_of(
-    desk: TheDesk, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+async def authenticate_operator(
+    desk: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 ) -> str:
     """The name of the operator who asks. Raises `AccessDenied`."""
-    return await desk.operators.name_of(None if credentials is None else credentials.credentials)
+    return await desk.operators.authenticate(None if credentials is None else credentials.credentials)
 
 
-Operator = Annotated[str, Depends(operator_of)]
+Operator = Annotated[str, Depends(authenticate_operator)]
 
 
-async def account_of(desk: TheDesk, _: Operator, account_id: str) -> Account:
+async def load_account(desk: Services, _: Operator, account_id: str) -> Account:
     """The account that is asked about, by its id or its fingerprint. Raises `NotHere`."""
     return await desk.database.read(accounts.find, account_id)
 
 
-TheAccount = Annotated[Account, Depends(account_of)]
+AccountDep = Annotated[Account, Depends(load_account)]
 
 #: What a profile is found by; a larger number is nobody's.
 ProfileId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
-def shown_time(at: int) -> datetime:
+def to_datetime(at: int) -> datetime:
     """A time in microseconds, for people and programs."""
     return utc(at)
 
 
-def shown_time_or_none(at: int | None) -> datetime | None:
+def to_datetime_or_none(at: int | None) -> datetime | None:
     """The same, None for None."""
-    return None if at is None else shown_time(at)
+    return None if at is None else to_datetime(at)

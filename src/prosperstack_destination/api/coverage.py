@@ -3,17 +3,17 @@
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import TheAccount, TheDesk
+from prosperstack_destination.api.context import AccountDep, Services
 from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.operations.looking import looked_at
+from prosperstack_destination.operations.looking import refresh_if_stale
 from prosperstack_destination.sync.covering import coverage
 from prosperstack_destination.sync.previewing import SAMPLE
 
 router = APIRouter(prefix="/api/accounts/{account_id}/coverage", tags=["mapping"], route_class=ApiRoute)
 
 
-class ShownProperty(BaseModel):
+class PropertyCoverageResponse(BaseModel):
     """How a property is filled."""
 
     property: str
@@ -26,7 +26,7 @@ class ShownProperty(BaseModel):
     sample: PropertyValue = Field(description="The newest.")
 
 
-class CoveredTrait(BaseModel):
+class TraitCoverageResponse(BaseModel):
     """Where a trait goes."""
 
     trait: str
@@ -39,26 +39,26 @@ class CoveredTrait(BaseModel):
     sample: JsonValue
 
 
-class ShownCoverage(BaseModel):
+class CoverageResponse(BaseModel):
     """What feeds what."""
 
     profiles: int
     counted: int = Field(description="Of how many of them the figures are.")
-    properties: list[ShownProperty]
-    traits: list[CoveredTrait]
+    properties: list[PropertyCoverageResponse]
+    traits: list[TraitCoverageResponse]
 
 
 @router.get("", tags=["mapping"])
-async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False) -> ShownCoverage:
+async def show_coverage(desk: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
     """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
-    await looked_at(desk, account)
-    async with desk.scanning:
+    await refresh_if_stale(desk, account)
+    async with desk.scan_lock:
         found, profiles = await coverage(desk.database, account.id, sample=None if exact else SAMPLE)
-    return ShownCoverage(
+    return CoverageResponse(
         profiles=profiles,
         counted=found.profiles,
         properties=[
-            ShownProperty(
+            PropertyCoverageResponse(
                 property=each.property,
                 name=each.name,
                 type=each.type,
@@ -71,7 +71,7 @@ async def show_coverage(desk: TheDesk, account: TheAccount, exact: bool = False)
             for each in found.properties()
         ],
         traits=[
-            CoveredTrait(
+            TraitCoverageResponse(
                 trait=each.trait,
                 seen=each.seen,
                 feeds=list(each.feeds),

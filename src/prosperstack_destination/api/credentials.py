@@ -10,22 +10,22 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.accounts.origins import MAX_ORIGINS
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Sent
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state import connectors, credentials
 from prosperstack_destination.state.credentials import KeyKind, KeyOrigin
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], route_class=ApiRoute)
 
 
-class Named(Sent):
+class CredentialRequest(RequestBody):
     """What something is to be called."""
 
     name: str = Field("", max_length=200)
 
 
-class KeyRequest(Named):
+class KeyRequest(CredentialRequest):
     """A key that is to be made."""
 
     public: bool = Field(
@@ -44,7 +44,7 @@ class KeyRequest(Named):
         return self
 
 
-class ShownKey(BaseModel):
+class KeyResponse(BaseModel):
     """A key that callers show; never the key itself."""
 
     fingerprint: str = Field(description="What it is told apart and revoked by.")
@@ -57,14 +57,14 @@ class ShownKey(BaseModel):
     revoked_at: datetime | None
 
 
-class IssuedKey(BaseModel):
+class IssuedKeyResponse(BaseModel):
     """A new key, which is shown only now."""
 
     key: str = Field(description="To be entered as the API key of the destination in Segment.")
     fingerprint: str
 
 
-class ShownSecret(BaseModel):
+class SecretResponse(BaseModel):
     """A secret that signs webhooks; never the secret itself."""
 
     id: str = Field(description="What it is told apart and revoked by.")
@@ -74,7 +74,7 @@ class ShownSecret(BaseModel):
     revoked_at: datetime | None
 
 
-class IssuedSecret(BaseModel):
+class IssuedSecretResponse(BaseModel):
     """A new shared secret, which is shown only now."""
 
     secret: str = Field(description="To be entered in the settings of the webhook in Segment.")
@@ -82,7 +82,7 @@ class IssuedSecret(BaseModel):
     path: str = Field(description="Of this service: where the webhook posts.")
 
 
-class ShownConnector(BaseModel):
+class ConnectorResponse(BaseModel):
     """A token in the URLs that ProsperStack calls; never the token itself."""
 
     fingerprint: str = Field(description="What it is told apart and revoked by.")
@@ -92,7 +92,7 @@ class ShownConnector(BaseModel):
     revoked_at: datetime | None
 
 
-class IssuedConnector(BaseModel):
+class IssuedConnectorResponse(BaseModel):
     """New paths of this service, which are shown only now: there is a token in them."""
 
     data_connector: str = Field(description="The endpoint of a custom data connector in ProsperStack.")
@@ -101,25 +101,27 @@ class IssuedConnector(BaseModel):
 
 
 @router.get("/keys")
-async def list_keys(desk: TheDesk, account: TheAccount) -> list[ShownKey]:
+async def list_keys(desk: Services, account: AccountDep) -> list[KeyResponse]:
     """The keys that callers show, the newest first; those that were revoked among them."""
     return [
-        ShownKey(
+        KeyResponse(
             fingerprint=each.fingerprint,
             origin=each.origin,
             kind=each.kind,
             origins=list(each.origins or ()),
             name=each.name,
-            created_at=shown_time(each.created_at),
-            last_used_at=shown_time_or_none(each.last_used_at),
-            revoked_at=shown_time_or_none(each.revoked_at),
+            created_at=to_datetime(each.created_at),
+            last_used_at=to_datetime_or_none(each.last_used_at),
+            revoked_at=to_datetime_or_none(each.revoked_at),
         )
         for each in await desk.database.read(credentials.keys_of, account.id)
     ]
 
 
 @router.post("/keys", status_code=201)
-async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, wanted: KeyRequest) -> IssuedKey:
+async def issue_key(
+    desk: Services, account: AccountDep, operator: Operator, wanted: KeyRequest
+) -> IssuedKeyResponse:
     """Make a key for Segment or a server to show, or a public one for a web page or an app."""
 
     def work(connection: Connection) -> str:
@@ -130,44 +132,46 @@ async def issue_key(desk: TheDesk, account: TheAccount, operator: Operator, want
         return issuing.issue_key(connection, account, wanted.name, operator, desk.clock())
 
     key = await desk.database.write(work)
-    desk.on_keys()
-    return IssuedKey(key=key, fingerprint=fingerprint(key))
+    desk.invalidate_credentials()
+    return IssuedKeyResponse(key=key, fingerprint=fingerprint(key))
 
 
 @router.delete("/keys/{key}", status_code=204)
-async def revoke_key(desk: TheDesk, account: TheAccount, operator: Operator, key: str) -> None:
+async def revoke_key(desk: Services, account: AccountDep, operator: Operator, key: str) -> None:
     """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
     await _revoke(desk, lambda connection: issuing.revoke_key(connection, account, key, operator, desk.clock()))
 
 
 @router.get("/secrets")
-async def list_secrets(desk: TheDesk, account: TheAccount) -> list[ShownSecret]:
+async def list_secrets(desk: Services, account: AccountDep) -> list[SecretResponse]:
     """The shared secrets, the newest first; those that were revoked among them."""
     return [
-        ShownSecret(
+        SecretResponse(
             id=each.id,
             name=each.name,
-            created_at=shown_time(each.created_at),
-            last_used_at=shown_time_or_none(each.last_used_at),
-            revoked_at=shown_time_or_none(each.revoked_at),
+            created_at=to_datetime(each.created_at),
+            last_used_at=to_datetime_or_none(each.last_used_at),
+            revoked_at=to_datetime_or_none(each.revoked_at),
         )
         for each in await desk.database.read(credentials.secrets_of, account.id)
     ]
 
 
 @router.post("/secrets", status_code=201)
-async def issue_secret(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedSecret:
+async def issue_secret(
+    desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+) -> IssuedSecretResponse:
     """Make a shared secret for Segment's Webhooks (Actions) destination."""
     secret_id = issuing.new_secret_id()
     secret = await desk.database.write(
         issuing.issue_secret, account, named.name, desk.vault, operator, desk.clock(), secret_id=secret_id
     )
-    desk.on_keys()
-    return IssuedSecret(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
+    desk.invalidate_credentials()
+    return IssuedSecretResponse(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
 
 
 @router.delete("/secrets/{secret}", status_code=204)
-async def revoke_secret(desk: TheDesk, account: TheAccount, operator: Operator, secret: str) -> None:
+async def revoke_secret(desk: Services, account: AccountDep, operator: Operator, secret: str) -> None:
     """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
     await _revoke(
         desk, lambda connection: issuing.revoke_secret(connection, account, secret, operator, desk.clock())
@@ -175,25 +179,27 @@ async def revoke_secret(desk: TheDesk, account: TheAccount, operator: Operator, 
 
 
 @router.get("/connectors")
-async def list_connectors(desk: TheDesk, account: TheAccount) -> list[ShownConnector]:
+async def list_connectors(desk: Services, account: AccountDep) -> list[ConnectorResponse]:
     """The tokens in the URLs that ProsperStack calls, the newest first; those that were revoked among them."""
     return [
-        ShownConnector(
+        ConnectorResponse(
             fingerprint=each.fingerprint,
             name=each.name,
-            created_at=shown_time(each.created_at),
-            last_used_at=shown_time_or_none(each.last_used_at),
-            revoked_at=shown_time_or_none(each.revoked_at),
+            created_at=to_datetime(each.created_at),
+            last_used_at=to_datetime_or_none(each.last_used_at),
+            revoked_at=to_datetime_or_none(each.revoked_at),
         )
         for each in await desk.database.read(connectors.of_account, account.id)
     ]
 
 
 @router.post("/connectors", status_code=201)
-async def issue_connector(desk: TheDesk, account: TheAccount, operator: Operator, named: Named) -> IssuedConnector:
+async def issue_connector(
+    desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+) -> IssuedConnectorResponse:
     """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
     token = await desk.database.write(issuing.issue_connector, account, named.name, operator, desk.clock())
-    return IssuedConnector(
+    return IssuedConnectorResponse(
         data_connector=f"/data-connector/{token}",
         flow_webhook=f"/flow-webhook/{token}",
         fingerprint=fingerprint(token),
@@ -201,13 +207,13 @@ async def issue_connector(desk: TheDesk, account: TheAccount, operator: Operator
 
 
 @router.delete("/connectors/{connector}", status_code=204)
-async def revoke_connector(desk: TheDesk, account: TheAccount, operator: Operator, connector: str) -> None:
+async def revoke_connector(desk: Services, account: AccountDep, operator: Operator, connector: str) -> None:
     """Refuse a token, named by its fingerprint, within seconds."""
     await _revoke(
         desk, lambda connection: issuing.revoke_connector(connection, account, connector, operator, desk.clock())
     )
 
 
-async def _revoke(desk: Desk, work: Callable[[Connection], None]) -> None:
+async def _revoke(desk: AdminServices, work: Callable[[Connection], None]) -> None:
     await desk.database.write(work)
-    desk.on_keys()
+    desk.invalidate_credentials()

@@ -6,26 +6,32 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Refusal, Sent, ShownFault, shown_fault
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.accounts.applying import ApplyResult
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import (
+    ApiRoute,
+    ErrorResponse,
+    FaultResponse,
+    RequestBody,
+    to_fault_response,
+)
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.operations import mapping as operations
-from prosperstack_destination.operations.mapping_trial import tried
+from prosperstack_destination.operations.mapping_trial import run_trial
 from prosperstack_destination.state import mappings, reprojections
 from prosperstack_destination.state.json_text import load
-from prosperstack_destination.state.mappings import AppliedMapping
-from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.mappings import MappingVersion
+from prosperstack_destination.state.reprojections import RemapProgress
 from prosperstack_destination.storable import MAX_INT32
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
 
 
-class Version(BaseModel):
+class MappingVersionResponse(BaseModel):
     """A mapping that was applied; version 0 stands for none."""
 
     version: int
@@ -35,14 +41,14 @@ class Version(BaseModel):
     rules: int = Field(description="How many rules it has.")
 
 
-class Mapping(Version):
+class MappingResponse(MappingVersionResponse):
     """A mapping with all that is in it."""
 
     mapping: dict[str, Any] = Field(description="As data, in the form of the mapping file.")
     yaml: str = Field(description="The file that was applied, with its comments; else one made of the data.")
 
 
-class Proposed(Sent):
+class MappingRequest(RequestBody):
     """A mapping, as data or as the text of a file: one of the two."""
 
     mapping: dict[str, JsonValue] | None = Field(None, description="In the form of /api/mapping.schema.json.")
@@ -60,7 +66,7 @@ class Proposed(Sent):
         return self.yaml if self.yaml is not None else self.mapping or {}
 
 
-class ToApply(Proposed):
+class ApplyMappingRequest(MappingRequest):
     """A mapping to be applied."""
 
     based_on: int = Field(
@@ -71,7 +77,7 @@ class ToApply(Proposed):
     note: str = Field("", max_length=200, description="What it is for.")
 
 
-class ToTry(Proposed):
+class TrialRequest(MappingRequest):
     """A mapping to be tried on one person."""
 
     email: str = Field(
@@ -81,7 +87,7 @@ class ToTry(Proposed):
     )
 
 
-class Outcomes(BaseModel):
+class PropertyTrial(BaseModel):
     """One property of somebody, as it is to be now, and under the mapping that is tried."""
 
     property: str
@@ -92,22 +98,22 @@ class Outcomes(BaseModel):
     after_problem: str | None
 
 
-class Tried(BaseModel):
+class TrialResponse(BaseModel):
     """What a mapping makes of one person."""
 
     email: str
-    properties: list[Outcomes] = Field(description="Those that are fed, before or after.")
+    properties: list[PropertyTrial] = Field(description="Those that are fed, before or after.")
     context: dict[str, JsonValue] = Field(description="What expressions see of the person.")
 
 
-class ToGoBackTo(Sent):
+class RollbackRequest(RequestBody):
     """Which version to put in force again."""
 
     version: int = Field(ge=0, le=MAX_INT32)
     based_on: int = Field(ge=0, le=MAX_INT32, description="The version that is in force, as far as you know.")
 
 
-class Outcome(BaseModel):
+class ApplyResponse(BaseModel):
     """What came of applying."""
 
     version: int
@@ -115,14 +121,14 @@ class Outcome(BaseModel):
     profiles: int = Field(description="How many profiles are gone through in the background.")
 
 
-class Checked(BaseModel):
+class ValidationResponse(BaseModel):
     """What is to be said of a mapping that has no faults."""
 
     rules: int
-    unknown: list[ShownFault] = Field(description="Rules for properties that the account does not have.")
+    unknown: list[FaultResponse] = Field(description="Rules for properties that the account does not have.")
 
 
-class ShownExample(BaseModel):
+class ExampleResponse(BaseModel):
     """One person who would change."""
 
     email: str
@@ -132,23 +138,23 @@ class ShownExample(BaseModel):
     )
 
 
-class ShownPreview(BaseModel):
+class PreviewResponse(BaseModel):
     """What would come of a mapping."""
 
     profiles: int
     exact: bool = Field(description="Whether all profiles were looked at; if not, the figures are scaled up.")
     changed: int
     by_property: dict[str, int]
-    examples: list[ShownExample]
+    examples: list[ExampleResponse]
     problems_before: int
     problems_after: int
     requests: int = Field(description="How many requests it would cost ProsperStack.")
     requests_per_minute: float
     seconds: float = Field(description="How long that takes.")
-    unknown: list[ShownFault]
+    unknown: list[FaultResponse]
 
 
-class Progress(BaseModel):
+class RemapProgressResponse(BaseModel):
     """How far going through the profiles has come since the last change."""
 
     total: int
@@ -166,23 +172,25 @@ async def mapping_schema() -> dict[str, Any]:
 
 @router.get("")
 async def show_mapping(
-    desk: TheDesk, account: TheAccount, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
-) -> Mapping:
+    desk: Services, account: AccountDep, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
+) -> MappingResponse:
     """The mapping in force, or an earlier one."""
     return _whole(await desk.database.read(operations.of_version, account, version))
 
 
-@router.put("", responses={409: {"model": Refusal}})
-async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, proposed: ToApply) -> Outcome:
+@router.put("", responses={409: {"model": ErrorResponse}})
+async def apply_mapping(
+    desk: Services, account: AccountDep, operator: Operator, proposed: ApplyMappingRequest
+) -> ApplyResponse:
     """Put a mapping in force, for every profile already received as well.
 
     Refused with 409 where another version than `based_on` is in force, or where by its preview problems rise and
     `allow_problems` is not set; and with 422 where it has faults.
     """
-    applied = await operations.put_in_force(
+    applied = await operations.apply(
         desk,
         account,
-        await operations.understood(desk, account, proposed.content),
+        await operations.parse(desk, account, proposed.content),
         author=operator,
         based_on=proposed.based_on,
         source=proposed.yaml,
@@ -194,48 +202,50 @@ async def apply_mapping(desk: TheDesk, account: TheAccount, operator: Operator, 
 
 
 @router.post("/check")
-async def check(desk: TheDesk, account: TheAccount, proposed: Proposed) -> Checked:
+async def check(desk: Services, account: AccountDep, proposed: MappingRequest) -> ValidationResponse:
     """Look for faults in a mapping, and apply nothing."""
-    read = await operations.understood(desk, account, proposed.content)
-    return Checked(rules=len(read.rules), unknown=[shown_fault(each) for each in read.unknown])
+    read = await operations.parse(desk, account, proposed.content)
+    return ValidationResponse(rules=len(read.rules), unknown=[to_fault_response(each) for each in read.unknown])
 
 
 @router.post("/preview")
 async def preview_mapping(
-    desk: TheDesk, account: TheAccount, proposed: Proposed, exact: bool = False
-) -> ShownPreview:
+    desk: Services, account: AccountDep, proposed: MappingRequest, exact: bool = False
+) -> PreviewResponse:
     """What a mapping would change for the profiles that are stored, and what it would cost; nothing is applied.
 
     Of more than 50,000 profiles a part is looked at, unless it is to be exact.
     """
-    read = await operations.understood(desk, account, proposed.content)
-    found = await operations.previewed(desk, account, read.rules, exact=exact)
-    return ShownPreview(
+    read = await operations.parse(desk, account, proposed.content)
+    found = await operations.preview_for_account(desk, account, read.rules, exact=exact)
+    return PreviewResponse(
         profiles=found.profiles,
         exact=found.exact,
         changed=found.changed,
         by_property=found.by_property,
-        examples=[ShownExample(email=each.email, before=each.before, after=each.after) for each in found.examples],
+        examples=[
+            ExampleResponse(email=each.email, before=each.before, after=each.after) for each in found.examples
+        ],
         problems_before=found.problems_before,
         problems_after=found.problems_after,
         requests=found.requests,
         requests_per_minute=found.requests_per_minute,
         seconds=found.seconds,
-        unknown=[shown_fault(each) for each in read.unknown],
+        unknown=[to_fault_response(each) for each in read.unknown],
     )
 
 
 @router.post("/try")
-async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tried:
+async def try_mapping(desk: Services, account: AccountDep, proposed: TrialRequest) -> TrialResponse:
     """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
-    read = await operations.understood(desk, account, proposed.content)
-    found = await desk.database.read(tried, account, read.rules, proposed.email)
+    read = await operations.parse(desk, account, proposed.content)
+    found = await desk.database.read(run_trial, account, read.rules, proposed.email)
     if found is None:
-        raise NotHere("There is nobody with such an email.")
-    return Tried(
+        raise NotFoundError("There is nobody with such an email.")
+    return TrialResponse(
         email=found.email,
         properties=[
-            Outcomes(
+            PropertyTrial(
                 property=each.key,
                 differs=each.differs,
                 before=None if each.before.desired is None else each.before.desired.value,
@@ -252,54 +262,54 @@ async def try_mapping(desk: TheDesk, account: TheAccount, proposed: ToTry) -> Tr
 
 @router.get("/history")
 async def history(
-    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 50
-) -> list[Version]:
+    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[MappingVersionResponse]:
     """What was applied, the newest first."""
     found = await desk.database.read(mappings.history, account.id, limit)
-    return [Version(**_version(each)) for each in found]
+    return [MappingVersionResponse(**_version(each)) for each in found]
 
 
-@router.post("/rollback", responses={409: {"model": Refusal}})
-async def roll_back(desk: TheDesk, account: TheAccount, operator: Operator, to: ToGoBackTo) -> Outcome:
+@router.post("/rollback", responses={409: {"model": ErrorResponse}})
+async def roll_back(desk: Services, account: AccountDep, operator: Operator, to: RollbackRequest) -> ApplyResponse:
     """Put an earlier version in force again, as a new one."""
-    applied = await operations.rolled_back(desk, account, to.version, author=operator, based_on=to.based_on)
+    applied = await operations.rollback(desk, account, to.version, author=operator, based_on=to.based_on)
     return _outcome(applied)
 
 
 @router.get("/progress")
-async def progress(desk: TheDesk, account: TheAccount) -> Progress:
+async def progress(desk: Services, account: AccountDep) -> RemapProgressResponse:
     """How many profiles were gone through since what their traits mean has changed."""
     found = await desk.database.read(reprojections.of_account, account.id)
     if found is None:
-        return Progress(total=0, done=0, changed=0, started_at=None, finished_at=None)
-    return shown_progress(found)
+        return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
+    return to_progress_response(found)
 
 
-def shown_progress(found: Reprojection) -> Progress:
+def to_progress_response(found: RemapProgress) -> RemapProgressResponse:
     """How far one has come, as it is shown."""
-    return Progress(
+    return RemapProgressResponse(
         total=found.total,
         done=found.done,
         changed=found.changed,
-        started_at=shown_time(found.started_at),
-        finished_at=shown_time_or_none(found.finished_at),
+        started_at=to_datetime(found.started_at),
+        finished_at=to_datetime_or_none(found.finished_at),
     )
 
 
-def _outcome(applied: Applied) -> Outcome:
-    return Outcome(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
+def _outcome(applied: ApplyResult) -> ApplyResponse:
+    return ApplyResponse(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
 
 
-def _version(mapping: AppliedMapping) -> dict[str, Any]:
+def _version(mapping: MappingVersion) -> dict[str, Any]:
     return {
         "version": mapping.version,
         "author": mapping.author,
-        "applied_at": shown_time(mapping.applied_at) if mapping.version else None,
+        "applied_at": to_datetime(mapping.applied_at) if mapping.version else None,
         "note": mapping.note,
         "rules": len(load_rules(mapping.rules)),
     }
 
 
-def _whole(mapping: AppliedMapping) -> Mapping:
+def _whole(mapping: MappingVersion) -> MappingResponse:
     rules = load_rules(mapping.rules)
-    return Mapping(**_version(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping))
+    return MappingResponse(**_version(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping))

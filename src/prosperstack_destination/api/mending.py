@@ -6,17 +6,17 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import Connection
 
-from prosperstack_destination.api.context import Operator, ProfileId, TheAccount, TheDesk
-from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.api.context import AccountDep, Operator, ProfileId, Services
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
 from prosperstack_destination.operations import mending
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state.accounts import Account, OnDelete
 from prosperstack_destination.state.erasing import Erased
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
 
 
-class ToErase(Sent):
+class ErasePersonRequest(RequestBody):
     """Whom to forget: by one of the two."""
 
     email: str | None = Field(None, min_length=1, max_length=500)
@@ -29,7 +29,7 @@ class ToErase(Sent):
         return self
 
 
-class ShownErased(BaseModel):
+class ErasureResponse(BaseModel):
     """What an erasure came to."""
 
     profiles: int
@@ -38,14 +38,14 @@ class ShownErased(BaseModel):
 
 
 @router.post("/profiles/{profile_id}/sync", status_code=204)
-async def sync_now(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
+async def sync_now(desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
     """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
-    await desk.database.write(mending.sync_now, account, profile_id, operator, desk.clock())
+    await desk.database.write(mending.prioritize, account, profile_id, operator, desk.clock())
     desk.wake([account.id])
 
 
 @router.post("/profiles/{profile_id}/retry", status_code=204)
-async def retry_person(desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId) -> None:
+async def retry_person(desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
     """Look at a person now, and send once more what ProsperStack rejected of theirs."""
     await desk.database.write(mending.retry_person, account, profile_id, operator, desk.clock())
     desk.wake([account.id])
@@ -53,8 +53,8 @@ async def retry_person(desk: TheDesk, account: TheAccount, operator: Operator, p
 
 @router.delete("/profiles/{profile_id}")
 async def erase_profile(
-    desk: TheDesk, account: TheAccount, operator: Operator, profile_id: ProfileId
-) -> ShownErased:
+    desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
+) -> ErasureResponse:
     """Forget a person, here and in ProsperStack, as a Delete call does. It cannot be undone."""
     return _shown(
         desk,
@@ -66,7 +66,9 @@ async def erase_profile(
 
 
 @router.post("/erase")
-async def erase(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToErase) -> ShownErased:
+async def erase(
+    desk: Services, account: AccountDep, operator: Operator, whom: ErasePersonRequest
+) -> ErasureResponse:
     """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
 
     def work(connection: Connection) -> Erased:
@@ -78,8 +80,8 @@ async def erase(desk: TheDesk, account: TheAccount, operator: Operator, whom: To
     return _shown(desk, account, await desk.database.write(work))
 
 
-def _shown(desk: Desk, account: Account, erased: Erased) -> ShownErased:
+def _shown(desk: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
     desk.wake([account.id])
-    return ShownErased(
+    return ErasureResponse(
         profiles=erased.profiles, subscribers=erased.subscribers, in_prosperstack=erased.in_prosperstack
     )

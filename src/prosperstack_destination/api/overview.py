@@ -6,21 +6,21 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from prosperstack_destination.api.context import TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.mappings import Progress as GoingThrough
-from prosperstack_destination.api.mappings import shown_progress
+from prosperstack_destination.api.context import AccountDep, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.mappings import RemapProgressResponse as GoingThrough
+from prosperstack_destination.api.mappings import to_progress_response
 from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.operations import history as histories
 from prosperstack_destination.operations.history import Period
-from prosperstack_destination.operations.overview import Progress, Spent, overview
+from prosperstack_destination.operations.overview import DeliveryProgress, UsageSummary, overview
 from prosperstack_destination.state.accounts import AccountStatus
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.tallies import Tally, percentile
+from prosperstack_destination.state.tallies import Rollup, percentile
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["accounts"], route_class=ApiRoute)
 
 
-class Happened(BaseModel):
+class ActivityResponse(BaseModel):
     """How much happened in a time."""
 
     since: datetime
@@ -37,14 +37,14 @@ class Happened(BaseModel):
     fresh_p95: float | None
 
 
-class ShownSpent(Happened):
+class UsageResponse(ActivityResponse):
     """The same, against a plain forwarder."""
 
     naive_requests: int = Field(description="What a look-up and an update of each settled person would have cost.")
     saved_requests: int
 
 
-class ShownProgress(BaseModel):
+class DeliveryProgressResponse(BaseModel):
     """How far a backlog is."""
 
     begun_at: datetime
@@ -65,7 +65,7 @@ class ShownFailures(BaseModel):
     next_attempt_at: datetime | None
 
 
-class ShownLimit(BaseModel):
+class RateLimitResponse(BaseModel):
     """ProsperStack's rate limit, as told last."""
 
     limit: int
@@ -74,7 +74,7 @@ class ShownLimit(BaseModel):
     told_at: datetime
 
 
-class ShownOverview(BaseModel):
+class OverviewResponse(BaseModel):
     """How an account stands."""
 
     status: AccountStatus
@@ -87,27 +87,27 @@ class ShownOverview(BaseModel):
     up_to_date: bool = Field(description="ProsperStack has everything that Segment said.")
     waiting: dict[Status, int] = Field(description="People who are not settled, by status.")
     failures: ShownFailures
-    progress: ShownProgress | None = Field(description="Null: nothing waits.")
-    rate_limit: ShownLimit | None
-    hour: ShownSpent
-    day: ShownSpent
+    progress: DeliveryProgressResponse | None = Field(description="Null: nothing waits.")
+    rate_limit: RateLimitResponse | None
+    hour: UsageResponse
+    day: UsageResponse
     refused_keys: int = Field(
         description="Calls of the last day that were refused because their keys open no account."
     )
 
 
 @router.get("/overview")
-async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
+async def show_overview(desk: Services, account: AccountDep) -> OverviewResponse:
     """How the account stands now."""
     waiting = await desk.waiting(account.id)
     found = await desk.database.read(overview, account, desk.reserve, desk.clock(), waiting)
     told = found.told
-    return ShownOverview(
+    return OverviewResponse(
         status=account.status,
         status_reason=account.status_reason,
-        status_until=shown_time_or_none(account.status_until),
+        status_until=to_datetime_or_none(account.status_until),
         mapping_version=found.mapping,
-        going_through=None if found.going_through is None else shown_progress(found.going_through),
+        going_through=None if found.going_through is None else to_progress_response(found.going_through),
         up_to_date=found.is_up_to_date,
         waiting=dict(found.waiting),
         failures=ShownFailures(
@@ -115,16 +115,16 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
             rejected=found.failures.rejected,
             erasures=found.failures.erasures,
             reason=found.failures.reason,
-            next_attempt_at=shown_time_or_none(found.failures.next_attempt_at),
+            next_attempt_at=to_datetime_or_none(found.failures.next_attempt_at),
         ),
         progress=None if found.progress is None else _progress(found.progress),
         rate_limit=None
         if told is None
-        else ShownLimit(
+        else RateLimitResponse(
             limit=told.limit,
             remaining=told.remaining,
             window_seconds=told.window_seconds,
-            told_at=shown_time(told.told_at),
+            told_at=to_datetime(told.reported_at),
         ),
         hour=_spent(found.hour),
         day=_spent(found.day),
@@ -133,16 +133,16 @@ async def show_overview(desk: TheDesk, account: TheAccount) -> ShownOverview:
 
 
 @router.get("/history")
-async def show_history(desk: TheDesk, account: TheAccount, period: Period = Period.HOUR) -> list[Happened]:
+async def show_history(desk: Services, account: AccountDep, period: Period = Period.HOUR) -> list[ActivityResponse]:
     """What happened in each minute of the last hour, each 15 of the last day, or each two hours of the week."""
     parts = await desk.database.read(histories.history, account.id, period, desk.clock())
-    return [Happened(**_happened(each)) for each in parts]
+    return [ActivityResponse(**_happened(each)) for each in parts]
 
 
-def _progress(progress: Progress) -> ShownProgress:
+def _progress(progress: DeliveryProgress) -> DeliveryProgressResponse:
     arrival = progress.arrival
-    return ShownProgress(
-        begun_at=shown_time(progress.begun_at),
+    return DeliveryProgressResponse(
+        begun_at=to_datetime(progress.begun_at),
         done=progress.done,
         left=progress.left,
         requests=None if arrival is None else arrival.requests,
@@ -151,13 +151,13 @@ def _progress(progress: Progress) -> ShownProgress:
     )
 
 
-def _spent(spent: Spent) -> ShownSpent:
-    return ShownSpent(**_happened(spent.tally), naive_requests=spent.naive, saved_requests=spent.saved)
+def _spent(spent: UsageSummary) -> UsageResponse:
+    return UsageResponse(**_happened(spent.tally), naive_requests=spent.naive, saved_requests=spent.saved)
 
 
-def _happened(tally: Tally) -> dict[str, Any]:
+def _happened(tally: Rollup) -> dict[str, Any]:
     return {
-        "since": shown_time(tally.at),
+        "since": to_datetime(tally.at),
         "accepted": tally.accepted,
         "refused": tally.refused,
         "delivered": tally.delivered,

@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import ProfileId, TheAccount, TheDesk, shown_time, shown_time_or_none
+from prosperstack_destination.api.context import AccountDep, ProfileId, Services, to_datetime, to_datetime_or_none
 from prosperstack_destination.api.routing import ApiRoute
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import MatchedBy
 from prosperstack_destination.operations import people
-from prosperstack_destination.operations.comparing import Row, RowState
-from prosperstack_destination.operations.people import NextStep, Person
+from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
+from prosperstack_destination.operations.people import NextStep, PersonView
 from prosperstack_destination.state import browsing
 from prosperstack_destination.state.profile import IdKind, SourceKind, Status
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/accounts/{account_id}/profiles", tags=["profiles
 PAGE = 200
 
 
-class ListedProfile(BaseModel):
+class ProfileSummaryResponse(BaseModel):
     """One person in a list."""
 
     id: int
@@ -35,14 +35,14 @@ class ListedProfile(BaseModel):
     pending_since: datetime | None
 
 
-class Profiles(BaseModel):
+class ProfilePageResponse(BaseModel):
     """A page of people; `after` asks for the next one, null ends the list."""
 
-    profiles: list[ListedProfile]
+    profiles: list[ProfileSummaryResponse]
     after: str | None
 
 
-class ShownTrait(BaseModel):
+class TraitResponse(BaseModel):
     """What Segment says of a person under one name."""
 
     name: str
@@ -51,7 +51,7 @@ class ShownTrait(BaseModel):
     computed: SourceKind | None = Field(description="Whether it is an audience or a computed trait of Engage's.")
 
 
-class ShownId(BaseModel):
+class ExternalIdResponse(BaseModel):
     """An id that came with the person's email."""
 
     kind: IdKind
@@ -59,7 +59,7 @@ class ShownId(BaseModel):
     at: datetime = Field(description="When it came with the email last.")
 
 
-class ShownDesired(BaseModel):
+class DesiredValueResponse(BaseModel):
     """What a property should be, and why."""
 
     value: PropertyValue = Field(description="Null deletes the property's value.")
@@ -67,28 +67,30 @@ class ShownDesired(BaseModel):
     matched_by: MatchedBy
 
 
-class ShownRow(BaseModel):
+class PropertyRowResponse(BaseModel):
     """One property of one subscriber."""
 
     property: str = Field(description="Its key; `subscription.` stands before those of subscriptions.")
     name: str
     type: PropertyType
-    desired: ShownDesired | None = Field(description="Null: no trait gives it a value, and it stays as it is.")
+    desired: DesiredValueResponse | None = Field(
+        description="Null: no trait gives it a value, and it stays as it is."
+    )
     observed: JsonValue = Field(description="What ProsperStack showed last; of subscriptions it is not kept.")
     applied: JsonValue = Field(description="What was settled last.")
-    state: RowState
+    state: PropertyState
     reason: str | None = Field(description="What stands in the way.")
 
 
-class ShownSide(BaseModel):
+class SubscriberResponse(BaseModel):
     """One subscriber with the person's email."""
 
     id: str | None = Field(description="ProsperStack's id; null: nobody is known to have the email.")
     observed_at: datetime | None
-    properties: list[ShownRow]
+    properties: list[PropertyRowResponse]
 
 
-class ShownProblem(BaseModel):
+class PersonProblemResponse(BaseModel):
     """A trait that feeds a property and cannot, or a value that ProsperStack rejected."""
 
     property: str
@@ -98,7 +100,7 @@ class ShownProblem(BaseModel):
     since: datetime
 
 
-class ShownProfile(ListedProfile):
+class ProfileResponse(ProfileSummaryResponse):
     """All that is known of a person."""
 
     anonymous_id: str | None
@@ -109,45 +111,45 @@ class ShownProfile(ListedProfile):
     next_attempt_at: datetime | None = Field(description="Until then the person is left alone.")
     next_step: NextStep = Field(description="What is done when it is their turn.")
     looked_up_at: datetime | None
-    ids: list[ShownId]
-    traits: list[ShownTrait]
-    subscribers: list[ShownSide] = Field(description="One without an id where no subscriber is known.")
-    problems: list[ShownProblem] = Field(description="Under the mapping in force.")
+    ids: list[ExternalIdResponse]
+    traits: list[TraitResponse]
+    subscribers: list[SubscriberResponse] = Field(description="One without an id where no subscriber is known.")
+    problems: list[PersonProblemResponse] = Field(description="Under the mapping in force.")
 
 
 @router.get("")
 async def list_profiles(
-    desk: TheDesk,
-    account: TheAccount,
+    desk: Services,
+    account: AccountDep,
     email: Annotated[str, Query(max_length=500, description="How the email begins.")] = "",
     user_id: Annotated[str | None, Query(max_length=1000, description="The userId.")] = None,
     status: Status | None = None,
     after: Annotated[str, Query(max_length=500, description="As the page before named it.")] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
-) -> Profiles:
+) -> ProfilePageResponse:
     """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
     prefix = normalize_email(email)
     if user_id is not None:
         known = await desk.database.read(browsing.emails_of_user, account.id, user_id)
         if not known or not known[0].startswith(prefix):
-            return Profiles(profiles=[], after=None)
+            return ProfilePageResponse(profiles=[], after=None)
         prefix = known[0]
     statuses = () if status is None else (status,)
     found = await desk.database.read(
         browsing.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
     )
-    people = found.people
+    people = found.profiles
     if user_id is not None:
         people = tuple(each for each in people if each.email == prefix)
-    return Profiles(
+    return ProfilePageResponse(
         profiles=[
-            ListedProfile(
+            ProfileSummaryResponse(
                 id=each.id,
                 email=each.email,
                 user_id=each.user_id,
                 status=each.status,
                 status_reason=each.status_reason,
-                pending_since=shown_time_or_none(each.pending_since),
+                pending_since=to_datetime_or_none(each.pending_since),
             )
             for each in people
         ],
@@ -156,14 +158,14 @@ async def list_profiles(
 
 
 @router.get("/{profile_id}")
-async def show_profile(desk: TheDesk, account: TheAccount, profile_id: ProfileId) -> ShownProfile:
+async def show_profile(desk: Services, account: AccountDep, profile_id: ProfileId) -> ProfileResponse:
     """One person: traits with their times, ids, and each property as desired, observed and applied."""
     return _shown(await desk.database.read(people.by_id, account, profile_id, desk.clock()))
 
 
-def _shown(person: Person) -> ShownProfile:
+def _shown(person: PersonView) -> ProfileResponse:
     profile = person.profile
-    return ShownProfile(
+    return ProfileResponse(
         id=profile.id,
         email=profile.email,
         user_id=profile.user_id,
@@ -171,53 +173,53 @@ def _shown(person: Person) -> ShownProfile:
         status=profile.status,
         status_reason=profile.status_reason,
         in_words=person.in_words,
-        pending_since=shown_time_or_none(profile.pending_since),
+        pending_since=to_datetime_or_none(profile.pending_since),
         version=profile.version,
         lane=profile.lane.name.lower(),
         attempts=profile.attempts,
-        next_attempt_at=shown_time_or_none(person.next_attempt_at),
+        next_attempt_at=to_datetime_or_none(person.next_attempt_at),
         next_step=person.next_step,
-        looked_up_at=shown_time_or_none(profile.looked_up_at),
-        ids=[ShownId(kind=each.kind, id=each.id, at=shown_time(each.at)) for each in person.ids],
+        looked_up_at=to_datetime_or_none(profile.looked_up_at),
+        ids=[ExternalIdResponse(kind=each.kind, id=each.id, at=to_datetime(each.at)) for each in person.ids],
         traits=[
-            ShownTrait(
+            TraitResponse(
                 name=each.name,
                 value=each.value,
-                at=shown_time(each.at),
+                at=to_datetime(each.at),
                 computed=None if each.source is None else each.source.kind,
             )
             for each in person.traits
         ],
         subscribers=[
-            ShownSide(
+            SubscriberResponse(
                 id=each.subscriber_id,
-                observed_at=shown_time_or_none(each.observed_at),
+                observed_at=to_datetime_or_none(each.observed_at),
                 properties=[_shown_row(row) for row in each.rows],
             )
             for each in person.sides
         ],
         problems=[
-            ShownProblem(
+            PersonProblemResponse(
                 property=each.property,
                 trait=each.trait,
                 value=each.value,
                 reason=each.reason,
-                since=shown_time(each.since),
+                since=to_datetime(each.since),
             )
             for each in person.problems
         ],
     )
 
 
-def _shown_row(row: Row) -> ShownRow:
+def _shown_row(row: PropertyComparison) -> PropertyRowResponse:
     desired = row.desired
-    return ShownRow(
+    return PropertyRowResponse(
         property=row.key,
         name=row.target.name,
         type=row.target.type,
         desired=None
         if desired is None
-        else ShownDesired(value=desired.value, trait=desired.trait, matched_by=desired.matched_by),
+        else DesiredValueResponse(value=desired.value, trait=desired.trait, matched_by=desired.matched_by),
         observed=row.observed,
         applied=row.applied,
         state=row.state,

@@ -8,21 +8,21 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.replaying import Replay
+from prosperstack_destination.operations.replaying import ReplayProgress
 from prosperstack_destination.operations.suggesting import Suggestion, suggested
 from prosperstack_destination.state import browsing, clearing, problems
-from prosperstack_destination.state.browsing import Listed
+from prosperstack_destination.state.browsing import ProfileSummary
 from prosperstack_destination.state.problems import ProblemGroup, Sample
 from prosperstack_destination.state.profile import Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
 
 
-class ShownSample(BaseModel):
+class ProblemSampleResponse(BaseModel):
     """One profile with a problem."""
 
     profile_id: int
@@ -41,7 +41,7 @@ class ShownSuggestion(BaseModel):
     problems_after: int
 
 
-class ShownProblems(BaseModel):
+class ProblemGroupResponse(BaseModel):
     """Problems of one property with the same reason."""
 
     property: str
@@ -55,10 +55,10 @@ class ShownProblems(BaseModel):
     )
     count: int = Field(description="How many people have it.")
     since: datetime
-    samples: list[ShownSample]
+    samples: list[ProblemSampleResponse]
 
 
-class FailedPerson(BaseModel):
+class FailedPersonResponse(BaseModel):
     """Somebody of whom the latest attempt failed, or whose email ProsperStack rejects."""
 
     profile_id: int
@@ -67,7 +67,7 @@ class FailedPerson(BaseModel):
     next_attempt_at: datetime | None = Field(description="Null: with their next call, or by a retry.")
 
 
-class FailedClearing(BaseModel):
+class FailedErasureResponse(BaseModel):
     """A subscriber of somebody who was erased, who could not be cleared of what was written for them."""
 
     subscriber_id: str
@@ -80,12 +80,12 @@ class FailedClearing(BaseModel):
 class ListedFailures(BaseModel):
     """What failed, and is tried again, or is set aside; of each so many at most as were asked for."""
 
-    waiting: list[FailedPerson] = Field(description="People who are left alone after a failed attempt.")
-    set_aside: list[FailedPerson] = Field(description="People whose email ProsperStack rejects.")
-    clearings: list[FailedClearing]
+    waiting: list[FailedPersonResponse] = Field(description="People who are left alone after a failed attempt.")
+    set_aside: list[FailedPersonResponse] = Field(description="People whose email ProsperStack rejects.")
+    clearings: list[FailedErasureResponse]
 
 
-class ToRetry(Sent):
+class RetryRequest(RequestBody):
     """Which problem is to be looked at again, as `problems` has it; neither: all of them, and whoever failed."""
 
     property: str | None = Field(None, max_length=500)
@@ -98,13 +98,13 @@ class ToRetry(Sent):
         return self
 
 
-class Due(BaseModel):
+class QueuedResponse(BaseModel):
     """How many people are looked at again."""
 
     profiles: int
 
 
-class ReplayCost(BaseModel):
+class ReplayCostResponse(BaseModel):
     """What a replay costs at most; what ProsperStack has already costs nothing where that is known."""
 
     profiles: int
@@ -112,7 +112,7 @@ class ReplayCost(BaseModel):
     most_seconds: float
 
 
-class ShownReplay(BaseModel):
+class ReplayProgressResponse(BaseModel):
     """How far having everybody compared anew is; those who are due are compared as requests allow."""
 
     began_at: datetime
@@ -122,13 +122,13 @@ class ShownReplay(BaseModel):
     failed: str | None = Field(description="Why it ended before everybody was due: it may be begun anew.")
 
 
-class ReplayAnswer(ReplayCost):
+class ReplayResponse(ReplayCostResponse):
     """The cost, and the latest one for everybody."""
 
-    latest: ShownReplay | None = Field(description="Null: there was none since this process began.")
+    latest: ReplayProgressResponse | None = Field(description="Null: there was none since this process began.")
 
 
-class ToReplay(Sent):
+class ReplayRequest(RequestBody):
     """Whom to compare with ProsperStack anew."""
 
     profile_id: int | None = Field(None, ge=1, lt=2**63, description="Null: everybody.")
@@ -136,8 +136,8 @@ class ToReplay(Sent):
 
 @router.get("/problems")
 async def show_problems(
-    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=500)] = 100
-) -> list[ShownProblems]:
+    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> list[ProblemGroupResponse]:
     """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], dict[tuple[str, str], Suggestion]]:
@@ -146,14 +146,14 @@ async def show_problems(
 
     groups, suggestions = await desk.database.read(work)
     return [
-        ShownProblems(
+        ProblemGroupResponse(
             property=each.property,
             reason=each.reason,
             advice=advice(each.reason),
             suggestion=_suggestion(suggestions.get((each.property, each.reason))),
             set_aside=each.is_set_aside,
             count=each.count,
-            since=shown_time(each.since),
+            since=to_datetime(each.since),
             samples=[_sample(one) for one in each.samples],
         )
         for each in groups
@@ -165,7 +165,9 @@ def _suggestion(found: Suggestion | None) -> ShownSuggestion | None:
 
 
 @router.post("/problems/retry")
-async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator, wanted: ToRetry) -> Due:
+async def retry_problems(
+    desk: Services, account: AccountDep, operator: Operator, wanted: RetryRequest
+) -> QueuedResponse:
     """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
     key, reason, now = wanted.property, wanted.reason, desk.clock()
     if key is None or reason is None:
@@ -173,32 +175,34 @@ async def retry_problems(desk: TheDesk, account: TheAccount, operator: Operator,
     else:
         count = await mending.retry_group(desk.database, account, key, reason, operator, now)
     desk.wake([account.id])
-    return Due(profiles=count)
+    return QueuedResponse(profiles=count)
 
 
 @router.get("/failures")
 async def show_failures(
-    desk: TheDesk, account: TheAccount, limit: Annotated[int, Query(ge=1, le=200)] = 20
+    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> ListedFailures:
     """Who waits for another attempt after one that failed, or is set aside: why, and until when."""
 
-    def work(connection: Connection) -> tuple[list[Listed], tuple[Listed, ...], list[clearing.FailedClearing]]:
+    def work(
+        connection: Connection,
+    ) -> tuple[list[ProfileSummary], tuple[ProfileSummary, ...], list[clearing.FailedRemoteErasure]]:
         rejected = browsing.listed(connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE])
         now = desk.clock()
         waiting = browsing.failed(connection, account.id, limit)
-        return waiting, rejected.people, clearing.failed(connection, account.id, now, limit)
+        return waiting, rejected.profiles, clearing.failed(connection, account.id, now, limit)
 
     waiting, set_aside, clearings = await desk.database.read(work)
     return ListedFailures(
         waiting=[_failed(each) for each in waiting],
         set_aside=[_failed(each) for each in set_aside],
         clearings=[
-            FailedClearing(
+            FailedErasureResponse(
                 subscriber_id=each.clearing.subscriber_id,
                 delete_subscriber=each.clearing.delete_subscriber,
                 reason=each.clearing.reason,
                 attempts=each.clearing.attempts,
-                next_attempt_at=shown_time(each.due_at),
+                next_attempt_at=to_datetime(each.due_at),
             )
             for each in clearings
         ],
@@ -207,15 +211,15 @@ async def show_failures(
 
 @router.get("/replay")
 async def show_replay_cost(
-    desk: TheDesk, account: TheAccount, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
-) -> ReplayAnswer:
+    desk: Services, account: AccountDep, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
+) -> ReplayResponse:
     """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done.
 
     And how far it is, where everybody is compared.
     """
     found = await desk.database.read(mending.replay_cost, account, desk.reserve, profile_id)
     latest = desk.replays.of(account.id)
-    return ReplayAnswer(
+    return ReplayResponse(
         profiles=found.profiles,
         most_requests=found.most_requests,
         most_seconds=found.most_seconds,
@@ -223,8 +227,12 @@ async def show_replay_cost(
     )
 
 
-@router.post("/replay", responses={202: {"model": Due, "description": "It goes on: `GET` tells how far it is."}})
-async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: ToReplay, response: Response) -> Due:
+@router.post(
+    "/replay", responses={202: {"model": QueuedResponse, "description": "It goes on: `GET` tells how far it is."}}
+)
+async def replay(
+    desk: Services, account: AccountDep, operator: Operator, whom: ReplayRequest, response: Response
+) -> QueuedResponse:
     """Compare everybody, or one person, with ProsperStack anew, and write what differs.
 
     Also where somebody edited it there: ask for the cost first. For everybody it is done in the background, and
@@ -233,30 +241,32 @@ async def replay(desk: TheDesk, account: TheAccount, operator: Operator, whom: T
     """
     if whom.profile_id is None:
         response.status_code = 202
-        return Due(profiles=(await desk.replays.begin(account, operator)).total)
+        return QueuedResponse(profiles=(await desk.replays.begin(account, operator)).total)
     await desk.database.write(mending.replay, account, operator, desk.clock(), whom.profile_id)
     desk.wake([account.id])
-    return Due(profiles=1)
+    return QueuedResponse(profiles=1)
 
 
-def _replay(replay: Replay) -> ShownReplay:
-    return ShownReplay(
-        began_at=shown_time(replay.began_at),
+def _replay(replay: ReplayProgress) -> ReplayProgressResponse:
+    return ReplayProgressResponse(
+        began_at=to_datetime(replay.began_at),
         total=replay.total,
         done=replay.done,
-        finished_at=shown_time_or_none(replay.finished_at),
+        finished_at=to_datetime_or_none(replay.finished_at),
         failed=replay.failed,
     )
 
 
-def _sample(sample: Sample) -> ShownSample:
-    return ShownSample(profile_id=sample.profile_id, email=sample.email, trait=sample.trait, value=sample.value)
+def _sample(sample: Sample) -> ProblemSampleResponse:
+    return ProblemSampleResponse(
+        profile_id=sample.profile_id, email=sample.email, trait=sample.trait, value=sample.value
+    )
 
 
-def _failed(person: Listed) -> FailedPerson:
-    return FailedPerson(
+def _failed(person: ProfileSummary) -> FailedPersonResponse:
+    return FailedPersonResponse(
         profile_id=person.id,
         email=person.email,
         reason=person.status_reason,
-        next_attempt_at=shown_time_or_none(person.due_at),
+        next_attempt_at=to_datetime_or_none(person.due_at),
     )

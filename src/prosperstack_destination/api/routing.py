@@ -11,21 +11,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
 
-from prosperstack_destination.api.context import bearer, desk_of, operator_of
+from prosperstack_destination.api.context import admin_services, authenticate_operator, bearer
 from prosperstack_destination.errors import (
     AlreadyConnected,
-    ApiClosed,
+    ConfigurationError,
     DestinationError,
+    InvalidToken,
     MappingConflict,
-    MappingRefused,
-    Misconfigured,
-    NotHere,
+    MappingError,
+    NotFoundError,
+    NoTokensIssued,
     ProblemsRise,
-    SegmentRefused,
-    TokenRefused,
-    TryLater,
+    SegmentApiError,
+    TemporaryError,
 )
-from prosperstack_destination.mapping.file import BadMapping
+from prosperstack_destination.mapping.file import InvalidMapping
 from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.storable import storable
 
@@ -36,20 +36,20 @@ MAX_BODY: Final = 1024 * 1024
 MAX_FAULTS: Final = 20
 
 _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
-    (ApiClosed, 403),
-    (TokenRefused, 401),
-    (NotHere, 404),
+    (NoTokensIssued, 403),
+    (InvalidToken, 401),
+    (NotFoundError, 404),
     (MappingConflict, 409),
     (ProblemsRise, 409),
     (AlreadyConnected, 409),
-    (MappingRefused, 422),
-    (SegmentRefused, 422),
-    (Misconfigured, 422),
-    (TryLater, 503),
+    (MappingError, 422),
+    (SegmentApiError, 422),
+    (ConfigurationError, 422),
+    (TemporaryError, 503),
 )
 
 
-class ShownFault(BaseModel):
+class FaultResponse(BaseModel):
     """One thing that is wrong in a mapping."""
 
     key: str = Field(description="The keys that lead to it, as in `rules[2].from`.")
@@ -58,11 +58,11 @@ class ShownFault(BaseModel):
     column: int | None
 
 
-class Refusal(BaseModel):
+class ErrorResponse(BaseModel):
     """Why something was not done."""
 
     message: str
-    faults: list[ShownFault] = Field(
+    faults: list[FaultResponse] = Field(
         default=[],
         description="What is wrong in a mapping; or in the request, where the key is a place as in `body.name`.",
     )
@@ -71,14 +71,14 @@ class Refusal(BaseModel):
 
 #: What every route may answer besides; and what one does that a body is sent to.
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": Refusal, "description": "The token is missing, unknown or revoked."},
-    403: {"model": Refusal, "description": "The API is closed: no token was issued yet."},
-    404: {"model": Refusal, "description": "There is no such thing."},
-    422: {"model": Refusal, "description": "It cannot be so; the message says why."},
-    503: {"model": Refusal, "description": "Not now: the same again later will work."},
+    401: {"model": ErrorResponse, "description": "The token is missing, unknown or revoked."},
+    403: {"model": ErrorResponse, "description": "The API is closed: no token was issued yet."},
+    404: {"model": ErrorResponse, "description": "There is no such thing."},
+    422: {"model": ErrorResponse, "description": "It cannot be so; the message says why."},
+    503: {"model": ErrorResponse, "description": "Not now: the same again later will work."},
 }
 _TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
-    413: {"model": Refusal, "description": f"The body has more than {MAX_BODY // 1024} KB."}
+    413: {"model": ErrorResponse, "description": f"The body has more than {MAX_BODY // 1024} KB."}
 }
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
@@ -87,12 +87,12 @@ _UNSTORABLE: Final = "No text may have the character U+0000, or half of a surrog
 _UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, without thousands of digits or levels."
 
 
-class Sent(BaseModel):
+class RequestBody(BaseModel):
     """What the body of a request is."""
 
     @model_validator(mode="before")
     @classmethod
-    def _can_be_kept(cls, sent: Any) -> Any:
+    def _is_storable(cls, sent: Any) -> Any:
         try:
             if isinstance(sent, dict | list) and storable(sent) != sent:
                 raise ValueError(_UNSTORABLE)
@@ -122,10 +122,10 @@ class ApiRoute(APIRoute):
                 if not _WITH_BODY.isdisjoint(
                     self.methods or ()
                 ):  # FastAPI reads the body before it looks at the token
-                    await operator_of(desk_of(request), await bearer(request))
-                return await handle(Request(request.scope, _bounded(request.receive)))
+                    await authenticate_operator(admin_services(request), await bearer(request))
+                return await handle(Request(request.scope, _limit_body(request.receive)))
             except DestinationError as error:
-                return refusal(error)
+                return error_response(error)
             except RequestValidationError as error:
                 return _malformed(error)
             except HTTPException as error:
@@ -139,7 +139,7 @@ class ApiRoute(APIRoute):
 def _malformed(error: RequestValidationError) -> JSONResponse:
     """What is wrong with a request, without what was sent: a token may be among it, and be a name by mistake."""
     faults = [
-        ShownFault(key=_place(each), message=each["msg"], line=None, column=None)
+        FaultResponse(key=_place(each), message=each["msg"], line=None, column=None)
         for each in error.errors()[:MAX_FAULTS]
     ]
     first = faults[0]
@@ -153,26 +153,26 @@ def _place(error: dict[str, Any]) -> str:
     return ".".join(map(str, place))
 
 
-def _refused(status: int, text: str, faults: Sequence[ShownFault] = ()) -> JSONResponse:
-    return JSONResponse(Refusal(message=text, faults=list(faults)).model_dump(), status)
+def _refused(status: int, text: str, faults: Sequence[FaultResponse] = ()) -> JSONResponse:
+    return JSONResponse(ErrorResponse(message=text, faults=list(faults)).model_dump(), status)
 
 
-def refusal(error: DestinationError) -> JSONResponse:
+def error_response(error: DestinationError) -> JSONResponse:
     """An error as an answer."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, TryLater):
+    if isinstance(error, TemporaryError):
         headers["Retry-After"] = retry_after_header(error.retry_after)
-    faults = [shown_fault(each) for each in error.faults] if isinstance(error, BadMapping) else []
+    faults = [to_fault_response(each) for each in error.faults] if isinstance(error, InvalidMapping) else []
     version = error.version if isinstance(error, MappingConflict) else None
-    body = Refusal(message=str(error), faults=faults, version=version)
+    body = ErrorResponse(message=str(error), faults=faults, version=version)
     return JSONResponse(body.model_dump(), status, headers)
 
 
-def shown_fault(fault: Any) -> ShownFault:
+def to_fault_response(fault: Any) -> FaultResponse:
     """A fault as the API shows it."""
     place = fault.place
-    return ShownFault(
+    return FaultResponse(
         key=fault.key,
         message=fault.message,
         line=None if place is None else place.line,
@@ -180,7 +180,7 @@ def shown_fault(fault: Any) -> ShownFault:
     )
 
 
-def _bounded(receive: Receive) -> Receive:
+def _limit_body(receive: Receive) -> Receive:
     """The same, until a body has more than it may have."""
     read = 0
 

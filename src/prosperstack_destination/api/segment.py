@@ -7,23 +7,23 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
-from prosperstack_destination.api.context import Operator, TheAccount, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Refusal, Sent
+from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import ApiRoute, ErrorResponse, RequestBody
 from prosperstack_destination.caller import while_connected
-from prosperstack_destination.segment_workspace.client import MAX_TOKEN, Access
+from prosperstack_destination.segment_workspace.client import MAX_TOKEN, WorkspaceCredentials
 from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
 router = APIRouter(prefix="/api/accounts/{account_id}/segment", tags=["segment"], route_class=ApiRoute)
 
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     422: {
-        "model": Refusal,
+        "model": ErrorResponse,
         "description": "Segment refuses it, or something is missing; the message says what to do.",
     },
 }
 
 
-class WithToken(Sent):
+class TokenRequest(RequestBody):
     """What opens a workspace."""
 
     token: SecretStr | None = Field(
@@ -31,12 +31,12 @@ class WithToken(Sent):
     )
     region: Region = Field(Region.US, description="Where Segment keeps the workspace; of a kept token it is known.")
 
-    def access(self) -> Access | None:
+    def access(self) -> WorkspaceCredentials | None:
         """The workspace's access; None: the kept one."""
-        return None if self.token is None else Access(self.token.get_secret_value(), self.region)
+        return None if self.token is None else WorkspaceCredentials(self.token.get_secret_value(), self.region)
 
 
-class ToConnect(WithToken):
+class ConnectRequest(TokenRequest):
     """A source to be connected."""
 
     source_id: str = Field(max_length=200)
@@ -51,7 +51,7 @@ class ToConnect(WithToken):
     keep_token: bool = Field(False, description="Whether the token is kept, encrypted, once it worked.")
 
 
-class ToDisconnect(WithToken):
+class DisconnectRequest(TokenRequest):
     """How a source is let go."""
 
     here_only: bool = Field(
@@ -59,14 +59,14 @@ class ToDisconnect(WithToken):
     )
 
 
-class ToKeep(Sent):
+class KeepTokenRequest(RequestBody):
     """A token to be kept."""
 
     token: SecretStr = Field(max_length=MAX_TOKEN)
     region: Region = Region.US
 
 
-class ShownSource(BaseModel):
+class SegmentSourceResponse(BaseModel):
     """A source that can be connected."""
 
     id: str
@@ -79,17 +79,17 @@ class ShownSource(BaseModel):
     )
 
 
-class ShownWorkspace(BaseModel):
+class WorkspaceResponse(BaseModel):
     """A workspace, and what can be connected."""
 
     id: str
     name: str
     slug: str
     region: Region
-    sources: list[ShownSource] = Field(description="By their names.")
+    sources: list[SegmentSourceResponse] = Field(description="By their names.")
 
 
-class ShownConnection(BaseModel):
+class ConnectionResponse(BaseModel):
     """A source that is connected."""
 
     id: str
@@ -107,13 +107,13 @@ class ShownConnection(BaseModel):
     last_call_at: datetime | None = Field(description="Null: none came since it was connected.")
 
 
-class Disconnected(BaseModel):
+class DisconnectResponse(BaseModel):
     """What became of a connection."""
 
     deleted_in_segment: bool = Field(description="False: it was gone there, or Segment was not to be asked.")
 
 
-class ShownToken(BaseModel):
+class KeptTokenResponse(BaseModel):
     """A token that is kept; never the token itself."""
 
     workspace_name: str
@@ -121,25 +121,25 @@ class ShownToken(BaseModel):
     kept_at: datetime
 
 
-class Forgotten(BaseModel):
+class ForgetTokenResponse(BaseModel):
     """Whether a token had been kept."""
 
     forgotten: bool
 
 
 @router.post("/workspace", responses=_REFUSED)
-async def look_at_workspace(
-    desk: TheDesk, account: TheAccount, given: WithToken, request: Request
-) -> ShownWorkspace:
+async def show_workspace(
+    desk: Services, account: AccountDep, given: TokenRequest, request: Request
+) -> WorkspaceResponse:
     """The workspace that a token is of, and its sources; nothing is changed or kept."""
     look = await while_connected(request.receive, partial(desk.workspaces.look, account, given.access()))
-    return ShownWorkspace(
+    return WorkspaceResponse(
         id=look.workspace.id,
         name=look.workspace.name,
         slug=look.workspace.slug,
         region=look.region,
         sources=[
-            ShownSource(
+            SegmentSourceResponse(
                 id=each.id,
                 name=each.name,
                 slug=each.slug,
@@ -153,15 +153,15 @@ async def look_at_workspace(
 
 
 @router.get("/connections")
-async def list_connections(desk: TheDesk, account: TheAccount) -> list[ShownConnection]:
+async def list_connections(desk: Services, account: AccountDep) -> list[ConnectionResponse]:
     """What is connected, the newest first, each with its last call."""
     return [_shown(each.connection, each.last_call_at) for each in await desk.workspaces.connections(account)]
 
 
-@router.post("/connections", status_code=201, responses={**_REFUSED, 409: {"model": Refusal}})
+@router.post("/connections", status_code=201, responses={**_REFUSED, 409: {"model": ErrorResponse}})
 async def connect_source(
-    request: Request, desk: TheDesk, account: TheAccount, operator: Operator, wanted: ToConnect
-) -> ShownConnection:
+    request: Request, desk: Services, account: AccountDep, operator: Operator, wanted: ConnectRequest
+) -> ConnectionResponse:
     """Have a source send: issue a key or a shared secret, and make the destination in Segment.
 
     Refused with 409 where the account has the source already. If Segment refuses anything, nothing is kept.
@@ -180,37 +180,39 @@ async def connect_source(
 
 @router.post("/connections/{connection_id}/disconnect", responses=_REFUSED)
 async def disconnect_source(
-    desk: TheDesk, account: TheAccount, operator: Operator, connection_id: str, how: ToDisconnect
-) -> Disconnected:
+    desk: Services, account: AccountDep, operator: Operator, connection_id: str, how: DisconnectRequest
+) -> DisconnectResponse:
     """Delete a connection's destination in Segment, refuse its key or shared secret, and forget it."""
     deleted = await desk.workspaces.disconnect(
         account, connection_id, actor=operator, access=how.access(), here_only=how.here_only
     )
-    return Disconnected(deleted_in_segment=deleted)
+    return DisconnectResponse(deleted_in_segment=deleted)
 
 
 @router.get("/token")
-async def show_token(desk: TheDesk, account: TheAccount) -> ShownToken | None:
+async def show_token(desk: Services, account: AccountDep) -> KeptTokenResponse | None:
     """What is known of the token that is kept; null: none is."""
     kept = await desk.workspaces.kept_token(account)
     return None if kept is None else _shown_token(kept)
 
 
 @router.put("/token", responses=_REFUSED)
-async def keep_token(desk: TheDesk, account: TheAccount, operator: Operator, given: ToKeep) -> ShownToken:
+async def keep_token(
+    desk: Services, account: AccountDep, operator: Operator, given: KeepTokenRequest
+) -> KeptTokenResponse:
     """Keep a token, encrypted, once Segment has taken it; requests may leave it out from then on."""
-    access = Access(given.token.get_secret_value(), given.region)
+    access = WorkspaceCredentials(given.token.get_secret_value(), given.region)
     return _shown_token(await desk.workspaces.keep_token(account, access, actor=operator))
 
 
 @router.delete("/token")
-async def forget_token(desk: TheDesk, account: TheAccount, operator: Operator) -> Forgotten:
+async def forget_token(desk: Services, account: AccountDep, operator: Operator) -> ForgetTokenResponse:
     """Keep no token any more. It stays good in Segment: delete it there too."""
-    return Forgotten(forgotten=await desk.workspaces.forget_token(account, actor=operator))
+    return ForgetTokenResponse(forgotten=await desk.workspaces.forget_token(account, actor=operator))
 
 
-def _shown(connection: SegmentConnection, last_call_at: int | None) -> ShownConnection:
-    return ShownConnection(
+def _shown(connection: SegmentConnection, last_call_at: int | None) -> ConnectionResponse:
+    return ConnectionResponse(
         id=connection.id,
         kind=connection.kind,
         source_id=connection.source_id,
@@ -220,10 +222,12 @@ def _shown(connection: SegmentConnection, last_call_at: int | None) -> ShownConn
         region=connection.region,
         destination_id=connection.destination_id,
         credential=connection.credential,
-        connected_at=shown_time(connection.created_at),
-        last_call_at=shown_time_or_none(last_call_at),
+        connected_at=to_datetime(connection.created_at),
+        last_call_at=to_datetime_or_none(last_call_at),
     )
 
 
-def _shown_token(kept: KeptToken) -> ShownToken:
-    return ShownToken(workspace_name=kept.workspace_name, region=kept.region, kept_at=shown_time(kept.created_at))
+def _shown_token(kept: KeptToken) -> KeptTokenResponse:
+    return KeptTokenResponse(
+        workspace_name=kept.workspace_name, region=kept.region, kept_at=to_datetime(kept.created_at)
+    )

@@ -6,21 +6,21 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from prosperstack_destination.accounts.keys import fingerprint
-from prosperstack_destination.api.context import Operator, TheDesk, shown_time, shown_time_or_none
-from prosperstack_destination.api.routing import ApiRoute, Sent
+from prosperstack_destination.api.context import Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.routing import ApiRoute, RequestBody
 from prosperstack_destination.operations import tokens as operations
 from prosperstack_destination.state import tokens
 
 router = APIRouter(prefix="/api/tokens", tags=["tokens"], route_class=ApiRoute)
 
 
-class ToIssue(Sent):
+class TokenNameRequest(RequestBody):
     """Who a token is for."""
 
     name: str = Field(max_length=200, description="The author of what is done with it, in the audit trail.")
 
 
-class Token(BaseModel):
+class OperatorTokenResponse(BaseModel):
     """A token; never the token itself."""
 
     fingerprint: str = Field(description="What it is told apart and revoked by.")
@@ -29,7 +29,7 @@ class Token(BaseModel):
     revoked_at: datetime | None
 
 
-class IssuedToken(BaseModel):
+class IssuedTokenResponse(BaseModel):
     """A new token, which is shown only now."""
 
     token: str = Field(description="To be sent as `Authorization: Bearer pso_…`.")
@@ -37,32 +37,32 @@ class IssuedToken(BaseModel):
 
 
 @router.get("")
-async def list_tokens(desk: TheDesk, _: Operator) -> list[Token]:
+async def list_tokens(desk: Services, _: Operator) -> list[OperatorTokenResponse]:
     """All tokens, the oldest first; those that were revoked among them."""
     return [
-        Token(
+        OperatorTokenResponse(
             fingerprint=each.fingerprint,
             name=each.name,
-            created_at=shown_time(each.created_at),
-            revoked_at=shown_time_or_none(each.revoked_at),
+            created_at=to_datetime(each.created_at),
+            revoked_at=to_datetime_or_none(each.revoked_at),
         )
         for each in await desk.database.read(tokens.every)
     ]
 
 
 @router.post("", status_code=201)
-async def issue_token(desk: TheDesk, operator: Operator, wanted: ToIssue) -> IssuedToken:
+async def issue_token(desk: Services, operator: Operator, wanted: TokenNameRequest) -> IssuedTokenResponse:
     """Make a token for an operator or a program."""
     token = await desk.database.write(operations.issue, wanted.name, operator, desk.clock())
-    desk.operators.forget()
-    return IssuedToken(token=token, fingerprint=fingerprint(token))
+    desk.operators.invalidate()
+    return IssuedTokenResponse(token=token, fingerprint=fingerprint(token))
 
 
 @router.delete("/{token}", status_code=204)
-async def revoke_token(desk: TheDesk, operator: Operator, token: str) -> None:
+async def revoke_token(desk: Services, operator: Operator, token: str) -> None:
     """Refuse a token, named by its fingerprint: here at once, in other processes within seconds.
 
     Without the last one the API is closed until another is issued, by the command or on the dashboard.
     """
     await desk.database.write(operations.revoke, token, operator, desk.clock())
-    desk.operators.forget()
+    desk.operators.invalidate()

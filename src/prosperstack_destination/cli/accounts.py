@@ -8,19 +8,19 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
+from prosperstack_destination.cli.operating import read, resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.prosperstack import check_key
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, auditing, credentials, sources
 from prosperstack_destination.state.accounts import OnDelete
 from prosperstack_destination.state.profile import SourceKind
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 #: What `--reserve` is given to have the service's setting hold again.
 DEFAULT: Final = "default"
@@ -40,7 +40,7 @@ def list_accounts(*, as_json: bool) -> None:
             each.status_reason,
             Time(each.status_until),
         ]
-        for each in from_database(accounts.every)
+        for each in read(accounts.all_accounts)
     ]
     columns = ["Account", "Fingerprint", "Mode", "Status", "On delete", "Reserve", "Why", "Next attempt"]
     output.print_rows(columns, rows, as_json=as_json, nothing=_NO_ACCOUNT)
@@ -50,11 +50,11 @@ def add_account(author: str, *, checked: bool, as_json: bool) -> None:
     """Open an account for a ProsperStack key, which is never part of a command line: others see those."""
     key = _read_key()
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
     if checked:
         check_key(settings, key)
-    account = in_database(
-        lambda connection: issuing.register(connection, key, vault, author, system_clock()), settings
+    account = write(
+        lambda connection: issuing.open_account(connection, key, vault, author, system_clock()), settings
     )
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
@@ -65,16 +65,16 @@ def add_account(author: str, *, checked: bool, as_json: bool) -> None:
 def replace_key(account_name: str | None, author: str, *, checked: bool, as_json: bool) -> None:
     """Have an account use another ProsperStack key."""
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
     key = _read_key()
     if checked:
         check_key(settings, key)
 
     def work(connection: Connection) -> accounts.Account:
-        account = chosen_account(connection, account_name)
+        account = resolve_account(connection, account_name)
         return issuing.replace_key(connection, account, key, vault, author, system_clock())
 
-    account = in_database(work, settings)
+    account = write(work, settings)
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
         return
@@ -84,9 +84,9 @@ def replace_key(account_name: str | None, author: str, *, checked: bool, as_json
 def remove(account_name: str | None, author: str, *, yes: bool, as_json: bool) -> None:
     """Delete an account with everything that is stored for it, after asking."""
     settings = read_settings()
-    account = from_database(lambda connection: chosen_account(connection, account_name), settings)
+    account = read(lambda connection: resolve_account(connection, account_name), settings)
     confirm(f"{account.fingerprint}: {CONSEQUENCES}", yes=yes, as_json=as_json)
-    with_database(settings, lambda database: remove_account(database, account, author, system_clock()))
+    run(settings, lambda database: remove_account(database, account, author, system_clock()))
     if as_json:
         output.print_json({"removed": account.id})
     else:
@@ -107,18 +107,18 @@ def change(
 ) -> None:
     """Choose what a deletion does in ProsperStack, and what of the rate limit is left to the owner."""
     if on_delete is None and reserve is None:
-        raise Misconfigured("Say what to change: --on-delete or --reserve.")
+        raise ConfigurationError("Say what to change: --on-delete or --reserve.")
     part = None if reserve is None or reserve == DEFAULT else _part(reserve)
 
     def work(connection: Connection) -> accounts.Account:
-        account, now = chosen_account(connection, account_name), system_clock()
+        account, now = resolve_account(connection, account_name), system_clock()
         if on_delete is not None:
             choices.set_on_delete(connection, account, on_delete, author, now)
         if reserve is not None:
             choices.set_reserve(connection, account, part, author, now)
         return choices.find(connection, account.id)
 
-    account = in_database(work)
+    account = write(work)
     if as_json:
         output.print_json({"account": account.id, "on_delete": account.on_delete.value, "reserve": account.reserve})
         return
@@ -133,7 +133,7 @@ def _part(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise Misconfigured(f"--reserve takes a part, as 0.2, or {DEFAULT}: {text!r} is neither.") from None
+        raise ConfigurationError(f"--reserve takes a part, as 0.2, or {DEFAULT}: {text!r} is neither.") from None
 
 
 def issue_key(
@@ -141,15 +141,15 @@ def issue_key(
 ) -> None:
     """Make an inbound key, and print it: only now."""
     if origins and not public:
-        raise Misconfigured("Only a public key has origins: add --public.")
+        raise ConfigurationError("Only a public key has origins: add --public.")
 
     def work(connection: Connection) -> str:
-        account, now = chosen_account(connection, account_name), system_clock()
+        account, now = resolve_account(connection, account_name), system_clock()
         if public:
             return issuing.issue_public_key(connection, account, name, origins, author, now)
         return issuing.issue_key(connection, account, name, author, now)
 
-    key = in_database(work)
+    key = write(work)
     if as_json:
         output.print_json({"key": key})
         return
@@ -177,8 +177,8 @@ def list_keys(account_name: str | None, *, as_json: bool) -> None:
             ", ".join(each.origins or ()),
             *map(Time, (each.created_at, each.last_used_at, each.revoked_at)),
         ]
-        for each in from_database(
-            lambda connection: credentials.keys_of(connection, chosen_account(connection, account_name).id)
+        for each in read(
+            lambda connection: credentials.keys_of(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Key", "Name", "From", "Kind", "Origins", "Created", "Last used", "Revoked"]
@@ -187,9 +187,9 @@ def list_keys(account_name: str | None, *, as_json: bool) -> None:
 
 def revoke_key(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
     """Refuse a key from now on."""
-    in_database(
+    write(
         lambda connection: issuing.revoke_key(
-            connection, chosen_account(connection, account_name), fingerprint, author, system_clock()
+            connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
         )
     )
     if as_json:
@@ -201,13 +201,13 @@ def revoke_key(account_name: str | None, fingerprint: str, author: str, *, as_js
 def issue_secret(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Make a shared secret, and print it: only now."""
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
 
     def work(connection: Connection) -> tuple[str, str]:
-        account = chosen_account(connection, account_name)
+        account = resolve_account(connection, account_name)
         return account.id, issuing.issue_secret(connection, account, name, vault, author, system_clock())
 
-    account_id, secret = in_database(work, settings)
+    account_id, secret = write(work, settings)
     if as_json:
         output.print_json({"secret": secret, "path": f"/webhook/{account_id}"})
         return
@@ -222,8 +222,8 @@ def list_secrets(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's shared secrets by their ids."""
     rows: list[list[Cell]] = [
         [each.id, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
-        for each in from_database(
-            lambda connection: credentials.secrets_of(connection, chosen_account(connection, account_name).id)
+        for each in read(
+            lambda connection: credentials.secrets_of(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Secret", "Name", "Created", "Last used", "Revoked"]
@@ -232,9 +232,9 @@ def list_secrets(account_name: str | None, *, as_json: bool) -> None:
 
 def revoke_secret(account_name: str | None, secret_id: str, author: str, *, as_json: bool) -> None:
     """Refuse what a secret signs from now on."""
-    in_database(
+    write(
         lambda connection: issuing.revoke_secret(
-            connection, chosen_account(connection, account_name), secret_id, author, system_clock()
+            connection, resolve_account(connection, account_name), secret_id, author, system_clock()
         )
     )
     if as_json:
@@ -246,8 +246,8 @@ def revoke_secret(account_name: str | None, secret_id: str, author: str, *, as_j
 def list_sources(account_name: str | None, *, as_json: bool) -> None:
     """Print where an account's calls come from."""
     rows: list[list[Cell]] = []
-    for each in from_database(
-        lambda connection: sources.of_account(connection, chosen_account(connection, account_name).id)
+    for each in read(
+        lambda connection: sources.of_account(connection, resolve_account(connection, account_name).id)
     ):
         members = each.members if each.kind is SourceKind.AUDIENCE else None
         times = (Time(each.first_at), Time(each.last_at))
@@ -258,8 +258,8 @@ def list_sources(account_name: str | None, *, as_json: bool) -> None:
 
 def show_audit(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print who did what to an account, the newest first."""
-    found = from_database(
-        lambda connection: auditing.latest(connection, chosen_account(connection, account_name).id, limit)
+    found = read(
+        lambda connection: auditing.recent(connection, resolve_account(connection, account_name).id, limit)
     )
     rows: list[list[Cell]] = []
     for each in found:

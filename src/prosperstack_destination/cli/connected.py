@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.server import url_of
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state.private_files import make_private_file, make_private_folder
@@ -38,7 +38,7 @@ def record(settings: Settings, connection: Connection) -> None:
         make_private_folder(settings.data_dir)
         make_private_file(path)
         path.write_text(json.dumps(asdict(connection)))
-    except (OSError, Misconfigured):
+    except (OSError, ConfigurationError):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 

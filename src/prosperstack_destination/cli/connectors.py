@@ -2,7 +2,7 @@
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database, in_database
+from prosperstack_destination.cli.operating import read, resolve_account, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.state import connectors
@@ -10,9 +10,9 @@ from prosperstack_destination.state import connectors
 
 def issue(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Make a token, and print the paths that it opens: only now."""
-    token = in_database(
+    token = write(
         lambda connection: issuing.issue_connector(
-            connection, chosen_account(connection, account_name), name, author, system_clock()
+            connection, resolve_account(connection, account_name), name, author, system_clock()
         )
     )
     if as_json:
@@ -28,8 +28,8 @@ def list_tokens(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's tokens by their fingerprints."""
     rows: list[list[Cell]] = [
         [each.fingerprint, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
-        for each in from_database(
-            lambda connection: connectors.of_account(connection, chosen_account(connection, account_name).id)
+        for each in read(
+            lambda connection: connectors.of_account(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Connector", "Name", "Created", "Last used", "Revoked"]
@@ -38,9 +38,9 @@ def list_tokens(account_name: str | None, *, as_json: bool) -> None:
 
 def revoke(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
     """Refuse a token from now on."""
-    in_database(
+    write(
         lambda connection: issuing.revoke_connector(
-            connection, chosen_account(connection, account_name), fingerprint, author, system_clock()
+            connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
         )
     )
     if as_json:

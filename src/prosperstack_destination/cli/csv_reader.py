@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from prosperstack_destination.cli.row_source import InvalidRow, Row, open_text, refuse_doubled, undecodable
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.storable import storable_text
 
 _SEPARATORS: Final = ",;\t|"
@@ -81,9 +81,11 @@ def _columns(file: Path, reader: Iterator[list[str]]) -> list[str]:
     try:
         columns = next((cells for cells in reader if any(map(str.strip, cells))), [])
     except csv.Error as error:
-        raise Misconfigured(f"The first line of {file}, the columns' names, cannot be read: {error}.") from None
+        raise ConfigurationError(
+            f"The first line of {file}, the columns' names, cannot be read: {error}."
+        ) from None
     if bad := undecodable("".join(columns)):
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The first line of {file}, the columns' names, cannot be read: {bad.reason}. Export the file as "
             "UTF-8, or name its encoding, as in --encoding windows-1252."
         )

@@ -12,14 +12,14 @@ from typing import IO, Final
 from rich.console import Console
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import in_database
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.cli.operating import write
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import backup as backups
 from prosperstack_destination.state import portable
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.migrating import current_revision
-from prosperstack_destination.state.portable import Begun
+from prosperstack_destination.state.portable import PartialExport
 
 #: The standard input or output.
 STANDARD: Final = "-"
@@ -29,7 +29,7 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def upgrade(*, as_json: bool = False) -> None:
     """Bring the schema up to date, and print its version."""
-    version = in_database(current_revision)
+    version = write(current_revision)
     if as_json:
         output.print_json({"version": version})
     else:
@@ -75,7 +75,7 @@ def backup(target: Path, *, as_json: bool = False) -> None:
     print(f"The database is copied to {target}. Keep the secret that it is encrypted with as well (README).")
 
 
-async def _export(file: IO[str], before: Begun | None) -> Counter[str]:
+async def _export(file: IO[str], before: PartialExport | None) -> Counter[str]:
     database = Database(read_settings().effective_database_url)
     try:
         await database.open()
@@ -93,7 +93,7 @@ async def _import(lines: Iterator[str]) -> Counter[str]:
         await database.close()
 
 
-def _begun(path: Path) -> Begun | None:
+def _begun(path: Path) -> PartialExport | None:
     """What a file has already; a last line that was cut off goes."""
     if not path.exists() or path.stat().st_size == 0:
         return None
@@ -128,7 +128,7 @@ def _lines(source: str) -> Iterator[Iterator[str]]:
         with Path(source).open(encoding="utf-8") as file:
             yield iter(file)
     except OSError as error:
-        raise Misconfigured(f"{source} cannot be read ({error.strerror}).") from None
+        raise ConfigurationError(f"{source} cannot be read ({error.strerror}).") from None
 
 
 def _told(what: str, rows: Counter[str], *, as_json: bool, to: IO[str] | None = None) -> None:

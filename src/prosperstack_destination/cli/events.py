@@ -8,16 +8,16 @@ from pydantic import JsonValue
 from rich.markup import escape
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
-from prosperstack_destination.accounts.vault import subject_of
+from prosperstack_destination.accounts.rotation import load_pseudonym_key
+from prosperstack_destination.accounts.vault import pseudonym_of_email
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database
+from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Time
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import events
 from prosperstack_destination.state.events import Event
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 #: Between two looks while following, in seconds.
 FOLLOW_SECONDS: Final = 1.0
@@ -28,17 +28,17 @@ def tail(
 ) -> None:
     """Print the latest events, and those that come while it follows; with JSON one a line."""
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
     after = seen = 0
 
     def work(connection: Connection) -> tuple[list[Event], int]:
-        account = chosen_account(connection, account_name)
-        use_kept_pseudonyms(connection, vault)
-        subject = None if email is None else subject_of(vault, normalize_email(email))
+        account = resolve_account(connection, account_name)
+        load_pseudonym_key(connection, vault)
+        subject = None if email is None else pseudonym_of_email(vault, normalize_email(email))
         return events.latest(connection, account.id, limit=limit, after=after, subject=subject)
 
     while True:
-        found, after = from_database(work, settings)
+        found, after = read(work, settings)
         _print(found, as_json=as_json)
         seen += 1
         if not follow or (times is not None and seen >= times):
@@ -51,7 +51,7 @@ def _print(found: Iterable[Event], *, as_json: bool) -> None:
         if as_json:
             print(output.one_line(_facts(each)), flush=True)
             continue
-        details = ", ".join(f"{name}: {output.shown(value)}" for name, value in each.details.items())
+        details = ", ".join(f"{name}: {output.format_cell(value)}" for name, value in each.details.items())
         who = "" if each.subject is None else f"person {each.subject}"
         what = f"{each.kind.value:<11}  [bold]{escape(output.visible(each.outcome)):<12}[/bold]"
         output.console.print(f"{Time(each.at)}  {what}  {who:<19}  {escape(details)}")

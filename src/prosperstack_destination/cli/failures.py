@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database
+from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.state import browsing, clearing
@@ -14,13 +14,13 @@ def list_failures(account_name: str | None, limit: int, *, as_json: bool) -> Non
     """Print what failed in an account: up to ``limit`` of each kind."""
     columns = ["Kind", "Who", "Reason", "Next attempt"]
     nothing = "No failures: ProsperStack took everything that was sent, or has not been asked yet (`status`)."
-    rows = from_database(lambda connection: _failures(connection, account_name, limit))
+    rows = read(lambda connection: _failures(connection, account_name, limit))
     output.print_rows(columns, rows, as_json=as_json, nothing=nothing)
 
 
 def _failures(connection: Connection, account_name: str | None, limit: int) -> list[list[Cell]]:
-    account_id = chosen_account(connection, account_name).id
-    rejected = browsing.listed(connection, account_id, after="", limit=limit, statuses=[Status.SET_ASIDE]).people
+    account_id = resolve_account(connection, account_name).id
+    rejected = browsing.listed(connection, account_id, after="", limit=limit, statuses=[Status.SET_ASIDE]).profiles
     people: list[list[Cell]] = [
         [kind, each.email, each.status_reason, Time(each.due_at)]
         for kind, found in (

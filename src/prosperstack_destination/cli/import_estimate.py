@@ -7,17 +7,17 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.accounts.meaning import load
 from prosperstack_destination.cli.import_survey import Survey
-from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.person import MappingInput
 from prosperstack_destination.prosperstack.forecast import PAGE, Forecast, Rate, forecast
-from prosperstack_destination.segment.call import Understood
+from prosperstack_destination.segment.call import ParsedIdentify
 from prosperstack_destination.state import directory, listing, profiles
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.merging import merge, stamped
-from prosperstack_destination.sync.difference import differences
-from prosperstack_destination.sync.rates import rate_of_account
+from prosperstack_destination.sync.difference import diff
+from prosperstack_destination.sync.rates import account_rate
 
 #: Emails in one query.
 _EMAILS: Final = 500
@@ -39,7 +39,7 @@ def estimate(connection: Connection, account: Account, survey: Survey, reserve: 
 
     ``reserve``: the part of the rate limit that is left to the account's owner where the account says nothing else.
     """
-    rate = rate_of_account(connection, account, reserve)
+    rate = account_rate(connection, account, reserve)
     people = survey.most_people
     listed = listing.read(connection, account.id)
     most = forecast(people, rate, matching=people, subscribers=listed.size)
@@ -59,7 +59,7 @@ def estimate(connection: Connection, account: Account, survey: Survey, reserve: 
 
 
 def _subscribers(
-    connection: Connection, account: Account, sample: Sequence[Understood]
+    connection: Connection, account: Account, sample: Sequence[ParsedIdentify]
 ) -> dict[str, list[Subscriber]]:
     found: dict[str, list[Subscriber]] = {}
     emails = iter([each.email for each in sample if each.email is not None])
@@ -71,11 +71,11 @@ def _subscribers(
 def _writes(
     connection: Connection,
     account: Account,
-    sample: Sequence[Understood],
+    sample: Sequence[ParsedIdentify],
     subscribers: dict[str, list[Subscriber]],
 ) -> int:
     """Updates that a sample's people cost: those of them who are known subscribers with other values."""
-    meaning = of_account(connection, account)
+    meaning = load(connection, account)
     count = 0
     for each in sample:
         known = subscribers.get(each.email or "", [])
@@ -84,6 +84,6 @@ def _writes(
         profile = profiles.find(connection, account.id, each.email or "")
         stored = {} if profile is None else profile.traits
         traits = {name: value for name, (value, _) in merge(stored, stamped(each.traits, each.at)).traits.items()}
-        desired = meaning.plan.project(Person(traits, each.user_id, each.anonymous_id)).values()
-        count += sum(1 for subscriber in known if differences(desired, subscriber, meaning.catalog).send)
+        desired = meaning.compiled.project(MappingInput(traits, each.user_id, each.anonymous_id)).values()
+        count += sum(1 for subscriber in known if diff(desired, subscriber, meaning.catalog).send)
     return count

@@ -7,9 +7,9 @@ from typing import Final
 from pydantic import JsonValue
 
 from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_if_not_utf8
-from prosperstack_destination.cli.rows import Reading, Rows, is_call, rows
-from prosperstack_destination.errors import CallRefused, InvalidTime, Misconfigured, UnsupportedCall
-from prosperstack_destination.segment.call import Deletion, Understood
+from prosperstack_destination.cli.rows import ColumnOptions, RowParser, is_call, rows
+from prosperstack_destination.errors import CallError, ConfigurationError, InvalidTime, UnsupportedCall
+from prosperstack_destination.segment.call import ParsedDelete, ParsedIdentify
 
 #: Rows that are refused and shown with their reasons.
 SHOWN_REFUSALS: Final = 10
@@ -69,7 +69,7 @@ class Survey:
     user_id_columns: dict[str, None] = field(default_factory=dict)
     time_example: TimeExample | None = None
     #: Some people, spread over the whole file.
-    sample: list[Understood] = field(default_factory=list)
+    sample: list[ParsedIdentify] = field(default_factory=list)
     _stride: int = 1
 
     @property
@@ -82,7 +82,7 @@ class Survey:
         """Rows that can be taken in."""
         return self.rows - self.refusals.count - self.ignored
 
-    def add_person(self, understood: Understood) -> None:
+    def add_person(self, understood: ParsedIdentify) -> None:
         """Count the person of a row."""
         self.with_email += understood.email is not None
         self.with_user_id += understood.user_id is not None
@@ -98,9 +98,9 @@ class Survey:
                 self._stride *= 2
 
 
-def surveyed(file: Path, reading: Reading, as_of: int, now: int) -> Survey:
+def surveyed(file: Path, reading: ColumnOptions, as_of: int, now: int) -> Survey:
     """Look through a file; ``as_of`` is its own time. Raises `Misconfigured` for one that cannot be read so."""
-    survey, understanding = Survey(), Rows(reading, as_of)
+    survey, understanding = Survey(), RowParser(reading, as_of)
     undecodable: tuple[int, str] | None = None
     for number, row in enumerate(rows(file, reading.encoding), 1):
         survey.rows = number
@@ -114,22 +114,22 @@ def surveyed(file: Path, reading: Reading, as_of: int, now: int) -> Survey:
     if undecodable is not None:
         refuse_if_not_utf8(file, *undecodable)
     if survey.rows == 0:
-        raise Misconfigured(f"{file} has no rows.")
+        raise ConfigurationError(f"{file} has no rows.")
     missing = [name for name in reading.named_columns if name not in survey.columns]
     if missing and survey.columns:
         columns = ", ".join(list(survey.columns)[:30])
-        raise Misconfigured(f"There is no column {missing[0]!r}: the file has {columns}.")
+        raise ConfigurationError(f"There is no column {missing[0]!r}: the file has {columns}.")
     return survey
 
 
-def _look_at(number: int, row: Row, understanding: Rows, survey: Survey, now: int) -> None:
+def _look_at(number: int, row: Row, understanding: RowParser, survey: Survey, now: int) -> None:
     if not row.keys() <= survey.columns.keys():
         survey.columns.update(dict.fromkeys(row))
     try:
-        understood = understanding.understood(row, now)
+        understood = understanding.parse(row, now)
     except UnsupportedCall:
         survey.ignored += 1
-    except CallRefused as error:
+    except CallError as error:
         survey.refusals.add(number, str(error))
         if isinstance(error, InvalidTime):
             survey.unreadable_times += 1
@@ -137,7 +137,7 @@ def _look_at(number: int, row: Row, understanding: Rows, survey: Survey, now: in
     else:
         if understood is None:
             survey.ignored += 1
-        elif isinstance(understood, Deletion):
+        elif isinstance(understood, ParsedDelete):
             survey.deletions += 1
             survey.with_user_id += 1
         else:
@@ -146,7 +146,7 @@ def _look_at(number: int, row: Row, understanding: Rows, survey: Survey, now: in
                 _look_at_columns(number, row, understanding, survey)
 
 
-def _look_at_columns(number: int, row: Row, understanding: Rows, survey: Survey) -> None:
+def _look_at_columns(number: int, row: Row, understanding: RowParser, survey: Survey) -> None:
     roles = understanding.roles(row)
     if roles.email is not None:
         survey.email_columns[roles.email] = None

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts.meaning import reads_of
-from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
+from prosperstack_destination.accounts.rotation import load_pseudonym_key
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.import_estimate import Estimate, estimate
@@ -26,21 +26,21 @@ from prosperstack_destination.cli.import_report import (
     survey_facts,
 )
 from prosperstack_destination.cli.import_survey import Refusals, Survey, surveyed
-from prosperstack_destination.cli.operating import chosen_account
+from prosperstack_destination.cli.operating import resolve_account
 from prosperstack_destination.cli.output import Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.row_source import InvalidRow, Row
-from prosperstack_destination.cli.rows import Reading, Rows, check_time_format, identity, rows
+from prosperstack_destination.cli.rows import ColumnOptions, RowParser, check_time_format, identity, rows
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import CallRefused, Misconfigured, StoreUnavailable, UnsupportedCall
+from prosperstack_destination.errors import CallError, ConfigurationError, StoreUnavailable, UnsupportedCall
 from prosperstack_destination.segment.reception import to_call
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import auditing, imports
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.imports import Import
+from prosperstack_destination.state.imports import ImportProgress
 from prosperstack_destination.state.profile import Call, Identify, Outcome
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 #: Rows in one transaction: the service's own calls come in between.
 BATCH: Final = 1_000
@@ -51,7 +51,7 @@ _ROW_BYTES: Final = 500
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportCounts:
     """What became of rows."""
 
     accepted: int = 0
@@ -61,18 +61,18 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class ImportJob:
     """What is to be imported."""
 
     file: Path
-    reading: Reading
+    reading: ColumnOptions
     #: The file's own time, in microseconds.
     as_of: int
     account: Account
     id: str
     survey: Survey
     #: Where an import of it stands already.
-    known: Import | None
+    known: ImportProgress | None
     cost: Estimate
 
     @property
@@ -88,7 +88,7 @@ class _Order:
 def run(
     file: Path,
     account_name: str | None,
-    reading: Reading,
+    reading: ColumnOptions,
     *,
     dry_run: bool,
     restart: bool,
@@ -101,7 +101,7 @@ def run(
     Raises `Misconfigured` for a file that cannot be read.
     """
     if not file.is_file():
-        raise Misconfigured(f"There is no file {file}.")
+        raise ConfigurationError(f"There is no file {file}.")
     check_time_format(reading.time_format)
     as_of = file.stat().st_mtime_ns // 1000
     return asyncio.run(_run(file, account_name, reading, as_of, dry_run, restart, yes, author, as_json))
@@ -110,7 +110,7 @@ def run(
 async def _run(
     file: Path,
     account_name: str | None,
-    reading: Reading,
+    reading: ColumnOptions,
     as_of: int,
     dry_run: bool,
     restart: bool,
@@ -119,17 +119,17 @@ async def _run(
     as_json: bool,
 ) -> bool:
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
     database = Database(settings.effective_database_url)
     await database.open()
     try:
-        await database.read(use_kept_pseudonyms, vault)
-        account = await database.read(chosen_account, account_name)
+        await database.read(load_pseudonym_key, vault)
+        account = await database.read(resolve_account, account_name)
         survey = surveyed(file, reading, as_of, system_clock())
         import_id = identity(file, account.id, reading)
         known = None if restart else await database.read(imports.find, import_id)
         cost = await database.read(estimate, account, survey, settings.rate_limit_reserve)
-        order = _Order(file, reading, as_of, account, import_id, survey, known, cost)
+        order = ImportJob(file, reading, as_of, account, import_id, survey, known, cost)
         if not as_json:
             print_survey(file.name, survey, cost, order.done, as_of)
         if known is not None and known.ended_at is not None:
@@ -148,7 +148,7 @@ async def _run(
         await database.close()
 
 
-def _tell_done(order: _Order, *, as_json: bool) -> None:
+def _tell_done(order: ImportJob, *, as_json: bool) -> None:
     assert order.known is not None  # noqa: S101 -- it was asked for
     if as_json:
         output.print_json({"rows": order.known.done, "refused": order.known.refused, "already_done": True})
@@ -159,13 +159,13 @@ def _tell_done(order: _Order, *, as_json: bool) -> None:
     )
 
 
-async def _import(database: Database, vault: Vault, order: _Order, author: str) -> Tally:
-    tally = Tally()
+async def _import(database: Database, vault: Vault, order: ImportJob, author: str) -> ImportCounts:
+    tally = ImportCounts()
     tally.refusals.count = 0 if order.known is None else order.known.refused
     if order.known is None:
         total, name = order.survey.rows, order.file.name
         await database.write(imports.begin, order.id, order.account.id, name, total, system_clock())
-    understanding = Rows(order.reading, order.as_of)
+    understanding = RowParser(order.reading, order.as_of)
     columns = (
         TextColumn("Importing"),
         BarColumn(),
@@ -187,10 +187,10 @@ async def _import(database: Database, vault: Vault, order: _Order, author: str) 
 async def _commit(
     database: Database,
     vault: Vault,
-    order: _Order,
+    order: ImportJob,
     batch: list[tuple[int, Row | InvalidRow]],
-    understanding: Rows,
-    tally: Tally,
+    understanding: RowParser,
+    tally: ImportCounts,
 ) -> None:
     """Take a batch of rows in, and note how far the import is, in one transaction."""
     before = tally.refusals.count
@@ -208,7 +208,7 @@ async def _commit(
             break
         except StoreUnavailable as error:
             if attempt == ATTEMPTS - 1:
-                raise Misconfigured(f"{error} The same command goes on from here.") from error
+                raise ConfigurationError(f"{error} The same command goes on from here.") from error
             await asyncio.sleep(1)
     for number, outcome in zip(numbers, taken.outcomes, strict=True):
         match outcome:
@@ -223,7 +223,11 @@ async def _commit(
 
 
 def _calls(
-    batch: list[tuple[int, Row | InvalidRow]], understanding: Rows, account: Account, now: int, tally: Tally
+    batch: list[tuple[int, Row | InvalidRow]],
+    understanding: RowParser,
+    account: Account,
+    now: int,
+    tally: ImportCounts,
 ) -> Iterator[tuple[int, Call]]:
     """The calls in a batch of rows; the others are counted."""
     for number, row in batch:
@@ -231,11 +235,11 @@ def _calls(
             tally.refusals.add(number, row.reason)
             continue
         try:
-            understood = understanding.understood(row, now)
+            understood = understanding.parse(row, now)
         except UnsupportedCall:
             tally.ignored += 1
             continue
-        except CallRefused as error:
+        except CallError as error:
             tally.refusals.add(number, str(error))
             continue
         if understood is None:
@@ -245,13 +249,13 @@ def _calls(
             yield number, replace(call, in_bulk=True) if isinstance(call, Identify) else call
 
 
-def _end(connection: Connection, order: _Order, author: str, now: int) -> None:
+def _end(connection: Connection, order: ImportJob, author: str, now: int) -> None:
     imports.end(connection, order.id, now)
     details: dict[str, JsonValue] = {"file": order.file.name, "rows": order.survey.rows}
     auditing.record(connection, order.account.id, now, actor=author, action="import", details=details)
 
 
-def _report(order: _Order, tally: Tally, *, as_json: bool) -> None:
+def _report(order: ImportJob, tally: ImportCounts, *, as_json: bool) -> None:
     if as_json:
         output.print_json(
             {

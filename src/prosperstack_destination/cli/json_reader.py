@@ -17,7 +17,7 @@ from prosperstack_destination.cli.row_source import (
     refuse_doubled,
     undecodable,
 )
-from prosperstack_destination.errors import BadCall
+from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.segment.body import MAX_DEPTH, check_bounds, not_a_number, without_nan
 from prosperstack_destination.storable import storable
 
@@ -169,7 +169,7 @@ def _row(value: JsonValue, text: str) -> Row | InvalidRow:
         return bad
     try:
         check_bounds(value, "the row")
-    except BadCall as error:
+    except InvalidCall as error:
         return InvalidRow(str(error))
     if "\\u" in text:
         if half := _HALF.search(json.dumps(value, ensure_ascii=False)):

@@ -7,23 +7,31 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
-from prosperstack_destination.accounts.applying import Applied
+from prosperstack_destination.accounts.applying import ApplyResult
 from prosperstack_destination.accounts.catalog_refresh import may_refresh
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, in_database, with_database
+from prosperstack_destination.cli.operating import resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.prosperstack import refreshed
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import Misconfigured, ProblemsRise
-from prosperstack_destination.mapping.file import BadMapping, Fault, Known, Read, as_yaml, json_schema, read_mapping
+from prosperstack_destination.errors import ConfigurationError, ProblemsRise
+from prosperstack_destination.mapping.file import (
+    Fault,
+    InvalidMapping,
+    KnownProperties,
+    ParsedMapping,
+    as_yaml,
+    json_schema,
+    read_mapping,
+)
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.operations import wording
 from prosperstack_destination.settings import Settings, read_settings
 from prosperstack_destination.state import accounts, mappings, reprojections
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.mappings import AppliedMapping
-from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.mappings import MappingVersion
+from prosperstack_destination.state.reprojections import RemapProgress
 from prosperstack_destination.sync.previewing import SAMPLE, Example, Preview, preview
 
 
@@ -34,12 +42,12 @@ def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
     """
 
     def chosen(connection: Connection) -> Account | None:
-        several = account_name is None and len(accounts.every(connection)) != 1
-        return None if several else chosen_account(connection, account_name)
+        several = account_name is None and len(accounts.all_accounts(connection)) != 1
+        return None if several else resolve_account(connection, account_name)
 
     settings = read_settings()
-    account = in_database(chosen, settings)
-    properties = Known() if account is None else known_properties(settings, account, file)
+    account = write(chosen, settings)
+    properties = KnownProperties() if account is None else known_properties(settings, account, file)
     if as_json:
         return _validate_for_scripts(file, properties)
     read = _read(file, properties)
@@ -51,14 +59,14 @@ def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
 def show(account_name: str | None, version: int | None, *, as_json: bool) -> None:
     """Print a mapping in the form that `apply` takes: the file itself, where it came as one."""
 
-    def work(connection: Connection) -> AppliedMapping:
-        account = chosen_account(connection, account_name)
-        found = mappings.in_force(connection, account.id)
+    def work(connection: Connection) -> MappingVersion:
+        account = resolve_account(connection, account_name)
+        found = mappings.current(connection, account.id)
         if version is not None:
             found = _version(connection, account, version)
         return found
 
-    mapping = in_database(work)
+    mapping = write(work)
     rules = load_rules(mapping.rules)
     text = mapping.source if mapping.source is not None else as_yaml(rules)
     if as_json:
@@ -107,13 +115,13 @@ def apply(
             confirm(str(rise), yes=yes, as_json=as_json, style="bold red")
     source = _text(file)
 
-    def work(connection: Connection) -> Applied:
+    def work(connection: Connection) -> ApplyResult:
         expected = read.based_on if based_on is None else based_on
         return applying.apply(
             connection, account, read.rules, author=author, now=system_clock(), source=source, based_on=expected
         )
 
-    applied = in_database(work)
+    applied = write(work)
     if as_json:
         output.print_json({**_outcome(applied, account), "unknown": [_fault(each) for each in read.unknown]})
         return
@@ -125,11 +133,11 @@ def apply(
 def roll_back(account_name: str | None, version: int | None, author: str, *, as_json: bool) -> None:
     """Put an earlier version in force again."""
 
-    def work(connection: Connection) -> tuple[Applied, Account]:
-        account = chosen_account(connection, account_name)
-        return applying.roll_back(connection, account, version, author=author, now=system_clock()), account
+    def work(connection: Connection) -> tuple[ApplyResult, Account]:
+        account = resolve_account(connection, account_name)
+        return applying.rollback(connection, account, version, author=author, now=system_clock()), account
 
-    applied, account = in_database(work)
+    applied, account = write(work)
     if as_json:
         output.print_json(_outcome(applied, account))
     else:
@@ -139,11 +147,11 @@ def roll_back(account_name: str | None, version: int | None, author: str, *, as_
 def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print the versions, the newest first, and how far the newest has come."""
 
-    def work(connection: Connection) -> tuple[list[AppliedMapping], Reprojection | None]:
-        account = chosen_account(connection, account_name)
+    def work(connection: Connection) -> tuple[list[MappingVersion], RemapProgress | None]:
+        account = resolve_account(connection, account_name)
         return mappings.history(connection, account.id, limit), reprojections.of_account(connection, account.id)
 
-    found, progress = in_database(work)
+    found, progress = write(work)
     if as_json:
         done: JsonValue = None if progress is None else {"total": progress.total, "done": progress.done}
         output.print_json({"versions": [_applied(each) for each in found], "progress": done})
@@ -163,61 +171,61 @@ def schema() -> None:
     output.print_json(json_schema())
 
 
-def _validate_for_scripts(file: Path, known: Known) -> bool:
+def _validate_for_scripts(file: Path, known: KnownProperties) -> bool:
     """Print what is wrong with a file, by place; whether nothing is."""
     try:
         read = read_mapping(_text(file), known)
-    except BadMapping as error:
+    except InvalidMapping as error:
         output.print_json({"rules": None, "faults": [_fault(each) for each in error.faults]})
         return False
     output.print_json({"rules": len(read.rules), "faults": [_fault(each) for each in read.unknown]})
     return not read.unknown
 
 
-def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, Read]:
-    account = in_database(lambda connection: chosen_account(connection, account_name), settings)
+def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, ParsedMapping]:
+    account = write(lambda connection: resolve_account(connection, account_name), settings)
     return account, _read(file, known_properties(settings, account, file))
 
 
-def known_properties(settings: Settings, account: Account, file: Path) -> Known:
+def known_properties(settings: Settings, account: Account, file: Path) -> KnownProperties:
     """An account's properties; listed now where the file names one that is not known, as it may be new."""
     now = system_clock()
     known = applying.known_properties(account, now)
     try:
         is_unknown = bool(read_mapping(_text(file), known).unknown)
-    except BadMapping:
+    except InvalidMapping:
         is_unknown = False  # it has to be corrected first
     if not (is_unknown and may_refresh(account, now)):
         return known
     return applying.known_properties(refreshed(settings, account), system_clock())
 
 
-def _preview(settings: Settings, account: Account, read: Read, *, sample: int | None) -> Preview:
+def _preview(settings: Settings, account: Account, read: ParsedMapping, *, sample: int | None) -> Preview:
     reserve = settings.rate_limit_reserve
-    return with_database(
-        settings, lambda database: preview(database, account.id, read.rules, reserve=reserve, sample=sample)
-    )
+    return run(settings, lambda database: preview(database, account.id, read.rules, reserve=reserve, sample=sample))
 
 
-def _read(file: Path, known: Known) -> Read:
+def _read(file: Path, known: KnownProperties) -> ParsedMapping:
     text = _text(file)
     try:
         return read_mapping(text, known)
-    except BadMapping as error:
-        raise Misconfigured("\n".join(_told(file, fault) for fault in error.faults)) from None
+    except InvalidMapping as error:
+        raise ConfigurationError("\n".join(_told(file, fault) for fault in error.faults)) from None
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
 
 
 def _refuse(file: Path, unknown: tuple[Fault, ...]) -> None:
     if unknown:
         told = [_told(file, fault) for fault in unknown]
-        raise Misconfigured("\n".join([*told, "(--allow-unknown applies rules that wait for their properties.)"]))
+        raise ConfigurationError(
+            "\n".join([*told, "(--allow-unknown applies rules that wait for their properties.)"])
+        )
 
 
 def _told(file: Path, fault: Fault) -> str:
@@ -225,10 +233,10 @@ def _told(file: Path, fault: Fault) -> str:
     return f"{file}{place}: {fault}"
 
 
-def _version(connection: Connection, account: Account, version: int) -> AppliedMapping:
+def _version(connection: Connection, account: Account, version: int) -> MappingVersion:
     found = mappings.of_version(connection, account.id, version)
     if found is None:
-        raise Misconfigured(f"There is no version {version}: `mappings history` shows those there are.")
+        raise ConfigurationError(f"There is no version {version}: `mappings history` shows those there are.")
     return found
 
 
@@ -236,7 +244,7 @@ def _rules(count: int) -> str:
     return "1 rule" if count == 1 else f"{count:,} rules"
 
 
-def _print_applied(applied: Applied, account: Account) -> None:
+def _print_applied(applied: ApplyResult, account: Account) -> None:
     mapping, replaced = applied.mapping, applied.replaced
     count = _rules(len(load_rules(mapping.rules)))
     tell = output.console.print
@@ -279,7 +287,7 @@ def _then(example: Example, key: str) -> Cell:
     return "(deleted)" if example.after[key] is None else example.after[key]
 
 
-def _applied(mapping: AppliedMapping) -> dict[str, JsonValue]:
+def _applied(mapping: MappingVersion) -> dict[str, JsonValue]:
     return {
         "version": mapping.version,
         "author": mapping.author,
@@ -289,7 +297,7 @@ def _applied(mapping: AppliedMapping) -> dict[str, JsonValue]:
     }
 
 
-def _outcome(applied: Applied, account: Account) -> dict[str, JsonValue]:
+def _outcome(applied: ApplyResult, account: Account) -> dict[str, JsonValue]:
     return {
         "account": account.id,
         **_applied(applied.mapping),
@@ -299,7 +307,7 @@ def _outcome(applied: Applied, account: Account) -> dict[str, JsonValue]:
     }
 
 
-def _facts(found: Preview, read: Read) -> dict[str, JsonValue]:
+def _facts(found: Preview, read: ParsedMapping) -> dict[str, JsonValue]:
     return {
         "profiles": found.profiles,
         "changed": found.changed,

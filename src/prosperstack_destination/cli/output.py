@@ -52,7 +52,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, as_jso
     found = list(rows)
     if as_json:
         keys = [column.lower().replace(" ", "_") for column in columns]
-        print_json([dict(zip(keys, map(plain, row), strict=True)) for row in found])
+        print_json([dict(zip(keys, map(to_json, row), strict=True)) for row in found])
         return
     if not found and nothing:
         console.print(nothing)
@@ -63,11 +63,11 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, as_jso
 def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
     """Print what is known of one thing: a line each, or an object."""
     if as_json:
-        print_json({name.lower().replace(" ", "_"): plain(value) for name, value in facts.items()})
+        print_json({name.lower().replace(" ", "_"): to_json(value) for name, value in facts.items()})
         return
     lines = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        lines.add_row(f"[bold]{name}[/bold]", escape(shown(value)))
+        lines.add_row(f"[bold]{name}[/bold]", escape(format_cell(value)))
     console.print(lines)
 
 
@@ -79,11 +79,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
         if found and all(isinstance(row[number], int | float | None) for row in found):
             column.justify = "right"
     for row in found:
-        made.add_row(*(escape(shown(cell)) for cell in row))
+        made.add_row(*(escape(format_cell(cell)) for cell in row))
     return made
 
 
-def shown(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
     """A cell for people."""
     match cell:
         case None:
@@ -109,7 +109,7 @@ def visible(text: str) -> str:
     return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
-def plain(cell: Cell) -> JsonValue:
+def to_json(cell: Cell) -> JsonValue:
     """A cell for scripts."""
     return cell.iso if isinstance(cell, Time) else cell
 

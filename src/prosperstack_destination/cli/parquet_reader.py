@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_doubled
-from prosperstack_destination.errors import BadCall, Misconfigured
+from prosperstack_destination.errors import ConfigurationError, InvalidCall
 from prosperstack_destination.segment.body import check_bounds, without_nan
 from prosperstack_destination.storable import storable
 
@@ -31,7 +31,7 @@ def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
     except ImportError:
-        raise Misconfigured(
+        raise ConfigurationError(
             "Parquet files need pyarrow: pip install 'prosperstack-destination[parquet]', or export CSV or JSONL."
         ) from None
     try:
@@ -39,7 +39,7 @@ def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
         names = table.schema_arrow.names
         groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except Exception as error:  # noqa: BLE001 -- for damaged files pyarrow raises errors of many kinds
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
     refuse_doubled(file, names)
     for group, count in enumerate(groups):
         yield from _group(table, group, count)
@@ -99,7 +99,7 @@ def _row(names: Sequence[str], cells: Sequence[Any]) -> Row | InvalidRow:
             row[name] = value
     try:
         check_bounds(row, "its value")
-    except BadCall as error:
+    except InvalidCall as error:
         return InvalidRow(str(error))
     tidy = storable(without_nan(row))
     assert isinstance(tidy, dict)  # noqa: S101 -- as it was

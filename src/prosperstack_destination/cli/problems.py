@@ -3,12 +3,12 @@
 import typer
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.rotation import use_kept_pseudonyms
+from prosperstack_destination.accounts.rotation import load_pseudonym_key
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database, in_database, with_database
+from prosperstack_destination.cli.operating import read, resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.operations import mending, people, wording
 from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.settings import read_settings
@@ -17,17 +17,17 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.problems import ProblemGroup
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 
 def list_problems(account_name: str | None, *, as_json: bool) -> None:
     """Print an account's problems, grouped."""
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], str]:
-        account_id = chosen_account(connection, account_name).id
+        account_id = resolve_account(connection, account_name).id
         return problems.grouped(connection, account_id), standing.failures(connection, account_id).in_words
 
-    groups, failures = from_database(work)
+    groups, failures = read(work)
     rows: list[list[Cell]] = [
         [
             each.property,
@@ -50,14 +50,14 @@ def retry(account_name: str | None, email: str | None, author: str, *, as_json: 
     """Look at one person now, or at everybody with a problem, and try an account that waits."""
 
     async def work(database: Database) -> int:
-        account = await database.read(chosen_account, account_name)
+        account = await database.read(resolve_account, account_name)
         if email is None:
             return await mending.retry_all(database, account, author, system_clock())
         profile_id = await database.read(lambda it: people.profile_id(it, account, email=email))
         await database.write(mending.retry_person, account, profile_id, author, system_clock())
         return 1
 
-    count = with_database(read_settings(), work)
+    count = run(read_settings(), work)
     if as_json:
         output.print_json({"profiles": count})
     else:
@@ -69,14 +69,14 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     settings = read_settings()
 
     def whom(connection: Connection) -> tuple[Account, int | None]:
-        account = chosen_account(connection, account_name)
+        account = resolve_account(connection, account_name)
         return account, None if email is None else people.profile_id(connection, account, email=email)
 
     def look(connection: Connection) -> ReplayCost:
         account, profile_id = whom(connection)
         return mending.replay_cost(connection, account, settings.rate_limit_reserve, profile_id)
 
-    cost = from_database(look, settings)
+    cost = read(look, settings)
     confirm(
         f"{cost.profiles:,} profiles are compared with ProsperStack anew; what differs is written, also where "
         f"somebody edited it there. At most {cost.most_requests:,} requests, {wording.span(cost.most_seconds)}; "
@@ -88,11 +88,11 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     async def work(database: Database) -> int:
         account, profile_id = await database.read(whom)
         if profile_id is None:
-            return await mending.replay_everybody(database, account, author, system_clock())
+            return await mending.replay_all(database, account, author, system_clock())
         await database.write(mending.replay, account, author, system_clock(), profile_id)
         return 1
 
-    count = with_database(settings, work)
+    count = run(settings, work)
     if as_json:
         output.print_json(
             {"profiles": count, "most_requests": cost.most_requests, "most_seconds": cost.most_seconds}
@@ -104,7 +104,7 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
 def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, yes: bool, as_json: bool) -> None:
     """Forget a person, by email or by user id, as a Delete call does, after asking."""
     settings = read_settings()
-    vault = vault_of(settings)
+    vault = vault_from_settings(settings)
     confirm(
         "Everything stored of this person is deleted, and what this service wrote in ProsperStack as the account "
         "is set (`accounts list`). This cannot be undone.",
@@ -113,12 +113,12 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
     )
 
     def work(connection: Connection) -> Erased:
-        account = chosen_account(connection, account_name)
-        use_kept_pseudonyms(connection, vault)
+        account = resolve_account(connection, account_name)
+        load_pseudonym_key(connection, vault)
         forget = mending.erase_user if by_user_id else mending.erase
         return forget(connection, account, who, vault.pseudonym, author, system_clock())
 
-    erased = in_database(work, settings)
+    erased = write(work, settings)
     if as_json:
         output.print_json(
             {
@@ -141,6 +141,6 @@ def confirm(what: str, *, yes: bool, as_json: bool, style: str | None = None) ->
             output.console.print(what, markup=False)
         return
     if as_json or not typer.get_text_stream("stdin").isatty():
-        raise Misconfigured(f"{what} Say --yes to go on: nobody is here to be asked.")
+        raise ConfigurationError(f"{what} Say --yes to go on: nobody is here to be asked.")
     output.console.print(what, style=style, markup=False)
     typer.confirm("Go on?", abort=True)

@@ -4,30 +4,30 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database
+from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.operations import people, wording
-from prosperstack_destination.operations.comparing import Row, RowState
-from prosperstack_destination.operations.people import Person
+from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
+from prosperstack_destination.operations.people import PersonView
 
 
 def show(account_name: str | None, who: str, *, by_user_id: bool, as_json: bool) -> None:
     """Print a person, by email or by user id. Raises `NotHere` where nobody is known by it."""
 
-    def work(connection: Connection) -> Person:
-        account = chosen_account(connection, account_name)
+    def work(connection: Connection) -> PersonView:
+        account = resolve_account(connection, account_name)
         named = {"user_id": who} if by_user_id else {"email": who}
         return people.find(connection, account, system_clock(), **named)
 
-    person = from_database(work)
+    person = read(work)
     if as_json:
         output.print_json(_facts(person))
         return
     _print(person)
 
 
-def _print(person: Person) -> None:
+def _print(person: PersonView) -> None:
     profile = person.profile
     output.print_facts(
         {
@@ -59,15 +59,15 @@ def _print(person: Person) -> None:
         output.console.print(said, markup=False)
 
 
-def _rows(person: Person) -> list[tuple[Row, str | None]]:
+def _rows(person: PersonView) -> list[tuple[PropertyComparison, str | None]]:
     return [(row, side.subscriber_id) for side in person.sides for row in side.rows]
 
 
-def _is_fed(row: Row) -> bool:
-    return row.state is not RowState.NOT_FED
+def _is_fed(row: PropertyComparison) -> bool:
+    return row.state is not PropertyState.NOT_FED
 
 
-def _property(row: Row, subscriber: str | None) -> dict[str, JsonValue]:
+def _property(row: PropertyComparison, subscriber: str | None) -> dict[str, JsonValue]:
     fed_by = None if row.problem is None else row.problem.trait
     if row.desired is not None:
         fed_by = f"{row.desired.trait} ({row.desired.matched_by.value})"
@@ -83,11 +83,11 @@ def _property(row: Row, subscriber: str | None) -> dict[str, JsonValue]:
     }
 
 
-def _subscribers(person: Person) -> list[str]:
+def _subscribers(person: PersonView) -> list[str]:
     return [side.subscriber_id for side in person.sides if side.subscriber_id is not None]
 
 
-def _facts(person: Person) -> JsonValue:
+def _facts(person: PersonView) -> JsonValue:
     profile = person.profile
     return {
         "email": profile.email,

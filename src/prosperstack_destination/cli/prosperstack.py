@@ -10,18 +10,18 @@ from prosperstack_destination.cli import output
 from prosperstack_destination.cli.connected import prosperstack_base_url
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import (
-    CredentialsRefused,
+    ConfigurationError,
     DestinationError,
-    Misconfigured,
+    ProsperStackAuthError,
     ProsperStackError,
-    RateLimited,
+    ProsperStackRateLimited,
 )
-from prosperstack_destination.outbound import http_client
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.outbound import create_http_client
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 T = TypeVar("T")
 
@@ -32,12 +32,12 @@ def check_key(settings: Settings, key: str) -> None:
         return
     try:
         _ask(settings, key, lambda prosperstack: prosperstack.list_properties())
-    except RateLimited:
+    except ProsperStackRateLimited:
         return  # only a good key is told so
-    except CredentialsRefused as refusal:
-        raise Misconfigured(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from None
+    except ProsperStackAuthError as refusal:
+        raise ConfigurationError(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from None
     except ProsperStackError as error:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The key could not be checked at {prosperstack_base_url(settings)}: {error} Nothing was changed. Try "
             "again, or use --unchecked where ProsperStack cannot be reached from here."
         ) from None
@@ -46,7 +46,7 @@ def check_key(settings: Settings, key: str) -> None:
 def refreshed(settings: Settings, account: Account) -> Account:
     """The account with its properties listed now; as it was, with a warning, where ProsperStack cannot be asked."""
 
-    async def refresh(prosperstack: ProsperStack) -> Account:
+    async def refresh(prosperstack: ProsperStackClient) -> Account:
         database = Database(settings.effective_database_url)
         try:
             await database.open()
@@ -55,15 +55,15 @@ def refreshed(settings: Settings, account: Account) -> Account:
             await database.close()
 
     try:
-        return _ask(settings, vault_of(settings).decrypt(account.encrypted_key), refresh)
+        return _ask(settings, vault_from_settings(settings).decrypt(account.encrypted_key), refresh)
     except DestinationError as error:
         output.errors.print(f"The properties could not be listed now: {error}", style="yellow", markup=False)
         return account
 
 
-def _ask(settings: Settings, key: str, question: Callable[[ProsperStack], Awaitable[T]]) -> T:
+def _ask(settings: Settings, key: str, question: Callable[[ProsperStackClient], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with http_client(None) as http:
-            return await question(ProsperStack(http, prosperstack_base_url(settings), key))
+        async with create_http_client(None) as http:
+            return await question(ProsperStackClient(http, prosperstack_base_url(settings), key))
 
     return asyncio.run(run())

@@ -4,17 +4,17 @@ from dataclasses import asdict
 
 from prosperstack_destination.accounts import rotation
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import in_database
+from prosperstack_destination.cli.operating import write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.vaults import vault_of
+from prosperstack_destination.vaults import vault_from_settings
 
 
 def run(author: str, *, as_json: bool) -> None:
     """Encrypt every stored key anew with SECRET_KEY."""
     settings = read_settings()
-    vault = vault_of(settings)
-    done = in_database(lambda connection: rotation.reencrypt(connection, vault, author, system_clock()), settings)
+    vault = vault_from_settings(settings)
+    done = write(lambda connection: rotation.reencrypt(connection, vault, author, system_clock()), settings)
     if as_json:
         output.print_json(asdict(done))
         return

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, TextIO
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 Row = Mapping[str, JsonValue]
 #: The longest piece that is read at once while a file's encoding is looked for, in bytes.
@@ -53,7 +53,7 @@ def open_binary(file: Path) -> Iterator[BinaryIO]:
             else:
                 yield content
     except (OSError, EOFError, zlib.error) as error:
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
 
 
 @contextmanager
@@ -64,13 +64,13 @@ def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[Tex
     """
     with open_binary(file) as content:
         if content.peek(4)[:4] == _ZIP:  # type: ignore[attr-defined] # both kinds of files have it
-            raise Misconfigured(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
+            raise ConfigurationError(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
         name = _encoding(content.peek(64)[:64]) if encoding is None else _known(encoding)  # type: ignore[attr-defined] # both kinds of files have it
         errors = {_UTF_8: "surrogateescape", "utf-16": "surrogatepass"}.get(name, "strict")
         try:
             yield io.TextIOWrapper(content, encoding=name, errors=errors, newline=newline)
         except UnicodeError as error:
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"{file} cannot be read as {encoding or name}: {error}. Export it as UTF-8, or name its encoding "
                 "with --encoding."
             ) from None
@@ -93,7 +93,7 @@ def _known(encoding: str) -> str:
         name = codecs.lookup(encoding).name
         "".encode(name)  # what is no encoding of text, as base64, refuses
     except LookupError:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"There is no encoding {encoding!r}: --encoding takes names such as utf-8, utf-16 and windows-1252."
         ) from None
     return _UTF_8 if name == "utf-8" else name
@@ -127,7 +127,7 @@ def refuse_if_not_utf8(file: Path, number: int, reason: str) -> None:
         while piece := content.readline(_PIECE):
             if not piece.isascii() and _is_utf8(piece):
                 return
-    raise Misconfigured(
+    raise ConfigurationError(
         f"{file} is not UTF-8: row {number:,} cannot be read, because {reason}. Name the file's encoding, as in "
         "--encoding windows-1252 (which spreadsheets on Windows write), or export the file as UTF-8."
     )
@@ -146,6 +146,6 @@ def refuse_doubled(file: Path, columns: Iterable[str]) -> None:
     doubled = [name for name, count in Counter(columns).items() if count > 1]
     if doubled:
         names = ", ".join(map(repr, doubled))
-        raise Misconfigured(
+        raise ConfigurationError(
             f"{file} has more than one column {names}, and does not say which counts: rename or remove one of them."
         )

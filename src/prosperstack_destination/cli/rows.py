@@ -15,8 +15,14 @@ from prosperstack_destination.cli.json_reader import json_rows
 from prosperstack_destination.cli.parquet_reader import parquet_rows
 from prosperstack_destination.cli.row_source import InvalidRow, Row, open_binary
 from prosperstack_destination.clock import DAY, utc
-from prosperstack_destination.errors import BadCall, InvalidTime, Misconfigured, MissingEmail
-from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call, time_of_call
+from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime, MissingEmail
+from prosperstack_destination.segment.call import (
+    OTHER_TYPES,
+    ParsedDelete,
+    ParsedIdentify,
+    parse_call,
+    time_of_call,
+)
 from prosperstack_destination.segment.times import EARLIEST, UnreadableTime, read_time
 
 #: Columns that Segment's warehouses add, which are nobody's traits; and those of the context.
@@ -42,7 +48,7 @@ _FORM_ADVICE: Final = "; say it with --time-format, as in '%d/%m/%Y %H:%M' or '%
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ColumnOptions:
     """How a file's columns are understood."""
 
     #: The columns of the email, the user id and the event time; None: found by their names.
@@ -84,7 +90,7 @@ class Roles:
     traits: Mapping[str, str]
 
 
-def identity(file: Path, account_id: str, reading: Reading) -> str:
+def identity(file: Path, account_id: str, reading: ColumnOptions) -> str:
     """Return what identifies an import: a hash of the file's content, the account, and how it is read."""
     digest = hashlib.sha256(f"{account_id}\n{reading}\n".encode())
     with open_binary(file) as content:
@@ -109,7 +115,7 @@ def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
             return parquet_rows(file)
         case _ if is_gzip and _begins_with_object(file):
             return json_rows(file, encoding, lines=True)  # as in Segment's archive, whose names say no more
-    raise Misconfigured(
+    raise ConfigurationError(
         f"{file} is of no known kind: the name of a file ends with .csv, .tsv, .jsonl, .ndjson, .json (all of them "
         "also with .gz) or .parquet; NAME.gz holds lines of JSON."
     )
@@ -120,25 +126,25 @@ def _begins_with_object(file: Path) -> bool:
         return content.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
-class Rows:
+class RowParser:
     """Understands rows. ``as_of`` (microseconds) is the time of those that tell none themselves: the file's."""
 
-    def __init__(self, reading: Reading, as_of: int) -> None:
+    def __init__(self, reading: ColumnOptions, as_of: int) -> None:
         self._reading = reading
         self._renames = dict(reading.renames)
         self._as_of = as_of
         self._roles: dict[tuple[str, ...], Roles] = {}
 
-    def understood(self, row: Row, now: int) -> Understood | Deletion | None:
+    def parse(self, row: Row, now: int) -> ParsedIdentify | ParsedDelete | None:
         """What a row says as of now (microseconds); None: it asks to be skipped. Raises `CallRefused`'s kinds."""
         if is_call(row):
-            return read_call(self._with_time(row, now), now)
+            return parse_call(self._with_time(row, now), now)
         roles = self.roles(row)
         try:
-            return read_call(self._call(row, roles, now), now)
+            return parse_call(self._call(row, roles, now), now)
         except MissingEmail:
             where = "the file has no column of emails: name it" if roles.email is None else "it names no email"
-            raise BadCall(f"{where} (--email COLUMN, --user-id COLUMN).") from None
+            raise InvalidCall(f"{where} (--email COLUMN, --user-id COLUMN).") from None
 
     def roles(self, row: Row) -> Roles:
         """What the columns of a row mean. Raises `Misconfigured` where two columns mean the same."""
@@ -198,7 +204,7 @@ class Rows:
         taken += [("email", email)] if email is not None and traits.get(email) != "email" else []
         for (trait, one), (other_trait, other) in pairwise(sorted(taken)):
             if trait == other_trait:
-                raise Misconfigured(
+                raise ConfigurationError(
                     f"The columns {one!r} and {other!r} both become the trait {trait!r}: leave one out with "
                     "--skip, or name its trait with --map."
                 )
@@ -235,7 +241,7 @@ class Rows:
 
     def _time_of_file(self) -> int:
         if self._as_of < EARLIEST:  # as archives give to the files in them
-            raise BadCall(
+            raise InvalidCall(
                 f"it has no time, and the file's own time is {utc(self._as_of).date()}: name the column of times "
                 "(--time COLUMN), or set the file's time to when it was exported (touch)."
             )
@@ -260,7 +266,7 @@ def check_time_format(form: str | None) -> None:
             return
     except ValueError:
         pass
-    raise Misconfigured(
+    raise ConfigurationError(
         f"--time-format {form!r} is no form of a day with its year: it takes what Python's strptime takes, such as "
         "'%d/%m/%Y %H:%M'."
     )
@@ -283,7 +289,7 @@ def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> 
         found = [column for column in columns if _normal(column) == name]
         if len(found) > 1:
             names = " and ".join(map(repr, found))
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"The file has the columns {names}, and does not say which counts: leave out all but one with "
                 "--skip."
             )

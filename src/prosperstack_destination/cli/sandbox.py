@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.sandbox import JournalMismatch, SandboxConfig
 from prosperstack_destination.sandbox.command import run_sandbox
 from prosperstack_destination.server import url_of
@@ -17,4 +17,4 @@ def run(host: str, port: int, config: SandboxConfig) -> None:
     try:
         run_sandbox(host, port, config, "warning")
     except JournalMismatch as error:
-        raise Misconfigured(str(error)) from None
+        raise ConfigurationError(str(error)) from None

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.errors import Misconfigured, ProsperStackError
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.errors import ConfigurationError, ProsperStackError
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.segment.example import DOCUMENTED_CALL
 
 #: Calls under way at once.
@@ -32,7 +32,7 @@ Properties = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _CallResult:
     status: int
     message: str
 
@@ -48,7 +48,7 @@ def read_calls(file: Path) -> list[JsonValue]:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
@@ -60,7 +60,7 @@ def _line(file: Path, number: int, line: str) -> JsonValue:
     try:
         call: JsonValue = json.loads(line)
     except json.JSONDecodeError as error:
-        raise Misconfigured(f"{file}, line {number}, is not JSON: {error}") from None
+        raise ConfigurationError(f"{file}, line {number}, is not JSON: {error}") from None
     return call
 
 
@@ -70,7 +70,7 @@ async def _send(
     console = Console(highlight=False, quiet=as_json)
     people = list(dict.fromkeys(email for call in calls if (email := _email(call))))[:SHOWN_PEOPLE]
     async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as http:
-        sandbox = ProsperStack(http, prosperstack_url, key)
+        sandbox = ProsperStackClient(http, prosperstack_url, key)
         before = await _properties(sandbox, people)
         answers = await _post(http, calls, to, key, console)
         _show_answers(answers, console)
@@ -90,7 +90,7 @@ async def _send(
 
 async def _post(
     http: httpx.AsyncClient, calls: Sequence[JsonValue], to: str, key: str, console: Console
-) -> list[_Answer]:
+) -> list[_CallResult]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,7 +102,7 @@ async def _post(
     with Progress(*columns, console=console, transient=len(calls) == 1) as progress:
         task = progress.add_task("Sending", total=len(calls), rate="")
 
-        async def one(call: JsonValue) -> _Answer:
+        async def one(call: JsonValue) -> _CallResult:
             async with slots:
                 answer = await _answer(http, call, to, key)
             progress.advance(task)
@@ -112,21 +112,21 @@ async def _post(
         return list(await asyncio.gather(*(one(call) for call in calls)))
 
 
-async def _answer(http: httpx.AsyncClient, call: JsonValue, to: str, key: str) -> _Answer:
+async def _answer(http: httpx.AsyncClient, call: JsonValue, to: str, key: str) -> _CallResult:
     try:
         response = await http.post(to, json=call, auth=httpx.BasicAuth(key, ""))
     except httpx.TransportError as error:
-        return _Answer(0, f"{to} cannot be reached ({type(error).__name__}): is the service running?")
+        return _CallResult(0, f"{to} cannot be reached ({type(error).__name__}): is the service running?")
     try:
         said: Any = response.json()
     except ValueError:
         said = None
     text = said.get("message") if isinstance(said, dict) else None
-    return _Answer(response.status_code, text if isinstance(text, str) else response.reason_phrase)
+    return _CallResult(response.status_code, text if isinstance(text, str) else response.reason_phrase)
 
 
 def _facts(
-    answers: Sequence[_Answer], before: dict[str, Properties], after: dict[str, Properties]
+    answers: Sequence[_CallResult], before: dict[str, Properties], after: dict[str, Properties]
 ) -> dict[str, JsonValue]:
     return {
         "answers": [
@@ -137,7 +137,7 @@ def _facts(
     }
 
 
-def _show_answers(answers: Sequence[_Answer], console: Console) -> None:
+def _show_answers(answers: Sequence[_CallResult], console: Console) -> None:
     table = Table("Calls", "Status", "Message", box=None, header_style="bold")
     table.columns[0].justify = "right"
     for answer, count in Counter(answers).most_common():
@@ -147,7 +147,7 @@ def _show_answers(answers: Sequence[_Answer], console: Console) -> None:
     console.print(table)
 
 
-async def _properties(sandbox: ProsperStack, people: Sequence[str]) -> dict[str, Properties] | None:
+async def _properties(sandbox: ProsperStackClient, people: Sequence[str]) -> dict[str, Properties] | None:
     """By email the properties of its first subscriber; None where no sandbox answers."""
     try:
         pages = {email: await sandbox.find_subscribers(email) for email in people}
@@ -157,7 +157,7 @@ async def _properties(sandbox: ProsperStack, people: Sequence[str]) -> dict[str,
 
 
 async def _after(
-    sandbox: ProsperStack,
+    sandbox: ProsperStackClient,
     people: Sequence[str],
     before: dict[str, Properties],
     wait: float,

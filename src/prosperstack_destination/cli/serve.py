@@ -17,7 +17,7 @@ from prosperstack_destination import __version__, logs
 from prosperstack_destination.application import create_app
 from prosperstack_destination.cli import connected
 from prosperstack_destination.cli.example import SANDBOX_KEY
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.server import listen, serve, url_of
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
@@ -58,14 +58,14 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     url = admin_url = url_of(settings.host, port)
     if settings.admin_port is not None:
         if settings.admin_port == port:
-            raise Misconfigured("ADMIN_PORT is PORT: leave it out, or choose another one.")
+            raise ConfigurationError("ADMIN_PORT is PORT: leave it out, or choose another one.")
         admin_host = settings.admin_host or settings.host
         sockets.append(listen(admin_host, settings.admin_port, "ADMIN_PORT"))
         admin_url = url_of(admin_host, settings.admin_port)
     serve(
         app,
         sockets,
-        announce=lambda: _welcome(
+        announce=lambda: _print_welcome(
             url, admin_url, settings, sandbox=sandbox, password=app.state.sessions.made_password
         ),
         stopping=app.state.live.close,
@@ -100,10 +100,12 @@ def _await_sandbox(process: "subprocess.Popen[bytes]", url: str) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise Misconfigured(f"The sandbox did not start on {url}; what it said stands above.")
+    raise ConfigurationError(f"The sandbox did not start on {url}; what it said stands above.")
 
 
-def _welcome(url: str, admin_url: str, settings: Settings, *, sandbox: str | None, password: str | None) -> None:
+def _print_welcome(
+    url: str, admin_url: str, settings: Settings, *, sandbox: str | None, password: str | None
+) -> None:
     """Print what a newcomer needs: where it is, which key to show, what to paste.
 
     Machines read the log alone, which has no secrets: there the command ``password`` tells the dashboard's.

@@ -3,13 +3,13 @@
 from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import chosen_account, from_database
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.cli.operating import read, resolve_account
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.operations import wording
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import listing
-from prosperstack_destination.sync.rates import rate_of, rate_of_account
+from prosperstack_destination.sync.rates import account_rate, effective_rate
 
 
 def run(
@@ -26,17 +26,17 @@ def run(
     settings = read_settings()
 
     def work(connection: Connection) -> tuple[Rate, int | None]:
-        account = chosen_account(connection, account_name)
-        rate = rate_of_account(connection, account, settings.rate_limit_reserve)
+        account = resolve_account(connection, account_name)
+        rate = account_rate(connection, account, settings.rate_limit_reserve)
         return rate, listing.read(connection, account.id).size
 
     try:
-        rate, known = from_database(work, settings)
-    except Misconfigured:
+        rate, known = read(work, settings)
+    except ConfigurationError:
         if account_name is not None:
             raise
         rate, known = (
-            rate_of(None, settings.rate_limit_reserve),
+            effective_rate(None, settings.rate_limit_reserve),
             None,
         )  # it may well be asked before there is an account
     if limit is not None:

@@ -10,7 +10,7 @@ from rich.live import Live
 from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import from_database
+from prosperstack_destination.cli.operating import read
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import SECOND, system_clock
 from prosperstack_destination.operations import wording
@@ -18,17 +18,17 @@ from prosperstack_destination.operations.overview import Overview, overview
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.state import accounts, standing
 from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.standing import Census, Standing
+from prosperstack_destination.state.standing import AccountStats, ProfileCounts
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class AccountView:
     """What there is to say of one account."""
 
-    standing: Standing
+    standing: AccountStats
     overview: Overview
     #: Only where it was asked for.
-    census: Census | None
+    census: ProfileCounts | None
 
     @property
     def per_minute(self) -> float:
@@ -42,14 +42,14 @@ class View:
         return None if progress is None or progress.arrival is None else progress.arrival.seconds
 
 
-def look(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[View]:
+def look(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[AccountView]:
     """A unit of work: every account, the oldest first; ``count`` counts profiles by status, which takes longer."""
-    by_id = {each.id: each for each in accounts.every(connection)}
+    by_id = {each.id: each for each in accounts.all_accounts(connection)}
     return [
-        View(
+        AccountView(
             each,
             overview(connection, by_id[each.account_id], reserve, now),
-            standing.census(connection, each.account_id) if count else None,
+            standing.count_profiles(connection, each.account_id) if count else None,
         )
         for each in standing.of_accounts(connection, now)
     ]
@@ -60,7 +60,7 @@ def status(*, count: bool, as_json: bool) -> None:
     settings = read_settings()
     now = system_clock()
     reserve = settings.rate_limit_reserve
-    views = from_database(lambda connection: look(connection, now, reserve, count=count), settings)
+    views = read(lambda connection: look(connection, now, reserve, count=count), settings)
     if as_json:
         output.print_json([_facts(each, now) for each in views])
         return
@@ -77,7 +77,7 @@ def watch(*, every: float, times: int | None, as_json: bool) -> None:
                 time.sleep(every)
             now = system_clock()
             reserve = settings.rate_limit_reserve
-            views = from_database(lambda connection: look(connection, now, reserve), settings)  # noqa: B023 -- run at once
+            views = read(lambda connection: look(connection, now, reserve), settings)  # noqa: B023 -- run at once
             if as_json:
                 print(output.one_line([_facts(each, now) for each in views]), flush=True)
             else:
@@ -100,7 +100,7 @@ _COLUMNS: Final = (
 )
 
 
-def _rendered(views: list[View], now: int) -> RenderableType:
+def _rendered(views: list[AccountView], now: int) -> RenderableType:
     if not views:
         return "There is no account yet: the first call with its key opens it, or `accounts add`."
     lines: list[RenderableType] = [output.table(_COLUMNS, [_row(each, now) for each in views])]
@@ -131,7 +131,7 @@ def _rendered(views: list[View], now: int) -> RenderableType:
     return Group(*lines)
 
 
-def _row(view: View, now: int) -> list[Cell]:
+def _row(view: AccountView, now: int) -> list[Cell]:
     account, told = view.standing, view.overview.told
     return [
         account.fingerprint,
@@ -146,13 +146,13 @@ def _row(view: View, now: int) -> list[Cell]:
     ]
 
 
-def _done_in(view: View) -> str:
+def _done_in(view: AccountView) -> str:
     if view.seconds_left is not None:
         return wording.span(view.seconds_left)
     return "" if view.overview.progress is None else "unknown"
 
 
-def _facts(view: View, now: int) -> JsonValue:
+def _facts(view: AccountView, now: int) -> JsonValue:
     account, told, left = view.standing, view.overview.told, view.seconds_left
     through = view.overview.going_through
     facts: dict[str, JsonValue] = {
@@ -174,7 +174,7 @@ def _facts(view: View, now: int) -> JsonValue:
         "seconds_left": left,
         "rate_limit": None if told is None else told.limit,
         "rate_limit_remaining": None if told is None else told.remaining,
-        "rate_limit_told_at": None if told is None else Time(told.told_at).iso,
+        "rate_limit_told_at": None if told is None else Time(told.reported_at).iso,
         "going_through": None if through is None else {"total": through.total, "done": through.done},
         "mapping_version": view.overview.mapping,
         "catalog_at": Time(account.catalog_at).iso,

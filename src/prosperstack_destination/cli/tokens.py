@@ -2,7 +2,7 @@
 
 from prosperstack_destination.accounts.keys import fingerprint
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import from_database, in_database
+from prosperstack_destination.cli.operating import read, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.operations import tokens as operations
@@ -11,7 +11,7 @@ from prosperstack_destination.state import tokens
 
 def issue(name: str, author: str, *, as_json: bool) -> None:
     """Make a token, and print it: only now."""
-    token = in_database(lambda connection: operations.issue(connection, name, author, system_clock()))
+    token = write(lambda connection: operations.issue(connection, name, author, system_clock()))
     if as_json:
         output.print_json({"token": token, "fingerprint": fingerprint(token)})
     else:
@@ -21,8 +21,7 @@ def issue(name: str, author: str, *, as_json: bool) -> None:
 def list_tokens(*, as_json: bool) -> None:
     """Print the tokens by their fingerprints."""
     rows: list[list[Cell]] = [
-        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)]
-        for each in from_database(tokens.every)
+        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)] for each in read(tokens.every)
     ]
     columns = ["Token", "Name", "Issued", "Revoked"]
     output.print_rows(columns, rows, as_json=as_json, nothing="There is no token yet: `tokens issue` makes one.")
@@ -30,7 +29,7 @@ def list_tokens(*, as_json: bool) -> None:
 
 def revoke(token: str, author: str, *, as_json: bool) -> None:
     """Refuse a token from now on."""
-    in_database(lambda connection: operations.revoke(connection, token, author, system_clock()))
+    write(lambda connection: operations.revoke(connection, token, author, system_clock()))
     if as_json:
         output.print_json({"revoked": token})
     else:

@@ -19,7 +19,7 @@ FIRST_SECONDS: Final = 0.25
 T = TypeVar("T")
 
 
-class Believed(Generic[T]):
+class RefreshingValue(Generic[T]):
     """A value of the database's.
 
     While it is asked for often it is read again before it is too old, beside those who ask; after a pause they wait

@@ -14,22 +14,33 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.accounts.keys import key_hash
-from prosperstack_destination.connector.front import Front
-from prosperstack_destination.connector.knowledge import Knowledge, Known
-from prosperstack_destination.connector.tokens import Tokens
-from prosperstack_destination.connector.wire import Shape, body_of, read_connector_call, read_flow_event
+from prosperstack_destination.connector.front import PriorityWriter
+from prosperstack_destination.connector.knowledge import DesiredProperties, PropertyLookup
+from prosperstack_destination.connector.tokens import TokenCache
+from prosperstack_destination.connector.wire import (
+    ResponseFormat,
+    read_connector_call,
+    read_flow_event,
+    response_body,
+)
 from prosperstack_destination.deadlines import DeadlineRunner
-from prosperstack_destination.errors import BadCall, CallTooLarge, DestinationError, TryLater, UnsupportedEncoding
-from prosperstack_destination.segment.answers import message, refusal
+from prosperstack_destination.errors import (
+    CallTooLarge,
+    DestinationError,
+    InvalidCall,
+    TemporaryError,
+    UnsupportedEncoding,
+)
+from prosperstack_destination.segment.answers import error_response, json_message
 from prosperstack_destination.segment.content_encoding import read_content
-from prosperstack_destination.state.cancel_flows import Person
+from prosperstack_destination.state.cancel_flows import PersonRef
 
 log = structlog.get_logger(__name__)
 
 #: The database has this long, in seconds, for the token and the person together; then the answer is empty, and
 #: ProsperStack keeps what it has. Whatever hangs, the answer is there within 0.3 s of the request.
 ANSWER_SECONDS: Final = 0.25
-_STRANGER: Final = b"{}"
+_UNKNOWN_TOKEN: Final = b"{}"
 
 #: Told what became of a call: an account's id, whom it was about where that is known, and a word.
 Tell = Callable[[str, str | None, str], None]
@@ -38,7 +49,7 @@ Tell = Callable[[str, str | None, str], None]
 class _Endpoint:
     """What both have in common: the token, and the answer to one that is not good."""
 
-    def __init__(self, tokens: Tokens, knowledge: Knowledge, front: Front, tell: Tell) -> None:
+    def __init__(self, tokens: TokenCache, knowledge: PropertyLookup, front: PriorityWriter, tell: Tell) -> None:
         self._tokens = tokens
         self._knowledge = knowledge
         self._front = front
@@ -52,14 +63,14 @@ class _Endpoint:
         try:
             account_id = await self._tokens.account_id(token)
         except DestinationError as error:
-            response = refusal(error)
+            response = error_response(error)
         else:
-            self._front.used(key_hash(token))
+            self._front.touch_token(key_hash(token))
             try:
                 left = ANSWER_SECONDS - (time.monotonic() - begun)
                 response = await self._answer(account_id, scope, receive, left)
             except UnsupportedEncoding as error:  # a setting is wrong: to answer {} would hide it
-                response = refusal(error)
+                response = error_response(error)
         await response(scope, receive, send)
 
     async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
@@ -69,11 +80,11 @@ class _Endpoint:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         return await read_content(receive, dict(scope["headers"]))
 
-    async def _look(self, account_id: str, person: Person, seconds: float) -> Known | None:
+    async def _look(self, account_id: str, person: PersonRef, seconds: float) -> DesiredProperties | None:
         """Who it is, and to the front with them; None for a stranger, and where the database is too slow."""
         try:
-            known = await self._deadlines.run(seconds, partial(self._knowledge.of, account_id, person))
-        except (TimeoutError, TryLater) as error:
+            known = await self._deadlines.run(seconds, partial(self._knowledge.find, account_id, person))
+        except (TimeoutError, TemporaryError) as error:
             log.warning("a cancel flow was answered without a look", reason=str(error) or "too slow")
             self._unknown(account_id, person)
             return None
@@ -83,31 +94,38 @@ class _Endpoint:
             return None
         self._tell(account_id, person.email if known is None else known.email, "known" if known else "stranger")
         if known is not None:
-            self._front.begins(account_id, known.email)
+            self._front.prioritize(account_id, known.email)
         return known
 
-    def _unknown(self, account_id: str, person: Person) -> None:
+    def _unknown(self, account_id: str, person: PersonRef) -> None:
         self._tell(account_id, person.email, "unavailable")
         if person.email is not None:
-            self._front.begins(account_id, person.email)
+            self._front.prioritize(account_id, person.email)
 
 
 class DataConnectorEndpoint(_Endpoint):
     """An ASGI application that answers a person's desired properties; ``{}`` for a stranger."""
 
-    def __init__(self, tokens: Tokens, knowledge: Knowledge, front: Front, tell: Tell, shape: Shape) -> None:
+    def __init__(
+        self,
+        tokens: TokenCache,
+        knowledge: PropertyLookup,
+        front: PriorityWriter,
+        tell: Tell,
+        shape: ResponseFormat,
+    ) -> None:
         super().__init__(tokens, knowledge, front, tell)
         self._shape = shape
 
     async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
         try:
             person = read_connector_call(await self._body(scope, receive))
-        except (BadCall, CallTooLarge) as error:
+        except (InvalidCall, CallTooLarge) as error:
             log.warning("a call of the data connector is not understood", account_id=account_id, reason=str(error))
             self._tell(account_id, None, "not understood")
-            return _json(_STRANGER)
+            return _json(_UNKNOWN_TOKEN)
         known = await self._look(account_id, person, seconds)
-        return _json(_STRANGER if known is None else body_of(known.values, self._shape))
+        return _json(_UNKNOWN_TOKEN if known is None else response_body(known.values, self._shape))
 
 
 class FlowWebhookEndpoint(_Endpoint):
@@ -116,14 +134,14 @@ class FlowWebhookEndpoint(_Endpoint):
     async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
         try:
             person = read_flow_event(await self._body(scope, receive))
-        except (BadCall, CallTooLarge) as error:
+        except (InvalidCall, CallTooLarge) as error:
             log.warning("a webhook is not understood", account_id=account_id, reason=str(error))
             self._tell(account_id, None, "not understood")
-            return message(200, f"Ignored: {error}")
+            return json_message(200, f"Ignored: {error}")
         if person is None:
-            return message(200, "Ignored: the event is none that a cancel flow begins with.")
+            return json_message(200, "Ignored: the event is none that a cancel flow begins with.")
         known = await self._look(account_id, person, seconds)
-        return message(200, "Noted." if known else "Noted: nobody is known by this email or these ids.")
+        return json_message(200, "Noted." if known else "Noted: nobody is known by this email or these ids.")
 
 
 def _json(body: bytes) -> Response:

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import MINUTE, Clock
-from prosperstack_destination.endless import endless
+from prosperstack_destination.endless import run_forever
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.state import cancel_flows, connectors
 from prosperstack_destination.state.database import Database
@@ -21,12 +21,12 @@ MAX_WAITING: Final = 10_000
 #: Tokens whose use is remembered, so that it is noted once a minute.
 MAX_TOKENS: Final = 10_000
 #: So long people are gathered for one transaction, in seconds: a commit for each would slow the receiving down.
-GATHER_SECONDS: Final = 0.05
+BATCH_SECONDS: Final = 0.05
 #: After a database that was away, in seconds.
 RETRY_SECONDS: Final = 1.0
 
 
-class Front:
+class PriorityWriter:
     """Notes who began to cancel, many in one transaction, and wakes the reconciler for them.
 
     ``wake`` is called with the accounts that have something to do for them.
@@ -45,7 +45,7 @@ class Front:
 
     def start(self) -> None:
         """Begin to write what is noted."""
-        self._task = endless(self._write_all, "cancel flows")
+        self._task = run_forever(self._write_all, "cancel flows")
 
     async def close(self) -> None:
         """Write what waits, once, then stop."""
@@ -54,7 +54,7 @@ class Front:
         if self._task is not None:
             await self._task
 
-    def begins(self, account_id: str, email: str) -> None:
+    def prioritize(self, account_id: str, email: str) -> None:
         """Somebody (by the email of a stored profile) begins to cancel. Returns at once."""
         if len(self._people) < MAX_WAITING:
             self._people[account_id, email] = self._clock()
@@ -62,7 +62,7 @@ class Front:
         else:
             log.warning("too many begin to cancel at once: they are not put first", account_id=account_id)
 
-    def used(self, token_hash: str) -> None:
+    def touch_token(self, token_hash: str) -> None:
         """A token was shown. Returns at once."""
         now = self._clock()
         last = self._used.get(token_hash)
@@ -77,7 +77,7 @@ class Front:
     async def _write_all(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._pause(GATHER_SECONDS)
+            await self._pause(BATCH_SECONDS)
             self._arrived.clear()
             written = await self._write()
             if self._closing.is_set():
@@ -91,7 +91,7 @@ class Front:
         if not (people or tokens):
             return True
         try:
-            changed = await self._database.write(_note, people, tokens, now)
+            changed = await self._database.write(_write_batch, people, tokens, now)
         except StoreUnavailable as error:
             log.warning("cancel flows cannot be noted", reason=str(error), people=len(people))
             self._arrived.set()
@@ -108,7 +108,9 @@ class Front:
             await asyncio.wait_for(self._closing.wait(), seconds)
 
 
-def _note(connection: Connection, people: Mapping[tuple[str, str], int], tokens: set[str], now: int) -> set[str]:
+def _write_batch(
+    connection: Connection, people: Mapping[tuple[str, str], int], tokens: set[str], now: int
+) -> set[str]:
     if tokens:
         connectors.mark_used(connection, tokens, now)
-    return cancel_flows.begin(connection, people)
+    return cancel_flows.prioritize(connection, people)

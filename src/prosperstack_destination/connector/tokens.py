@@ -5,22 +5,22 @@ from typing import Final
 
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH, key_hash
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.connector.believed import Believed
-from prosperstack_destination.errors import KeyRefused
+from prosperstack_destination.connector.believed import RefreshingValue
+from prosperstack_destination.errors import InvalidApiKey
 from prosperstack_destination.state import connectors
 from prosperstack_destination.state.database import Database
 
 #: How long the tokens are believed before they are read again: a revoked one is refused this soon. Microseconds.
-BELIEVED_FOR: Final = 2 * SECOND
+TOKEN_TTL: Final = 2 * SECOND
 #: A token that is not among them may have been issued just now; they are read again this often, in microseconds.
-MISSED_FOR: Final = 1 * SECOND
+UNKNOWN_TOKEN_TTL: Final = 1 * SECOND
 
 
-class Tokens:
+class TokenCache:
     """The tokens that are good, all in memory: there are a handful for each account."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._accounts: Believed[Mapping[str, str]] = Believed(
+        self._accounts: RefreshingValue[Mapping[str, str]] = RefreshingValue(
             "connector tokens", lambda: database.read(connectors.active), clock
         )
 
@@ -30,11 +30,11 @@ class Tokens:
         Raises `KeyRefused` for one that is unknown or revoked, `StoreUnavailable` where the tokens were never read.
         """
         hashed = key_hash(token[:MAX_KEY_LENGTH])
-        account_id = (await self._accounts.get(BELIEVED_FOR)).get(hashed)
+        account_id = (await self._accounts.get(TOKEN_TTL)).get(hashed)
         if account_id is None:
-            account_id = (await self._accounts.get(MISSED_FOR)).get(hashed)
+            account_id = (await self._accounts.get(UNKNOWN_TOKEN_TTL)).get(hashed)
         if account_id is None:
-            raise KeyRefused("The token in the URL is not known: `connectors issue` prints a new URL.")
+            raise InvalidApiKey("The token in the URL is not known: `connectors issue` prints a new URL.")
         return account_id
 
     async def close(self) -> None:

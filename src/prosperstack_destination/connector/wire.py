@@ -13,11 +13,11 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from prosperstack_destination.emails import is_email, normalize_email
-from prosperstack_destination.errors import BadCall
+from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.segment.body import parse_object
 from prosperstack_destination.segment.example import DOCUMENTED_EMAIL
-from prosperstack_destination.state.cancel_flows import Person
+from prosperstack_destination.state.cancel_flows import PersonRef
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.storable import REPLACEMENT
 
@@ -37,7 +37,7 @@ _DEPTH: Final = 4
 MAX_TEXT: Final = 500
 
 
-class Shape(StrEnum):
+class ResponseFormat(StrEnum):
     """How the answer of the data connector looks."""
 
     #: ``{"property_key": value}``
@@ -46,9 +46,9 @@ class Shape(StrEnum):
     PROPERTIES = "properties"
 
 
-def body_of(values: Mapping[str, PropertyValue], shape: Shape) -> bytes:
+def response_body(values: Mapping[str, PropertyValue], shape: ResponseFormat) -> bytes:
     """The answer that tells a person's properties; null is a property that should have no value."""
-    content = {"properties": dict(values)} if shape is Shape.PROPERTIES and values else dict(values)
+    content = {"properties": dict(values)} if shape is ResponseFormat.PROPERTIES and values else dict(values)
     return dump(content).encode()
 
 
@@ -79,11 +79,11 @@ class _Data(_Wire):
     subscriber: _Subscriber = Field(default_factory=_Subscriber)
     subscription: _Subscription | None = None
 
-    def person(self) -> Person:
+    def person(self) -> PersonRef:
         """The person that it speaks of."""
         of_subscription = None if self.subscription is None else self.subscription.subscriber_id
         ids = dict.fromkeys(each for each in (self.subscriber.id, of_subscription) if each)
-        return Person(_email(self.subscriber.email), tuple(ids), self.subscriber.platform_id)
+        return PersonRef(_email(self.subscriber.email), tuple(ids), self.subscriber.platform_id)
 
 
 #: A request of ProsperStack's, as its documentation has it.
@@ -127,28 +127,28 @@ class FlowEvent(_Wire):
     data: _Data = Field(default_factory=_Data)
 
 
-def read_connector_call(body: bytes) -> Person:
+def read_connector_call(body: bytes) -> PersonRef:
     """Return the person that a call of the data connector speaks of. Raises `BadCall` where it names none."""
     return _person(parse_object(body), ConnectorCall)
 
 
-def read_flow_event(body: bytes) -> Person | None:
+def read_flow_event(body: bytes) -> PersonRef | None:
     """Return the person who begins to cancel; None for other events. Raises `BadCall` where it names none."""
     raw = parse_object(body)
     return _person(raw, FlowEvent) if raw.get("event") == STARTED else None
 
 
-def _person(raw: dict[str, JsonValue], form: type[ConnectorCall | FlowEvent]) -> Person:
+def _person(raw: dict[str, JsonValue], form: type[ConnectorCall | FlowEvent]) -> PersonRef:
     """The person in the documented places, and with the email in another one if it is not there."""
     try:
         person = form.model_validate(raw).data.person()
     except ValidationError as error:
-        person, fault = Person(), _bad(error)
+        person, fault = PersonRef(), _invalid_call(error)
     else:
-        fault = BadCall(f"It names no email and no id of a subscriber. {_HOW}", field=_PLACE)
+        fault = InvalidCall(f"It names no email and no id of a subscriber. {_HOW}", field=_PLACE)
     if person.email is None:
         person = replace(person, email=_email_elsewhere(raw))
-    if person == Person():
+    if person == PersonRef():
         raise fault
     return person
 
@@ -179,7 +179,7 @@ def _folded(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-def _bad(error: ValidationError) -> BadCall:
+def _invalid_call(error: ValidationError) -> InvalidCall:
     first = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(map(str, first["loc"])) or "The body"
-    return BadCall(f"{place} is not as ProsperStack documents it: {first['msg']}. {_HOW}", field=place)
+    return InvalidCall(f"{place} is not as ProsperStack documents it: {first['msg']}. {_HOW}", field=place)

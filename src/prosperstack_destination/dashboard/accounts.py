@@ -4,12 +4,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import KeyUnverified, Misconfigured, NotHere
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
 from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.operations import tokens as token_choices
-from prosperstack_destination.operations.desk import EVERYBODY
+from prosperstack_destination.operations.desk import ALL_ACCOUNTS
 from prosperstack_destination.state import tokens
 
 #: Accounts that the page lists, of either mode.
@@ -21,24 +21,29 @@ MAX_NAME: Final = 200
 class AccountPages:
     """The pages of them."""
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Their routes."""
         return [
-            Page("/accounts", _show, of_account=False),
-            Page("/accounts", _open, "POST", of_account=False),
-            Page("/tokens", _issue_token, "POST", of_account=False),
-            Page("/tokens/revoke", _revoke_token, "POST", of_account=False),
+            PageRoute("/accounts", _show, of_account=False),
+            PageRoute("/accounts", _open, "POST", of_account=False),
+            PageRoute("/tokens", _issue_token, "POST", of_account=False),
+            PageRoute("/tokens/revoke", _revoke_token, "POST", of_account=False),
         ]
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     return await _page(visit)
 
 
 async def _page(
-    visit: Visit, *, status: int = 200, wrong: str | None = None, wrong_token: str | None = None, issued: str = ""
+    visit: PageContext,
+    *,
+    status: int = 200,
+    wrong: str | None = None,
+    wrong_token: str | None = None,
+    issued: str = "",
 ) -> Response:
-    waiting = await visit.desk.backlogs.latest(EVERYBODY)
+    waiting = await visit.desk.backlogs.latest(ALL_ACCOUNTS)
     backlogs = None
     if waiting is not None:  # else they are being counted: the service has just begun
         backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
@@ -63,40 +68,42 @@ async def _page(
     )
 
 
-async def _issue_token(visit: Visit) -> Response:
+async def _issue_token(visit: PageContext) -> Response:
     """Make a token for the API, and show it: only now, so the page is the answer to the form."""
     name = visit.form.get("name", "").strip()[:MAX_NAME]
     try:
         token = await visit.desk.database.write(token_choices.issue, name, ACTOR, visit.now)
-    except Misconfigured as refusal:
+    except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong_token=str(refusal))
-    visit.desk.operators.forget()
+    visit.desk.operators.invalidate()
     return await _page(visit, issued=token)
 
 
-async def _revoke_token(visit: Visit) -> Response:
+async def _revoke_token(visit: PageContext) -> Response:
     if visit.form.get("sure") != "yes":
         unsure = "Nothing was revoked: tick that you are sure."
         return await _page(visit, status=422, wrong_token=unsure)
     try:
         await visit.desk.database.write(token_choices.revoke, visit.form.get("which", ""), ACTOR, visit.now)
-    except NotHere:
-        return visit.go("/dashboard/accounts", "There is no such token that is good: it was revoked before.")
-    visit.desk.operators.forget()
-    return visit.go("/dashboard/accounts", "The token is refused from now on, in other processes within seconds.")
+    except NotFoundError:
+        return visit.redirect("/dashboard/accounts", "There is no such token that is good: it was revoked before.")
+    visit.desk.operators.invalidate()
+    return visit.redirect(
+        "/dashboard/accounts", "The token is refused from now on, in other processes within seconds."
+    )
 
 
-async def _open(visit: Visit) -> Response:
+async def _open(visit: PageContext) -> Response:
     desk = visit.desk
     key = visit.form.get("key", "").strip()
     try:
         await desk.check_key(key)
         account, is_new = await desk.database.write(choices.open_account, key, desk.vault, ACTOR, visit.now)
-    except Misconfigured as refusal:
+    except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(visit, status=503, wrong=str(error))
-    desk.on_keys()
+    desk.invalidate_credentials()
     desk.wake([account.id])
     said = "The account is open: ProsperStack takes its key." if is_new else "It was open already."
-    return visit.go(f"/dashboard/a/{account.id}/overview", said)
+    return visit.redirect(f"/dashboard/a/{account.id}/overview", said)

@@ -5,16 +5,16 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import DestinationError, NotHere
+from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import DestinationError, NotFoundError
 from prosperstack_destination.operations import calls
-from prosperstack_destination.operations.calls import Question, ShownCall
+from prosperstack_destination.operations.calls import CallFilter, ShownCall
 from prosperstack_destination.operations.trying import send_test
 from prosperstack_destination.segment.example import DOCUMENTED_EMAIL
 from prosperstack_destination.state import recent_calls
-from prosperstack_destination.state.recent_calls import Fate
+from prosperstack_destination.state.recent_calls import CallOutcome
 
 #: Calls of one page.
 SHOWN: Final = 50
@@ -23,15 +23,15 @@ LISTED: Final = 100
 LONGEST: Final = 30_000
 #: How each outcome looks.
 LOOKS: Final = {
-    Fate.ACCEPTED: "good",
-    Fate.HELD: "calm",
-    Fate.ERASED: "calm",
-    Fate.EXPLAINED: "pale",
-    Fate.OUTDATED: "pale",
-    Fate.SKIPPED: "pale",
-    Fate.IGNORED: "pale",
-    Fate.REFUSED: "bad",
-    Fate.LATER: "warn",
+    CallOutcome.ACCEPTED: "good",
+    CallOutcome.HELD: "calm",
+    CallOutcome.ERASED: "calm",
+    CallOutcome.EXPLAINED: "pale",
+    CallOutcome.OUTDATED: "pale",
+    CallOutcome.SKIPPED: "pale",
+    CallOutcome.IGNORED: "pale",
+    CallOutcome.REFUSED: "bad",
+    CallOutcome.LATER: "warn",
 }
 _FILTERS: Final = ("email", "type", "source", "outcome")
 
@@ -39,26 +39,26 @@ _FILTERS: Final = ("email", "type", "source", "outcome")
 class CallPages:
     """The pages of them."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Their routes."""
         return [
-            Page("/calls", _list),
-            Page("/calls/live", self._stream),
-            Page("/calls/test", _send_test, "POST"),
-            Page("/calls/{call_id:int}", _show),
+            PageRoute("/calls", _list),
+            PageRoute("/calls/live", self._stream),
+            PageRoute("/calls/test", _send_test, "POST"),
+            PageRoute("/calls/{call_id:int}", _show),
         ]
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
             return {"calls": _table(visit, await _found(visit))}
 
         return self._live.stream(parts, visit.is_open)
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageContext) -> Response:
     found = await _found(visit)
     asked = {name: visit.query(name) for name in _FILTERS}
     return visit.page(
@@ -67,17 +67,17 @@ async def _list(visit: Visit) -> Response:
         table=_table(visit, found),
         asked=asked,
         filtered=any(asked.values()),
-        live=f"{visit.home}/calls/live?{urlencode(_query(visit))}",
+        live=f"{visit.base_path}/calls/live?{urlencode(_query(visit))}",
         before=visit.query("before"),
         sources=await visit.desk.database.read(recent_calls.sources, visit.account.id),
-        fates=list(Fate),
+        fates=list(CallOutcome),
         reveal=_reveals(visit),
         toggled=urlencode(_query(visit) | {"reveal": "" if _reveals(visit) else "true"}),
         example=DOCUMENTED_EMAIL,
     )
 
 
-def _table(visit: Visit, found: list[ShownCall]) -> str:
+def _table(visit: PageContext, found: list[ShownCall]) -> str:
     older = None
     if len(found) == SHOWN:
         older = urlencode(_query(visit) | {"before": str(found[-1].call.id)})
@@ -92,17 +92,17 @@ def _table(visit: Visit, found: list[ShownCall]) -> str:
     )
 
 
-async def _found(visit: Visit) -> list[ShownCall]:
+async def _found(visit: PageContext) -> list[ShownCall]:
     fate = visit.query("outcome")
-    question = Question(
+    question = CallFilter(
         email=visit.query("email") or None,
         type=visit.query("type") or None,
         source=visit.query("source") or None,
-        fate=Fate(fate) if fate in list(Fate) else None,
+        fate=CallOutcome(fate) if fate in list(CallOutcome) else None,
     )
     before = visit.query("before")
     return await visit.desk.database.read(
-        calls.listed,
+        calls.list_calls,
         visit.account,
         question,
         visit.desk.vault.pseudonym,
@@ -113,12 +113,12 @@ async def _found(visit: Visit) -> list[ShownCall]:
     )
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     call_id = visit.request.path_params["call_id"]
     if call_id >= 1 << 63:
-        raise NotHere("There is no such call.")
+        raise NotFoundError("There is no such call.")
     call = await visit.desk.database.read(
-        calls.explained, visit.account, call_id, visit.desk.vault.pseudonym, reveal=_reveals(visit)
+        calls.explain_call, visit.account, call_id, visit.desk.vault.pseudonym, reveal=_reveals(visit)
     )
     return visit.page(
         "calls/call.html",
@@ -131,20 +131,20 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-async def _send_test(visit: Visit) -> Response:
+async def _send_test(visit: PageContext) -> Response:
     email = visit.form.get("email", "").strip() or DOCUMENTED_EMAIL
     result = await send_test(visit.desk, visit.account, email, ACTOR)
     if isinstance(result, DestinationError):
-        return visit.go_home("calls", f"The test call was refused: {result}")
-    return visit.go_home("calls", "The test call was sent. It shows below in a second or two.")
+        return visit.redirect_home("calls", f"The test call was refused: {result}")
+    return visit.redirect_home("calls", "The test call was sent. It shows below in a second or two.")
 
 
-def _reveals(visit: Visit) -> bool:
+def _reveals(visit: PageContext) -> bool:
     """Whether personal data was asked for."""
     return visit.query("reveal") == "true"
 
 
-def _query(visit: Visit) -> dict[str, str]:
+def _query(visit: PageContext) -> dict[str, str]:
     """What the page was asked for, without what is empty."""
     names = (*_FILTERS, "before", "reveal")
     return {name: given for name in names if (given := visit.query(name))}

@@ -7,7 +7,7 @@ from typing import Final
 
 from prosperstack_destination.clock import utc
 from prosperstack_destination.operations.history import Period
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 
 #: The size of the drawing, in its own units, and what is left at its edges.
 WIDTH: Final = 640
@@ -28,7 +28,7 @@ class Series:
     name: str
     #: A CSS class.
     looks: str
-    of: Callable[[Tally], float]
+    of: Callable[[Rollup], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Chart:
 
 def chart(
     title: str,
-    parts: Sequence[Tally],
+    parts: Sequence[Rollup],
     period: Period,
     series: Sequence[Series],
     write: Callable[[float], str],

@@ -14,9 +14,9 @@ from prosperstack_destination.errors import Overloaded, StoreUnavailable
 #: Between two looks, in seconds.
 EVERY_SECONDS: Final = 2.0
 #: With nothing new, something is sent after so many looks, so that proxies keep the connection.
-QUIET_LOOKS: Final = 8
+KEEPALIVE_EVERY: Final = 8
 #: Pages that may be looked at at once; each costs a few queries a look.
-MOST_STREAMS: Final = 32
+MAX_STREAMS: Final = 32
 #: How soon a browser comes back to a stream that ended, in milliseconds.
 RETRY_MS: Final = 3_000
 
@@ -27,7 +27,7 @@ _WORDS: Final = re.compile(r"(<time [^>]*>)[^<]*")
 Render = Callable[[], Awaitable[Mapping[str, str]]]
 
 
-class Live:
+class LiveUpdates:
     """The streams of a process. ``closing`` ends them all, so that the process can stop."""
 
     def __init__(self, every_seconds: float = EVERY_SECONDS) -> None:
@@ -41,7 +41,7 @@ class Live:
 
     def stream(self, render: Render, may_look: Callable[[], Awaitable[bool]]) -> Response:
         """Send parts as they change, as long as who looks may. Raises `Overloaded` where too many look."""
-        if self._streams >= MOST_STREAMS:
+        if self._streams >= MAX_STREAMS:
             raise Overloaded("Too many pages are open: this one does not update itself.", retry_after=30)
         return StreamingResponse(
             self._events(render, may_look),
@@ -67,7 +67,7 @@ class Live:
                             quiet = 0
                             yield f"event: part\ndata: {json.dumps({'id': name, 'html': text})}\n\n"
                 quiet += 1
-                if quiet >= QUIET_LOOKS:
+                if quiet >= KEEPALIVE_EVERY:
                     quiet = 0
                     yield ": still here\n\n"
                 with suppress(TimeoutError):

@@ -9,10 +9,10 @@ from starlette.routing import Route
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.dashboard.forms import read_form
 from prosperstack_destination.dashboard.rendering import Renderer
-from prosperstack_destination.dashboard.routing import COOKIE, Page
+from prosperstack_destination.dashboard.routing import COOKIE, PageRoute
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
-from prosperstack_destination.dashboard.visit import Visit, html
-from prosperstack_destination.errors import DestinationError, LoginRefused, TryLater
+from prosperstack_destination.dashboard.visit import PageContext, html
+from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
 from prosperstack_destination.forwarded import client_address, is_tls
 from prosperstack_destination.retry_after import retry_after_header
 
@@ -39,9 +39,9 @@ class Login:
             Route("/dashboard/login", self._log_in, methods=["POST"], include_in_schema=False),
         ]
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """What needs one: logging out."""
-        return [Page("/logout", self._log_out, "POST", of_account=False)]
+        return [PageRoute("/logout", self._log_out, "POST", of_account=False)]
 
     async def _show(self, request: Request) -> Response:
         return self._page(_local(request.query_params.get("next", "")))
@@ -53,25 +53,25 @@ class Login:
             form = await read_form(request, _FORM_BYTES)
             to = _local(form.get("next", ""))
             if request.headers.get("sec-fetch-site") in _FOREIGN:
-                raise LoginRefused(
+                raise LoginFailed(
                     "This form is from another site: type the address of the dashboard, and log in there."
                 )
             token = await self._sessions.log_in(form.get("password", ""), address)
-        except LoginRefused as refusal:
+        except LoginFailed as refusal:
             return self._refused(to, refusal)
         except DestinationError as error:
-            return self._page(to, str(error), 503 if isinstance(error, TryLater) else 400)
+            return self._page(to, str(error), 503 if isinstance(error, TemporaryError) else 400)
         response = RedirectResponse(to, 303)
         _set_cookie(response, request, token, LASTS // SECOND)
         return response
 
-    async def _log_out(self, visit: Visit) -> Response:
+    async def _log_out(self, visit: PageContext) -> Response:
         await self._sessions.log_out(visit.session)
-        response = visit.go("/dashboard/login")
+        response = visit.redirect("/dashboard/login")
         _set_cookie(response, visit.request, "", 0)
         return response
 
-    def _refused(self, to: str, refusal: LoginRefused) -> Response:
+    def _refused(self, to: str, refusal: LoginFailed) -> Response:
         if refusal.retry_after is None:
             return self._page(to, str(refusal), 403)
         response = self._page(to, str(refusal), 429)

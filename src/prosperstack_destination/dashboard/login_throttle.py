@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from prosperstack_destination.errors import LoginRefused
+from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.retry_after import retry_after_header
 
 #: Wrong passwords within `WATCHED` (seconds) that cost no time: of one network, and of all together.
@@ -45,7 +45,7 @@ class LoginThrottle:
             turn_of_all = max(self._turn_of_all, now) + APART_IN_ALL
         wait = max(turn, turn_of_all) - now
         if wait > LONGEST:
-            raise LoginRefused(
+            raise LoginFailed(
                 f"Too many wrong passwords: try again in {retry_after_header(wait)} seconds.", retry_after=wait
             )
         self._turns[network], self._turn_of_all = turn, turn_of_all

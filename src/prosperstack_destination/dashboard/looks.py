@@ -10,45 +10,47 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prosperstack_destination.clock import MINUTE, Clock
-from prosperstack_destination.segment_workspace.client import Access
-from prosperstack_destination.segment_workspace.connections import Look
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
+from prosperstack_destination.segment_workspace.connections import WorkspaceSnapshot
 
 #: How long a look is held, in microseconds.
-HELD_FOR: Final = 10 * MINUTE
+SELECTION_TTL: Final = 10 * MINUTE
 #: Looks that are held at most, of all sessions together: one may have 10,000 sources.
-MOST_HELD: Final = 10
+MAX_SELECTIONS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLook:
+class Selection:
     """What somebody saw of a workspace."""
 
-    look: Look
+    look: WorkspaceSnapshot
     #: What opened it; None: the token that is kept for the account.
-    access: Access | None
+    access: WorkspaceCredentials | None
     #: In microseconds since the epoch.
     until: int
 
 
 @dataclass(slots=True)
-class Looks:
+class WorkspaceSelections:
     """What is held, by session and account."""
 
     clock: Clock
-    _held: OrderedDict[tuple[str, str], HeldLook] = field(default_factory=OrderedDict, repr=False)
+    _held: OrderedDict[tuple[str, str], Selection] = field(default_factory=OrderedDict, repr=False)
 
-    def hold(self, session: str, account_id: str, look: Look, access: Access | None) -> None:
+    def hold(
+        self, session: str, account_id: str, look: WorkspaceSnapshot, access: WorkspaceCredentials | None
+    ) -> None:
         """Hold a look, instead of the one that this session has at this account."""
         self.forget(session, account_id)
-        self._held[session, account_id] = HeldLook(look, access, self.clock() + HELD_FOR)
-        while len(self._held) > MOST_HELD:
+        self._held[session, account_id] = Selection(look, access, self.clock() + SELECTION_TTL)
+        while len(self._held) > MAX_SELECTIONS:
             self._held.popitem(last=False)
 
-    def of(self, session: str, account_id: str) -> HeldLook | None:
+    def of(self, session: str, account_id: str) -> Selection | None:
         """What is held; None: nothing, or no longer. Whoever asks, what is too old goes."""
         now = self.clock()
         for key, held in list(self._held.items()):
-            if not 0 <= held.until - now <= HELD_FOR:
+            if not 0 <= held.until - now <= SELECTION_TTL:
                 del self._held[key]
         return self._held.get((session, account_id))
 

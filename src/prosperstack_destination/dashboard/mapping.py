@@ -7,16 +7,16 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account
-from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.routing import Page
-from prosperstack_destination.dashboard.visit import Visit, html
+from prosperstack_destination.accounts.meaning import AccountMapping, load
+from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.routing import PageRoute
+from prosperstack_destination.dashboard.visit import PageContext, html
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
-from prosperstack_destination.operations.counting import Counted
-from prosperstack_destination.operations.looking import looked_at
+from prosperstack_destination.operations.counting import CoverageSnapshot
+from prosperstack_destination.operations.looking import refresh_if_stale
 from prosperstack_destination.state import mappings, reprojections
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.mappings import MappingVersion
 
 #: Properties and traits in one page; who looks for others names them.
 MOST_PROPERTIES: Final = 100
@@ -42,26 +42,26 @@ class Row:
 class MappingPages:
     """The page of it, and the parts of that page."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("/mapping", _show),
-            Page("/mapping/coverage", _coverage),
-            Page("/mapping/live", self._stream),
+            PageRoute("/mapping", _show),
+            PageRoute("/mapping/coverage", _coverage),
+            PageRoute("/mapping/live", self._stream),
         ]
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
             return {"progress": await progress(visit)}
 
         return self._live.stream(parts, visit.is_open)
 
 
-async def _show(visit: Visit) -> Response:
-    await looked_at(visit.desk, visit.account)
+async def _show(visit: PageContext) -> Response:
+    await refresh_if_stale(visit.desk, visit.account)
     text, under_way = await _tables(visit)
     meaning, _ = await visit.desk.database.read(_known, visit)
     return visit.page(
@@ -75,7 +75,7 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-async def _coverage(visit: Visit) -> Response:
+async def _coverage(visit: PageContext) -> Response:
     """The tables, as far as they are counted."""
     text, under_way = await _tables(visit)
     response = html(text)
@@ -84,16 +84,16 @@ async def _coverage(visit: Visit) -> Response:
     return response
 
 
-async def progress(visit: Visit) -> str:
+async def progress(visit: PageContext) -> str:
     """How far the last change has come, as a part of a page."""
     found = await visit.desk.database.read(reprojections.of_account, visit.account.id)
     return visit.fragment("mapping/progress.html", progress=found, now=visit.desk.clock())
 
 
-async def _tables(visit: Visit) -> tuple[str, bool]:
+async def _tables(visit: PageContext) -> tuple[str, bool]:
     """Both tables, and whether their figures are being counted."""
     meaning, mapping = await visit.desk.database.read(_known, visit)
-    counted, under_way = visit.desk.counting.latest(visit.account.id, mapping.version)
+    counted, under_way = visit.desk.coverage.latest(visit.account.id, mapping.version)
     find = visit.query("find").casefold()
     rows = [row for row in _rows(meaning, counted) if _is_meant(find, row.key, row.name or "")]
     traits = () if counted is None else counted.traits
@@ -118,11 +118,11 @@ async def _tables(visit: Visit) -> tuple[str, bool]:
     return text, under_way
 
 
-def _known(connection: Connection, visit: Visit) -> tuple[Meaning, AppliedMapping]:
-    return of_account(connection, visit.account), mappings.in_force(connection, visit.account.id)
+def _known(connection: Connection, visit: PageContext) -> tuple[AccountMapping, MappingVersion]:
+    return load(connection, visit.account), mappings.current(connection, visit.account.id)
 
 
-def _rows(meaning: Meaning, counted: Counted | None) -> Iterator[Row]:
+def _rows(meaning: AccountMapping, counted: CoverageSnapshot | None) -> Iterator[Row]:
     """The properties that the account has, and those that rules name besides."""
     covered = {} if counted is None else {each.property: each for each in counted.properties}
     rules = dict(meaning.rules.by_property())

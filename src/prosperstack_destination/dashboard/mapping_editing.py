@@ -14,32 +14,32 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account
-from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.accounts.meaning import AccountMapping, load
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.rule_fields import (
     MAY_HAVE_ARGUMENT,
     MOST_CLEAN_UPS,
     WITH_ARGUMENT,
-    Kind,
     NotARule,
     RuleFields,
+    RuleKind,
     fields_of,
     fields_sent,
     read_name,
     written_name,
 )
-from prosperstack_destination.dashboard.text_diff import Line, compared
-from prosperstack_destination.dashboard.visit import Visit, html
-from prosperstack_destination.errors import BadCall, MappingConflict, ProblemsRise
+from prosperstack_destination.dashboard.text_diff import Line, diff_lines
+from prosperstack_destination.dashboard.visit import PageContext, html
+from prosperstack_destination.errors import InvalidCall, MappingConflict, ProblemsRise
 from prosperstack_destination.mapping import editing
-from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
-from prosperstack_destination.mapping.file import BadMapping, Fault, Read
+from prosperstack_destination.mapping.cleaning import TRANSFORMS, Transform
+from prosperstack_destination.mapping.file import Fault, InvalidMapping, ParsedMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, CreateMissing, Rule, Rules
-from prosperstack_destination.mapping.yaml_text import NotYaml
+from prosperstack_destination.mapping.yaml_text import YamlError
 from prosperstack_destination.operations import mapping as operations
-from prosperstack_destination.operations.mapping_trial import Tried, tried
+from prosperstack_destination.operations.mapping_trial import TrialResult, run_trial
 from prosperstack_destination.state import mappings
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.mappings import MappingVersion
 
 #: Clean-ups that a form has room for, and so many more than a rule has.
 ROWS: Final = 3
@@ -68,7 +68,7 @@ class Draft:
     #: Why the form's rule is not in the text.
     wrong: str | None = None
     #: What it says; None: it has faults.
-    read: Read | None = None
+    read: ParsedMapping | None = None
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -84,27 +84,27 @@ class MappingEditingPages:
         #: One text at a time is understood: that takes a processor a while, and somebody who types sends many.
         self._turn = asyncio.Lock()
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("/mapping/edit", self._begin),
-            Page("/mapping/edit", self._edit, "POST"),
-            Page("/mapping/map", self._map, "POST"),
-            Page("/mapping/suggested", self._suggested, "POST"),
-            Page("/mapping/options", self._choose, "POST"),
-            Page("/mapping/preview", self._preview, "POST"),
-            Page("/mapping/review", self._review, "POST"),
-            Page("/mapping/figures", self._figures, "POST"),
-            Page("/mapping/apply", self._apply, "POST"),
+            PageRoute("/mapping/edit", self._begin),
+            PageRoute("/mapping/edit", self._edit, "POST"),
+            PageRoute("/mapping/map", self._map, "POST"),
+            PageRoute("/mapping/suggested", self._suggested, "POST"),
+            PageRoute("/mapping/options", self._choose, "POST"),
+            PageRoute("/mapping/preview", self._preview, "POST"),
+            PageRoute("/mapping/review", self._review, "POST"),
+            PageRoute("/mapping/figures", self._figures, "POST"),
+            PageRoute("/mapping/apply", self._apply, "POST"),
         ]
 
-    async def _begin(self, visit: Visit) -> Response:
+    async def _begin(self, visit: PageContext) -> Response:
         """A draft that is what is in force."""
         fields = RuleFields(target=written_name(visit.query("rule")))
         draft = await self._worked(visit, await _in_force(visit, fields), _showing)
         return await self._edited(visit, draft, try_it=False)
 
-    async def _map(self, visit: Visit) -> Response:
+    async def _map(self, visit: PageContext) -> Response:
         """A draft that has a trait feed a property; where none is named, the form has the trait."""
         fields = RuleFields(
             target=written_name(visit.form.get("to", "")),
@@ -118,21 +118,23 @@ class MappingEditingPages:
             visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
         )
 
-    async def _suggested(self, visit: Visit) -> Response:
+    async def _suggested(self, visit: PageContext) -> Response:
         """A draft with a rule that is suggested against a problem."""
         try:
             fields = fields_of(Rule.model_validate_json(visit.form.get("rule", "")))
         except ValidationError:
-            raise BadCall("The form's rule cannot be read: reload the page, and try again.", field="rule") from None
+            raise InvalidCall(
+                "The form's rule cannot be read: reload the page, and try again.", field="rule"
+            ) from None
         had_one = fields.key in await visit.desk.database.read(_ruled, visit)
         draft = await self._worked(visit, await _in_force(visit, fields), _with_rule)
         return await self._edited(visit, draft, mapped=bool(fields.trait), replaces=had_one)
 
-    async def _choose(self, visit: Visit) -> Response:
+    async def _choose(self, visit: PageContext) -> Response:
         """A draft with other choices for the whole mapping, before it is applied."""
         create_missing = visit.form.get("create_missing", CreateMissing.NONE)
         if create_missing not in list(CreateMissing):
-            raise BadCall("There is no such choice: reload the page, and choose again.", field="create_missing")
+            raise InvalidCall("There is no such choice: reload the page, and choose again.", field="create_missing")
         choices: dict[str, bool | str] = {
             "forgiving_names": visit.form.get("forgiving_names") == "yes",
             "create_missing": create_missing,
@@ -141,12 +143,12 @@ class MappingEditingPages:
         before = await self._worked(visit, before)
         draft = await self._worked(visit, before, partial(_with_choices, choices=choices))
         if draft.text == before.text and draft.wrong is None:
-            return visit.go_home("mapping", said="That is how it is: there was nothing to change.")
+            return visit.redirect_home("mapping", said="That is how it is: there was nothing to change.")
         if draft.read is None or draft.wrong is not None:
             return await self._edited(visit, draft, status=422)
         return await self._reviewed(visit, draft)
 
-    async def _edit(self, visit: Visit) -> Response:
+    async def _edit(self, visit: PageContext) -> Response:
         """A draft goes on, with what the form has."""
         draft = await self._sent(visit)
         if visit.form.get("do") == "remove":
@@ -155,28 +157,28 @@ class MappingEditingPages:
             draft = await self._worked(visit, draft, _showing)
         return await self._edited(visit, draft)
 
-    async def _preview(self, visit: Visit) -> Response:
+    async def _preview(self, visit: PageContext) -> Response:
         """What the draft makes of one person, as a part of a page."""
         return html(await self._tried(visit, await self._sent(visit)))
 
-    async def _review(self, visit: Visit) -> Response:
+    async def _review(self, visit: PageContext) -> Response:
         """The draft before it is applied."""
         draft = await self._sent(visit)
         if draft.read is None or draft.wrong is not None:
             return await self._edited(visit, draft, status=422)
         return await self._reviewed(visit, draft)
 
-    async def _figures(self, visit: Visit) -> Response:
+    async def _figures(self, visit: PageContext) -> Response:
         """What the draft does to everybody, as a part of a page."""
         return html(await self._counted(visit, await self._sent(visit)))
 
-    async def _apply(self, visit: Visit) -> Response:
+    async def _apply(self, visit: PageContext) -> Response:
         draft = await self._sent(visit)
         if draft.read is None:
             return await self._edited(visit, draft, status=422)
         allow_unknown = visit.form.get("allow_unknown") == "yes"
         try:
-            applied = await operations.put_in_force(
+            applied = await operations.apply(
                 visit.desk,
                 visit.account,
                 draft.read,
@@ -191,17 +193,19 @@ class MappingEditingPages:
             return await self._reviewed(visit, draft, status=409, rise=refusal)
         except MappingConflict:
             return await self._reviewed(visit, draft, status=409)
-        except BadMapping:
+        except InvalidMapping:
             return await self._reviewed(visit, draft, status=422)
         version = applied.mapping.version
         if version == applied.replaced.version:
-            return visit.go_home("mapping", said=f"Version {version} says the same: there was nothing to apply.")
+            return visit.redirect_home(
+                "mapping", said=f"Version {version} says the same: there was nothing to apply."
+            )
         said = f"Version {version} is in force."
         if applied.changed:
-            said += looked_at_again(applied.profiles)
-        return visit.go_home("mapping", said=said)
+            said += remap_notice(applied.profiles)
+        return visit.redirect_home("mapping", said=said)
 
-    async def _sent(self, visit: Visit) -> Draft:
+    async def _sent(self, visit: PageContext) -> Draft:
         """The draft of a form, with the form's rule if somebody changed that."""
         form = visit.form
         fields = fields_sent(form)
@@ -218,20 +222,20 @@ class MappingEditingPages:
             steps.append(_with_rule)
         return await self._worked(visit, draft, *steps)
 
-    async def _worked(self, visit: Visit, draft: Draft, *steps: Callable[[Draft], Draft]) -> Draft:
+    async def _worked(self, visit: PageContext, draft: Draft, *steps: Callable[[Draft], Draft]) -> Draft:
         """The draft after these steps, understood."""
         async with self._turn:
             for step in steps:
                 draft = await asyncio.to_thread(step, draft)
             try:
-                read = await operations.understood(visit.desk, visit.account, draft.text)
-            except BadMapping as refusal:
+                read = await operations.parse(visit.desk, visit.account, draft.text)
+            except InvalidMapping as refusal:
                 return replace(draft, read=None, faults=refusal.faults)
             return replace(draft, read=read, faults=read.unknown)
 
     async def _edited(
         self,
-        visit: Visit,
+        visit: PageContext,
         draft: Draft,
         *,
         status: int = 200,
@@ -240,8 +244,8 @@ class MappingEditingPages:
         try_it: bool = True,
     ) -> Response:
         """The editor. What is in force is tried out when the page is there; a draft that was sent, at once."""
-        meaning = await visit.desk.database.read(of_account, visit.account)
-        counted, _ = visit.desk.counting.latest(visit.account.id, meaning.version)
+        meaning = await visit.desk.database.read(load, visit.account)
+        counted, _ = visit.desk.coverage.latest(visit.account.id, meaning.version)
         traits = () if counted is None else counted.traits[:TRAITS_OFFERED]
         rows = min(max(len(draft.fields.clean) + MORE_ROWS, ROWS), MOST_CLEAN_UPS)
         return visit.page(
@@ -254,23 +258,23 @@ class MappingEditingPages:
             tried=await self._tried(visit, draft) if try_it else None,
             properties=_offered(meaning, draft.fields),
             traits=[written_name(each.trait) for each in traits if len(each.trait) <= LONGEST_OFFERED],
-            kinds=Kind,
-            clean_ups=[(each, CleanUp.model_fields[each].description or "") for each in CLEAN_UPS],
+            kinds=RuleKind,
+            clean_ups=[(each, Transform.model_fields[each].description or "") for each in TRANSFORMS],
             with_argument=(*WITH_ARGUMENT, *MAY_HAVE_ARGUMENT),
             clean=[*draft.fields.clean, *[("", "")] * rows][:rows],
         )
 
-    async def _tried(self, visit: Visit, draft: Draft) -> str:
-        found: Tried | None = None
+    async def _tried(self, visit: PageContext, draft: Draft) -> str:
+        found: TrialResult | None = None
         if draft.read is not None:
-            found = await visit.desk.database.read(tried, visit.account, draft.read.rules, draft.email)
+            found = await visit.desk.database.read(run_trial, visit.account, draft.read.rules, draft.email)
         context = "" if found is None else json.dumps(found.context, ensure_ascii=False, indent=2)
         return visit.fragment(
             "mapping/tried.html", draft=draft, lines=_lines(draft), tried=found, context=context[:CONTEXT]
         )
 
     async def _reviewed(
-        self, visit: Visit, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
+        self, visit: PageContext, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
     ) -> Response:
         current, base = await visit.desk.database.read(_versions, visit, draft.expects)
         figures = await self._counted(visit, draft) if visit.form.get("figures") == "yes" else None
@@ -288,24 +292,24 @@ class MappingEditingPages:
             rise=rise,
         )
 
-    async def _counted(self, visit: Visit, draft: Draft) -> str:
+    async def _counted(self, visit: PageContext, draft: Draft) -> str:
         found = None
         if draft.read is not None:
-            found = await operations.previewed(visit.desk, visit.account, draft.read.rules)
+            found = await operations.preview_for_account(visit.desk, visit.account, draft.read.rules)
         return visit.fragment("mapping/figures.html", draft=draft, preview=found)
 
 
-async def _in_force(visit: Visit, fields: RuleFields) -> Draft:
+async def _in_force(visit: PageContext, fields: RuleFields) -> Draft:
     """What is in force, to be worked at."""
-    current = await visit.desk.database.read(mappings.in_force, visit.account.id)
+    current = await visit.desk.database.read(mappings.current, visit.account.id)
     text = await asyncio.to_thread(operations.text_of, current)
     draft = Draft(text, current.version, fields)
     return await asyncio.to_thread(_based_on, draft, current.version)
 
 
-def _ruled(connection: Connection, visit: Visit) -> Collection[str]:
+def _ruled(connection: Connection, visit: PageContext) -> Collection[str]:
     """The properties that have a rule."""
-    return of_account(connection, visit.account).rules.by_property()
+    return load(connection, visit.account).rules.by_property()
 
 
 def _based_on(draft: Draft, version: int) -> Draft:
@@ -315,7 +319,7 @@ def _based_on(draft: Draft, version: int) -> Draft:
         return draft
     try:
         return replace(draft, text=editing.with_based_on(draft.text, version))
-    except NotYaml:  # its faults are told elsewhere
+    except YamlError:  # its faults are told elsewhere
         return draft
 
 
@@ -323,7 +327,7 @@ def _with_rule(draft: Draft) -> Draft:
     """The draft with the form's rule, or with the reason why that is not in it."""
     try:
         return replace(draft, text=editing.with_rule(draft.text, draft.fields.rule()))
-    except (NotARule, NotYaml) as error:
+    except (NotARule, YamlError) as error:
         return replace(draft, wrong=str(error))
 
 
@@ -335,7 +339,7 @@ def _with_choices(draft: Draft, choices: Mapping[str, bool | str]) -> Draft:
         for key, value in choices.items():
             if getattr(now, key) != value:
                 text = editing.with_option(text, key, value)
-    except NotYaml as error:
+    except YamlError as error:
         return replace(draft, wrong=str(error))
     return replace(draft, text=text)
 
@@ -344,7 +348,7 @@ def _without_rule(draft: Draft) -> Draft:
     """The draft without the rule that the form shows."""
     try:
         return replace(draft, text=editing.without_rule(draft.text, draft.fields.key), fields=RuleFields())
-    except NotYaml as error:
+    except YamlError as error:
         return replace(draft, wrong=str(error))
 
 
@@ -355,11 +359,11 @@ def _showing(draft: Draft) -> Draft:
     try:
         rule = editing.rule_in(draft.text, draft.fields.key)
         return draft if rule is None else replace(draft, fields=fields_of(Rule.model_validate(rule)))
-    except (NotYaml, ValidationError):
+    except (YamlError, ValidationError):
         return draft
 
 
-def _offered(meaning: Meaning, fields: RuleFields) -> list[tuple[str, str]]:
+def _offered(meaning: AccountMapping, fields: RuleFields) -> list[tuple[str, str]]:
     """The properties that a rule may be for: as the form sends them, and in words."""
     found = [(each.key, f"{each.name} ({each.key}, {each.type})") for each in meaning.catalog]
     found += [
@@ -380,22 +384,24 @@ def _lines(draft: Draft) -> list[tuple[Fault, str]]:
     ]
 
 
-def looked_at_again(profiles: int) -> str:
+def remap_notice(profiles: int) -> str:
     """How many are gone through after a change, as a sentence that goes on after another one."""
     who = "One profile is" if profiles == 1 else f"{profiles:,} profiles are"
     return f" {who} looked at again, and what differs is sent."
 
 
-def _versions(connection: Connection, visit: Visit, based_on: int) -> tuple[AppliedMapping, AppliedMapping | None]:
+def _versions(
+    connection: Connection, visit: PageContext, based_on: int
+) -> tuple[MappingVersion, MappingVersion | None]:
     """The mapping in force, and the one that a draft was made from where that is another one and is known."""
-    current = mappings.in_force(connection, visit.account.id)
+    current = mappings.current(connection, visit.account.id)
     if based_on == current.version:
         return current, None
     return current, mappings.of_version(connection, visit.account.id, based_on)
 
 
-def _differences(old: AppliedMapping, new: AppliedMapping | str) -> tuple[Line, ...]:
-    return compared(operations.text_of(old), new if isinstance(new, str) else operations.text_of(new))
+def _differences(old: MappingVersion, new: MappingVersion | str) -> tuple[Line, ...]:
+    return diff_lines(operations.text_of(old), new if isinstance(new, str) else operations.text_of(new))
 
 
 def _number(text: str) -> int:

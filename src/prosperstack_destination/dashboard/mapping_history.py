@@ -7,15 +7,15 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.mapping_editing import looked_at_again
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.text_diff import Line, compared
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.dashboard.mapping_editing import remap_notice
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.text_diff import Line, diff_lines
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.rules import load_rules
 from prosperstack_destination.operations import mapping as operations
 from prosperstack_destination.state import mappings
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.mappings import MappingVersion
 
 #: Versions in one page.
 PAGE: Final = 30
@@ -24,27 +24,27 @@ SHOWN: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedVersion:
     """One version in the list."""
 
-    mapping: AppliedMapping
+    mapping: MappingVersion
     rules: int
 
 
 class MappingHistoryPages:
     """The pages of it."""
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("/mapping/history", _list),
-            Page("/mapping/history/{version:int}", _show),
-            Page("/mapping/rollback", _roll_back, "POST"),
-            Page("/mapping/export", _export),
+            PageRoute("/mapping/history", _list),
+            PageRoute("/mapping/history/{version:int}", _show),
+            PageRoute("/mapping/rollback", _roll_back, "POST"),
+            PageRoute("/mapping/export", _export),
         ]
 
 
-async def _list(visit: Visit) -> Response:
+async def _list(visit: PageContext) -> Response:
     """The newest versions, or those before one."""
     before = _version(visit.query("before"))
     current, found = await visit.desk.database.read(_page, visit.account.id, before)
@@ -58,11 +58,11 @@ async def _list(visit: Visit) -> Response:
     )
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     """One version, beside the one before."""
     version: int = visit.request.path_params["version"]
     if not 0 <= version <= _MOST:
-        raise NotHere("There is no such version.")
+        raise NotFoundError("There is no such version.")
     current, found, former = await visit.desk.database.read(_versions, visit, version)
     text, differences = await asyncio.to_thread(_texts, found, former)
     return visit.page(
@@ -77,18 +77,18 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-async def _roll_back(visit: Visit) -> Response:
+async def _roll_back(visit: PageContext) -> Response:
     version, based_on = _version(visit.form.get("version", "")), _version(visit.form.get("based_on", ""))
     if version is None or based_on is None:
-        raise NotHere("There is no such version.")
-    applied = await operations.rolled_back(visit.desk, visit.account, version, author=ACTOR, based_on=based_on)
+        raise NotFoundError("There is no such version.")
+    applied = await operations.rollback(visit.desk, visit.account, version, author=ACTOR, based_on=based_on)
     said = f"Version {applied.mapping.version} is in force, which is version {version} again."
     if applied.changed:
-        said += looked_at_again(applied.profiles)
-    return visit.go_home("mapping", said=said)
+        said += remap_notice(applied.profiles)
+    return visit.redirect_home("mapping", said=said)
 
 
-async def _export(visit: Visit) -> Response:
+async def _export(visit: PageContext) -> Response:
     """A version as a file, to the letter."""
     wanted = _version(visit.query("version"))
     found = await visit.desk.database.read(operations.of_version, visit.account, wanted)
@@ -97,26 +97,26 @@ async def _export(visit: Visit) -> Response:
     return Response(text, 200, headers, "application/yaml")
 
 
-def _page(connection: Connection, account_id: str, before: int | None) -> tuple[int, list[AppliedMapping]]:
-    current = mappings.in_force(connection, account_id)
+def _page(connection: Connection, account_id: str, before: int | None) -> tuple[int, list[MappingVersion]]:
+    current = mappings.current(connection, account_id)
     return current.version, mappings.history(connection, account_id, PAGE + 1, before=before)
 
 
 def _versions(
-    connection: Connection, visit: Visit, version: int
-) -> tuple[AppliedMapping, AppliedMapping, AppliedMapping | None]:
-    current = mappings.in_force(connection, visit.account.id)
+    connection: Connection, visit: PageContext, version: int
+) -> tuple[MappingVersion, MappingVersion, MappingVersion | None]:
+    current = mappings.current(connection, visit.account.id)
     found = operations.of_version(connection, visit.account, version)
     return current, found, mappings.of_version(connection, visit.account.id, version - 1) if version else None
 
 
-def _listed(found: list[AppliedMapping]) -> list[Listed]:
-    return [Listed(each, len(load_rules(each.rules))) for each in found]
+def _listed(found: list[MappingVersion]) -> list[ListedVersion]:
+    return [ListedVersion(each, len(load_rules(each.rules))) for each in found]
 
 
-def _texts(found: AppliedMapping, former: AppliedMapping | None) -> tuple[str, tuple[Line, ...]]:
+def _texts(found: MappingVersion, former: MappingVersion | None) -> tuple[str, tuple[Line, ...]]:
     text = operations.text_of(found)
-    return text, () if former is None else compared(operations.text_of(former), text)
+    return text, () if former is None else diff_lines(operations.text_of(former), text)
 
 
 #: Versions are counted in an integer of the database.

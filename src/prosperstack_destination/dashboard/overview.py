@@ -6,16 +6,16 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.dashboard.charts import Chart, Series, chart
-from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.live import LiveUpdates
 from prosperstack_destination.dashboard.rendering import number
-from prosperstack_destination.dashboard.routing import Page
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.operations.desk import EVERYBODY
+from prosperstack_destination.dashboard.routing import PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.operations.desk import ALL_ACCOUNTS
 from prosperstack_destination.operations.history import Period, history
 from prosperstack_destination.operations.overview import Overview, minutes_of_day, overview
 from prosperstack_destination.operations.wording import brief
 from prosperstack_destination.state import accounts
-from prosperstack_destination.state.tallies import Tally, percentile
+from prosperstack_destination.state.tallies import Rollup, percentile
 
 _CALLS: Final = (
     Series("accepted", "good", lambda each: each.accepted),
@@ -38,35 +38,35 @@ _FRESHNESS: Final = (Series("95 of 100 within", "calm", lambda each: percentile(
 class OverviewPages:
     """The pages of it."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("", _start, of_account=False),
-            Page("/overview", _show),
-            Page("/overview/live", self._stream),
+            PageRoute("", _start, of_account=False),
+            PageRoute("/overview", _show),
+            PageRoute("/overview/live", self._stream),
         ]
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
             return {"standing": await _standing(visit)}
 
         return self._live.stream(parts, visit.is_open)
 
 
-async def _start(visit: Visit) -> Response:
+async def _start(visit: PageContext) -> Response:
     """To the only account, or to all of them."""
     if len(visit.accounts) == 1:
-        return visit.go(f"/dashboard/a/{visit.accounts[0].id}/overview")
-    return visit.go("/dashboard/accounts")
+        return visit.redirect(f"/dashboard/a/{visit.accounts[0].id}/overview")
+    return visit.redirect("/dashboard/accounts")
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     period, now, account_id = _period(visit), visit.now, visit.account.id
 
-    def read(connection: Connection) -> tuple[list[Tally], list[Tally]]:
+    def read(connection: Connection) -> tuple[list[Rollup], list[Rollup]]:
         minutes = minutes_of_day(connection, account_id, now)
         return minutes, history(connection, account_id, period, now, minutes)
 
@@ -81,10 +81,10 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-async def _standing(visit: Visit, minutes: list[Tally] | None = None) -> str:
+async def _standing(visit: PageContext, minutes: list[Rollup] | None = None) -> str:
     """How the account stands; who waits is not told before that was counted, soon after the service began."""
     now = visit.desk.clock()
-    everybody = await visit.desk.backlogs.latest(EVERYBODY)
+    everybody = await visit.desk.backlogs.latest(ALL_ACCOUNTS)
     waiting = None if everybody is None else everybody.get(visit.account.id, {})
 
     def read(connection: Connection) -> Overview:
@@ -95,12 +95,12 @@ async def _standing(visit: Visit, minutes: list[Tally] | None = None) -> str:
     return visit.fragment("overview/standing.html", overview=found, now=now)
 
 
-def _period(visit: Visit) -> Period:
+def _period(visit: PageContext) -> Period:
     asked = visit.query("period", Period.HOUR)
     return Period(asked) if asked in list(Period) else Period.HOUR
 
 
-def _charts(parts: list[Tally], period: Period) -> list[Chart]:
+def _charts(parts: list[Rollup], period: Period) -> list[Chart]:
     return [
         chart("Calls", parts, period, _CALLS, _count),
         chart("People settled", parts, period, _SETTLED, _count),

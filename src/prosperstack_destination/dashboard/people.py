@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.dashboard.headline import IN_SHORT
-from prosperstack_destination.dashboard.routing import Page
-from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.dashboard.routing import PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.operations import people
 from prosperstack_destination.state import browsing
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.browsing import LOOKED_AT, Listing
+from prosperstack_destination.state.browsing import LOOKED_AT, ProfilePage
 from prosperstack_destination.state.profile import UNSETTLED, Status
 
 #: People that a page has.
@@ -22,7 +22,7 @@ PAGE: Final = 50
 #: The most that is looked for, in characters: no email and no user id is longer.
 MOST: Final = 500
 #: Ways to stand that can be asked for: how they are called, and what they are.
-STANDS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
+STATUS_FILTERS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
     "": ("any", ()),
     "waiting": ("waiting", UNSETTLED),
     "in_sync": ("up to date", (Status.IN_SYNC,)),
@@ -34,29 +34,29 @@ STANDS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
 class PeoplePages:
     """The pages of them."""
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
-        return [Page("/people", _show)]
+        return [PageRoute("/people", _show)]
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     wanted, stands, after = visit.query("q")[:MOST], visit.query("stands"), visit.query("after")[:MOST]
-    stands = stands if stands in STANDS else ""
-    found: Listing | None = None
+    stands = stands if stands in STATUS_FILTERS else ""
+    found: ProfilePage | None = None
     if wanted or stands or visit.query("show") == "everybody":
         found = await visit.desk.database.read(_find, visit.account, wanted, stands, after)
-        if wanted and not (stands or after) and len(found.people) == 1 and found.after is None:
-            return visit.go_home(f"people/{found.people[0].id}")
+        if wanted and not (stands or after) and len(found.profiles) == 1 and found.after is None:
+            return visit.redirect_home(f"people/{found.profiles[0].id}")
     nobody = None
-    if wanted and found is not None and not found.people and found.after is None:
-        nobody = await visit.desk.database.read(_why_nobody, visit.account, wanted)
+    if wanted and found is not None and not found.profiles and found.after is None:
+        nobody = await visit.desk.database.read(_explain_no_result, visit.account, wanted)
     return visit.page(
         "people.html",
         title="People",
         q=wanted,
         stands=stands,
         after=after,
-        ways={name: words for name, (words, _) in STANDS.items()},
+        ways={name: words for name, (words, _) in STATUS_FILTERS.items()},
         found=found,
         nobody=nobody,
         in_short=IN_SHORT,
@@ -64,26 +64,26 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-def _find(connection: Connection, account: Account, wanted: str, stands: str, after: str) -> Listing:
+def _find(connection: Connection, account: Account, wanted: str, stands: str, after: str) -> ProfilePage:
     """Whoever has the user id, then those whose email begins so."""
-    _, statuses = STANDS[stands]
+    _, statuses = STATUS_FILTERS[stands]
     found = browsing.listed(
         connection, account.id, after=after, limit=PAGE, prefix=normalize_email(wanted), statuses=statuses
     )
     if not wanted or after:
         return found
     for email in browsing.emails_of_user(connection, account.id, wanted):
-        named = browsing.listed(connection, account.id, after="", limit=1, prefix=email, statuses=statuses).people
+        named = browsing.listed(connection, account.id, after="", limit=1, prefix=email, statuses=statuses).profiles
         if named and named[0].email == email:
-            others = tuple(each for each in found.people if each.id != named[0].id)
-            return Listing((*named, *others), found.after)
+            others = tuple(each for each in found.profiles if each.id != named[0].id)
+            return ProfilePage((*named, *others), found.after)
     return found
 
 
-def _why_nobody(connection: Connection, account: Account, wanted: str) -> str:
+def _explain_no_result(connection: Connection, account: Account, wanted: str) -> str:
     """What is known of an email or a user id that finds nobody."""
     try:
         people.profile_id(connection, account, **({"email": wanted} if "@" in wanted else {"user_id": wanted}))
-    except NotHere as error:
+    except NotFoundError as error:
         return str(error)
     return "They stand in another way than was asked for."

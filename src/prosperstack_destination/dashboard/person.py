@@ -9,18 +9,18 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.vault import subject_of
+from prosperstack_destination.accounts.vault import pseudonym_of_email
 from prosperstack_destination.dashboard.headline import DIFFER, ROW_IN_SHORT, headline
-from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.live import LiveUpdates
 from prosperstack_destination.dashboard.rendering import pretty, visible, visible_lines
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.telling import told
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import BadCall, NotHere
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.telling import describe
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import InvalidCall, NotFoundError
 from prosperstack_destination.operations import mending, people
 from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.comparing import Row, RowState
-from prosperstack_destination.operations.people import Person, Trait
+from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
+from prosperstack_destination.operations.people import PersonView, TraitView
 from prosperstack_destination.operations.wording import LANE, ON_DELETE, ROW_STATE
 from prosperstack_destination.state import accounts, events
 from prosperstack_destination.state.accounts import Account, OnDelete
@@ -67,25 +67,25 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownSide:
+class SubscriberTable:
     """What one subscriber has, beside what is desired."""
 
     subscriber_id: str | None
     observed_at: int | None
     #: What differs first.
-    rows: Sequence[Row]
+    rows: Sequence[PropertyComparison]
     slice: Slice
     #: Properties that nothing feeds: the first of them, and how many there are.
-    left_alone: Sequence[Row]
+    left_alone: Sequence[PropertyComparison]
     left_alone_count: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _PersonData:
     """Everything that the page rests on."""
 
     account: Account
-    person: Person
+    person: PersonView
     #: The newest first.
     events: Sequence[Event]
     on_delete: OnDelete
@@ -94,36 +94,36 @@ class _Known:
 class PersonPages:
     """The pages of one person."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("/people/{profile_id}", _show),
-            Page("/people/{profile_id}/live", self._stream),
-            Page("/people/{profile_id}/traits/{digest}", _show_trait),
-            Page("/people/{profile_id}/sync", _sync, "POST"),
-            Page("/people/{profile_id}/retry", _retry, "POST"),
-            Page("/people/{profile_id}/overwrite", _overwrite, "POST"),
-            Page("/people/{profile_id}/erase", _erase, "POST"),
+            PageRoute("/people/{profile_id}", _show),
+            PageRoute("/people/{profile_id}/live", self._stream),
+            PageRoute("/people/{profile_id}/traits/{digest}", _show_trait),
+            PageRoute("/people/{profile_id}/sync", _sync, "POST"),
+            PageRoute("/people/{profile_id}/retry", _retry, "POST"),
+            PageRoute("/people/{profile_id}/overwrite", _overwrite, "POST"),
+            PageRoute("/people/{profile_id}/erase", _erase, "POST"),
         ]
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         profile_id = _profile_id(visit)
         await _read(visit, profile_id)  # who is not here is told so
 
         async def parts() -> Mapping[str, str]:
             try:
                 return _parts(visit, await _read(visit, profile_id))
-            except NotHere:  # nothing of them stays on the screen
+            except NotFoundError:  # nothing of them stays on the screen
                 gone = visit.fragment("people/gone.html")
                 return {"standing": gone, **dict.fromkeys(("problems", "properties", "traits", "happened"), "")}
 
         return self._live.stream(parts, visit.is_open)
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     known = await _read(visit, _profile_id(visit))
     query = visit.request.url.query
     return visit.page(
@@ -133,17 +133,17 @@ async def _show(visit: Visit) -> Response:
         parts=_parts(visit, known),
         live=f"live?{query}" if query else "live",
         can_try_again=_can_try_again(known.person),
-        edited=_has(known.person, RowState.EDITED_THERE),
+        edited=_has(known.person, PropertyState.EDITED_THERE),
         erases=ON_DELETE[known.on_delete],
     )
 
 
-async def _show_trait(visit: Visit) -> Response:
+async def _show_trait(visit: PageContext) -> Response:
     person = (await _read(visit, _profile_id(visit))).person
     digest = visit.request.path_params["digest"]
     trait = next((each for each in person.traits if _digest(each) == digest), None)
     if trait is None:
-        raise NotHere("This person has no such trait, or no longer.")
+        raise NotFoundError("This person has no such trait, or no longer.")
     text = trait.value if isinstance(trait.value, str) else pretty(trait.value)
     return visit.page(
         "people/trait.html",
@@ -155,32 +155,34 @@ async def _show_trait(visit: Visit) -> Response:
     )
 
 
-async def _sync(visit: Visit) -> Response:
+async def _sync(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
-    await visit.desk.database.write(mending.sync_now, visit.account, profile_id, ACTOR, visit.now)
+    await visit.desk.database.write(mending.prioritize, visit.account, profile_id, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
-    return visit.go_home(
+    return visit.redirect_home(
         f"people/{profile_id}", said="First in line now: this page shows what comes of it, as it comes."
     )
 
 
-async def _retry(visit: Visit) -> Response:
+async def _retry(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
     await visit.desk.database.write(mending.retry_person, visit.account, profile_id, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else f"people/{profile_id}"
-    return visit.go_home(to, said="It is tried again now, with what ProsperStack rejected before.")
+    return visit.redirect_home(to, said="It is tried again now, with what ProsperStack rejected before.")
 
 
-async def _overwrite(visit: Visit) -> Response:
+async def _overwrite(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
     _ask(visit)
     await visit.desk.database.write(mending.replay, visit.account, ACTOR, visit.now, profile_id)
     visit.desk.wake([visit.account.id])
-    return visit.go_home(f"people/{profile_id}", said="What Segment says is written again, over what was edited.")
+    return visit.redirect_home(
+        f"people/{profile_id}", said="What Segment says is written again, over what was edited."
+    )
 
 
-async def _erase(visit: Visit) -> Response:
+async def _erase(visit: PageContext) -> Response:
     _ask(visit)
     pseudonym = visit.desk.vault.pseudonym
     erased = await visit.desk.database.write(
@@ -188,35 +190,35 @@ async def _erase(visit: Visit) -> Response:
     )
     visit.desk.wake([visit.account.id])
     there = ON_DELETE[erased.in_prosperstack] if erased.subscribers else "ProsperStack has nothing to be deleted."
-    return visit.go_home(
+    return visit.redirect_home(
         "people", said=f"The person is forgotten here. {there} Older calls do not bring them back."
     )
 
 
-def _ask(visit: Visit) -> None:
+def _ask(visit: PageContext) -> None:
     """Refuse what cannot be undone, and was not ticked: browsers ask for the tick, and others may not."""
     if visit.form.get("sure") != "yes":
-        raise BadCall("Nothing was done: go back, and tick that you are sure.", field="sure")
+        raise InvalidCall("Nothing was done: go back, and tick that you are sure.", field="sure")
 
 
-async def _read(visit: Visit, profile_id: int) -> _Known:
-    subject = partial(subject_of, visit.desk.vault)
+async def _read(visit: PageContext, profile_id: int) -> _PersonData:
+    subject = partial(pseudonym_of_email, visit.desk.vault)
     return await visit.desk.database.read(_look, visit.account, profile_id, subject, visit.desk.clock())
 
 
 def _look(
     connection: Connection, account: Account, profile_id: int, subject: Callable[[str], str], now: int
-) -> _Known:
+) -> _PersonData:
     account = accounts.get(connection, account.id) or account
     person = people.by_id(connection, account, profile_id, now)
     happened, _ = events.latest(connection, account.id, limit=EVENTS, subject=subject(person.profile.email))
-    return _Known(account, person, happened[::-1], accounts.on_delete(connection, account.id))
+    return _PersonData(account, person, happened[::-1], accounts.on_delete(connection, account.id))
 
 
-def _parts(visit: Visit, known: _Known) -> Mapping[str, str]:
+def _parts(visit: PageContext, known: _PersonData) -> Mapping[str, str]:
     """The parts of the page that change, by the ids of their elements."""
     person, now = known.person, visit.desk.clock()
-    shown = {"person": person, "now": now, "home": visit.home}
+    shown = {"person": person, "now": now, "home": visit.base_path}
     traits = Slice(len(person.traits), _first(visit, "traits", len(person.traits)), TRAITS)
     rows_from = _first(visit, "properties", max(len(side.rows) for side in person.sides))
     return {
@@ -244,36 +246,38 @@ def _parts(visit: Visit, known: _Known) -> Mapping[str, str]:
             traits=[(each, _digest(each)) for each in person.traits[traits.first : traits.last]],
             slice=traits,
         ),
-        "happened": visit.fragment("people/happened.html", **shown, events=known.events, told=told),
+        "happened": visit.fragment("people/happened.html", **shown, events=known.events, told=describe),
     }
 
 
-def _sides(person: Person, first: int) -> list[ShownSide]:
+def _sides(person: PersonView, first: int) -> list[SubscriberTable]:
     most = PROPERTIES // min(len(person.sides), SUBSCRIBERS)
     shown = []
     for side in person.sides[:SUBSCRIBERS]:
-        fed = [row for row in side.rows if row.state is not RowState.NOT_FED]
-        left_alone = [row for row in side.rows if row.state is RowState.NOT_FED]
+        fed = [row for row in side.rows if row.state is not PropertyState.NOT_FED]
+        left_alone = [row for row in side.rows if row.state is PropertyState.NOT_FED]
         part = Slice(len(fed), first if first < len(fed) else 0, most)
         rows = sorted(fed, key=lambda row: row.state not in DIFFER)[part.first : part.last]
         shown.append(
-            ShownSide(side.subscriber_id, side.observed_at, rows, part, left_alone[:LEFT_ALONE], len(left_alone))
+            SubscriberTable(
+                side.subscriber_id, side.observed_at, rows, part, left_alone[:LEFT_ALONE], len(left_alone)
+            )
         )
     return shown
 
 
-def _first(visit: Visit, name: str, count: int) -> int:
+def _first(visit: PageContext, name: str, count: int) -> int:
     """Where a part of many begins, as the query says."""
     asked = visit.query(name)
     first = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < _DIGITS else 0
     return first if first < count else 0
 
 
-def _profile_id(visit: Visit) -> int:
+def _profile_id(visit: PageContext) -> int:
     """The profile that a path names. Raises `NotHere` for what cannot be one."""
     text: str = visit.request.path_params["profile_id"]
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-        raise NotHere("There is no such person.")
+        raise NotFoundError("There is no such person.")
     return int(text)
 
 
@@ -282,22 +286,22 @@ def _title(text: str) -> str:
     return visible(text[:60])
 
 
-def _digest(trait: Trait) -> str:
+def _digest(trait: TraitView) -> str:
     """What names a trait in a path: its name may be longer than a path."""
     return hashlib.sha256(trait.name.encode(errors="replace")).hexdigest()[:16]
 
 
-def _seen_at(person: Person) -> int | None:
+def _seen_at(person: PersonView) -> int | None:
     """When ProsperStack was asked about them last, or showed them."""
     seen = [person.profile.looked_up_at, *(side.observed_at for side in person.sides)]
     return max((at for at in seen if at is not None), default=None)
 
 
-def _has(person: Person, state: RowState) -> bool:
+def _has(person: PersonView, state: PropertyState) -> bool:
     return any(row.state is state for side in person.sides for row in side.rows)
 
 
-def _can_try_again(person: Person) -> bool:
+def _can_try_again(person: PersonView) -> bool:
     """Whether ProsperStack rejected something, or failed."""
-    aside = person.profile.status is Status.SET_ASIDE or _has(person, RowState.SET_ASIDE)
+    aside = person.profile.status is Status.SET_ASIDE or _has(person, PropertyState.SET_ASIDE)
     return aside or (person.profile.status in UNSETTLED and person.profile.attempts > 0)

@@ -9,21 +9,21 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.accounts.catalogs import load_catalog
-from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import BadCall
+from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.operations import mending
 from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.desk import COUNTED
+from prosperstack_destination.operations.desk import MAX_COUNTED
 from prosperstack_destination.operations.suggesting import Suggestion, suggested
 from prosperstack_destination.operations.wording import ACCOUNT_STATUS
 from prosperstack_destination.state import accounts, browsing, clearing, creations, problems
-from prosperstack_destination.state.accounts import STOPPED, Account, AccountStatus
-from prosperstack_destination.state.browsing import Listed, Listing
-from prosperstack_destination.state.clearing import FailedClearing
-from prosperstack_destination.state.creations import Creation
-from prosperstack_destination.state.problems import Kind, ProblemGroup
+from prosperstack_destination.state.accounts import STOPPED_STATUSES, Account, AccountStatus
+from prosperstack_destination.state.browsing import ProfilePage, ProfileSummary
+from prosperstack_destination.state.clearing import FailedRemoteErasure
+from prosperstack_destination.state.creations import PropertyCreation
+from prosperstack_destination.state.problems import ProblemGroup, ProblemKind
 from prosperstack_destination.state.profile import Status
 
 #: Kinds of problems that a page has, and samples of each.
@@ -35,7 +35,7 @@ COUNTED_AT_ONCE: Final = 100
 LISTED: Final = 10
 
 #: What is said of an account that is not active.
-_STANDS: Final[Mapping[AccountStatus, str]] = {
+_STATUS_LABELS: Final[Mapping[AccountStatus, str]] = {
     AccountStatus.RETRYING: "ProsperStack does not answer as it should",
     AccountStatus.KEY_REFUSED: "The account is stopped: ProsperStack refuses its key",
     AccountStatus.NOT_PERMITTED: "The account is stopped: its key may not do what is needed",
@@ -43,26 +43,26 @@ _STANDS: Final[Mapping[AccountStatus, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problems:
+class ProblemsView:
     """Everything of an account that does not go on by itself."""
 
     account: Account
     groups: Sequence[ProblemGroup]
     #: Whose email ProsperStack rejects.
-    aside: Listing
+    aside: ProfilePage
     #: At whom the latest attempt failed.
-    postponed: Sequence[Listed]
+    postponed: Sequence[ProfileSummary]
     #: Subscribers of people who were erased, and could not be cleared.
-    clearings: Sequence[FailedClearing]
+    clearings: Sequence[FailedRemoteErasure]
     #: Properties that could not be created.
-    creations: Sequence[Creation]
+    creations: Sequence[PropertyCreation]
     #: Rules that help, by the property and the reason of a problem.
     suggestions: Mapping[tuple[str, str], Suggestion]
 
     @property
     def of_people(self) -> bool:
         """Whether trying everything again could help."""
-        return bool(self.groups or self.aside.people or self.postponed)
+        return bool(self.groups or self.aside.profiles or self.postponed)
 
     @property
     def none(self) -> bool:
@@ -74,30 +74,30 @@ class Problems:
 class ProblemsPages:
     """The pages of it."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Its routes."""
         return [
-            Page("/problems", _show),
-            Page("/problems/replay", _show_replay),
-            Page("/problems/replay", _replay, "POST"),
-            Page("/problems/replay/live", self._stream),
-            Page("/problems/retry", _retry_group, "POST"),
-            Page("/problems/retry-all", _retry_all, "POST"),
-            Page("/retry", _retry_account, "POST"),
+            PageRoute("/problems", _show),
+            PageRoute("/problems/replay", _show_replay),
+            PageRoute("/problems/replay", _replay, "POST"),
+            PageRoute("/problems/replay/live", self._stream),
+            PageRoute("/problems/retry", _retry_group, "POST"),
+            PageRoute("/problems/retry-all", _retry_all, "POST"),
+            PageRoute("/retry", _retry_account, "POST"),
         ]
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
             return {"progress": _progress(visit)}
 
         return self._live.stream(parts, visit.is_open)
 
 
-async def _show(visit: Visit) -> Response:
-    kinds, counted = await visit.desk.problem_kinds.latest(visit.account.id), COUNTED
+async def _show(visit: PageContext) -> Response:
+    kinds, counted = await visit.desk.problem_kinds.latest(visit.account.id), MAX_COUNTED
     if kinds is None:
         counted = COUNTED_AT_ONCE
         kinds = await visit.desk.database.read(problems.kinds, visit.account.id, counted)
@@ -106,8 +106,8 @@ async def _show(visit: Visit) -> Response:
         "problems.html",
         title="Problems",
         problems=found,
-        stands=_STANDS.get(found.account.status),
-        stopped=found.account.status in STOPPED,
+        stands=_STATUS_LABELS.get(found.account.status),
+        stopped=found.account.status in STOPPED_STATUSES,
         means=ACCOUNT_STATUS[found.account.status],
         counted=counted,
         more=len(kinds) - GROUPS,
@@ -116,66 +116,68 @@ async def _show(visit: Visit) -> Response:
     )
 
 
-async def _show_replay(visit: Visit) -> Response:
+async def _show_replay(visit: PageContext) -> Response:
     """What it costs to have everybody compared anew, and how far that is."""
     return await _replay_page(visit)
 
 
-async def _replay_page(visit: Visit, *, status: int = 200, wrong: str | None = None) -> Response:
+async def _replay_page(visit: PageContext, *, status: int = 200, wrong: str | None = None) -> Response:
     return visit.page(
         "replay.html",
         status=status,
         title="Compare everybody anew",
-        cost=await visit.desk.replay_costs.whole(visit.account.id),
+        cost=await visit.desk.replay_costs.get_or_wait(visit.account.id),
         progress=_progress(visit),
         wrong=wrong,
     )
 
 
-def _progress(visit: Visit) -> str:
+def _progress(visit: PageContext) -> str:
     found = visit.desk.replays.of(visit.account.id)
     return visit.fragment("replay_progress.html", replay=found, now=visit.desk.clock())
 
 
-async def _replay(visit: Visit) -> Response:
+async def _replay(visit: PageContext) -> Response:
     if visit.form.get("sure") != "yes":
         return await _replay_page(visit, status=422, wrong="Nothing was done: tick that you are sure.")
     await visit.desk.replays.begin(visit.account, ACTOR)
-    return visit.go_home("problems/replay")
+    return visit.redirect_home("problems/replay")
 
 
-async def _retry_group(visit: Visit) -> Response:
+async def _retry_group(visit: PageContext) -> Response:
     key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
     count = await mending.retry_group(visit.desk.database, visit.account, key, reason, ACTOR, visit.now)
     return _again(visit, count)
 
 
-async def _retry_all(visit: Visit) -> Response:
+async def _retry_all(visit: PageContext) -> Response:
     return _again(visit, await mending.retry_all(visit.desk.database, visit.account, ACTOR, visit.now))
 
 
-async def _retry_account(visit: Visit) -> Response:
+async def _retry_account(visit: PageContext) -> Response:
     waited = await visit.desk.database.write(mending.retry_account, visit.account, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else "overview"
-    return visit.go_home(
+    return visit.redirect_home(
         to, "ProsperStack is tried now." if waited else "The account works: there was nothing to try."
     )
 
 
-def _again(visit: Visit, count: int) -> Response:
+def _again(visit: PageContext, count: int) -> Response:
     visit.desk.wake([visit.account.id])
     people = "One person is" if count == 1 else f"{count:,} people are"
-    return visit.go_home("problems", f"{people} looked at again." if count else "Nobody has this problem any more.")
+    return visit.redirect_home(
+        "problems", f"{people} looked at again." if count else "Nobody has this problem any more."
+    )
 
 
-def look(connection: Connection, account: Account, kinds: Sequence[Kind], now: int) -> Problems:
+def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
     """A unit of work: all of them, of which those of people were counted. It looks into indexes at their ends."""
     aside = browsing.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
     account = accounts.get(connection, account.id) or account
     there = load_catalog(account.catalog)
     groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
-    return Problems(
+    return ProblemsView(
         account=account,
         groups=groups,
         suggestions=suggested(connection, account, groups),
@@ -190,12 +192,14 @@ def look(connection: Connection, account: Account, kinds: Sequence[Kind], now: i
     )
 
 
-def _quoted(visit: Visit, name: str) -> str:
+def _quoted(visit: PageContext, name: str) -> str:
     """A text that a form has as JSON: browsers change line breaks. Raises `BadCall`."""
     try:
         return str(json.loads(visit.form.get(name, "")))
     except ValueError:
-        raise BadCall(f"The form's {name} cannot be read: reload the page, and try again.", field=name) from None
+        raise InvalidCall(
+            f"The form's {name} cannot be read: reload the page, and try again.", field=name
+        ) from None
 
 
 def _masked(email: str) -> str:

@@ -128,12 +128,12 @@ def value(content: JsonValue) -> Markup:
     if content is None:
         return Markup('<span class="faint">null</span>')
     kind = {bool: "boolean", int: "number", float: "number", str: "text"}.get(type(content), "json")
-    return _said(content if isinstance(content, str) else to_json(content).decode(), f"value {kind}")
+    return _escaped(content if isinstance(content, str) else to_json(content).decode(), f"value {kind}")
 
 
 def name(text: str) -> Markup:
     """What others call something or somebody, as a trait or an email: short, with more of it on hover."""
-    return _said(text, "name")
+    return _escaped(text, "name")
 
 
 def short(text: str) -> str:
@@ -151,7 +151,7 @@ def quoted(text: str) -> str:
     return to_json(text).decode()
 
 
-def _said(text: str, looks: str) -> Markup:
+def _escaped(text: str, looks: str) -> Markup:
     """What others said, kept to itself: no character of it changes what stands around it."""
     begins = visible(text[:SHOWN])
     if _bytes(begins) > _SHOWN_BYTES:

@@ -6,9 +6,9 @@ from starlette.routing import BaseRoute, Route
 from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.dashboard.calls import CallPages
-from prosperstack_destination.dashboard.live import Live
+from prosperstack_destination.dashboard.live import LiveUpdates
 from prosperstack_destination.dashboard.login import Login
-from prosperstack_destination.dashboard.looks import Looks
+from prosperstack_destination.dashboard.looks import WorkspaceSelections
 from prosperstack_destination.dashboard.mapping import MappingPages
 from prosperstack_destination.dashboard.mapping_editing import MappingEditingPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
@@ -17,34 +17,34 @@ from prosperstack_destination.dashboard.people import PeoplePages
 from prosperstack_destination.dashboard.person import PersonPages
 from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer, Templates
-from prosperstack_destination.dashboard.routing import Page, Pages
+from prosperstack_destination.dashboard.routing import PageRoute, PageRouter
 from prosperstack_destination.dashboard.segment import SegmentPages
-from prosperstack_destination.dashboard.segment_by_hand import ByHandPages
-from prosperstack_destination.dashboard.segment_connecting import ConnectingPages
+from prosperstack_destination.dashboard.segment_by_hand import ManualSetupPages
+from prosperstack_destination.dashboard.segment_connecting import ConnectPages
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.settings import setting_pages
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import NotHere
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import NotFoundError
+from prosperstack_destination.operations.desk import AdminServices
 
 
 def dashboard_routes(
-    desk: Desk, sessions: Sessions, live: Live, templates: Templates, trusted_proxies: int
+    desk: AdminServices, sessions: Sessions, live: LiveUpdates, templates: Templates, trusted_proxies: int
 ) -> list[BaseRoute]:
     """The routes under ``/dashboard``."""
     assets = Assets()
     renderer = Renderer(assets, templates)
     login = Login(sessions, renderer, trusted_proxies)
-    pages = Pages(desk, sessions, renderer)
-    looks = Looks(desk.clock)
+    pages = PageRouter(desk, sessions, renderer)
+    looks = WorkspaceSelections(desk.clock)
     return [
         Route("/dashboard/static/{name}", assets.serve, methods=["GET"], include_in_schema=False),
         *login.routes(),
         *pages.routes(login.pages()),
         *pages.routes(OverviewPages(live).pages()),
         *pages.routes(SegmentPages(live, looks).pages()),
-        *pages.routes(ConnectingPages(looks).pages()),
-        *pages.routes(ByHandPages(live).pages()),
+        *pages.routes(ConnectPages(looks).pages()),
+        *pages.routes(ManualSetupPages(live).pages()),
         *pages.routes(MappingPages(live).pages()),
         *pages.routes(MappingEditingPages().pages()),
         *pages.routes(MappingHistoryPages().pages()),
@@ -54,9 +54,11 @@ def dashboard_routes(
         *pages.routes(PeoplePages().pages()),
         *pages.routes(PersonPages(live).pages()),
         *pages.routes(ProblemsPages(live).pages()),
-        *pages.routes([Page("/{rest:path}", _nothing_here, of_account=False)]),  # the last: it takes what is left
+        *pages.routes(
+            [PageRoute("/{rest:path}", _nothing_here, of_account=False)]
+        ),  # the last: it takes what is left
     ]
 
 
-async def _nothing_here(_: Visit) -> Response:
-    raise NotHere("There is no such page.")
+async def _nothing_here(_: PageContext) -> Response:
+    raise NotFoundError("There is no such page.")

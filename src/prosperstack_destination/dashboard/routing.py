@@ -15,19 +15,19 @@ from starlette.routing import Route
 from prosperstack_destination.dashboard.forms import read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.sessions import Sessions, is_form_token
-from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import (
     AccessDenied,
-    CallRefused,
+    CallError,
+    ConfigurationError,
     DestinationError,
     MappingConflict,
-    MappingRefused,
-    Misconfigured,
-    NotHere,
+    MappingError,
+    NotFoundError,
     StoreUnavailable,
-    TryLater,
+    TemporaryError,
 )
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account
@@ -39,21 +39,21 @@ COOKIE: Final = "dashboard_session"
 #: The author of what is done here, in the audit trail.
 ACTOR: Final = "dashboard"
 
-Show = Callable[[Visit], Awaitable[Response]]
+Show = Callable[[PageContext], Awaitable[Response]]
 
 _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
-    (NotHere, 404),
+    (NotFoundError, 404),
     (MappingConflict, 409),
-    (MappingRefused, 422),
-    (Misconfigured, 422),
+    (MappingError, 422),
+    (ConfigurationError, 422),
     (AccessDenied, 403),
-    (CallRefused, 400),
-    (TryLater, 503),
+    (CallError, 400),
+    (TemporaryError, 503),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRoute:
     """A page, or what a form of it does."""
 
     path: str
@@ -63,15 +63,15 @@ class Page:
     of_account: bool = True
 
 
-class Pages:
+class PageRouter:
     """Makes routes of pages."""
 
-    def __init__(self, desk: Desk, sessions: Sessions, renderer: Renderer) -> None:
+    def __init__(self, desk: AdminServices, sessions: Sessions, renderer: Renderer) -> None:
         self._desk = desk
         self._sessions = sessions
         self._renderer = renderer
 
-    def routes(self, pages: Iterable[Page]) -> list[Route]:
+    def routes(self, pages: Iterable[PageRoute]) -> list[Route]:
         """A route for each page."""
         return [
             Route(
@@ -83,7 +83,7 @@ class Pages:
             for page in pages
         ]
 
-    def _guarded(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, page: PageRoute) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             session = request.cookies.get(COOKIE)
             try:
@@ -96,15 +96,15 @@ class Pages:
 
         return answer
 
-    async def _visit(self, request: Request, session: str, *, of_account: bool) -> Visit:
+    async def _visit(self, request: Request, session: str, *, of_account: bool) -> PageContext:
         """Raises `AccessDenied` for a form of another site, and `NotHere` for an account that is not there."""
-        visit = Visit(
+        visit = PageContext(
             request=request,
             desk=self._desk,
             renderer=self._renderer,
             session=session,
             account_or_none=None,
-            accounts=await self._desk.database.read(accounts.every),
+            accounts=await self._desk.database.read(accounts.all_accounts),
             form={},
             now=self._desk.clock(),
             is_open=partial(self._sessions.is_open, session),
@@ -113,7 +113,7 @@ class Pages:
             wanted = request.path_params["account_id"]
             account = next((each for each in visit.accounts if each.id == wanted), None)
             if account is None:
-                raise NotHere("There is no such account, or no longer: choose one above.")
+                raise NotFoundError("There is no such account, or no longer: choose one above.")
             visit = replace(visit, account_or_none=account)
         if request.method == "GET":
             return visit
@@ -130,10 +130,10 @@ class Pages:
         known: Sequence[Account] = ()
         if not isinstance(error, StoreUnavailable):
             with suppress(StoreUnavailable):
-                known = await self._desk.database.read(accounts.every)
+                known = await self._desk.database.read(accounts.all_accounts)
         wanted = request.path_params.get("account_id")
         account = next((each for each in known if each.id == wanted), None)
-        visit = Visit(
+        visit = PageContext(
             request, self._desk, self._renderer, session, account, known, {}, self._desk.clock(), _is_not_open
         )
         response = visit.page(
@@ -143,7 +143,7 @@ class Pages:
             title=_TITLES.get(status, "Not done"),
             back=_back(account, request.url.path),
         )
-        if isinstance(error, TryLater):
+        if isinstance(error, TemporaryError):
             response.headers["Retry-After"] = retry_after_header(error.retry_after)
         return response
 

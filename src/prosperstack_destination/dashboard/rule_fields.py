@@ -33,7 +33,7 @@ class NotARule(ValueError):
     """What the fields say makes no rule; ``str()`` says which, and what is to be written there."""
 
 
-class Kind(StrEnum):
+class RuleKind(StrEnum):
     """Where a rule takes its value from."""
 
     TRAIT = "trait"
@@ -51,7 +51,7 @@ class RuleFields:
 
     #: The key of the property that it is for.
     target: str = ""
-    kind: Kind = Kind.TRAIT
+    kind: RuleKind = RuleKind.TRAIT
     trait: str = ""
     expression: str = ""
     #: An expression a line.
@@ -78,20 +78,20 @@ class RuleFields:
         """The rule in the form of a mapping file, which is to be looked at for faults. Raises `NotARule`."""
         if not self.key:
             raise NotARule("Choose the property that the rule is for.")
-        return {"property": self.key, **(_parts(self) if self.kind is not Kind.IGNORE else {"ignore": True})}
+        return {"property": self.key, **(_parts(self) if self.kind is not RuleKind.IGNORE else {"ignore": True})}
 
 
 def fields_of(rule: Rule) -> RuleFields:
     """A rule as fields, from which `RuleFields.rule` makes the same again."""
-    kind = Kind.DEFAULT
+    kind = RuleKind.DEFAULT
     if rule.ignore:
-        kind = Kind.IGNORE
+        kind = RuleKind.IGNORE
     elif rule.trait is not None:
-        kind = Kind.TRAIT
+        kind = RuleKind.TRAIT
     elif rule.from_ is not None:
-        kind = Kind.EXPRESSION
+        kind = RuleKind.EXPRESSION
     elif rule.first_of is not None:
-        kind = Kind.FIRST_OF
+        kind = RuleKind.FIRST_OF
     return RuleFields(
         target=written_name(rule.property),
         kind=kind,
@@ -115,7 +115,7 @@ def fields_sent(form: Form) -> RuleFields:
     ]
     return RuleFields(
         target=form.get("rule-property", ""),
-        kind=Kind(kind) if kind in list(Kind) else Kind.TRAIT,
+        kind=RuleKind(kind) if kind in list(RuleKind) else RuleKind.TRAIT,
         trait=form.get("rule-trait", ""),
         expression=form.get("rule-expression", ""),
         first_of=_lines(form.get("rule-first_of", "")),
@@ -160,10 +160,10 @@ def read_name(field: str) -> str:
 def _parts(fields: RuleFields) -> dict[str, Any]:
     """What a rule has besides its property, in the order in which it works."""
     found: dict[str, Any] = {
-        "trait": read_name(fields.trait) if fields.kind is Kind.TRAIT else "",
-        "from": read_name(fields.expression) if fields.kind is Kind.EXPRESSION else "",
+        "trait": read_name(fields.trait) if fields.kind is RuleKind.TRAIT else "",
+        "from": read_name(fields.expression) if fields.kind is RuleKind.EXPRESSION else "",
         "first_of": [read_name(line) for line in fields.first_of.split("\n") if line.strip()]
-        if fields.kind is Kind.FIRST_OF
+        if fields.kind is RuleKind.FIRST_OF
         else [],
         "when": read_name(fields.when),
         "clean": [_clean_up(name, argument) for name, argument in fields.clean],

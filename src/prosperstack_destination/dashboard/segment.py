@@ -5,15 +5,15 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.looks import Looks
-from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.looks import WorkspaceSelections
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.segment_connecting import asking
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import Misconfigured, NotHere, SegmentRefused, SegmentUnavailable
-from prosperstack_destination.segment_workspace.client import Access
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import ConfigurationError, NotFoundError, SegmentApiError, SegmentUnavailable
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
 from prosperstack_destination.segment_workspace.connections import Connected
-from prosperstack_destination.segment_workspace.wire import MADE
+from prosperstack_destination.segment_workspace.wire import SPECS
 from prosperstack_destination.state import sources
 
 #: Connections, and others that send, which a page shows at most.
@@ -23,21 +23,21 @@ SHOWN: Final = 50
 class SegmentPages:
     """What is connected."""
 
-    def __init__(self, live: Live, looks: Looks) -> None:
+    def __init__(self, live: LiveUpdates, looks: WorkspaceSelections) -> None:
         self._live = live
         self._looks = looks
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Their routes."""
         return [
-            Page("/segment", self._show),
-            Page("/segment/live", self._stream),
-            Page("/segment/connections/{connection_id}", self._show_one),
-            Page("/segment/connections/{connection_id}", self._disconnect, "POST"),
-            Page("/segment/connections/{connection_id}/live", self._stream_one),
+            PageRoute("/segment", self._show),
+            PageRoute("/segment/live", self._stream),
+            PageRoute("/segment/connections/{connection_id}", self._show_one),
+            PageRoute("/segment/connections/{connection_id}", self._disconnect, "POST"),
+            PageRoute("/segment/connections/{connection_id}/live", self._stream_one),
         ]
 
-    async def _show(self, visit: Visit) -> Response:
+    async def _show(self, visit: PageContext) -> Response:
         connected = await visit.desk.workspaces.connections(visit.account)
         found = _found(connected, visit.query("q"))
         return visit.page(
@@ -48,13 +48,13 @@ class SegmentPages:
             count=len(connected),
             many=len(connected) > SHOWN,
             q=visit.query("q"),
-            live=f"{visit.home}/segment/live?{urlencode({'q': visit.query('q')})}",
+            live=f"{visit.base_path}/segment/live?{urlencode({'q': visit.query('q')})}",
             others=await _others(visit),
             begin=self._begin(visit),
             **await asking(visit),
         )
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
             connected = await visit.desk.workspaces.connections(visit.account)
             found = _found(connected, visit.query("q"))[:SHOWN]
@@ -63,10 +63,10 @@ class SegmentPages:
 
         return self._live.stream(parts, visit.is_open)
 
-    async def _show_one(self, visit: Visit) -> Response:
+    async def _show_one(self, visit: PageContext) -> Response:
         return await self._one(visit, await _connected(visit))
 
-    async def _stream_one(self, visit: Visit) -> Response:
+    async def _stream_one(self, visit: PageContext) -> Response:
         connection_id = (await _connected(visit)).connection.id
 
         async def parts() -> dict[str, str]:
@@ -76,18 +76,20 @@ class SegmentPages:
 
         return self._live.stream(parts, visit.is_open)
 
-    async def _disconnect(self, visit: Visit) -> Response:
+    async def _disconnect(self, visit: PageContext) -> Response:
         connected = await _connected(visit)
         connection = connected.connection
         here_only = "here_only" in visit.form
         pasted = visit.form.get("token", "").strip()
         held = self._looks.of(visit.session, visit.account.id)
-        access = Access(pasted, connection.region) if pasted else held.access if held is not None else None
+        access = (
+            WorkspaceCredentials(pasted, connection.region) if pasted else held.access if held is not None else None
+        )
         try:
             deleted = await visit.desk.workspaces.disconnect(
                 visit.account, connection.id, actor=ACTOR, access=access, here_only=here_only
             )
-        except (Misconfigured, SegmentRefused) as error:
+        except (ConfigurationError, SegmentApiError) as error:
             return await self._one(visit, connected, error=str(error), status=422)
         except SegmentUnavailable as error:
             return await self._one(visit, connected, error=str(error), status=503)
@@ -97,14 +99,14 @@ class SegmentPages:
             said = "The source is disconnected, and its destination in Segment is deleted."
         else:
             said = "The source is disconnected. Segment had no such destination any more."
-        return visit.go_home("segment", said)
+        return visit.redirect_home("segment", said)
 
-    def _begin(self, visit: Visit) -> str:
+    def _begin(self, visit: PageContext) -> str:
         """Where connecting a source goes on: who has just looked at a workspace need not open it again."""
         return "connect" if self._looks.of(visit.session, visit.account.id) is None else "sources"
 
     async def _one(
-        self, visit: Visit, connected: Connected, *, error: str | None = None, status: int = 200
+        self, visit: PageContext, connected: Connected, *, error: str | None = None, status: int = 200
     ) -> Response:
         held = self._looks.of(visit.session, visit.account.id)
         kept = await visit.desk.workspaces.kept_token(visit.account)
@@ -113,7 +115,7 @@ class SegmentPages:
             title=connected.connection.source_name,
             status=status,
             connection=connected.connection,
-            made=MADE[connected.connection.kind],
+            made=SPECS[connected.connection.kind],
             arrival=arrival(visit, connected.last_call_at),
             begin=self._begin(visit),
             has_token=kept is not None or held is not None,
@@ -121,7 +123,7 @@ class SegmentPages:
         )
 
 
-def arrival(visit: Visit, at: int | None) -> dict[str, str]:
+def arrival(visit: PageContext, at: int | None) -> dict[str, str]:
     """The parts that tell whether a first call came, and when the last one did (microseconds)."""
     return {
         "arrival": visit.fragment("segment/arrival.html", at=at),
@@ -129,11 +131,11 @@ def arrival(visit: Visit, at: int | None) -> dict[str, str]:
     }
 
 
-def _called(visit: Visit, at: int | None) -> str:
+def _called(visit: PageContext, at: int | None) -> str:
     return visit.fragment("segment/called.html", at=at, now=visit.desk.clock())
 
 
-async def _others(visit: Visit) -> str:
+async def _others(visit: PageContext) -> str:
     """What sends, and was not connected from here."""
     others = await visit.desk.database.read(sources.not_connected, visit.account.id, SHOWN + 1)
     return visit.fragment(
@@ -141,13 +143,13 @@ async def _others(visit: Visit) -> str:
     )
 
 
-async def _connected(visit: Visit) -> Connected:
+async def _connected(visit: PageContext) -> Connected:
     """The connection that the path names. Raises `NotHere`."""
     wanted = visit.request.path_params["connection_id"]
     for each in await visit.desk.workspaces.connections(visit.account):
         if each.connection.id == wanted:
             return each
-    raise NotHere("There is no such connection, or no longer: the page Segment lists those that there are.")
+    raise NotFoundError("There is no such connection, or no longer: the page Segment lists those that there are.")
 
 
 def _found(connected: list[Connected], query: str) -> list[Connected]:

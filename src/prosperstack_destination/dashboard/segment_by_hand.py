@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint
-from prosperstack_destination.dashboard.live import Live
-from prosperstack_destination.dashboard.routing import ACTOR, Page
+from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.segment import arrival
 from prosperstack_destination.dashboard.segment_connecting import reachable
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.segment_workspace.wire import webhook_url
 from prosperstack_destination.state import credentials
 
@@ -25,7 +25,7 @@ MAX_NAME: Final = 100
 EXAMPLE: Final = "https://destination.example.com"
 
 
-class Way(StrEnum):
+class SetupMethod(StrEnum):
     """How calls come."""
 
     #: Segment's Webhooks (Actions), with a shared secret.
@@ -37,9 +37,9 @@ class Way(StrEnum):
 
 
 _TITLES: Final = {
-    Way.WEBHOOK: "A webhook, by hand",
-    Way.DESTINATION: "ProsperStack's destination, by hand",
-    Way.SDK: "An SDK, without Segment in between",
+    SetupMethod.WEBHOOK: "A webhook, by hand",
+    SetupMethod.DESTINATION: "ProsperStack's destination, by hand",
+    SetupMethod.SDK: "An SDK, without Segment in between",
 }
 
 
@@ -56,42 +56,42 @@ class Issued:
     clear: str | None = field(default=None, repr=False)
 
 
-class ByHandPages:
+class ManualSetupPages:
     """A page for each way."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Their routes."""
         return [
-            Page("/segment/by-hand/{way}", self._show),
-            Page("/segment/by-hand/{way}", self._issue, "POST"),
-            Page("/segment/by-hand/{way}/live", self._stream),
+            PageRoute("/segment/by-hand/{way}", self._show),
+            PageRoute("/segment/by-hand/{way}", self._issue, "POST"),
+            PageRoute("/segment/by-hand/{way}/live", self._stream),
         ]
 
-    async def _show(self, visit: Visit) -> Response:
+    async def _show(self, visit: PageContext) -> Response:
         way = _way(visit)
         return _page(visit, way, await _issued(visit, way, visit.query("issued")), visit.query("public_url"))
 
-    async def _issue(self, visit: Visit) -> Response:
+    async def _issue(self, visit: PageContext) -> Response:
         """Issue a key or a secret, and show it in this one answer: it is in no cookie, and in no address."""
         way = _way(visit)
         name = visit.form.get("name", "").strip()[:MAX_NAME]
         public_url = visit.form.get("public_url", "").strip()
         errors = {} if name else {"name": "Give it a name, by which it is told from others."}
-        if way is Way.WEBHOOK:
+        if way is SetupMethod.WEBHOOK:
             try:
                 webhook_url(public_url, visit.account.id)
-            except Misconfigured as error:
+            except ConfigurationError as error:
                 errors["public_url"] = str(error)
         if errors:
             return _page(visit, way, None, errors=errors)
         issued = await visit.desk.database.write(_make, visit, way, name)
-        visit.desk.on_keys()
+        visit.desk.invalidate_credentials()
         return _page(visit, way, issued, public_url)
 
-    async def _stream(self, visit: Visit) -> Response:
+    async def _stream(self, visit: PageContext) -> Response:
         way, wanted = _way(visit), visit.query("issued")
 
         async def parts() -> dict[str, str]:
@@ -102,7 +102,11 @@ class ByHandPages:
 
 
 def _page(
-    visit: Visit, way: Way, issued: Issued | None, public_url: str = "", errors: dict[str, str] | None = None
+    visit: PageContext,
+    way: SetupMethod,
+    issued: Issued | None,
+    public_url: str = "",
+    errors: dict[str, str] | None = None,
 ) -> Response:
     address, why_not = reachable(visit)
     again = {"issued": issued.id, "public_url": public_url} if issued is not None else {}
@@ -112,9 +116,9 @@ def _page(
         status=422 if errors else 200,
         way=way.value,
         issued=issued,
-        at=f"{visit.home}/segment/by-hand/{way}?{urlencode(again)}",
+        at=f"{visit.base_path}/segment/by-hand/{way}?{urlencode(again)}",
         arrival={} if issued is None else arrival(visit, issued.last_used_at),
-        host=EXAMPLE if visit.desk.apart else visit.base_url,
+        host=EXAMPLE if visit.desk.has_admin_port else visit.base_url,
         url=_url(visit, public_url or address),
         public_url=address,
         why_not=why_not,
@@ -123,25 +127,25 @@ def _page(
     )
 
 
-def _url(visit: Visit, public_url: str) -> str:
+def _url(visit: PageContext, public_url: str) -> str:
     """Where a webhook posts to; an example where nothing tells."""
     try:
         return webhook_url(public_url, visit.account.id)
-    except Misconfigured:
+    except ConfigurationError:
         return webhook_url(EXAMPLE, visit.account.id)
 
 
-def _way(visit: Visit) -> Way:
+def _way(visit: PageContext) -> SetupMethod:
     """The way that the path names. Raises `NotHere`."""
     wanted = visit.request.path_params["way"]
-    if wanted not in list(Way):
-        raise NotHere("There is no such way to set Segment up: the page Segment names those that there are.")
-    return Way(wanted)
+    if wanted not in list(SetupMethod):
+        raise NotFoundError("There is no such way to set Segment up: the page Segment names those that there are.")
+    return SetupMethod(wanted)
 
 
-def _make(connection: Connection, visit: Visit, way: Way, name: str) -> Issued:
+def _make(connection: Connection, visit: PageContext, way: SetupMethod, name: str) -> Issued:
     now = visit.desk.clock()
-    if way is not Way.WEBHOOK:
+    if way is not SetupMethod.WEBHOOK:
         key = issuing.issue_key(connection, visit.account, name, ACTOR, now)
         return Issued(fingerprint(key), name, None, key)
     secret_id, vault = issuing.new_secret_id(), visit.desk.vault
@@ -149,14 +153,14 @@ def _make(connection: Connection, visit: Visit, way: Way, name: str) -> Issued:
     return Issued(secret_id, name, None, secret)
 
 
-async def _issued(visit: Visit, way: Way, wanted: str) -> Issued | None:
+async def _issued(visit: PageContext, way: SetupMethod, wanted: str) -> Issued | None:
     """What was issued before, if it is the account's and good."""
     return await visit.desk.database.read(_look_up, visit.account.id, way, wanted)
 
 
-def _look_up(connection: Connection, account_id: str, way: Way, wanted: str) -> Issued | None:
+def _look_up(connection: Connection, account_id: str, way: SetupMethod, wanted: str) -> Issued | None:
     known: list[Issued]
-    if way is Way.WEBHOOK:
+    if way is SetupMethod.WEBHOOK:
         secrets = credentials.secrets_of(connection, account_id)
         known = [Issued(each.id, each.name, each.last_used_at) for each in secrets if each.revoked_at is None]
     else:

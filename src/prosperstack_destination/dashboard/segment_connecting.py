@@ -7,18 +7,18 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from prosperstack_destination.caller import while_connected
-from prosperstack_destination.dashboard.looks import HeldLook, Looks
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.visit import Visit
+from prosperstack_destination.dashboard.looks import Selection, WorkspaceSelections
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import (
     AlreadyConnected,
+    ConfigurationError,
     DestinationError,
-    Misconfigured,
-    NotHere,
-    SegmentRefused,
+    NotFoundError,
+    SegmentApiError,
     SegmentUnavailable,
 )
-from prosperstack_destination.segment_workspace.client import Access
+from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
 from prosperstack_destination.segment_workspace.connections import FoundSource
 from prosperstack_destination.segment_workspace.wire import webhook_url
 from prosperstack_destination.state.segment_connections import Kind, Region
@@ -30,30 +30,30 @@ SHOWN: Final = 50
 Errors = Mapping[str, str]
 
 
-class ConnectingPages:
+class ConnectPages:
     """The steps."""
 
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: WorkspaceSelections) -> None:
         self._looks = looks
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[PageRoute]:
         """Their routes."""
         return [
-            Page("/segment/connect", self._ask),
-            Page("/segment/connect", self._look, "POST"),
-            Page("/segment/sources", self._choose),
-            Page("/segment/sources", self._connect, "POST"),
-            Page("/segment/forget-token", self._forget, "POST"),
+            PageRoute("/segment/connect", self._ask),
+            PageRoute("/segment/connect", self._look, "POST"),
+            PageRoute("/segment/sources", self._choose),
+            PageRoute("/segment/sources", self._connect, "POST"),
+            PageRoute("/segment/forget-token", self._forget, "POST"),
         ]
 
-    async def _ask(self, visit: Visit) -> Response:
+    async def _ask(self, visit: PageContext) -> Response:
         return visit.page("segment/connect.html", title="Connect Segment", **await asking(visit))
 
-    async def _look(self, visit: Visit) -> Response:
+    async def _look(self, visit: PageContext) -> Response:
         """Look at the workspace of the token that was pasted, or else of the one that is kept."""
         workspaces, token = visit.desk.workspaces, visit.form.get("token", "").strip()
         region = Region.EU if visit.form.get("region") == Region.EU else Region.US
-        access = Access(token, region) if token else None
+        access = WorkspaceCredentials(token, region) if token else None
         if access is None and "kept" not in visit.form:
             return await self._asked_again(visit, {"token": "Paste a token of the workspace."}, 422)
         try:
@@ -63,23 +63,23 @@ class ConnectingPages:
                 access = None
         except SegmentUnavailable as error:
             return await self._asked_again(visit, {"": str(error)}, 503)
-        except (SegmentRefused, Misconfigured) as error:
+        except (SegmentApiError, ConfigurationError) as error:
             is_kept = not token and await workspaces.kept_token(visit.account) is not None
             return await self._asked_again(visit, {"kept" if is_kept else "token": str(error)}, 422)
         self._looks.hold(visit.session, visit.account.id, look, access)
-        return visit.go_home("segment/sources")
+        return visit.redirect_home("segment/sources")
 
-    async def _asked_again(self, visit: Visit, errors: Errors, status: int) -> Response:
+    async def _asked_again(self, visit: PageContext, errors: Errors, status: int) -> Response:
         values = await asking(visit) | {"errors": errors, "given": visit.form}
         return visit.page("segment/connect.html", title="Connect Segment", status=status, **values)
 
-    async def _choose(self, visit: Visit) -> Response:
+    async def _choose(self, visit: PageContext) -> Response:
         held = self._looks.of(visit.session, visit.account.id)
         if held is None:
             return _token_first(visit)
         return await self._choice(visit, held, visit.query("q"))
 
-    async def _connect(self, visit: Visit) -> Response:
+    async def _connect(self, visit: PageContext) -> Response:
         held = self._looks.of(visit.session, visit.account.id)
         if held is None:
             return _token_first(visit)
@@ -92,16 +92,16 @@ class ConnectingPages:
                 connection = await visit.desk.workspaces.connect(
                     visit.account, source_id, kind, actor=ACTOR, access=held.access, public_url=public_url
                 )
-                return visit.go_home(f"segment/connections/{connection.id}", "The source is connected.")
-            except (AlreadyConnected, NotHere) as error:
+                return visit.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
+            except (AlreadyConnected, NotFoundError) as error:
                 errors = {"source_id": str(error)}
-            except (SegmentRefused, SegmentUnavailable, Misconfigured) as error:
+            except (SegmentApiError, SegmentUnavailable, ConfigurationError) as error:
                 errors = {"": str(error)}
                 status = 503 if isinstance(error, SegmentUnavailable) else 422
         return await self._choice(visit, held, visit.form.get("q", ""), errors, status)
 
     async def _choice(
-        self, visit: Visit, held: HeldLook, query: str, errors: Errors | None = None, status: int = 200
+        self, visit: PageContext, held: Selection, query: str, errors: Errors | None = None, status: int = 200
     ) -> Response:
         found = _found(held.look.sources, query)
         connected = await visit.desk.workspaces.connections(visit.account)
@@ -123,32 +123,32 @@ class ConnectingPages:
             given=visit.form,
         )
 
-    async def _forget(self, visit: Visit) -> Response:
+    async def _forget(self, visit: PageContext) -> Response:
         self._looks.forget(visit.session, visit.account.id)
         forgotten = await visit.desk.workspaces.forget_token(visit.account, actor=ACTOR)
         said = "The token is forgotten here. It stays good in Segment: delete it there too."
-        return visit.go_home("segment", said if forgotten else "The token is forgotten.")
+        return visit.redirect_home("segment", said if forgotten else "The token is forgotten.")
 
 
-async def asking(visit: Visit) -> dict[str, Any]:
+async def asking(visit: PageContext) -> dict[str, Any]:
     """What the form that asks for a token takes."""
     kept = await visit.desk.workspaces.kept_token(visit.account)
     return {"kept": kept, "errors": {}, "given": {}}
 
 
-def reachable(visit: Visit) -> tuple[str, str]:
+def reachable(visit: PageContext) -> tuple[str, str]:
     """Where Segment may reach this service, if the dashboard's own address tells; else "", and why it does not."""
-    if visit.desk.apart:
+    if visit.desk.has_admin_port:
         return "", ""
     try:
         webhook_url(visit.base_url, visit.account.id)
-    except Misconfigured:
+    except ConfigurationError:
         return "", f"Not {visit.base_url}, where you see this page: Segment cannot reach that."
     return visit.base_url, ""
 
 
-def _token_first(visit: Visit) -> Response:
-    return visit.go_home(
+def _token_first(visit: PageContext) -> Response:
+    return visit.redirect_home(
         "segment/connect", "Begin with the token: it is held for ten minutes, by the process that it was given to."
     )
 

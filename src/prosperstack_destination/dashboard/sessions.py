@@ -11,10 +11,10 @@ from typing import Final
 from prosperstack_destination.accounts.password import Password
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.dashboard.login_throttle import LoginThrottle
-from prosperstack_destination.errors import LoginRefused
+from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.state import sessions
-from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.database import UnitOfWork
 
 #: How long somebody stays logged in, in microseconds.
 LASTS: Final = 7 * DAY
@@ -25,7 +25,7 @@ class Sessions:
 
     def __init__(
         self,
-        database: Store,
+        database: UnitOfWork,
         clock: Clock,
         *,
         ticks: Callable[[], float] = time.monotonic,
@@ -41,12 +41,12 @@ class Sessions:
     def use(self, password: Password) -> None:
         """Take this password from now on."""
         self._password = password
-        self._mark = password.mark
+        self._mark = password.digest
 
     @property
     def made_password(self) -> str | None:
         """The password, where it was made here: somebody has to be told. None: it is set, or not known yet."""
-        return self._password.text if self._password is not None and self._password.made else None
+        return self._password.text if self._password is not None and self._password.generated else None
 
     async def log_in(self, shown: str, address: str) -> str:
         """The token of a new session; after wrong passwords it takes longer. Raises `LoginRefused` for a wrong one.
@@ -58,9 +58,9 @@ class Sessions:
         if wait:
             await self._sleep(wait)
         now = self._clock()
-        if self._password is None or not self._password.is_(shown):
+        if self._password is None or not self._password.matches(shown):
             self._throttle.failed(network)
-            raise LoginRefused("That is not the password.")
+            raise LoginFailed("That is not the password.")
         token = secrets.token_urlsafe(32)
         await self._database.write(sessions.add, _hashed(token), self._mark, now, now + LASTS)
         return token

@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.accounts import issuing
-from prosperstack_destination.dashboard.routing import ACTOR, Page
-from prosperstack_destination.dashboard.visit import Visit
-from prosperstack_destination.errors import KeyUnverified, Misconfigured
+from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.errors import ConfigurationError, KeyUnverified
 from prosperstack_destination.operations import accounts as choices
 from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
 from prosperstack_destination.state import accounts, auditing, connectors, credentials, sources
@@ -27,30 +27,30 @@ _REVOKE: Final = {
 }
 
 
-def setting_pages() -> list[Page]:
+def setting_pages() -> list[PageRoute]:
     """The routes of the page, and of its forms."""
     return [
-        Page("/settings", _show),
-        Page("/settings/choices", _choose, "POST"),
-        Page("/settings/prosperstack-key", _replace_key, "POST"),
-        Page("/settings/issue", _issue, "POST"),
-        Page("/settings/revoke", _revoke, "POST"),
-        Page("/settings/remove", _remove, "POST"),
+        PageRoute("/settings", _show),
+        PageRoute("/settings/choices", _choose, "POST"),
+        PageRoute("/settings/prosperstack-key", _replace_key, "POST"),
+        PageRoute("/settings/issue", _issue, "POST"),
+        PageRoute("/settings/revoke", _revoke, "POST"),
+        PageRoute("/settings/remove", _remove, "POST"),
     ]
 
 
-async def _show(visit: Visit) -> Response:
+async def _show(visit: PageContext) -> Response:
     return await _page(visit)
 
 
-async def _page(visit: Visit, *, status: int = 200, **more: Any) -> Response:
+async def _page(visit: PageContext, *, status: int = 200, **more: Any) -> Response:
     def read(connection: Connection) -> dict[str, Any]:
         return {
             "keys": _good_first(credentials.keys_of(connection, visit.account.id)),
             "secrets": _good_first(credentials.secrets_of(connection, visit.account.id)),
             "connectors": _good_first(connectors.of_account(connection, visit.account.id)),
             "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
-            "entries": auditing.latest(connection, visit.account.id, ENTRIES),
+            "entries": auditing.recent(connection, visit.account.id, ENTRIES),
             "on_delete": accounts.on_delete(connection, visit.account.id),
         }
 
@@ -80,7 +80,7 @@ def _good_first(found: Iterable[R]) -> list[R]:
     return sorted(found, key=lambda each: each.revoked_at is not None)
 
 
-async def _choose(visit: Visit) -> Response:
+async def _choose(visit: PageContext) -> Response:
     """What is left to the owner, and what a deletion does."""
     wanted = visit.form.get("reserve", "").strip().removesuffix("%").strip()
     try:
@@ -98,11 +98,11 @@ async def _choose(visit: Visit) -> Response:
     return await _done(visit, work, "Saved. It counts within seconds.")
 
 
-async def _replace_key(visit: Visit) -> Response:
+async def _replace_key(visit: PageContext) -> Response:
     key = visit.form.get("key", "").strip()
     try:
         await visit.desk.check_key(key)
-    except Misconfigured as refusal:
+    except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(visit, status=503, wrong=str(error))
@@ -113,18 +113,18 @@ async def _replace_key(visit: Visit) -> Response:
     return await _done(visit, work, "The account uses the new key.")
 
 
-async def _done(visit: Visit, work: Callable[[Connection], object], said: str) -> Response:
+async def _done(visit: PageContext, work: Callable[[Connection], object], said: str) -> Response:
     """Do something that may be refused: then the page says why."""
     try:
         await visit.desk.database.write(work)
-    except Misconfigured as refusal:
+    except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
-    visit.desk.on_keys()
+    visit.desk.invalidate_credentials()
     visit.desk.wake([visit.account.id])
-    return visit.go_home("settings", said)
+    return visit.redirect_home("settings", said)
 
 
-async def _issue(visit: Visit) -> Response:
+async def _issue(visit: PageContext) -> Response:
     """Make a key, a secret or a connector, and show it: only now, so the page is the answer to the form."""
     kind, name = visit.form.get("kind", ""), visit.form.get("name", "").strip()[:MAX_NAME]
     base = str(visit.request.base_url).rstrip("/")
@@ -136,7 +136,7 @@ async def _issue(visit: Visit) -> Response:
         origins = visit.form.get("origins", "").replace(",", " ").split()
         try:
             key = await database.write(issuing.issue_public_key, visit.account, name, origins, ACTOR, visit.now)
-        except Misconfigured as refusal:
+        except ConfigurationError as refusal:
             return await _page(visit, status=422, wrong=str(refusal))
         shown = [("The public key: the write key of an SDK in a web page or an app", key)]
     elif kind == "secret":
@@ -150,11 +150,11 @@ async def _issue(visit: Visit) -> Response:
         ]
     else:
         return await _page(visit, status=422, wrong="Choose what to issue.")
-    visit.desk.on_keys()
+    visit.desk.invalidate_credentials()
     return await _page(visit, issued=shown)
 
 
-async def _revoke(visit: Visit) -> Response:
+async def _revoke(visit: PageContext) -> Response:
     kind, which = visit.form.get("kind", ""), visit.form.get("which", "")
     if visit.form.get("sure") != "yes" or kind not in _REVOKE:
         return await _page(visit, status=422, wrong="Nothing was revoked: tick that you are sure.")
@@ -165,10 +165,10 @@ async def _revoke(visit: Visit) -> Response:
     return await _done(visit, work, f"The {kind} is refused from now on.")
 
 
-async def _remove(visit: Visit) -> Response:
+async def _remove(visit: PageContext) -> Response:
     """Remove the account, with everything that is stored for it."""
     if visit.form.get("sure") != "yes":
         return await _page(visit, status=422, wrong="Nothing was removed: tick that you are sure.")
     await remove_account(visit.desk.database, visit.account, ACTOR, visit.now)
-    visit.desk.on_keys()
-    return visit.go("/dashboard/accounts", f"The account {visit.account.fingerprint} is removed.")
+    visit.desk.invalidate_credentials()
+    return visit.redirect("/dashboard/accounts", f"The account {visit.account.fingerprint} is removed.")

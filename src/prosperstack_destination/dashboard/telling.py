@@ -22,7 +22,7 @@ _EVENTS: Final[Mapping[tuple[EventKind, str], str]] = {
 }
 
 
-def told(event: Event) -> str:
+def describe(event: Event) -> str:
     """What happened to a person, in a sentence without its end."""
     if event.kind is EventKind.REQUEST:
         return _asked(event)

@@ -22,7 +22,7 @@ class Line:
     text: str
 
 
-def compared(old: str, new: str) -> tuple[Line, ...]:
+def diff_lines(old: str, new: str) -> tuple[Line, ...]:
     """What was added to a text and what is gone from it, with some lines around; nothing where it is the same."""
     found: list[Line] = []
     size = 0

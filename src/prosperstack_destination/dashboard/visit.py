@@ -14,11 +14,11 @@ from prosperstack_destination.dashboard.forms import Form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.sessions import form_token
 from prosperstack_destination.forwarded import is_tls
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state.accounts import Account
 
 #: The cookie that carries one sentence to the next page.
-SAID_COOKIE: Final = "dashboard_said"
+FLASH_COOKIE: Final = "dashboard_said"
 #: A page with more is compressed, in bytes.
 LARGE: Final = 100_000
 #: What a page may load: from here, and nothing within the page itself.
@@ -29,11 +29,11 @@ POLICY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageContext:
     """What a page works with. Who logs in is the operator, and may see every account."""
 
     request: Request
-    desk: Desk
+    desk: AdminServices
     renderer: Renderer
     #: The session's token.
     session: str
@@ -59,7 +59,7 @@ class Visit:
         return self.desk.reserve
 
     @property
-    def home(self) -> str:
+    def base_path(self) -> str:
         """Where the account's pages are."""
         return f"/dashboard/a/{self.account.id}"
 
@@ -74,11 +74,11 @@ class Visit:
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page. What the last one had to say is said, once."""
-        said = _read_said(self.request.cookies.get(SAID_COOKIE))
+        said = _read_flash(self.request.cookies.get(FLASH_COOKIE))
         takes_gzip = "gzip" in self.request.headers.get("accept-encoding", "")
         response = html(self.fragment(template, said=said, **values), status, compressed=takes_gzip)
         if said is not None:
-            response.delete_cookie(SAID_COOKIE, path="/dashboard")
+            response.delete_cookie(FLASH_COOKIE, path="/dashboard")
         return response
 
     def fragment(self, template: str, **values: Any) -> str:
@@ -93,18 +93,18 @@ class Visit:
         }
         return self.renderer.render(template, **{**known, **values})
 
-    def go(self, to: str, said: str | None = None) -> Response:
+    def redirect(self, to: str, said: str | None = None) -> Response:
         """Go to another page, after something was done; that page says what."""
         response = RedirectResponse(to, 303)
         if said is not None:
             response.set_cookie(
-                SAID_COOKIE, _write_said(said), max_age=60, path="/dashboard", httponly=True, samesite="strict"
+                FLASH_COOKIE, _write_flash(said), max_age=60, path="/dashboard", httponly=True, samesite="strict"
             )
         return response
 
-    def go_home(self, page: str, said: str | None = None) -> Response:
+    def redirect_home(self, page: str, said: str | None = None) -> Response:
         """Go to another page of the account."""
-        return self.go(f"{self.home}/{page}", said)
+        return self.redirect(f"{self.base_path}/{page}", said)
 
 
 def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLResponse:
@@ -120,11 +120,11 @@ def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLRespo
     return HTMLResponse(body, status, headers)
 
 
-def _write_said(said: str) -> str:
+def _write_flash(said: str) -> str:
     return urlsafe_b64encode(json.dumps(said).encode()).decode()
 
 
-def _read_said(cookie: str | None) -> str | None:
+def _read_flash(cookie: str | None) -> str | None:
     if not cookie:
         return None
     try:

@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from prosperstack_destination.mapping.coercion import CannotCoerce, moment_of, number_of
-from prosperstack_destination.mapping.names import nearest
+from prosperstack_destination.mapping.coercion import CoercionError, moment_of, number_of
+from prosperstack_destination.mapping.names import closest
 
 #: The longest text that an array is joined to, in characters: as much as an event may have.
 MAX_JOINED: Final = 64 * 1024
@@ -64,11 +64,11 @@ DateForm = Annotated[StrictStr, StringConstraints(min_length=1, max_length=100)]
 MAX_FORMS: Final = 20
 
 
-class CannotClean(ValueError):
+class TransformError(ValueError):
     """The value cannot be taken through a clean-up; ``str()`` says why."""
 
 
-class CleanUp(BaseModel):
+class Transform(BaseModel):
     """One clean-up. On an array, those of text and numbers clean each item."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -111,8 +111,8 @@ class CleanUp(BaseModel):
         if not isinstance(given, dict):
             return given
         for name in given:
-            if name not in CLEAN_UPS:
-                hint = nearest(str(name), CLEAN_UPS)
+            if name not in TRANSFORMS:
+                hint = closest(str(name), TRANSFORMS)
                 raise ValueError(f"there is no clean-up {name!r}" + (f": did you mean {hint}?" if hint else ""))
         if len(given) != 1:
             raise ValueError("one clean-up an item: write each in a line of its own")
@@ -142,7 +142,7 @@ class CleanUp(BaseModel):
     @classmethod
     def _zone(cls, value: str | None) -> str | None:
         if value is not None and value not in available_timezones():
-            hint = nearest(value, available_timezones())
+            hint = closest(value, available_timezones())
             raise ValueError(f"there is no time zone {value!r}" + (f": did you mean {hint}?" if hint else ""))
         return value
 
@@ -154,7 +154,7 @@ class CleanUp(BaseModel):
     @property
     def name(self) -> str:
         """Which clean-up it is."""
-        return next(name for name in CLEAN_UPS if getattr(self, name) is not None)
+        return next(name for name in TRANSFORMS if getattr(self, name) is not None)
 
     @property
     def argument(self) -> Any:
@@ -166,7 +166,7 @@ class CleanUp(BaseModel):
         return _STEPS[self.name](self.argument)
 
 
-CLEAN_UPS: Final = tuple(CleanUp.model_fields)
+TRANSFORMS: Final = tuple(Transform.model_fields)
 
 
 def _check_format(text: str) -> None:
@@ -227,15 +227,15 @@ def _decimal(value: JsonValue, doing: str) -> Decimal | None:
         return None
     try:
         number = number_of(value)
-    except CannotCoerce as refusal:
-        raise CannotClean(f"it cannot be {doing}: {refusal}") from None
+    except CoercionError as refusal:
+        raise TransformError(f"it cannot be {doing}: {refusal}") from None
     return Decimal(str(number))
 
 
 def _plain(number: Decimal) -> int | float:
     """A number of JSON's; whole ones as int."""
     if not abs(number) < Decimal("1e300"):
-        raise CannotClean("the number is too large")
+        raise TransformError("the number is too large")
     return int(number) if number == number.to_integral_value() else float(number)
 
 
@@ -246,7 +246,7 @@ def _round(decimals: int, value: JsonValue) -> JsonValue:
     try:
         return _plain(number.quantize(Decimal(1).scaleb(-decimals), context=_EXACT))
     except DecimalException:
-        raise CannotClean("the number is too large to be rounded") from None
+        raise TransformError("the number is too large to be rounded") from None
 
 
 def _scale(factor: float, value: JsonValue) -> JsonValue:
@@ -259,13 +259,13 @@ def _join(between: str, value: JsonValue) -> JsonValue:
         return value
     items = [_item(each) for each in value if each is not None]
     if sum(map(len, items)) + len(between) * len(items) > MAX_JOINED:
-        raise CannotClean("the text would be too long")
+        raise TransformError("the text would be too long")
     return between.join(items)
 
 
 def _item(value: JsonValue) -> str:
     if isinstance(value, dict | list):
-        raise CannotClean("its items cannot be joined: one is an object or an array itself")
+        raise TransformError("its items cannot be joined: one is an object or an array itself")
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -275,7 +275,7 @@ def _count(value: JsonValue) -> JsonValue:
     if value is None:
         return None
     if not isinstance(value, list | dict):
-        raise CannotClean("only the items of an array can be counted")
+        raise TransformError("only the items of an array can be counted")
     return len(value)
 
 
@@ -285,7 +285,7 @@ def _date_format(forms: Sequence[str], value: JsonValue) -> JsonValue:
         return value
     said = " or ".join(forms)
     if isinstance(value, bool | dict | list):
-        raise CannotClean(f"it is no text that could be a date of the form {said}")
+        raise TransformError(f"it is no text that could be a date of the form {said}")
     text = str(value).strip()
     for form in forms:
         try:
@@ -297,7 +297,7 @@ def _date_format(forms: Sequence[str], value: JsonValue) -> JsonValue:
     try:
         moment_of(value)
     except (ValueError, OverflowError):
-        raise CannotClean(f"it is no date of the form {said}, and no ISO 8601 date either") from None
+        raise TransformError(f"it is no date of the form {said}, and no ISO 8601 date either") from None
     return value
 
 
@@ -305,7 +305,7 @@ def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
     if value is None or value == "":
         return value
     if isinstance(value, bool | dict | list):
-        raise CannotClean(_NO_TIME)
+        raise TransformError(_NO_TIME)
     if isinstance(value, str) and _DAY.fullmatch(value.strip()):
         return value  # a day without a time of day is the same in every zone
     try:
@@ -313,7 +313,7 @@ def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
         if moment.tzinfo is not None:
             moment = moment.astimezone(zone).replace(tzinfo=None)
     except (ValueError, OverflowError) as fault:
-        raise CannotClean(f"{_NO_TIME}: {fault}" if isinstance(fault, CannotCoerce) else _NO_TIME) from None
+        raise TransformError(f"{_NO_TIME}: {fault}" if isinstance(fault, CoercionError) else _NO_TIME) from None
     return moment.isoformat()
 
 
@@ -321,7 +321,7 @@ def _zone(name: str) -> Step:
     try:
         return partial(_timezone, ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise CannotClean(f"there is no time zone {name!r}") from error
+        raise TransformError(f"there is no time zone {name!r}") from error
 
 
 _STEPS: Final[dict[str, Callable[[Any], Step]]] = {

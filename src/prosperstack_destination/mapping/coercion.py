@@ -39,7 +39,7 @@ _WRITTEN_YEARS: Final = range(1900, 2100)
 _FIRST_YEAR: Final = 1000
 
 
-class CannotCoerce(ValueError):
+class CoercionError(ValueError):
     """The value is none of the type; ``str()`` says why, in words for the person who sent the trait."""
 
 
@@ -59,7 +59,7 @@ def coercer(to: PropertyType) -> Callable[[JsonValue], PropertyValue]:
         if value is None or value == "":
             return None
         if isinstance(value, dict | list):
-            raise CannotCoerce(f"{_kind(value)} is not a single value")
+            raise CoercionError(f"{_kind(value)} is not a single value")
         return to_type(value)
 
     return coerce_one
@@ -78,21 +78,21 @@ def _text(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and not math.isfinite(value):
-        raise CannotCoerce("not a finite number")
+        raise CoercionError("not a finite number")
     try:
         return str(value)
     except ValueError:  # Python writes out no integer of more than 4,300 digits
-        raise CannotCoerce("the number is too large") from None
+        raise CoercionError("the number is too large") from None
 
 
 def number_of(value: JsonValue) -> int | float:
     """The number that a value is, or that its text is; whole ones as int. Raises `CannotCoerce`."""
     if value is None or isinstance(value, bool | dict | list):
-        raise CannotCoerce(f"{_kind(value)} is not a number")
+        raise CoercionError(f"{_kind(value)} is not a number")
     if isinstance(value, str):
         text = value.strip()
         if len(text) > _NUMERAL_LENGTH or not _NUMERAL.fullmatch(text):
-            raise CannotCoerce("the text is not a number")
+            raise CoercionError("the text is not a number")
         value = int(text) if _INTEGRAL.fullmatch(text) else float(text)
     return _plain(value)
 
@@ -104,7 +104,7 @@ def _plain(value: float) -> int | float:
     except OverflowError:
         as_float = math.inf
     if not math.isfinite(as_float):
-        raise CannotCoerce("the number is too large")
+        raise CoercionError("the number is too large")
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
@@ -119,25 +119,27 @@ def _boolean(value: str | float | bool) -> bool:
             return True
         if word in _FALSE:
             return False
-        raise CannotCoerce("the text is none of true, t, 1, false, f, 0")
+        raise CoercionError("the text is none of true, t, 1, false, f, 0")
     if value in (0, 1):
         return value == 1
-    raise CannotCoerce("of the numbers only 1 and 0 are booleans")
+    raise CoercionError("of the numbers only 1 and 0 are booleans")
 
 
 def _date(value: str | float | bool) -> str:
     if isinstance(value, bool):
-        raise CannotCoerce("a boolean is not a date")
+        raise CoercionError("a boolean is not a date")
     try:
         moment = moment_of(value)
         if moment.tzinfo is not None:  # a time without an offset is taken to be in UTC already
             moment = moment.astimezone(UTC)
-    except CannotCoerce:
+    except CoercionError:
         raise
     except (ValueError, OverflowError):
-        raise CannotCoerce("the text is not an ISO 8601 date such as 2021-05-04") from None
+        raise CoercionError("the text is not an ISO 8601 date such as 2021-05-04") from None
     if moment.year < _FIRST_YEAR:
-        raise CannotCoerce(f"the year {moment.year:04} is not the year of a date: it is a placeholder, or mistyped")
+        raise CoercionError(
+            f"the year {moment.year:04} is not the year of a date: it is a placeholder, or mistyped"
+        )
     return moment.date().isoformat()
 
 
@@ -173,14 +175,14 @@ def _written_day(value: float) -> datetime | None:
 def _unix_moment(value: float) -> datetime:
     size = abs(value)
     if size < _UNIX_FROM:
-        raise CannotCoerce(
+        raise CoercionError(
             "a number of less than nine digits is not a Unix time, and not a day such as 20210504 either"
         )
     per_second = 1 if size < _MILLISECONDS_FROM else 1000 if size < _MICROSECONDS_FROM else 1_000_000
     try:
         return datetime.fromtimestamp(value / per_second, UTC)
     except (ValueError, OverflowError, OSError):
-        raise CannotCoerce("the number is not a Unix time in seconds, milliseconds or microseconds") from None
+        raise CoercionError("the number is not a Unix time in seconds, milliseconds or microseconds") from None
 
 
 _COERCERS: Final[Mapping[PropertyType, Callable[[str | float | bool], PropertyValue]]] = {

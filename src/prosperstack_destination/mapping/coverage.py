@@ -8,11 +8,11 @@ from typing import Final
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Property, PropertyType
-from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coerce
-from prosperstack_destination.mapping.desired import Desired, Projection
-from prosperstack_destination.mapping.names import ALIKE, alike
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coerce
+from prosperstack_destination.mapping.desired import DesiredValue, Projection
+from prosperstack_destination.mapping.names import MIN_SIMILARITY, similarity
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION
 
 #: Traits that are told apart; a script that makes up names must not fill the memory.
@@ -82,14 +82,14 @@ class _Trait:
 class Coverage:
     """Counts profiles, one after the other. What it holds does not grow with their number."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CompiledMapping) -> None:
         self._plan = plan
         #: Profiles that were counted.
         self.profiles = 0
         self._properties: dict[str, _Property] = {}
         self._traits: dict[str, _Trait] = {}
 
-    def count(self, traits: Mapping[str, Stamped], person: Person) -> None:
+    def count(self, traits: Mapping[str, Stamped], person: MappingInput) -> None:
         """One more profile: its traits with their times, and the same as the mapping sees it."""
         self.profiles += 1
         for name, (value, at) in traits.items():
@@ -118,7 +118,7 @@ class Coverage:
         """The traits that were seen, the most frequent first."""
         fed = {name for name, found in self._properties.items() if found.filled}
         for name, found in sorted(self._traits.items(), key=lambda item: (-item[1].seen, item[0])):
-            likeliest, score = (None, 0.0) if found.feeds else likeliest_property(name, self._plan, fed)
+            likeliest, score = (None, 0.0) if found.feeds else suggest_property(name, self._plan, fed)
             yield TraitCoverage(
                 trait=name,
                 seen=found.seen,
@@ -152,7 +152,7 @@ class Coverage:
             found.problems += 1
             self._takes(problem.property, problem.traits)
 
-    def _count_desired(self, name: str, desired: Desired, traits: Mapping[str, Stamped]) -> None:
+    def _count_desired(self, name: str, desired: DesiredValue, traits: Mapping[str, Stamped]) -> None:
         found = self._properties.setdefault(name, _Property())
         found.fed_by[desired.trait, desired.matched_by.value] += 1
         self._takes(name, desired.traits)
@@ -170,12 +170,12 @@ class Coverage:
                 self._traits[trait].feeds.add(name)
 
 
-def likeliest_property(trait: str, plan: Plan, fed: set[str]) -> tuple[str | None, float]:
+def suggest_property(trait: str, plan: CompiledMapping, fed: set[str]) -> tuple[str | None, float]:
     """The property whose key or name is likest to a trait's, and how alike they are; of equals one that is free."""
     best: tuple[float, bool, str] | None = None
     for each in plan.catalog:
         score = _alike(trait, each)
-        if score >= ALIKE:
+        if score >= MIN_SIMILARITY:
             best = max(best or (0.0, False, ""), (score, each.key not in fed, each.key))
     return (None, 0.0) if best is None else (best[2], best[0])
 
@@ -191,7 +191,7 @@ def type_of(value: JsonValue) -> PropertyType | None:
     if len(value) >= len("2021-05-04") and value[4:5] == "-":
         try:
             coerce(value, PropertyType.DATE)
-        except CannotCoerce:
+        except CoercionError:
             return PropertyType.TEXT
         return PropertyType.DATE
     return PropertyType.TEXT
@@ -205,7 +205,7 @@ def _common(types: set[PropertyType | None]) -> PropertyType | None:
 
 
 def _alike(trait: str, target: Property) -> float:
-    return max(alike(trait, target.key), alike(trait, target.name))
+    return max(similarity(trait, target.key), similarity(trait, target.name))
 
 
 def _short(value: JsonValue) -> JsonValue:

@@ -21,7 +21,7 @@ class MatchedBy(StrEnum):
     FORGIVING = "forgiving"
 
 
-class Desired(NamedTuple):
+class DesiredValue(NamedTuple):
     """What one property should be. There are very many: a tuple is made in a third of a frozen dataclass's time."""
 
     #: The value to have there; None: no value.
@@ -31,16 +31,16 @@ class Desired(NamedTuple):
     #: Why that trait.
     matched_by: MatchedBy
     #: The traits that its rule names; None: it rests on `trait`.
-    rests_on: tuple[str, ...] | None = None
+    depends_on: tuple[str, ...] | None = None
 
     @property
     def traits(self) -> tuple[str, ...]:
         """The traits that it rests on."""
-        return (self.trait,) if self.rests_on is None else self.rests_on
+        return (self.trait,) if self.depends_on is None else self.depends_on
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class MappingProblem:
     """A trait that feeds a property and cannot: never sent, and it stops nothing else."""
 
     #: The key of the property.
@@ -52,12 +52,12 @@ class Problem:
     #: Why it cannot be a value of the property.
     reason: str
     #: The traits that its rule names; None: it rests on `trait`.
-    rests_on: tuple[str, ...] | None = None
+    depends_on: tuple[str, ...] | None = None
 
     @builtins.property
     def traits(self) -> tuple[str, ...]:
         """The traits that it rests on."""
-        return (self.trait,) if self.rests_on is None else self.rests_on
+        return (self.trait,) if self.depends_on is None else self.depends_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class Projection:
     """What traits give under an account's rules and catalog."""
 
     #: By property key. A property that no trait feeds is not in it, and stays as it is.
-    desired: Mapping[str, Desired]
-    problems: tuple[Problem, ...]
+    desired: Mapping[str, DesiredValue]
+    problems: tuple[MappingProblem, ...]
     #: The same for properties of subscriptions, by their keys.
-    subscription: Mapping[str, Desired] = field(default_factory=dict)
+    subscription: Mapping[str, DesiredValue] = field(default_factory=dict)
 
     def values(self) -> dict[str, PropertyValue]:
         """The desired values alone, by property key."""
@@ -79,12 +79,12 @@ class Projection:
         return {key: each.value for key, each in self.subscription.items()}
 
 
-def same_values(one: Mapping[str, Desired], other: Mapping[str, Desired]) -> bool:
+def same_values(one: Mapping[str, DesiredValue], other: Mapping[str, DesiredValue]) -> bool:
     """Whether the same properties get the same values, wherever they come from; true is not 1."""
-    return one.keys() == other.keys() and not any(True for _ in differing(one, other))
+    return one.keys() == other.keys() and not any(True for _ in differing_keys(one, other))
 
 
-def differing(one: Mapping[str, Desired], other: Mapping[str, Desired]) -> Iterator[str]:
+def differing_keys(one: Mapping[str, DesiredValue], other: Mapping[str, DesiredValue]) -> Iterator[str]:
     """The keys that are in only one of the two, or have another value there; in order."""
     for key in dict.fromkeys((*one, *other)):
         here, there = one.get(key), other.get(key)

@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from prosperstack_destination.mapping.cleaning import CLEAN_UPS
+from prosperstack_destination.mapping.cleaning import TRANSFORMS
 from prosperstack_destination.mapping.rules import Rule
-from prosperstack_destination.mapping.yaml_text import NotYaml, compose, document_of
+from prosperstack_destination.mapping.yaml_text import YamlError, compose, document_of
 
 #: Keys and values, as a file has them.
 Content = Mapping[str, Any]
@@ -101,7 +101,7 @@ _Edits = Sequence[_Edit]
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _YamlSource:
     """A text, its nodes, and what it says."""
 
     text: str
@@ -167,19 +167,19 @@ class _Page:
         return text
 
 
-def _page(text: str) -> _Page:
+def _page(text: str) -> _YamlSource:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     root = compose(text)
     data = document_of(root).data
     if data is not None and not isinstance(data, dict):
-        raise NotYaml("the file has to be keys and values, as in `rules: []`")
+        raise YamlError("the file has to be keys and values, as in `rules: []`")
     if data is not None and not isinstance(data.get("rules"), list | None):
-        raise NotYaml("rules has to be a list, each rule in a line of its own that begins with '- '")
-    return _Page(text, root, {} if data is None else data)
+        raise YamlError("rules has to be a list, each rule in a line of its own that begins with '- '")
+    return _YamlSource(text, root, {} if data is None else data)
 
 
-def _cannot() -> NotYaml:
-    return NotYaml("the text is written in a way that this cannot be put into: write it there by hand")
+def _cannot() -> YamlError:
+    return YamlError("the text is written in a way that this cannot be put into: write it there by hand")
 
 
 def _number(rules: Sequence[Any], key: str) -> int | None:
@@ -190,13 +190,13 @@ def _number(rules: Sequence[Any], key: str) -> int | None:
     return None
 
 
-def _first_that_says(wanted: Content, ways: Sequence[_Edits], page: _Page) -> str:
+def _first_that_says(wanted: Content, ways: Sequence[_Edits], page: _YamlSource) -> str:
     """The text by the first of several ways to edit it that has it say what is wanted. Raises `NotYaml`."""
     for edits in ways:
         text = page.edited(edits)
         try:
             said = _page(text).data
-        except NotYaml:
+        except YamlError:
             continue
         if edits and _exactly(said) == _exactly(wanted):
             return text
@@ -218,13 +218,13 @@ def _same(one: Content, other: Content) -> bool:
 
 def _in_its_form(old: Content, rule: Content) -> Content:
     """A new rule with the clean-ups left where the old one has them, in itself, if they are the same."""
-    short = {name: old[name] for name in old if name in CLEAN_UPS}
+    short = {name: old[name] for name in old if name in TRANSFORMS}
     if not short or not _same({**_ANY, **short}, {**_ANY, "clean": rule.get("clean", [])}):
         return rule
     return {**{name: value for name, value in rule.items() if name != "clean"}, **short}
 
 
-def _edits(page: _Page, node: Node, old: Content, rule: Content) -> _Edits:
+def _edits(page: _YamlSource, node: Node, old: Content, rule: Content) -> _Edits:
     """What makes a rule another one, key by key; nothing where it is in brackets."""
     if not isinstance(node, MappingNode) or _in_brackets(node):
         return []
@@ -249,14 +249,14 @@ def _edits(page: _Page, node: Node, old: Content, rule: Content) -> _Edits:
     return edits
 
 
-def _written(page: _Page, node: Node, rule: Content) -> str:
+def _written(page: _YamlSource, node: Node, rule: Content) -> str:
     """A rule for the place of a node."""
     found = page.entry("rules")
     in_brackets = found is not None and _in_brackets(found[1])
     return _flow(rule) if in_brackets else _block(rule, node.start_mark.column)
 
 
-def _addition(page: _Page, rule: Content) -> _Edits:
+def _addition(page: _YamlSource, rule: Content) -> _Edits:
     """What adds a rule."""
     found = page.entry("rules")
     if found is None:
@@ -274,7 +274,7 @@ def _addition(page: _Page, rule: Content) -> _Edits:
     return [_Edit(colon, end, ""), _item(page, end, key.start_mark.column + 2, rule)]
 
 
-def _setting(page: _Page, name: str, value: bool | int | str) -> _Edit:
+def _setting(page: _YamlSource, name: str, value: bool | int | str) -> _Edit:
     """What gives a key of the whole a value; one that is not there stands below all others."""
     written = value if isinstance(value, str) else json.dumps(value)
     found, root, text = page.entry(name), page.root, page.text
@@ -294,7 +294,7 @@ def _setting(page: _Page, name: str, value: bool | int | str) -> _Edit:
     return _Edit(at, at, f"\n{' ' * root.start_mark.column}{name}: {written}")
 
 
-def _first_rules(page: _Page, rule: Content) -> _Edit:
+def _first_rules(page: _YamlSource, rule: Content) -> _Edit:
     """What adds the key ``rules``, with one of them."""
     root, text = page.root, page.text
     if not isinstance(root, MappingNode):  # there are comments alone, or null
@@ -308,13 +308,13 @@ def _first_rules(page: _Page, rule: Content) -> _Edit:
     return _Edit(at, at, f"\n{' ' * column}rules:\n{' ' * column}  - {_block(rule, column + 4)}")
 
 
-def _item(page: _Page, end: int, column: int, rule: Content) -> _Edit:
+def _item(page: _YamlSource, end: int, column: int, rule: Content) -> _Edit:
     """What adds a rule after the line where something ends."""
     at = page.line_ends(end)
     return _Edit(at, at, f"\n{' ' * column}- {_block(rule, column + 2)}")
 
 
-def _removal(page: _Page, number: int) -> _Edit:
+def _removal(page: _YamlSource, number: int) -> _Edit:
     """What takes a rule out; comments above it stay."""
     found = page.entry("rules")
     assert found is not None  # noqa: S101 -- the rule is in it

@@ -42,7 +42,7 @@ _KINDS: Final = {
 }
 
 
-class CannotEvaluate(ValueError):
+class EvaluationError(ValueError):
     """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
 
 
@@ -50,11 +50,11 @@ class CannotEvaluate(ValueError):
 MAX_RESULT: Final = 64 * 1024
 
 
-class _TooMuchWork(Exception):
+class _StepLimitExceeded(Exception):
     pass
 
 
-class Evaluation:
+class ExpressionRunner:
     """The expressions of one person; their work counts together.
 
     ``context`` makes what they see, when the first of them needs it: most rules are no more than paths.
@@ -75,19 +75,19 @@ class Evaluation:
         interpreter.left = allowed
         try:
             found: JsonValue = interpreter.visit(expression.tree, self._context)
-        except CannotEvaluate:
+        except EvaluationError:
             raise
-        except _TooMuchWork:
-            raise CannotEvaluate("the expression is too much work for this person's traits") from None
+        except _StepLimitExceeded:
+            raise EvaluationError("the expression is too much work for this person's traits") from None
         except JMESPathTypeError as error:
             wanted = " or ".join(error.expected_types)
             given = _KINDS.get(error.actual_type, error.actual_type)
             said = f"{error.function_name}() takes {wanted}, not {given}"
             if given == "null":
                 said += ": leave out people without the trait by a condition (when)"
-            raise CannotEvaluate(said) from None
+            raise EvaluationError(said) from None
         except Exception as error:  # noqa: BLE001 -- jmespath's functions raise whatever Python does: total means all
-            raise CannotEvaluate(f"the expression cannot be evaluated ({type(error).__name__})") from None
+            raise EvaluationError(f"the expression cannot be evaluated ({type(error).__name__})") from None
         finally:
             self._left -= allowed - max(interpreter.left, 0)
         return _bounded(found)
@@ -108,11 +108,11 @@ def _bounded(found: JsonValue) -> JsonValue:
     found = storable(found)
     text = to_json(found)
     if len(text) > MAX_RESULT:
-        raise CannotEvaluate("the expression gives more than 64 KB")
+        raise EvaluationError("the expression gives more than 64 KB")
     try:
         from_json(text, allow_inf_nan=False)
     except ValueError:  # sums of numbers of thousands of digits, and infinities
-        raise CannotEvaluate("the expression gives a number that is too large") from None
+        raise EvaluationError("the expression gives a number that is too large") from None
     return found
 
 
@@ -146,7 +146,7 @@ class _Interpreter(TreeInterpreter):
     def visit(self, node: Node, value: Any) -> Any:
         self.left -= 1
         if self.left < 0:
-            raise _TooMuchWork
+            raise _StepLimitExceeded
         kind = node["type"]
         if kind == "field":  # most steps are: a method for it would take as long again
             return value.get(node["value"]) if isinstance(value, dict) else None
@@ -192,7 +192,7 @@ class _Interpreter(TreeInterpreter):
     def _spend(self, steps: int) -> None:
         self.left -= steps
         if self.left < 0:
-            raise _TooMuchWork
+            raise _StepLimitExceeded
 
     def _counted(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -233,7 +233,7 @@ def _refuse_to_compare(left: object, right: object) -> None:
     """
     for one, other in ((left, right), (right, left)):
         if isinstance(one, str) and one.strip() and _is_number(other):
-            raise CannotEvaluate("text is compared as a number: put it into to_number(), or send a number")
+            raise EvaluationError("text is compared as a number: put it into to_number(), or send a number")
 
 
 def _is_number(value: object) -> bool:

@@ -24,7 +24,7 @@ from prosperstack_destination.mapping.expression_hints import (
     mended,
     remark,
 )
-from prosperstack_destination.mapping.names import nearest
+from prosperstack_destination.mapping.names import closest
 
 #: The longest expression, in characters.
 MAX_LENGTH: Final = 1_000
@@ -44,7 +44,7 @@ _TOO_DEEP: Final = f"its parts are nested more than {MAX_DEPTH} deep: make it si
 Node = Mapping[str, Any]
 
 
-class BadExpression(ValueError):
+class InvalidExpression(ValueError):
     """The text is no expression that could be run; ``str()`` says why, and what would be right if that is known."""
 
 
@@ -64,40 +64,40 @@ class Expression:
 
 
 @lru_cache(maxsize=COMPILED)
-def compiled(text: str) -> Expression:
+def compile_expression(text: str) -> Expression:
     """Parse an expression and look through it. Raises `BadExpression`, with what would be right if known."""
     try:
         return _looked_through(text)
-    except BadExpression as error:
+    except InvalidExpression as error:
         likely = mended(text, _is_good)
         if likely is None or f" {likely}" in str(error):
             raise
         reason = str(error).partition(": did you mean")[0]
-        raise BadExpression(f"{reason}: did you mean {likely}{remark(text)}?") from None
+        raise InvalidExpression(f"{reason}: did you mean {likely}{remark(text)}?") from None
 
 
 def _is_good(text: str) -> bool:
     try:
         _looked_through(text)
-    except BadExpression:
+    except InvalidExpression:
         return False
     return True
 
 
 def _looked_through(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
-        raise BadExpression(f"an expression may have {MAX_LENGTH:,} characters; this one has {len(text):,}")
+        raise InvalidExpression(f"an expression may have {MAX_LENGTH:,} characters; this one has {len(text):,}")
     if _brackets(text) > MAX_DEPTH:
-        raise BadExpression(_TOO_DEEP)
+        raise InvalidExpression(_TOO_DEEP)
     tree = _parsed(text)
     if _depth(tree) > MAX_DEPTH:
-        raise BadExpression(_TOO_DEEP)
+        raise InvalidExpression(_TOO_DEEP)
     _check_functions(tree)
     _check_negations(tree)
     roots = list(dict.fromkeys(_roots(tree)))
     for root in roots:
         if root not in ROOTS:
-            raise BadExpression(_unknown_root(root, text))
+            raise InvalidExpression(_unknown_root(root, text))
     traits = tuple(dict.fromkeys(_named_traits(tree)))
     return Expression(text, tree, traits, frozenset(roots), _path(tree))
 
@@ -118,15 +118,17 @@ def _parsed(text: str) -> Node:
             warnings.simplefilter("ignore", PendingDeprecationWarning)
             tree: Node = Parser().parse(text).parsed
     except LexerError as error:
-        raise BadExpression(f"it is no JMESPath: {error.message} (character {error.lexer_position + 1})") from None
+        raise InvalidExpression(
+            f"it is no JMESPath: {error.message} (character {error.lexer_position + 1})"
+        ) from None
     except ParseError as error:
-        raise BadExpression(_unparsed(text, error)) from None
+        raise InvalidExpression(_unparsed(text, error)) from None
     except JMESPathError as error:
-        raise BadExpression(str(error)) from None
+        raise InvalidExpression(str(error)) from None
     except RecursionError:
-        raise BadExpression(_TOO_DEEP) from None
+        raise InvalidExpression(_TOO_DEEP) from None
     except ValueError:  # Python reads no integer of more than 4,300 digits; and what else a literal may be
-        raise BadExpression("it is no JMESPath: a literal in it cannot be read") from None
+        raise InvalidExpression("it is no JMESPath: a literal in it cannot be read") from None
     return tree
 
 
@@ -170,7 +172,7 @@ def _check_functions(tree: Node) -> None:
                     taken.add(id(child))
             _check_arity(node)
         elif node["type"] == "expref" and id(node) not in taken:
-            raise BadExpression("& belongs before an argument of map, sort_by, max_by or min_by")
+            raise InvalidExpression("& belongs before an argument of map, sort_by, max_by or min_by")
 
 
 def _check_negations(tree: Node) -> None:
@@ -178,7 +180,9 @@ def _check_negations(tree: Node) -> None:
     for node in _nodes(tree):
         children = _children(node)
         if node["type"] in _CHAINED and children and children[0]["type"] == "not_expression":
-            raise BadExpression("! takes only the next word: put what it negates in brackets, as in !(traits.vip)")
+            raise InvalidExpression(
+                "! takes only the next word: put what it negates in brackets, as in !(traits.vip)"
+            )
 
 
 def _check_arity(node: Node) -> None:
@@ -187,14 +191,14 @@ def _check_arity(node: Node) -> None:
     if known is None:
         clean_up = CLEAN_UP_FUNCTIONS.get(name.lower())
         if clean_up is not None:
-            raise BadExpression(f"there is no function {name}(): the rule's clean-up {clean_up} does that")
-        hint = FUNCTIONS.get(name.lower()) or nearest(name, Functions.FUNCTION_TABLE)
-        raise BadExpression(f"there is no function {name}()" + (f": did you mean {hint}()?" if hint else ""))
+            raise InvalidExpression(f"there is no function {name}(): the rule's clean-up {clean_up} does that")
+        hint = FUNCTIONS.get(name.lower()) or closest(name, Functions.FUNCTION_TABLE)
+        raise InvalidExpression(f"there is no function {name}()" + (f": did you mean {hint}()?" if hint else ""))
     signature = known["signature"]
     wanted, more = len(signature), bool(signature and signature[-1].get("variadic"))
     if given < wanted or (given > wanted and not more):
         least = "at least " if more else ""
-        raise BadExpression(f"{name}() takes {least}{wanted} argument{'s' * (wanted != 1)}, not {given}")
+        raise InvalidExpression(f"{name}() takes {least}{wanted} argument{'s' * (wanted != 1)}, not {given}")
 
 
 def _takes_expression(node: Node, number: int) -> bool:
@@ -255,7 +259,7 @@ def _unknown_root(name: str, text: str) -> str:
         return f"double quotes are for names: text is written in single quotes, as in '{name}'"
     if name in ELSEWHERE and name != "trait":
         return f"there is no {name!r} here, only {', '.join(ROOTS)}: what a rule needs is sent as a trait"
-    close = nearest(name, ROOTS, least=75)
+    close = closest(name, ROOTS, least=75)
     if close is not None:
         return f"there is no {name!r} here: did you mean {close}?"
     quoted = name if name.isidentifier() and name.isascii() else f'"{name}"'

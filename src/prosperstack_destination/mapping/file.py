@@ -11,12 +11,12 @@ from pydantic import Field, JsonValue, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
-from prosperstack_destination.errors import MappingRefused
+from prosperstack_destination.errors import MappingError
 from prosperstack_destination.mapping.catalog import Catalog
-from prosperstack_destination.mapping.cleaning import CLEAN_UPS
-from prosperstack_destination.mapping.names import nearest
+from prosperstack_destination.mapping.cleaning import TRANSFORMS
+from prosperstack_destination.mapping.names import closest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
-from prosperstack_destination.mapping.yaml_text import Document, NotYaml, Path, Place, read_yaml
+from prosperstack_destination.mapping.yaml_text import Document, Path, Place, YamlError, read_yaml
 from prosperstack_destination.storable import storable
 
 #: The most faults that are told at once.
@@ -38,7 +38,7 @@ class Fault:
         return f"{self.key}: {self.message}" if self.key else self.message
 
 
-class BadMapping(MappingRefused):
+class InvalidMapping(MappingError):
     """A mapping that cannot be applied, with all its faults."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -61,7 +61,7 @@ class MappingFile(Rules):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownProperties:
     """The properties that an account has; None: not listed yet."""
 
     subscriber: Catalog | None = None
@@ -71,7 +71,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedMapping:
     """A mapping that was read."""
 
     rules: Rules
@@ -81,19 +81,19 @@ class Read:
     unknown: tuple[Fault, ...]
 
 
-def read_mapping(text: str, known: Known = Known()) -> Read:
+def read_mapping(text: str, known: KnownProperties = KnownProperties()) -> ParsedMapping:
     """Read a mapping file. Raises `BadMapping`, with every fault that there is.
 
     Properties that are not known are told apart from faults: they may come to be.
     """
     try:
         document = read_yaml(text)
-    except NotYaml as error:
-        raise BadMapping([Fault("", str(error), error.place)]) from None
+    except YamlError as error:
+        raise InvalidMapping([Fault("", str(error), error.place)]) from None
     return _validated(document.data, known, document)
 
 
-def check_mapping(data: JsonValue, known: Known = Known()) -> Read:
+def check_mapping(data: JsonValue, known: KnownProperties = KnownProperties()) -> ParsedMapping:
     """The same for a mapping that comes as data, by the API."""
     return _validated(data, known, None)
 
@@ -110,7 +110,7 @@ def json_schema() -> dict[str, Any]:
             **each,
             "description": f"{each['description']} Clean-ups run as they are written.",
         }
-    alone = [name for name in CLEAN_UPS if name not in ("scale", "date_format", "timezone", "max_length")]
+    alone = [name for name in TRANSFORMS if name not in ("scale", "date_format", "timezone", "max_length")]
     one = {**clean_up, "minProperties": 1, "maxProperties": 1}
     schema["$defs"]["CleanUp"] = {"anyOf": [{"enum": alone}, one]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
@@ -127,7 +127,7 @@ def as_yaml(rules: Rules) -> str:
     return out.getvalue()
 
 
-def _validated(data: JsonValue, known: Known, document: Document | None) -> Read:
+def _validated(data: JsonValue, known: KnownProperties, document: Document | None) -> ParsedMapping:
     data = storable(data)  # names of traits too: they are compared with those of calls, which are made so as well
     unknown = [
         Fault(_shown(path), message, _place(document, path))
@@ -137,14 +137,14 @@ def _validated(data: JsonValue, known: Known, document: Document | None) -> Read
         file = MappingFile.model_validate({} if data is None else data)
     except ValidationError as error:
         faults = [*_faults(error.errors(include_url=False), data, document), *unknown]
-        raise BadMapping(sorted(faults, key=lambda fault: fault.place or Place(0, 0))) from None
+        raise InvalidMapping(sorted(faults, key=lambda fault: fault.place or Place(0, 0))) from None
     rules = Rules.model_validate(
         {name: getattr(file, name) for name in Rules.model_fields if name in file.model_fields_set}
     )
-    return Read(rules, file.based_on, tuple(unknown))
+    return ParsedMapping(rules, file.based_on, tuple(unknown))
 
 
-def _unknown_properties(data: object, known: Known) -> Iterator[tuple[Path, str]]:
+def _unknown_properties(data: object, known: KnownProperties) -> Iterator[tuple[Path, str]]:
     """Paths to properties that the account does not have; also in a mapping that has other faults as well."""
     rules = data.get("rules") if isinstance(data, Mapping) else None
     age = _age(known.listed_seconds_ago)
@@ -166,7 +166,7 @@ def _unknown(shown: str, key: str, catalog: Catalog, of_subscription: bool) -> s
     for each in catalog:
         if key.casefold() == each.name.casefold():
             return f"{said}: the key of the property named {each.name!r} is {prefix}{each.key}"
-    close = nearest(key, (each.key for each in catalog))
+    close = closest(key, (each.key for each in catalog))
     if close is not None:
         return f"{said}: did you mean {prefix}{close}?"
     every = ", ".join(prefix + each.key for each in catalog)
@@ -230,7 +230,7 @@ def _message(path: Path, errors: Sequence[ErrorDetails]) -> str:
     first = errors[0]
     kind, said = first["type"], first["msg"]
     if kind == "extra_forbidden":
-        close = nearest(str(path[-1]), _keys_at(path[:-1]))
+        close = closest(str(path[-1]), _keys_at(path[:-1]))
         return f"there is no key {path[-1]!r} here" + (f": did you mean {close}?" if close else "")
     if kind == "missing":
         return f"{first['loc'][-1]} is missing: each rule names the property that it is for"
@@ -252,8 +252,8 @@ def _keys_at(path: Path) -> list[str]:
     if not path:
         return [field.alias or name for name, field in MappingFile.model_fields.items()]
     if len(path) == 2 and path[0] == "rules":
-        return [*(field.alias or name for name, field in Rule.model_fields.items()), *CLEAN_UPS]
-    return list(CLEAN_UPS)
+        return [*(field.alias or name for name, field in Rule.model_fields.items()), *TRANSFORMS]
+    return list(TRANSFORMS)
 
 
 def _shown(path: Path) -> str:

@@ -11,7 +11,7 @@ from rapidfuzz.distance import JaroWinkler
 #: Names whose forgiving form is kept, of all accounts together.
 _FORGIVEN: Final = 16_384
 #: Names that are less alike than this are not suggested, of 100.
-ALIKE: Final = 62.0
+MIN_SIMILARITY: Final = 62.0
 #: A property's key has at most so many characters.
 MAX_KEY: Final = 100
 
@@ -24,12 +24,12 @@ _NO_KEY: Final = re.compile(r"[^a-z0-9]+")
 
 
 @lru_cache(maxsize=_FORGIVEN)
-def forgiving(name: str) -> str:
+def normalize(name: str) -> str:
     """A name without what forgiving matching does not look at: case, spaces and underscores."""
     return "".join(name.casefold().replace("_", "").split())
 
 
-def nearest(word: str, known: Iterable[str], least: float = ALIKE) -> str | None:
+def closest(word: str, known: Iterable[str], least: float = MIN_SIMILARITY) -> str | None:
     """The known word that a misspelt one most likely stands for, or None."""
     options = {each: each.casefold() for each in sorted(known)}
     found = process.extractOne(
@@ -38,7 +38,7 @@ def nearest(word: str, known: Iterable[str], least: float = ALIKE) -> str | None
     return None if found is None else str(found[2])
 
 
-def alike(trait: str, name: str) -> float:
+def similarity(trait: str, name: str) -> float:
     """How alike the names of a trait and a property are, of 100: words count, their order and form do not."""
     one, other = _said(trait), _said(name)
     if not one or not other:

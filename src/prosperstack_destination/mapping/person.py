@@ -10,7 +10,7 @@ NO_AUDIENCES: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class MappingInput:
     """One person."""
 
     traits: Mapping[str, JsonValue]

@@ -8,21 +8,21 @@ from typing import Final
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property
-from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coercer
-from prosperstack_destination.mapping.desired import Desired, MatchedBy, Problem, Projection
-from prosperstack_destination.mapping.evaluation import Evaluation
-from prosperstack_destination.mapping.names import forgiving
-from prosperstack_destination.mapping.person import NO_AUDIENCES, Person
+from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coercer
+from prosperstack_destination.mapping.desired import DesiredValue, MappingProblem, MatchedBy, Projection
+from prosperstack_destination.mapping.evaluation import ExpressionRunner
+from prosperstack_destination.mapping.names import normalize
+from prosperstack_destination.mapping.person import NO_AUDIENCES, MappingInput
 from prosperstack_destination.mapping.rules import NO_RULES, SUBSCRIPTION, Rules
-from prosperstack_destination.mapping.sources import CannotMap, CompiledRule, Nothing
+from prosperstack_destination.mapping.sources import CompiledRule, NoValue, RuleError
 
-__all__ = ["Desired", "MatchedBy", "Plan", "Problem", "Projection", "project"]
+__all__ = ["CompiledMapping", "DesiredValue", "MappingProblem", "MatchedBy", "Projection", "project"]
 
 _NO_CATALOG: Final = Catalog()
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PropertyStep:
     """How one property gets its value."""
 
     target: Property
@@ -34,7 +34,7 @@ class Step:
     rule: CompiledRule | None
 
 
-class Plan:
+class CompiledMapping:
     """An account's rules and catalog, made ready once for any number of people.
 
     For each property: the account's rule for it, and nothing else where there is one; otherwise the trait
@@ -58,11 +58,13 @@ class Plan:
         self.rules = rules
         #: The properties that may get a value, in the order of the catalog.
         self.steps = [
-            Step(each, coercer(each.type), each.key, ready.get(each.key)) for each in catalog if each.key not in off
+            PropertyStep(each, coercer(each.type), each.key, ready.get(each.key))
+            for each in catalog
+            if each.key not in off
         ]
         named = ((each, SUBSCRIPTION + each.key) for each in subscription)
         self.subscription_steps = [
-            Step(each, coercer(each.type), name, ready[name]) for each, name in named if name in ready
+            PropertyStep(each, coercer(each.type), name, ready[name]) for each, name in named if name in ready
         ]
         #: The traits that are audiences of Engage.
         self.audiences = audiences
@@ -71,13 +73,13 @@ class Plan:
         by_name = (name for step in self.steps if step.rule is None for name in (step.target.key, step.target.name))
         by_rules = (name for rule in ready.values() for name in rule.rests_on)
         self._read = frozenset((*by_name, *by_rules)) | audiences
-        self._forgiven_read = frozenset(map(forgiving, self._exact)) if rules.forgiving_names else frozenset()
+        self._forgiven_read = frozenset(map(normalize, self._exact)) if rules.forgiving_names else frozenset()
 
     def reads(self, trait: str) -> bool:
         """Whether a property or a rule may take something from this trait."""
-        return trait in self._read or (bool(self._forgiven_read) and forgiving(trait) in self._forgiven_read)
+        return trait in self._read or (bool(self._forgiven_read) and normalize(trait) in self._forgiven_read)
 
-    def where_it_differs(self, other: "Plan") -> tuple["Plan", "Plan"]:
+    def diff(self, other: "CompiledMapping") -> tuple["CompiledMapping", "CompiledMapping"]:
         """This plan and another one, without the properties that get their values in the same way in both.
 
         What the two make of a person differs just where these do, and they are quicker.
@@ -97,21 +99,21 @@ class Plan:
             for step in (*self.steps, *self.subscription_steps)
         }
 
-    def _without(self, names: Set[str]) -> "Plan":
+    def _without(self, names: Set[str]) -> "CompiledMapping":
         plan = copy(self)
         plan.steps = [step for step in self.steps if step.name not in names]
         plan.subscription_steps = [step for step in self.subscription_steps if step.name not in names]
         return plan
 
-    def project(self, person: Person) -> Projection:
+    def project(self, person: MappingInput) -> Projection:
         """Map a person to desired properties.
 
         Deterministic and total: any JSON values whatever give values or problems, never an exception.
         """
         traits = person.traits
-        problems: list[Problem] = []
-        desired: dict[str, Desired] = {}
-        evaluation = Evaluation(lambda: person.context(self.audiences))
+        problems: list[MappingProblem] = []
+        desired: dict[str, DesiredValue] = {}
+        evaluation = ExpressionRunner(lambda: person.context(self.audiences))
         forgiven: Mapping[str, str] | None = None
         for step in self.steps:
             target = step.target
@@ -124,7 +126,7 @@ class Plan:
                 trait, matched_by = target.name, MatchedBy.NAME
             elif self._automatic_names:
                 forgiven = self._forgiven(traits) if forgiven is None else forgiven
-                found = forgiven.get(forgiving(target.key)) or forgiven.get(forgiving(target.name))
+                found = forgiven.get(normalize(target.key)) or forgiven.get(normalize(target.name))
                 if found is None:
                     continue
                 trait, matched_by = found, MatchedBy.FORGIVING
@@ -132,12 +134,12 @@ class Plan:
                 continue
             value = traits[trait]
             try:
-                desired[target.key] = Desired(step.coerce(value), trait, matched_by)
-            except CannotCoerce as refusal:
-                problems.append(Problem(target.key, trait, value, _reason(refusal, step)))
+                desired[target.key] = DesiredValue(step.coerce(value), trait, matched_by)
+            except CoercionError as refusal:
+                problems.append(MappingProblem(target.key, trait, value, _reason(refusal, step)))
         if not self.subscription_steps:
             return Projection(desired, tuple(problems))
-        theirs: dict[str, Desired] = {}
+        theirs: dict[str, DesiredValue] = {}
         for step in self.subscription_steps:
             assert step.rule is not None  # noqa: S101 -- there is no other way to feed them
             _by_rule(step, step.rule, traits, evaluation, theirs, problems)
@@ -145,34 +147,34 @@ class Plan:
 
     def _forgiven(self, traits: Iterable[str]) -> dict[str, str]:
         """Forgiving names to traits; of several the first in the alphabet, and none that a property is exactly."""
-        return {forgiving(name): name for name in sorted(traits, reverse=True) if name not in self._exact}
+        return {normalize(name): name for name in sorted(traits, reverse=True) if name not in self._exact}
 
 
 def project(traits: Mapping[str, JsonValue], catalog: Catalog, rules: Rules = NO_RULES) -> Projection:
     """Map one person's traits: a `Plan` for a single use."""
-    return Plan(catalog, rules).project(Person(traits))
+    return CompiledMapping(catalog, rules).project(MappingInput(traits))
 
 
 def _by_rule(
-    step: Step,
+    step: PropertyStep,
     rule: CompiledRule,
     traits: Mapping[str, JsonValue],
-    evaluation: Evaluation,
-    desired: dict[str, Desired],
-    problems: list[Problem],
+    evaluation: ExpressionRunner,
+    desired: dict[str, DesiredValue],
+    problems: list[MappingProblem],
 ) -> None:
-    value: JsonValue | Nothing = None
+    value: JsonValue | NoValue = None
     try:
         value = rule.value(traits, evaluation)
-        if not isinstance(value, Nothing):
+        if not isinstance(value, NoValue):
             found = step.coerce(value)
-            desired[step.target.key] = Desired(found, rule.label, MatchedBy.RULE, rule.rests_on)
-    except CannotMap as fault:
-        problems.append(Problem(step.name, rule.label, fault.value, _reason(fault, step), rule.rests_on))
-    except CannotCoerce as refusal:
-        shown = None if isinstance(value, Nothing) else value
-        problems.append(Problem(step.name, rule.label, shown, _reason(refusal, step), rule.rests_on))
+            desired[step.target.key] = DesiredValue(found, rule.label, MatchedBy.RULE, rule.rests_on)
+    except RuleError as fault:
+        problems.append(MappingProblem(step.name, rule.label, fault.value, _reason(fault, step), rule.rests_on))
+    except CoercionError as refusal:
+        shown = None if isinstance(value, NoValue) else value
+        problems.append(MappingProblem(step.name, rule.label, shown, _reason(refusal, step), rule.rests_on))
 
 
-def _reason(fault: Exception, step: Step) -> str:
+def _reason(fault: Exception, step: PropertyStep) -> str:
     return f"{fault} ({step.name} is a {step.target.type} property)"

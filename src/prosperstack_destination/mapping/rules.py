@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from prosperstack_destination.mapping.cleaning import CLEAN_UPS, CleanUp
-from prosperstack_destination.mapping.expressions import MAX_LENGTH, BadExpression, compiled
+from prosperstack_destination.mapping.cleaning import TRANSFORMS, Transform
+from prosperstack_destination.mapping.expressions import MAX_LENGTH, InvalidExpression, compile_expression
 
 #: The most rules that one account may have; ProsperStack shows far fewer properties than this.
 MAX_RULES: Final = 500
@@ -107,7 +107,9 @@ class Rule(BaseModel):
         ExpressionText | None,
         Field(description="A JMESPath condition. Where it does not hold the rule says nothing: the value stays."),
     ] = None
-    clean: Annotated[tuple[CleanUp, ...], Field(max_length=20, description="Clean-ups, one after the other.")] = ()
+    clean: Annotated[
+        tuple[Transform, ...], Field(max_length=20, description="Clean-ups, one after the other.")
+    ] = ()
     values: Annotated[
         Mapping[str, Scalar] | None,
         Field(max_length=MAX_VALUES, description="A lookup table: the value, after clean-ups, to what is sent."),
@@ -130,12 +132,12 @@ class Rule(BaseModel):
             return given
         if isinstance(given.get("clean"), str):
             given = {**given, "clean": [given["clean"]]}
-        short = [name for name in given if name in CLEAN_UPS]
+        short = [name for name in given if name in TRANSFORMS]
         if not short:
             return given
         if "clean" in given:
             raise ValueError(f"{short[0]} stands beside clean: put all clean-ups into clean, in their order")
-        rest = {name: value for name, value in given.items() if name not in CLEAN_UPS}
+        rest = {name: value for name, value in given.items() if name not in TRANSFORMS}
         return rest | {"clean": [{name: given[name]} for name in short if not _is_off(given[name])]}
 
     @field_validator("from_", "when")
@@ -248,8 +250,8 @@ def _is_off(argument: object) -> bool:
 
 def _check(text: str) -> None:
     try:
-        compiled(text)
-    except BadExpression as error:
+        compile_expression(text)
+    except InvalidExpression as error:
         raise ValueError(str(error)) from None
 
 

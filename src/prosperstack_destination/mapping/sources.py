@@ -7,21 +7,21 @@ from typing import Final
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import PropertyType
-from prosperstack_destination.mapping.cleaning import CannotClean, Step
-from prosperstack_destination.mapping.coercion import CannotCoerce, coerce
-from prosperstack_destination.mapping.evaluation import CannotEvaluate, Evaluation
-from prosperstack_destination.mapping.expressions import Expression, compiled
+from prosperstack_destination.mapping.cleaning import Step, TransformError
+from prosperstack_destination.mapping.coercion import CoercionError, coerce
+from prosperstack_destination.mapping.evaluation import EvaluationError, ExpressionRunner
+from prosperstack_destination.mapping.expressions import Expression, compile_expression
 from prosperstack_destination.mapping.rules import KEEP, Rule
 
 
-class Nothing:
+class NoValue:
     """What a rule gives that says nothing about its property: it stays as it is."""
 
 
-NOTHING: Final = Nothing()
+NO_VALUE: Final = NoValue()
 
 
-class CannotMap(ValueError):
+class RuleError(ValueError):
     """A rule comes to no value; ``value`` is what it started from, ``str()`` says why it ends there."""
 
     def __init__(self, reason: str, value: JsonValue) -> None:
@@ -30,7 +30,7 @@ class CannotMap(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ValueSource:
     """Where a value comes from."""
 
     #: A path into the traits, its first step the trait; None: only the expression tells.
@@ -44,7 +44,7 @@ class Source:
         """Whether it looks at traits at all."""
         return self.expression is None or "traits" in self.expression.roots
 
-    def read(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue:
+    def read(self, traits: Mapping[str, JsonValue], evaluation: ExpressionRunner) -> JsonValue:
         """The value, None where there is none. Raises `CannotEvaluate`."""
         if self.path is None:
             assert self.expression is not None  # noqa: S101 -- a source is one or the other
@@ -61,7 +61,7 @@ class CompiledRule:
     def __init__(self, rule: Rule, audiences: Set[str]) -> None:
         self.rule = rule
         self.sources = _sources(rule, audiences)
-        self.when = None if rule.when is None else compiled(rule.when)
+        self.when = None if rule.when is None else compile_expression(rule.when)
         self.traits = tuple(dict.fromkeys(name for source in self.sources for name in source.traits))
         #: What feeds the property, in few words.
         self.label = _label(rule, self.sources)
@@ -71,7 +71,7 @@ class CompiledRule:
         self.rests_on = tuple(dict.fromkeys((*self.traits, *(_read(self.when, audiences) if self.when else ()))))
         self._steps: list[tuple[str, Step]] = [(each.name, each.step()) for each in rule.clean]
 
-    def value(self, traits: Mapping[str, JsonValue], evaluation: Evaluation) -> JsonValue | Nothing:
+    def value(self, traits: Mapping[str, JsonValue], evaluation: ExpressionRunner) -> JsonValue | NoValue:
         """What the rule gives, before it becomes a value of the property's type.
 
         None deletes: a trait that the rule reads is there, and no value comes of it. Raises `CannotMap`.
@@ -80,22 +80,22 @@ class CompiledRule:
         value: JsonValue = None
         try:
             if self.when is not None and not evaluation.holds(self.when):
-                return NOTHING
+                return NO_VALUE
             for source in self.sources:
                 raw = source.read(traits, evaluation)
                 value = None if _is_blank(raw) else self._cleaned(raw)
                 if not _is_blank(value):
                     break
             value = self._looked_up(value)
-        except CannotEvaluate as fault:
-            raise CannotMap(str(fault), None) from None
-        except CannotClean as fault:
-            raise CannotMap(str(fault), raw) from None
+        except EvaluationError as fault:
+            raise RuleError(str(fault), None) from None
+        except TransformError as fault:
+            raise RuleError(str(fault), raw) from None
         if not _is_blank(value):
             return value
         if self.rule.default is not None:
             return self.rule.default
-        return None if self._was_fed(traits) else NOTHING
+        return None if self._was_fed(traits) else NO_VALUE
 
     def _was_fed(self, traits: Mapping[str, JsonValue]) -> bool:
         """Whether there ever was anything that it could have made a value of."""
@@ -109,8 +109,8 @@ class CompiledRule:
                     return None
                 value = step(value)
         except (ValueError, ArithmeticError) as fault:
-            reason = str(fault) if isinstance(fault, CannotClean) else "the value is too large"
-            raise CannotClean(f"{name}: {reason}") from None
+            reason = str(fault) if isinstance(fault, TransformError) else "the value is too large"
+            raise TransformError(f"{name}: {reason}") from None
         return value
 
     def _looked_up(self, value: JsonValue) -> JsonValue:
@@ -119,17 +119,17 @@ class CompiledRule:
             return value
         try:
             key = coerce(value, PropertyType.TEXT)
-        except CannotCoerce as refusal:
+        except CoercionError as refusal:
             if self.rule.fallback == KEEP:
                 return value
-            raise CannotClean(f"values: {refusal}") from None
+            raise TransformError(f"values: {refusal}") from None
         if key in table:
             return table[str(key)]
         if self.rule.fallback == KEEP:
             return value
         if self.rule.has_fallback:
             return self.rule.fallback
-        raise CannotClean("the rule's table (values) lacks it, and the rule has no fallback")
+        raise TransformError("the rule's table (values) lacks it, and the rule has no fallback")
 
 
 def _is_blank(value: JsonValue) -> bool:
@@ -137,12 +137,12 @@ def _is_blank(value: JsonValue) -> bool:
     return value is None or value == "" or (isinstance(value, str) and value.isspace())
 
 
-def _sources(rule: Rule, audiences: Set[str]) -> tuple[Source, ...]:
+def _sources(rule: Rule, audiences: Set[str]) -> tuple[ValueSource, ...]:
     if rule.trait is not None:
-        return (Source((rule.trait,), None, (rule.trait,)),)
+        return (ValueSource((rule.trait,), None, (rule.trait,)),)
     texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
-    found = [compiled(text) for text in texts]
-    return tuple(Source(each.path, each, _read(each, audiences)) for each in found)
+    found = [compile_expression(text) for text in texts]
+    return tuple(ValueSource(each.path, each, _read(each, audiences)) for each in found)
 
 
 def _read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def _read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:
     return (*expression.traits, *(sorted(audiences) if "audiences" in expression.roots else ()))
 
 
-def _label(rule: Rule, sources: tuple[Source, ...]) -> str:
+def _label(rule: Rule, sources: tuple[ValueSource, ...]) -> str:
     if len(sources) == 1 and sources[0].path is not None and len(sources[0].path) == 1:
         return sources[0].path[0]
     texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))

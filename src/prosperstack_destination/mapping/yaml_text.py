@@ -34,7 +34,7 @@ class Place:
     column: int
 
 
-class NotYaml(ValueError):
+class YamlError(ValueError):
     """The text cannot be read; ``place`` is where, if that is known."""
 
     def __init__(self, message: str, place: Place | None = None) -> None:
@@ -64,18 +64,18 @@ def read_yaml(text: str) -> Document:
 def compose(text: str) -> Node | None:
     """The nodes of one YAML document, with the marks where they stand; None: it is empty. Raises `NotYaml`."""
     if len(text) > MAX_TEXT:
-        raise NotYaml(f"it has {len(text):,} characters, and {MAX_TEXT:,} is the most that is taken")
+        raise YamlError(f"it has {len(text):,} characters, and {MAX_TEXT:,} is the most that is taken")
     try:
         _refuse_references(text)
         node: Node | None = YAML(typ="safe", pure=True).compose(text)
-    except NotYaml:
+    except YamlError:
         raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = None if mark is None else Place(mark.line + 1, mark.column + 1)
-        raise NotYaml(f"it is not YAML: {error.problem or error.context}{_hint(error)}", place) from None
+        raise YamlError(f"it is not YAML: {error.problem or error.context}{_hint(error)}", place) from None
     except (YAMLError, ValueError, RecursionError) as error:  # control characters, and brackets without an end
-        raise NotYaml(f"it is not YAML: {_first_line(error)}") from None
+        raise YamlError(f"it is not YAML: {_first_line(error)}") from None
     return node
 
 
@@ -91,11 +91,11 @@ def _refuse_references(text: str) -> None:
         if isinstance(token, AliasToken | AnchorToken | TagToken):
             kind = "tags (!)" if isinstance(token, TagToken) else "anchors and aliases (& and *)"
             hint = "; text that begins with such a sign is written in quotes"
-            raise NotYaml(f"{kind} are not taken: write the value out{hint}", _place(token))
+            raise YamlError(f"{kind} are not taken: write the value out{hint}", _place(token))
         name = type(token).__name__
         depth += (name in _OPENING) - (name in _CLOSING)
         if depth > MAX_DEPTH:
-            raise NotYaml(f"it is nested more than {MAX_DEPTH} deep", _place(token))
+            raise YamlError(f"it is nested more than {MAX_DEPTH} deep", _place(token))
 
 
 _OPENING: Final = frozenset(
@@ -135,10 +135,10 @@ def _items(node: MappingNode, path: Path, places: dict[Path, Place]) -> Iterator
     seen: set[str] = set()
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode):
-            raise NotYaml("a key has to be one word or text", _place(key_node))
+            raise YamlError("a key has to be one word or text", _place(key_node))
         key = _text(key_node)
         if key in seen:
-            raise NotYaml(f"the key {key!r} is there twice: remove one of them", _place(key_node))
+            raise YamlError(f"the key {key!r} is there twice: remove one of them", _place(key_node))
         seen.add(key)
         places[(*path, key)] = _place(key_node)
         yield key, _data(value_node, (*path, key), places)
@@ -166,7 +166,7 @@ def _text(node: Node) -> str:
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise NotYaml(
+        raise YamlError(
             "escapes from \\uD800 to \\uDFFF are halves of a sign, and stand in pairs", _place(node)
         ) from None
 

@@ -5,10 +5,10 @@ from typing import Final
 import structlog
 
 from prosperstack_destination.clock import DAY
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.state import account_removal
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.database import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ CONSEQUENCES: Final = (
 
 
 async def remove_account(
-    store: Store, account: Account, actor: str, now: int, at_once: int = DELETED_AT_ONCE
+    store: UnitOfWork, account: Account, actor: str, now: int, at_once: int = DELETED_AT_ONCE
 ) -> None:
     """Delete an account and its rows, and no row of another account.
 
@@ -35,5 +35,5 @@ async def remove_account(
     while await store.write(account_removal.remove_some, account.id, at_once):
         pass
     if not await store.write(account_removal.finish, account.id):
-        raise NotHere(f"There is no account {account.fingerprint}: it was removed before.")
+        raise NotFoundError(f"There is no account {account.fingerprint}: it was removed before.")
     log.info("account removed", account=account.fingerprint, actor=actor)

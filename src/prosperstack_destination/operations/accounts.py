@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import key_hash
 from prosperstack_destination.accounts.vault import Vault
-from prosperstack_destination.errors import Misconfigured, NotHere
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.state import accounts, auditing
 from prosperstack_destination.state.accounts import Account, OnDelete
 
@@ -20,16 +20,16 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     `Misconfigured` for what is no key.
     """
     known = accounts.of_prosperstack_key(connection, key_hash(key))
-    return issuing.register(connection, key, vault, actor, now), known is None
+    return issuing.open_account(connection, key, vault, actor, now), known is None
 
 
 def find(connection: Connection, name: str) -> Account:
     """The account with this id or fingerprint. Raises `NotHere`."""
     account = accounts.get(connection, name)
     if account is None:
-        account = next((each for each in accounts.every(connection) if each.fingerprint == name), None)
+        account = next((each for each in accounts.all_accounts(connection) if each.fingerprint == name), None)
     if account is None:
-        raise NotHere(f"There is no account {name!r}.")
+        raise NotFoundError(f"There is no account {name!r}.")
     return account
 
 
@@ -47,7 +47,7 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
     `Misconfigured` for another number. Safe to repeat.
     """
     if reserve is not None and not 0 <= reserve < 1:  # which NaN is not either
-        raise Misconfigured(
+        raise ConfigurationError(
             "What is left of the rate limit to the account's owner is a part of it: 0 or more, less than 1, as 0.1."
         )
     accounts.set_reserve(connection, account.id, reserve)

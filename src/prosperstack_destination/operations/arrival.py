@@ -7,9 +7,9 @@ from typing import Final
 
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.prosperstack.forecast import PAGE, Rate
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import ListingState
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.tallies import Rollup
 
 #: How fast it goes is told by the last of these, in microseconds, once the backlog is as old.
 LOOK_BACK: Final = 10 * MINUTE
@@ -23,7 +23,7 @@ ENOUGH_SETTLED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Eta:
     """What is left to do, and how long it takes."""
 
     #: Requests: to learn who the people are, and to write.
@@ -40,16 +40,16 @@ class Arrival:
         return self.to_learn + self.to_write
 
 
-def arrival(
+def estimate(
     waiting: Mapping[Status, int],
-    directory: Directory,
+    directory: ListingState,
     rate: Rate,
-    stretch: Tally,
-    recent: Tally,
+    stretch: Rollup,
+    recent: Rollup,
     *,
     begun_at: int,
     now: int,
-) -> Arrival | None:
+) -> Eta | None:
     """When the profiles that wait will be settled; None: none waits, or nearly all requests fail.
 
     ``stretch`` is what happened since the backlog began (``begun_at``), ``recent`` what happened in the last
@@ -68,10 +68,10 @@ def arrival(
         if succeed < LEAST_SUCCESS:
             return None
     seconds = (to_learn + to_write) / (_per_second(rate, recent, now - begun_at) * succeed)
-    return Arrival(to_learn, to_write, seconds, at_most=bool(unlearned) and not known)
+    return Eta(to_learn, to_write, seconds, at_most=bool(unlearned) and not known)
 
 
-def _pages_left(directory: Directory, unlearned: int) -> int:
+def _pages_left(directory: ListingState, unlearned: int) -> int:
     """Requests that a listing still takes; as many as look-ups where its end is not in sight."""
     if directory.size is None:
         return unlearned
@@ -79,7 +79,7 @@ def _pages_left(directory: Directory, unlearned: int) -> int:
     return max(pages - directory.pages, 1) if directory.in_progress and directory.since is None else pages
 
 
-def _per_second(rate: Rate, recent: Tally, age: int) -> float:
+def _per_second(rate: Rate, recent: Rollup, age: int) -> float:
     """Requests a second: as many as lately, where that says anything; else as many as the limit allows."""
     if age < LOOK_BACK:
         return rate.per_second

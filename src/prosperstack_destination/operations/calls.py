@@ -12,11 +12,11 @@ from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import BadCall, CallRefused, MissingEmail, NotHere
-from prosperstack_destination.operations.knowing import knowledge_of
-from prosperstack_destination.operations.masking import masked
+from prosperstack_destination.errors import CallError, InvalidCall, MissingEmail, NotFoundError
+from prosperstack_destination.operations.knowing import load_explain_context
+from prosperstack_destination.operations.masking import mask
 from prosperstack_destination.segment.body import parse_object
-from prosperstack_destination.segment.call import Understood, read_call
+from prosperstack_destination.segment.call import ParsedIdentify, parse_call
 from prosperstack_destination.segment.explain import Explanation, SkippedTime, explain
 from prosperstack_destination.segment.reception import to_call
 from prosperstack_destination.state import browsing, events, profiles, recent_calls, subjects
@@ -24,17 +24,17 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.events import Event
 from prosperstack_destination.state.identities import Identities
 from prosperstack_destination.state.profile import Identify
-from prosperstack_destination.state.recent_calls import KEPT_FOR, Fate, RecentCall, Wanted, Way
+from prosperstack_destination.state.recent_calls import KEPT_FOR, CallOutcome, CallQuery, Channel, RecentCall
 from prosperstack_destination.state.subjects import Pseudonym
 
 #: So much of what happened to a person after a call is shown.
 AFTERWARDS: Final = 50
 #: What was understood of a call is shown where something came of it, or may still.
-_UNDERSTOOD: Final = frozenset({Fate.ACCEPTED, Fate.HELD, Fate.EXPLAINED, Fate.LATER})
+_UNDERSTOOD: Final = frozenset({CallOutcome.ACCEPTED, CallOutcome.HELD, CallOutcome.EXPLAINED, CallOutcome.LATER})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CallFilter:
     """Which calls somebody wants to see; None: any."""
 
     #: The person's, by email in any case: also those that named only an id of theirs.
@@ -42,7 +42,7 @@ class Question:
     type: str | None = None
     #: "kind:key", or a kind alone.
     source: str | None = None
-    fate: Fate | None = None
+    fate: CallOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class ExplainedCall(ShownCall):
     afterwards: Sequence[Event]
 
 
-def listed(
+def list_calls(
     connection: Connection,
     account: Account,
-    question: Question,
+    question: CallFilter,
     pseudonym: Pseudonym,
     now: int,
     *,
@@ -80,7 +80,7 @@ def listed(
     reveal: bool = False,
 ) -> list[ShownCall]:
     """A unit of work: an account's calls, the newest first, those before an id."""
-    wanted = Wanted(type=question.type, source=question.source, fate=question.fate)
+    wanted = CallQuery(type=question.type, source=question.source, outcome=question.fate)
     if question.email is not None:
         email = normalize_email(question.email)
         wanted = replace(wanted, subjects=_subjects(connection, account, email, pseudonym))
@@ -88,23 +88,25 @@ def listed(
     return [_shown(each, reveal=reveal) for each in found]
 
 
-def explained(
+def explain_call(
     connection: Connection, account: Account, call_id: int, pseudonym: Pseudonym, *, reveal: bool = False
 ) -> ExplainedCall:
     """A unit of work: one call in full. Raises `NotHere` where the account has none with this id, or no longer."""
     call = recent_calls.get(connection, account.id, call_id)
     if call is None:
-        raise NotHere(f"The account has no call {call_id}: calls are kept for a day at most, and the newest alone.")
+        raise NotFoundError(
+            f"The account has no call {call_id}: calls are kept for a day at most, and the newest alone."
+        )
     shown = _shown(call, reveal=reveal)
     understood, field = _read(call)
     explanation, subject = None, call.subject
-    if isinstance(understood, Understood):
+    if isinstance(understood, ParsedIdentify):
         known = to_call(understood, account, call.at, call.size)
         assert isinstance(known, Identify)  # noqa: S101 -- that is what is understood
         if subject is None:
             email = Identities(connection, account.id, known.ids).email(known.ids)
             subject = None if email is None else subjects.of_email(pseudonym, email)
-        if call.fate in _UNDERSTOOD:
+        if call.outcome in _UNDERSTOOD:
             explanation = _explanation(connection, account, call, understood, known)
     return ExplainedCall(
         call=call,
@@ -130,27 +132,29 @@ def _shown(call: RecentCall, *, reveal: bool) -> ShownCall:
         arrived, is_json = from_json(call.body, allow_inf_nan=False), True
     except ValueError:
         arrived, is_json = call.body, False
-    return ShownCall(call, arrived if reveal else masked(arrived), is_json, masked=not reveal)
+    return ShownCall(call, arrived if reveal else mask(arrived), is_json, masked=not reveal)
 
 
 def _read(call: RecentCall) -> tuple[object, str | None]:
     """What a call is understood as, and the field that it was refused for."""
     try:
-        understood = read_call(parse_object(call.body.encode()), call.at, judge_all=call.way is Way.TRACKING)
-    except CallRefused as error:
-        return None, error.field if isinstance(error, BadCall) and call.fate is Fate.REFUSED else None
+        understood = parse_call(
+            parse_object(call.body.encode()), call.at, from_sdk=call.channel is Channel.TRACKING
+        )
+    except CallError as error:
+        return None, error.field if isinstance(error, InvalidCall) and call.outcome is CallOutcome.REFUSED else None
     # What can be understood was refused because nobody was known by its ids then.
-    return understood, MissingEmail(has_ids=True).field if call.fate is Fate.REFUSED else None
+    return understood, MissingEmail(has_ids=True).field if call.outcome is CallOutcome.REFUSED else None
 
 
 def _explanation(
-    connection: Connection, account: Account, call: RecentCall, understood: Understood, known: Identify
+    connection: Connection, account: Account, call: RecentCall, understood: ParsedIdentify, known: Identify
 ) -> Explanation | None:
     try:
-        knowledge = knowledge_of(connection, account, known)
+        knowledge = load_explain_context(connection, account, known)
     except MissingEmail:
         return None
-    return explain(understood, knowledge, stored=call.fate in (Fate.ACCEPTED, Fate.HELD))
+    return explain(understood, knowledge, stored=call.outcome in (CallOutcome.ACCEPTED, CallOutcome.HELD))
 
 
 def _hidden(explanation: Explanation) -> Explanation:
@@ -158,16 +162,14 @@ def _hidden(explanation: Explanation) -> Explanation:
     email = explanation.email
     return explanation.model_copy(
         update={
-            "email": email and email.model_copy(update={"value": masked(email.value)}),
-            "user_id": masked(explanation.user_id),
+            "email": email and email.model_copy(update={"value": mask(email.value)}),
+            "user_id": mask(explanation.user_id),
             "time": explanation.time.model_copy(update={"skipped": _hidden_times(explanation)}),
-            "properties": [
-                each.model_copy(update={"value": masked(each.value)}) for each in explanation.properties
-            ],
-            "problems": [each.model_copy(update={"value": masked(each.value)}) for each in explanation.problems],
+            "properties": [each.model_copy(update={"value": mask(each.value)}) for each in explanation.properties],
+            "problems": [each.model_copy(update={"value": mask(each.value)}) for each in explanation.problems],
         }
     )
 
 
 def _hidden_times(explanation: Explanation) -> list[SkippedTime]:
-    return [each.model_copy(update={"value": masked(each.value)}) for each in explanation.time.skipped]
+    return [each.model_copy(update={"value": mask(each.value)}) for each in explanation.time.skipped]

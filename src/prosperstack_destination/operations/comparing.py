@@ -10,17 +10,17 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from prosperstack_destination.accounts.meaning import Meaning
+from prosperstack_destination.accounts.meaning import AccountMapping
 from prosperstack_destination.mapping.catalog import Catalog, Property
-from prosperstack_destination.mapping.desired import Desired, Problem, Projection
+from prosperstack_destination.mapping.desired import DesiredValue, MappingProblem, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.subscription_states import SubscriptionState
-from prosperstack_destination.sync.difference import Difference, comparable, differences, same
+from prosperstack_destination.sync.difference import PropertyDiff, comparable, diff, same
 from prosperstack_destination.sync.subscriptions import pending
 
 
-class RowState(StrEnum):
+class PropertyState(StrEnum):
     """How one property of one subscriber stands. `operations.wording` says each in a sentence."""
 
     #: ProsperStack has what is desired.
@@ -42,7 +42,7 @@ class RowState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PropertyComparison:
     """One property, for one subscriber."""
 
     #: Its key; those of subscriptions begin with ``subscription.``, as in rules.
@@ -50,26 +50,26 @@ class Row:
     #: The property itself: what people call it, and its type.
     target: Property
     #: What it should be, and why; None: no trait gives it a value. (A `Desired` whose value is None deletes it.)
-    desired: Desired | None
+    desired: DesiredValue | None
     #: What ProsperStack showed last; None: no value. What subscriptions have is not kept: always None for theirs.
     observed: JsonValue
     #: What was settled last: sent, or found to be there already; None: a deletion, or nothing yet.
     applied: JsonValue
-    state: RowState
+    state: PropertyState
     #: What stands in the way, of `RowState.SET_ASIDE` (ProsperStack's words) and `RowState.PROBLEM`.
     reason: str | None = None
     #: What fed it and cannot be its value, of `RowState.PROBLEM`: the trait, and the value that it had.
-    problem: Problem | None = None
+    problem: MappingProblem | None = None
 
 
 def compare(
     projection: Projection,
-    meaning: Meaning,
+    meaning: AccountMapping,
     subscriber: Subscriber | None,
     state: SubscriptionState | None = None,
     *,
     believed: bool = True,
-) -> tuple[Row, ...]:
+) -> tuple[PropertyComparison, ...]:
     """Every property of the catalog, in its order, then those of subscriptions that a rule feeds.
 
     ``subscriber`` None: nobody is known to have the email. ``state``: what was settled on their subscriptions.
@@ -81,9 +81,9 @@ def compare(
 
 def _subscribers_rows(
     projection: Projection, catalog: Catalog, subscriber: Subscriber | None, *, believed: bool
-) -> Iterator[Row]:
+) -> Iterator[PropertyComparison]:
     problems = {each.property: each for each in projection.problems}
-    difference = None if subscriber is None else differences(projection.values(), subscriber, catalog)
+    difference = None if subscriber is None else diff(projection.values(), subscriber, catalog)
     for target in catalog:
         desired = projection.desired.get(target.key)
         observed = None if subscriber is None else subscriber.observed.get(target.key)
@@ -91,28 +91,30 @@ def _subscribers_rows(
         if desired is None:
             yield _without_value(target.key, target, problems.get(target.key), observed, applied)
         elif subscriber is None or difference is None:
-            yield Row(target.key, target, desired, observed, applied, RowState.NO_SUBSCRIBER)
+            yield PropertyComparison(target.key, target, desired, observed, applied, PropertyState.NO_SUBSCRIBER)
         else:
             state = _state(target, desired, subscriber, difference, believed=believed)
-            reason = subscriber.set_aside[target.key][1] if state is RowState.SET_ASIDE else None
-            yield Row(target.key, target, desired, observed, applied, state, reason)
+            reason = subscriber.rejected[target.key][1] if state is PropertyState.SET_ASIDE else None
+            yield PropertyComparison(target.key, target, desired, observed, applied, state, reason)
 
 
 def _state(
-    target: Property, desired: Desired, subscriber: Subscriber, difference: Difference, *, believed: bool
-) -> RowState:
+    target: Property, desired: DesiredValue, subscriber: Subscriber, difference: PropertyDiff, *, believed: bool
+) -> PropertyState:
     key = target.key
     if key in difference.send:
-        return RowState.TO_BE_SENT
+        return PropertyState.TO_BE_SENT
     if key in difference.settled:
-        return RowState.SAME if believed else RowState.TO_BE_CHECKED
+        return PropertyState.SAME if believed else PropertyState.TO_BE_CHECKED
     if not (key in subscriber.applied and same(subscriber.applied[key], desired.value)):
-        return RowState.SET_ASIDE
+        return PropertyState.SET_ASIDE
     shown = comparable(subscriber.observed.get(key), target.type)
-    return RowState.SAME if same(shown, desired.value) else RowState.EDITED_THERE
+    return PropertyState.SAME if same(shown, desired.value) else PropertyState.EDITED_THERE
 
 
-def _subscriptions_rows(projection: Projection, catalog: Catalog, state: SubscriptionState | None) -> Iterator[Row]:
+def _subscriptions_rows(
+    projection: Projection, catalog: Catalog, state: SubscriptionState | None
+) -> Iterator[PropertyComparison]:
     problems = {each.property: each for each in projection.problems}
     to_send = {} if state is None else pending(projection.subscription_values(), state)
     for target in catalog:
@@ -125,19 +127,19 @@ def _subscriptions_rows(projection: Projection, catalog: Catalog, state: Subscri
             continue
         reason = None
         if state is None:
-            how = RowState.NO_SUBSCRIBER
+            how = PropertyState.NO_SUBSCRIBER
         elif target.key in to_send:
-            how = RowState.TO_BE_SENT
+            how = PropertyState.TO_BE_SENT
         elif target.key in state.applied and same(state.applied[target.key], desired.value):
-            how = RowState.SAME
+            how = PropertyState.SAME
         else:
-            how, reason = RowState.SET_ASIDE, state.set_aside[target.key][1]
-        yield Row(key, target, desired, None, applied, how, reason)
+            how, reason = PropertyState.SET_ASIDE, state.set_aside[target.key][1]
+        yield PropertyComparison(key, target, desired, None, applied, how, reason)
 
 
 def _without_value(
-    key: str, target: Property, problem: Problem | None, observed: JsonValue, applied: JsonValue
-) -> Row:
+    key: str, target: Property, problem: MappingProblem | None, observed: JsonValue, applied: JsonValue
+) -> PropertyComparison:
     if problem is None:
-        return Row(key, target, None, observed, applied, RowState.NOT_FED)
-    return Row(key, target, None, observed, applied, RowState.PROBLEM, problem.reason, problem)
+        return PropertyComparison(key, target, None, observed, applied, PropertyState.NOT_FED)
+    return PropertyComparison(key, target, None, observed, applied, PropertyState.PROBLEM, problem.reason, problem)

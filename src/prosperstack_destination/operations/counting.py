@@ -23,7 +23,7 @@ KEPT: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CoverageSnapshot:
     """What feeds what, as counted at a time."""
 
     #: The version of the mapping under which it was counted.
@@ -38,17 +38,17 @@ class Counted:
     traits: tuple[TraitCoverage, ...]
 
 
-class Counting:
+class CoverageCache:
     """The counts of a process. ``scanning`` is held while one is made: others go through all profiles as well."""
 
     def __init__(self, database: Database, clock: Clock, scanning: asyncio.Lock) -> None:
         self._database = database
         self._clock = clock
         self._scanning = scanning
-        self._counted: OrderedDict[str, Counted] = OrderedDict()
+        self._counted: OrderedDict[str, CoverageSnapshot] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    def latest(self, account_id: str, version: int) -> tuple[Counted | None, bool]:
+    def latest(self, account_id: str, version: int) -> tuple[CoverageSnapshot | None, bool]:
         """What was counted last, and whether it is being counted.
 
         It is counted anew if that is old, or was under another version of the mapping.
@@ -87,6 +87,8 @@ class Counting:
             self._counted.popitem(last=False)
 
 
-def _counted(found: Coverage, version: int, now: int, profiles: int) -> Counted:
+def _counted(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
     """To be called in a thread: it compares the names of all traits with those of all properties."""
-    return Counted(version, now, profiles, found.profiles, tuple(found.properties()), tuple(found.traits()))
+    return CoverageSnapshot(
+        version, now, profiles, found.profiles, tuple(found.properties()), tuple(found.traits())
+    )

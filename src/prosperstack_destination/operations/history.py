@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.state import tallies
-from prosperstack_destination.state.tallies import Span, Tally
+from prosperstack_destination.state.tallies import Bucket, Rollup
 
 
 class Period(StrEnum):
@@ -20,16 +20,16 @@ class Period(StrEnum):
 
 
 #: Of each period: how long it is, how long its parts are (both in microseconds), and which rows tell of it.
-PARTS: Final[dict[Period, tuple[int, int, Span]]] = {
-    Period.HOUR: (HOUR, MINUTE, Span.MINUTE),
-    Period.DAY: (DAY, 15 * MINUTE, Span.MINUTE),
-    Period.WEEK: (7 * DAY, 2 * HOUR, Span.HOUR),
+PARTS: Final[dict[Period, tuple[int, int, Bucket]]] = {
+    Period.HOUR: (HOUR, MINUTE, Bucket.MINUTE),
+    Period.DAY: (DAY, 15 * MINUTE, Bucket.MINUTE),
+    Period.WEEK: (7 * DAY, 2 * HOUR, Bucket.HOUR),
 }
 
 
 def history(
-    connection: Connection, account_id: str, period: Period, now: int, minutes: Sequence[Tally] | None = None
-) -> list[Tally]:
+    connection: Connection, account_id: str, period: Period, now: int, minutes: Sequence[Rollup] | None = None
+) -> list[Rollup]:
     """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing.
 
     ``minutes``: the last day's, where they were read before.
@@ -37,9 +37,9 @@ def history(
     length, part, span = PARTS[period]
     last = now - now % part
     first = last - length + part
-    parts: dict[int, list[Tally]] = {at: [] for at in range(first, last + part, part)}
-    if minutes is None or span is not Span.MINUTE:
+    parts: dict[int, list[Rollup]] = {at: [] for at in range(first, last + part, part)}
+    if minutes is None or span is not Bucket.MINUTE:
         minutes = tallies.of_account(connection, account_id, span, first)
     for row in minutes:
         parts.get(row.at - row.at % part, []).append(row)
-    return [tallies.total([Tally(at), *rows]) for at, rows in parts.items()]
+    return [tallies.total([Rollup(at), *rows]) for at, rows in parts.items()]

@@ -16,23 +16,23 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 #: What is found out within this is never kept: who asks waits for it. In seconds.
-QUICK: Final = 0.02
+FAST_QUERY: Final = 0.02
 #: What took longer is good for so many times as long, so that it is a small part of what a process does.
-GOOD_FOR: Final = 20
+TTL_FACTOR: Final = 20
 #: And for no longer than this, in microseconds.
-GOOD_AT_MOST: Final = 60 * SECOND
+MAX_TTL: Final = 60 * SECOND
 #: Keys of which something is kept.
-KEPT: Final = 64
+MAX_ENTRIES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Found(Generic[T]):
+class _CachedResult(Generic[T]):
     value: T
     #: Until then it is good, by the clock that is never set.
     until: int
 
 
-class Kept(Generic[T]):
+class SlowQueryCache(Generic[T]):
     """What was found out last, by a key.
 
     ``find`` finds it out; ``ticks`` is a clock in microseconds that is never set.
@@ -41,7 +41,7 @@ class Kept(Generic[T]):
     def __init__(self, find: Callable[[str], Awaitable[T]], ticks: Clock) -> None:
         self._find = find
         self._ticks = ticks
-        self._found: OrderedDict[str, _Found[T]] = OrderedDict()
+        self._found: OrderedDict[str, _CachedResult[T]] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[T]] = {}
 
     async def latest(self, key: str) -> T | None:
@@ -54,12 +54,12 @@ class Kept(Generic[T]):
         if found is not None and self._ticks() < found.until:
             return found.value
         task = self._begun(key)
-        done, _ = await asyncio.wait([task], timeout=QUICK)
+        done, _ = await asyncio.wait([task], timeout=FAST_QUERY)
         if done:
             return task.result()
         return None if found is None else found.value
 
-    async def whole(self, key: str) -> T:
+    async def get_or_wait(self, key: str) -> T:
         """The same; where nothing was found out yet, whoever asks waits for it. Raises what finding out raises."""
         found = await self.latest(key)
         return await asyncio.shield(self._begun(key)) if found is None else found
@@ -84,10 +84,10 @@ class Kept(Generic[T]):
         value = await self._find(key)
         now = self._ticks()
         took = now - begun
-        if took > QUICK * SECOND:
-            self._found[key] = _Found(value, now + min(GOOD_FOR * took, GOOD_AT_MOST))
+        if took > FAST_QUERY * SECOND:
+            self._found[key] = _CachedResult(value, now + min(TTL_FACTOR * took, MAX_TTL))
             self._found.move_to_end(key)
-            while len(self._found) > KEPT:
+            while len(self._found) > MAX_ENTRIES:
                 self._found.popitem(last=False)
         else:
             self._found.pop(key, None)

@@ -4,14 +4,14 @@ import structlog
 
 from prosperstack_destination.accounts.catalog_refresh import LISTED_AGAIN_AFTER, may_refresh
 from prosperstack_destination.errors import ProsperStackError
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import STOPPED, Account
+from prosperstack_destination.state.accounts import STOPPED_STATUSES, Account
 
 log = structlog.get_logger(__name__)
 
 
-async def looked_at(desk: Desk, account: Account) -> None:
+async def refresh_if_stale(desk: AdminServices, account: Account) -> None:
     """Have the properties listed again in the background unless that was done seconds ago; the old ones are shown.
 
     Safe to repeat. Raises `StoreUnavailable`.
@@ -23,10 +23,10 @@ async def looked_at(desk: Desk, account: Account) -> None:
         desk.wake([account.id])
 
 
-async def current_properties(desk: Desk, account: Account) -> Account:
+async def current_properties(desk: AdminServices, account: Account) -> Account:
     """The account with its properties listed now: one request at most each 10 s; where it fails the old ones."""
     latest = await desk.database.read(accounts.get, account.id) or account
-    if latest.status in STOPPED or not may_refresh(latest, desk.clock()):
+    if latest.status in STOPPED_STATUSES or not may_refresh(latest, desk.clock()):
         return latest
     try:
         refreshed = await desk.refresh_catalog(latest)

@@ -6,22 +6,28 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.accounts import applying
-from prosperstack_destination.accounts.applying import Applied
-from prosperstack_destination.errors import NotHere, ProblemsRise
-from prosperstack_destination.mapping.file import Known, Read, as_yaml, check_mapping, read_mapping
+from prosperstack_destination.accounts.applying import ApplyResult
+from prosperstack_destination.errors import NotFoundError, ProblemsRise
+from prosperstack_destination.mapping.file import (
+    KnownProperties,
+    ParsedMapping,
+    as_yaml,
+    check_mapping,
+    read_mapping,
+)
 from prosperstack_destination.mapping.rules import Rules, load_rules
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.operations.looking import current_properties
 from prosperstack_destination.state import mappings
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.mappings import AppliedMapping
+from prosperstack_destination.state.mappings import MappingVersion
 from prosperstack_destination.sync.previewing import SAMPLE, Preview, preview
 
 #: A mapping that somebody proposes: the text of a file, or data.
 Proposed = str | dict[str, JsonValue]
 
 
-async def understood(desk: Desk, account: Account, proposed: Proposed) -> Read:
+async def parse(desk: AdminServices, account: Account, proposed: Proposed) -> ParsedMapping:
     """A proposed mapping, looked at against the account's properties. Raises `BadMapping`.
 
     Where it names a property that is not known they are listed again, unless that was done seconds ago.
@@ -33,23 +39,25 @@ async def understood(desk: Desk, account: Account, proposed: Proposed) -> Read:
     return await _read(proposed, applying.known_properties(account, desk.clock()))
 
 
-async def _read(proposed: Proposed, known: Known) -> Read:
+async def _read(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
     if isinstance(proposed, str):  # slow for a long text: not in the event loop
         return await asyncio.to_thread(read_mapping, proposed, known)
     return await asyncio.to_thread(check_mapping, proposed, known)
 
 
-async def previewed(desk: Desk, account: Account, rules: Rules, *, exact: bool = False) -> Preview:
+async def preview_for_account(
+    desk: AdminServices, account: Account, rules: Rules, *, exact: bool = False
+) -> Preview:
     """What rules would change for the profiles that are stored; of many a part is looked at, unless ``exact``."""
-    async with desk.scanning:
+    async with desk.scan_lock:
         sample = None if exact else SAMPLE
         return await preview(desk.database, account.id, rules, reserve=desk.reserve, sample=sample)
 
 
-async def put_in_force(
-    desk: Desk,
+async def apply(
+    desk: AdminServices,
     account: Account,
-    read: Read,
+    read: ParsedMapping,
     *,
     author: str,
     based_on: int,
@@ -57,7 +65,7 @@ async def put_in_force(
     note: str,
     allow_unknown: bool,
     allow_problems: bool,
-) -> Applied:
+) -> ApplyResult:
     """Put a mapping in force, for every profile already received as well. ``source``: the file that it came in.
 
     Raises `BadMapping` for rules whose properties the account does not have, unless they are allowed, and
@@ -65,13 +73,13 @@ async def put_in_force(
     traits could not be values than now, unless that is allowed.
     """
     if not allow_unknown:
-        applying.refuse_unknown(read)
+        applying.reject_unknown(read)
     if not allow_problems:
-        found = await previewed(desk, account, read.rules)
+        found = await preview_for_account(desk, account, read.rules)
         if found.raises_problems:
             raise ProblemsRise(before=found.problems_before, after=found.problems_after)
 
-    def work(connection: Connection) -> Applied:
+    def work(connection: Connection) -> ApplyResult:
         return applying.apply(
             connection,
             account,
@@ -88,27 +96,29 @@ async def put_in_force(
     return applied
 
 
-async def rolled_back(desk: Desk, account: Account, version: int, *, author: str, based_on: int) -> Applied:
+async def rollback(
+    desk: AdminServices, account: Account, version: int, *, author: str, based_on: int
+) -> ApplyResult:
     """Put an earlier version in force again, as a new one. Raises `Misconfigured` and `MappingConflict`."""
 
-    def work(connection: Connection) -> Applied:
-        return applying.roll_back(connection, account, version, author=author, now=desk.clock(), based_on=based_on)
+    def work(connection: Connection) -> ApplyResult:
+        return applying.rollback(connection, account, version, author=author, now=desk.clock(), based_on=based_on)
 
     applied = await desk.database.write(work)
     desk.on_change()
     return applied
 
 
-def of_version(connection: Connection, account: Account, version: int | None) -> AppliedMapping:
+def of_version(connection: Connection, account: Account, version: int | None) -> MappingVersion:
     """The mapping with this version, by default the one in force. Raises `NotHere`."""
     if version is None:
-        return mappings.in_force(connection, account.id)
+        return mappings.current(connection, account.id)
     found = mappings.of_version(connection, account.id, version)
     if found is None:
-        raise NotHere(f"There is no version {version} of this account's mapping.")
+        raise NotFoundError(f"There is no version {version} of this account's mapping.")
     return found
 
 
-def text_of(mapping: AppliedMapping) -> str:
+def text_of(mapping: MappingVersion) -> str:
     """The file that was applied, with its comments; one made of the rules where they came as data."""
     return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source

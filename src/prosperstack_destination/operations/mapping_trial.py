@@ -7,12 +7,12 @@ from typing import Final
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.accounts.meaning import AccountMapping, load, mapping_input
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import Property
-from prosperstack_destination.mapping.desired import Desired, Projection, same_values
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.desired import DesiredValue, Projection, same_values
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.state import browsing, profiles, scanning
 from prosperstack_destination.state.accounts import Account
@@ -22,11 +22,11 @@ LOOKED_AMONG: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PropertyOutcome:
     """What traits make of one property."""
 
     #: None: nothing feeds it, or what does cannot.
-    desired: Desired | None
+    desired: DesiredValue | None
     #: Why what feeds it cannot.
     problem: str | None
 
@@ -38,8 +38,8 @@ class Change:
     #: As rules name it.
     key: str
     target: Property
-    before: Outcome
-    after: Outcome
+    before: PropertyOutcome
+    after: PropertyOutcome
 
     @property
     def differs(self) -> bool:
@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TrialResult:
     """One person under the mapping in force, and under another one."""
 
     email: str
@@ -64,38 +64,40 @@ class Tried:
     context: Mapping[str, JsonValue]
 
 
-def tried(connection: Connection, account: Account, rules: Rules, email: str) -> Tried | None:
+def run_trial(connection: Connection, account: Account, rules: Rules, email: str) -> TrialResult | None:
     """Try rules out on the person with an email, or whose email begins so; "": on one whom they change.
 
     None: there is nobody. Such a one is looked for among the first `LOOKED_AMONG` in the order of their emails.
     """
-    meaning = of_account(connection, account)
-    plan = meaning.under(rules)
-    found = _person(connection, account, meaning.plan, plan, normalize_email(email))
+    meaning = load(connection, account)
+    plan = meaning.with_rules(rules)
+    found = _person(connection, account, meaning.compiled, plan, normalize_email(email))
     if found is None:
         return None
     known, person = found
-    before, after = meaning.plan.project(person), plan.project(person)
-    return Tried(known, _changes(meaning, before, after), person.context(meaning.audiences))
+    before, after = meaning.compiled.project(person), plan.project(person)
+    return TrialResult(known, _changes(meaning, before, after), person.context(meaning.audiences))
 
 
 def _person(
-    connection: Connection, account: Account, old: Plan, new: Plan, email: str
-) -> tuple[str, Person] | None:
+    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, email: str
+) -> tuple[str, MappingInput] | None:
     if not email:
-        return _changed_one(connection, account, *old.where_it_differs(new))
+        return _changed_one(connection, account, *old.diff(new))
     profile = profiles.find(connection, account.id, email)
     if profile is None:
-        like = browsing.listed(connection, account.id, after="", limit=1, prefix=email).people
+        like = browsing.listed(connection, account.id, after="", limit=1, prefix=email).profiles
         profile = profiles.get(connection, like[0].id) if like else None
-    return None if profile is None else (profile.email, person_of(profile))
+    return None if profile is None else (profile.email, mapping_input(profile))
 
 
-def _changed_one(connection: Connection, account: Account, old: Plan, new: Plan) -> tuple[str, Person] | None:
+def _changed_one(
+    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping
+) -> tuple[str, MappingInput] | None:
     """The first whom it makes a difference to; the first of all where that is nobody."""
-    first: tuple[str, Person] | None = None
+    first: tuple[str, MappingInput] | None = None
     for each in scanning.page(connection, account.id, "", limit=LOOKED_AMONG):
-        person = Person(each.values(), each.user_id, each.anonymous_id)
+        person = MappingInput(each.values(), each.user_id, each.anonymous_id)
         first = first or (each.email, person)
         before, after = old.project(person), new.project(person)
         same = same_values(before.desired, after.desired) and same_values(before.subscription, after.subscription)
@@ -104,14 +106,16 @@ def _changed_one(connection: Connection, account: Account, old: Plan, new: Plan)
     return first
 
 
-def _changes(meaning: Meaning, before: Projection, after: Projection) -> tuple[Change, ...]:
+def _changes(meaning: AccountMapping, before: Projection, after: Projection) -> tuple[Change, ...]:
     sides = [(each, {problem.property: problem.reason for problem in each.problems}) for each in (before, after)]
     named = [(each.key, each, False) for each in meaning.catalog]
     named += [(SUBSCRIPTION + each.key, each, True) for each in meaning.subscription]
     changes = []
     for name, target, of_subscription in named:
         outcomes = [
-            Outcome((side.subscription if of_subscription else side.desired).get(target.key), reasons.get(name))
+            PropertyOutcome(
+                (side.subscription if of_subscription else side.desired).get(target.key), reasons.get(name)
+            )
             for side, reasons in sides
         ]
         changes.append(Change(name, target, *outcomes))

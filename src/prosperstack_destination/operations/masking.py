@@ -10,7 +10,7 @@ DOTS: Final = "…"
 _DEEPEST: Final = 50
 
 
-def masked(value: JsonValue, depth: int = 0) -> JsonValue:
+def mask(value: JsonValue, depth: int = 0) -> JsonValue:
     """The same shape without the data: of text the first character, of numbers only whether they are whole.
 
     Keys, booleans and null stay, but for keys that have an email address in them. Takes any JSON.
@@ -27,14 +27,14 @@ def masked(value: JsonValue, depth: int = 0) -> JsonValue:
         case _ if depth >= _DEEPEST:
             return DOTS
         case list():
-            return [masked(each, depth + 1) for each in value]
+            return [mask(each, depth + 1) for each in value]
         case dict():
             shown: dict[str, JsonValue] = {}
             for key, each in value.items():
                 name = _text(key) if "@" in key else key
                 while name in shown:
                     name += DOTS
-                shown[name] = masked(each, depth + 1)
+                shown[name] = mask(each, depth + 1)
             return shown
 
 

@@ -12,18 +12,18 @@ from typing import Final
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.accounts.meaning import load
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.state import auditing, clearing, erasing, profiles, retrying, scanning
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Store
-from prosperstack_destination.state.dialects import share_account
+from prosperstack_destination.state.database import UnitOfWork
+from prosperstack_destination.state.dialects import lock_account
 from prosperstack_destination.state.erasing import Erased
 from prosperstack_destination.state.profile import Delete
 from prosperstack_destination.state.subjects import Pseudonym
-from prosperstack_destination.sync.rates import rate_of_account
+from prosperstack_destination.sync.rates import account_rate
 
 #: People who are replayed in one transaction.
 REPLAYED_AT_ONCE: Final = 2_000
@@ -42,14 +42,14 @@ class ReplayCost:
     most_seconds: float
 
 
-def sync_now(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
+def prioritize(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
     """Bring a person to the front: before everybody else they are looked up anew, and sent what differs.
 
     That is a request, and one for each subscriber that differs. An account that waits after failures is tried as
     well. What somebody edited in ProsperStack is seen, and stays; what it rejected is not sent again: see `replay`
     and `retry_person`. Raises `NotHere`. Safe to repeat.
     """
-    retrying.hurry(connection, account.id, _email(connection, account, profile_id), now)
+    retrying.prioritize(connection, account.id, _email(connection, account, profile_id), now)
     retrying.retry_account(connection, account.id)
     _record(connection, account, actor, now, "sync now", {"profile": profile_id})
 
@@ -64,7 +64,9 @@ def retry_person(connection: Connection, account: Account, profile_id: int, acto
     _record(connection, account, actor, now, "retry", {"profiles": 1, "profile": profile_id})
 
 
-async def retry_all(store: Store, account: Account, actor: str, now: int, at_once: int = RETRIED_AT_ONCE) -> int:
+async def retry_all(
+    store: UnitOfWork, account: Account, actor: str, now: int, at_once: int = RETRIED_AT_ONCE
+) -> int:
     """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
 
     What ProsperStack rejected is sent once more, and the account is tried if it waits. Many people take many short
@@ -75,7 +77,7 @@ async def retry_all(store: Store, account: Account, actor: str, now: int, at_onc
     return await _retry(store, account, people, actor, now, {}, at_once)
 
 
-async def retry_group(store: Store, account: Account, key: str, reason: str, actor: str, now: int) -> int:
+async def retry_group(store: UnitOfWork, account: Account, key: str, reason: str, actor: str, now: int) -> int:
     """The same for those who have one problem: of a property, for a reason, as `state.problems.grouped` has them.
 
     How many they are; 0: the problem is gone.
@@ -85,7 +87,7 @@ async def retry_group(store: Store, account: Account, key: str, reason: str, act
 
 
 async def _retry(
-    store: Store,
+    store: UnitOfWork,
     account: Account,
     people: list[int],
     actor: str,
@@ -123,9 +125,9 @@ def replay_cost(
         count = scanning.count(connection, account.id)
     else:
         _email(connection, account, profile_id)
-    most = forecast(count, rate_of_account(connection, account, reserve), matching=count, subscribers=None)
+    most = forecast(count, account_rate(connection, account, reserve), matching=count, subscribers=None)
     # A request to look somebody up and one to write; to list their subscriptions and to write one, the same again.
-    times = 2 if of_account(connection, account).rules.for_subscriptions else 1
+    times = 2 if load(connection, account).rules.for_subscriptions else 1
     return ReplayCost(count, most.requests * times, most.seconds * times)
 
 
@@ -139,8 +141,8 @@ def replay(connection: Connection, account: Account, actor: str, now: int, profi
     _record(connection, account, actor, now, "replay", {"profiles": 1, "profile": profile_id})
 
 
-async def replay_everybody(
-    store: Store, account: Account, actor: str, now: int, on_progress: Callable[[int], None] = lambda _: None
+async def replay_all(
+    store: UnitOfWork, account: Account, actor: str, now: int, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
     """The same for everybody in the account; how many they are. ``on_progress`` is told so meanwhile.
 
@@ -172,7 +174,7 @@ def erase(
     well: a call of theirs may still be under way. Older calls do not bring them back, newer ones do. It cannot be
     undone, and is safe to repeat. ``pseudonym`` is the vault's.
     """
-    share_account(connection, account.id, alone=True)
+    lock_account(connection, account.id, exclusive=True)
     return erasing.erase_email(connection, account.id, normalize_email(email), pseudonym, actor, now)
 
 
@@ -180,7 +182,7 @@ def erase_user(
     connection: Connection, account: Account, user_id: str, pseudonym: Pseudonym, actor: str, now: int
 ) -> Erased:
     """The same by a user id: everybody who ever had it."""
-    share_account(connection, account.id, alone=True)
+    lock_account(connection, account.id, exclusive=True)
     return erasing.erase(connection, Delete(account.id, user_id, now, now), pseudonym, actor)
 
 
@@ -194,7 +196,7 @@ def erase_profile(
 def _email(connection: Connection, account: Account, profile_id: int) -> str:
     profile = profiles.get(connection, profile_id)
     if profile is None or profile.account_id != account.id:
-        raise NotHere(f"The account has no profile {profile_id}: it may have been deleted.")
+        raise NotFoundError(f"The account has no profile {profile_id}: it may have been deleted.")
     return profile.email
 
 

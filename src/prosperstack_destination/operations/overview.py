@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
-from prosperstack_destination.operations.arrival import LOOK_BACK, Arrival, arrival
+from prosperstack_destination.operations.arrival import LOOK_BACK, Eta, estimate
 from prosperstack_destination.state import (
     listing,
     mappings,
@@ -19,11 +19,11 @@ from prosperstack_destination.state import (
 )
 from prosperstack_destination.state.accounts import Account, AccountStatus
 from prosperstack_destination.state.profile import UNSETTLED, Status
-from prosperstack_destination.state.rate_limits import ToldLimit
-from prosperstack_destination.state.reprojections import Reprojection
+from prosperstack_destination.state.rate_limits import ReportedLimit
+from prosperstack_destination.state.reprojections import RemapProgress
 from prosperstack_destination.state.standing import Failures
-from prosperstack_destination.state.tallies import Span, Tally, percentile
-from prosperstack_destination.sync.rates import rate_of
+from prosperstack_destination.state.tallies import Bucket, Rollup, percentile
+from prosperstack_destination.sync.rates import effective_rate
 
 #: How many profiles are settled a minute is told by the last of these, in microseconds.
 PACE: Final = 5 * MINUTE
@@ -35,10 +35,10 @@ FEW_OF_ALL: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class UsageSummary:
     """What happened in a time, against what a plain forwarder would have spent."""
 
-    tally: Tally
+    tally: Rollup
 
     @property
     def naive(self) -> int:
@@ -59,7 +59,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DeliveryProgress:
     """How far a backlog is. It began when something began to wait, and nothing did before."""
 
     begun_at: int
@@ -67,7 +67,7 @@ class Progress:
     done: int
     left: int
     #: None: it cannot be told, since the account is stopped, or nearly all requests fail.
-    arrival: Arrival | None
+    arrival: Eta | None
 
     @property
     def part(self) -> float:
@@ -81,21 +81,21 @@ class Overview:
 
     account: Account
     #: What its rate limit was told to be last; None: nothing yet.
-    told: ToldLimit | None
+    told: ReportedLimit | None
     #: The version of the mapping in force.
     mapping: int
     #: All profiles are being gone through, since what traits mean has changed: who is to wait is not known yet.
-    going_through: Reprojection | None
+    going_through: RemapProgress | None
     waiting: Mapping[Status, int]
     #: Who waits is being counted, and not in ``waiting`` yet.
     counting: bool
     #: None: nothing waits.
-    progress: Progress | None
+    progress: DeliveryProgress | None
     failures: Failures
     #: Whether a value of a person cannot be written.
     has_problems: bool
-    hour: Spent
-    day: Spent
+    hour: UsageSummary
+    day: UsageSummary
     #: Calls of a day that were refused because their keys open no account, of the whole service.
     refused_keys: int
     #: Profiles settled a minute, lately.
@@ -119,7 +119,7 @@ def overview(
     reserve: float,
     now: int,
     waiting: Mapping[Status, int] | None = None,
-    minutes: list[Tally] | None = None,
+    minutes: list[Rollup] | None = None,
     *,
     counting: bool = False,
 ) -> Overview:
@@ -147,50 +147,52 @@ def overview(
         begun_at = stretch.at if stretch.at else now
         expected = None
         if account.status is AccountStatus.ACTIVE and failed.waiting < left:
-            expected = arrival(
+            expected = estimate(
                 waiting,
                 listing.read(connection, account.id),
-                rate_of(told, account.reserve_or(reserve)),
+                effective_rate(told, account.reserve_or(reserve)),
                 stretch,
                 together(minutes, now - LOOK_BACK),
                 begun_at=begun_at,
                 now=now,
             )
-        progress = Progress(begun_at, stretch.settled, left, expected)
+        progress = DeliveryProgress(begun_at, stretch.settled, left, expected)
     return Overview(
         account=account,
         told=told,
-        mapping=mappings.in_force(connection, account.id).version,
+        mapping=mappings.current(connection, account.id).version,
         going_through=None if going_through is None or going_through.is_finished else going_through,
         waiting=waiting,
         counting=counting,
         progress=progress,
         failures=failed,
         has_problems=problems.has_any(connection, account.id),
-        hour=Spent(together(minutes, now - HOUR)),
-        day=Spent(together(minutes, now - DAY)),
-        refused_keys=tallies.total(tallies.of_account(connection, tallies.NOBODY, Span.HOUR, now - DAY)).refused,
+        hour=UsageSummary(together(minutes, now - HOUR)),
+        day=UsageSummary(together(minutes, now - DAY)),
+        refused_keys=tallies.total(
+            tallies.of_account(connection, tallies.NO_ACCOUNT, Bucket.HOUR, now - DAY)
+        ).refused,
         settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,
     )
 
 
-def minutes_of_day(connection: Connection, account_id: str, now: int) -> list[Tally]:
+def minutes_of_day(connection: Connection, account_id: str, now: int) -> list[Rollup]:
     """What happened in each minute of the last day, the oldest first; quiet ones have no row."""
-    return tallies.of_account(connection, account_id, Span.MINUTE, now - DAY)
+    return tallies.of_account(connection, account_id, Bucket.MINUTE, now - DAY)
 
 
-def together(rows: list[Tally], since: int) -> Tally:
+def together(rows: list[Rollup], since: int) -> Rollup:
     """What happened from a time on (microseconds)."""
-    return tallies.total([Tally(since), *(row for row in rows if row.at + Span.MINUTE.microseconds > since)])
+    return tallies.total([Rollup(since), *(row for row in rows if row.at + Bucket.MINUTE.microseconds > since)])
 
 
-def since_it_began(minutes: list[Tally], left: int, now: int) -> Tally:
+def since_it_began(minutes: list[Rollup], left: int, now: int) -> Rollup:
     """What happened since the backlog of which so many are ``left`` began: as far back as more than a few waited.
 
     Somebody looks about once a minute, so that a minute may go by without a look.
     """
     few = max(FEW, left * FEW_OF_ALL)
-    found: list[Tally] = []
+    found: list[Rollup] = []
     seen_at, seen = now, 0
     for row in reversed(minutes):
         if seen_at - row.at > UNSEEN:

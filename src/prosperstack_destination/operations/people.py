@@ -8,17 +8,24 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotHere
+from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.comparing import Row, compare
+from prosperstack_destination.operations.comparing import PropertyComparison, compare
 from prosperstack_destination.state import browsing, holding, problems, profiles, sources
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import IdKind, Profile, SourceKind, Status
 from prosperstack_destination.state.sources import KnownSource
 from prosperstack_destination.sync import verdicts
-from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, UpdateSubscriptions, is_believed
-from prosperstack_destination.sync.verdicts import Judged
+from prosperstack_destination.sync.judging import (
+    InSync,
+    NeedsLookup,
+    NeedsSubscriptionUpdate,
+    NeedsUpdate,
+    Unmatched,
+    is_observed_after,
+)
+from prosperstack_destination.sync.verdicts import Evaluation
 
 
 class NextStep(StrEnum):
@@ -39,7 +46,7 @@ class NextStep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trait:
+class TraitView:
     """What Segment says of a person under one name."""
 
     name: str
@@ -51,7 +58,7 @@ class Trait:
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalId:
+class ExternalIdView:
     """An id that came with the person's email."""
 
     kind: IdKind
@@ -61,28 +68,28 @@ class ExternalId:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class SubscriberView:
     """The properties of one subscriber; where none is known, what is desired of nobody yet."""
 
     #: ProsperStack's id of the subscriber; None: nobody is known to have the email.
     subscriber_id: str | None
     #: When ProsperStack last showed them, in microseconds since the epoch.
     observed_at: int | None
-    rows: tuple[Row, ...]
+    rows: tuple[PropertyComparison, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonView:
     """Everything that is known of one person, from what Segment says to what ProsperStack has."""
 
     #: Email, status, since when something is pending, lane, attempts: see `state.profile.Profile`.
     profile: Profile
     #: By name.
-    traits: tuple[Trait, ...]
+    traits: tuple[TraitView, ...]
     #: The latest first.
-    ids: tuple[ExternalId, ...]
+    ids: tuple[ExternalIdView, ...]
     #: One for each subscriber with the email, by id; one without a subscriber where none is known: never empty.
-    sides: tuple[Side, ...]
+    sides: tuple[SubscriberView, ...]
     #: What cannot be sent, or was rejected by ProsperStack, under the mapping in force; by property.
     problems: tuple[RecordedProblem, ...]
     next_step: NextStep
@@ -101,7 +108,7 @@ class Person:
 
 def find(
     connection: Connection, account: Account, now: int, *, email: str | None = None, user_id: str | None = None
-) -> Person:
+) -> PersonView:
     """The person with an email (in any case), or with a user id. Raises `NotHere` where nobody is known by it."""
     return by_id(connection, account, profile_id(connection, account, email=email, user_id=user_id), now)
 
@@ -120,19 +127,19 @@ def profile_id(
         profile = profiles.find(connection, account.id, each)
         if profile is not None:
             return profile.id
-    raise NotHere(_nobody(connection, account, user_id))
+    raise NotFoundError(_nobody(connection, account, user_id))
 
 
-def by_id(connection: Connection, account: Account, profile_id: int, now: int) -> Person:
+def by_id(connection: Connection, account: Account, profile_id: int, now: int) -> PersonView:
     """The person with a profile of this id. Raises `NotHere` where the account has none."""
     read = verdicts.of_profile(connection, account, profile_id)
     if read is None or read[1].profile.account_id != account.id:
-        raise NotHere(f"The account has no profile {profile_id}: it may have been deleted.")
+        raise NotFoundError(f"The account has no profile {profile_id}: it may have been deleted.")
     meaning, known = read
-    judged = verdicts.judged(known, meaning, now)
+    judged = verdicts.evaluate(known, meaning, now)
     detail = browsing.detail(connection, profile_id)
     sides = [
-        Side(
+        SubscriberView(
             each.id,
             each.observed_at,
             compare(
@@ -140,20 +147,20 @@ def by_id(connection: Connection, account: Account, profile_id: int, now: int) -
                 meaning,
                 each,
                 known.states.get(each.id),
-                believed=is_believed(known.profile, each, known.as_of),
+                believed=is_observed_after(known.profile, each, known.as_of),
             ),
         )
         for each in known.subscribers
     ]
     left_alone = detail.due_at is not None and detail.due_at > now
-    return Person(
+    return PersonView(
         profile=known.profile,
         traits=_traits(connection, known.profile),
         ids=tuple(
-            ExternalId(kind, each, at)
+            ExternalIdView(kind, each, at)
             for (kind, each), at in sorted(detail.ids.items(), key=lambda item: item[1], reverse=True)
         ),
-        sides=tuple(sides) or (Side(None, None, compare(judged.projection, meaning, None)),),
+        sides=tuple(sides) or (SubscriberView(None, None, compare(judged.projection, meaning, None)),),
         problems=_problems(connection, judged, now),
         next_step=_next_step(judged, detail.due_at),
         next_attempt_at=detail.due_at if left_alone else None,
@@ -180,18 +187,20 @@ def _nobody(connection: Connection, account: Account, user_id: str | None) -> st
     )
 
 
-def _traits(connection: Connection, profile: Profile) -> tuple[Trait, ...]:
+def _traits(connection: Connection, profile: Profile) -> tuple[TraitView, ...]:
     computed = {
         each.key: each
         for each in sources.of_account(connection, profile.account_id)
         if each.kind is not SourceKind.SOURCE
     }
-    return tuple(Trait(name, value, at, computed.get(name)) for name, (value, at) in sorted(profile.traits.items()))
+    return tuple(
+        TraitView(name, value, at, computed.get(name)) for name, (value, at) in sorted(profile.traits.items())
+    )
 
 
-def _problems(connection: Connection, judged: Judged, now: int) -> tuple[RecordedProblem, ...]:
+def _problems(connection: Connection, judged: Evaluation, now: int) -> tuple[RecordedProblem, ...]:
     """The problems as of now; those that were met before have their age."""
-    profile = judged.known.profile
+    profile = judged.context.profile
     since = {
         (each.property, each.trait, each.reason): each.since for each in problems.of_profile(connection, profile.id)
     }
@@ -202,20 +211,20 @@ def _problems(connection: Connection, judged: Judged, now: int) -> tuple[Recorde
     return tuple(sorted(found, key=lambda each: each.property))
 
 
-def _next_step(judged: Judged, due_at: int | None) -> NextStep:
-    status, as_of = judged.known.profile.status, judged.known.as_of
+def _next_step(judged: Evaluation, due_at: int | None) -> NextStep:
+    status, as_of = judged.context.profile.status, judged.context.as_of
     if status is Status.SET_ASIDE:
         return NextStep.WAIT_FOR_CALL
     if status is Status.UNKNOWN and due_at is not None and (as_of is None or as_of < due_at):
         return NextStep.LOOK_UP
-    match judged.verdict:
-        case Look():
+    match judged.decision:
+        case NeedsLookup():
             return NextStep.LOOK_UP
-        case Update():
+        case NeedsUpdate():
             return NextStep.UPDATE
-        case UpdateSubscriptions():
+        case NeedsSubscriptionUpdate():
             return NextStep.UPDATE_SUBSCRIPTIONS
-        case Miss():
+        case Unmatched():
             return NextStep.WAIT_FOR_SUBSCRIBER
-        case Settle():
+        case InSync():
             return NextStep.NOTHING

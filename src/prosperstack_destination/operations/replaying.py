@@ -8,7 +8,7 @@ import structlog
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.operations.mending import replay_everybody
+from prosperstack_destination.operations.mending import replay_all
 from prosperstack_destination.state import scanning
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Replay:
+class ReplayProgress:
     """How far one is, or was: people are made due, and compared as requests allow afterwards."""
 
     #: In microseconds since the epoch.
@@ -30,25 +30,25 @@ class Replay:
     failed: str | None = None
 
 
-class Replays:
+class ReplayJobs:
     """Those of this process. ``wake`` is told which accounts have something to do."""
 
     def __init__(self, database: Database, clock: Clock, wake: Callable[[Iterable[str]], None]) -> None:
         self._database = database
         self._clock = clock
         self._wake = wake
-        self._latest: dict[str, Replay] = {}
+        self._latest: dict[str, ReplayProgress] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    def of(self, account_id: str) -> Replay | None:
+    def of(self, account_id: str) -> ReplayProgress | None:
         """The latest one of an account; None: there was none since this process began."""
         return self._latest.get(account_id)
 
-    async def begin(self, account: Account, actor: str) -> Replay:
+    async def begin(self, account: Account, actor: str) -> ReplayProgress:
         """Begin one, as ``actor``; while one is under way it is that one."""
         total = await self._database.read(scanning.count, account.id)
         if account.id not in self._under_way:
-            self._latest[account.id] = Replay(self._clock(), total)
+            self._latest[account.id] = ReplayProgress(self._clock(), total)
             task = asyncio.create_task(self._run(account, actor, self._latest[account.id]))
             self._under_way[account.id] = task
             task.add_done_callback(lambda _: self._under_way.pop(account.id, None))
@@ -61,13 +61,13 @@ class Replays:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, account: Account, actor: str, replay: Replay) -> None:
+    async def _run(self, account: Account, actor: str, replay: ReplayProgress) -> None:
         def progress(done: int) -> None:
             replay.done = done
             self._wake([account.id])
 
         try:
-            await replay_everybody(self._database, account, actor, replay.began_at, progress)
+            await replay_all(self._database, account, actor, replay.began_at, progress)
         except DestinationError as error:
             replay.failed = str(error)
             log.warning("a replay was broken off", account=account.id, done=replay.done, error=str(error))

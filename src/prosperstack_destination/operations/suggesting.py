@@ -9,15 +9,15 @@ from typing import Any, Final
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.accounts.meaning import AccountMapping, load, mapping_input
 from prosperstack_destination.mapping.catalog import Property, PropertyType
-from prosperstack_destination.mapping.file import BadMapping, as_yaml, check_mapping
-from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.file import InvalidMapping, as_yaml, check_mapping
+from prosperstack_destination.mapping.person import MappingInput
 from prosperstack_destination.mapping.rules import KEEP, SUBSCRIPTION, Rule, Rules
 from prosperstack_destination.state import problems, profiles, scanning
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.problems import ProblemGroup
-from prosperstack_destination.state.scanning import Scanned
+from prosperstack_destination.state.scanning import ScannedProfile
 from prosperstack_destination.sync.previewing import problems_under
 
 #: Problems that rules are looked for, of those on a page.
@@ -67,8 +67,8 @@ def suggested(
 
     A rule is suggested where trying it out on people who have the problem, and on others, leaves fewer problems.
     """
-    meaning = of_account(connection, account)
-    others: list[Scanned] | None = None
+    meaning = load(connection, account)
+    others: list[ScannedProfile] | None = None
     found: dict[tuple[str, str], Suggestion] = {}
     for group in groups[:MOST]:
         samples = problems.samples(connection, account.id, group.property, group.reason, AFFECTED)
@@ -84,22 +84,24 @@ def suggested(
     return found
 
 
-def _people(connection: Connection, others: Sequence[Scanned], affected: Collection[int]) -> list[Person]:
+def _people(
+    connection: Connection, others: Sequence[ScannedProfile], affected: Collection[int]
+) -> list[MappingInput]:
     found = [profiles.get(connection, each) for each in affected]
-    people = [person_of(each) for each in found if each is not None]
+    people = [mapping_input(each) for each in found if each is not None]
     rest = (each for each in others if each.id not in affected)
-    return [*people, *(Person(each.values(), each.user_id, each.anonymous_id) for each in rest)]
+    return [*people, *(MappingInput(each.values(), each.user_id, each.anonymous_id) for each in rest)]
 
 
-def _tried(meaning: Meaning, rule: Rule, people: Sequence[Person]) -> Suggestion:
+def _tried(meaning: AccountMapping, rule: Rule, people: Sequence[MappingInput]) -> Suggestion:
     others = (each for each in meaning.rules.rules if each.property != rule.property)
     rules = meaning.rules.model_copy(update={"rules": (*others, rule)})
-    before, after = problems_under(people, *meaning.plan.where_it_differs(meaning.under(rules)))
+    before, after = problems_under(people, *meaning.compiled.diff(meaning.with_rules(rules)))
     written = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return Suggestion(written, as_yaml(Rules(rules=(rule,))), len(people), before, after)
 
 
-def _candidates(meaning: Meaning, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:
+def _candidates(meaning: AccountMapping, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:
     """Rules that may help, of which each leaves alone what is good already."""
     target = _target(meaning, group.property)
     if target is None or group.is_set_aside:
@@ -112,11 +114,11 @@ def _candidates(meaning: Meaning, group: ProblemGroup, values: Sequence[JsonValu
         try:
             rule = {name: value for name, value in {**written, **change}.items() if value is not None}
             yield check_mapping({"rules": [rule]}).rules.rules[0]
-        except BadMapping:  # as an expression that became too long
+        except InvalidMapping:  # as an expression that became too long
             continue
 
 
-def _target(meaning: Meaning, key: str) -> Property | None:
+def _target(meaning: AccountMapping, key: str) -> Property | None:
     if key.startswith(SUBSCRIPTION):
         return meaning.subscription.get(key.removeprefix(SUBSCRIPTION))
     return meaning.catalog.get(key)

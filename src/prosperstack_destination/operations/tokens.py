@@ -27,5 +27,5 @@ def revoke(connection: Connection, token: str, actor: str, now: int) -> None:
 
 
 def _record(connection: Connection, actor: str, action: str, details: dict[str, str], now: int) -> None:
-    for account in accounts.every(connection):
+    for account in accounts.all_accounts(connection):
         auditing.record(connection, account.id, now, actor=actor, action=action, details=dict(details))

@@ -8,14 +8,14 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.operations.desk import Desk
+from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.segment.endpoint import EVENT
 from prosperstack_destination.segment.example import DOCUMENTED_TRAITS
 from prosperstack_destination.segment.results import Result
 from prosperstack_destination.state import auditing
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.json_text import dump
-from prosperstack_destination.state.recent_calls import Way
+from prosperstack_destination.state.recent_calls import Channel
 
 #: What a test call says that it was sent by.
 LIBRARY: Final = "ProsperStack Destination, test call"
@@ -33,7 +33,7 @@ def test_call(email: str, traits: Mapping[str, JsonValue], now: int) -> dict[str
 
 
 async def send_test(
-    desk: Desk, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
+    desk: AdminServices, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
 ) -> Result:
     """Take a test call in; what its sender would be told.
 
@@ -41,7 +41,7 @@ async def send_test(
     recent calls within a second or two. Raises `TryLater`'s kinds.
     """
     call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, desk.clock())
-    [result] = await desk.reception.take(account, Way.TEST, [dump(call).encode()], EVENT)
+    [result] = await desk.reception.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
     await desk.database.write(_note, account, actor, desk.clock())
     return result
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.operations.comparing import RowState
+from prosperstack_destination.operations.comparing import PropertyState
 from prosperstack_destination.state.accounts import AccountStatus, OnDelete
 from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.recent_calls import Fate, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel
 
 #: How a profile stands.
 STATUS: Final[Mapping[Status, str]] = {
@@ -34,15 +34,15 @@ ON_DELETE: Final[Mapping[OnDelete, str]] = {
 }
 
 #: How a property of a subscriber stands.
-ROW_STATE: Final[Mapping[RowState, str]] = {
-    RowState.SAME: "ProsperStack has what is desired.",
-    RowState.TO_BE_SENT: "ProsperStack has something else: it is sent when the person's turn comes.",
-    RowState.TO_BE_CHECKED: "ProsperStack had it before the newest change came in: it is looked up to be sure.",
-    RowState.EDITED_THERE: "It was edited in ProsperStack, and stays so until Segment says something new.",
-    RowState.SET_ASIDE: "ProsperStack rejected the value: it is sent again when it is another one, or by a retry.",
-    RowState.PROBLEM: "The trait that feeds it cannot be its value.",
-    RowState.NO_SUBSCRIBER: "It waits for a subscriber with this email.",
-    RowState.NOT_FED: "No trait feeds it: it is left as it is.",
+ROW_STATE: Final[Mapping[PropertyState, str]] = {
+    PropertyState.SAME: "ProsperStack has what is desired.",
+    PropertyState.TO_BE_SENT: "ProsperStack has something else: it is sent when the person's turn comes.",
+    PropertyState.TO_BE_CHECKED: "ProsperStack had it before the newest change came in: it is looked up to be sure.",
+    PropertyState.EDITED_THERE: "It was edited in ProsperStack, and stays so until Segment says something new.",
+    PropertyState.SET_ASIDE: "ProsperStack rejected the value: it is sent again when it is another one, or by a retry.",
+    PropertyState.PROBLEM: "The trait that feeds it cannot be its value.",
+    PropertyState.NO_SUBSCRIBER: "It waits for a subscriber with this email.",
+    PropertyState.NOT_FED: "No trait feeds it: it is left as it is.",
 }
 
 #: How an account stands with ProsperStack, and what to do.
@@ -56,24 +56,24 @@ ACCOUNT_STATUS: Final[Mapping[AccountStatus, str]] = {
 }
 
 #: What became of a call.
-FATE: Final[Mapping[Fate, str]] = {
-    Fate.ACCEPTED: "It is part of what is known of the person.",
-    Fate.HELD: "It names an id whose email is not known yet: it is held until a call names one.",
-    Fate.ERASED: "The person is forgotten; nothing of the call is kept.",
-    Fate.EXPLAINED: "It was explained, and nothing of it was stored: a dry run.",
-    Fate.OUTDATED: "It is older than the person's deletion: it was ignored, and nothing of it is kept.",
-    Fate.SKIPPED: "Its integrations switch ProsperStack off.",
-    Fate.IGNORED: "It says what somebody did, and not who they are: nothing had to be done.",
-    Fate.REFUSED: "It is at fault: the same again would be refused, too.",
-    Fate.LATER: "It could not be taken just then: Segment sends it again.",
+FATE: Final[Mapping[CallOutcome, str]] = {
+    CallOutcome.ACCEPTED: "It is part of what is known of the person.",
+    CallOutcome.HELD: "It names an id whose email is not known yet: it is held until a call names one.",
+    CallOutcome.ERASED: "The person is forgotten; nothing of the call is kept.",
+    CallOutcome.EXPLAINED: "It was explained, and nothing of it was stored: a dry run.",
+    CallOutcome.OUTDATED: "It is older than the person's deletion: it was ignored, and nothing of it is kept.",
+    CallOutcome.SKIPPED: "Its integrations switch ProsperStack off.",
+    CallOutcome.IGNORED: "It says what somebody did, and not who they are: nothing had to be done.",
+    CallOutcome.REFUSED: "It is at fault: the same again would be refused, too.",
+    CallOutcome.LATER: "It could not be taken just then: Segment sends it again.",
 }
 
 #: How a call came.
-WAY: Final[Mapping[Way, str]] = {
-    Way.IDENTIFY: "to /identify",
-    Way.WEBHOOK: "to the account's own URL, as a webhook",
-    Way.TRACKING: "by Segment's HTTP Tracking API",
-    Way.TEST: "as a test, by an operator",
+WAY: Final[Mapping[Channel, str]] = {
+    Channel.IDENTIFY: "to /identify",
+    Channel.WEBHOOK: "to the account's own URL, as a webhook",
+    Channel.TRACKING: "by Segment's HTTP Tracking API",
+    Channel.TEST: "as a test, by an operator",
 }
 
 

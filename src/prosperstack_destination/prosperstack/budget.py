@@ -17,11 +17,11 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.storable import MAX_INT32
 
 #: Between two requests while no answer has told a budget: be careful, in microseconds.
-UNTOLD_INTERVAL: Final = 1 * SECOND
+DEFAULT_INTERVAL: Final = 1 * SECOND
 #: A window is taken to be at most this long, whatever a header says, in seconds.
 LONGEST_WINDOW_SECONDS: Final = 3_600.0
 #: What is waited after a 429 that names no time, in seconds; doubled while 429s go on.
-UNTOLD_RESET_SECONDS: Final = 10.0
+DEFAULT_RESET_SECONDS: Final = 10.0
 #: Added to what is told of a window's end, in microseconds: a request a trifle early counts in the window before.
 GUARD: Final = SECOND // 1000
 #: The last part of a window that pacing leaves free, for what an event loop and a network add to each wait.
@@ -64,12 +64,12 @@ class Window:
     #: Requests of ours that went in it.
     sent: int = 0
     #: Requests of others, by the answer to the newest of ours that was answered.
-    others: int = 0
+    others_spent: int = 0
     #: Which of ours that was, and how many requests of anybody's it was told of.
     newest: int = 0
     used: int = 0
     #: Whether any answer has told of it; otherwise it is the window before, expected again.
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Budget:
     #: How long windows are, by the longest reset that was told, in microseconds.
     length: int = 0
     #: How many requests others spend in a window: at once where it grows, slowly where it falls.
-    others: float = 0.0
+    others_spent: float = 0.0
     #: How many requests of anybody's the window before had in the end.
     used_before: int = 0
     #: When the latest request went; None: none did.
     sent_at: int | None = None
     #: Requests whose answers are not here yet.
-    flying: int = 0
+    in_flight: int = 0
     #: 429s in a row, and until when they let nothing go.
     refusals: int = 0
     not_before: int = 0
@@ -109,8 +109,8 @@ class Budget:
     def interval(self) -> int:
         """The mean time between two requests at full speed, in microseconds; `UNTOLD_INTERVAL` while untold."""
         if self.window is None or not self.length:
-            return UNTOLD_INTERVAL
-        usable = self.window.limit - max(math.ceil(self.window.limit * self.reserve), math.ceil(self.others))
+            return DEFAULT_INTERVAL
+        usable = self.window.limit - max(math.ceil(self.window.limit * self.reserve), math.ceil(self.others_spent))
         return max(self.length // max(usable, 1), 1)
 
     def wait(self, now: int, *, urgent: bool = False) -> int:
@@ -122,11 +122,11 @@ class Budget:
         wait = max(self.not_before - now, 0)
         window = self._window(now)
         if window is None:
-            spaced = 0 if self.sent_at is None else self.sent_at + UNTOLD_INTERVAL - now
+            spaced = 0 if self.sent_at is None else self.sent_at + DEFAULT_INTERVAL - now
             return max(wait, spaced, 0)
         rest = max(window.ends_at - now, 1)
-        free = window.limit - window.base - window.others - window.sent
-        owners = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others
+        free = window.limit - window.base - window.others_spent - window.sent
+        owners = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others_spent
         if free <= max(owners, 0):
             return max(wait, rest)
         left = free - max(owners, self._expected(window, now))
@@ -138,13 +138,13 @@ class Budget:
     def sent(self, now: int) -> "Budget":
         """After a request has gone; its `ticket` goes with its answer."""
         window = self._window(now)
-        budget = replace(self, sent_at=now, flying=self.flying + 1)
+        budget = replace(self, sent_at=now, in_flight=self.in_flight + 1)
         if window is None:
             return replace(budget, window=None)
         if self.window is not None and window is not self.window:
             over = self.window
-            others = max(over.others, OTHERS_DECAY * self.others)
-            budget = replace(budget, others=others, used_before=over.base + over.others + over.sent)
+            others = max(over.others_spent, OTHERS_DECAY * self.others_spent)
+            budget = replace(budget, others_spent=others, used_before=over.base + over.others_spent + over.sent)
         return replace(budget, window=replace(window, sent=window.sent + 1))
 
     @property
@@ -155,51 +155,55 @@ class Budget:
             return Ticket(-1, 1, sent_at)
         return Ticket(self.window.began_at, self.window.sent, sent_at)
 
-    def answered(self, ticket: Ticket, told: RateLimit | None, now: int) -> "Budget":
+    def answered(self, ticket: Ticket, reported: RateLimit | None, now: int) -> "Budget":
         """After the answer to a request, with what its headers said; None also where no answer came."""
-        budget = replace(self, flying=max(self.flying - 1, 0))
-        if told is None:
+        budget = replace(self, in_flight=max(self.in_flight - 1, 0))
+        if reported is None:
             return budget
-        reset = max(int((told.reset_seconds or 1.0) * SECOND), 1)  # 0 is "within this second"
+        reset = max(int((reported.reset_seconds or 1.0) * SECOND), 1)  # 0 is "within this second"
         served_at = (ticket.sent_at + now) // 2
         until = served_at + reset + GUARD
-        if told.remaining:
+        if reported.remaining:
             budget = replace(budget, refusals=0)
-        used = told.limit - told.remaining
+        used = reported.limit - reported.remaining
         window = budget.window
-        if window is None or window.limit != told.limit:
-            first = Window(told.limit, served_at, until, base=used - 1, sent=1, newest=1, used=used, told=True)
+        if window is None or window.limit != reported.limit:
+            first = Window(
+                reported.limit, served_at, until, base=used - 1, sent=1, newest=1, used=used, reported=True
+            )
             return replace(budget, window=first, length=reset)
         if ticket.window != window.began_at:
             return budget  # it tells of a window that is over
         # Its length is the longest reset, but an absurd one is forgotten in the windows that follow.
-        budget = replace(budget, length=max(reset, self.length if window.told else self.length // 2))
+        budget = replace(budget, length=max(reset, self.length if window.reported else self.length // 2))
         if ticket.number <= window.newest:
-            return replace(budget, window=replace(window, ends_at=min(window.ends_at, until), told=True))
+            return replace(budget, window=replace(window, ends_at=min(window.ends_at, until), reported=True))
         if used < window.used:  # the next window began with this request, or shortly before
             since = window.sent - ticket.number
-            began = Window(told.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
-            return replace(budget, window=replace(began, newest=since, used=used, told=True))
-        if not window.told:  # when it ends was a guess, by windows that may have been met in their middle
+            began = Window(reported.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
+            return replace(budget, window=replace(began, newest=since, used=used, reported=True))
+        if not window.reported:  # when it ends was a guess, by windows that may have been met in their middle
             window = replace(window, base=max(used - ticket.number, 0), ends_at=until)
             if self._goes_on(window, ticket, used, until):
                 soon = now + max(now - ticket.sent_at, 10 * GUARD)
                 window = replace(window, ends_at=min(until, soon))
         others = max(used - window.base - ticket.number, 0)
         ends_at = min(window.ends_at, until)
-        newer = replace(window, ends_at=ends_at, others=others, newest=ticket.number, used=used, told=True)
+        newer = replace(
+            window, ends_at=ends_at, others_spent=others, newest=ticket.number, used=used, reported=True
+        )
         return replace(budget, window=newer)
 
     def refused(self, retry_after: float | None, now: int) -> "Budget":
         """After a 429: nothing goes before the window ends, or before a later time that it named (seconds)."""
         rest = 0 if self.window is None else max(self.window.ends_at - now, 0)
         if retry_after is None:
-            wait = rest or int(UNTOLD_RESET_SECONDS * SECOND) << min(self.refusals, 8)
+            wait = rest or int(DEFAULT_RESET_SECONDS * SECOND) << min(self.refusals, 8)
         else:
             wait = int(min(retry_after, LONGEST_WINDOW_SECONDS) * SECOND)
             if rest and not self.refusals and wait <= rest + SECOND:
                 wait = rest  # the same reset, known better than in whole seconds
-        wait = min(max(wait, UNTOLD_INTERVAL // 100), int(LONGEST_WINDOW_SECONDS * SECOND))
+        wait = min(max(wait, DEFAULT_INTERVAL // 100), int(LONGEST_WINDOW_SECONDS * SECOND))
         return replace(self, refusals=self.refusals + 1, not_before=max(self.not_before, now + wait))
 
     def _window(self, now: int) -> Window | None:
@@ -207,7 +211,7 @@ class Budget:
         window = self.window
         if window is None or now < window.ends_at:
             return window
-        if not window.told:  # a whole window without a word of it: be careful again
+        if not window.reported:  # a whole window without a word of it: be careful again
             return None
         return Window(window.limit, now, now + self.length + GUARD)
 
@@ -218,7 +222,7 @@ class Budget:
         """
         near = until < window.began_at + self.length // 2
         counts_on = (
-            2 * self.used_before > window.limit and used - ticket.number >= self.used_before - self.flying - 1
+            2 * self.used_before > window.limit and used - ticket.number >= self.used_before - self.in_flight - 1
         )
         return near or counts_on
 
@@ -228,8 +232,8 @@ class Budget:
         Where they spent anything the last one is theirs: they may spend it while our newest answer is on its way.
         """
         rest = min(max(window.ends_at - now, 0) / self.length, 1.0) if self.length else 0.0
-        mean = self.others * rest
-        return math.ceil(mean + 2 * math.sqrt(mean)) + (self.others > 0)
+        mean = self.others_spent * rest
+        return math.ceil(mean + 2 * math.sqrt(mean)) + (self.others_spent > 0)
 
     def _spread(self, window: Window, left: int, now: int) -> int:
         """How long to wait so that as many requests as are left spread over the rest of the window."""

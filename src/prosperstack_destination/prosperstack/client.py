@@ -17,16 +17,16 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from prosperstack_destination.clock import SECOND, utc
 from prosperstack_destination.errors import (
-    CredentialsRefused,
-    NotFound,
+    ProsperStackAuthError,
     ProsperStackError,
-    RateLimited,
-    Rejected,
-    Unavailable,
+    ProsperStackNotFound,
+    ProsperStackRateLimited,
+    ProsperStackRejected,
+    ProsperStackUnavailable,
 )
 from prosperstack_destination.prosperstack.budget import LONGEST_WINDOW_SECONDS, RateLimit
 from prosperstack_destination.prosperstack.models import (
-    Nothing,
+    EmptyResponse,
     Page,
     PropertyDefinition,
     RawPage,
@@ -60,7 +60,7 @@ Guard = Callable[[str, str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SubscriberPage:
     """A page of subscribers."""
 
     subscribers: tuple[Subscriber, ...]
@@ -70,7 +70,7 @@ class Listed:
     served_at: int | None
 
 
-class ProsperStack:
+class ProsperStackClient:
     """The API for one account, by its key.
 
     ``on_answer`` is told what each answer's headers say of the rate limit (None: nothing that makes sense);
@@ -101,7 +101,7 @@ class ProsperStack:
         query = {"entity": entity, "limit": str(PAGE_SIZE)}
         return (await self._page("/properties", query, cursor, PropertyDefinition))[0]
 
-    async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> Listed:
+    async def list_subscribers(self, cursor: str | None = None, updated_since: int | None = None) -> SubscriberPage:
         """A page of all subscribers, or of those updated at or after a time by ProsperStack's clock.
 
         ``updated_since`` is in microseconds since the epoch.
@@ -110,7 +110,7 @@ class ProsperStack:
         if updated_since is not None:
             query["updated_at[gte]"] = _iso(updated_since)
         page, headers = await self._page("/subscribers", query, cursor, Subscriber)
-        return Listed(page.data, page.next_cursor, _served_at(headers))
+        return SubscriberPage(page.data, page.next_cursor, _served_at(headers))
 
     async def create_property(self, key: str, name: str, kind: str) -> PropertyDefinition:
         """Create a custom property of subscribers. Raises `Rejected` with 409 where its key is taken."""
@@ -139,7 +139,9 @@ class ProsperStack:
 
     async def delete_subscriber(self, subscriber_id: str) -> None:
         """Delete a subscriber."""
-        await self._request("DELETE", f"{self._base_url}/subscribers/{quote(subscriber_id, safe='')}", Nothing)
+        await self._request(
+            "DELETE", f"{self._base_url}/subscribers/{quote(subscriber_id, safe='')}", EmptyResponse
+        )
 
     async def _page(
         self, path: str, query: dict[str, str], cursor: str | None, model: type[Item]
@@ -164,9 +166,9 @@ class ProsperStack:
                 with self._guard(method, url):
                     response, body = await self._exchange(method, url, **kwargs)
         except TimeoutError as error:
-            raise Unavailable(f"ProsperStack did not answer within {ANSWER_SECONDS:.0f} s.") from error
+            raise ProsperStackUnavailable(f"ProsperStack did not answer within {ANSWER_SECONDS:.0f} s.") from error
         except httpx.HTTPError as error:
-            raise Unavailable(f"ProsperStack could not be reached: {type(error).__name__}.") from error
+            raise ProsperStackUnavailable(f"ProsperStack could not be reached: {type(error).__name__}.") from error
         self._on_answer(RateLimit.from_headers(response.headers))
         if response.status_code // 100 != 2:
             raise _refusal(response, body[:_ERROR_BYTES])
@@ -186,7 +188,7 @@ class ProsperStack:
             return response, await read_body(response)
         except UnreadableBody as error:
             status_code = None if response is None else response.status_code
-            raise Unavailable(f"ProsperStack's answer {error}.", status_code=status_code) from error
+            raise ProsperStackUnavailable(f"ProsperStack's answer {error}.", status_code=status_code) from error
         finally:
             status = None if response is None else response.status_code
             self._on_request(_kind(method, url.removeprefix(self._base_url)), status, time.monotonic() - begun)
@@ -219,24 +221,24 @@ def _refusal(response: httpx.Response, body: bytes) -> ProsperStackError:
     said = _said(response, body)
     match status:
         case 401:
-            return CredentialsRefused(f"ProsperStack refuses the API key: {said}", status_code=status)
+            return ProsperStackAuthError(f"ProsperStack refuses the API key: {said}", status_code=status)
         case 403:
-            return CredentialsRefused(
+            return ProsperStackAuthError(
                 f"ProsperStack does not permit this to the API key: {said}", status_code=status
             )
         case 404:
-            return NotFound(said, status_code=status)
+            return ProsperStackNotFound(said, status_code=status)
         case 429:
-            return RateLimited(
+            return ProsperStackRateLimited(
                 "ProsperStack's rate limit is spent for this window.",
                 retry_after=_retry_after(response.headers),
             )
         case 408 | 425:
-            return Unavailable(f"ProsperStack answered {status}: {said}", status_code=status)
+            return ProsperStackUnavailable(f"ProsperStack answered {status}: {said}", status_code=status)
         case _ if 400 <= status < 500:
-            return Rejected(said, status_code=status)
+            return ProsperStackRejected(said, status_code=status)
         case _:
-            return Unavailable(
+            return ProsperStackUnavailable(
                 f"ProsperStack answered {status}: {said}",
                 status_code=status,
                 retry_after=read_retry_after(response.headers, LONGEST_WINDOW_SECONDS),
@@ -253,9 +255,9 @@ def _said(response: httpx.Response, body: bytes) -> str:
     return error if len(error) <= _ERROR_TEXT else f"{error[: _ERROR_TEXT - 1]}…"
 
 
-def _unexpected(fault: str, status: int) -> Unavailable:
+def _unexpected(fault: str, status: int) -> ProsperStackUnavailable:
     text = f"ProsperStack answered {status} with something else than the API promises: {fault}."
-    return Unavailable(text, status_code=status)
+    return ProsperStackUnavailable(text, status_code=status)
 
 
 class _ErrorBody(BaseModel):

@@ -7,8 +7,8 @@ from typing import Final
 #: Subscribers in one answer of a listing.
 PAGE: Final = 100
 #: What ProsperStack documents, where an account's own limit was not told yet: requests, and a window in seconds.
-USUAL_LIMIT: Final = 100
-USUAL_WINDOW_SECONDS: Final = 60.0
+DEFAULT_LIMIT: Final = 100
+DEFAULT_WINDOW_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Subscription(_Answer):
         return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
 
 
-class Nothing(_Answer):
+class EmptyResponse(_Answer):
     """The answer to what leaves nothing to show."""
 
 

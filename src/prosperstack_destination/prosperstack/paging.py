@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
-from prosperstack_destination.errors import Unavailable
+from prosperstack_destination.errors import ProsperStackUnavailable
 from prosperstack_destination.prosperstack.models import Page
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -39,8 +39,8 @@ async def all_items(fetch: Callable[[str | None], Awaitable[Page[Item]]]) -> lis
         if not cursor:
             return items
         if cursor in seen:
-            raise Unavailable("ProsperStack's list does not end: a cursor came twice.")
+            raise ProsperStackUnavailable("ProsperStack's list does not end: a cursor came twice.")
         seen.add(cursor)
-    raise Unavailable(
+    raise ProsperStackUnavailable(
         f"ProsperStack's list does not end within {MAX_PAGES} pages and {LIST_SECONDS / 60:.0f} minutes."
     )

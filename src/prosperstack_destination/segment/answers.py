@@ -8,33 +8,33 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from prosperstack_destination.errors import (
-    BadCall,
+    ApiKeyForbidden,
     CallNotPermitted,
     CallTooLarge,
     DestinationError,
-    KeyNotPermitted,
-    KeyRefused,
+    InvalidApiKey,
+    InvalidCall,
     RateExceeded,
-    TryLater,
+    TemporaryError,
     UnsupportedCall,
     UnsupportedEncoding,
 )
 from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.security_headers import with_security_headers
-from prosperstack_destination.segment.results import Answer, Result
+from prosperstack_destination.segment.results import IngestResult, Result
 from prosperstack_destination.state.json_text import dump
 
 #: Segment's contract: of these it sends again only what gets 503.
 STATUS: Final[Mapping[type[DestinationError], int]] = {
-    BadCall: 400,
-    KeyRefused: 401,
-    KeyNotPermitted: 403,
+    InvalidCall: 400,
+    InvalidApiKey: 401,
+    ApiKeyForbidden: 403,
     CallNotPermitted: 403,
     CallTooLarge: 413,
     UnsupportedEncoding: 415,
     UnsupportedCall: 501,
     RateExceeded: 429,
-    TryLater: 503,
+    TemporaryError: 503,
 }
 
 
@@ -43,12 +43,12 @@ def status_of(error: DestinationError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def message(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+def json_message(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with ``{"message": …}``, which Segment shows in its debugger."""
     return Response(dump({"message": text}), status, headers, "application/json")
 
 
-def refused_batch(results: Sequence[object], refused: Sequence[Mapping[str, JsonValue]]) -> Response:
+def rejected_batch(results: Sequence[object], refused: Sequence[Mapping[str, JsonValue]]) -> Response:
     """The answer for a batch of which every event is refused: the least of their statuses, and their reasons."""
     statuses = [status_of(each) for each in results if isinstance(each, DestinationError)]
     text = f"All {len(results):,} events are refused. The first: {refused[0]['message']}"
@@ -57,28 +57,28 @@ def refused_batch(results: Sequence[object], refused: Sequence[Mapping[str, Json
 
 def response_of(result: Result) -> Response:
     """The answer for what one event comes to."""
-    return _said(result) if isinstance(result, Answer) else refusal(result)
+    return _said(result) if isinstance(result, IngestResult) else error_response(result)
 
 
 @cache
-def _said(answer: Answer) -> Response:
+def _said(answer: IngestResult) -> Response:
     """The response of an answer, prepared once with all of its headers: there are a handful of them."""
-    response = message(answer.status, answer.message)
+    response = json_message(answer.status, answer.message)
     response.raw_headers = list(with_security_headers(response.raw_headers))
     return response
 
 
-def refusal(error: DestinationError) -> Response:
+def error_response(error: DestinationError) -> Response:
     """The answer for an error."""
-    return message(status_of(error), str(error), refusal_headers(error))
+    return json_message(status_of(error), str(error), error_headers(error))
 
 
-def refusal_headers(error: DestinationError) -> dict[str, str]:
+def error_headers(error: DestinationError) -> dict[str, str]:
     """What an error says in the headers: how to authenticate, or when to come back (in seconds)."""
     headers: dict[str, str] = {}
-    if isinstance(error, KeyRefused):
+    if isinstance(error, InvalidApiKey):
         headers["WWW-Authenticate"] = 'Basic realm="ProsperStack Destination"'
-    if isinstance(error, TryLater):
+    if isinstance(error, TemporaryError):
         headers["Retry-After"] = retry_after_header(error.retry_after)
     if isinstance(error, UnsupportedEncoding):
         headers["Accept-Encoding"] = "gzip, deflate"

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Final
 
-from prosperstack_destination.errors import BadCall
+from prosperstack_destination.errors import InvalidCall
 
 #: The most that Segment's Webhooks (Actions) destination puts into one request.
 MAX_EVENTS: Final = 4_000
@@ -32,7 +32,7 @@ async def split_array(body: bytes) -> AsyncIterator[bytes]:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadCall(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
+        raise InvalidCall(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
     place = _skip_space(text, 0) + 1  # past the opening bracket
     place = _skip_space(text, place)
     if text[place : place + 1] == "]":
@@ -46,22 +46,22 @@ async def split_array(body: bytes) -> AsyncIterator[bytes]:
             _expect_end(text, place + 1)
             return
         if text[place : place + 1] != ",":
-            raise BadCall(f"The body is not valid JSON: expected , or ] at character {place}.")
+            raise InvalidCall(f"The body is not valid JSON: expected , or ] at character {place}.")
         place = _skip_space(text, place + 1)
         if count % _PIECE == 0:
             await asyncio.sleep(0)
-    raise BadCall(f"The array has more than {MAX_EVENTS:,} events: set a smaller batch size in Segment.")
+    raise InvalidCall(f"The array has more than {MAX_EVENTS:,} events: set a smaller batch size in Segment.")
 
 
 def _end_of_value(text: str, place: int) -> int:
     try:
         _, end = _DECODER.raw_decode(text, place)
     except json.JSONDecodeError as error:
-        raise BadCall(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+        raise InvalidCall(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     except RecursionError:
-        raise BadCall("The body nests far too deep.") from None
+        raise InvalidCall("The body nests far too deep.") from None
     except ValueError as error:  # an integer with thousands of digits
-        raise BadCall(f"The body is not valid JSON: {error}.") from None
+        raise InvalidCall(f"The body is not valid JSON: {error}.") from None
     return end
 
 
@@ -72,4 +72,4 @@ def _skip_space(text: str, place: int) -> int:
 
 def _expect_end(text: str, place: int) -> None:
     if _skip_space(text, place) != len(text):
-        raise BadCall(f"The body is not valid JSON: it goes on after the array, at character {place}.")
+        raise InvalidCall(f"The body is not valid JSON: it goes on after the array, at character {place}.")

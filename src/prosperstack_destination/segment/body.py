@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from prosperstack_destination.errors import BadCall, CallTooLarge
+from prosperstack_destination.errors import CallTooLarge, InvalidCall
 from prosperstack_destination.segment.batch import is_array
 from prosperstack_destination.segment.json_repair import repaired
 from prosperstack_destination.storable import storable_json
@@ -51,7 +51,7 @@ async def read_body(
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _read_on(receive, bytearray(body), limit)
         except TimeoutError as error:
-            raise BadCall(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from error
+            raise InvalidCall(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from error
     if len(body) > limit:
         raise CallTooLarge(limit)
     return body
@@ -61,7 +61,7 @@ async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
     while len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BadCall("The connection was closed before the whole body had come.")
+            raise InvalidCall("The connection was closed before the whole body had come.")
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body)
@@ -76,13 +76,13 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
-        raise BadCall("The body is empty: send one call as a JSON object.")
+        raise InvalidCall("The body is empty: send one call as a JSON object.")
     try:
         value = _from_json(body)
     except ValueError:
         value = _from_odd_json(repaired(body))
     if not isinstance(value, dict):
-        raise BadCall(f"The body has to be a JSON object, not {json_kind(value)}.")
+        raise InvalidCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # A look at the bytes spares nearly every call a walk through its values.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body.lower()):
         check_bounds(value)
@@ -102,14 +102,14 @@ def _from_odd_json(body: bytes) -> JsonValue:
         return _from_json(body)
     except ValueError as error:
         if b"NaN" not in body and b"Infinity" not in body:
-            raise BadCall(f"The body is not valid JSON: {error}.") from None
+            raise InvalidCall(f"The body is not valid JSON: {error}.") from None
     try:
         value: JsonValue = json.loads(storable_json(body), parse_constant=not_a_number)
         check_bounds(value)
     except RecursionError:
-        raise BadCall(f"The body nests deeper than {MAX_DEPTH} levels.") from None
+        raise InvalidCall(f"The body nests deeper than {MAX_DEPTH} levels.") from None
     except ValueError as error:
-        raise BadCall(f"The body is not valid JSON: {error}.") from None
+        raise InvalidCall(f"The body is not valid JSON: {error}.") from None
     return without_nan(value)
 
 
@@ -139,12 +139,12 @@ def check_bounds(value: JsonValue, what: str = "The body") -> None:
             elif kind is list:
                 below.extend(each)  # type: ignore[arg-type]
             elif kind is float and math.isinf(each):  # type: ignore[arg-type]
-                raise BadCall(f"{what} has a number that is too large.")
+                raise InvalidCall(f"{what} has a number that is too large.")
         if not below:
             return
         level = below
     if any(isinstance(each, dict | list) for each in level):
-        raise BadCall(f"{what} nests deeper than {MAX_DEPTH} levels.")
+        raise InvalidCall(f"{what} nests deeper than {MAX_DEPTH} levels.")
 
 
 def json_kind(value: object) -> str:

@@ -18,10 +18,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from prosperstack_destination.emails import is_email, normalize_email, trim_email
-from prosperstack_destination.errors import BadCall, MissingEmail, UnsupportedCall
+from prosperstack_destination.errors import InvalidCall, MissingEmail, UnsupportedCall
 from prosperstack_destination.segment.body import json_kind
 from prosperstack_destination.segment.times import UnreadableTime, read_time
-from prosperstack_destination.state.profile import Source, SourceKind
+from prosperstack_destination.state.profile import CallSource, SourceKind
 
 #: The longest user id that is taken, in characters.
 MAX_ID: Final = 500
@@ -118,7 +118,7 @@ class SkippedTime:
 
 
 @dataclass(slots=True)  # frozen, it would take five times as long to make, and one is made for each call
-class Understood:
+class ParsedIdentify:
     """What an Identify call says: of whom, what, when, and where from."""
 
     #: The email, trimmed and in lower case; as it was sent; and where it stood, as in ``traits.email``. None: the
@@ -135,7 +135,7 @@ class Understood:
     at_from: str
     user_id: str | None
     anonymous_id: str | None
-    source: Source
+    source: CallSource
     #: Better times that could not be read, in their order.
     skipped_times: tuple[SkippedTime, ...] = ()
     #: Fields beside the traits that neither this service nor Segment knows: most likely misplaced traits.
@@ -143,7 +143,7 @@ class Understood:
 
 
 @dataclass(slots=True)
-class Deletion:
+class ParsedDelete:
     """What a Delete call says: whom to forget, as of when (microseconds since the epoch)."""
 
     user_id: str
@@ -151,7 +151,7 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
-class Recognized:
+class CallSummary:
     """What can be made out of a call that may be at fault: `recognize`."""
 
     #: One that there is, or "other".
@@ -162,10 +162,12 @@ class Recognized:
     anonymous_id: str | None
     #: The event's time in microseconds since the epoch.
     at: int
-    source: Source | None
+    source: CallSource | None
 
 
-def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False) -> Understood | Deletion | None:
+def parse_call(
+    raw: Mapping[str, JsonValue], now: int, *, from_sdk: bool = False
+) -> ParsedIdentify | ParsedDelete | None:
     """Understand a call; None: it asks to be skipped (see `asks_to_skip` for ``judge_all``).
 
     Raises `UnsupportedCall` for other types of call, `BadCall` that names the field at fault, `MissingEmail`
@@ -175,25 +177,25 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     if call is None:
         call = _in_any_form(raw)
     kind = _kind(call.type)
-    if asks_to_skip(call, judge_all=judge_all):
+    if asks_to_skip(call, from_sdk=from_sdk):
         return None
     at, at_from, skipped_times = event_time(call, now)
     if kind == "delete":
         if not call.user_id:
-            raise BadCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
-        return Deletion(call.user_id, at)
+            raise InvalidCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
+        return ParsedDelete(call.user_id, at)
     address, email_from, no_emails = _email(call)
     if address is None and not (call.user_id or call.anonymous_id):
         inner = raw.get("json")
         if isinstance(inner, dict):  # as Segment's Extensible Webhook wraps each event of a batch
-            return read_call(inner, now, judge_all=judge_all)
+            return parse_call(inner, now, from_sdk=from_sdk)
         for place, reason in no_emails.items():
-            raise BadCall(reason, field=place)
+            raise InvalidCall(reason, field=place)
         raise MissingEmail(has_ids=False)
     traits, unknown = flat_traits(call), _unknown_fields(raw)
     if unknown and not traits:  # a flat body: its fields are all that it can mean by traits
         traits, unknown = {name: raw[name] for name in unknown}, ()
-    return Understood(
+    return ParsedIdentify(
         email=None if address is None else address.lower(),
         address=address or "",
         email_from=email_from,
@@ -209,18 +211,18 @@ def read_call(raw: Mapping[str, JsonValue], now: int, *, judge_all: bool = False
     )
 
 
-def recognize(raw: Mapping[str, JsonValue], now: int) -> Recognized:
+def summarize(raw: Mapping[str, JsonValue], now: int) -> CallSummary:
     """What can be made out of a call whatever is wrong with it, for those who look into it. Never raises."""
     inner = raw.get("json")
     if isinstance(inner, dict) and len(raw) == 1:
-        return recognize(inner, now)
+        return summarize(inner, now)
     fields = _canonical(raw)
     call_type = fields.get("type")
     kind = call_type.lower() if isinstance(call_type, str) and call_type else "identify"
     call = _tolerantly(fields)
     places = (call.traits, _object(_find(call.traits, "traits")), _object(_find(call.context, "traits")))
     emails = [*(_find(place, "email") for place in places), call.email]
-    return Recognized(
+    return CallSummary(
         type=kind if kind in OTHER_TYPES | {"identify", "delete"} else "other",
         email=next((found for each in emails if isinstance(each, str) and (found := normalize_email(each))), None),
         user_id=call.user_id or None,
@@ -270,7 +272,7 @@ def _tolerantly(fields: Mapping[str, Any]) -> IdentifyCall:
     return IdentifyCall.model_validate({name: value for name, value in fields.items() if name not in bad})
 
 
-def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:
+def asks_to_skip(call: IdentifyCall, *, from_sdk: bool = False) -> bool:
     """Whether a call says that it is not for ProsperStack.
 
     ``"All": false`` is Segment's to judge, and it has, unless the call comes straight from an SDK (``judge_all``).
@@ -280,7 +282,7 @@ def asks_to_skip(call: IdentifyCall, *, judge_all: bool = False) -> bool:
     named = [value for name, value in call.integrations.items() if _folded(name).replace(" ", "") == INTEGRATION]
     if named:
         return named[0] is False
-    return judge_all and _find(call.integrations, "all") is False
+    return from_sdk and _find(call.integrations, "all") is False
 
 
 def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
@@ -349,25 +351,25 @@ def _email(call: IdentifyCall) -> tuple[str | None, str | None, Mapping[str, str
     return None, None, no_emails
 
 
-def _source(call: IdentifyCall) -> Source:
+def _source(call: IdentifyCall) -> CallSource:
     """Where a call comes from: an audience or a computed trait of Engage's, or a source of Segment's."""
     project = call.project_id or ""
     if not call.context:
-        return Source(SourceKind.SOURCE, project)
+        return CallSource(SourceKind.SOURCE, project)
     personas = _find(call.context, "personas")
     if isinstance(personas, dict):
         key = personas.get("computation_key")
         if isinstance(key, str) and key:
             audience = personas.get("computation_class") in _AUDIENCES
-            return Source(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
+            return CallSource(SourceKind.AUDIENCE if audience else SourceKind.TRAIT, key[:MAX_ID])
     library = _find(call.context, "library")
     if not isinstance(library, dict):
-        return Source(SourceKind.SOURCE, project)
+        return CallSource(SourceKind.SOURCE, project)
     name, version = library.get("name"), library.get("version")
     if isinstance(name, str) and isinstance(version, str):  # as nearly every library says it
-        return Source(SourceKind.SOURCE, project, f"{name} {version}"[:MAX_ID])
+        return CallSource(SourceKind.SOURCE, project, f"{name} {version}"[:MAX_ID])
     parts = [part for part in (name, version) if isinstance(part, str)]
-    return Source(SourceKind.SOURCE, project, " ".join(parts)[:MAX_ID])
+    return CallSource(SourceKind.SOURCE, project, " ".join(parts)[:MAX_ID])
 
 
 def _email_places(call: IdentifyCall) -> Iterator[tuple[str, JsonValue]]:
@@ -385,7 +387,7 @@ def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
     if traits is None or traits == []:
         return {}
     if not isinstance(traits, dict):
-        raise BadCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
+        raise InvalidCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
     return traits
 
 
@@ -464,7 +466,7 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
     return value if isinstance(value, dict) else {}
 
 
-def _bad_field(error: ValidationError) -> BadCall:
+def _bad_field(error: ValidationError) -> InvalidCall:
     """Name the first field at fault, and what it should be, without quoting anybody's data."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"][:1])
@@ -475,4 +477,4 @@ def _bad_field(error: ValidationError) -> BadCall:
         "string_too_long": f"is longer than {MAX_ID} characters",
         "string_pattern_mismatch": "has a character that no id may have (U+0000)",
     }.get(first["type"], f"is not as it should be: {first['msg']}")
-    return BadCall(f"{field} {expected}.", field=field)
+    return InvalidCall(f"{field} {expected}.", field=field)

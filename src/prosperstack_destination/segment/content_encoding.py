@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from prosperstack_destination.errors import BadCall, CallTooLarge, UnsupportedEncoding
+from prosperstack_destination.errors import CallTooLarge, InvalidCall, UnsupportedEncoding
 from prosperstack_destination.segment.batch import is_array
 from prosperstack_destination.segment.body import EVENT_BYTES, Receive, read_body
 from prosperstack_destination.segment.credentials import content_length
@@ -68,7 +68,7 @@ def decompressed(body: bytes, coding: str, limit: int) -> bytes:
             if not rest:
                 break
     if rest:
-        raise BadCall(f"The body is not valid {coding}: it goes on after its end.")
+        raise InvalidCall(f"The body is not valid {coding}: it goes on after its end.")
     return content
 
 
@@ -76,7 +76,7 @@ def _member(body: bytes, wbits: int, limit: int, coding: str, before: int = 0) -
     try:
         return _inflated(body, wbits, limit, before)
     except zlib.error as error:
-        raise BadCall(f"The body is not valid {coding}: {error}.") from None
+        raise InvalidCall(f"The body is not valid {coding}: {error}.") from None
 
 
 def _inflated(body: bytes, wbits: int, limit: int, before: int = 0) -> tuple[bytes, bytes]:
@@ -89,5 +89,5 @@ def _inflated(body: bytes, wbits: int, limit: int, before: int = 0) -> tuple[byt
     if before + len(content) > limit:
         raise CallTooLarge(limit)
     if not inflater.eof:
-        raise BadCall("The body is compressed and cut off: its end is missing.")
+        raise InvalidCall("The body is compressed and cut off: its end is missing.")
     return content, inflater.unused_data

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from prosperstack_destination.segment.answers import message
+from prosperstack_destination.segment.answers import json_message
 
 #: How long a browser may keep the answer to a preflight request, in seconds.
 PREFLIGHT_SECONDS: Final = 600
@@ -31,7 +31,7 @@ def preflight(headers: Mapping[bytes, bytes], methods: str, *, allowed: bool) ->
     """Answer a preflight request: 204 for an origin that is ``allowed``, 403 without CORS headers for others."""
     origin = origin_of(headers)
     if origin is None or not allowed:
-        return message(403, "No public key is for this origin: `keys issue --public --origin` makes one.")
+        return json_message(403, "No public key is for this origin: `keys issue --public --origin` makes one.")
     response = Response(status_code=204)
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Allow-Methods"] = methods

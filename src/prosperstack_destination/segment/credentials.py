@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
-from prosperstack_destination.errors import KeyRefused
+from prosperstack_destination.errors import InvalidApiKey
 
 _HOW = (
     "Send it as the user name of HTTP basic authentication, with an empty password: "
@@ -27,23 +27,23 @@ def basic_key(authorization: bytes | None) -> str:
     Raises `KeyRefused` that says what is wrong with the header.
     """
     if authorization is None:
-        raise KeyRefused(f"The API key is missing. {_HOW}")
+        raise InvalidApiKey(f"The API key is missing. {_HOW}")
     return (_kept if len(authorization) <= _KEPT_LENGTH else _key)(authorization)
 
 
 def _key(authorization: bytes) -> str:
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic":
-        raise KeyRefused(f"The Authorization header is not of the kind Basic. {_HOW}")
+        raise InvalidApiKey(f"The Authorization header is not of the kind Basic. {_HOW}")
     try:
         user, _, _password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise KeyRefused(f"The Authorization header is not valid base64. {_HOW}") from None
+        raise InvalidApiKey(f"The Authorization header is not valid base64. {_HOW}") from None
     key = user.strip()
     if not key:
-        raise KeyRefused(f"The API key is empty. {_HOW}")
+        raise InvalidApiKey(f"The API key is empty. {_HOW}")
     if len(key) > MAX_KEY_LENGTH:
-        raise KeyRefused("The API key is longer than any key is: check what was copied.")
+        raise InvalidApiKey("The API key is longer than any key is: check what was copied.")
     return key
 
 

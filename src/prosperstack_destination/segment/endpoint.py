@@ -15,30 +15,36 @@ from starlette.types import Receive, Scope, Send
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import (
     AccessDenied,
-    BadCall,
     CallTooLarge,
     DestinationError,
-    KeyRefused,
+    InvalidApiKey,
+    InvalidCall,
     MissingEmail,
 )
 from prosperstack_destination.forwarded import client_address
-from prosperstack_destination.log_context import note_account
-from prosperstack_destination.segment.answers import refusal, refused_batch, response_of
+from prosperstack_destination.log_context import bind_account
+from prosperstack_destination.segment.answers import error_response, rejected_batch, response_of
 from prosperstack_destination.segment.batch import is_array, split_array
 from prosperstack_destination.segment.body import EVENT_BYTES, parse_object
-from prosperstack_destination.segment.call import Deletion, Understood, read_call
+from prosperstack_destination.segment.call import ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.segment.content_encoding import read_content
 from prosperstack_destination.segment.credentials import basic_key, content_length
-from prosperstack_destination.segment.explain import Knowledge, explain
+from prosperstack_destination.segment.explain import ExplainContext, explain
 from prosperstack_destination.segment.fair_share import BodyMemory
-from prosperstack_destination.segment.observing import Observer
-from prosperstack_destination.segment.reception import Form, Reception, no_emails_of, to_call, told
-from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, Answer
+from prosperstack_destination.segment.observing import IngestObserver
+from prosperstack_destination.segment.reception import (
+    EventCodec,
+    IngestService,
+    no_emails_of,
+    rejected_events,
+    to_call,
+)
+from prosperstack_destination.segment.results import EXPLAINED, SKIPPED, IngestResult
 from prosperstack_destination.segment.signature import verify
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.json_text import dump
 from prosperstack_destination.state.profile import Call, Identify
-from prosperstack_destination.state.recent_calls import Way
+from prosperstack_destination.state.recent_calls import Channel
 
 #: As much memory as arrays of the largest size need that come at once.
 LARGEST_AT_ONCE: Final = 8
@@ -58,7 +64,7 @@ class Authenticator(Protocol):
         Raises `AccessDenied`'s kinds, or `TryLater`'s.
         """
 
-    def remembered(self, key: str) -> Account | None:
+    def cached(self, key: str) -> Account | None:
         """The account that a key opens, where that is cached. Raises `AccessDenied`'s kinds where it opens none."""
 
     async def by_id(self, account_id: str) -> Account:
@@ -67,26 +73,26 @@ class Authenticator(Protocol):
     async def shared_secrets(self, account: Account) -> Sequence[str]:
         """The secrets that may have signed a webhook for an account."""
 
-    async def secret_used(self, account: Account, secret: str) -> None:
+    async def touch_secret(self, account: Account, secret: str) -> None:
         """Note that one of them signed a webhook."""
 
 
-class Library(Protocol):
+class ExplainContextLoader(Protocol):
     """Who knows what explanations rest on."""
 
-    async def knowledge(self, account: Account, call: Identify) -> Knowledge:
+    async def knowledge(self, account: Account, call: Identify) -> ExplainContext:
         """What is known for an account, and of the person that a call speaks of."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class ExplainOptions:
     """What the query string asks for."""
 
     explain: bool = False
     dry_run: bool = False
 
 
-_NO_WISH: Final = _Wish()
+_NO_OPTIONS: Final = ExplainOptions()
 
 
 class IdentifyEndpoint:
@@ -98,13 +104,13 @@ class IdentifyEndpoint:
     def __init__(
         self,
         authenticator: Authenticator,
-        reception: Reception,
-        library: Library,
+        reception: IngestService,
+        library: ExplainContextLoader,
         clock: Clock,
         *,
         array_bytes: int,
         trusted_proxies: int,
-        observer: Observer,
+        observer: IngestObserver,
     ) -> None:
         self._authenticator = authenticator
         self._library = library
@@ -120,18 +126,18 @@ class IdentifyEndpoint:
         try:
             response = await self._answer(scope, receive)
         except DestinationError as error:
-            self._observer.refused(error)
-            response = refusal(error)
+            self._observer.call_rejected(error)
+            response = error_response(error)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = dict(scope["headers"])
         account = await self._account(scope, headers)
-        note_account(account.fingerprint)
-        way = Way.WEBHOOK if "account_id" in scope.get("path_params", {}) else Way.IDENTIFY
+        bind_account(account.fingerprint)
+        way = Channel.WEBHOOK if "account_id" in scope.get("path_params", {}) else Channel.IDENTIFY
         body = b""
         try:
-            wish = _wish(scope["query_string"])
+            wish = _explain_options(scope["query_string"])
             if not _may_be_large(headers):
                 body = await read_content(receive, headers)
                 return await self._answer_body(account, way, body, headers, wish)
@@ -142,11 +148,11 @@ class IdentifyEndpoint:
         except AccessDenied:
             raise  # whoever sent it has not shown to be one of the account's
         except DestinationError as error:
-            self._reception.refuse(account, way, body, error)
-            return refusal(error)
+            self._reception.record_rejection(account, way, body, error)
+            return error_response(error)
 
     async def _answer_body(
-        self, account: Account, way: Way, body: bytes, headers: Mapping[bytes, bytes], wish: _Wish
+        self, account: Account, way: Channel, body: bytes, headers: Mapping[bytes, bytes], wish: ExplainOptions
     ) -> Response:
         signature = headers.get(b"x-signature")
         if is_array(body):
@@ -155,16 +161,16 @@ class IdentifyEndpoint:
             await self._verify(account, signature, [body])
         return await self._answer_one(account, way, body, wish)
 
-    async def _answer_one(self, account: Account, way: Way, body: bytes, wish: _Wish) -> Response:
+    async def _answer_one(self, account: Account, way: Channel, body: bytes, wish: ExplainOptions) -> Response:
         now = self._clock()
-        understood = read_call(parse_object(body), now)
+        understood = parse_call(parse_object(body), now)
         if understood is None:
-            self._reception.tell(account, way, lambda: body, None, SKIPPED, now)
+            self._reception.record(account, way, lambda: body, None, SKIPPED, now)
             return response_of(SKIPPED)
         call = to_call(understood, account, now, len(body))
         if wish.explain or wish.dry_run:
             return await self._explain(account, way, body, understood, call, wish)
-        return response_of(await self._reception.take_one(account, way, body, call, no_emails_of(understood)))
+        return response_of(await self._reception.ingest_one(account, way, body, call, no_emails_of(understood)))
 
     async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
         """The account that the key opens, which must be the one that the path names, where it names one.
@@ -180,19 +186,19 @@ class IdentifyEndpoint:
             if await self._authenticator.shared_secrets(account):
                 return account  # whatever Authorization says as well: the signature decides
             if authorization is None:
-                raise KeyRefused("The account has no shared secret: create one, and set it in Segment.")
+                raise InvalidApiKey("The account has no shared secret: create one, and set it in Segment.")
         elif authorization is None:
-            raise KeyRefused(
+            raise InvalidApiKey(
                 "The request is not signed: set the shared secret in the webhook's settings in Segment."
             )
         account = await self._opened(scope, authorization)
         if account_id != account.id:
-            raise KeyRefused("The API key does not belong to the account that the URL names.")
+            raise InvalidApiKey("The API key does not belong to the account that the URL names.")
         return account
 
     async def _opened(self, scope: Scope, authorization: bytes | None) -> Account:
         key = basic_key(authorization)
-        account = self._authenticator.remembered(key)
+        account = self._authenticator.cached(key)
         if account is not None:
             return account
         return await self._authenticator.authenticate(key, client_address(scope, self._trusted_proxies))
@@ -201,9 +207,9 @@ class IdentifyEndpoint:
         """Check a signature of one of these texts, if the account has secrets; one without showed its key."""
         secrets = await self._authenticator.shared_secrets(account)
         if secrets:
-            await self._authenticator.secret_used(account, verify(signature, texts, secrets))
+            await self._authenticator.touch_secret(account, verify(signature, texts, secrets))
 
-    async def _answer_array(self, account: Account, way: Way, body: bytes, signature: bytes | None) -> Response:
+    async def _answer_array(self, account: Account, way: Channel, body: bytes, signature: bytes | None) -> Response:
         """Keep the good events of an array; name the bad ones by their places.
 
         An array of which anything was kept, or nothing had to be, is answered 202 whatever is wrong with the rest:
@@ -213,10 +219,10 @@ class IdentifyEndpoint:
             texts = [text async for text in split_array(body)]
         if signature is not None:
             await self._verify(account, signature, [*texts[:1], body])
-        results = await self._reception.take(account, way, texts, EVENT)
-        refused = told(results)
+        results = await self._reception.ingest_many(account, way, texts, EVENT)
+        refused = rejected_events(results)
         if refused and len(refused) == len(results):
-            return refused_batch(results, refused[:SHOWN_REFUSALS])
+            return rejected_batch(results, refused[:SHOWN_REFUSALS])
         count = len(results) - len(refused)
         said: dict[str, object] = {"message": f"Accepted {count:,} of {len(results):,} events."}
         if refused:
@@ -224,20 +230,26 @@ class IdentifyEndpoint:
         return Response(dump(said), 202, media_type="application/json")
 
     async def _explain(
-        self, account: Account, way: Way, body: bytes, understood: Understood | Deletion, call: Call, wish: _Wish
+        self,
+        account: Account,
+        way: Channel,
+        body: bytes,
+        understood: ParsedIdentify | ParsedDelete,
+        call: Call,
+        wish: ExplainOptions,
     ) -> Response:
-        if not (isinstance(call, Identify) and isinstance(understood, Understood)):
-            raise BadCall("A Delete call is not explained: leave explain and dry_run away.", field="type")
+        if not (isinstance(call, Identify) and isinstance(understood, ParsedIdentify)):
+            raise InvalidCall("A Delete call is not explained: leave explain and dry_run away.", field="type")
         try:
             knowledge = await self._library.knowledge(account, call)
         except MissingEmail as error:
             raise MissingEmail(has_ids=error.has_ids, no_emails=understood.no_emails) from None
         if wish.dry_run:
-            self._reception.tell(account, way, lambda: body, call, EXPLAINED, call.received_at)
+            self._reception.record(account, way, lambda: body, call, EXPLAINED, call.received_at)
         else:
-            result = await self._reception.take_one(account, way, body, call, understood.no_emails)
+            result = await self._reception.ingest_one(account, way, body, call, understood.no_emails)
             if isinstance(result, DestinationError):
-                return refusal(result)
+                return error_response(result)
         explanation = explain(understood, knowledge, stored=not wish.dry_run)
         return Response(explanation.model_dump_json(by_alias=True), 200, media_type="application/json")
 
@@ -248,21 +260,21 @@ def _may_be_large(headers: Mapping[bytes, bytes]) -> bool:
     return length is None or length > EVENT_BYTES or b"content-encoding" in headers
 
 
-def _read_event(text: bytes, now: int) -> tuple[Understood | Deletion | Answer, int]:
+def _read_event(text: bytes, now: int) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
     if len(text) > EVENT_BYTES:
         raise CallTooLarge(EVENT_BYTES)
-    return read_call(parse_object(text), now) or SKIPPED, len(text)
+    return parse_call(parse_object(text), now) or SKIPPED, len(text)
 
 
 #: An event as its JSON text.
-EVENT: Final = Form(_read_event, bytes)
+EVENT: Final = EventCodec(_read_event, bytes)
 
 
-def _wish(query_string: bytes) -> _Wish:
+def _explain_options(query_string: bytes) -> ExplainOptions:
     if not query_string:
-        return _NO_WISH
+        return _NO_OPTIONS
     query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
-    return _Wish(explain=_flag(query, "explain"), dry_run=_flag(query, "dry_run"))
+    return ExplainOptions(explain=_flag(query, "explain"), dry_run=_flag(query, "dry_run"))
 
 
 def _flag(query: dict[str, list[str]], name: str) -> bool:
@@ -271,5 +283,5 @@ def _flag(query: dict[str, list[str]], name: str) -> bool:
         return False
     word = values[-1].lower()
     if word not in _YES | _NO:
-        raise BadCall(f"{name} has to be true or false.", field=name)
+        raise InvalidCall(f"{name} has to be true or false.", field=name)
     return word in _YES

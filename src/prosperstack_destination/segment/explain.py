@@ -10,10 +10,16 @@ from pydantic.alias_generators import to_camel
 from prosperstack_destination.clock import utc
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Desired, MatchedBy, Plan, Problem, Projection
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import (
+    CompiledMapping,
+    DesiredValue,
+    MappingProblem,
+    MatchedBy,
+    Projection,
+)
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.segment.call import Understood
+from prosperstack_destination.segment.call import ParsedIdentify
 from prosperstack_destination.state.merging import MAX_TRAITS, merge, stamped
 from prosperstack_destination.state.profile import SourceKind, Stamped
 
@@ -22,7 +28,7 @@ _FULL: Final = f"a profile keeps {MAX_TRAITS:,} traits, first those that propert
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class ExplainContext:
     """What an explanation rests on: what the account has, and what is known of the person already."""
 
     catalog: Catalog
@@ -104,12 +110,12 @@ class Explanation(_Shown):
     problems: list[ExplainedProblem]
 
 
-def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanation:
+def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) -> Explanation:
     """Say what a call does to the properties of its person, given what is known already."""
     audiences = knowledge.audiences
     if call.source.kind is SourceKind.AUDIENCE:
         audiences = audiences | {call.source.key}
-    plan = Plan(knowledge.catalog, knowledge.rules, audiences=audiences)
+    plan = CompiledMapping(knowledge.catalog, knowledge.rules, audiences=audiences)
     merged = merge(knowledge.stored, stamped(call.traits, call.at), plan.reads).traits
     outdated = {
         name: knowledge.stored[name][1]
@@ -117,7 +123,7 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
         if name in knowledge.stored and knowledge.stored[name][1] > call.at
     }
     traits = {name: value for name, (value, _) in merged.items()}
-    person = Person(traits, call.user_id, call.anonymous_id)
+    person = MappingInput(traits, call.user_id, call.anonymous_id)
     projection = plan.project(person)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
@@ -147,23 +153,23 @@ def explain(call: Understood, knowledge: Knowledge, *, stored: bool) -> Explanat
     )
 
 
-def _told_by(current: Set[str], each: Desired | Problem) -> bool:
+def _told_by(current: Set[str], each: DesiredValue | MappingProblem) -> bool:
     """Whether a call's traits, as far as they are not outdated, bear on it; what names no trait always counts."""
     return not each.traits or not current.isdisjoint(each.traits)
 
 
-def _email(call: Understood, knowledge: Knowledge) -> FoundEmail | None:
+def _email(call: ParsedIdentify, knowledge: ExplainContext) -> FoundEmail | None:
     if call.email_from is not None:
         return FoundEmail(value=call.address, found_in=call.email_from)
     return None if knowledge.email is None else FoundEmail(value=knowledge.email, found_in="ids")
 
 
-def _time(call: Understood) -> EventTime:
+def _time(call: ParsedIdentify) -> EventTime:
     skipped = [SkippedTime(field=each.field, value=each.value, reason=each.reason) for each in call.skipped_times]
     return EventTime(value=_iso(call.at), found_in=call.at_from, skipped=skipped)
 
 
-def _summary(knowledge: Knowledge, *, stored: bool) -> str:
+def _summary(knowledge: ExplainContext, *, stored: bool) -> str:
     said = "Accepted." if stored else "Dry run: nothing was stored."
     if not knowledge.catalog_known:
         said += " The account's properties have not been listed yet, so nothing can be matched; try again soon."
@@ -171,9 +177,9 @@ def _summary(knowledge: Knowledge, *, stored: bool) -> str:
 
 
 def _ignored(
-    call: Understood,
+    call: ParsedIdentify,
     outdated: Mapping[str, int],
-    knowledge: Knowledge,
+    knowledge: ExplainContext,
     projection: Projection,
     merged: Mapping[str, Stamped],
 ) -> Iterator[IgnoredTrait]:
@@ -201,7 +207,7 @@ def _ignored(
         )
 
 
-def _why_unused(name: str, knowledge: Knowledge, projection: Projection) -> str:
+def _why_unused(name: str, knowledge: ExplainContext, projection: Projection) -> str:
     """Why a trait feeds nothing, where its name would match and where it would not."""
     for target in knowledge.catalog:
         if name not in (target.key, target.name):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prosperstack_destination.segment.answers import message
+from prosperstack_destination.segment.answers import json_message
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class HotRoute:
     """An endpoint, and the methods that it takes."""
 
     endpoint: ASGIApp
@@ -22,14 +22,16 @@ class Door:
     parameter: str = "token"
 
 
-class FrontDoor:
+class HotRouter:
     """A middleware that answers for some paths, and passes all others on.
 
     ``doors`` are by their path, ``named`` by the first part of a path that has two. A slash at the end of a path
     changes nothing: the endpoint's scope has the path without it.
     """
 
-    def __init__(self, app: ASGIApp, doors: Mapping[str, Door], named: Mapping[str, Door] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, doors: Mapping[str, HotRoute], named: Mapping[str, HotRoute] | None = None
+    ) -> None:
         self._app = app
         self._doors = doors
         self._named = named or {}
@@ -42,9 +44,9 @@ class FrontDoor:
         if scope["method"] in door.methods:
             return door.endpoint(scope, receive, send)
         allowed = ", ".join(sorted(door.methods))
-        return message(405, f"Only {allowed} is answered here.", {"Allow": allowed})(scope, receive, send)
+        return json_message(405, f"Only {allowed} is answered here.", {"Allow": allowed})(scope, receive, send)
 
-    def _find(self, scope: Scope) -> Door | None:
+    def _find(self, scope: Scope) -> HotRoute | None:
         path = scope["path"].rstrip("/")
         door = self._doors.get(path)
         if door is None:

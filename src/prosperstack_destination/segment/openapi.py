@@ -13,7 +13,7 @@ from prosperstack_destination.segment.tracking import KINDS, METRICS, SHORT_KIND
 _REF: Final = "#/components/schemas/{model}"
 
 
-class Message(BaseModel):
+class MessageResponse(BaseModel):
     """An answer for a person."""
 
     message: str = Field(description="What became of the call, or what is wrong and what to do about it.")
@@ -26,13 +26,13 @@ class RefusedEvent(BaseModel):
     message: str
 
 
-class BatchMessage(Message):
+class BatchMessage(MessageResponse):
     """What became of an array of events."""
 
     refused: list[RefusedEvent] = Field(default_factory=list, description="At most 100 of them.")
 
 
-class Success(BaseModel):
+class TrackingSuccess(BaseModel):
     """What SDKs look for."""
 
     success: bool
@@ -47,7 +47,7 @@ class TrackingError(BaseModel):
     message: str
 
 
-class Batch(BaseModel):
+class TrackingBatch(BaseModel):
     """Events in the form of Segment's HTTP Tracking API."""
 
     batch: list[IdentifyCall]
@@ -58,8 +58,8 @@ class Batch(BaseModel):
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
     """Add the receiving endpoints to an application's OpenAPI document."""
-    taken: list[type[BaseModel]] = [IdentifyCall, Batch]
-    given: list[type[BaseModel]] = [Message, BatchMessage, Explanation, Success, TrackingError]
+    taken: list[type[BaseModel]] = [IdentifyCall, TrackingBatch]
+    given: list[type[BaseModel]] = [MessageResponse, BatchMessage, Explanation, TrackingSuccess, TrackingError]
     _, definitions = models_json_schema(
         [*((model, "validation") for model in taken), *((model, "serialization") for model in given)],
         ref_template=_REF,

@@ -9,15 +9,15 @@ from typing import Final, Generic, TypeVar
 from pydantic import JsonValue
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import CallRefused, DestinationError
-from prosperstack_destination.segment.call import Deletion, Understood
+from prosperstack_destination.errors import CallError, DestinationError
+from prosperstack_destination.segment.call import ParsedDelete, ParsedIdentify
 from prosperstack_destination.segment.fair_share import FairTurns
-from prosperstack_destination.segment.observing import Observer, arrival_of
-from prosperstack_destination.segment.results import Answer, Result, fate_of, result_of
+from prosperstack_destination.segment.observing import IngestObserver, to_call_record
+from prosperstack_destination.segment.results import IngestResult, Result, outcome_of, result_of
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.inbox import Inbox
+from prosperstack_destination.state.inbox import CallSink
 from prosperstack_destination.state.profile import Call, Delete, Identify
-from prosperstack_destination.state.recent_calls import Fate, Way
+from prosperstack_destination.state.recent_calls import CallOutcome, Channel
 
 #: Events that are read before others get a turn: about a millisecond.
 READ_AT_ONCE: Final = 20
@@ -28,24 +28,24 @@ Event = TypeVar("Event")
 
 
 @dataclass(frozen=True, slots=True)
-class Form(Generic[Event]):
+class EventCodec(Generic[Event]):
     """The form that events come in."""
 
     #: Understands an event as of a time (microseconds), or says what it comes to without that; and what it takes in
     #: memory, in bytes. Raises `CallRefused`.
-    read: Callable[[Event, int], tuple[Understood | Deletion | Answer, int]]
+    read: Callable[[Event, int], tuple[ParsedIdentify | ParsedDelete | IngestResult, int]]
     #: The event's own text.
     text: Callable[[Event], bytes]
 
 
-def no_emails_of(understood: Understood | Deletion) -> Mapping[str, str]:
+def no_emails_of(understood: ParsedIdentify | ParsedDelete) -> Mapping[str, str]:
     """The values of a call that stand in place of an email, with what is wrong with them, by their places."""
-    return understood.no_emails if isinstance(understood, Understood) else {}
+    return understood.no_emails if isinstance(understood, ParsedIdentify) else {}
 
 
-def to_call(understood: Understood | Deletion, account: Account, now: int, size: int) -> Call:
+def to_call(understood: ParsedIdentify | ParsedDelete, account: Account, now: int, size: int) -> Call:
     """The call to be taken in for an account."""
-    if isinstance(understood, Deletion):
+    if isinstance(understood, ParsedDelete):
         return Delete(account.id, understood.user_id, understood.at, now, size)
     return Identify(
         account_id=account.id,
@@ -78,17 +78,19 @@ class _Order:
         return at + before
 
 
-class Reception:
+class IngestService:
     """Takes in events of accounts, and has an observer look at each."""
 
-    def __init__(self, inbox: Inbox, clock: Clock, observer: Observer) -> None:
+    def __init__(self, inbox: CallSink, clock: Clock, observer: IngestObserver) -> None:
         self._inbox = inbox
         self._clock = clock
         self._observer = observer
         #: What large requests wait for, so that they hold up nobody else's.
         self.turns = FairTurns()
 
-    async def take(self, account: Account, way: Way, events: Sequence[Event], form: Form[Event]) -> list[Result]:
+    async def ingest_many(
+        self, account: Account, way: Channel, events: Sequence[Event], form: EventCodec[Event]
+    ) -> list[Result]:
         """What each event comes to, in their order; whatever is accepted is on disk.
 
         Events are read and committed by pieces, each in its account's turn and in the order of the events: one
@@ -122,8 +124,8 @@ class Reception:
             results.extend(each)
         return results
 
-    async def take_one(
-        self, account: Account, way: Way, text: bytes, call: Call, no_emails: Mapping[str, str]
+    async def ingest_one(
+        self, account: Account, way: Channel, text: bytes, call: Call, no_emails: Mapping[str, str]
     ) -> Result:
         """What a call comes to; if it is accepted, it is on disk. Raises `TryLater`'s kinds.
 
@@ -131,30 +133,32 @@ class Reception:
         """
         [outcome] = await self._inbox.accept([call])
         result = result_of(outcome, no_emails)
-        self.tell(account, way, lambda: text, call, result, call.received_at)
+        self.record(account, way, lambda: text, call, result, call.received_at)
         return result
 
-    def refuse(self, account: Account, way: Way, text: bytes, error: DestinationError) -> None:
+    def record_rejection(self, account: Account, way: Channel, text: bytes, error: DestinationError) -> None:
         """Tell that a whole request was refused."""
-        self._observer.refused(error, account.id)
-        self.tell(account, way, lambda: text, None, error, self._clock())
+        self._observer.call_rejected(error, account.id)
+        self.record(account, way, lambda: text, None, error, self._clock())
 
-    def tell(
+    def record(
         self,
         account: Account,
-        way: Way,
+        way: Channel,
         text: Callable[[], bytes],
         call: Call | None,
         result: Result,
         received_at: int,
     ) -> bool:
         """Tell the observer of an event: see `arrival_of`. False: it has no room, which costs next to nothing."""
-        if not (self._observer.wants(account.id, fate_of(result)) or way is Way.TEST):  # whoever tries it, looks
+        if not (
+            self._observer.should_sample(account.id, outcome_of(result)) or way is Channel.TEST
+        ):  # whoever tries it, looks
             return False
-        self._observer.came(arrival_of(account.id, way, text(), call, result, received_at))
+        self._observer.record_call(to_call_record(account.id, way, text(), call, result, received_at))
         return True
 
-    async def _read(self, batch: "_Batch", events: Sequence[Event], form: Form[Event]) -> "_Piece[Event]":
+    async def _read(self, batch: "_Batch", events: Sequence[Event], form: EventCodec[Event]) -> "_Piece[Event]":
         """Understand the events of a piece."""
         piece = _Piece(events)
         for place, event in enumerate(events):
@@ -162,11 +166,11 @@ class Reception:
                 await asyncio.sleep(0)  # a large batch must not hold up the others
             try:
                 understood, size = form.read(event, batch.now)
-            except CallRefused as error:
-                self._observer.refused(error, batch.account.id)
+            except CallError as error:
+                self._observer.call_rejected(error, batch.account.id)
                 piece.results[place] = error
                 continue
-            if isinstance(understood, Answer):
+            if isinstance(understood, IngestResult):
                 piece.results[place] = understood
             else:
                 understood.at = batch.order.place(understood.at)
@@ -175,7 +179,7 @@ class Reception:
                 piece.no_emails[place] = no_emails_of(understood)
         return piece
 
-    async def _keep(self, batch: "_Batch", piece: "_Piece[Event]", form: Form[Event]) -> list[Result]:
+    async def _keep(self, batch: "_Batch", piece: "_Piece[Event]", form: EventCodec[Event]) -> list[Result]:
         """Commit the calls of a piece, and tell the observer of all its events."""
         if piece.calls:
             outcomes = await self._inbox.accept(list(piece.calls.values()))
@@ -183,9 +187,9 @@ class Reception:
                 piece.results[place] = result_of(outcome, piece.no_emails[place])
         for place, event in enumerate(piece.events):
             result, text = piece.results[place], partial(form.text, event)
-            if (fate := fate_of(result)) in batch.full:
+            if (fate := outcome_of(result)) in batch.full:
                 continue
-            if not self.tell(batch.account, batch.way, text, piece.calls.get(place), result, batch.now):
+            if not self.record(batch.account, batch.way, text, piece.calls.get(place), result, batch.now):
                 batch.full.add(fate)
         return [piece.results[place] for place in range(len(piece.events))]
 
@@ -195,12 +199,12 @@ class _Batch:
     """What the events of one request share."""
 
     account: Account
-    way: Way
+    way: Channel
     #: When it came, in microseconds since the epoch.
     now: int
     order: _Order = field(default_factory=_Order)
     #: A batch comes in a moment: what the observer had no room for, it will have none for.
-    full: set[Fate] = field(default_factory=set)
+    full: set[CallOutcome] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -214,7 +218,7 @@ class _Piece(Generic[Event]):
     results: dict[int, Result] = field(default_factory=dict)
 
 
-def told(results: Sequence[Result]) -> list[dict[str, JsonValue]]:
+def rejected_events(results: Sequence[Result]) -> list[dict[str, JsonValue]]:
     """The refused events of a batch, by their places, with the reasons."""
     return [
         {"index": place, "message": str(result)}

@@ -4,31 +4,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prosperstack_destination.errors import DestinationError, MissingEmail, TryLater
+from prosperstack_destination.errors import DestinationError, MissingEmail, TemporaryError
 from prosperstack_destination.state.profile import Outcome
-from prosperstack_destination.state.recent_calls import Fate
+from prosperstack_destination.state.recent_calls import CallOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class IngestResult:
     """What a sender is told of one event that was no fault of theirs."""
 
     status: int
     message: str
-    fate: Fate
+    outcome: CallOutcome
 
 
 #: What one event comes to.
-Result = Answer | DestinationError
+Result = IngestResult | DestinationError
 
-SKIPPED: Final = Answer(200, "Skipped: the call's integrations switch ProsperStack off.", Fate.SKIPPED)
-IGNORED: Final = Answer(200, "Ignored: only Identify calls say something of a person.", Fate.IGNORED)
-EXPLAINED: Final = Answer(200, "Dry run: nothing was stored.", Fate.EXPLAINED)
-_ANSWERS: Final[Mapping[Outcome, Answer]] = {
-    Outcome.ACCEPTED: Answer(202, "Accepted.", Fate.ACCEPTED),
-    Outcome.HELD: Answer(202, "Accepted, and held until an Identify call names an email for this id.", Fate.HELD),
-    Outcome.OUTDATED: Answer(200, "Ignored: the person was deleted after this event.", Fate.OUTDATED),
-    Outcome.ERASED: Answer(202, "Accepted: the person is forgotten.", Fate.ERASED),
+SKIPPED: Final = IngestResult(200, "Skipped: the call's integrations switch ProsperStack off.", CallOutcome.SKIPPED)
+IGNORED: Final = IngestResult(200, "Ignored: only Identify calls say something of a person.", CallOutcome.IGNORED)
+EXPLAINED: Final = IngestResult(200, "Dry run: nothing was stored.", CallOutcome.EXPLAINED)
+_ANSWERS: Final[Mapping[Outcome, IngestResult]] = {
+    Outcome.ACCEPTED: IngestResult(202, "Accepted.", CallOutcome.ACCEPTED),
+    Outcome.HELD: IngestResult(
+        202, "Accepted, and held until an Identify call names an email for this id.", CallOutcome.HELD
+    ),
+    Outcome.OUTDATED: IngestResult(200, "Ignored: the person was deleted after this event.", CallOutcome.OUTDATED),
+    Outcome.ERASED: IngestResult(202, "Accepted: the person is forgotten.", CallOutcome.ERASED),
 }
 
 
@@ -42,8 +44,8 @@ def result_of(outcome: Outcome, no_emails: Mapping[str, str] | None = None) -> R
     return _ANSWERS[outcome]
 
 
-def fate_of(result: Result) -> Fate:
+def outcome_of(result: Result) -> CallOutcome:
     """What became of a call that came to this."""
-    if isinstance(result, Answer):
-        return result.fate
-    return Fate.LATER if isinstance(result, TryLater) else Fate.REFUSED
+    if isinstance(result, IngestResult):
+        return result.outcome
+    return CallOutcome.LATER if isinstance(result, TemporaryError) else CallOutcome.REFUSED

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from prosperstack_destination.accounts.keys import is_public_key
-from prosperstack_destination.log_context import note_account
+from prosperstack_destination.log_context import bind_account
 from prosperstack_destination.segment.endpoint import Authenticator
 from prosperstack_destination.state.accounts import Account
 
@@ -43,7 +43,7 @@ class SdkKeys:
             opened = OpenedAccount(await self._public_keys.open(key, origin), is_public=True)
         else:
             opened = OpenedAccount(await self._authenticator.authenticate(key, address), is_public=False)
-        note_account(opened.account.fingerprint)
+        bind_account(opened.account.fingerprint)
         return opened
 
     async def has_origin(self, origin: str | None) -> bool:

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Iterable, Sequence
 
-from prosperstack_destination.errors import KeyRefused
+from prosperstack_destination.errors import InvalidApiKey
 
 
 def sign(text: bytes, secret: str) -> str:
@@ -24,7 +24,7 @@ def verify(signature: bytes, texts: Sequence[bytes], secrets: Iterable[str]) -> 
         secret for secret in secrets for text in texts if hmac.compare_digest(given, sign(text, secret).encode())
     ]
     if not made_it:
-        raise KeyRefused(
+        raise InvalidApiKey(
             "X-Signature does not match the body: check that the shared secret in Segment is one of this account's."
         )
     return made_it[0]

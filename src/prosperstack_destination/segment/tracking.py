@@ -15,27 +15,27 @@ from starlette.types import Receive, Scope, Send
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import (
     AccessDenied,
-    BadCall,
     CallNotPermitted,
     CallTooLarge,
     DestinationError,
-    KeyRefused,
-    TryLater,
+    InvalidApiKey,
+    InvalidCall,
+    TemporaryError,
 )
 from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.segment import cors
 from prosperstack_destination.segment.address_rate import AddressRate
-from prosperstack_destination.segment.answers import refusal_headers, status_of
+from prosperstack_destination.segment.answers import error_headers, status_of
 from prosperstack_destination.segment.body import parse_object
-from prosperstack_destination.segment.call import OTHER_TYPES, Deletion, Understood, read_call
+from prosperstack_destination.segment.call import OTHER_TYPES, ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.segment.content_encoding import read_content
 from prosperstack_destination.segment.credentials import basic_key
-from prosperstack_destination.segment.observing import Observer
-from prosperstack_destination.segment.reception import Form, Reception, told
-from prosperstack_destination.segment.results import IGNORED, SKIPPED, Answer
+from prosperstack_destination.segment.observing import IngestObserver
+from prosperstack_destination.segment.reception import EventCodec, IngestService, rejected_events
+from prosperstack_destination.segment.results import IGNORED, SKIPPED, IngestResult
 from prosperstack_destination.segment.sdk_keys import OpenedAccount, SdkKeys
 from prosperstack_destination.state.json_text import dump
-from prosperstack_destination.state.recent_calls import Way
+from prosperstack_destination.state.recent_calls import Channel
 
 #: Segment's own limits, in bytes: of one event, and of a batch.
 EVENT_BYTES: Final = 32 * 1024
@@ -70,7 +70,13 @@ class TrackingEndpoint:
     """An ASGI application for ``/v1/`` and one of `KINDS`. ``200`` says that what matters is on disk."""
 
     def __init__(
-        self, keys: SdkKeys, reception: Reception, clock: Clock, *, trusted_proxies: int, observer: Observer
+        self,
+        keys: SdkKeys,
+        reception: IngestService,
+        clock: Clock,
+        *,
+        trusted_proxies: int,
+        observer: IngestObserver,
     ) -> None:
         self._keys = keys
         self._rate = AddressRate()
@@ -93,7 +99,7 @@ class TrackingEndpoint:
             else:
                 response = await self._answer(SHORT_KINDS.get(kind, kind), caller, receive)
         except DestinationError as error:
-            self._observer.refused(error)
+            self._observer.call_rejected(error)
             response = error_response(error)
         if caller.may_read and caller.origin is not None:
             cors.allow(response, caller.origin)
@@ -113,7 +119,7 @@ class TrackingEndpoint:
         except DestinationError as error:
             if opened is None:
                 raise
-            self._reception.refuse(opened.account, Way.TRACKING, body, error)
+            self._reception.record_rejection(opened.account, Channel.TRACKING, body, error)
             return error_response(error)
 
     async def _take(
@@ -128,10 +134,10 @@ class TrackingEndpoint:
         if opened.is_public:
             self._rate.take(caller.address, _count(events), self._clock())
         form = PUBLIC_EVENT if opened.is_public else EVENT
-        results = await self._reception.take(opened.account, Way.TRACKING, events, form)
+        results = await self._reception.ingest_many(opened.account, Channel.TRACKING, events, form)
         if kind not in _BATCHED and isinstance(results[0], DestinationError):
             return error_response(results[0])
-        refused = told(results)
+        refused = rejected_events(results)
         if not refused:
             return _success()
         return Response(dump({"success": True, "refused": refused}), 200, media_type="application/json")
@@ -165,34 +171,38 @@ def _key(content: Mapping[str, JsonValue]) -> str:
     key = content.get("writeKey")
     if isinstance(key, str) and key:
         return key
-    raise KeyRefused("The write key is missing: send it as the user name of basic authentication, or as writeKey.")
+    raise InvalidApiKey(
+        "The write key is missing: send it as the user name of basic authentication, or as writeKey."
+    )
 
 
 def _events(content: Mapping[str, JsonValue]) -> list[tuple[JsonValue, int]]:
     """The events of a batch with their sizes, each with what it takes from the batch."""
     batch = content.get("batch")
     if not isinstance(batch, list):
-        raise BadCall("batch has to be an array of events.", field="batch")
+        raise InvalidCall("batch has to be an array of events.", field="batch")
     if len(batch) > MAX_EVENTS:
-        raise BadCall(f"The batch has more than {MAX_EVENTS:,} events: send smaller ones.", field="batch")
+        raise InvalidCall(f"The batch has more than {MAX_EVENTS:,} events: send smaller ones.", field="batch")
     given = {name: content[name] for name in _FROM_BATCH if content.get(name) is not None}
     size = BATCH_BYTES // max(len(batch), 1)
     return [({**given, **event} if given and isinstance(event, dict) else event, size) for event in batch]
 
 
-def _read(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | Answer, int]:
+def _read(event: tuple[JsonValue, int], now: int) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
     fields, size = event
     if not isinstance(fields, dict):
-        raise BadCall("An event has to be a JSON object.")
+        raise InvalidCall("An event has to be a JSON object.")
     kind = fields.get("type")
     if isinstance(kind, str) and kind.lower() in OTHER_TYPES:
         return IGNORED, size
-    return read_call(fields, now, judge_all=True) or SKIPPED, size
+    return parse_call(fields, now, from_sdk=True) or SKIPPED, size
 
 
-def _read_public(event: tuple[JsonValue, int], now: int) -> tuple[Understood | Deletion | Answer, int]:
+def _read_public(
+    event: tuple[JsonValue, int], now: int
+) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
     understood, size = _read(event, now)
-    if isinstance(understood, Deletion):
+    if isinstance(understood, ParsedDelete):
         raise CallNotPermitted
     return understood, size
 
@@ -208,9 +218,9 @@ def _text(event: tuple[JsonValue, int]) -> bytes:
 
 
 #: An event as it was read from its batch, and about how large it is, in bytes.
-EVENT: Final = Form(_read, _text)
+EVENT: Final = EventCodec(_read, _text)
 #: An event that came with a public key.
-PUBLIC_EVENT: Final = Form(_read_public, _text)
+PUBLIC_EVENT: Final = EventCodec(_read_public, _text)
 
 
 def _success() -> Response:
@@ -220,6 +230,6 @@ def _success() -> Response:
 def error_response(error: DestinationError) -> Response:
     """Return an error in the form that SDKs know: without both fields some retry for ever."""
     status = 400 if isinstance(error, CallTooLarge) else status_of(error)
-    code = "try_later" if isinstance(error, TryLater) else _CODES.get(status, "unauthorized")
+    code = "try_later" if isinstance(error, TemporaryError) else _CODES.get(status, "unauthorized")
     body = dump({"success": False, "code": code, "message": str(error)})
-    return Response(body, status, refusal_headers(error), "application/json")
+    return Response(body, status, error_headers(error), "application/json")

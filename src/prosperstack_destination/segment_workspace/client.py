@@ -14,10 +14,10 @@ import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from prosperstack_destination.errors import (
+    SegmentApiError,
+    SegmentInvalidToken,
     SegmentNotFound,
     SegmentNotPermitted,
-    SegmentRefused,
-    SegmentTokenRefused,
     SegmentUnavailable,
 )
 from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
@@ -27,14 +27,14 @@ from prosperstack_destination.segment_workspace.models import (
     CatalogEntry,
     Destination,
     DestinationAnswer,
+    EmptyAnswer,
     ErrorBody,
-    Nothing,
     RawPage,
     Source,
     Workspace,
     WorkspaceAnswer,
 )
-from prosperstack_destination.segment_workspace.wire import BASE_URLS, SUBSCRIPTION_MEDIA_TYPE, Made
+from prosperstack_destination.segment_workspace.wire import BASE_URLS, SUBSCRIPTION_MEDIA_TYPE, DestinationSpec
 from prosperstack_destination.state.segment_connections import Region
 
 #: From sending a request to having read its answer, in seconds.
@@ -67,20 +67,20 @@ Item = TypeVar("Item", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class WorkspaceCredentials:
     """What opens a workspace: its token, and where Segment keeps it."""
 
     token: str = field(repr=False)
     region: Region = Region.US
 
 
-class PublicApi:
+class PublicApiClient:
     """The Public API for one workspace.
 
     Each method raises the kinds of `SegmentRefused`, and `SegmentUnavailable`.
     """
 
-    def __init__(self, http: httpx.AsyncClient, access: Access) -> None:
+    def __init__(self, http: httpx.AsyncClient, access: WorkspaceCredentials) -> None:
         self._http = http
         self._base_url = BASE_URLS[access.region]
         self._token = _sound(access.token)
@@ -97,7 +97,7 @@ class PublicApi:
         """All destinations of all sources."""
         return [each async for each in self._listed("/destinations", Destination)]
 
-    async def find_in_catalog(self, made: Made) -> CatalogEntry | None:
+    async def find_in_catalog(self, made: DestinationSpec) -> CatalogEntry | None:
         """The catalog's entry for a kind of destination; None: this workspace's catalog has none."""
         listed = self._listed("/catalog/destinations", CatalogEntry, CATALOG_PAGE_SIZE)
         async with aclosing(listed) as entries:
@@ -123,12 +123,12 @@ class PublicApi:
     async def enable_destination(self, destination_id: str) -> None:
         """Have a destination sent to. Safe to repeat."""
         body = {"enabled": True}
-        await self._request("PATCH", f"/destinations/{_segment(destination_id)}", Nothing, json=body)
+        await self._request("PATCH", f"/destinations/{_segment(destination_id)}", EmptyAnswer, json=body)
 
     async def delete_destination(self, destination_id: str) -> bool:
         """Delete a destination, with all that belongs to it; False: it was gone. Safe to repeat."""
         try:
-            await self._request("DELETE", f"/destinations/{_segment(destination_id)}", Nothing)
+            await self._request("DELETE", f"/destinations/{_segment(destination_id)}", EmptyAnswer)
         except SegmentNotFound:
             return False
         return True
@@ -137,7 +137,7 @@ class PublicApi:
         """Have a destination do something with calls. Only workspaces with the feature for it may."""
         path = f"/destinations/{_segment(destination_id)}/subscriptions"
         headers = {"Accept": SUBSCRIPTION_MEDIA_TYPE, "Content-Type": SUBSCRIPTION_MEDIA_TYPE}
-        await self._request("POST", path, Nothing, json=dict(subscription), headers=headers)
+        await self._request("POST", path, EmptyAnswer, json=dict(subscription), headers=headers)
 
     async def _listed(self, path: str, model: type[Item], count: int = PAGE_SIZE) -> AsyncGenerator[Item, None]:
         """The items of all pages. Raises `SegmentUnavailable` for a list that has no end, or none in time."""
@@ -210,7 +210,7 @@ def _sound(token: str) -> str:
     """A token as it was pasted, without spaces around it. Raises `SegmentTokenRefused` for what can be none."""
     token = token.strip()
     if not (0 < len(token) <= MAX_TOKEN and token.isascii() and token.isprintable() and " " not in token):
-        raise SegmentTokenRefused(f"That is no token of a Segment workspace: {_HOW_TO_MAKE_ONE}.")
+        raise SegmentInvalidToken(f"That is no token of a Segment workspace: {_HOW_TO_MAKE_ONE}.")
     return token
 
 
@@ -226,13 +226,13 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _refusal(response: httpx.Response, said: str) -> SegmentRefused | SegmentUnavailable:
+def _refusal(response: httpx.Response, said: str) -> SegmentApiError | SegmentUnavailable:
     """The error for a status that is no success."""
     status = response.status_code
     quoted = f" It says: {said}" if said else ""
     match status:
         case 401:
-            return SegmentTokenRefused(
+            return SegmentInvalidToken(
                 f"Segment refuses the token: {_HOW_TO_MAKE_ONE}. The token of a workspace in the EU works in the "
                 f"region EU alone.{quoted}",
                 status_code=status,
@@ -253,7 +253,7 @@ def _refusal(response: httpx.Response, said: str) -> SegmentRefused | SegmentUna
             text = f"Segment's Public API is asked too often: try again in {retry_after_header(wait)} s."
             return SegmentUnavailable(text, retry_after=wait, status_code=status)
         case _ if 400 <= status < 500 and status not in (408, 425):
-            return SegmentRefused(
+            return SegmentApiError(
                 f"Segment refuses what it was asked for ({status}).{quoted}", status_code=status, said=said
             )
         case _:

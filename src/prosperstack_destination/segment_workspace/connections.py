@@ -19,11 +19,15 @@ from prosperstack_destination.accounts import issuing
 from prosperstack_destination.accounts.keys import fingerprint, key_hash
 from prosperstack_destination.accounts.vault import Vault
 from prosperstack_destination.clock import MINUTE, Clock
-from prosperstack_destination.errors import AlreadyConnected, Misconfigured, NotHere
-from prosperstack_destination.segment_workspace.client import Access, PublicApi
-from prosperstack_destination.segment_workspace.making import make, planned, unmake
+from prosperstack_destination.errors import AlreadyConnected, ConfigurationError, NotFoundError
+from prosperstack_destination.segment_workspace.client import PublicApiClient, WorkspaceCredentials
+from prosperstack_destination.segment_workspace.making import (
+    create_destination,
+    delete_destination,
+    plan_destination,
+)
 from prosperstack_destination.segment_workspace.models import Destination, Source, Workspace
-from prosperstack_destination.segment_workspace.wire import MADE, webhook_url
+from prosperstack_destination.segment_workspace.wire import SPECS, webhook_url
 from prosperstack_destination.state import auditing, credentials, sources
 from prosperstack_destination.state import segment_connections as rows
 from prosperstack_destination.state.accounts import Account
@@ -32,9 +36,9 @@ from prosperstack_destination.state.profile import SourceKind
 from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
 #: How long a token is believed to be of the same workspace, in microseconds: Segment tells it five times a minute.
-BELIEVED_FOR: Final = 10 * MINUTE
+WORKSPACE_TTL: Final = 10 * MINUTE
 #: Workspaces that are remembered at most.
-REMEMBERED: Final = 100
+MAX_CACHED_WORKSPACES: Final = 100
 #: The longest name that is taken over from Segment, in characters.
 MAX_NAME: Final = 200
 
@@ -56,7 +60,7 @@ class FoundSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WorkspaceSnapshot:
     """A workspace, and what can be connected."""
 
     workspace: Workspace
@@ -83,7 +87,7 @@ class _Credential:
     clear: str
 
 
-class Workspaces:
+class WorkspaceService:
     """Segment workspaces, and an account's sources in them.
 
     Whoever calls hands in the `Access` of a workspace, or None: then the token that is kept for the account is
@@ -107,15 +111,15 @@ class Workspaces:
         self._on_keys = on_keys
         self._known: OrderedDict[tuple[Region, str], tuple[Workspace, int]] = OrderedDict()
 
-    async def look(self, account: Account, access: Access | None = None) -> Look:
+    async def look(self, account: Account, access: WorkspaceCredentials | None = None) -> WorkspaceSnapshot:
         """The workspace that a token is of, and its sources; nothing is changed."""
         access = access or await self._kept_access(account)
-        api = PublicApi(self._http, access)
+        api = PublicApiClient(self._http, access)
         workspace = await self._workspace(api, access)
         found = await api.sources()
         destinations = await api.destinations()
         connections = await self._database.read(rows.of_account, account.id)
-        return Look(workspace, access.region, _offered(found, destinations, connections))
+        return WorkspaceSnapshot(workspace, access.region, _offered(found, destinations, connections))
 
     async def connect(
         self,
@@ -124,7 +128,7 @@ class Workspaces:
         kind: Kind,
         *,
         actor: str,
-        access: Access | None = None,
+        access: WorkspaceCredentials | None = None,
         public_url: str = "",
         keep_token: bool = False,
     ) -> SegmentConnection:
@@ -139,10 +143,10 @@ class Workspaces:
         known = await self._database.read(rows.of_source, account.id, source_id)
         if known is not None:
             raise AlreadyConnected(known.source_name, known.id)
-        api = PublicApi(self._http, access)
+        api = PublicApiClient(self._http, access)
         workspace = await self._workspace(api, access)
         source = await _source(api, workspace, source_id)
-        plan = await planned(api, kind)
+        plan = await plan_destination(api, kind)
         async with AsyncExitStack() as taken_back:  # what was done until then, unless all of it is
             credential = await self._database.write(self._issue, account, kind, source.title[:MAX_NAME], actor)
             taken_back.callback(self._on_keys)
@@ -150,8 +154,8 @@ class Workspaces:
                 self._database.write, self._revoke, account, kind, credential.name, actor
             )
             self._on_keys()  # Segment may send as soon as it knows them
-            destination_id = await make(api, plan, source.id, credential.clear, url)
-            taken_back.push_async_callback(unmake, api, plan, destination_id)
+            destination_id = await create_destination(api, plan, source.id, credential.clear, url)
+            taken_back.push_async_callback(delete_destination, api, plan, destination_id)
             connection = SegmentConnection(
                 id=f"conn_{secrets.token_hex(6)}",
                 account_id=account.id,
@@ -180,7 +184,7 @@ class Workspaces:
         connection_id: str,
         *,
         actor: str,
-        access: Access | None = None,
+        access: WorkspaceCredentials | None = None,
         here_only: bool = False,
     ) -> bool:
         """Let a source go: delete its destination in Segment, refuse its credential, forget the connection.
@@ -191,15 +195,15 @@ class Workspaces:
         """
         connection = await self._database.read(rows.get, account.id, connection_id)
         if connection is None:
-            raise NotHere(f"The account has no connection {connection_id[:MAX_NAME]!r}.")
+            raise NotFoundError(f"The account has no connection {connection_id[:MAX_NAME]!r}.")
         deleted = False
         if not here_only:
             # Whatever region comes with the token, the connection knows where its workspace is.
             access = replace(access or await self._kept_access(account), region=connection.region)
-            api = PublicApi(self._http, access)
+            api = PublicApiClient(self._http, access)
             workspace = await self._workspace(api, access)
             if workspace.id != connection.workspace_id:
-                raise Misconfigured(
+                raise ConfigurationError(
                     f"The token is of the workspace {workspace.name!r}, and the source was connected in "
                     f"{connection.workspace_name!r}: use a token of that one, or forget the connection here alone."
                 )
@@ -212,9 +216,9 @@ class Workspaces:
         """What is known of the token that is kept for an account; None: none is."""
         return await self._database.read(rows.kept_token, account.id)
 
-    async def keep_token(self, account: Account, access: Access, *, actor: str) -> KeptToken:
+    async def keep_token(self, account: Account, access: WorkspaceCredentials, *, actor: str) -> KeptToken:
         """Keep a token for an account, encrypted, once Segment has taken it; instead of the one that is kept."""
-        api = PublicApi(self._http, access)
+        api = PublicApiClient(self._http, access)
         token = self._encrypted(access, await self._workspace(api, access))
         await self._database.write(self._keep, account.id, token, actor)
         return token
@@ -223,30 +227,30 @@ class Workspaces:
         """Keep no token for an account any more; False: none was kept."""
         return await self._database.write(self._forget_token, account.id, actor)
 
-    async def _kept_access(self, account: Account) -> Access:
+    async def _kept_access(self, account: Account) -> WorkspaceCredentials:
         token = await self.kept_token(account)
         if token is None:
-            raise Misconfigured(
+            raise ConfigurationError(
                 "No token of a Segment workspace is kept for this account: paste one (in Segment: Settings → "
                 "Workspace settings → Access Management → Tokens)."
             )
-        return Access(self._vault.decrypt(token.encrypted), token.region)
+        return WorkspaceCredentials(self._vault.decrypt(token.encrypted), token.region)
 
-    async def _workspace(self, api: PublicApi, access: Access) -> Workspace:
+    async def _workspace(self, api: PublicApiClient, access: WorkspaceCredentials) -> Workspace:
         """The workspace of a token, remembered for a while. A revoked token is found out by the next request."""
         known = self._known.get(_remembered_by(access))
-        if known is not None and 0 <= known[1] - self._clock() <= BELIEVED_FOR:
+        if known is not None and 0 <= known[1] - self._clock() <= WORKSPACE_TTL:
             return known[0]
         return self._remember(access, await api.workspace())
 
-    def _remember(self, access: Access, workspace: Workspace) -> Workspace:
-        self._known[_remembered_by(access)] = workspace, self._clock() + BELIEVED_FOR
+    def _remember(self, access: WorkspaceCredentials, workspace: Workspace) -> Workspace:
+        self._known[_remembered_by(access)] = workspace, self._clock() + WORKSPACE_TTL
         self._known.move_to_end(_remembered_by(access))
-        while len(self._known) > REMEMBERED:
+        while len(self._known) > MAX_CACHED_WORKSPACES:
             self._known.popitem(last=False)
         return workspace
 
-    def _encrypted(self, access: Access, workspace: Workspace) -> KeptToken:
+    def _encrypted(self, access: WorkspaceCredentials, workspace: Workspace) -> KeptToken:
         encrypted = self._vault.encrypt(access.token.strip())
         return KeptToken(access.region, encrypted, workspace.name[:MAX_NAME], self._clock())
 
@@ -262,7 +266,7 @@ class Workspaces:
     def _revoke(self, connection: Connection, account: Account, kind: Kind, credential: str, actor: str) -> None:
         """Refuse a credential; somebody may have done so by hand before."""
         revoke = issuing.revoke_key if kind is Kind.DESTINATION else issuing.revoke_secret
-        with suppress(NotHere):
+        with suppress(NotFoundError):
             revoke(connection, account, credential, actor, self._clock())
 
     def _store(
@@ -323,7 +327,7 @@ def _offered(
     """Sources for choice, by their names."""
     connected = {each.source_id: each for each in connections}
     ours = {each.destination_id for each in connected.values()}
-    made = [each for each in destinations if each.id not in ours and MADE[Kind.DESTINATION].is_one(each)]
+    made = [each for each in destinations if each.id not in ours and SPECS[Kind.DESTINATION].is_one(each)]
     others = {each.source_id for each in made}
     offered = [
         FoundSource(
@@ -339,12 +343,12 @@ def _offered(
     return tuple(sorted(offered, key=lambda each: (each.name.casefold(), each.id)))
 
 
-async def _source(api: PublicApi, workspace: Workspace, source_id: str) -> Source:
+async def _source(api: PublicApiClient, workspace: Workspace, source_id: str) -> Source:
     """A source of a workspace's. Raises `NotHere`."""
     for each in await api.sources():
         if each.id == source_id:
             return each
-    raise NotHere(f"The workspace {workspace.name!r} has no source {source_id[:MAX_NAME]!r} for this token.")
+    raise NotFoundError(f"The workspace {workspace.name!r} has no source {source_id[:MAX_NAME]!r} for this token.")
 
 
 def _details(connected: SegmentConnection) -> dict[str, JsonValue]:
@@ -357,5 +361,5 @@ def _details(connected: SegmentConnection) -> dict[str, JsonValue]:
     }
 
 
-def _remembered_by(access: Access) -> tuple[Region, str]:
+def _remembered_by(access: WorkspaceCredentials) -> tuple[Region, str]:
     return access.region, key_hash(access.token)

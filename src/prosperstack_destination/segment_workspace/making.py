@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import SegmentRefused, SegmentUnavailable
-from prosperstack_destination.segment_workspace.client import PublicApi
+from prosperstack_destination.errors import SegmentApiError, SegmentUnavailable
+from prosperstack_destination.segment_workspace.client import PublicApiClient
 from prosperstack_destination.segment_workspace.models import Action, CatalogEntry
-from prosperstack_destination.segment_workspace.wire import MADE, Made, send_action, subscription
+from prosperstack_destination.segment_workspace.wire import SPECS, DestinationSpec, send_action, subscription
 from prosperstack_destination.state.segment_connections import Kind
 
 _NO_MAPPING = (
@@ -17,36 +17,38 @@ _NO_MAPPING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProvisioningPlan:
     """What is to be made, as the workspace's catalog has it."""
 
-    made: Made
+    made: DestinationSpec
     entry: CatalogEntry
     #: Of a webhook: what sends.
     action: Action | None
 
 
-async def planned(api: PublicApi, kind: Kind) -> Plan:
+async def plan_destination(api: PublicApiClient, kind: Kind) -> ProvisioningPlan:
     """Look a kind of destination up in the catalog. Raises `SegmentRefused` where it cannot be made."""
-    made = MADE[kind]
+    made = SPECS[kind]
     entry = await api.find_in_catalog(made)
     if entry is None:
         other = Kind.WEBHOOK if kind is Kind.DESTINATION else Kind.DESTINATION
-        raise SegmentRefused(
+        raise SegmentApiError(
             f"Segment's catalog has no destination {made.slug!r} for this workspace: connect the source as "
             f"{other.value!r} instead, or by hand."
         )
     if kind is not Kind.WEBHOOK:
-        return Plan(made, entry, None)
+        return ProvisioningPlan(made, entry, None)
     action = send_action(entry)
     if action is None:
-        raise SegmentRefused(
+        raise SegmentApiError(
             f"Segment's catalog names no action of {made.slug!r} that could send: connect the source by hand."
         )
-    return Plan(made, entry, action)
+    return ProvisioningPlan(made, entry, action)
 
 
-async def make(api: PublicApi, plan: Plan, source_id: str, credential: str, url: str) -> str:
+async def create_destination(
+    api: PublicApiClient, plan: ProvisioningPlan, source_id: str, credential: str, url: str
+) -> str:
     """Make a destination that shows a credential, and sends to a URL if it is a webhook; its id in Segment.
 
     Raises `SegmentRefused` and `SegmentUnavailable`, which say what is left there, if anything can be.
@@ -64,28 +66,30 @@ async def make(api: PublicApi, plan: Plan, source_id: str, credential: str, url:
     return destination.id
 
 
-async def unmake(api: PublicApi, plan: Plan, destination_id: str) -> None:
+async def delete_destination(api: PublicApiClient, plan: ProvisioningPlan, destination_id: str) -> None:
     """Delete what was made, as far as Segment still has it. Raises what says that it is left there."""
     try:
         await api.delete_destination(destination_id)
-    except (SegmentRefused, SegmentUnavailable) as error:
+    except (SegmentApiError, SegmentUnavailable) as error:
         raise _told(error, f"The destination {plan.made.name!r} is left: delete it in Segment.") from error
 
 
-async def _finish(api: PublicApi, plan: Plan, destination_id: str, mapping: dict[str, JsonValue]) -> None:
+async def _finish(
+    api: PublicApiClient, plan: ProvisioningPlan, destination_id: str, mapping: dict[str, JsonValue]
+) -> None:
     """Have a webhook send. It was made disabled, so that it never does by halves."""
     try:
         await api.create_subscription(destination_id, mapping)
         await api.enable_destination(destination_id)
-    except (SegmentRefused, SegmentUnavailable) as error:
+    except (SegmentApiError, SegmentUnavailable) as error:
         try:
-            await unmake(api, plan, destination_id)
-        except (SegmentRefused, SegmentUnavailable) as left:
+            await delete_destination(api, plan, destination_id)
+        except (SegmentApiError, SegmentUnavailable) as left:
             raise _told(error, f"{_NO_MAPPING} {left}") from error
         raise _told(error, f"{_NO_MAPPING} It was deleted again: connect the source by hand.") from error
 
 
-def _told(error: SegmentRefused | SegmentUnavailable, fate: str) -> SegmentRefused | SegmentUnavailable:
+def _told(error: SegmentApiError | SegmentUnavailable, fate: str) -> SegmentApiError | SegmentUnavailable:
     """The same error, which also says what became of what was begun."""
     text = f"{error} {fate}"
     if isinstance(error, SegmentUnavailable):

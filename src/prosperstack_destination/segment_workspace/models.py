@@ -102,7 +102,7 @@ class DestinationAnswer(_Told):
     destination: Destination
 
 
-class Nothing(_Told):
+class EmptyAnswer(_Told):
     """An answer of which nothing is read."""
 
 

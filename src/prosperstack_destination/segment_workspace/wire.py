@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment_workspace.models import Action, CatalogEntry, Destination
 from prosperstack_destination.state.segment_connections import Kind, Region
 
@@ -34,7 +34,7 @@ SEND: Final = "send"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DestinationSpec:
     """How a kind of destination is called in Segment, and where its credential goes."""
 
     slug: str
@@ -54,9 +54,9 @@ class Made:
         return metadata is not None and (self.slug == metadata.slug or self.metadata_id == metadata.id)
 
 
-MADE: Final[Mapping[Kind, Made]] = {
-    Kind.DESTINATION: Made("prosperstack", "6116daebcc926a434fe41bb3", "ProsperStack", "apiKey"),
-    Kind.WEBHOOK: Made(
+SPECS: Final[Mapping[Kind, DestinationSpec]] = {
+    Kind.DESTINATION: DestinationSpec("prosperstack", "6116daebcc926a434fe41bb3", "ProsperStack", "apiKey"),
+    Kind.WEBHOOK: DestinationSpec(
         "actions-webhook", "614a3c7d791c91c41bae7599", "ProsperStack (custom properties)", "sharedSecret"
     ),
 }
@@ -93,7 +93,7 @@ def webhook_url(public_url: str, account_id: str) -> str:
     except ValueError:
         fault = "it is no URL"
     if fault:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"Segment cannot post to {public_url[:200]!r}, because {fault}: give the URL under which this service "
             "is reached from the internet, as in https://destination.example.com."
         )

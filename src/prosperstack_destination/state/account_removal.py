@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, select, tuple_
 
 from prosperstack_destination.state.accounts import AccountStatus, set_status
-from prosperstack_destination.state.dialects import share_account
+from prosperstack_destination.state.dialects import lock_account
 from prosperstack_destination.state.tables import (
     accounts,
     connector_tokens,
@@ -22,7 +22,7 @@ _CREDENTIALS: Final = (inbound_keys, shared_secrets, connector_tokens)
 
 def close(connection: Connection, account_id: str, until: int) -> None:
     """Refuse whatever opens an account, and have nothing sent for it until a time (microseconds)."""
-    share_account(connection, account_id, alone=True)
+    lock_account(connection, account_id, exclusive=True)
     for table in _CREDENTIALS:
         connection.execute(delete(table).where(table.c.account_id == account_id))
     set_status(connection, account_id, AccountStatus.KEY_REFUSED, reason="It is being removed.", until=until)
@@ -41,7 +41,7 @@ def remove_some(connection: Connection, account_id: str, limit: int) -> bool:
 
 def finish(connection: Connection, account_id: str) -> bool:
     """Delete the account, and what was written for it meanwhile; False: there is no such account."""
-    share_account(connection, account_id, alone=True)
+    lock_account(connection, account_id, exclusive=True)
     for table in _tables():
         connection.execute(delete(table).where(table.c.account_id == account_id))
     connection.execute(delete(leases).where(leases.c.account_id == account_id))

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, not_,
 from prosperstack_destination.clock import DAY, MINUTE
 from prosperstack_destination.state.profile import Lane, Status
 from prosperstack_destination.state.tables import accounts, clearings, directories, profiles, tallies
-from prosperstack_destination.state.tallies import Span
+from prosperstack_destination.state.tallies import Bucket
 
 #: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
 CATALOG_FOR: Final = 15 * MINUTE
@@ -36,7 +36,7 @@ class AccountStatus(StrEnum):
 
 
 #: States in which nothing is accepted for the account, nor sent.
-STOPPED = frozenset({AccountStatus.KEY_REFUSED, AccountStatus.NOT_PERMITTED})
+STOPPED_STATUSES = frozenset({AccountStatus.KEY_REFUSED, AccountStatus.NOT_PERMITTED})
 
 
 class OnDelete(StrEnum):
@@ -108,7 +108,7 @@ def existing(connection: Connection, account_ids: Collection[str]) -> set[str]:
     return set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(account_ids))))
 
 
-def every(connection: Connection) -> list[Account]:
+def all_accounts(connection: Connection) -> list[Account]:
     """All accounts, the oldest first."""
     return [
         account_of(row)
@@ -169,7 +169,7 @@ def _called_lately(now: int) -> ColumnElement[bool]:
         select(tallies.c.at)
         .where(
             tallies.c.account_id == accounts.c.id,
-            tallies.c.span == Span.HOUR,
+            tallies.c.span == Bucket.HOUR,
             tallies.c.at > now - IDLE_AFTER,
             tallies.c.accepted > 0,
         )

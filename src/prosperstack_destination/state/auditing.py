@@ -34,7 +34,7 @@ def record(
     )
 
 
-def latest(connection: Connection, account_id: str, limit: int) -> list[AuditEntry]:
+def recent(connection: Connection, account_id: str, limit: int) -> list[AuditEntry]:
     """An account's newest entries, the newest first."""
     rows = connection.execute(
         select(audit).where(audit.c.account_id == account_id).order_by(audit.c.id.desc()).limit(limit)

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
 from prosperstack_destination.state.database import backend_of, parse_database_url
 from prosperstack_destination.state.unavailable import unavailable
 
@@ -18,11 +18,11 @@ def backup(url: str, target: Path) -> None:
     """
     source = parse_database_url(url).database if backend_of(url) == "sqlite" else None
     if source is None:
-        raise Misconfigured("`db backup` copies SQLite files; for PostgreSQL use pg_dump, or `db export`.")
+        raise ConfigurationError("`db backup` copies SQLite files; for PostgreSQL use pg_dump, or `db export`.")
     if not Path(source).exists():
-        raise Misconfigured(f"There is no database at {source} yet.")
+        raise ConfigurationError(f"There is no database at {source} yet.")
     if target.exists():
-        raise Misconfigured(f"{target} is there already: choose another name.")
+        raise ConfigurationError(f"{target} is there already: choose another name.")
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     try:

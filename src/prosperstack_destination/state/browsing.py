@@ -28,7 +28,7 @@ _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ProfileSummary:
     """A profile in a list."""
 
     id: int
@@ -43,16 +43,16 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ProfilePage:
     """A page of profiles."""
 
-    people: tuple[Listed, ...]
+    profiles: tuple[ProfileSummary, ...]
     #: The email after which the next page goes on; None: there are no more.
     after: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class ProfileDetail:
     """What is stored of a profile besides what the reconciler needs of it."""
 
     #: The ids that came with the email, and when each did last (event time), in microseconds.
@@ -72,7 +72,7 @@ def listed(
     prefix: str = "",
     statuses: Collection[Status] = (),
     looked_at: int = LOOKED_AT,
-) -> Listing:
+) -> ProfilePage:
     """Profiles in the order of their emails, after one; those whose email begins in a way, and that stand in one of
     these ways (none named: in any).
 
@@ -96,10 +96,10 @@ def listed(
     if page.after is not None:
         return page
     last = select(table.c.email).where(*mine).order_by(table.c.email).offset(looked_at - 1).limit(1)
-    return Listing(page.people, connection.execute(last).scalar())
+    return ProfilePage(page.profiles, connection.execute(last).scalar())
 
 
-def failed(connection: Connection, account_id: str, limit: int) -> list[Listed]:
+def failed(connection: Connection, account_id: str, limit: int) -> list[ProfileSummary]:
     """Profiles whose latest attempt failed, and that are tried again; the next to be tried first."""
     theirs = select(*_LISTED).where(table.c.account_id == account_id, waits_after_failure)
     return [_listed(row) for row in connection.execute(theirs.order_by(table.c.due_at, table.c.id).limit(limit))]
@@ -130,24 +130,24 @@ def _few(
     return [row for each in theirs for row in connection.execute(select(*_LISTED).where(*each))]
 
 
-def _page(rows: Sequence[Row[Any]], limit: int) -> Listing:
+def _page(rows: Sequence[Row[Any]], limit: int) -> ProfilePage:
     """The first of these profiles; one more than those tells that there are more."""
     shown = tuple(_listed(row) for row in rows[:limit])
-    return Listing(shown, shown[-1].email if len(rows) > limit else None)
+    return ProfilePage(shown, shown[-1].email if len(rows) > limit else None)
 
 
-def _listed(row: Row[Any]) -> Listed:
-    return Listed(
+def _listed(row: Row[Any]) -> ProfileSummary:
+    return ProfileSummary(
         row.id, row.email, row.user_id, Status(row.status), row.status_reason, row.pending_since, row.due_at
     )
 
 
-def detail(connection: Connection, profile_id: int) -> Detail:
+def detail(connection: Connection, profile_id: int) -> ProfileDetail:
     """What else is stored of a profile, which has to be there."""
     row = connection.execute(
         select(table.c.ids, table.c.due_at, table.c.touched_at).where(table.c.id == profile_id)
     ).one()
-    return Detail(ids_of(row.ids), row.due_at, row.touched_at)
+    return ProfileDetail(ids_of(row.ids), row.due_at, row.touched_at)
 
 
 def emails_of_user(connection: Connection, account_id: str, user_id: str) -> list[str]:

@@ -13,7 +13,7 @@ from prosperstack_destination.state.tables import subscribers
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonRef:
     """Whom ProsperStack speaks of, by whatever it tells of them."""
 
     #: Trimmed and in lower case.
@@ -39,7 +39,7 @@ _FIRST: Final = (
 )
 
 
-def find_person(connection: Connection, account_id: str, person: Person) -> Profile | None:
+def find_person(connection: Connection, account_id: str, person: PersonRef) -> Profile | None:
     """The profile of a person: by the email, else by what the directory knows of the ids. None for a stranger."""
     for email in _emails(connection, account_id, person):
         profile = profiles.find(connection, account_id, email)
@@ -48,7 +48,7 @@ def find_person(connection: Connection, account_id: str, person: Person) -> Prof
     return None
 
 
-def _emails(connection: Connection, account_id: str, person: Person) -> Iterator[str]:
+def _emails(connection: Connection, account_id: str, person: PersonRef) -> Iterator[str]:
     """The emails that a person may be stored under, the likeliest first; nothing is asked before it is needed."""
     if person.email is not None:
         yield person.email
@@ -58,7 +58,7 @@ def _emails(connection: Connection, account_id: str, person: Person) -> Iterator
         yield from connection.scalars(_BY_PLATFORM, {"account": account_id, "the_id": person.platform_id}).all()
 
 
-def begin(connection: Connection, people: Mapping[tuple[str, str], int]) -> set[str]:
+def prioritize(connection: Connection, people: Mapping[tuple[str, str], int]) -> set[str]:
     """Put what is pending of who began to cancel before everything else: by account and email, and when.
 
     Whoever waits for another attempt, or is not known as a subscriber yet, is looked at at once. The accounts with

@@ -16,7 +16,7 @@ LOOKED_AT: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Clearing:
+class RemoteErasure:
     """One subscriber of somebody who was erased."""
 
     subscriber_id: str
@@ -57,21 +57,21 @@ def add(
 
 
 @dataclass(frozen=True, slots=True)
-class FailedClearing:
+class FailedRemoteErasure:
     """A subscriber who could not be cleared, and is tried again."""
 
-    clearing: Clearing
+    clearing: RemoteErasure
     #: When the next one is, in microseconds.
     due_at: int
 
 
-def failed(connection: Connection, account_id: str, now: int, limit: int) -> list[FailedClearing]:
+def failed(connection: Connection, account_id: str, now: int, limit: int) -> list[FailedRemoteErasure]:
     """Whose latest attempt failed, the next to be tried first.
 
     Those who wait for another attempt, and of those who are due by now the ones among the first `LOOKED_AT`: a
     queue may be as long as everybody who was ever written to, and a failure stands among what was not tried yet.
     """
-    found: list[FailedClearing] = []
+    found: list[FailedRemoteErasure] = []
     for when in (clearings.c.due_at <= now, clearings.c.due_at > now):
         next_ones = (
             select(clearings)
@@ -82,11 +82,11 @@ def failed(connection: Connection, account_id: str, now: int, limit: int) -> lis
         )
         tried = select(next_ones).where(next_ones.c.attempts > 0).order_by(next_ones.c.due_at)
         rows = connection.execute(tried.limit(limit - len(found)))
-        found += [FailedClearing(_clearing(row), row.due_at) for row in rows]
+        found += [FailedRemoteErasure(_clearing(row), row.due_at) for row in rows]
     return found
 
 
-def due(connection: Connection, account_id: str, now: int, limit: int) -> list[Clearing]:
+def due(connection: Connection, account_id: str, now: int, limit: int) -> list[RemoteErasure]:
     """What is to be cleared by now, the longest due first."""
     rows = connection.execute(
         select(clearings)
@@ -102,7 +102,7 @@ def done(connection: Connection, account_id: str, subscriber_id: str) -> None:
     connection.execute(delete(clearings).where(_is(account_id, subscriber_id)))
 
 
-def postpone(connection: Connection, account_id: str, clearing: Clearing, until: int, reason: str) -> None:
+def postpone(connection: Connection, account_id: str, clearing: RemoteErasure, until: int, reason: str) -> None:
     """An attempt failed: try again then."""
     connection.execute(
         update(clearings)
@@ -117,9 +117,9 @@ def retry_failed(connection: Connection, account_id: str, now: int) -> None:
     connection.execute(update(clearings).where(failed, clearings.c.reason != GONE).values(due_at=now))
 
 
-def _clearing(row: Row[Any]) -> Clearing:
+def _clearing(row: Row[Any]) -> RemoteErasure:
     keys = tuple(json_text.load(row.properties))
-    return Clearing(row.subscriber_id, keys, row.delete_subscriber, row.attempts, row.reason)
+    return RemoteErasure(row.subscriber_id, keys, row.delete_subscriber, row.attempts, row.reason)
 
 
 def _is(account_id: str, subscriber_id: str) -> ColumnElement[bool]:

@@ -27,7 +27,7 @@ def real_time(at: int, now: int) -> int:
     return at if at <= now + SKEW else now - 1
 
 
-def bring_forward(connection: Connection, now: int) -> None:
+def clamp_future_times(connection: Connection, now: int) -> None:
     """Have everything that is put off until after ``now`` be due now. Safe to repeat; early attempts are harmless.
 
     What was learned in what is the future now counts as learned now.

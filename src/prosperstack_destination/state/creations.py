@@ -11,7 +11,7 @@ from prosperstack_destination.state.tables import creations
 
 
 @dataclass(frozen=True, slots=True)
-class Creation:
+class PropertyCreation:
     """One property that was tried."""
 
     key: str
@@ -26,15 +26,15 @@ class Creation:
     retry_at: int | None = None
 
 
-def every(connection: Connection, account_id: str) -> list[Creation]:
+def every(connection: Connection, account_id: str) -> list[PropertyCreation]:
     """All that were tried for an account, the oldest first."""
     rows = connection.execute(
         select(creations).where(creations.c.account_id == account_id).order_by(creations.c.at, creations.c.key)
     )
-    return [Creation(row.key, row.trait, row.type, row.at, row.reason, row.retry_at) for row in rows]
+    return [PropertyCreation(row.key, row.trait, row.type, row.at, row.reason, row.retry_at) for row in rows]
 
 
-def note(connection: Connection, account_id: str, creation: Creation) -> None:
+def note(connection: Connection, account_id: str, creation: PropertyCreation) -> None:
     """Note one, in the place of an earlier attempt."""
     same = (creations.c.account_id == account_id) & (creations.c.key == creation.key)
     connection.execute(delete(creations).where(same))

@@ -35,7 +35,7 @@ class KeyKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KnownKey:
+class KeyInfo:
     """An inbound key as it is listed: never the key itself."""
 
     #: What it is told apart and revoked by.
@@ -74,7 +74,7 @@ def public_keys(connection: Connection) -> dict[str, PublicKey]:
     return {row.key_hash: PublicKey(row.account_id, tuple(loads(row.origins)), row.last_used_at) for row in rows}
 
 
-def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KnownKey] | None:
+def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KeyInfo] | None:
     """The account that an inbound key opens, or opened until it was revoked; None: the key is not known."""
     row = connection.execute(select(inbound_keys).where(inbound_keys.c.key_hash == key_hash)).one_or_none()
     if row is None:
@@ -88,7 +88,7 @@ def mark_used(connection: Connection, key_hash: str, now: int) -> None:
     connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key_hash).values(last_used_at=now))
 
 
-def keys_of(connection: Connection, account_id: str) -> list[KnownKey]:
+def keys_of(connection: Connection, account_id: str) -> list[KeyInfo]:
     """An account's inbound keys, the newest first, those that were revoked among them."""
     rows = connection.execute(
         select(inbound_keys)
@@ -153,7 +153,7 @@ def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class Encrypted:
+class EncryptedTexts:
     """What is encrypted with SECRET_KEY: by the ids of accounts and of shared secrets."""
 
     account_keys: dict[str, str]
@@ -165,7 +165,7 @@ class Encrypted:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedSecret:
+class SecretInfo:
     """A secret that signs webhooks, as it is listed: never the secret itself."""
 
     id: str
@@ -212,12 +212,12 @@ def mark_secret_used(connection: Connection, secret_id: str, now: int) -> None:
     connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(last_used_at=now))
 
 
-def encrypted_texts(connection: Connection) -> Encrypted:
+def encrypted_texts(connection: Connection) -> EncryptedTexts:
     """Everything that is encrypted with SECRET_KEY, of all accounts."""
     keys = connection.execute(select(accounts.c.id, accounts.c.encrypted_key))
     secrets = connection.execute(select(shared_secrets.c.id, shared_secrets.c.encrypted))
     tokens = connection.execute(select(segment_tokens.c.account_id, segment_tokens.c.encrypted))
-    return Encrypted(
+    return EncryptedTexts(
         {row.id: row.encrypted_key for row in keys},
         {row.id: row.encrypted for row in secrets},
         {row.account_id: row.encrypted for row in tokens},
@@ -225,7 +225,7 @@ def encrypted_texts(connection: Connection) -> Encrypted:
     )
 
 
-def store_encrypted(connection: Connection, encrypted: Encrypted) -> None:
+def store_encrypted(connection: Connection, encrypted: EncryptedTexts) -> None:
     """Put other encryptions of the same texts in their places."""
     for account_id, text in encrypted.account_keys.items():
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(encrypted_key=text))
@@ -237,14 +237,14 @@ def store_encrypted(connection: Connection, encrypted: Encrypted) -> None:
     kept_secrets.replace(connection, encrypted.kept)
 
 
-def secrets_of(connection: Connection, account_id: str) -> list[SharedSecret]:
+def secrets_of(connection: Connection, account_id: str) -> list[SecretInfo]:
     """An account's secrets, the newest first, those that were revoked among them."""
     rows = connection.execute(
         select(shared_secrets)
         .where(shared_secrets.c.account_id == account_id)
         .order_by(shared_secrets.c.created_at.desc(), shared_secrets.c.id)
     )
-    return [SharedSecret(row.id, row.name, row.created_at, row.revoked_at, row.last_used_at) for row in rows]
+    return [SecretInfo(row.id, row.name, row.created_at, row.revoked_at, row.last_used_at) for row in rows]
 
 
 def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: int) -> bool:
@@ -261,8 +261,8 @@ def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: 
     return result.rowcount > 0
 
 
-def _key_of(row: Row[Any]) -> KnownKey:
-    return KnownKey(
+def _key_of(row: Row[Any]) -> KeyInfo:
+    return KeyInfo(
         fingerprint=row.fingerprint,
         origin=KeyOrigin(row.origin),
         name=row.name,

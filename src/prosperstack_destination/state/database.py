@@ -9,7 +9,7 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state import migrating
 from prosperstack_destination.state.postgresql import Postgresql
 from prosperstack_destination.state.sqlite import Sqlite
@@ -22,7 +22,7 @@ _POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
 _EXAMPLES: Final = "sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """A kind of database."""
 
     async def open(self) -> None:
@@ -34,11 +34,11 @@ class Engine(Protocol):
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         """Run a unit of work in a transaction; when this returns it is on disk. Raises `StoreUnavailable`."""
 
-    async def glance(self, work: Callable[[Connection], T]) -> T:
+    async def read_inline(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows, with as little delay as can be. Raises `StoreUnavailable`."""
 
 
-class Store(Protocol):
+class UnitOfWork(Protocol):
     """Where units of work are handed in."""
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -76,9 +76,11 @@ class Database:
         """Run ``work`` on one consistent view of the data; it must not write."""
         return await self._engine.run(lambda connection: work(connection, *args, **kwargs), writing=False)
 
-    async def glance(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read_inline(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """`read`, for what finds a few rows by an index and cannot wait: it may hold up the event loop."""
-        return await self._engine.glance(lambda connection: work(connection, *args, **kwargs))
+        return await self._engine.read_inline(lambda connection: work(connection, *args, **kwargs))
 
 
 def backend_of(url: str) -> str:
@@ -91,22 +93,22 @@ def parse_database_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # a port that is no number is the latter
-        raise Misconfigured(
+        raise ConfigurationError(
             f"DATABASE_URL is no database URL: use {_EXAMPLES}. Characters as @ : / # in a password are written as "
             "%40 %3A %2F %23."
         ) from None
     name = parsed.drivername.partition("+")[0].lower()
     if name == "sqlite":
         if parsed.host:
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"DATABASE_URL has two slashes after sqlite, and a file takes three: use {_EXAMPLES}."
             )
         return parsed.set(drivername="sqlite")
     if name in _POSTGRESQL:
         return parsed.set(drivername="postgresql+asyncpg")
-    raise Misconfigured(f"DATABASE_URL names a database that is not served here ({name}): use {_EXAMPLES}.")
+    raise ConfigurationError(f"DATABASE_URL names a database that is not served here ({name}): use {_EXAMPLES}.")
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str) -> Backend:
     parsed = parse_database_url(url)
     return (Sqlite if parsed.get_backend_name() == "sqlite" else Postgresql)(parsed)

@@ -15,15 +15,15 @@ _TOGETHER: Final = Prepared(lambda _: text("SELECT pg_advisory_xact_lock_shared(
 _ALONE: Final = Prepared(lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"))
 
 
-def share_account(connection: Connection, account_id: str, *, alone: bool) -> bool:
+def lock_account(connection: Connection, account_id: str, *, exclusive: bool) -> bool:
     """Keep others from taking in calls of an account alone until the transaction ends, or, ``alone``, at all.
 
     Whether we are alone: always, on SQLite.
     """
     if connection.dialect.name == "sqlite":
         return True
-    (_ALONE if alone else _TOGETHER).run(connection, {"account": account_id})
-    return alone
+    (_ALONE if exclusive else _TOGETHER).run(connection, {"account": account_id})
+    return exclusive
 
 
 _NOW: Final[Mapping[str, TextClause]] = {

@@ -46,15 +46,15 @@ class Subscriber:
     #: Property keys to the values last settled: sent, or found to be there already.
     applied: Mapping[str, JsonValue]
     #: Property keys to (value, reason) that ProsperStack rejected.
-    set_aside: Mapping[str, tuple[JsonValue, str]]
+    rejected: Mapping[str, tuple[JsonValue, str]]
     #: When it was last shown to us, in microseconds.
     observed_at: int = 0
     #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
-    unsure: Collection[str] = ()
+    unconfirmed: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SubscriberSnapshot:
     """What a ProsperStack answer said of one subscriber."""
 
     id: str
@@ -79,7 +79,9 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
     return found
 
 
-def observe(connection: Connection, account_id: str, email: str, seen: Iterable[Seen], at: int) -> bool:
+def replace_for_email(
+    connection: Connection, account_id: str, email: str, seen: Iterable[SubscriberSnapshot], at: int
+) -> bool:
     """Note that exactly these subscribers had an email at a time; whether others were known to, and are forgotten.
 
     What was applied to those that stay is kept. What was seen later is left as it is: a listing may have overtaken
@@ -99,8 +101,13 @@ def observe(connection: Connection, account_id: str, email: str, seen: Iterable[
     return forgotten > 0
 
 
-def learn(
-    connection: Connection, account_id: str, seen: Sequence[Seen], now: int, *, but_fresh_for: int | None = None
+def upsert_page(
+    connection: Connection,
+    account_id: str,
+    seen: Sequence[SubscriberSnapshot],
+    now: int,
+    *,
+    but_fresh_for: int | None = None,
 ) -> set[str]:
     """Take in subscribers as a listing showed them at a time; the emails of which something is news.
 
@@ -147,7 +154,7 @@ def learn(
     return news
 
 
-def _store(connection: Connection, account_id: str, seen: Seen, at: int) -> None:
+def _store(connection: Connection, account_id: str, seen: SubscriberSnapshot, at: int) -> None:
     values = _shown(seen, at)
     it = (subscribers.c.account_id == account_id) & (subscribers.c.id == seen.id)
     seen_at = connection.scalar(select(subscribers.c.observed_at).where(it))
@@ -159,7 +166,7 @@ def _store(connection: Connection, account_id: str, seen: Seen, at: int) -> None
         connection.execute(update(subscribers).where(it).values(values))
 
 
-def _shown(seen: Seen, now: int) -> dict[str, Any]:
+def _shown(seen: SubscriberSnapshot, now: int) -> dict[str, Any]:
     return {
         "email": seen.email,
         "platform_id": seen.platform_id,
@@ -192,7 +199,7 @@ def mark_applied(
     connection.execute(_MARK, {**key, **seen, **values})
 
 
-def unsettle(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
+def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
     """Note that properties of subscribers, by id, are about to be sent, or that what was sent is in doubt.
 
     None: all that ever was. Until it is known what came of it they are not settled: a value that is sent, and taken
@@ -217,7 +224,7 @@ def unsettle(connection: Connection, account_id: str, sent: Mapping[str, Collect
         _UNSETTLE.execute(connection, rows)
 
 
-def set_aside(
+def mark_rejected(
     connection: Connection, account_id: str, subscriber_id: str, key: str, value: JsonValue, reason: str
 ) -> None:
     """Note that ProsperStack rejected a value, and why; it is not sent again until it is another one."""
@@ -235,14 +242,14 @@ def set_aside(
     )
 
 
-def forget(connection: Connection, account_id: str, subscriber_id: str) -> None:
+def remove(connection: Connection, account_id: str, subscriber_id: str) -> None:
     """Drop a subscriber that ProsperStack says is not there."""
     connection.execute(
         delete(subscribers).where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
     )
 
 
-def forget_settled(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+def clear_applied(connection: Connection, account_id: str, emails: Collection[str]) -> None:
     """Forget what was settled on the subscribers with these emails; who they are, as of all others, stays known."""
     whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
     connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}", unsure="[]"))
@@ -265,7 +272,7 @@ def _subscriber(row: Row[Any]) -> Subscriber:
         email=row.email,
         observed=json_text.load(row.observed),
         applied=json_text.load(row.applied),
-        set_aside=set_aside,
+        rejected=set_aside,
         observed_at=row.observed_at,
-        unsure=frozenset(json_text.load(row.unsure)),
+        unconfirmed=frozenset(json_text.load(row.unsure)),
     )

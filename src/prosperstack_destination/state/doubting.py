@@ -9,7 +9,7 @@ from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.tables import profiles, subscribers
 
 
-def doubt(connection: Connection, account_id: str, subscriber_ids: Collection[str], now: int) -> None:
+def requeue_unconfirmed(connection: Connection, account_id: str, subscriber_ids: Collection[str], now: int) -> None:
     """Have subscribers looked up anew, and sent whatever they do not have of what is desired.
 
     What was noted as applied to them counts no longer. Their profiles count as changed: whoever is at them just now
@@ -17,7 +17,7 @@ def doubt(connection: Connection, account_id: str, subscriber_ids: Collection[st
     """
     mine = (subscribers.c.account_id == account_id) & subscribers.c.id.in_(list(subscriber_ids))
     emails = sorted(set(connection.scalars(select(subscribers.c.email).where(mine))))
-    directory.unsettle(connection, account_id, dict.fromkeys(subscriber_ids))
+    directory.mark_unconfirmed(connection, account_id, dict.fromkeys(subscriber_ids))
     connection.execute(
         update(profiles)
         .where(profiles.c.account_id == account_id, profiles.c.email.in_(emails))

@@ -103,7 +103,7 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
     recent_calls.forget(connection, account_id, emails, ids, pseudonym)
     wrote = directory.erase(connection, account_id, emails)
     wrote = subscription_states.erase(connection, account_id, wrote)
-    on_delete = clear_later(connection, account_id, wrote, now)
+    on_delete = queue_remote_erasure(connection, account_id, wrote, now)
     details: dict[str, JsonValue] = {
         "subject": pseudonym(person.subject)[:_SHOWN],
         "profiles": len(erased),
@@ -114,7 +114,9 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
     return Erased(len(erased), len(wrote), on_delete)
 
 
-def clear_later(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int) -> OnDelete:
+def queue_remote_erasure(
+    connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int
+) -> OnDelete:
     """Have done in ProsperStack what the account wants done for erased people.
 
     ``wrote`` has, by subscriber id, the keys of the properties that this service wrote.

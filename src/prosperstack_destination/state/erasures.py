@@ -17,7 +17,7 @@ _ANY: Final = Prepared(
 )
 
 
-class Erasures:
+class Tombstones:
     """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for.
 
     To be read in a transaction that may write: deletions of a clock that was ahead are noted as of just before

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from prosperstack_destination.state.intake import Readers, Taken, no_readers, take_calls
+from prosperstack_destination.state.intake import CommitResult, Readers, ingest_calls, no_readers
 from prosperstack_destination.state.profile import Call
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import file_imports
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class ImportProgress:
     """How far a file is."""
 
     #: Rows that are on disk, those among them that were refused, and how many there are.
@@ -24,10 +24,10 @@ class Import:
     ended_at: int | None
 
 
-def find(connection: Connection, import_id: str) -> Import | None:
+def find(connection: Connection, import_id: str) -> ImportProgress | None:
     """How far an import is; None: it was never begun."""
     row = connection.execute(select(file_imports).where(file_imports.c.id == import_id)).one_or_none()
-    return None if row is None else Import(row.done, row.refused, row.total, row.begun_at, row.ended_at)
+    return None if row is None else ImportProgress(row.done, row.refused, row.total, row.begun_at, row.ended_at)
 
 
 def begin(connection: Connection, import_id: str, account_id: str, name: str, total: int, now: int) -> None:
@@ -46,9 +46,9 @@ def advance(
     refused: int,
     pseudonym: Pseudonym,
     readers: Readers = no_readers,
-) -> Taken:
+) -> CommitResult:
     """Take in the calls of the next rows, and note how far the import is with them: both or neither."""
-    taken = take_calls(connection, calls, pseudonym, readers)
+    taken = ingest_calls(connection, calls, pseudonym, readers)
     connection.execute(
         update(file_imports)
         .where(file_imports.c.id == import_id)

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from prosperstack_destination.endless import endless
+from prosperstack_destination.endless import run_forever
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.state.commit_delay import CommitDelay
-from prosperstack_destination.state.intake import Taken
+from prosperstack_destination.state.intake import CommitResult
 from prosperstack_destination.state.profile import Call, Outcome
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ FAILURE_SECONDS: Final = 5.0
 OVERLOAD_RETRY_SECONDS: Final = 2.0
 
 
-class Inbox(Protocol):
+class CallSink(Protocol):
     """Where understood calls go."""
 
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
@@ -46,17 +46,17 @@ class Inbox(Protocol):
 
 
 #: Writes calls in one transaction.
-Commit = Callable[[Sequence[Call]], Awaitable[Taken]]
+Commit = Callable[[Sequence[Call]], Awaitable[CommitResult]]
 
 
 #: Told, once, what became of calls, or why nothing did, or nothing is known.
-Settle = Callable[[list[Outcome] | Exception], None]
+OnCommitted = Callable[[list[Outcome] | Exception], None]
 
 
-class _Waiting:
+class _Submission:
     __slots__ = ("_settle", "calls", "size")
 
-    def __init__(self, calls: Sequence[Call], settle: Settle) -> None:
+    def __init__(self, calls: Sequence[Call], settle: OnCommitted) -> None:
         self.calls = calls
         self.size = calls[0].size if len(calls) == 1 else sum(call.size for call in calls)
         self._settle = settle
@@ -82,7 +82,7 @@ class GroupCommit:
         self._commit = commit
         self._on_change = on_change
         self._delay = delay or CommitDelay()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Submission] = deque()
         self._calls = 0
         self._bytes = 0
         #: Calls there were when the latest batch was answered, with those that waited: as many may come again.
@@ -95,7 +95,7 @@ class GroupCommit:
 
     def start(self) -> None:
         """Begin to write what is accepted."""
-        self._task = endless(self._write_batches, "group commit")
+        self._task = run_forever(self._write_batches, "group commit")
 
     async def close(self) -> None:
         """Write what waits, then stop."""
@@ -107,7 +107,7 @@ class GroupCommit:
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
         """See `Inbox.accept`. Calls that are given together are committed together."""
         committed: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.put(calls, partial(_settle, committed))
+        self.submit(calls, partial(_settle, committed))
         return await committed
 
     def failure(self) -> str | None:
@@ -116,7 +116,7 @@ class GroupCommit:
             return None
         return self._failure[1]
 
-    def put(self, calls: Sequence[Call], settle: Settle) -> None:
+    def submit(self, calls: Sequence[Call], settle: OnCommitted) -> None:
         """Have calls written; ``settle`` is called, later, with what became of them, or why nothing did.
 
         Raises `Overloaded` where there are too many already, or before `start` and after `close`.
@@ -125,7 +125,7 @@ class GroupCommit:
             raise Overloaded(
                 "The service is starting or stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
             )
-        waiting = _Waiting(calls, settle)
+        waiting = _Submission(calls, settle)
         if self._queue and (
             self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES
         ):
@@ -174,8 +174,8 @@ class GroupCommit:
             await asyncio.sleep(seconds)
             self._delay.waited(self._calls - before)
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_Submission]:
+        batch: list[_Submission] = []
         calls = 0
         while self._queue and (not batch or calls + len(self._queue[0].calls) <= MAX_BATCH):
             waiting = self._queue.popleft()
@@ -185,7 +185,7 @@ class GroupCommit:
             batch.append(waiting)
         return batch
 
-    async def _write(self, batch: Sequence[_Waiting]) -> None:
+    async def _write(self, batch: Sequence[_Submission]) -> None:
         """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
         begun = time.monotonic()
         try:
@@ -213,7 +213,7 @@ class GroupCommit:
             if taken.changed:
                 self._tell(taken.changed)
 
-    def _take_all(self) -> list[_Waiting]:
+    def _take_all(self) -> list[_Submission]:
         waiting = list(self._queue)
         self._queue.clear()
         self._calls = self._bytes = 0

@@ -7,24 +7,24 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from prosperstack_destination.state import erasing, holding, profiles, sources
-from prosperstack_destination.state.database import Store
-from prosperstack_destination.state.dialects import share_account
-from prosperstack_destination.state.erasures import Erasures
+from prosperstack_destination.state.database import UnitOfWork
+from prosperstack_destination.state.dialects import lock_account
+from prosperstack_destination.state.erasures import Tombstones
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.merging import Reads, merge, reads_none, stamped
 from prosperstack_destination.state.profile import (
     Call,
+    CallSource,
     Delete,
     Identify,
     IdKind,
     Lane,
     Outcome,
-    Source,
     SourceKind,
     Stamped,
 )
-from prosperstack_destination.state.profiles import Draft
-from prosperstack_destination.state.sources import Tally
+from prosperstack_destination.state.profiles import ProfileDraft
+from prosperstack_destination.state.sources import SourceCounters
 from prosperstack_destination.state.subjects import Pseudonym
 
 #: Finds what an account reads of traits. Asked only where a profile is full.
@@ -37,7 +37,7 @@ def no_readers(_connection: Connection, _account_id: str) -> Reads:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CommitResult:
     """What became of calls."""
 
     #: One for each call, in their order.
@@ -50,28 +50,28 @@ class Taken:
     dropped: int = 0
 
 
-class MustBeAlone(Exception):
+class NeedsExclusiveLock(Exception):
     """Calls change whose an id is: take them in again, alone. Nothing was kept."""
 
 
-async def take_in(
-    store: Store, calls: Sequence[Call], pseudonym: Pseudonym, readers: Readers = no_readers
-) -> Taken:
+async def ingest(
+    store: UnitOfWork, calls: Sequence[Call], pseudonym: Pseudonym, readers: Readers = no_readers
+) -> CommitResult:
     """Take calls in, in a transaction that is on disk when this returns."""
     try:
-        return await store.write(take_calls, calls, pseudonym, readers)
-    except MustBeAlone:
-        return await store.write(take_calls, calls, pseudonym, readers, alone=True)
+        return await store.write(ingest_calls, calls, pseudonym, readers)
+    except NeedsExclusiveLock:
+        return await store.write(ingest_calls, calls, pseudonym, readers, exclusive=True)
 
 
-def take_calls(
+def ingest_calls(
     connection: Connection,
     calls: Sequence[Call],
     pseudonym: Pseudonym,
     readers: Readers = no_readers,
     *,
-    alone: bool = False,
-) -> Taken:
+    exclusive: bool = False,
+) -> CommitResult:
     """Take calls in: those of an account in their order, the accounts in the order of their ids.
 
     What a repeated call says is there already: it changes nothing. Any number of transactions may do so at once.
@@ -84,8 +84,8 @@ def take_calls(
     for place, call in enumerate(calls):
         by_account.setdefault(call.account_id, []).append(place)
     for account_id in sorted(by_account):
-        needed = alone or any(_needs_to_be_alone(calls[place]) for place in by_account[account_id])
-        is_alone = share_account(connection, account_id, alone=needed)
+        needed = exclusive or any(_needs_to_be_alone(calls[place]) for place in by_account[account_id])
+        is_alone = lock_account(connection, account_id, exclusive=needed)
         for kind, places in groupby(by_account[account_id], lambda place: type(calls[place])):
             run = list(places)
             if kind is Delete:
@@ -97,16 +97,16 @@ def take_calls(
                 changed.add(account_id)
                 continue
             identifies = [call for place in run if isinstance(call := calls[place], Identify)]
-            intake = _Intake(connection, account_id, identifies, pseudonym, readers)
+            intake = _MergeBatch(connection, account_id, identifies, pseudonym, readers)
             for place, call in zip(run, identifies, strict=True):
                 outcomes[place] = intake.take(call)
             if intake.moves_ids and not is_alone:
-                raise MustBeAlone
+                raise NeedsExclusiveLock
             if intake.save():
                 changed.add(account_id)
             awakened += intake.awakened
             dropped += intake.dropped
-    return Taken(outcomes, changed, awakened, dropped)
+    return CommitResult(outcomes, changed, awakened, dropped)
 
 
 def _needs_to_be_alone(call: Call) -> bool:
@@ -114,7 +114,7 @@ def _needs_to_be_alone(call: Call) -> bool:
     return isinstance(call, Delete) or (call.email is None and call.from_engage)
 
 
-class _Intake:
+class _MergeBatch:
     """Identify calls of one account in one transaction."""
 
     def __init__(
@@ -133,13 +133,13 @@ class _Intake:
         self.dropped = 0
         self._now = max(call.received_at for call in calls)
         self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
-        self._tally = Tally()
+        self._tally = SourceCounters()
         self._held: dict[Key, dict[str, Stamped]] = {}
         # Whose profiles are needed is known for sure only call by call: an email may be learned on the way.
         emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
         named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
         held_by = {call.ids[0] for call in calls if call.email is None and call.ids}
-        self._erasures = Erasures(connection, account_id, named | held_by, emails, pseudonym, self._now)
+        self._erasures = Tombstones(connection, account_id, named | held_by, emails, pseudonym, self._now)
         self._drafts = profiles.drafts(connection, account_id, emails, self._now)
         self._looked_for = emails
         self._waited = _waiting(self._drafts)
@@ -187,7 +187,7 @@ class _Intake:
         self._tally.save(self._connection, self._account_id, self._now)
         return due
 
-    def _draft(self, email: str, address: str) -> Draft:
+    def _draft(self, email: str, address: str) -> ProfileDraft:
         draft = self._drafts.get(email)
         if draft is None and email not in self._looked_for:
             found = profiles.drafts(self._connection, self._account_id, [email], self._now)
@@ -201,7 +201,7 @@ class _Intake:
             draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
         return draft
 
-    def _learn(self, call: Identify, draft: Draft) -> None:
+    def _learn(self, call: Identify, draft: ProfileDraft) -> None:
         """Note the ids that came with an email: each belongs to the one that it came with last."""
         for key in call.ids:
             known = self._identities.email_of(key)
@@ -213,16 +213,16 @@ class _Intake:
                 self._identities.learn(key, draft.email)
             draft.came_with(key, call.at)
 
-    def _merge(self, call: Identify, draft: Draft) -> None:
+    def _merge(self, call: Identify, draft: ProfileDraft) -> None:
         source = call.source
         if source is None or source.kind is not SourceKind.AUDIENCE:
             self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
             return
         before = draft.traits.get(source.key)
         self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
-        self._tally.moved(source, before, draft.traits.get(source.key))
+        self._tally.count_membership(source, before, draft.traits.get(source.key))
 
-    def _take(self, draft: Draft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
+    def _take(self, draft: ProfileDraft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
         self.dropped += draft.take(new, received_at, lane, self._reads)
 
     def _reads(self, trait: str) -> bool:
@@ -256,9 +256,11 @@ class _Intake:
             before = draft.traits
             self._take(draft, traits, self._now, Lane.BULK)
             for name in sorted(traits.keys() & audiences):
-                self._tally.moved(Source(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name))
+                self._tally.count_membership(
+                    CallSource(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name)
+                )
 
 
-def _waiting(drafts: Mapping[str, Draft]) -> set[str]:
+def _waiting(drafts: Mapping[str, ProfileDraft]) -> set[str]:
     """The emails of those that have a change waiting."""
     return {email for email, draft in drafts.items() if draft.pending_since is not None}

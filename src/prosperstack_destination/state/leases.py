@@ -39,7 +39,7 @@ def one_at_a_time(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
-def known(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
+def load(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
     """The leases that were not given up, and whatever there is of these accounts."""
     wanted = list(wanted)
     asked = or_(leases.c.expires_at > 0, leases.c.account_id.in_(wanted)) if wanted else leases.c.expires_at > 0
@@ -68,13 +68,13 @@ def store(connection: Connection, changed: Iterable[Lease]) -> Set[str]:
     return by_account.keys() - held
 
 
-def prolong(connection: Connection, owner: str, expires_at: int) -> None:
+def renew(connection: Connection, owner: str, expires_at: int) -> None:
     """Have all leases of an owner last until then, also those that its transactions hold just now."""
     mine = (leases.c.owner == owner) & (leases.c.expires_at > 0)
     connection.execute(update(leases).where(mine).values(expires_at=expires_at))
 
 
-def must_hold(connection: Connection, account_id: str, owner: str, fence: int) -> None:
+def assert_held(connection: Connection, account_id: str, owner: str, fence: int) -> None:
     """Keep a lease from going to another replica until the transaction ends. Raises `LeaseLost` where it has.
 
     The lock is the weakest there is, a key's: `prolong` does not wait for it, and `store` steps around it.
@@ -85,19 +85,19 @@ def must_hold(connection: Connection, account_id: str, owner: str, fence: int) -
         raise LeaseLost("Another replica works at the account by now.")
 
 
-def living(connection: Connection) -> Mapping[str, int]:
+def live_replicas(connection: Connection) -> Mapping[str, int]:
     """The replicas, each until when it counts as alive."""
     return {row.id: row.expires_at for row in connection.execute(select(replicas))}
 
 
-def beat(connection: Connection, replica: str, expires_at: int) -> None:
+def heartbeat(connection: Connection, replica: str, expires_at: int) -> None:
     """A replica is alive."""
     if connection.execute(update(replicas).where(replicas.c.id == replica).values(expires_at=expires_at)).rowcount:
         return
     connection.execute(insert(replicas).values(id=replica, expires_at=expires_at))
 
 
-def bury(connection: Connection, dead: Iterable[str]) -> None:
+def remove(connection: Connection, dead: Iterable[str]) -> None:
     """Forget replicas."""
     ids = list(dead)
     if ids:
@@ -107,4 +107,4 @@ def bury(connection: Connection, dead: Iterable[str]) -> None:
 def leave(connection: Connection, replica: str) -> None:
     """A replica stops: whatever it holds is free at once."""
     connection.execute(update(leases).where(leases.c.owner == replica).values(expires_at=0))
-    bury(connection, [replica])
+    remove(connection, [replica])

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.state import directory, profiles
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.tables import directories, subscribers
 
 #: A listing asks for what was updated this much before the one before it began, in microseconds: an update may
@@ -33,7 +33,7 @@ _COUNT_WRITE: Final = update(directories).where(_OF_ACCOUNT).values(writes=direc
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class ListingState:
     """How far an account's directory is. Times are ours, in microseconds, but for those of ProsperStack's clock."""
 
     #: Everything that ProsperStack had at this time is in it; None: it was never listed to its end.
@@ -78,13 +78,13 @@ class Directory:
         return self.swept_at is not None and self.swept_at >= lost_at
 
 
-def read(connection: Connection, account_id: str) -> Directory:
+def read(connection: Connection, account_id: str) -> ListingState:
     """How far an account's directory is."""
     row = connection.execute(_SELECT, {"of_account": account_id}).one_or_none()
-    return Directory() if row is None else _directory(row)
+    return ListingState() if row is None else _directory(row)
 
 
-def begin(connection: Connection, account_id: str, now: int) -> Directory:
+def begin(connection: Connection, account_id: str, now: int) -> ListingState:
     """The listing to go on with: the one in progress, or a new one, of all or of what was updated since.
 
     Safe to repeat.
@@ -95,7 +95,7 @@ def begin(connection: Connection, account_id: str, now: int) -> Directory:
     return restart(connection, account_id, now)
 
 
-def restart(connection: Connection, account_id: str, now: int) -> Directory:
+def restart(connection: Connection, account_id: str, now: int) -> ListingState:
     """Begin a listing anew: its cursor is not taken any more, or it is too old."""
     known = read(connection, account_id)
     since = None if known.watermark is None else known.watermark - OVERLAP
@@ -108,7 +108,7 @@ def restart(connection: Connection, account_id: str, now: int) -> Directory:
 def take_page(
     connection: Connection,
     account_id: str,
-    seen: Sequence[Seen],
+    seen: Sequence[SubscriberSnapshot],
     next_cursor: str | None,
     *,
     there: int,
@@ -122,8 +122,8 @@ def take_page(
     to an hour.
     """
     known = read(connection, account_id)
-    news = directory.learn(connection, account_id, seen, now)
-    found = profiles.news_of(connection, account_id, news, now) if news else 0
+    news = directory.upsert_page(connection, account_id, seen, now)
+    found = profiles.mark_changed(connection, account_id, news, now) if news else 0
     began_there = known.began_there if known.began_there is not None else there
     values: dict[str, Any] = {"pages": known.pages + 1, "news": known.news + len(news)}
     values |= {"found": known.found + found}
@@ -162,8 +162,8 @@ def _set(connection: Connection, account_id: str, values: dict[str, Any]) -> Non
         connection.execute(insert(directories).values(account_id=account_id, **values))
 
 
-def _directory(row: Row[Any]) -> Directory:
-    return Directory(
+def _directory(row: Row[Any]) -> ListingState:
+    return ListingState(
         as_of=row.as_of,
         watermark=row.watermark,
         size=row.size,

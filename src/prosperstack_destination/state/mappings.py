@@ -9,7 +9,7 @@ from prosperstack_destination.state.tables import mappings
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedMapping:
+class MappingVersion:
     """A mapping of an account. Version 0: none was ever applied."""
 
     version: int
@@ -31,10 +31,10 @@ _NEWEST: Final = (
     .order_by(mappings.c.version.desc())
     .limit(1)
 )
-NO_MAPPING: Final = AppliedMapping(version=0, rules='{"rules":[]}', author="", applied_at=0)
+NO_MAPPING: Final = MappingVersion(version=0, rules='{"rules":[]}', author="", applied_at=0)
 
 
-def in_force(connection: Connection, account_id: str) -> AppliedMapping:
+def current(connection: Connection, account_id: str) -> MappingVersion:
     """The account's newest mapping, or `NO_MAPPING`."""
     row = connection.execute(_NEWEST, {"account": account_id}).one_or_none()
     return NO_MAPPING if row is None else _applied(row)
@@ -42,7 +42,7 @@ def in_force(connection: Connection, account_id: str) -> AppliedMapping:
 
 def history(
     connection: Connection, account_id: str, limit: int, *, before: int | None = None
-) -> list[AppliedMapping]:
+) -> list[MappingVersion]:
     """The account's newest mappings, the newest first; ``before``: of those with a lower version."""
     query = select(mappings).where(mappings.c.account_id == account_id)
     if before is not None:
@@ -51,7 +51,7 @@ def history(
     return [_applied(row) for row in rows]
 
 
-def of_version(connection: Connection, account_id: str, version: int) -> AppliedMapping | None:
+def of_version(connection: Connection, account_id: str, version: int) -> MappingVersion | None:
     """The mapping with this version, or None; version 0 is there always."""
     if version == 0:
         return NO_MAPPING
@@ -61,7 +61,7 @@ def of_version(connection: Connection, account_id: str, version: int) -> Applied
     return None if row is None else _applied(row)
 
 
-def add(connection: Connection, account_id: str, mapping: AppliedMapping) -> None:
+def add(connection: Connection, account_id: str, mapping: MappingVersion) -> None:
     """Put a mapping in force. Its version must be the next one."""
     connection.execute(
         insert(mappings).values(
@@ -76,5 +76,5 @@ def add(connection: Connection, account_id: str, mapping: AppliedMapping) -> Non
     )
 
 
-def _applied(row: Row[Any]) -> AppliedMapping:
-    return AppliedMapping(row.version, row.rules, row.author, row.applied_at, row.source, row.note)
+def _applied(row: Row[Any]) -> MappingVersion:
+    return MappingVersion(row.version, row.rules, row.author, row.applied_at, row.source, row.note)

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, insert, select, text, tuple_, update
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state.bulk import BulkInsert
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.migrating import current_revision
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class PartialExport:
     """What an export that was broken off has already."""
 
     id: str
@@ -49,7 +49,7 @@ def tables() -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name not in _LOCAL]
 
 
-def begun(lines: Iterable[str]) -> Begun:
+def begun(lines: Iterable[str]) -> PartialExport:
     """What is in a file that `export` wrote a part of. Raises `Misconfigured` for another file."""
     rows: Counter[str] = Counter()
     last: tuple[str, tuple[Any, ...]] | None = None
@@ -58,19 +58,21 @@ def begun(lines: Iterable[str]) -> Begun:
     for line in reading:
         entry = json.loads(line)
         if "end" in entry:
-            return Begun(head["export"], head["revision"], rows, last, finished=True)
+            return PartialExport(head["export"], head["revision"], rows, last, finished=True)
         rows[entry["table"]] += 1
         last = entry["table"], _key(metadata.tables[entry["table"]], entry["row"])
-    return Begun(head["export"], head["revision"], rows, last, finished=False)
+    return PartialExport(head["export"], head["revision"], rows, last, finished=False)
 
 
-def export(connection: Connection, to: IO[str], before: Begun | None = None) -> Counter[str]:
+def export(connection: Connection, to: IO[str], before: PartialExport | None = None) -> Counter[str]:
     """A unit of work: write everything, as of one moment, or what is missing after ``before``; rows by table."""
     revision = current_revision(connection)
     if before is None:
         _write(to, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
     elif before.revision != revision:
-        raise Misconfigured("The database was upgraded since this export was begun: delete the file, begin anew.")
+        raise ConfigurationError(
+            "The database was upgraded since this export was begun: delete the file, begin anew."
+        )
     rows = Counter[str]() if before is None else Counter(before.rows)
     last = None if before is None else before.last
     names = [table.name for table in tables()]
@@ -102,7 +104,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
         if count > done:
             await database.write(_take, head["export"], entries[max(len(entries) - (count - done), 0) :], count)
     if end is None or Counter(end) != seen:
-        raise Misconfigured("The export is not whole: run `db export` again with the same file.")
+        raise ConfigurationError("The export is not whole: run `db export` again with the same file.")
     await database.write(_finish, head["export"])
     return seen
 
@@ -114,7 +116,7 @@ def _header(line: str) -> dict[str, Any]:
             return dict(head)
     except (ValueError, LookupError, TypeError):
         pass
-    raise Misconfigured("The file is no export of this service, or of a version that is not known here.")
+    raise ConfigurationError("The file is no export of this service, or of a version that is not known here.")
 
 
 def _entry(line: str) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _entry(line: str) -> dict[str, Any]:
             return dict(entry)
     except (ValueError, LookupError, TypeError):
         pass
-    raise Misconfigured("The export is damaged, or cut off: run `db export` again with the same file.")
+    raise ConfigurationError("The export is damaged, or cut off: run `db export` again with the same file.")
 
 
 def _rows(connection: Connection, table: Table, after: tuple[Any, ...] | None) -> Iterator[Row]:
@@ -161,12 +163,12 @@ def _begin(connection: Connection, head: dict[str, Any]) -> int:
         return int(known.lines)
     revision = current_revision(connection)
     if head["revision"] != revision:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The export is of schema {head['revision']} and the database has {revision}: export it anew with this "
             "version of the service."
         )
     if connection.scalar(select(func.count()).select_from(accounts)):
-        raise Misconfigured("The database is not empty: import into a new one, before anything else uses it.")
+        raise ConfigurationError("The database is not empty: import into a new one, before anything else uses it.")
     connection.execute(insert(imports).values(id=head["export"], lines=0, finished=False))
     return 0
 

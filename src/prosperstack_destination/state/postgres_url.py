@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 #: What the server shows of this service, unless the URL says otherwise.
 APPLICATION_NAME: Final = "prosperstack-destination"
@@ -53,7 +53,7 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
         if query.get(name, "").lower() in values:
             del query[name]
     if "pgbouncer" in query:
-        raise Misconfigured(
+        raise ConfigurationError(
             "DATABASE_URL has pgbouncer=true, an address of a pooler in transaction mode: the service needs LISTEN "
             "and settings of a session. Use the direct address, or the session mode, without pgbouncer=true."
         )
@@ -70,7 +70,7 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
     renamed = {"user": "username", "password": "password", "dbname": "database"}
     named = {attribute: query.pop(name) for name, attribute in renamed.items() if name in query}
     if query:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"DATABASE_URL has {', '.join(sorted(query))}, which the service cannot pass on: leave it out. "
             f"It takes {', '.join(_KNOWN)}."
         )
@@ -96,7 +96,7 @@ def _timeout(query: dict[str, str], default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise Misconfigured(f"DATABASE_URL has connect_timeout={text}: write a number of seconds.")
+        raise ConfigurationError(f"DATABASE_URL has connect_timeout={text}: write a number of seconds.")
     return seconds or default  # 0 is "none" elsewhere: a start that waits for ever reports nothing
 
 
@@ -111,7 +111,7 @@ def _encryption(query: dict[str, str]) -> str | ssl.SSLContext | None:
     client = {name: query.pop(name, None) for name in ("sslcert", "sslkey", "sslpassword")}
     if binding == "require":
         if mode in ("disable", "allow", "prefer"):
-            raise Misconfigured(
+            raise ConfigurationError(
                 f"DATABASE_URL has channel_binding=require and sslmode={mode}: use sslmode=verify-full."
             )
         mode = "verify-full"
@@ -119,7 +119,7 @@ def _encryption(query: dict[str, str]) -> str | ssl.SSLContext | None:
         mode = "verify-ca"  # as libpq does
     if mode not in ("require", "verify-ca", "verify-full"):
         if client["sslcert"] is not None or (root is not None and mode is not None):
-            raise Misconfigured(f"DATABASE_URL has certificates and sslmode={mode}: use sslmode=verify-full.")
+            raise ConfigurationError(f"DATABASE_URL has certificates and sslmode={mode}: use sslmode=verify-full.")
         if root is None:
             return mode
         mode = "verify-ca"
@@ -141,7 +141,7 @@ def _context(
             place = sslcert
             context.load_cert_chain(sslcert, sslkey, sslpassword or "")
     except (OSError, ValueError) as error:
-        raise Misconfigured(
+        raise ConfigurationError(
             f"DATABASE_URL names the certificate file {place}, which cannot be used: "
             f"{getattr(error, 'strerror', None) or 'it has no certificate in PEM'}."
         ) from None
@@ -154,5 +154,5 @@ def _one_of(query: dict[str, str], name: str, known: tuple[str, ...]) -> str | N
         return None
     value = query.pop(name)
     if value.lower() not in known:
-        raise Misconfigured(f"DATABASE_URL has {name}={value}: it can be {', '.join(known)}.")
+        raise ConfigurationError(f"DATABASE_URL has {name}={value}: it can be {', '.join(known)}.")
     return value.lower()

@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from prosperstack_destination.errors import Misconfigured, StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
 from prosperstack_destination.state.postgres_url import postgres_connection
 from prosperstack_destination.state.unavailable import LOCK_WAIT_SECONDS, unavailable
 
@@ -102,7 +102,7 @@ class Postgresql:
             except StoreUnavailable as error:
                 unknown = isinstance(error.__cause__, socket.gaierror)
                 if unknown and now() - begun > NAME_SECONDS:
-                    raise Misconfigured(
+                    raise ConfigurationError(
                         f"DATABASE_URL names a host that is not known: {self._address}. Is it written right, and "
                         "can this machine resolve it?"
                     ) from error
@@ -136,7 +136,7 @@ class Postgresql:
             if not self._running:
                 self._at_rest.set()
 
-    async def glance(self, work: Callable[[Connection], T]) -> T:
+    async def read_inline(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows."""
         return await self.run(work, writing=False)
 
@@ -157,10 +157,10 @@ class Postgresql:
             except asyncpg.PostgresError as error:  # while connecting
                 raise _refusal(error) from error
             except (asyncpg.ClientConfigurationError, ssl.SSLError) as error:
-                raise Misconfigured(f"DATABASE_URL cannot be used for {self._address}: {error}.") from error
+                raise ConfigurationError(f"DATABASE_URL cannot be used for {self._address}: {error}.") from error
             except (OSError, asyncpg.InterfaceError, NoConnectionFree) as error:
                 if "rejected SSL upgrade" in str(error):  # which asyncpg raises as a ConnectionError
-                    raise Misconfigured(
+                    raise ConfigurationError(
                         f"PostgreSQL at {self._address} does not speak TLS, which DATABASE_URL asks for (sslmode)."
                     ) from error
                 raise unavailable(str(error) or type(error).__name__) from error
@@ -177,9 +177,9 @@ def _passes(error: DBAPIError) -> bool:
     return error.connection_invalidated or (_sqlstate(error) or "08").startswith(_PASSING)
 
 
-def _refusal(error: asyncpg.PostgresError) -> Misconfigured | StoreUnavailable:
+def _refusal(error: asyncpg.PostgresError) -> ConfigurationError | StoreUnavailable:
     if (error.sqlstate or "").startswith(_MISCONFIGURED):
-        return Misconfigured(f"PostgreSQL refuses DATABASE_URL: {error}.")
+        return ConfigurationError(f"PostgreSQL refuses DATABASE_URL: {error}.")
     return unavailable(error)
 
 

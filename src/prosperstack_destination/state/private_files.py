@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -21,7 +21,7 @@ def make_private_folder(path: Path) -> None:
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
-        raise Misconfigured(
+        raise ConfigurationError(
             f"The data folder {path} cannot be used ({reason}): give it to the user who runs the service, or set "
             "DATA_DIR to another one."
         ) from error

@@ -115,7 +115,7 @@ class ProblemGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """The problems of one property that have the same reason, as they were counted."""
 
     property: str
@@ -138,20 +138,22 @@ def grouped(connection: Connection, account_id: str, *, limit: int = 100, sample
     return with_samples(connection, account_id, kinds(connection, account_id)[:limit], samples)
 
 
-def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[Kind]:
+def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[ProblemKind]:
     """The same without samples.
 
     ``counted``: counts stop there, so that it takes no longer however many people have problems; None: they are
     exact.
     """
     found = [
-        Kind(key, reason, *_count(connection, account_id, key, reason, counted))
+        ProblemKind(key, reason, *_count(connection, account_id, key, reason, counted))
         for key, reason in _kinds(connection, account_id)
     ]
     return sorted(found, key=lambda each: (-each.count, each.property, each.reason))
 
 
-def with_samples(connection: Connection, account_id: str, counted: Sequence[Kind], most: int) -> list[ProblemGroup]:
+def with_samples(
+    connection: Connection, account_id: str, counted: Sequence[ProblemKind], most: int
+) -> list[ProblemGroup]:
     """Problems that were counted before, with the newest as samples; without those that nobody has any more."""
     found = [(each, samples(connection, account_id, each.property, each.reason, most)) for each in counted]
     return [

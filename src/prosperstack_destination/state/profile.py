@@ -45,7 +45,7 @@ class SourceKind(StrEnum):
 
 
 @dataclass(slots=True)  # frozen, it and `Identify` would take five times as long to make, for each call
-class Source:
+class CallSource:
     """Where a call comes from."""
 
     kind: SourceKind
@@ -71,7 +71,7 @@ class Identify:
     received_at: int
     user_id: str | None = None
     anonymous_id: str | None = None
-    source: Source | None = None
+    source: CallSource | None = None
     #: How much memory it holds, by the length of its body in bytes.
     size: int = 0
     #: It is one of very many that nobody waits for, as those of a file are.

@@ -100,7 +100,7 @@ _SELECT_MERGED: Final = Prepared(_select_merged)
 
 
 @dataclass(slots=True)
-class Draft:
+class ProfileDraft:
     """A profile while calls are merged into it."""
 
     email: str
@@ -190,14 +190,14 @@ class Draft:
             del self.ids[kind]
 
 
-def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, Draft]:
+def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, ProfileDraft]:
     """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile.
 
     Their times are corrected as of ``now`` (microseconds): see `Draft.correct_times`.
     """
     wanted = {"account": account_id, "emails": sorted(emails)}
     found = {
-        email: Draft(email, row_id, address, user_id, json_text.load(ids), json_text.load(traits), *rest)
+        email: ProfileDraft(email, row_id, address, user_id, json_text.load(ids), json_text.load(traits), *rest)
         for email, row_id, address, user_id, ids, traits, *rest in _SELECT_MERGED.rows(connection, wanted)
     }
     for draft in found.values():
@@ -205,12 +205,14 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str], now
     return found
 
 
-def new_draft(email: str, address: str, lost_at: int | None = None) -> Draft:
+def new_draft(email: str, address: str, lost_at: int | None = None) -> ProfileDraft:
     """A profile that is not there yet; ``lost_at``: one was, and who its subscribers are was forgotten then."""
-    return Draft(email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at)
+    return ProfileDraft(
+        email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at
+    )
 
 
-def save(connection: Connection, account_id: str, changed: Iterable[Draft]) -> bool:
+def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft]) -> bool:
     """Write drafts that were touched, in the order of their emails; whether any of them is due."""
     inserts: list[tuple[Any, ...]] = []
     updates: list[tuple[Any, ...]] = []
@@ -254,7 +256,7 @@ def get(connection: Connection, profile_id: int) -> Profile | None:
     return None if row is None else profile_of(row)
 
 
-def to_judge(
+def due(
     connection: Connection,
     account_id: str,
     now: int,
@@ -282,7 +284,7 @@ def to_judge(
     return [found[each] for each in ids if each in found]
 
 
-def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
+def mark_waiting(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
     """Note profiles that wait for a request: `Status.READY` for an update, `Status.UNKNOWN` for news.
 
     One that changed meanwhile stays to be looked at.
@@ -304,7 +306,7 @@ def await_request(connection: Connection, waiting: Sequence[tuple[Profile, Statu
         )
 
 
-def news_of(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
+def mark_changed(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
     """Have the profiles of these emails looked at: ProsperStack showed something new of their subscribers.
 
     How many there are that were not to be looked at anyway; those too count as changed, since somebody may be
@@ -374,7 +376,7 @@ def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, 
     connection.execute(update(profiles).where(profiles.c.id == profile.id).values(looked_up))
 
 
-def doubt(connection: Connection, profile_id: int, now: int) -> None:
+def invalidate_observed(connection: Connection, profile_id: int, now: int) -> None:
     """An update of a profile's subscribers may have been carried out: only news of them from now on count."""
     connection.execute(update(profiles).where(profiles.c.id == profile_id).values(changed_at=now))
 

@@ -9,7 +9,7 @@ from prosperstack_destination.state.tables import rate_limits
 
 
 @dataclass(frozen=True, slots=True)
-class ToldLimit:
+class ReportedLimit:
     """An account's rate limit, as told last."""
 
     #: Requests of a window, and what was left of them.
@@ -18,14 +18,14 @@ class ToldLimit:
     #: How long a window is, as far as is known, in seconds.
     window_seconds: float
     #: When that was told, in microseconds.
-    told_at: int
+    reported_at: int
 
 
-def note(connection: Connection, told: Mapping[str, ToldLimit]) -> None:
+def note(connection: Connection, told: Mapping[str, ReportedLimit]) -> None:
     """Keep what was told, by account. The longest window ever told is the window."""
     for account_id, each in sorted(told.items()):
         known = of_account(connection, account_id)
-        values = {"limit": each.limit, "remaining": each.remaining, "told_at": each.told_at}
+        values = {"limit": each.limit, "remaining": each.remaining, "told_at": each.reported_at}
         if known is None:
             row = {"account_id": account_id, "window_seconds": each.window_seconds, **values}
             connection.execute(insert(rate_limits).values(row))
@@ -38,7 +38,7 @@ def note(connection: Connection, told: Mapping[str, ToldLimit]) -> None:
         )
 
 
-def of_account(connection: Connection, account_id: str) -> ToldLimit | None:
+def of_account(connection: Connection, account_id: str) -> ReportedLimit | None:
     """What was told of an account's limit last; None: nothing yet."""
     row = connection.execute(select(rate_limits).where(rate_limits.c.account_id == account_id)).one_or_none()
-    return None if row is None else ToldLimit(row.limit, row.remaining, row.window_seconds, row.told_at)
+    return None if row is None else ReportedLimit(row.limit, row.remaining, row.window_seconds, row.told_at)

@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, false, func, inse
 
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.state import subjects
-from prosperstack_destination.state.dialects import share_account
-from prosperstack_destination.state.erasures import Erasures
+from prosperstack_destination.state.dialects import lock_account
+from prosperstack_destination.state.erasures import Tombstones
 from prosperstack_destination.state.identities import Identities, Key
 from prosperstack_destination.state.subjects import Pseudonym
 from prosperstack_destination.state.tables import recent_calls
@@ -26,7 +26,7 @@ KEPT_FOR: Final = 1 * DAY
 BODY_BYTES: Final = 16 * 1024
 
 
-class Way(StrEnum):
+class Channel(StrEnum):
     """How a call came."""
 
     #: As Segment's destinations send it.
@@ -39,7 +39,7 @@ class Way(StrEnum):
     TEST = "test"
 
 
-class Fate(StrEnum):
+class CallOutcome(StrEnum):
     """What became of a call."""
 
     #: Merged into a profile; also where it said nothing new.
@@ -63,17 +63,17 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class IncomingCall:
     """A call that came in, and what became of it."""
 
     account_id: str
     #: When it got here, and its own time, in microseconds since the epoch.
     received_at: int
     at: int
-    way: Way
+    channel: Channel
     #: In a word: a type that there is, or "other".
     type: str
-    fate: Fate
+    outcome: CallOutcome
     #: What its sender was told.
     message: str
     #: "kind:key", where it names where it comes from.
@@ -95,8 +95,8 @@ class RecentCall:
     #: When it got here, in microseconds since the epoch.
     at: int
     type: str
-    way: Way
-    fate: Fate
+    channel: Channel
+    outcome: CallOutcome
     message: str
     source: str | None
     #: What stands for its email, also where its ids told it, and for its best id.
@@ -108,7 +108,7 @@ class RecentCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CallQuery:
     """Which calls are looked for; None: any."""
 
     #: What may stand for the person, by whichever of email and ids.
@@ -116,16 +116,16 @@ class Wanted:
     type: str | None = None
     #: "kind:key", or a kind alone.
     source: str | None = None
-    fate: Fate | None = None
+    outcome: CallOutcome | None = None
 
 
-def append(connection: Connection, new: Sequence[Arrival], pseudonym: Pseudonym, most: int) -> None:
+def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseudonym, most: int) -> None:
     """Keep calls; of an account the newest ``most`` stay.
 
     What somebody said who was erased meanwhile is not kept: only that there was a call, and what became of it.
     """
     for account_id, group in groupby(sorted(new, key=lambda each: each.account_id), lambda each: each.account_id):
-        share_account(connection, account_id, alone=False)  # or a deletion just now would not see them
+        lock_account(connection, account_id, exclusive=False)  # or a deletion just now would not see them
         connection.execute(insert(recent_calls), _rows(connection, account_id, list(group), pseudonym))
         mine = recent_calls.c.account_id == account_id
         surplus = select(recent_calls.c.id).where(mine).order_by(recent_calls.c.id.desc()).offset(most).limit(1)
@@ -133,7 +133,7 @@ def append(connection: Connection, new: Sequence[Arrival], pseudonym: Pseudonym,
 
 
 def page(
-    connection: Connection, account_id: str, wanted: Wanted, *, since: int, before: int | None = None, limit: int
+    connection: Connection, account_id: str, wanted: CallQuery, *, since: int, before: int | None = None, limit: int
 ) -> list[RecentCall]:
     """An account's calls from a time on (microseconds), the newest first; those before an id."""
     query = select(recent_calls).where(recent_calls.c.account_id == account_id, recent_calls.c.at >= since)
@@ -146,8 +146,8 @@ def page(
     if wanted.source is not None:
         of_kind = recent_calls.c.source.startswith(f"{wanted.source}:", autoescape=True)
         query = query.where((recent_calls.c.source == wanted.source) | of_kind)
-    if wanted.fate is not None:
-        query = query.where(recent_calls.c.outcome == wanted.fate)
+    if wanted.outcome is not None:
+        query = query.where(recent_calls.c.outcome == wanted.outcome)
     return [_call(row) for row in connection.execute(query.order_by(recent_calls.c.id.desc()).limit(limit))]
 
 
@@ -190,26 +190,26 @@ def subjects_of(emails: Iterable[str], ids: Iterable[Key], pseudonym: Pseudonym)
 
 
 def _rows(
-    connection: Connection, account_id: str, new: Sequence[Arrival], pseudonym: Pseudonym
+    connection: Connection, account_id: str, new: Sequence[IncomingCall], pseudonym: Pseudonym
 ) -> list[dict[str, Any]]:
     identities = Identities(connection, account_id, {key for each in new if not each.email for key in each.ids})
     emails = [each.email or identities.email(each.ids) for each in new]
     ids = {key for each in new for key in each.ids}
     known = {email for email in emails if email}
     now = max(each.received_at for each in new)
-    erasures = Erasures(connection, account_id, ids, known, pseudonym, now)
+    erasures = Tombstones(connection, account_id, ids, known, pseudonym, now)
     rows = []
     for each, email in zip(new, emails, strict=True):
         # An accepted call's email was known, if only by its ids: if it is not any more, they were erased.
-        gone = each.fate is Fate.ACCEPTED and email is None
+        gone = each.outcome is CallOutcome.ACCEPTED and email is None
         erased = gone or erasures.is_outdated(None, email, each.at) or erasures.covers(each.ids, each.at)
         rows.append(
             {
                 "account_id": account_id,
                 "at": each.received_at,
                 "type": each.type,
-                "way": each.way,
-                "outcome": each.fate,
+                "way": each.channel,
+                "outcome": each.outcome,
                 "message": each.message,
                 "source": each.source,
                 "subject": None if email is None else subjects.of_email(pseudonym, email),
@@ -231,8 +231,8 @@ def _call(row: Row[Any]) -> RecentCall:
         account_id=row.account_id,
         at=row.at,
         type=row.type,
-        way=Way(row.way),
-        fate=Fate(row.outcome),
+        channel=Channel(row.way),
+        outcome=CallOutcome(row.outcome),
         message=row.message,
         source=row.source,
         subject=row.subject,

@@ -15,7 +15,7 @@ MAX_BEFORE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousMapping:
     """What traits meant before a change."""
 
     #: The version of the mapping.
@@ -26,13 +26,13 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
-class Reprojection:
+class RemapProgress:
     """How far one has come."""
 
     account_id: str
     run: int
     #: What the profiles may have been judged by; empty: by nothing that is known.
-    before: tuple[Before, ...]
+    before: tuple[PreviousMapping, ...]
     #: The email of the last profile that was looked at, "" before the first one and after the last one.
     after: str
     #: Profiles when it began, looked at, and found to differ.
@@ -78,7 +78,7 @@ def begin(connection: Connection, account_id: str, now: int) -> int:
     return total
 
 
-def of_account(connection: Connection, account_id: str) -> Reprojection | None:
+def of_account(connection: Connection, account_id: str) -> RemapProgress | None:
     """The latest one of an account, or None."""
     row = connection.execute(select(reprojections).where(reprojections.c.account_id == account_id)).one_or_none()
     return None if row is None else _reprojection(row)
@@ -90,7 +90,7 @@ def unfinished(connection: Connection) -> list[str]:
 
 
 def advance(
-    connection: Connection, known: Reprojection, *, after: str, done: int, changed: int, finished_at: int | None
+    connection: Connection, known: RemapProgress, *, after: str, done: int, changed: int, finished_at: int | None
 ) -> bool:
     """Note that so many more were looked at. False: it has begun anew meanwhile, and nothing was noted."""
     result = connection.execute(
@@ -144,17 +144,17 @@ def mark_changed(connection: Connection, profile_ids: list[int]) -> None:
     )
 
 
-def _meant(connection: Connection, account_id: str) -> Before:
+def _meant(connection: Connection, account_id: str) -> PreviousMapping:
     row = connection.execute(
         select(accounts.c.catalog, accounts.c.subscription_catalog).where(accounts.c.id == account_id)
     ).one()
-    version = mappings.in_force(connection, account_id).version
-    return Before(version, row.catalog, row.subscription_catalog)
+    version = mappings.current(connection, account_id).version
+    return PreviousMapping(version, row.catalog, row.subscription_catalog)
 
 
-def _reprojection(row: Row[Any]) -> Reprojection:
-    before = tuple(Before(**each) for each in json_text.load(row.before))
-    return Reprojection(
+def _reprojection(row: Row[Any]) -> RemapProgress:
+    before = tuple(PreviousMapping(**each) for each in json_text.load(row.before))
+    return RemapProgress(
         row.account_id,
         row.run,
         before,

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
 from prosperstack_destination.state import directory, identities, json_text, reprojections, sources
-from prosperstack_destination.state.dialects import share_account
+from prosperstack_destination.state.dialects import lock_account
 from prosperstack_destination.state.profile import Status
 from prosperstack_destination.state.profiles import ids_of
 from prosperstack_destination.state.tables import accounts, profiles
@@ -30,7 +30,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
     old = these & (profiles.c.touched_at < before) & (profiles.c.status != Status.PENDING)
     found = connection.execute(select(profiles.c.account_id).where(old).distinct()).scalars()
     for account_id in sorted(found):
-        share_account(connection, account_id, alone=True)  # nobody may rely on their ids just now
+        lock_account(connection, account_id, exclusive=True)  # nobody may rely on their ids just now
     rows = connection.execute(
         select(profiles.c.id, profiles.c.account_id, profiles.c.email, profiles.c.ids, profiles.c.traits)
         .where(old)
@@ -43,7 +43,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
         sources.leave(connection, account_id, [json_text.load(row.traits) for row in people])
-        directory.forget_settled(connection, account_id, emails)
+        directory.clear_applied(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
         reprojections.forget(connection, account_id, emails)
     return ids[-1], len(rows)

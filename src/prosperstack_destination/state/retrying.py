@@ -36,7 +36,7 @@ def retry_account(connection: Connection, account_id: str) -> bool:
     return True
 
 
-def hurry(connection: Connection, account_id: str, email: str, now: int) -> bool:
+def prioritize(connection: Connection, account_id: str, email: str, now: int) -> bool:
     """Look one person up anew before everybody else, and send what differs; False: there is no such profile.
 
     What ProsperStack rejected is not sent again, and what was edited there stays.
@@ -48,7 +48,7 @@ def hurry(connection: Connection, account_id: str, email: str, now: int) -> bool
 
 def retry_person(connection: Connection, account_id: str, email: str, now: int) -> bool:
     """Look at one person now, and send what ProsperStack rejected before; False: there is no such profile."""
-    _take_back_in(connection, account_id, subscribers.c.email == email)
+    clear_rejections(connection, account_id, subscribers.c.email == email)
     result = connection.execute(
         update(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email).values(_now(now))
     )
@@ -79,7 +79,7 @@ def retry(connection: Connection, account_id: str, profile_ids: Sequence[int], n
     """Look at profiles now, and send what ProsperStack rejected of them once more; how many they are by now."""
     # By their ids alone: that way they are found one by one, however many there are besides.
     who = profiles.c.id.in_(profile_ids)
-    _take_back_in(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
+    clear_rejections(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
     return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
 
 
@@ -136,7 +136,7 @@ def end_backoff(connection: Connection, account_id: str, now: int) -> None:
     clearing.retry_failed(connection, account_id, now)
 
 
-def _take_back_in(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
+def clear_rejections(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
     """Have what ProsperStack rejected sent once more to these subscribers."""
     theirs = (subscribers.c.account_id == account_id) & whose
     _of_subscriptions(connection, account_id, theirs, {"set_aside": "{}"})

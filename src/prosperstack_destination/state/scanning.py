@@ -20,7 +20,7 @@ PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
+class ScannedProfile:
     """A profile, as far as the mapping looks at it. Its JSON is read when it is asked for.
 
     A page of read ones would be many small objects at once, which keep Python's garbage collector busy: that halves
@@ -68,10 +68,10 @@ _PAGE: Final = (
 
 def page(
     connection: Connection, account_id: str, after: str, *, limit: int = PAGE, one_in: int = 1
-) -> list[Scanned]:
+) -> list[ScannedProfile]:
     """The profiles after an email ("" for the first page); of them, one in so many."""
     rows = connection.execute(_PAGE, {"account": account_id, "after": after, "limit": limit, "one_in": one_in})
-    return [Scanned(*row) for row in rows]
+    return [ScannedProfile(*row) for row in rows]
 
 
 def count(connection: Connection, account_id: str) -> int:

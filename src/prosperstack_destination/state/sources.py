@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, update
 
 from prosperstack_destination.state.prepared import Prepared
-from prosperstack_destination.state.profile import Source, SourceKind, Stamped
+from prosperstack_destination.state.profile import CallSource, SourceKind, Stamped
 from prosperstack_destination.state.tables import segment_connections, sources
 
 #: Sources that are remembered for an account at most: a script may make up names.
@@ -77,7 +77,7 @@ class _Count:
     members: int = 0
 
 
-class Tally:
+class SourceCounters:
     """What a transaction's calls add to the sources of an account."""
 
     def __init__(self) -> None:
@@ -88,17 +88,17 @@ class Tally:
         """The traits of the audiences that something was counted of."""
         return {key for kind, key in self._counts if kind is SourceKind.AUDIENCE}
 
-    def count(self, source: Source) -> None:
+    def count(self, source: CallSource) -> None:
         """One more call."""
         count = self._of(source)
         count.calls += 1
         count.name = source.name
 
-    def moved(self, source: Source, before: Stamped | None, after: Stamped | None) -> None:
+    def count_membership(self, source: CallSource, before: Stamped | None, after: Stamped | None) -> None:
         """An audience's trait went from one value to another: somebody may have entered or left."""
         self._of(source).members += _is_in(after) - _is_in(before)
 
-    def _of(self, source: Source) -> _Count:
+    def _of(self, source: CallSource) -> _Count:
         key = (source.kind, source.key)
         count = self._counts.get(key)
         if count is None:

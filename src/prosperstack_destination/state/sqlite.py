@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.state.drivers import sqlite_driver
 from prosperstack_destination.state.file_watch import FileWatch
 from prosperstack_destination.state.private_files import (
@@ -101,7 +101,7 @@ class Sqlite:
                 return result
             return await loop.run_in_executor(self._read_threads, self._read, self._reader, work)
 
-    async def glance(self, work: Callable[[Connection], T]) -> T:
+    async def read_inline(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
         with _outages_told():
             return self._read(self._glancer, work)
@@ -157,7 +157,7 @@ class Sqlite:
 def _make_file(path: Path) -> None:
     make_private_folder(path.parent)
     if path.is_dir():
-        raise Misconfigured(f"DATABASE_URL names {path}, which is a folder: name a file in it.")
+        raise ConfigurationError(f"DATABASE_URL names {path}, which is a folder: name a file in it.")
     with suppress(OSError):  # a disk that is full or read-only is an outage, which the next transaction reports
         make_private_file(path)
     for suffix in ("-wal", "-shm"):  # new ones get the mode of the file

@@ -43,7 +43,7 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountStats:
     """How an account stands."""
 
     account_id: str
@@ -63,7 +63,7 @@ class Standing:
     failures: Failures
 
 
-def of_accounts(connection: Connection, now: int) -> list[Standing]:
+def of_accounts(connection: Connection, now: int) -> list[AccountStats]:
     """How every account stands, the oldest first. It looks at what waits or failed, and at nothing else."""
     waiting = (
         select(
@@ -81,7 +81,7 @@ def of_accounts(connection: Connection, now: int) -> list[Standing]:
         .order_by(accounts.c.created_at, accounts.c.id)
     )
     return [
-        Standing(
+        AccountStats(
             account_id=row.id,
             fingerprint=row.fingerprint,
             live=row.live,
@@ -164,7 +164,7 @@ def _waits(now: int) -> ColumnElement[bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class ProfileCounts:
     """How many profiles an account has, by status; and how many problems. Counting takes a look at each."""
 
     by_status: dict[str, int]
@@ -176,7 +176,7 @@ class Census:
         return sum(self.by_status.values())
 
 
-def census(connection: Connection, account_id: str) -> Census:
+def count_profiles(connection: Connection, account_id: str) -> ProfileCounts:
     """Count an account's profiles and problems."""
     rows = connection.execute(
         select(profiles.c.status, func.count().label("number"))
@@ -186,4 +186,4 @@ def census(connection: Connection, account_id: str) -> Census:
     )
     count = select(func.count()).select_from(problems).where(problems.c.account_id == account_id)
     by_status = {str(row.status): int(row.number) for row in rows}
-    return Census(by_status, connection.execute(count).scalar_one())
+    return ProfileCounts(by_status, connection.execute(count).scalar_one())

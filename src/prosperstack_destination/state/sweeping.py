@@ -13,7 +13,7 @@ from sqlalchemy import Connection, update
 
 from prosperstack_destination.clock import HOUR
 from prosperstack_destination.state import directory, listing, profiles
-from prosperstack_destination.state.directory import Seen
+from prosperstack_destination.state.directory import SubscriberSnapshot
 from prosperstack_destination.state.tables import directories
 
 #: A page of the sweep says nothing of whoever was seen so lately, in microseconds: it may be the older of the two.
@@ -46,16 +46,16 @@ def take_page(
     connection: Connection,
     account_id: str,
     sweep: Sweep,
-    seen: Sequence[Seen],
+    seen: Sequence[SubscriberSnapshot],
     next_cursor: str | None,
     *,
     asked_at: int,
     now: int,
 ) -> int:
     """Take in a page of a sweep, with the cursor of the next; of how many people it brought news."""
-    news = directory.learn(connection, account_id, seen, asked_at, but_fresh_for=FRESH_FOR)
+    news = directory.upsert_page(connection, account_id, seen, asked_at, but_fresh_for=FRESH_FOR)
     if news:
-        profiles.news_of(connection, account_id, news, now)
+        profiles.mark_changed(connection, account_id, news, now)
     if next_cursor:
         _set(connection, account_id, {"sweep_cursor": next_cursor})
     else:

@@ -22,10 +22,10 @@ FRESHNESS: Final = tuple(
     round(0.1 * 1.5**step, 3) if 0.1 * 1.5**step < 10 else float(round(0.1 * 1.5**step)) for step in range(36)
 )
 #: Calls whose key opens no account are counted under this.
-NOBODY: Final = ""
+NO_ACCOUNT: Final = ""
 
 
-class Span(IntEnum):
+class Bucket(IntEnum):
     """How long a row is, in seconds."""
 
     MINUTE = 60
@@ -38,11 +38,11 @@ class Span(IntEnum):
 
 
 #: How long rows are kept, in microseconds: the day that charts show, and an hour to spare; and the weeks.
-KEPT: Final[Mapping[Span, int]] = {Span.MINUTE: 1 * DAY + 1 * HOUR, Span.HOUR: 90 * DAY}
+KEPT: Final[Mapping[Bucket, int]] = {Bucket.MINUTE: 1 * DAY + 1 * HOUR, Bucket.HOUR: 90 * DAY}
 
 
 @dataclass(slots=True)
-class Tally:
+class Rollup:
     """How much happened in a span of time; what there is to add to it, too."""
 
     #: When it began, in microseconds.
@@ -71,7 +71,7 @@ class Tally:
         self.freshness += [0] * (place + 1 - len(self.freshness))
         self.freshness[place] += 1
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "Rollup") -> "Rollup":
         """Both together, from the earlier one on."""
         return total([self, other])
 
@@ -92,9 +92,9 @@ _SINCE: Final = (
 )
 
 
-def total(rows: Sequence[Tally]) -> Tally:
+def total(rows: Sequence[Rollup]) -> Rollup:
     """What happened in all of these together, from the earliest on. A day has more than a thousand."""
-    return Tally(
+    return Rollup(
         min((row.at for row in rows), default=0),
         **{name: sum(map(attrgetter(name), rows)) for name in COUNTED},
         freshness=list(map(sum, zip_longest(*(row.freshness for row in rows if row.freshness), fillvalue=0))),
@@ -119,19 +119,19 @@ def percentile(freshness: Sequence[int], part: float) -> float | None:
     raise AssertionError("the last one reaches all of them")
 
 
-def add(connection: Connection, new: Mapping[str, Tally], now: int) -> None:
+def add(connection: Connection, new: Mapping[str, Rollup], now: int) -> None:
     """Add what happened just now, by account, to its minute and to its hour."""
     for account_id, tally in sorted(new.items()):
-        for span in Span:
+        for span in Bucket:
             _add(connection, account_id, span, now - now % span.microseconds, tally)
 
 
 def note_backlogs(connection: Connection, waiting: Mapping[str, int], now: int) -> None:
     """Note how many profiles of accounts are seen to wait just now."""
-    add(connection, {account_id: Tally(now, backlog=count) for account_id, count in waiting.items()}, now)
+    add(connection, {account_id: Rollup(now, backlog=count) for account_id, count in waiting.items()}, now)
 
 
-def of_account(connection: Connection, account_id: str, span: Span, since: int) -> list[Tally]:
+def of_account(connection: Connection, account_id: str, span: Bucket, since: int) -> list[Rollup]:
     """What happened in an account from a time on (microseconds), the oldest first; quiet spans have no row."""
     rows = connection.execute(_SINCE, {"account": account_id, "span": span, "since": since})
     return [_tally(row) for row in rows]
@@ -146,7 +146,7 @@ def expire(connection: Connection, now: int) -> int:
     return deleted
 
 
-def _add(connection: Connection, account_id: str, span: Span, at: int, tally: Tally) -> None:
+def _add(connection: Connection, account_id: str, span: Bucket, at: int, tally: Rollup) -> None:
     key = {"account_id": account_id, "span": int(span), "at": at}
     insert_unless_there(connection, tallies, key)
     same = (tallies.c.account_id == account_id) & (tallies.c.span == span) & (tallies.c.at == at)
@@ -156,8 +156,8 @@ def _add(connection: Connection, account_id: str, span: Span, at: int, tally: Ta
     connection.execute(update(tallies).where(same).values(values))
 
 
-def _tally(row: Row[Any]) -> Tally:
+def _tally(row: Row[Any]) -> Rollup:
     """Of the `_COLUMNS`, by their places: a page reads more than a thousand."""
     values: list[Any] = list(row)
     values[_FRESHNESS] = json_text.load(values[_FRESHNESS])
-    return Tally(*values)
+    return Rollup(*values)

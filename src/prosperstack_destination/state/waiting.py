@@ -18,7 +18,7 @@ COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueItem:
     """A profile that waits for a request."""
 
     profile_id: int
@@ -34,14 +34,14 @@ class Queue:
     """The profiles of one lane that wait to be sent."""
 
     #: The one that changed last, and the one that has been quiet for longest.
-    newest: Waiting | None = None
-    oldest: Waiting | None = None
+    newest: QueueItem | None = None
+    oldest: QueueItem | None = None
     #: How many there are, up to `COUNTED`.
     size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentChanges:
     """What changed lately in a lane, of what waits to be sent."""
 
     #: How many profiles, up to `COUNTED`.
@@ -51,7 +51,7 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class QueueSnapshot:
     """What an account has to do, apart from the requests that are under way."""
 
     #: A subscriber is to be cleared of what was written for somebody who was erased.
@@ -63,13 +63,13 @@ class Pending:
     unknown: int = 0
     unknown_live: int = 0
     #: Of them, who is about to cancel; the newest of the live ones; the oldest of all others.
-    unknown_cancelling: Waiting | None = None
-    newest_unknown: Waiting | None = None
-    oldest_unknown: Waiting | None = None
+    unknown_cancelling: QueueItem | None = None
+    newest_unknown: QueueItem | None = None
+    oldest_unknown: QueueItem | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class QueueSizes:
     """The sizes of an account's queues: slower to tell than their ends, and good for a while."""
 
     live: int = 0
@@ -78,7 +78,7 @@ class Counts:
     unknown_live: int = 0
 
 
-def count(connection: Connection, account_id: str, now: int) -> Counts:
+def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
     """How many profiles wait, each count up to `COUNTED`."""
 
     def bounded(status: Status, *lanes: Lane) -> int:
@@ -86,7 +86,7 @@ def count(connection: Connection, account_id: str, now: int) -> Counts:
         return connection.execute(_COUNT, given).scalar_one()
 
     live = bounded(Status.UNKNOWN, Lane.CANCELLING, Lane.LIVE)
-    return Counts(
+    return QueueSizes(
         live=bounded(Status.READY, Lane.LIVE),
         bulk=bounded(Status.READY, Lane.BULK),
         unknown=min(live + bounded(Status.UNKNOWN, Lane.BULK), COUNTED),
@@ -94,13 +94,13 @@ def count(connection: Connection, account_id: str, now: int) -> Counts:
     )
 
 
-def pending(
-    connection: Connection, account_id: str, now: int, under_way: Collection[int], counts: Counts
-) -> Pending:
+def snapshot(
+    connection: Connection, account_id: str, now: int, under_way: Collection[int], counts: QueueSizes
+) -> QueueSnapshot:
     """What waits now, but for the profiles under way. ``counts`` may be a little old: ends are looked up anew."""
     given = {"account": account_id, "now": now, "under_way": sorted(under_way)}
     ends = {
-        row.end: Waiting(row.id, Lane(row.lane), row.pending_since or row.due_at, row.due_at)
+        row.end: QueueItem(row.id, Lane(row.lane), row.pending_since or row.due_at, row.due_at)
         for row in connection.execute(ENDS, given)
     }
 
@@ -110,7 +110,7 @@ def pending(
 
     unknown = [ends.get(f"unknown {lane:d} {_UNKNOWN_END[lane]}") for lane in Lane]
     live = max(counts.unknown_live, sum(each is not None for each in unknown[:2]))
-    return Pending(
+    return QueueSnapshot(
         clearing=connection.execute(_TO_CLEAR, {"account": account_id, "now": now}).first() is not None,
         cancelling=queue(Lane.CANCELLING, 1),
         live=queue(Lane.LIVE, counts.live),
@@ -123,10 +123,10 @@ def pending(
     )
 
 
-def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> Recent:
+def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> RecentChanges:
     """What changed in a lane since a time, of what waits to be sent."""
     given = {"account": account_id, "lane": lane, "since": since}
-    return Recent(*connection.execute(_RECENT, given).one())
+    return RecentChanges(*connection.execute(_RECENT, given).one())
 
 
 def _end(status: Status, lane: Lane, end: str) -> Select[Any]:

@@ -26,7 +26,7 @@ AGAIN_SECONDS: Final = 2.0
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
 
 
-class Wakeups:
+class PgNotifier:
     """Tells other processes which accounts changed, and ``on_change`` what others tell. Does nothing on SQLite.
 
     ``replica`` names this process: what it tells itself it need not hear.
@@ -54,7 +54,7 @@ class Wakeups:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def tell(self, account_ids: Iterable[str]) -> None:
+    def notify(self, account_ids: Iterable[str]) -> None:
         """Tell others that these accounts changed, soon."""
         if self._url is None:
             return

@@ -3,18 +3,18 @@
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import of_account
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.accounts.meaning import load
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.coverage import Coverage
-from prosperstack_destination.mapping.person import Person
+from prosperstack_destination.mapping.person import MappingInput
 from prosperstack_destination.state import accounts, scanning
-from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.database import UnitOfWork
 from prosperstack_destination.sync.previewing import SAMPLE
 
 log = structlog.get_logger(__name__)
 
 
-async def coverage(database: Store, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
+async def coverage(database: UnitOfWork, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
     """What feeds what under the mapping in force, and how many profiles there are.
 
     ``sample``: about how many of them are counted where there are more; None: all.
@@ -31,8 +31,8 @@ async def coverage(database: Store, account_id: str, *, sample: int | None = SAM
 def _begun(connection: Connection, account_id: str) -> Coverage:
     account = accounts.get(connection, account_id)
     if account is None:
-        raise Misconfigured(f"There is no account {account_id!r}.")
-    return Coverage(of_account(connection, account).plan)
+        raise ConfigurationError(f"There is no account {account_id!r}.")
+    return Coverage(load(connection, account).compiled)
 
 
 def _page(connection: Connection, account_id: str, counted: Coverage, after: str, one_in: int) -> str | None:
@@ -41,7 +41,7 @@ def _page(connection: Connection, account_id: str, counted: Coverage, after: str
         try:
             stamped = each.stamped()
             traits = {name: value for name, (value, _) in stamped.items()}
-            counted.count(stamped, Person(traits, each.user_id, each.anonymous_id))
+            counted.count(stamped, MappingInput(traits, each.user_id, each.anonymous_id))
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are counted
             log.error("a profile could not be counted", profile_id=each.id, error=type(error).__name__)
     return page[-1].email if page else None

@@ -9,18 +9,23 @@ import structlog
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning
+from prosperstack_destination.accounts.meaning import AccountMapping
 from prosperstack_destination.clock import MINUTE
-from prosperstack_destination.errors import CredentialsRefused, NotFound, Rejected, Unavailable
+from prosperstack_destination.errors import (
+    ProsperStackAuthError,
+    ProsperStackNotFound,
+    ProsperStackRejected,
+    ProsperStackUnavailable,
+)
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coverage import TraitCoverage
 from prosperstack_destination.mapping.names import property_key, property_name
 from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.state import auditing, creations
-from prosperstack_destination.state.creations import Creation
+from prosperstack_destination.state.creations import PropertyCreation
 from prosperstack_destination.sync.covering import coverage
 from prosperstack_destination.sync.quoting import reason_of
-from prosperstack_destination.sync.workplace import About, Workplace
+from prosperstack_destination.sync.workplace import RequestInfo, WorkerContext
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +68,7 @@ def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> I
         yield NewProperty(key, property_name(each.trait), kind, each.trait)
 
 
-async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool:
+async def create_missing(ctx: WorkerContext, meaning: AccountMapping, *, look: bool) -> bool:
     """Create what the mapping asks for; whether anything was. ``look``: go through the profiles for traits as well.
 
     Each property is tried once: one that is there already (409) is as good as created, one that is rejected is
@@ -73,8 +78,8 @@ async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool
     wanted = meaning.rules.create_missing
     if wanted is CreateMissing.NONE:
         return False
-    now = at.clock()
-    every = await at.database.read(creations.every, at.account_id)
+    now = ctx.clock()
+    every = await ctx.database.read(creations.every, ctx.account_id)
     tried = [each for each in every if each.retry_at is None or each.retry_at > now]
     look = look or len(tried) < len(every)
     known = {name for each in meaning.catalog for name in (each.key, each.name)}
@@ -82,38 +87,38 @@ async def create_missing(at: Workplace, meaning: Meaning, *, look: bool) -> bool
     known |= {rule.property for rule in meaning.rules.rules}
     new = list(missing_audiences(meaning.audiences, known))
     if wanted is CreateMissing.TRAITS and look:
-        counted, _ = await coverage(at.database, at.account_id)
+        counted, _ = await coverage(ctx.database, ctx.account_id)
         new += missing_traits(counted.traits(), known | {each.key for each in new})
     unique = {each.key: each for each in reversed(new)}.values()
     room = max(min(AT_ONCE, MOST - len(tried)), 0)
     created = False
     for each in list(reversed(unique))[:room]:
-        reason, retry_at = await _create(at, each)
-        creation = Creation(each.key, each.trait, each.type.value, at.clock(), reason, retry_at)
-        await at.database.write(_note, at.account_id, creation)
+        reason, retry_at = await _create(ctx, each)
+        creation = PropertyCreation(each.key, each.trait, each.type.value, ctx.clock(), reason, retry_at)
+        await ctx.database.write(_note, ctx.account_id, creation)
         created = created or reason is None
         if retry_at is not None:
             break
     return created
 
 
-async def _create(at: Workplace, new: NewProperty) -> tuple[str | None, int | None]:
+async def _create(ctx: WorkerContext, new: NewProperty) -> tuple[str | None, int | None]:
     """Create one property; why it cannot be, or None, and when to try again (microseconds), or None."""
     try:
-        about = About("POST /properties")
-        await at.send(about, partial(at.prosperstack.create_property, new.key, new.name, new.type.value))
-    except Rejected as rejection:
+        about = RequestInfo("POST /properties")
+        await ctx.send(about, partial(ctx.prosperstack.create_property, new.key, new.name, new.type.value))
+    except ProsperStackRejected as rejection:
         return None if rejection.status_code == 409 else reason_of(rejection), None
-    except (Unavailable, NotFound) as error:
-        return reason_of(error), at.clock() + CREATE_AGAIN
-    except CredentialsRefused as refusal:
+    except (ProsperStackUnavailable, ProsperStackNotFound) as error:
+        return reason_of(error), ctx.clock() + CREATE_AGAIN
+    except ProsperStackAuthError as refusal:
         if refusal.status_code != 403:
             raise
         return reason_of(refusal), None  # the key may do all else: the account goes on
     return None, None
 
 
-def _note(connection: Connection, account_id: str, new: Creation) -> None:
+def _note(connection: Connection, account_id: str, new: PropertyCreation) -> None:
     creations.note(connection, account_id, new)
     details: dict[str, JsonValue] = {"key": new.key, "type": new.type, "trait": new.trait, "refused": new.reason}
     auditing.record(

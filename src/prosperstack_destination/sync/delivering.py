@@ -6,25 +6,31 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning
+from prosperstack_destination.accounts.meaning import AccountMapping
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import CredentialsRefused, NotFound, ProsperStackError, RateLimited, Rejected
+from prosperstack_destination.errors import (
+    ProsperStackAuthError,
+    ProsperStackError,
+    ProsperStackNotFound,
+    ProsperStackRateLimited,
+    ProsperStackRejected,
+)
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.state import clearing, directory, listing, profiles
-from prosperstack_destination.state.clearing import Clearing
-from prosperstack_destination.state.directory import Seen, Subscriber
-from prosperstack_destination.state.erasing import clear_later
+from prosperstack_destination.state.clearing import RemoteErasure
+from prosperstack_destination.state.directory import Subscriber, SubscriberSnapshot
+from prosperstack_destination.state.erasing import queue_remote_erasure
 from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.sync.backoff import person_backoff_seconds
-from prosperstack_destination.sync.isolation import Fault, Search
-from prosperstack_destination.sync.judging import Update, UpdateSubscriptions
+from prosperstack_destination.sync.isolation import Fault, RejectionBisect
+from prosperstack_destination.sync.judging import NeedsSubscriptionUpdate, NeedsUpdate
 from prosperstack_destination.sync.learning import look_up
 from prosperstack_destination.sync.quoting import reason_of
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
-from prosperstack_destination.sync.verdicts import Judged, judge_again
-from prosperstack_destination.sync.workplace import About, Workplace
+from prosperstack_destination.sync.verdicts import Evaluation, reevaluate
+from prosperstack_destination.sync.workplace import RequestInfo, WorkerContext
 
 #: How long a clearing of a subscriber who is gone is put off, in microseconds.
 GONE_FOR: Final = 1 * HOUR
@@ -40,7 +46,9 @@ class _Came:
     moved: bool
 
 
-async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool) -> bool:
+async def deliver(
+    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, meaning: AccountMapping, *, urgent: bool
+) -> bool:
     """Send one subscriber what differs, and note it; what changes meanwhile stays due.
 
     A property that ProsperStack rejects is found and set aside, and the rest delivered. A subscriber who is gone
@@ -48,23 +56,27 @@ async def deliver(at: Workplace, profile: Profile, update: Update, meaning: Mean
     is True.
     """
     try:
-        return await _send_or_isolate(at, profile, update, meaning, urgent=urgent)
-    except NotFound:
-        at.log.info("a subscriber is gone", subscriber=update.subscriber.id)
-        return await look_up(at, profile, urgent=urgent, gone=update.subscriber)
+        return await _send_or_isolate(ctx, profile, update, meaning, urgent=urgent)
+    except ProsperStackNotFound:
+        ctx.log.info("a subscriber is gone", subscriber=update.subscriber.id)
+        return await look_up(ctx, profile, urgent=urgent, gone=update.subscriber)
 
 
 async def deliver_subscriptions(
-    at: Workplace, updater: SubscriptionUpdater, judged: Judged, update: UpdateSubscriptions, meaning: Meaning
+    ctx: WorkerContext,
+    updater: SubscriptionUpdater,
+    judged: Evaluation,
+    update: NeedsSubscriptionUpdate,
+    meaning: AccountMapping,
 ) -> bool:
     """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
-    await updater.update(judged.known.profile, update.subscribers, judged.projection)
-    if await at.database.write(judge_again, judged.known.profile, meaning, at.clock()):
-        at.observer.settled(judged.known.profile, "delivered")
+    await updater.update(judged.context.profile, update.subscribers, judged.projection)
+    if await ctx.database.write(reevaluate, judged.context.profile, meaning, ctx.clock()):
+        ctx.observer.settled(judged.context.profile, "delivered")
     return False
 
 
-async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> None:
+async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, each: RemoteErasure) -> None:
     """Undo in ProsperStack what was written for a person who was erased. What fails is tried again later.
 
     Raises `ProsperStackError` where the account has to wait.
@@ -73,77 +85,77 @@ async def clear(at: Workplace, updater: SubscriptionUpdater, each: Clearing) -> 
     """
     try:
         if each.delete_subscriber:
-            about = About("DELETE /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
-            await at.send(about, partial(at.prosperstack.delete_subscriber, each.subscriber_id))
+            about = RequestInfo("DELETE /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
+            await ctx.send(about, partial(ctx.prosperstack.delete_subscriber, each.subscriber_id))
         else:
             nothing = dict.fromkeys(await updater.clear(each.subscriber_id, each.properties))
             if nothing:
-                about = About("PATCH /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
-                await at.send(about, partial(at.prosperstack.update_subscriber, each.subscriber_id, nothing))
-    except NotFound:
+                about = RequestInfo("PATCH /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
+                await ctx.send(about, partial(ctx.prosperstack.update_subscriber, each.subscriber_id, nothing))
+    except ProsperStackNotFound:
         if each.reason != clearing.GONE:
-            await at.database.write(clearing.postpone, at.account_id, each, at.clock() + GONE_FOR, clearing.GONE)
+            await ctx.database.write(clearing.postpone, ctx.account_id, each, ctx.clock() + GONE_FOR, clearing.GONE)
             return
     except ProsperStackError as error:
-        until = at.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
-        await at.database.write(clearing.postpone, at.account_id, each, until, reason_of(error))
-        if isinstance(error, CredentialsRefused | RateLimited) or at.spender.streaks.must_wait:
+        until = ctx.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
+        await ctx.database.write(clearing.postpone, ctx.account_id, each, until, reason_of(error))
+        if isinstance(error, ProsperStackAuthError | ProsperStackRateLimited) or ctx.spender.streaks.must_wait:
             raise
-        at.log.warning("not cleared", subscriber=each.subscriber_id, reason=reason_of(error))
+        ctx.log.warning("not cleared", subscriber=each.subscriber_id, reason=reason_of(error))
         return
-    await at.database.write(clearing.done, at.account_id, each.subscriber_id)
-    at.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
+    await ctx.database.write(clearing.done, ctx.account_id, each.subscriber_id)
+    ctx.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
 
 
 async def _send_or_isolate(
-    at: Workplace, profile: Profile, update: Update, meaning: Meaning, *, urgent: bool
+    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, meaning: AccountMapping, *, urgent: bool
 ) -> bool:
     try:
-        return await _send(at, profile, update.subscriber, update.send, meaning, urgent=urgent)
-    except Rejected as rejection:
-        await _isolate(at, profile, update.subscriber, Search(update.send, str(rejection)), meaning)
+        return await _send(ctx, profile, update.subscriber, update.send, meaning, urgent=urgent)
+    except ProsperStackRejected as rejection:
+        await _isolate(ctx, profile, update.subscriber, RejectionBisect(update.send, str(rejection)), meaning)
         return False
 
 
 async def _send(
-    at: Workplace,
+    ctx: WorkerContext,
     profile: Profile,
     subscriber: Subscriber,
     properties: dict[str, PropertyValue],
-    meaning: Meaning,
+    meaning: AccountMapping,
     *,
     urgent: bool = False,
 ) -> bool:
-    asked_at = at.clock()
-    about = About("PATCH /subscribers/{id}", profile.email, subscriber.id, properties, profile.attempts)
-    update = partial(at.prosperstack.update_subscriber, subscriber.id, properties)
+    asked_at = ctx.clock()
+    about = RequestInfo("PATCH /subscribers/{id}", profile.email, subscriber.id, properties, profile.attempts)
+    update = partial(ctx.prosperstack.update_subscriber, subscriber.id, properties)
     try:
-        answer = await at.send(about, update, urgent=urgent)
-    except Rejected:
+        answer = await ctx.send(about, update, urgent=urgent)
+    except ProsperStackRejected:
         raise
     except ProsperStackError:  # it may have been carried out, whatever the answer says
-        await at.database.write(_in_doubt, profile, subscriber, properties, at.clock())
+        await ctx.database.write(_in_doubt, profile, subscriber, properties, ctx.clock())
         raise
-    came = await at.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
-    at.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
+    came = await ctx.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
+    ctx.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
     if came.settled:
-        at.observer.settled(profile, "delivered")
+        ctx.observer.settled(profile, "delivered")
     return came.moved
 
 
 async def _isolate(
-    at: Workplace, profile: Profile, subscriber: Subscriber, search: Search, meaning: Meaning
+    ctx: WorkerContext, profile: Profile, subscriber: Subscriber, search: RejectionBisect, meaning: AccountMapping
 ) -> None:
     """Find the one property that makes ProsperStack reject an update, and set it aside."""
     while (fault := search.fault) is None:
         try:
-            await _send(at, profile, subscriber, dict(search.attempt), meaning)
-        except Rejected as rejection:
+            await _send(ctx, profile, subscriber, dict(search.attempt), meaning)
+        except ProsperStackRejected as rejection:
             search = search.rejected(str(rejection))
         else:
             search = search.accepted()
-    await at.database.write(_set_aside, profile, subscriber, fault, meaning, at.clock())
-    at.log.warning("set aside", subscriber=subscriber.id, property=fault.key)
+    await ctx.database.write(_set_aside, profile, subscriber, fault, meaning, ctx.clock())
+    ctx.log.warning("set aside", subscriber=subscriber.id, property=fault.key)
 
 
 def _delivered(
@@ -152,7 +164,7 @@ def _delivered(
     subscriber: Subscriber,
     sent: dict[str, PropertyValue],
     answer: models.Subscriber,
-    meaning: Meaning,
+    meaning: AccountMapping,
     now: int,
 ) -> _Came:
     """Note an update that went through.
@@ -161,18 +173,21 @@ def _delivered(
     """
     account_id = profile.account_id
     if profiles.get(connection, profile.id) is None:
-        clear_later(connection, account_id, {subscriber.id: list(sent)}, now)
+        queue_remote_erasure(connection, account_id, {subscriber.id: list(sent)}, now)
         return _Came(settled=False, moved=False)
     directory.mark_applied(connection, account_id, subscriber.id, sent, observed=answer.values(), now=now)
     listing.count_write(connection, account_id)
     email = normalize_email(answer.email)
     moved = email not in ("", subscriber.email)
     if moved:
-        news = directory.learn(
-            connection, account_id, [Seen(subscriber.id, email, answer.values(), answer.platform_id)], now
+        news = directory.upsert_page(
+            connection,
+            account_id,
+            [SubscriberSnapshot(subscriber.id, email, answer.values(), answer.platform_id)],
+            now,
         )
-        profiles.news_of(connection, account_id, news, now)
-    return _Came(settled=judge_again(connection, profile, meaning, now), moved=moved)
+        profiles.mark_changed(connection, account_id, news, now)
+    return _Came(settled=reevaluate(connection, profile, meaning, now), moved=moved)
 
 
 def _in_doubt(
@@ -180,13 +195,18 @@ def _in_doubt(
 ) -> None:
     """Note an update of which nobody knows what came of it; if the person was erased meanwhile, it is cleared."""
     if profiles.get(connection, profile.id) is None:
-        clear_later(connection, profile.account_id, {subscriber.id: list(sent)}, now)
+        queue_remote_erasure(connection, profile.account_id, {subscriber.id: list(sent)}, now)
     else:
-        profiles.doubt(connection, profile.id, now)
+        profiles.invalidate_observed(connection, profile.id, now)
 
 
 def _set_aside(
-    connection: Connection, profile: Profile, subscriber: Subscriber, fault: Fault, meaning: Meaning, now: int
+    connection: Connection,
+    profile: Profile,
+    subscriber: Subscriber,
+    fault: Fault,
+    meaning: AccountMapping,
+    now: int,
 ) -> None:
-    directory.set_aside(connection, profile.account_id, subscriber.id, fault.key, fault.value, fault.reason)
-    judge_again(connection, profile, meaning, now)
+    directory.mark_rejected(connection, profile.account_id, subscriber.id, fault.key, fault.value, fault.reason)
+    reevaluate(connection, profile, meaning, now)

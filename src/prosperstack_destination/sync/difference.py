@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, PropertyType
-from prosperstack_destination.mapping.coercion import CannotCoerce, PropertyValue, coerce
+from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coerce
 from prosperstack_destination.state.directory import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PropertyDiff:
     """Desired properties against one subscriber; both parts by property key."""
 
     #: To be sent: desired anew, and not what is there.
@@ -20,7 +20,7 @@ class Difference:
     settled: Mapping[str, PropertyValue]
 
 
-def differences(desired: Mapping[str, PropertyValue], subscriber: Subscriber, catalog: Catalog) -> Difference:
+def diff(desired: Mapping[str, PropertyValue], subscriber: Subscriber, catalog: Catalog) -> PropertyDiff:
     """Compare what is desired with what was applied and what is observed.
 
     A property is sent only where its desired value changed since it was last applied *and* differs from what
@@ -36,17 +36,17 @@ def differences(desired: Mapping[str, PropertyValue], subscriber: Subscriber, ca
         if target is not None and same(comparable(subscriber.observed.get(key), target.type), value):
             settled[key] = value
             continue
-        rejected = subscriber.set_aside.get(key)
+        rejected = subscriber.rejected.get(key)
         if rejected is None or not same(rejected[0], value):
             send[key] = value
-    return Difference(send, settled)
+    return PropertyDiff(send, settled)
 
 
 def comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
     """An observed value in the form that desired ones have (ProsperStack may show a date as a datetime)."""
     try:
         return coerce(observed, kind)
-    except CannotCoerce:
+    except CoercionError:
         return observed
 
 

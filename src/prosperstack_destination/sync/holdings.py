@@ -10,14 +10,14 @@ from prosperstack_destination.state import leases
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.dialects import database_now
 from prosperstack_destination.sync.sharing import (
-    BEAT_EVERY,
+    HEARTBEAT_EVERY,
     LEASE_FOR,
-    Moves,
-    Situation,
+    LeasePlan,
+    LeaseView,
     as_stored,
     decide,
 )
-from prosperstack_destination.sync.tenure import Tenure
+from prosperstack_destination.sync.tenure import HeldLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Changes:
 
 
 @dataclass(slots=True)
-class Holdings:
+class LeaseManager:
     """Which accounts this replica spends the requests of.
 
     ``ticks`` is a clock of our own that never steps, and goes on while the machine sleeps, in microseconds.
@@ -42,7 +42,7 @@ class Holdings:
     database: Database
     ticks: Clock
     #: By account.
-    tenures: dict[str, Tenure] = field(default_factory=dict)
+    tenures: dict[str, HeldLease] = field(default_factory=dict)
     #: In the hands of others, as of the last look.
     elsewhere: Set[str] = frozenset()
     #: Whether this is the first of the replicas that are alive: what one has to do for all is up to it.
@@ -51,7 +51,7 @@ class Holdings:
 
     def needs_a_look(self, wanted: Set[str]) -> bool:
         """Whether it is time for a look: to renew what is held, or because of accounts that nobody has."""
-        due = self._looked_at is None or self.ticks() - self._looked_at >= BEAT_EVERY
+        due = self._looked_at is None or self.ticks() - self._looked_at >= HEARTBEAT_EVERY
         return due or not wanted <= self.tenures.keys() | self.elsewhere
 
     async def look(self, wanted: Set[str], resting: Set[str], retired: Set[str]) -> Changes:
@@ -68,7 +68,7 @@ class Holdings:
             if tenure := self.tenures.pop(account, None):
                 tenure.until = asked_at
         for lease in moves.taken:
-            self.tenures[lease.account_id] = Tenure(lease, until, self.ticks)
+            self.tenures[lease.account_id] = HeldLease(lease, until, self.ticks)
         return Changes({lease.account_id for lease in moves.taken}, moves.lost, moves.asked_back)
 
     async def leave(self) -> None:
@@ -84,16 +84,16 @@ def _look(
     wanted: Set[str],
     resting: Set[str],
     retired: Set[str],
-) -> tuple[Moves, bool]:
+) -> tuple[LeasePlan, bool]:
     leases.one_at_a_time(connection)
     now = database_now(connection)
-    replicas = leases.living(connection)
+    replicas = leases.live_replicas(connection)
     moves = decide(
-        Situation(now, me, replicas, leases.known(connection, wanted | held.keys()), held, wanted, resting, retired)
+        LeaseView(now, me, replicas, leases.load(connection, wanted | held.keys()), held, wanted, resting, retired)
     )
-    leases.bury(connection, moves.dead)
-    leases.beat(connection, me, now + LEASE_FOR)
-    leases.prolong(connection, me, now + LEASE_FOR)
+    leases.remove(connection, moves.dead)
+    leases.heartbeat(connection, me, now + LEASE_FOR)
+    leases.renew(connection, me, now + LEASE_FOR)
     stored = leases.store(connection, [*moves.taken, *moves.given_up])
     moves = as_stored(moves, stored, held.keys())
     return moves, me == min({*replicas, me} - moves.dead)

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from prosperstack_destination.clock import DAY, Clock
-from prosperstack_destination.endless import endless
+from prosperstack_destination.endless import run_forever
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.state import retention, standing, tallies
 from prosperstack_destination.state.database import Database
@@ -27,7 +27,7 @@ PAUSE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RetentionPolicy:
     """How long things are kept."""
 
     #: Profiles that no call was about for so many days are deleted; 0: never.
@@ -39,10 +39,12 @@ class Bounds:
     calls: int
 
 
-class Housekeeper:
+class RetentionJob:
     """Keeps the bounds. ``is_first`` says whether it is up to this process."""
 
-    def __init__(self, database: Database, bounds: Bounds, is_first: Callable[[], bool], clock: Clock) -> None:
+    def __init__(
+        self, database: Database, bounds: RetentionPolicy, is_first: Callable[[], bool], clock: Clock
+    ) -> None:
         self._database = database
         self._bounds = bounds
         self._is_first = is_first
@@ -52,7 +54,7 @@ class Housekeeper:
     def start(self) -> None:
         """Begin."""
         for work, seconds in ((self.tidy, EVERY_SECONDS), (self.look, LOOK_SECONDS)):
-            self._tasks.append(endless(partial(self._keep_on, work, seconds), "housekeeping"))
+            self._tasks.append(run_forever(partial(self._keep_on, work, seconds), "housekeeping"))
 
     async def stop(self) -> None:
         """Stop; whatever is not done yet is done some other time."""

@@ -18,7 +18,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class RejectionBisect:
     """A search for one property at fault among those of a rejected update.
 
     Halving: send `attempt`, tell the search what came of it, until `fault` is there. What was accepted on the
@@ -45,12 +45,12 @@ class Search:
         keys = list(self.suspects)[: len(self.suspects) // 2]
         return {key: self.suspects[key] for key in keys}
 
-    def accepted(self) -> "Search":
+    def accepted(self) -> "RejectionBisect":
         """The attempt went through: the fault is in the other half."""
         attempt = self.attempt
         rest = {key: value for key, value in self.suspects.items() if key not in attempt}
-        return Search(rest, self.reason)
+        return RejectionBisect(rest, self.reason)
 
-    def rejected(self, reason: str) -> "Search":
+    def rejected(self, reason: str) -> "RejectionBisect":
         """The attempt was rejected: a fault is in it, and nothing is known of the other half."""
-        return Search(self.attempt, reason)
+        return RejectionBisect(self.attempt, reason)

@@ -10,16 +10,16 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.desired import Projection
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Profile, Status
-from prosperstack_destination.sync.difference import differences
+from prosperstack_destination.sync.difference import diff
 
 #: While the directory is not complete an unmatched profile is looked up again after this, then after twice as
 #: long, up to the second, in microseconds.
-FIRST_LOOK_AGAIN: Final = 10 * MINUTE
-LONGEST_LOOK_AGAIN: Final = 1 * DAY
+FIRST_LOOKUP_RETRY: Final = 10 * MINUTE
+MAX_LOOKUP_RETRY: Final = 1 * DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class NeedsLookup:
     """It has to be learned who has the profile's email, or what they have by now."""
 
     #: Only a look-up would show it: no listing of what was updated since does.
@@ -27,7 +27,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class NeedsUpdate:
     """One subscriber has something else than is desired: one request."""
 
     subscriber: Subscriber
@@ -36,14 +36,14 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateSubscriptions:
+class NeedsSubscriptionUpdate:
     """The subscribers have what is desired, and subscriptions of theirs do not: one request each, and one more."""
 
     subscribers: tuple[Subscriber, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class InSync:
     """Nothing has to be sent."""
 
     #: By subscriber id: values that are there already, to be noted as applied.
@@ -51,24 +51,24 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class Unmatched:
     """Nobody has the email."""
 
     #: Look again then (microseconds); None: when the directory learns of somebody.
-    look_again_at: int | None
+    lookup_at: int | None
 
 
-Verdict = Look | Update | UpdateSubscriptions | Settle | Miss
+Decision = NeedsLookup | NeedsUpdate | NeedsSubscriptionUpdate | InSync | Unmatched
 
 
-def judge(
+def decide(
     profile: Profile,
     projection: Projection,
     subscribers: Sequence[Subscriber],
     catalog: Catalog,
     as_of: int | None,
     now: int,
-) -> Verdict:
+) -> Decision:
     """What brings a profile's subscribers nearer to what is desired, at the least cost.
 
     ``as_of`` is when the directory was complete, None: never; ``profile.lost_at`` is None where the directory shows
@@ -78,42 +78,42 @@ def judge(
     """
     desired = projection.values()
     if not (desired or projection.subscription):  # nothing could be written, whoever they are
-        return Settle({})
+        return InSync({})
     known_at = max(as_of or -1, profile.looked_up_at or -1)
     if not subscribers:
         if profile.lost_at is not None:
-            again_at = look_for_lost_at(profile.lost_at, profile.looked_up_at)
-            return Look(by_email=True) if again_at <= now else Miss(again_at)
+            again_at = lost_lookup_at(profile.lost_at, profile.looked_up_at)
+            return NeedsLookup(by_email=True) if again_at <= now else Unmatched(again_at)
         its_time_has_come = profile.status is Status.UNMATCHED and as_of is None
         if known_at < profile.changed_at or its_time_has_come:
-            return Look()
-        return Miss(now + look_again_after(profile.attempts) if as_of is None else None)
+            return NeedsLookup()
+        return Unmatched(now + lookup_retry_delay(profile.attempts) if as_of is None else None)
     found: dict[str, dict[str, PropertyValue]] = {}
     for subscriber in subscribers:
-        difference = differences(desired, subscriber, catalog)
+        difference = diff(desired, subscriber, catalog)
         if difference.send:
-            return Update(subscriber, dict(difference.send))
+            return NeedsUpdate(subscriber, dict(difference.send))
         if difference.settled:
-            if not is_believed(profile, subscriber, as_of):
-                return Look()
+            if not is_observed_after(profile, subscriber, as_of):
+                return NeedsLookup()
             found[subscriber.id] = dict(difference.settled)
-    return Settle(found)
+    return InSync(found)
 
 
-def is_believed(profile: Profile, subscriber: Subscriber, as_of: int | None) -> bool:
+def is_observed_after(profile: Profile, subscriber: Subscriber, as_of: int | None) -> bool:
     """Whether what is known of a subscriber was seen after the profile's newest change."""
     return max(subscriber.observed_at, as_of or -1, profile.looked_up_at or -1) >= profile.changed_at
 
 
-def look_again_after(attempts: int) -> int:
+def lookup_retry_delay(attempts: int) -> int:
     """How long an unmatched profile waits for its next look-up, in microseconds.
 
     10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
     """
-    return min(FIRST_LOOK_AGAIN << min(attempts, 16), LONGEST_LOOK_AGAIN)
+    return min(FIRST_LOOKUP_RETRY << min(attempts, 16), MAX_LOOKUP_RETRY)
 
 
-def look_for_lost_at(lost_at: int, looked_up_at: int | None) -> int:
+def lost_lookup_at(lost_at: int, looked_up_at: int | None) -> int:
     """When to look again for subscribers who were forgotten, and were not there when they were looked up last.
 
     At once if that was before; then 10 min, 40 min, … after they were lost, and once a day until a sweep shows them
@@ -121,4 +121,4 @@ def look_for_lost_at(lost_at: int, looked_up_at: int | None) -> int:
     """
     if looked_up_at is None or looked_up_at < lost_at:
         return lost_at
-    return looked_up_at + min(max(3 * (looked_up_at - lost_at), FIRST_LOOK_AGAIN), LONGEST_LOOK_AGAIN)
+    return looked_up_at + min(max(3 * (looked_up_at - lost_at), FIRST_LOOKUP_RETRY), MAX_LOOKUP_RETRY)

@@ -16,9 +16,9 @@ from typing import Final
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.prosperstack.budget import Budget
-from prosperstack_destination.state.listing import OVERLAP, SWEEP_AFTER, Directory
+from prosperstack_destination.state.listing import OVERLAP, SWEEP_AFTER, ListingState
 from prosperstack_destination.state.profile import Lane
-from prosperstack_destination.state.waiting import Pending, Queue, Recent, Waiting
+from prosperstack_destination.state.waiting import Queue, QueueItem, QueueSnapshot, RecentChanges
 
 #: The part of the requests that is the bulk's while live changes wait too.
 BULK_SHARE: Final = 0.25
@@ -43,24 +43,24 @@ FEW: Final = 10
 
 #: A lane gathers while more of its waiting people changed, in this part of the time that sending them all will
 #: take, than could be sent in it; the second where most of the changes are repeated.
-GATHER_SHARE: Final = 0.07
-GATHER_SHARE_REPEATED: Final = 0.25
+DEBOUNCE_SHARE: Final = 0.07
+DEBOUNCE_SHARE_REPEATED: Final = 0.25
 #: So few never gather.
-GATHER_FROM: Final = 20
+DEBOUNCE_MIN_SIZE: Final = 20
 #: The longest time that is looked back for it, and the longest that anybody is kept waiting by it, in windows.
-GATHER_WINDOWS: Final = 15
-GATHERED_WINDOWS: Final = 60
+DEBOUNCE_LOOKBACK_WINDOWS: Final = 15
+MAX_DEBOUNCE_WINDOWS: Final = 60
 #: The part of the requests that goes to people who gather.
 TRICKLE_SHARE: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class SendClearing:
+class SendErasure:
     """Clear a subscriber of what was written for somebody who was erased."""
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendUpdate:
     """Update the subscribers of a profile."""
 
     profile_id: int
@@ -98,12 +98,12 @@ class Wait:
     microseconds: int | None
 
 
-Request = SendClearing | Send | LookUp | ListPage | SweepPage
+Request = SendErasure | SendUpdate | LookUp | ListPage | SweepPage
 Plan = Request | Wait
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class SpendHistory:
     """What requests went to lately. Times are ticks of a monotonic clock, in microseconds."""
 
     #: Requests since the latest that went to the bulk.
@@ -114,12 +114,12 @@ class Spent:
     #: When a listing began last.
     listed_at: int | None = None
 
-    def on(self, request: Request, given: "Situation") -> "Spent":
+    def after(self, request: Request, given: "PlannerInput") -> "SpendHistory":
         """After a request that was planned in a situation has gone."""
         ticks = given.ticks
         match request:
-            case Send(lane=lane):
-                gathers = lane in given.gathering
+            case SendUpdate(lane=lane):
+                gathers = lane in given.debouncing
                 trickled_at = {**self.trickled_at, lane: ticks} if gathers else self.trickled_at
                 since = 0 if lane is Lane.BULK else self.since_bulk + 1
                 return replace(self, since_bulk=since, trickled_at=trickled_at)
@@ -128,7 +128,7 @@ class Spent:
             case ListPage():
                 listed_at = self.listed_at if given.directory.in_progress else ticks
                 return replace(self, since_bulk=self.since_bulk + 1, listed_at=listed_at)
-            case SendClearing() | SweepPage():
+            case SendErasure() | SweepPage():
                 return replace(self, since_bulk=self.since_bulk + 1)
 
 
@@ -143,19 +143,19 @@ class Lookback:
 
 def lookback(size: int, budget: Budget) -> Lookback | None:
     """How far back to count the changes of a lane with so many waiting; None: it is too small to gather."""
-    if size < GATHER_FROM:
+    if size < DEBOUNCE_MIN_SIZE:
         return None
     drain = size * budget.interval
-    longest = GATHER_WINDOWS * budget.length
-    return Lookback(min(int(GATHER_SHARE * drain), longest), min(int(GATHER_SHARE_REPEATED * drain), longest))
+    longest = DEBOUNCE_LOOKBACK_WINDOWS * budget.length
+    return Lookback(min(int(DEBOUNCE_SHARE * drain), longest), min(int(DEBOUNCE_SHARE_REPEATED * drain), longest))
 
 
-def gathering(queue: Queue, short: Recent, long: Recent, budget: Budget, now: int) -> int | None:
+def debounce(queue: Queue, short: RecentChanges, long: RecentChanges, budget: Budget, now: int) -> int | None:
     """How much longer a lane gathers if nothing else changes, in microseconds; None: it does not."""
     back = lookback(queue.size, budget)
     if back is None or queue.newest is None or queue.oldest is None:
         return None
-    if now - queue.oldest.pending_since >= GATHERED_WINDOWS * budget.length:
+    if now - queue.oldest.pending_since >= MAX_DEBOUNCE_WINDOWS * budget.length:
         return None
     repeated = 2 * long.repeats > long.changes
     recent, far = (long, back.long) if repeated else (short, back.short)
@@ -165,15 +165,15 @@ def gathering(queue: Queue, short: Recent, long: Recent, budget: Budget, now: in
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class PlannerInput:
     """All that a plan rests on."""
 
-    pending: Pending
-    directory: Directory
+    pending: QueueSnapshot
+    directory: ListingState
     budget: Budget
-    spent: Spent
+    spent: SpendHistory
     #: How much longer lanes gather, in microseconds; a lane that does not is not in it.
-    gathering: Mapping[Lane, int]
+    debouncing: Mapping[Lane, int]
     #: A page of the listing is under way: the next has to wait for its cursor.
     listing: bool
     #: The wall's clock and the monotonic one, in microseconds.
@@ -182,28 +182,28 @@ class Situation:
     bulk_share: float = BULK_SHARE
 
 
-def plan(given: Situation) -> Plan:
+def plan(state: PlannerInput) -> Plan:
     """The next request, or how long to wait for one to be worth sending. The budget's own wait is not in it."""
-    waiting = given.pending
+    waiting = state.pending
     if (first := waiting.cancelling.newest) is not None:
-        return Send(first.profile_id, first.lane, urgent=True)
+        return SendUpdate(first.profile_id, first.lane, urgent=True)
     if (first := waiting.unknown_cancelling) is not None:
         return LookUp(first.profile_id, urgent=True)
     if waiting.clearing:
-        return SendClearing()
-    if given.directory.sweep_at is not None and given.directory.sweep_at <= given.now:
+        return SendErasure()
+    if state.directory.sweep_at is not None and state.directory.sweep_at <= state.now:
         # One request in a few hundred at most: it need not wait for its turn, which may not come for days.
-        return SweepPage(sweep_every(given.budget.interval, given.directory.size))
-    bulk = _bulk(given)
-    if isinstance(bulk, Send) and (given.spent.since_bulk + 1) * given.bulk_share >= 1:
+        return SweepPage(sweep_every(state.budget.interval, state.directory.size))
+    bulk = _bulk(state)
+    if isinstance(bulk, SendUpdate) and (state.spent.since_bulk + 1) * state.bulk_share >= 1:
         return bulk
-    live = _lane(given, Lane.LIVE, waiting.live, waiting.live.newest)
-    if isinstance(live, Send):
+    live = _lane(state, Lane.LIVE, waiting.live, waiting.live.newest)
+    if isinstance(live, SendUpdate):
         return live
-    learn = _learn(given)
+    learn = _learn(state)
     if not isinstance(learn, Wait):
         return learn
-    if isinstance(bulk, Send):
+    if isinstance(bulk, SendUpdate):
         return bulk
     waits = [each.microseconds for each in (live, learn, bulk) if each.microseconds is not None]
     return Wait(min(waits, default=None))
@@ -216,29 +216,29 @@ def sweep_every(interval: int, size: int | None) -> int:
     return int(max(interval / SWEEP_SHARE, SWEEP_AFTER / max((size or 0) / PAGE, 1)))
 
 
-def _bulk(given: Situation) -> Send | Wait:
+def _bulk(given: PlannerInput) -> SendUpdate | Wait:
     """The bulk's next: of both lanes what has been quiet for longest, so that live changes do not starve either."""
     live, bulk = given.pending.live, given.pending.bulk
-    if live.oldest is not None and Lane.LIVE not in given.gathering:
+    if live.oldest is not None and Lane.LIVE not in given.debouncing:
         behind = bulk.oldest is None or live.oldest.due_at < bulk.oldest.due_at
         if behind and live.size > 1:
-            return Send(live.oldest.profile_id, Lane.BULK, urgent=False)
+            return SendUpdate(live.oldest.profile_id, Lane.BULK, urgent=False)
     return _lane(given, Lane.BULK, bulk, bulk.oldest)
 
 
-def _lane(given: Situation, lane: Lane, queue: Queue, which: Waiting | None) -> Send | Wait:
+def _lane(given: PlannerInput, lane: Lane, queue: Queue, which: QueueItem | None) -> SendUpdate | Wait:
     """A lane's next, unless it gathers: then a few only."""
     if which is None:
         return Wait(None)
     few = lane is Lane.LIVE and given.budget.window is not None and queue.size * 10 <= given.budget.window.limit
-    send = Send(which.profile_id, lane, urgent=few)
-    if lane not in given.gathering:
+    send = SendUpdate(which.profile_id, lane, urgent=few)
+    if lane not in given.debouncing:
         return send
     trickle = _left(given.spent.trickled_at.get(lane), given.budget.interval / TRICKLE_SHARE, given.ticks)
-    return send if trickle == 0 else Wait(min(trickle, given.gathering[lane]))
+    return send if trickle == 0 else Wait(min(trickle, given.debouncing[lane]))
 
 
-def _learn(given: Situation) -> LookUp | ListPage | Wait:
+def _learn(given: PlannerInput) -> LookUp | ListPage | Wait:
     """The cheaper way to learn about who is not known, if it is worth a request now."""
     if given.directory.as_of is None:
         return _learn_first(given)
@@ -249,7 +249,7 @@ def _learn(given: Situation) -> LookUp | ListPage | Wait:
     return _bring_up_to_date(given)
 
 
-def _learn_first(given: Situation) -> LookUp | ListPage | Wait:
+def _learn_first(given: PlannerInput) -> LookUp | ListPage | Wait:
     """While the directory is not complete: list everybody, where that is expected to cost less than look-ups."""
     waiting, directory = given.pending, given.directory
     one = waiting.newest_unknown or waiting.oldest_unknown
@@ -265,7 +265,7 @@ def _learn_first(given: Situation) -> LookUp | ListPage | Wait:
     return Wait(None) if given.listing else ListPage()
 
 
-def _bring_up_to_date(given: Situation) -> LookUp | ListPage | Wait:
+def _bring_up_to_date(given: PlannerInput) -> LookUp | ListPage | Wait:
     """List what was updated since, which tells of everybody who waits; or look a live one up meanwhile."""
     waiting = given.pending
     pages = _pages(given)
@@ -285,7 +285,7 @@ def _bring_up_to_date(given: Situation) -> LookUp | ListPage | Wait:
     return Wait(wait)
 
 
-def _when_idle(given: Situation) -> ListPage | Wait:
+def _when_idle(given: PlannerInput) -> ListPage | Wait:
     """Somebody may have become a subscriber, or have another email now; the dearer, the later."""
     at, as_of = given.directory.refresh_at, given.directory.as_of
     backlog = given.pending.bulk.size or given.pending.live.size
@@ -295,14 +295,14 @@ def _when_idle(given: Situation) -> ListPage | Wait:
     return ListPage() if max(at, affordable_at) <= given.now else Wait(None)
 
 
-def _pages(given: Situation) -> int:
+def _pages(given: PlannerInput) -> int:
     """How many pages a listing of what was updated since has, if nobody else updates anything."""
     # Our own updates are shown again, and those of the overlap once more.
     again = given.directory.writes + OVERLAP // given.budget.interval
     return 1 + again // PAGE
 
 
-def _may_look_up(given: Situation) -> int:
+def _may_look_up(given: PlannerInput) -> int:
     return _left(given.spent.looked_up_at, given.budget.interval / LOOKUP_SHARE, given.ticks)
 
 

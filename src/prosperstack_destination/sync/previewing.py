@@ -8,13 +8,13 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.accounts.meaning import AccountMapping, load
+from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.desired import Projection, differing, same_values
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.desired import Projection, differing_keys, same_values
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.prosperstack.forecast import Rate
 from prosperstack_destination.state import accounts, directory, scanning
@@ -22,9 +22,9 @@ from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.directory import Subscriber
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.scanning import Scanned
-from prosperstack_destination.sync.difference import differences
-from prosperstack_destination.sync.rates import rate_of_account
+from prosperstack_destination.state.scanning import ScannedProfile
+from prosperstack_destination.sync.difference import diff
+from prosperstack_destination.sync.rates import account_rate
 from prosperstack_destination.sync.reprojecting import person_of
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ class Preview:
 
 
 @dataclass(slots=True)
-class _Count:
+class _PreviewCounts:
     looked_at: int = 0
     changed: int = 0
     by_property: Counter[str] = field(default_factory=Counter)
@@ -103,7 +103,7 @@ async def preview(
     """
     profiles = await database.read(scanning.count, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
-    count = _Count()
+    count = _PreviewCounts()
     after: str | None = ""
     while after is not None:
         after = await database.read(_page, account_id, rules, after, one_in, count)
@@ -111,7 +111,7 @@ async def preview(
     return _scaled(count, profiles, rate.per_second * 60)
 
 
-def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
+def _scaled(count: _PreviewCounts, profiles: int, rate: float) -> Preview:
     factor = profiles / count.looked_at if count.looked_at else 1.0
     return Preview(
         profiles=profiles,
@@ -127,11 +127,11 @@ def _scaled(count: _Count, profiles: int, rate: float) -> Preview:
 
 
 def _page(
-    connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _Count
+    connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _PreviewCounts
 ) -> str | None:
-    meaning = of_account(connection, _account(connection, account_id))
+    meaning = load(connection, _account(connection, account_id))
     page = scanning.page(connection, account_id, after, one_in=one_in)
-    changed = _compare(page, *meaning.plan.where_it_differs(meaning.under(rules)), count)
+    changed = _compare(page, *meaning.compiled.diff(meaning.with_rules(rules)), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
         count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
@@ -139,17 +139,17 @@ def _page(
 
 
 def _rate(connection: Connection, account_id: str, reserve: float) -> Rate:
-    return rate_of_account(connection, _account(connection, account_id), reserve)
+    return account_rate(connection, _account(connection, account_id), reserve)
 
 
 def _account(connection: Connection, account_id: str) -> Account:
     account = accounts.get(connection, account_id)
     if account is None:
-        raise Misconfigured(f"There is no account {account_id!r}.")
+        raise ConfigurationError(f"There is no account {account_id!r}.")
     return account
 
 
-def problems_under(people: Iterable[Person], old: Plan, new: Plan) -> tuple[int, int]:
+def problems_under(people: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
     """How many traits of people cannot be values under one plan and under another one."""
     before = after = 0
     for person in people:
@@ -159,8 +159,8 @@ def problems_under(people: Iterable[Person], old: Plan, new: Plan) -> tuple[int,
 
 
 def _compare(
-    page: Iterable[Scanned], old: Plan, new: Plan, count: _Count
-) -> list[tuple[Scanned, Projection, Projection]]:
+    page: Iterable[ScannedProfile], old: CompiledMapping, new: CompiledMapping, count: _PreviewCounts
+) -> list[tuple[ScannedProfile, Projection, Projection]]:
     changed = []
     for each in page:
         try:
@@ -172,8 +172,8 @@ def _compare(
         count.looked_at += 1
         count.problems_before += len(before.problems)
         count.problems_after += len(after.problems)
-        keys = [*differing(before.desired, after.desired)]
-        keys += [SUBSCRIPTION + key for key in differing(before.subscription, after.subscription)]
+        keys = [*differing_keys(before.desired, after.desired)]
+        keys += [SUBSCRIPTION + key for key in differing_keys(before.subscription, after.subscription)]
         if keys:
             changed.append((each, before, after))
             count.changed += 1
@@ -201,7 +201,11 @@ def _subscribers(connection: Connection, account_id: str, emails: Sequence[str])
 
 
 def _requests(
-    scanned: Scanned, old: Projection, new: Projection, subscribers: Sequence[Subscriber], meaning: Meaning
+    scanned: ScannedProfile,
+    old: Projection,
+    new: Projection,
+    subscribers: Sequence[Subscriber],
+    meaning: AccountMapping,
 ) -> int:
     """What one profile costs: an update for each subscriber that differs, a look-up where none is known yet."""
     if scanned.status in (Status.UNMATCHED, Status.SET_ASIDE):
@@ -213,4 +217,4 @@ def _requests(
 
 
 def _updates(new: Projection, subscribers: Sequence[Subscriber], catalog: Catalog) -> int:
-    return sum(1 for each in subscribers if differences(new.values(), each, catalog).send)
+    return sum(1 for each in subscribers if diff(new.values(), each, catalog).send)

@@ -8,39 +8,39 @@ from prosperstack_destination.clock import Clock
 from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.state import listing as directories
 from prosperstack_destination.state import waiting
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import ListingState
 from prosperstack_destination.state.profile import Lane
-from prosperstack_destination.state.waiting import Counts, Pending, Recent
-from prosperstack_destination.sync.planner import Situation, gathering, lookback
-from prosperstack_destination.sync.under_way import UnderWay
-from prosperstack_destination.sync.workplace import Workplace
+from prosperstack_destination.state.waiting import QueueSizes, QueueSnapshot, RecentChanges
+from prosperstack_destination.sync.planner import PlannerInput, debounce, lookback
+from prosperstack_destination.sync.under_way import InFlight
+from prosperstack_destination.sync.workplace import WorkerContext
 
 #: Queues are counted anew after the time of so many requests, and when profiles were judged; but counting may take
 #: no more than one part of so many of the time.
-COUNTED_FOR: Final = 16
+COUNT_TTL: Final = 16
 COUNTING_PART: Final = 20
 
 
-class Queues:
+class QueueView:
     """An account's queues."""
 
-    def __init__(self, at: Workplace, under_way: UnderWay, ticks: Clock) -> None:
+    def __init__(self, at: WorkerContext, under_way: InFlight, ticks: Clock) -> None:
         self._at = at
         self._under_way = under_way
         self._ticks = ticks
-        self._counts = Counts()
-        self._changes: dict[Lane, tuple[Recent, Recent]] = {}
+        self._counts = QueueSizes()
+        self._changes: dict[Lane, tuple[RecentChanges, RecentChanges]] = {}
         self._counted_at: int | None = None
         #: When they may be counted again.
         self._count_again_at = 0
         #: Profiles were judged since.
         self._outdated = False
 
-    def outdate(self) -> None:
+    def invalidate(self) -> None:
         """Profiles were judged: the counts are not true any more."""
         self._outdated = True
 
-    async def situation(self, *, listing: bool, bulk_share: float) -> Situation:
+    async def planner_input(self, *, listing: bool, bulk_share: float) -> PlannerInput:
         """What the planner goes by now, but for the profiles under way."""
         now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
         if self._is_outdated(ticks):
@@ -56,11 +56,11 @@ class Queues:
         )
         queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
         longer = {
-            lane: gathering(queues[lane], short, long, spender.budget, now)
+            lane: debounce(queues[lane], short, long, spender.budget, now)
             for lane, (short, long) in self._changes.items()
         }
         gathers = {lane: wait for lane, wait in longer.items() if wait is not None}
-        return Situation(
+        return PlannerInput(
             pending, directory, spender.budget, spender.spent, gathers, listing, now, ticks, bulk_share
         )
 
@@ -68,16 +68,16 @@ class Queues:
         """Whether queues have to be counted anew."""
         if self._counted_at is None:
             return True
-        old = self._outdated or ticks - self._counted_at >= COUNTED_FOR * self._at.spender.budget.interval
+        old = self._outdated or ticks - self._counted_at >= COUNT_TTL * self._at.spender.budget.interval
         return old and ticks >= self._count_again_at
 
 
 def _count(
     connection: Connection, account_id: str, now: int, budget: Budget
-) -> tuple[Counts, dict[Lane, tuple[Recent, Recent]]]:
+) -> tuple[QueueSizes, dict[Lane, tuple[RecentChanges, RecentChanges]]]:
     """How many wait; and, of the lanes that may gather, what changed lately: in a short time and in a long one."""
     counts = waiting.count(connection, account_id, now)
-    changes: dict[Lane, tuple[Recent, Recent]] = {}
+    changes: dict[Lane, tuple[RecentChanges, RecentChanges]] = {}
     for lane, size in ((Lane.LIVE, counts.live), (Lane.BULK, counts.bulk)):
         if (back := lookback(size, budget)) is not None:
             changes[lane] = (
@@ -88,7 +88,9 @@ def _count(
 
 
 def _pending(
-    connection: Connection, account_id: str, now: int, under_way: set[int], counts: Counts
-) -> tuple[Pending, Directory]:
+    connection: Connection, account_id: str, now: int, under_way: set[int], counts: QueueSizes
+) -> tuple[QueueSnapshot, ListingState]:
     """One view of what waits, and of how far the directory is."""
-    return waiting.pending(connection, account_id, now, under_way, counts), directories.read(connection, account_id)
+    return waiting.snapshot(connection, account_id, now, under_way, counts), directories.read(
+        connection, account_id
+    )

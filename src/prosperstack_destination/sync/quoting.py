@@ -19,7 +19,7 @@ _EMAIL: Final = re.compile(r"""[^\s@"'`<>(),:;]+@[^\s@"'`<>(),:;]+""")
 _QUOTED: Final = re.compile(r"""(?<!\w)(["'`])(.*?)\1(?!\w)""", re.DOTALL)
 
 
-def without_data(words: str, values: Iterable[JsonValue], keys: Collection[str]) -> str:
+def redact(words: str, values: Iterable[JsonValue], keys: Collection[str]) -> str:
     """What was said, cut: without email addresses, the values that were sent, and what is quoted but property keys.
 
     A number or a name that ProsperStack makes up by itself stays: it would have to be somebody's by chance.
@@ -35,5 +35,5 @@ def without_data(words: str, values: Iterable[JsonValue], keys: Collection[str])
 def reason_of(error: Exception) -> str:
     """Return an error in words, for logs and for what outlives a person: without data of ProsperStack's or ours."""
     if isinstance(error, ProsperStackError):
-        return without_data(str(error), (), ())
+        return redact(str(error), (), ())
     return str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"

@@ -10,22 +10,27 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.endless import endless
-from prosperstack_destination.errors import CredentialsRefused, DestinationError, LeaseLost, Unavailable
+from prosperstack_destination.endless import run_forever
+from prosperstack_destination.errors import (
+    DestinationError,
+    LeaseLost,
+    ProsperStackAuthError,
+    ProsperStackUnavailable,
+)
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.prosperstack.client import Guard, ProsperStack
+from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient
 from prosperstack_destination.state import accounts
 from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.clock_set import bring_forward
+from prosperstack_destination.state.clock_set import clamp_future_times
 from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.doubting import doubt
+from prosperstack_destination.state.doubting import requeue_unconfirmed
 from prosperstack_destination.sync.backoff import LONGEST_SECONDS, backoff_seconds
-from prosperstack_destination.sync.holdings import Holdings
+from prosperstack_destination.sync.holdings import LeaseManager
 from prosperstack_destination.sync.quoting import reason_of
-from prosperstack_destination.sync.spender import Spender
-from prosperstack_destination.sync.tenure import FencedStore, Tenure
+from prosperstack_destination.sync.spender import RateLimiter
+from prosperstack_destination.sync.tenure import FencedStore, HeldLease
 from prosperstack_destination.sync.worker import AccountWorker
-from prosperstack_destination.sync.workplace import Observer
+from prosperstack_destination.sync.workplace import ReconcileObserver
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +54,7 @@ SET_BACK: Final = 5 * SECOND
 STUCK_AFTER: Final = 30 * SECOND
 
 #: Makes a client for an account, which tells its answers' rate limits to the second argument.
-Connect = Callable[[Account, Callable[[RateLimit | None], None], Guard], ProsperStack]
+Connect = Callable[[Account, Callable[[RateLimit | None], None], Guard], ProsperStackClient]
 
 
 class _Halted(Exception):
@@ -60,8 +65,8 @@ class _Halted(Exception):
 class _Running:
     """One account that is ours."""
 
-    tenure: Tenure
-    spender: Spender
+    tenure: HeldLease
+    spender: RateLimiter
     #: Nothing new is to be begun.
     halt: asyncio.Event
     #: When it had work last, in ticks.
@@ -99,7 +104,7 @@ class Reconciler:
         bulk_share: float,
         clock: Clock,
         ticks: Clock,
-        observer: Observer | None = None,
+        observer: ReconcileObserver | None = None,
     ) -> None:
         self._observer = observer
         self._database = database
@@ -108,7 +113,7 @@ class Reconciler:
         self._bulk_share = bulk_share
         self._clock = clock
         self._ticks = ticks
-        self.holdings = Holdings(replica, database, ticks)
+        self.holdings = LeaseManager(replica, database, ticks)
         self._running: dict[str, _Running] = {}
         self._woken: set[str] = set()
         self._poke = asyncio.Event()
@@ -122,7 +127,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin to reconcile."""
-        self._supervisor = endless(self._supervise, "reconciler")
+        self._supervisor = run_forever(self._supervise, "reconciler")
 
     async def stop(self) -> None:
         """Begin nothing new, finish the requests in flight, give up the leases, and stop."""
@@ -181,7 +186,7 @@ class Reconciler:
         wanted = set(found) | self._woken
         self._woken = set()
         for account_id, running in self._running.items():
-            if running.spender.leave(reserves.get(account_id, self._reserve)):
+            if running.spender.set_reserve(reserves.get(account_id, self._reserve)):
                 running.changed.set()  # it may be waiting for what is not to be left any more
         if self.holdings.needs_a_look(wanted):
             await self._share(wanted)
@@ -193,7 +198,7 @@ class Reconciler:
         ahead = now - self._ticks()
         if self._ahead is not None and ahead < self._ahead - SET_BACK:
             log.warning("the clock was set back", seconds=(self._ahead - ahead) / SECOND)
-            await self._database.write(bring_forward, now)
+            await self._database.write(clamp_future_times, now)
         self._ahead = ahead
 
     async def _share(self, wanted: set[str]) -> None:
@@ -229,10 +234,10 @@ class Reconciler:
         """What was sent while another replica may have had the account is looked at again, by whoever has it."""
         if running.task is not None:
             await running.task
-        while doubtful := running.tenure.doubtful:
+        while doubtful := running.tenure.unconfirmed:
             log.warning("what was sent is in doubt", account_id=account_id, subscribers=len(doubtful))
             try:
-                await self._database.write(doubt, account_id, doubtful, self._clock())
+                await self._database.write(requeue_unconfirmed, account_id, doubtful, self._clock())
             except DestinationError as error:
                 log.warning("that could not be noted", account_id=account_id, reason=str(error))
                 if await self._wait(self._stop, POLL_SECONDS):
@@ -246,7 +251,7 @@ class Reconciler:
         running = self._running.get(account_id)
         if running is None:
             halt = asyncio.Event()
-            spender = Spender(self._reserve, self._ticks, partial(self._pause, halt))
+            spender = RateLimiter(self._reserve, self._ticks, partial(self._pause, halt))
             tenure = self.holdings.tenures[account_id]
             running = self._running[account_id] = _Running(tenure, spender, halt, self._ticks())
         running.worked_at = self._ticks()
@@ -276,7 +281,7 @@ class Reconciler:
             running.rests_until = self._ticks() + RESTED
             return
         running.rests_until = 0
-        running.spender.leave(account.reserve_or(self._reserve))
+        running.spender.set_reserve(account.reserve_or(self._reserve))
         worker = AccountWorker(
             account,
             FencedStore(self._database, running.tenure, self._ticks),
@@ -294,7 +299,7 @@ class Reconciler:
         except LeaseLost as lost:
             log.warning("the account's lease is lost", account_id=account_id, reason=str(lost))
             self._poke.set()
-        except CredentialsRefused as refusal:
+        except ProsperStackAuthError as refusal:
             status = AccountStatus.NOT_PERMITTED if refusal.status_code == 403 else AccountStatus.KEY_REFUSED
             await self._leave_alone(account_id, running, status, refusal, account.encrypted_key)
         except DestinationError as error:
@@ -314,7 +319,7 @@ class Reconciler:
         """
         running.spender.failures += 1
         if status is AccountStatus.RETRYING:
-            named = error.retry_after if isinstance(error, Unavailable) else None
+            named = error.retry_after if isinstance(error, ProsperStackUnavailable) else None
             # One request a window is all that an outage costs, and all that its end is late by.
             window = running.spender.budget.length / SECOND or LONGEST_SECONDS
             longest = min(max(window, SHORTEST_LONGEST_SECONDS), LONGEST_SECONDS)

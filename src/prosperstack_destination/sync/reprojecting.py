@@ -12,19 +12,19 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning, meaning_of, of_account
+from prosperstack_destination.accounts.meaning import AccountMapping, build, load
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.desired import Projection, same_values
-from prosperstack_destination.mapping.person import Person
-from prosperstack_destination.mapping.projection import Plan
+from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.mapping.projection import CompiledMapping
 from prosperstack_destination.state import accounts, mappings, problems, reprojections, scanning
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.mappings import NO_MAPPING
 from prosperstack_destination.state.problems import RecordedProblem
 from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.reprojections import Before, Reprojection
-from prosperstack_destination.state.scanning import Scanned
+from prosperstack_destination.state.reprojections import PreviousMapping, RemapProgress
+from prosperstack_destination.state.scanning import ScannedProfile
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ _NOBODY: Final = frozenset({Status.UNMATCHED.value, Status.SET_ASIDE.value})
 class _Judged:
     """One page, looked at."""
 
-    reprojection: Reprojection
+    reprojection: RemapProgress
     after: str
     done: int
     #: Ids of profiles whose desired properties or problems are others now, to be looked at.
@@ -51,7 +51,7 @@ class _Judged:
     last: bool
 
 
-class Reprojector:
+class Remapper:
     """Goes through profiles in the background. ``wake`` is told the accounts that have something due.
 
     ``is_ours`` says whether it is this process, of several, that does so; another beside it would do no harm.
@@ -87,7 +87,7 @@ class Reprojector:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def begun(self) -> None:
+    def wake(self) -> None:
         """Look now: something is to be gone through."""
         self._begun.set()
 
@@ -140,9 +140,9 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     account = accounts.get(connection, account_id)
     if reprojection is None or account is None or reprojection.is_finished:
         return None
-    meaning = of_account(connection, account)
+    meaning = load(connection, account)
     before = [_former(connection, account_id, meaning, each) for each in reprojection.before]
-    pairs = [meaning.plan.where_it_differs(former) for former in before]
+    pairs = [meaning.compiled.diff(former) for former in before]
     page = scanning.page(connection, account_id, reprojection.after)
     due: list[int] = []
     changed: list[int] = []
@@ -152,7 +152,7 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
             person = person_of(each)
             if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
                 continue
-            projected = meaning.plan.project(person)
+            projected = meaning.compiled.project(person)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
             log.error("a profile could not be gone through", profile_id=each.id, error=type(error).__name__)
             continue
@@ -168,15 +168,17 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     return _Judged(reprojection, after, len(page), due, changed, found, last)
 
 
-def person_of(scanned: Scanned) -> Person:
+def person_of(scanned: ScannedProfile) -> MappingInput:
     """A profile as the mapping sees it."""
-    return Person(scanned.values(), scanned.user_id, scanned.anonymous_id)
+    return MappingInput(scanned.values(), scanned.user_id, scanned.anonymous_id)
 
 
-def _former(connection: Connection, account_id: str, meaning: Meaning, before: Before) -> Plan:
+def _former(
+    connection: Connection, account_id: str, meaning: AccountMapping, before: PreviousMapping
+) -> CompiledMapping:
     mapping = mappings.of_version(connection, account_id, before.version) or NO_MAPPING
     audiences = frozenset(meaning.audiences)
-    return meaning_of(before.catalog, before.subscription, mapping.rules, before.version, audiences).plan
+    return build(before.catalog, before.subscription, mapping.rules, before.version, audiences).compiled
 
 
 def _same(now: Projection, before: Projection) -> bool:

@@ -16,11 +16,11 @@ from prosperstack_destination.state.leases import Lease
 #: For how long a lease is taken, in microseconds. A dead replica's accounts wait for so long, and for one look.
 LEASE_FOR: Final = 5 * SECOND
 #: How often a replica renews its leases, in microseconds: two may fail.
-BEAT_EVERY: Final = 3 * SECOND // 2
+HEARTBEAT_EVERY: Final = 3 * SECOND // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class LeaseView:
     """What a replica sees in one look."""
 
     #: The database's time, in microseconds.
@@ -42,7 +42,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class LeasePlan:
     """What follows from a look."""
 
     #: Mine still, to be renewed.
@@ -66,7 +66,7 @@ def is_live(expires_at: int, now: int) -> bool:
     return 0 < expires_at - now <= LEASE_FOR
 
 
-def decide(seen: Situation) -> Moves:
+def decide(seen: LeaseView) -> LeasePlan:
     """What one replica does after a look."""
     mine = {
         account
@@ -92,7 +92,7 @@ def decide(seen: Situation) -> Moves:
     kept -= handed_over
     taken = sorted(free)[: max(quota - len(kept), 0)]
     stray -= set(taken)
-    return Moves(
+    return LeasePlan(
         kept=kept,
         taken=tuple(_taken(seen, account) for account in taken),
         given_up=tuple(replace(seen.leases[each], expires_at=0) for each in sorted(retired | handed_over | stray)),
@@ -103,7 +103,7 @@ def decide(seen: Situation) -> Moves:
     )
 
 
-def as_stored(moves: Moves, stored: Set[str], held: Set[str]) -> Moves:
+def as_stored(moves: LeasePlan, stored: Set[str], held: Set[str]) -> LeasePlan:
     """What came of moves of which only the leases in ``stored`` could be kept: the next look finds the others.
 
     A lease that could not be taken counts as another's until then; one that could not be given up stays mine.
@@ -131,7 +131,7 @@ def _surplus(kept: Set[str], resting: Set[str], quota: int) -> Set[str]:
     return set(sorted(kept, key=lambda account: (account not in resting, account))[:excess])
 
 
-def _taken(seen: Situation, account: str) -> Lease:
+def _taken(seen: LeaseView, account: str) -> Lease:
     before = seen.leases.get(account)
     fence = 1 if before is None else before.fence + 1
     return Lease(account, seen.me, fence, seen.now + LEASE_FOR)

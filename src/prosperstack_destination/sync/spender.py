@@ -9,10 +9,15 @@ from typing import Final, TypeVar
 import structlog
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import CredentialsRefused, ProsperStackError, RateLimited, Unavailable
+from prosperstack_destination.errors import (
+    ProsperStackAuthError,
+    ProsperStackError,
+    ProsperStackRateLimited,
+    ProsperStackUnavailable,
+)
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Ticket
 from prosperstack_destination.sync.failure_streaks import FailureStreaks
-from prosperstack_destination.sync.planner import Spent
+from prosperstack_destination.sync.planner import SpendHistory
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +37,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _sending: ContextVar[Ticket | None] = ContextVar("sending", default=None)
 
 
-class Spender:
+class RateLimiter:
     """The request budget of one account, in use. Requests may overlap.
 
     ``ticks`` is a clock that is never set back (monotonic), in microseconds.
@@ -41,14 +46,14 @@ class Spender:
     def __init__(self, reserve: float, ticks: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self.budget = Budget(reserve=reserve)
         #: What the requests went to, for the next plan.
-        self.spent = Spent()
+        self.spent = SpendHistory()
         self._ticks = ticks
         self._sleep = sleep
         #: How often the account has waited since it last worked, as the reconciler counts it.
         self.failures = 0
         self.streaks = FailureStreaks()
 
-    def leave(self, reserve: float) -> bool:
+    def set_reserve(self, reserve: float) -> bool:
         """Leave this part of each window to the account's owner from now on; whether it was another before."""
         changed = reserve != self.budget.reserve
         self.budget = replace(self.budget, reserve=reserve)
@@ -65,7 +70,7 @@ class Spender:
         """How long until a request may go, in microseconds; 0: now."""
         return self.budget.wait(self._ticks(), urgent=urgent)
 
-    async def spend(
+    async def send(
         self,
         request: Callable[[], Awaitable[T]],
         *,
@@ -87,16 +92,16 @@ class Spender:
             _sending.set(self.budget.ticket)
             try:
                 answer = await request()
-            except RateLimited as refusal:
+            except ProsperStackRateLimited as refusal:
                 self.budget = self.budget.refused(refusal.retry_after, self._ticks())
                 if self.budget.refusals > PATIENCE:
                     self.streaks.refused(kind)
                     raise
                 log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
-            except Unavailable:
+            except ProsperStackUnavailable:
                 self.streaks.failed(kind, who, attempts)
                 raise
-            except CredentialsRefused:
+            except ProsperStackAuthError:
                 self.streaks.refused(kind)
                 raise
             except ProsperStackError:

@@ -13,10 +13,15 @@ import structlog
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog
-from prosperstack_destination.errors import NotFound, ProsperStackError, Rejected, Unavailable
+from prosperstack_destination.accounts.catalogs import dump_catalog, fetch_catalog
+from prosperstack_destination.errors import (
+    ProsperStackError,
+    ProsperStackNotFound,
+    ProsperStackRejected,
+    ProsperStackUnavailable,
+)
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.desired import Problem, Projection
+from prosperstack_destination.mapping.desired import MappingProblem, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, load_rules
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
@@ -24,13 +29,13 @@ from prosperstack_destination.prosperstack.paging import all_items
 from prosperstack_destination.state import accounts, mappings, profiles, reprojections, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.erasing import clear_later
+from prosperstack_destination.state.erasing import queue_remote_erasure
 from prosperstack_destination.state.problems import as_rejected
 from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.state.subscription_states import PREFIX, SubscriptionState
 from prosperstack_destination.sync.difference import same
-from prosperstack_destination.sync.isolation import Fault, Search
-from prosperstack_destination.sync.workplace import About, Workplace
+from prosperstack_destination.sync.isolation import Fault, RejectionBisect
+from prosperstack_destination.sync.workplace import RequestInfo, WorkerContext
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +63,7 @@ def to_send(new: Mapping[str, PropertyValue], observed: Mapping[str, JsonValue])
 class SubscriptionUpdater:
     """Brings the subscriptions of an account's subscribers to what is desired. Each step is safe to repeat."""
 
-    def __init__(self, at: Workplace) -> None:
+    def __init__(self, at: WorkerContext) -> None:
         self._at = at
 
     async def update(self, profile: Profile, subscribers: Iterable[Subscriber], projection: Projection) -> None:
@@ -84,15 +89,15 @@ class SubscriptionUpdater:
 
     async def refresh_catalog(self, account: Account) -> Account:
         """List the properties of subscriptions, if a rule asks for them; the account as it is then."""
-        mapping = await self._at.database.read(mappings.in_force, self._at.account_id)
+        mapping = await self._at.database.read(mappings.current, self._at.account_id)
         if not load_rules(mapping.rules).for_subscriptions:
             return account
 
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
             ask = partial(self._at.prosperstack.list_properties, cursor, entity="subscription")
-            return self._at.send(About("GET /properties"), ask)
+            return self._at.send(RequestInfo("GET /properties"), ask)
 
-        catalog = dump_catalog(await list_catalog(fetch, "subscription"))
+        catalog = dump_catalog(await fetch_catalog(fetch, "subscription"))
         if catalog != account.subscription_catalog:
             await self._at.database.write(_store_catalog, self._at.account_id, catalog, self._at.clock())
         return replace(account, subscription_catalog=catalog)
@@ -124,10 +129,10 @@ class SubscriptionUpdater:
             if subscription.status in ACTIVE:
                 try:
                     rejected |= await self._send(profile, subscription.id, to_send(new, subscription.values()))
-                except NotFound:
+                except ProsperStackNotFound:
                     gone.add(subscription.id)
         if gone and (shown := gone & {each.id for each in await self._list(profile, subscriber_id)}):
-            raise Unavailable(
+            raise ProsperStackUnavailable(
                 f"ProsperStack says that subscription {min(shown)} is gone, and shows it.", status_code=404
             )
         return rejected
@@ -149,17 +154,17 @@ class SubscriptionUpdater:
             try:
                 await self._patch(profile, subscription_id, properties)
                 break
-            except Rejected as rejection:
-                fault = await self._isolate(profile, subscription_id, Search(properties, str(rejection)))
+            except ProsperStackRejected as rejection:
+                fault = await self._isolate(profile, subscription_id, RejectionBisect(properties, str(rejection)))
                 rejected[fault.key] = (fault.value, fault.reason)
                 properties = {key: value for key, value in properties.items() if key != fault.key}
         return rejected
 
-    async def _isolate(self, profile: Profile, subscription_id: str, search: Search) -> Fault:
+    async def _isolate(self, profile: Profile, subscription_id: str, search: RejectionBisect) -> Fault:
         while (fault := search.fault) is None:
             try:
                 await self._patch(profile, subscription_id, dict(search.attempt))
-            except Rejected as rejection:
+            except ProsperStackRejected as rejection:
                 search = search.rejected(str(rejection))
             else:
                 search = search.accepted()
@@ -173,10 +178,10 @@ class SubscriptionUpdater:
         log.info("delivered", subscription=subscription_id, properties=sorted(properties))
 
 
-def rejections(state: SubscriptionState, projection: Projection) -> list[Problem]:
+def rejections(state: SubscriptionState, projection: Projection) -> list[MappingProblem]:
     """What ProsperStack rejected of what is desired now."""
     return [
-        Problem(SUBSCRIPTION + key, desired.trait, desired.value, as_rejected(known[1]))
+        MappingProblem(SUBSCRIPTION + key, desired.trait, desired.value, as_rejected(known[1]))
         for key, desired in projection.subscription.items()
         if (known := state.set_aside.get(key)) is not None and same(known[0], desired.value)
     ]
@@ -184,11 +189,11 @@ def rejections(state: SubscriptionState, projection: Projection) -> list[Problem
 
 def _about(
     request: str, profile: Profile | None, target: str, properties: Mapping[str, PropertyValue] | None = None
-) -> About:
+) -> RequestInfo:
     """A request for a person; None: for a person who was erased."""
     if profile is None:
-        return About(request, None, target, properties or {})
-    return About(request, profile.email, target, properties or {}, profile.attempts)
+        return RequestInfo(request, None, target, properties or {})
+    return RequestInfo(request, profile.email, target, properties or {}, profile.attempts)
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
@@ -206,6 +211,8 @@ def _note(
 ) -> None:
     """Note how subscriptions stand; if the person was erased meanwhile, what is sent to them is cleared."""
     if profiles.get(connection, profile.id) is None:
-        clear_later(connection, profile.account_id, {subscriber_id: [PREFIX + key for key in sorted(sent)]}, now)
+        queue_remote_erasure(
+            connection, profile.account_id, {subscriber_id: [PREFIX + key for key in sorted(sent)]}, now
+        )
     else:
         subscription_states.settle(connection, profile.account_id, subscriber_id, state, now)

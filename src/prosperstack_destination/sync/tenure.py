@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Tenure:
+class HeldLease:
     """A lease that this process took.
 
     ``ticks`` is a clock of our own that never steps, and goes on while the machine sleeps, in microseconds.
@@ -58,7 +58,7 @@ class Tenure:
                 del self._unconfirmed[subscriber_id]
 
     @property
-    def doubtful(self) -> list[str]:
+    def unconfirmed(self) -> list[str]:
         """Subscribers that were written to when the lease was perhaps another's: who knows in which order."""
         return sorted(self._unconfirmed)
 
@@ -66,7 +66,7 @@ class Tenure:
 class FencedStore:
     """The database, as the owner of a lease may write to it: with the lease checked in the same transaction."""
 
-    def __init__(self, database: Database, tenure: Tenure, ticks: Clock) -> None:
+    def __init__(self, database: Database, tenure: HeldLease, ticks: Clock) -> None:
         self._database = database
         self._tenure = tenure
         self._ticks = ticks
@@ -77,7 +77,7 @@ class FencedStore:
         asked_at = self._ticks()
 
         def fenced(connection: Connection) -> T:
-            leases.must_hold(connection, lease.account_id, lease.owner, lease.fence)
+            leases.assert_held(connection, lease.account_id, lease.owner, lease.fence)
             return work(connection, *args, **kwargs)
 
         result = await self._database.write(fenced)

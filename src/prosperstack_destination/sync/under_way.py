@@ -15,7 +15,7 @@ class _One:
 
 
 @dataclass(slots=True)
-class UnderWay:
+class InFlight:
     """Requests that run beside each other."""
 
     #: Told of each that has ended, with the profile that it was for.

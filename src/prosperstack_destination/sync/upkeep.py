@@ -7,25 +7,33 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.catalogs import dump_catalog, list_catalog, load_catalog
-from prosperstack_destination.accounts.meaning import of_account
+from prosperstack_destination.accounts.catalogs import dump_catalog, fetch_catalog, load_catalog
+from prosperstack_destination.accounts.meaning import load
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import CredentialsRefused, ProsperStackError, Unavailable
+from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackError, ProsperStackUnavailable
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.state import accounts, reprojections, retrying, standing
-from prosperstack_destination.state.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, STOPPED, Account, AccountStatus
+from prosperstack_destination.state.accounts import (
+    CATALOG_FOR,
+    IDLE_CATALOG_FOR,
+    STOPPED_STATUSES,
+    Account,
+    AccountStatus,
+)
 from prosperstack_destination.sync.creating import create_missing
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
-from prosperstack_destination.sync.workplace import About, Workplace
+from prosperstack_destination.sync.workplace import RequestInfo, WorkerContext
 
 #: How often it is seen to that what the mapping creates is there, in microseconds.
 CREATED_EVERY: Final = 1 * SECOND
 
 
-class Upkeep:
+class AccountMaintenance:
     """Keeps one account up to date. ``account`` is the account as it is by now."""
 
-    def __init__(self, account: Account, at: Workplace, subscriptions: SubscriptionUpdater, ticks: Clock) -> None:
+    def __init__(
+        self, account: Account, at: WorkerContext, subscriptions: SubscriptionUpdater, ticks: Clock
+    ) -> None:
         self.account = account
         self._at = at
         self._subscriptions = subscriptions
@@ -35,7 +43,7 @@ class Upkeep:
         #: The catalog was listed to see whether an account that failed works.
         self._asked = False
 
-    async def see_to(self) -> None:
+    async def run_if_due(self) -> None:
         """List the catalog when it is old, or where requests failed: that shows whether ProsperStack answers.
 
         An account that failed works again when the kind of request succeeds that failed: see `FailureStreaks`.
@@ -90,15 +98,17 @@ class Upkeep:
             return
         self._created_at = ticks
         at = self._at
-        meaning = await at.database.read(of_account, self.account)
+        meaning = await at.database.read(load, self.account)
         if await create_missing(at, meaning, look=look):
             await self._refresh_catalog()
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            return self._at.send(About("GET /properties"), partial(self._at.prosperstack.list_properties, cursor))
+            return self._at.send(
+                RequestInfo("GET /properties"), partial(self._at.prosperstack.list_properties, cursor)
+            )
 
-        catalog = dump_catalog(await list_catalog(fetch))
+        catalog = dump_catalog(await fetch_catalog(fetch))
         now = self._at.clock()
         changed = catalog != self.account.catalog
         await self._at.database.write(_store_catalog, self.account.id, catalog, changed=changed, now=now)
@@ -117,9 +127,11 @@ def _activate(connection: Connection, account_id: str, now: int) -> None:
 def _as_before(account: Account) -> ProsperStackError:
     """What an account failed by."""
     reason = account.status_reason or "ProsperStack does not answer as it should."
-    if account.status in STOPPED:
-        return CredentialsRefused(reason, status_code=401 if account.status is AccountStatus.KEY_REFUSED else 403)
-    return Unavailable(reason)
+    if account.status in STOPPED_STATUSES:
+        return ProsperStackAuthError(
+            reason, status_code=401 if account.status is AccountStatus.KEY_REFUSED else 403
+        )
+    return ProsperStackUnavailable(reason)
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:

@@ -6,30 +6,30 @@ from dataclasses import dataclass, field, replace
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import Meaning, of_account, person_of
+from prosperstack_destination.accounts.meaning import AccountMapping, load, mapping_input
 from prosperstack_destination.mapping.desired import Projection
 from prosperstack_destination.state import directory, listing, problems, profiles, subscription_states
 from prosperstack_destination.state.accounts import Account
 from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.listing import Directory
+from prosperstack_destination.state.listing import ListingState
 from prosperstack_destination.state.problems import RecordedProblem, as_rejected
 from prosperstack_destination.state.profile import Profile, Status
 from prosperstack_destination.state.subscription_states import SubscriptionState
 from prosperstack_destination.sync.difference import same
 from prosperstack_destination.sync.judging import (
-    Look,
-    Miss,
-    Settle,
-    Update,
-    UpdateSubscriptions,
-    Verdict,
-    judge,
+    Decision,
+    InSync,
+    NeedsLookup,
+    NeedsSubscriptionUpdate,
+    NeedsUpdate,
+    Unmatched,
+    decide,
 )
 from prosperstack_destination.sync.subscriptions import pending, rejections
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ProfileContext:
     """A profile, with the subscribers that are known to have its email."""
 
     profile: Profile
@@ -41,19 +41,19 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Evaluation:
     """What a profile needs."""
 
-    known: Known
+    context: ProfileContext
     projection: Projection
-    verdict: Verdict
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedPage:
+class EvaluationPage:
     """Some of the profiles that had to be looked at."""
 
-    judged: Sequence[Judged]
+    evaluations: Sequence[Evaluation]
     #: Profiles, by id, that were to be left alone.
     passed_over: Set[int]
     #: Whether there may be others that have to be looked at.
@@ -62,52 +62,56 @@ class JudgedPage:
     faulty: Mapping[int, str] = field(default_factory=dict)
 
 
-def judge_due(connection: Connection, account: Account, now: int, limit: int, passing_over: Set[int]) -> JudgedPage:
+def evaluate_due(
+    connection: Connection, account: Account, now: int, limit: int, passing_over: Set[int]
+) -> EvaluationPage:
     """Judge up to so many of the profiles that have to be looked at by now; ``passing_over`` some, by their ids.
 
     They are read together with what traits mean: a mapping that is applied has the profiles looked at that it
     changes, by that mapping. They are judged here, since units of work need not hold up the event loop.
     """
-    meaning = of_account(connection, account)
+    meaning = load(connection, account)
     listed = listing.read(connection, account.id)
     unreadable: dict[int, str] = {}
-    due = profiles.to_judge(connection, account.id, now, listed.as_of, limit, unreadable)
+    due = profiles.due(connection, account.id, now, listed.as_of, limit, unreadable)
     faulty = {profile_id: kind for profile_id, kind in unreadable.items() if profile_id not in passing_over}
     free = [profile for profile in due if profile.id not in passing_over]
     subscribers = directory.with_emails(connection, account.id, [profile.email for profile in free])
-    found: list[Judged] = []
+    found: list[Evaluation] = []
     for profile in free:
         theirs = subscribers.get(profile.email, ())
         states = _states(connection, account.id, theirs, meaning)
-        known = Known(_as_shown(profile, listed), theirs, listed.as_of, states)
+        known = ProfileContext(_as_shown(profile, listed), theirs, listed.as_of, states)
         try:
-            found.append(judged(known, meaning, now))
+            found.append(evaluate(known, meaning, now))
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
             faulty[profile.id] = type(error).__name__
     passed_over = passing_over & ({profile.id for profile in due} | unreadable.keys())
-    return JudgedPage(found, passed_over, more=len(due) + len(unreadable) == limit, faulty=faulty)
+    return EvaluationPage(found, passed_over, more=len(due) + len(unreadable) == limit, faulty=faulty)
 
 
-def of_profile(connection: Connection, account: Account, profile_id: int) -> tuple[Meaning, Known] | None:
+def of_profile(
+    connection: Connection, account: Account, profile_id: int
+) -> tuple[AccountMapping, ProfileContext] | None:
     """One profile with what is known of it, and what traits mean then; None: it is not there."""
-    meaning = of_account(connection, account)
+    meaning = load(connection, account)
     known = _known(connection, profile_id, meaning)
     return None if known is None else (meaning, known)
 
 
-def judged(known: Known, meaning: Meaning, now: int) -> Judged:
+def evaluate(known: ProfileContext, meaning: AccountMapping, now: int) -> Evaluation:
     """What a profile needs now."""
-    projection = meaning.plan.project(person_of(known.profile))
-    verdict = judge(known.profile, projection, known.subscribers, meaning.catalog, known.as_of, now)
-    if isinstance(verdict, Settle) and not verdict.found and projection.subscription:
+    projection = meaning.compiled.project(mapping_input(known.profile))
+    verdict = decide(known.profile, projection, known.subscribers, meaning.catalog, known.as_of, now)
+    if isinstance(verdict, InSync) and not verdict.found and projection.subscription:
         desired = projection.subscription_values()
         behind = [each for each in known.subscribers if pending(desired, known.states[each.id])]
         if behind:
-            verdict = UpdateSubscriptions(tuple(behind))
-    return Judged(known, projection, verdict)
+            verdict = NeedsSubscriptionUpdate(tuple(behind))
+    return Evaluation(known, projection, verdict)
 
 
-def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None:
+def record(connection: Connection, verdicts: Sequence[Evaluation], now: int) -> None:
     """Note what an account's profiles wait for, or that they are settled; what was there already; their problems.
 
     What is to be sent is not settled any more from then on, whatever becomes of the update. A profile that changed
@@ -119,25 +123,25 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
     sent: dict[str, Collection[str]] = {}
     found: dict[int, Sequence[RecordedProblem]] = {}
     for each in verdicts:
-        profile = each.known.profile
-        match each.verdict:
-            case Update(subscriber, send):
-                if not send.keys() <= set(subscriber.unsure):
+        profile = each.context.profile
+        match each.decision:
+            case NeedsUpdate(subscriber, send):
+                if not send.keys() <= set(subscriber.unconfirmed):
                     sent[subscriber.id] = send.keys() | sent.get(subscriber.id, set())
                 waiting.append((profile, Status.READY))
                 holds = True
-            case UpdateSubscriptions():
+            case NeedsSubscriptionUpdate():
                 waiting.append((profile, Status.READY))
                 holds = True
-            case Look(by_email=True):
+            case NeedsLookup(by_email=True):
                 waiting.append((profile, Status.READY))
                 holds = False
-            case Look():
+            case NeedsLookup():
                 waiting.append((profile, Status.UNKNOWN))
                 holds = False  # what ProsperStack rejected is not known yet
-            case Miss(look_again_at):
+            case Unmatched(look_again_at):
                 holds = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=look_again_at)
-            case Settle(there):
+            case InSync(there):
                 for subscriber_id, values in there.items():
                     directory.mark_applied(
                         connection, profile.account_id, subscriber_id, values, observed=None, now=now
@@ -145,15 +149,15 @@ def record(connection: Connection, verdicts: Sequence[Judged], now: int) -> None
                 holds = profiles.settle(connection, profile, Status.IN_SYNC)
         if holds:
             found[profile.id] = problems_of(each, now)
-    account_id = verdicts[0].known.profile.account_id
+    account_id = verdicts[0].context.profile.account_id
     if sent:
-        directory.unsettle(connection, account_id, sent)
+        directory.mark_unconfirmed(connection, account_id, sent)
     if found:
         problems.replace(connection, account_id, found)
-    profiles.await_request(connection, waiting, now)
+    profiles.mark_waiting(connection, waiting, now)
 
 
-def judge_again(connection: Connection, profile: Profile, meaning: Meaning, now: int) -> bool:
+def reevaluate(connection: Connection, profile: Profile, meaning: AccountMapping, now: int) -> bool:
     """Note what is left to do for this version of a profile; whether nothing is, and it is settled.
 
     One that changed meanwhile stays to be looked at.
@@ -161,22 +165,22 @@ def judge_again(connection: Connection, profile: Profile, meaning: Meaning, now:
     known = _known(connection, profile.id, meaning)
     if known is None or known.profile.version != profile.version:
         return False
-    again = judged(known, meaning, now)
+    again = evaluate(known, meaning, now)
     record(connection, [again], now)
-    return isinstance(again.verdict, Settle)
+    return isinstance(again.decision, InSync)
 
 
-def _known(connection: Connection, profile_id: int, meaning: Meaning) -> Known | None:
+def _known(connection: Connection, profile_id: int, meaning: AccountMapping) -> ProfileContext | None:
     profile = profiles.get(connection, profile_id)
     if profile is None:
         return None
     listed = listing.read(connection, profile.account_id)
     found = directory.with_email(connection, profile.account_id, profile.email)
     states = _states(connection, profile.account_id, found, meaning)
-    return Known(_as_shown(profile, listed), found, listed.as_of, states)
+    return ProfileContext(_as_shown(profile, listed), found, listed.as_of, states)
 
 
-def _as_shown(profile: Profile, listed: Directory) -> Profile:
+def _as_shown(profile: Profile, listed: ListingState) -> Profile:
     """A profile whose subscribers were lost, unless the directory would show them again by now."""
     if profile.lost_at is None or not listed.shows(profile.lost_at):
         return profile
@@ -184,25 +188,25 @@ def _as_shown(profile: Profile, listed: Directory) -> Profile:
 
 
 def _states(
-    connection: Connection, account_id: str, found: Sequence[Subscriber], meaning: Meaning
+    connection: Connection, account_id: str, found: Sequence[Subscriber], meaning: AccountMapping
 ) -> dict[str, SubscriptionState]:
     if not meaning.rules.for_subscriptions:
         return {}
     return {each.id: subscription_states.of_subscriber(connection, account_id, each.id) for each in found}
 
 
-def problems_of(each: Judged, now: int) -> list[RecordedProblem]:
+def problems_of(each: Evaluation, now: int) -> list[RecordedProblem]:
     """What cannot be sent, and what ProsperStack rejected, of what is desired now; one a property."""
     found = {
         problem.property: RecordedProblem(problem.property, problem.trait, problem.value, problem.reason, now)
         for problem in each.projection.problems
     }
-    for subscriber in each.known.subscribers:
-        for key, (value, reason) in subscriber.set_aside.items():
+    for subscriber in each.context.subscribers:
+        for key, (value, reason) in subscriber.rejected.items():
             desired = each.projection.desired.get(key)
             if desired is not None and same(value, desired.value) and not _is_there(each, subscriber, key, value):
                 found[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
-    for state in each.known.states.values():
+    for state in each.context.states.values():
         for problem in rejections(state, each.projection):
             found[problem.property] = RecordedProblem(
                 problem.property, problem.trait, problem.value, problem.reason, now
@@ -210,8 +214,8 @@ def problems_of(each: Judged, now: int) -> list[RecordedProblem]:
     return list(found.values())
 
 
-def _is_there(each: Judged, subscriber: Subscriber, key: str, value: JsonValue) -> bool:
+def _is_there(each: Evaluation, subscriber: Subscriber, key: str, value: JsonValue) -> bool:
     """Whether a subscriber has a value by now that ProsperStack rejected: somebody may have entered it there."""
-    if isinstance(each.verdict, Settle) and key in each.verdict.found.get(subscriber.id, {}):
+    if isinstance(each.decision, InSync) and key in each.decision.found.get(subscriber.id, {}):
         return True
     return key in subscriber.applied and same(subscriber.applied[key], value)

@@ -12,58 +12,64 @@ import structlog
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import (
     DestinationError,
-    NotFound,
     ProsperStackError,
-    Rejected,
-    Unavailable,
+    ProsperStackNotFound,
+    ProsperStackRejected,
+    ProsperStackUnavailable,
 )
-from prosperstack_destination.prosperstack.client import ProsperStack
+from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.state import clearing, profiles, sweeping
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Store
+from prosperstack_destination.state.database import UnitOfWork
 from prosperstack_destination.state.profile import Profile
 from prosperstack_destination.state.sweeping import Sweep
 from prosperstack_destination.sync import verdicts
 from prosperstack_destination.sync.backoff import person_backoff_seconds
-from prosperstack_destination.sync.delivering import clear, deliver, deliver_subscriptions
-from prosperstack_destination.sync.judging import Look, Miss, Settle, Update, UpdateSubscriptions
+from prosperstack_destination.sync.delivering import deliver, deliver_subscriptions, erase_remote
+from prosperstack_destination.sync.judging import (
+    InSync,
+    NeedsLookup,
+    NeedsSubscriptionUpdate,
+    NeedsUpdate,
+    Unmatched,
+)
 from prosperstack_destination.sync.learning import list_page, look_up, sweep_page
 from prosperstack_destination.sync.planner import (
     BULK_SHARE,
     ListPage,
     LookUp,
+    PlannerInput,
     Request,
-    Send,
-    SendClearing,
-    Situation,
+    SendErasure,
+    SendUpdate,
     SweepPage,
     Wait,
     plan,
 )
-from prosperstack_destination.sync.queues import Queues
+from prosperstack_destination.sync.queues import QueueView
 from prosperstack_destination.sync.quoting import reason_of
-from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.spender import RateLimiter
 from prosperstack_destination.sync.subscriptions import SubscriptionUpdater
-from prosperstack_destination.sync.under_way import UnderWay
-from prosperstack_destination.sync.upkeep import Upkeep
-from prosperstack_destination.sync.workplace import Nobody, Observer, Workplace
+from prosperstack_destination.sync.under_way import InFlight
+from prosperstack_destination.sync.upkeep import AccountMaintenance
+from prosperstack_destination.sync.workplace import NullReconcileObserver, ReconcileObserver, WorkerContext
 
 log = structlog.get_logger(__name__)
 
 #: Profiles that are judged together, in one transaction.
 BATCH: Final = 200
 #: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
-MAX_UNDER_WAY: Final = 32
+MAX_IN_FLIGHT: Final = 32
 #: A profile that a fault of ours keeps from being worked at is tried again after this, in microseconds.
 FAULTY_WAIT: Final = 60 * SECOND
 #: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
-JUDGE_EVERY: Final = 1 * SECOND
+EVALUATE_EVERY: Final = 1 * SECOND
 #: A wait that a timer may be short by, in microseconds.
 TRIFLE: Final = SECOND // 1000
 #: However fast changes come in, they are looked at no more often than this, in microseconds.
-DEAF_FOR: Final = SECOND // 20
+POLL_PAUSE: Final = SECOND // 20
 #: While there is nothing left to spend: whatever came in could not be sent sooner.
-DEAF_WITHOUT_BUDGET: Final = SECOND // 4
+POLL_PAUSE_WITHOUT_BUDGET: Final = SECOND // 4
 
 
 class AccountWorker:
@@ -76,24 +82,26 @@ class AccountWorker:
     def __init__(
         self,
         account: Account,
-        database: Store,
-        prosperstack: ProsperStack,
-        spender: Spender,
+        database: UnitOfWork,
+        prosperstack: ProsperStackClient,
+        spender: RateLimiter,
         *,
         clock: Clock,
         ticks: Clock,
         changed: asyncio.Event | None = None,
         bulk_share: float = BULK_SHARE,
         stopping: Callable[[], bool] = lambda: False,
-        observer: Observer | None = None,
+        observer: ReconcileObserver | None = None,
     ) -> None:
         self._log = log.bind(account=account.fingerprint)
-        self._at = Workplace(account.id, database, prosperstack, spender, clock, self._log, observer or Nobody())
+        self._at = WorkerContext(
+            account.id, database, prosperstack, spender, clock, self._log, observer or NullReconcileObserver()
+        )
         self._ticks = ticks
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
         self._stopping = stopping
-        self._under_way = UnderWay(self._ended)
+        self._under_way = InFlight(self._ended)
         self._listing = False
         #: Whether the end of a request is news as well.
         self._heed_ends = False
@@ -102,9 +110,9 @@ class AccountWorker:
         self._judged_at: int | None = None
         #: Profiles that were to be judged while they had a request under way.
         self._passed_over: Set[int] = frozenset()
-        self._queues = Queues(self._at, self._under_way, ticks)
+        self._queues = QueueView(self._at, self._under_way, ticks)
         self._subscriptions = SubscriptionUpdater(self._at)
-        self._upkeep = Upkeep(account, self._at, self._subscriptions, ticks)
+        self._upkeep = AccountMaintenance(account, self._at, self._subscriptions, ticks)
 
     async def run(self) -> None:
         """Work until nothing is to be done now, or the service stops.
@@ -115,7 +123,7 @@ class AccountWorker:
             while not self._stopping() and self._failure is None:
                 self._changed.clear()
                 self._looked_at = self._ticks()
-                await self._upkeep.see_to()
+                await self._upkeep.run_if_due()
                 more = await self._judge()
                 if await self._step() or more or self._judged_at is None:
                     continue  # also where a request ended meanwhile, and brought news
@@ -134,11 +142,11 @@ class AccountWorker:
     async def _step(self) -> bool:
         """Send the best request, or wait for one; whether there is more to do."""
         spender = self._at.spender
-        if len(self._under_way) >= MAX_UNDER_WAY:
+        if len(self._under_way) >= MAX_IN_FLIGHT:
             await self._pause(None, heed_ends=True)
             return True
         if (wait := spender.wait(urgent=True)) and await self._has_work():
-            await self._pause(wait, heed_ends=False, deaf_for=DEAF_WITHOUT_BUDGET)
+            await self._pause(wait, heed_ends=False, deaf_for=POLL_PAUSE_WITHOUT_BUDGET)
             return True
         situation = await self._situation()
         planned = plan(situation)
@@ -147,7 +155,7 @@ class AccountWorker:
                 return False
             await self._pause(planned.microseconds, heed_ends=True)
             return True
-        urgent = isinstance(planned, Send | LookUp) and planned.urgent
+        urgent = isinstance(planned, SendUpdate | LookUp) and planned.urgent
         if wait := spender.wait(urgent=urgent):
             await self._pause(wait, heed_ends=False)
             if self._changed.is_set() or self._stopping() or spender.wait(urgent=urgent) > TRIFLE:
@@ -157,24 +165,24 @@ class AccountWorker:
         except DestinationError:
             raise
         except Exception as error:
-            if not isinstance(planned, Send | LookUp):
+            if not isinstance(planned, SendUpdate | LookUp):
                 raise
             await self._postpone_faulty({planned.profile_id: type(error).__name__})
             return True
         if launched:
-            spender.spent = spender.spent.on(planned, replace(situation, ticks=self._ticks()))
+            spender.spent = spender.spent.after(planned, replace(situation, ticks=self._ticks()))
         return True
 
     async def _launch(self, request: Request) -> bool:
         """Begin with a request; False: it is not needed any more."""
         match request:
-            case SendClearing():
+            case SendErasure():
                 due = await self._at.database.read(clearing.due, self._at.account_id, self._at.clock(), 1)
                 if not due:
                     return False
                 # One by one: what was written before arrives first, and what is written anew comes after.
                 await self._under_way.written(due[0].subscriber_id)
-                await clear(self._at, self._subscriptions, due[0])
+                await erase_remote(self._at, self._subscriptions, due[0])
             case ListPage():
                 self._listing = True
                 await self._under_way.start(self._list_page())
@@ -187,7 +195,7 @@ class AccountWorker:
                 if read is None:
                     return False
                 await self._look_up(read[1].profile, urgent=urgent)
-            case Send(profile_id, urgent=urgent):
+            case SendUpdate(profile_id, urgent=urgent):
                 return await self._launch_update(profile_id, urgent=urgent)
         return True
 
@@ -202,16 +210,16 @@ class AccountWorker:
             return False
         meaning, known = read
         now = self._at.clock()
-        judged = verdicts.judged(known, meaning, now)
-        match judged.verdict:
-            case Look(by_email=True):
+        judged = verdicts.evaluate(known, meaning, now)
+        match judged.decision:
+            case NeedsLookup(by_email=True):
                 await self._look_up(known.profile, urgent=urgent)
                 return True
-            case Update() as update:
-                if not update.send.keys() <= set(update.subscriber.unsure):  # it changed since that was noted
+            case NeedsUpdate() as update:
+                if not update.send.keys() <= set(update.subscriber.unconfirmed):  # it changed since that was noted
                     await self._record([judged], now)
                 send = partial(deliver, self._at, known.profile, update, meaning, urgent=urgent)
-            case UpdateSubscriptions() as update:
+            case NeedsSubscriptionUpdate() as update:
                 send = partial(deliver_subscriptions, self._at, self._subscriptions, judged, update, meaning)
             case _:
                 await self._record([judged], now)
@@ -254,7 +262,9 @@ class AccountWorker:
             self._judged_at = None
             self._changed.set()
         error = None if task.cancelled() else task.exception()
-        of_one = isinstance(error, Unavailable) or (profile_id and isinstance(error, Rejected | NotFound))
+        of_one = isinstance(error, ProsperStackUnavailable) or (
+            profile_id and isinstance(error, ProsperStackRejected | ProsperStackNotFound)
+        )
         if isinstance(error, ProsperStackError) and of_one and not self._at.spender.streaks.must_wait:
             self._log.info("a request failed", reason=reason_of(error))  # it is tried again, and the others go on
         elif isinstance(error, Exception):
@@ -265,16 +275,16 @@ class AccountWorker:
     async def _judge(self) -> bool:
         """Look at profiles whose time has come, where there may be some; whether there may be more."""
         ticks = self._ticks()
-        if self._judged_at is not None and 0 <= ticks - self._judged_at < JUDGE_EVERY:
+        if self._judged_at is not None and 0 <= ticks - self._judged_at < EVALUATE_EVERY:
             return False
         self._judged_at = ticks
         now = self._at.clock()
         # Who has a request under way is judged by what comes of it, and not by what was known before.
         under_way = self._under_way.profiles()
-        page = await self._at.database.read(verdicts.judge_due, self._upkeep.account, now, BATCH, under_way)
-        if page.judged:
-            await self._record(page.judged, now)
-            self._queues.outdate()
+        page = await self._at.database.read(verdicts.evaluate_due, self._upkeep.account, now, BATCH, under_way)
+        if page.evaluations:
+            await self._record(page.evaluations, now)
+            self._queues.invalidate()
         await self._postpone_faulty(page.faulty)
         self._passed_over = page.passed_over & self._under_way.profiles()
         more = page.more or self._passed_over != page.passed_over
@@ -289,20 +299,20 @@ class AccountWorker:
             until = self._at.clock() + FAULTY_WAIT
             await self._at.database.write(profiles.postpone, profile_id, until, f"{kind} (see the log)")
 
-    async def _record(self, found: Sequence[verdicts.Judged], now: int) -> None:
+    async def _record(self, found: Sequence[verdicts.Evaluation], now: int) -> None:
         await self._at.database.write(verdicts.record, found, now)
         for each in found:
-            if isinstance(each.verdict, Settle | Miss):
-                how = "unchanged" if isinstance(each.verdict, Settle) else "unmatched"
-                self._at.observer.settled(each.known.profile, how)
+            if isinstance(each.decision, InSync | Unmatched):
+                how = "unchanged" if isinstance(each.decision, InSync) else "unmatched"
+                self._at.observer.settled(each.context.profile, how)
 
-    async def _situation(self) -> Situation:
-        return await self._queues.situation(listing=self._listing, bulk_share=self._bulk_share)
+    async def _situation(self) -> PlannerInput:
+        return await self._queues.planner_input(listing=self._listing, bulk_share=self._bulk_share)
 
     async def _has_work(self) -> bool:
         return not isinstance(plan(await self._situation()), Wait)
 
-    async def _pause(self, microseconds: int | None, *, heed_ends: bool, deaf_for: int = DEAF_FOR) -> None:
+    async def _pause(self, microseconds: int | None, *, heed_ends: bool, deaf_for: int = POLL_PAUSE) -> None:
         """Wait that long, or for news; also for the end of a request under way.
 
         A flood of news is looked at now and then only.

@@ -10,12 +10,12 @@ import structlog
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.prosperstack.client import ProsperStack
-from prosperstack_destination.state.database import Store
-from prosperstack_destination.state.events import Sent
+from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.state.database import UnitOfWork
+from prosperstack_destination.state.events import SentRequest
 from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.sync.quoting import without_data
-from prosperstack_destination.sync.spender import Spender
+from prosperstack_destination.sync.quoting import redact
+from prosperstack_destination.sync.spender import RateLimiter
 
 T = TypeVar("T")
 
@@ -23,28 +23,28 @@ T = TypeVar("T")
 _SUCCESS: Final = 200
 
 
-class Observer(Protocol):
+class ReconcileObserver(Protocol):
     """Looks at the work, without holding it up."""
 
     def settled(self, profile: Profile, how: str) -> None:
         """A profile is settled: "delivered", "unchanged" (nothing had to be sent) or "unmatched"."""
 
-    def sent(self, sent: Sent) -> None:
+    def sent(self, sent: SentRequest) -> None:
         """A request was sent, and answered or not."""
 
 
-class Nobody:
+class NullReconcileObserver:
     """An `Observer` that does not look."""
 
     def settled(self, profile: Profile, how: str) -> None:
         """See `Observer`."""
 
-    def sent(self, sent: Sent) -> None:
+    def sent(self, sent: SentRequest) -> None:
         """See `Observer`."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RequestInfo:
     """What a request is about."""
 
     #: What is asked, without whom it is about, as in ``PATCH /subscribers/{id}``.
@@ -69,21 +69,21 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerContext:
     """One account, and what it is worked on with."""
 
     account_id: str
-    database: Store
-    prosperstack: ProsperStack
-    spender: Spender
+    database: UnitOfWork
+    prosperstack: ProsperStackClient
+    spender: RateLimiter
     #: The wall's clock.
     clock: Clock
     log: structlog.stdlib.BoundLogger
-    observer: Observer
+    observer: ReconcileObserver
 
-    async def send(self, about: About, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
+    async def send(self, about: RequestInfo, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
         """Send a request as soon as the budget allows one, and tell of it: see `Spender.spend`."""
-        return await self.spender.spend(
+        return await self.spender.send(
             partial(self._observed, about, request),
             urgent=urgent,
             kind=about.kind,
@@ -91,7 +91,7 @@ class Workplace:
             attempts=about.attempts,
         )
 
-    async def _observed(self, about: About, request: Callable[[], Awaitable[T]]) -> T:
+    async def _observed(self, about: RequestInfo, request: Callable[[], Awaitable[T]]) -> T:
         begun = self.clock()
         try:
             answer = await request()
@@ -101,10 +101,10 @@ class Workplace:
         self._tell(about, begun, _SUCCESS, "")
         return answer
 
-    def _tell(self, about: About, begun: int, status: int | None, words: str) -> None:
+    def _tell(self, about: RequestInfo, begun: int, status: int | None, words: str) -> None:
         values = [*about.properties.values(), about.email]
         self.observer.sent(
-            Sent(
+            SentRequest(
                 account_id=self.account_id,
                 request=about.request,
                 email=about.email,
@@ -112,6 +112,6 @@ class Workplace:
                 properties=tuple(sorted(about.properties)),
                 status=status,
                 seconds=max(self.clock() - begun, 0) / SECOND,
-                words=without_data(words, values, about.properties),
+                words=redact(words, values, about.properties),
             )
         )

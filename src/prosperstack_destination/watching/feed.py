@@ -10,14 +10,14 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.endless import endless
+from prosperstack_destination.endless import run_forever
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.state import accounts, events, rate_limits, tallies
 from prosperstack_destination.state.database import Database
 from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.rate_limits import ToldLimit
-from prosperstack_destination.state.recent_calls import Arrival
-from prosperstack_destination.state.tallies import Tally
+from prosperstack_destination.state.rate_limits import ReportedLimit
+from prosperstack_destination.state.recent_calls import IncomingCall
+from prosperstack_destination.state.tallies import Rollup
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +32,10 @@ TALLIED_EVERY: Final = 5
 
 
 #: Writes calls, in a transaction.
-KeepCalls = Callable[[Connection, Sequence[Arrival]], None]
+KeepCalls = Callable[[Connection, Sequence[IncomingCall]], None]
 
 
-class Feed:
+class EventWriter:
     """Writes events and calls, a few a second at most. ``left_out`` is told how many events had no room."""
 
     def __init__(
@@ -47,16 +47,16 @@ class Feed:
         self._keep_calls = keep_calls
         self._waiting: list[Event] = []
         self._of_kind: Counter[EventKind] = Counter()
-        self._calls: list[Arrival] = []
-        self._limits: dict[str, ToldLimit] = {}
-        self._tallies: dict[str, Tally] = {}
-        self._turns = Turns(TALLIED_EVERY)
+        self._calls: list[IncomingCall] = []
+        self._limits: dict[str, ReportedLimit] = {}
+        self._tallies: dict[str, Rollup] = {}
+        self._turns = EveryNth(TALLIED_EVERY)
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = endless(self._write_all, "feed")
+        self._task = run_forever(self._write_all, "feed")
 
     async def close(self) -> None:
         """Write what waits, once, then stop."""
@@ -64,15 +64,15 @@ class Feed:
         if self._task is not None:
             await self._task
 
-    def told(self, account_id: str, limit: ToldLimit) -> None:
+    def told(self, account_id: str, limit: ReportedLimit) -> None:
         """Keep what was told of an account's rate limit last. Returns at once."""
         self._limits[account_id] = limit
 
-    def tally(self, account_id: str) -> Tally:
+    def tally(self, account_id: str) -> Rollup:
         """What is to be added to an account's tally: count there what happens. Returns at once."""
         tally = self._tallies.get(account_id)
         if tally is None:
-            tally = self._tallies[account_id] = Tally(self._clock())
+            tally = self._tallies[account_id] = Rollup(self._clock())
         return tally
 
     def add(self, kind: EventKind, new: int, make: Callable[[int], Event]) -> None:
@@ -83,7 +83,7 @@ class Feed:
         if room < new:
             self._left_out(new - room)
 
-    def came(self, call: Arrival) -> None:
+    def came(self, call: IncomingCall) -> None:
         """Keep a call, where there is room for it. Returns at once."""
         if len(self._calls) < CALLS_AT_ONCE:
             self._calls.append(call)
@@ -113,7 +113,7 @@ class Feed:
             if of_calls := [each for each in calls if each.account_id in there]:
                 self._keep_calls(connection, of_calls)
             rate_limits.note(connection, {each: limit for each, limit in limits.items() if each in there})
-            there.add(tallies.NOBODY)
+            there.add(tallies.NO_ACCOUNT)
             of_accounts = {each: tally for each, tally in counted.items() if each in there}
             tallies.add(connection, of_accounts, self._clock())
 
@@ -124,14 +124,14 @@ class Feed:
                 self._tallies[account_id] = self.tally(account_id) + tally
             log.warning("events could not be written", reason=str(error), events=len(new), calls=len(calls))
 
-    def _take_tallies(self, *, last: bool) -> dict[str, Tally]:
+    def _take_tallies(self, *, last: bool) -> dict[str, Rollup]:
         if not (self._turns.is_due(something=bool(self._tallies)) or last):
             return {}
         counted, self._tallies = self._tallies, {}
         return counted
 
 
-class Turns:
+class EveryNth:
     """Says when something is to be done that is done every so many turns at most: the first is not waited for."""
 
     def __init__(self, every: int) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.state.standing import Standing
+from prosperstack_destination.state.standing import AccountStats
 
 #: From a call's arrival to its delivery, in seconds: a moment, or the hours that a first sync takes.
 FRESHNESS_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 300, 900, 3_600, 4 * 3_600, 12 * 3_600, 24 * 3_600)
@@ -59,7 +59,7 @@ class Metrics:
         self._limit.labels(account).set(limit)
         self._budget.labels(account).set(remaining)
 
-    def stand(self, accounts: Iterable[Standing], now: int) -> None:
+    def stand(self, accounts: Iterable[AccountStats], now: int) -> None:
         """How the accounts stand as of a time (microseconds)."""
         gauges = (self._backlog, self._oldest, self._active, self._failing, self._rejected, self._erasures)
         for gauge in gauges:

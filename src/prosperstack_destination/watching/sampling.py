@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.state.recent_calls import Fate
+from prosperstack_destination.state.recent_calls import CallOutcome
 
 #: Calls that are taken of those that were taken in, that nothing had to be done for, and that were refused: so many
 #: a second of a process. What is wrong is not to be crowded out by what is right.
@@ -15,7 +15,7 @@ REFUSED_PER_SECOND: Final = 5
 BURST_SECONDS: Final = 20
 
 
-class Allowance:
+class TokenBucket:
     """So many a second, of which nobody takes all. Pure but for what was taken; ``now`` is in microseconds.
 
     Once half of what may be taken at once is gone, each account gets one a second: what is left is for others.
@@ -48,24 +48,24 @@ class Allowance:
         return True
 
 
-class Sample:
+class CallSampler:
     """Says of each call whether there is room for it. ``ticks`` is a clock that is never set back."""
 
     def __init__(self, ticks: Clock) -> None:
         self._ticks = ticks
-        taken, passed, refused = map(Allowance, (TAKEN_PER_SECOND, PASSED_PER_SECOND, REFUSED_PER_SECOND))
-        self._allowances: Mapping[Fate, Allowance] = {
-            Fate.ACCEPTED: taken,
-            Fate.HELD: taken,
-            Fate.ERASED: taken,
-            Fate.EXPLAINED: taken,
-            Fate.OUTDATED: passed,
-            Fate.SKIPPED: passed,
-            Fate.IGNORED: passed,
-            Fate.REFUSED: refused,
-            Fate.LATER: refused,
+        taken, passed, refused = map(TokenBucket, (TAKEN_PER_SECOND, PASSED_PER_SECOND, REFUSED_PER_SECOND))
+        self._allowances: Mapping[CallOutcome, TokenBucket] = {
+            CallOutcome.ACCEPTED: taken,
+            CallOutcome.HELD: taken,
+            CallOutcome.ERASED: taken,
+            CallOutcome.EXPLAINED: taken,
+            CallOutcome.OUTDATED: passed,
+            CallOutcome.SKIPPED: passed,
+            CallOutcome.IGNORED: passed,
+            CallOutcome.REFUSED: refused,
+            CallOutcome.LATER: refused,
         }
 
-    def wants(self, account_id: str, fate: Fate) -> bool:
+    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
         """Whether there is room for one more of an account's calls, which is then taken."""
         return self._allowances[fate].take(account_id, self._ticks())

@@ -12,17 +12,17 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prosperstack_destination.log_context import begin
+from prosperstack_destination.log_context import bind_request
 from prosperstack_destination.security_headers import with_security_headers
 from prosperstack_destination.storable import REPLACEMENT, storable_text
-from prosperstack_destination.watching.tracing import Traces
+from prosperstack_destination.watching.tracing import SpanRecorder
 
 log = structlog.get_logger(__name__)
 
 #: What a caller may name its request; anything else could write what it likes into the log.
 _ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 #: First parts of paths that the log may name. Others may be anything: a key that was pasted wrong, for one.
-_KNOWN: Final = frozenset(
+_LOGGED_ROUTES: Final = frozenset(
     {
         *("identify", "webhook", "v1", "data-connector", "flow-webhook"),
         *("healthz", "readyz", "metrics", "docs", "redoc", "openapi.json", "api", "dashboard"),
@@ -30,11 +30,11 @@ _KNOWN: Final = frozenset(
 )
 
 
-class RequestScope:
+class RequestContextMiddleware:
     """The outermost middleware. ``unexpected`` is the answer where an application failed before it gave one."""
 
     def __init__(
-        self, app: ASGIApp, unexpected: Callable[[Exception], ASGIApp], traces: Traces | None = None
+        self, app: ASGIApp, unexpected: Callable[[Exception], ASGIApp], traces: SpanRecorder | None = None
     ) -> None:
         self._app = app
         self._unexpected = unexpected
@@ -53,7 +53,7 @@ class RequestScope:
             return
         scope = _storable(scope)
         request_id = request_id_of(scope["headers"])
-        begin(request_id.decode())
+        bind_request(request_id.decode())
         status = 0
         complete = False
         begun = time.monotonic()
@@ -79,9 +79,9 @@ class RequestScope:
             if not status:
                 await self._unexpected(error)(scope, receive, answer)
         finally:
-            self._answered(scope, status, time.monotonic() - begun)
+            self._log_response(scope, status, time.monotonic() - begun)
 
-    def _answered(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log_response(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"]
         if self._log.is_enabled_for(DEBUG):  # what is not logged is not put into words
             self._log.debug(
@@ -111,4 +111,4 @@ def _storable(scope: Scope) -> Scope:
 
 def _route(scope: Scope) -> str:
     first = scope["path"].lstrip("/").partition("/")[0]
-    return f"/{first}" if first in _KNOWN else "other"
+    return f"/{first}" if first in _LOGGED_ROUTES else "other"

@@ -12,7 +12,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind, Tracer
 
 from prosperstack_destination import __version__
-from prosperstack_destination.errors import Misconfigured
+from prosperstack_destination.errors import ConfigurationError
 
 _NAME: Final = "prosperstack-destination"
 _NANOSECONDS: Final = 1_000_000_000
@@ -20,7 +20,7 @@ _NANOSECONDS: Final = 1_000_000_000
 Attributes = dict[str, str | int]
 
 
-class Traces:
+class SpanRecorder:
     """Tells a tracer what happened, once it has."""
 
     def __init__(self, tracer: Tracer) -> None:
@@ -50,7 +50,7 @@ class Traces:
         span.end(end)
 
 
-def exporting(endpoint: str) -> tuple[Traces, Callable[[], None]]:
+def exporting(endpoint: str) -> tuple[SpanRecorder, Callable[[], None]]:
     """Traces that are sent to an OTLP endpoint, and how to send the last of them.
 
     Raises `Misconfigured` where the optional packages are not installed.
@@ -61,11 +61,11 @@ def exporting(endpoint: str) -> tuple[Traces, Callable[[], None]]:
         resources: Any = importlib.import_module("opentelemetry.sdk.resources")
         otlp: Any = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError:
-        raise Misconfigured(
+        raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry's packages are not there: "
             "pip install 'prosperstack-destination[otel]', or leave it out."
         ) from None
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": _NAME}))
     exporter = otlp.OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
     provider.add_span_processor(export.BatchSpanProcessor(exporter))
-    return Traces(provider.get_tracer(_NAME, __version__)), provider.shutdown
+    return SpanRecorder(provider.get_tracer(_NAME, __version__)), provider.shutdown

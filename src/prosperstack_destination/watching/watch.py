@@ -8,22 +8,22 @@ from pydantic import JsonValue
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.events import Event, EventKind, Sent
-from prosperstack_destination.state.intake import Taken
+from prosperstack_destination.state.events import Event, EventKind, SentRequest
+from prosperstack_destination.state.intake import CommitResult
 from prosperstack_destination.state.profile import Call, Identify, Outcome, Profile
-from prosperstack_destination.state.rate_limits import ToldLimit
-from prosperstack_destination.state.recent_calls import Arrival, Fate
-from prosperstack_destination.state.tallies import NOBODY
-from prosperstack_destination.watching.feed import Feed
+from prosperstack_destination.state.rate_limits import ReportedLimit
+from prosperstack_destination.state.recent_calls import CallOutcome, IncomingCall
+from prosperstack_destination.state.tallies import NO_ACCOUNT
+from prosperstack_destination.watching.feed import EventWriter
 from prosperstack_destination.watching.metrics import Metrics
-from prosperstack_destination.watching.sampling import Sample
-from prosperstack_destination.watching.tracing import Traces
+from prosperstack_destination.watching.sampling import CallSampler
+from prosperstack_destination.watching.tracing import SpanRecorder
 
 #: What `Watch.settled` may be told.
 DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
 
 
-class Watch:
+class Telemetry:
     """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email.
 
     ``sample`` says which calls are kept for people to look at; None: none are.
@@ -32,11 +32,11 @@ class Watch:
     def __init__(
         self,
         metrics: Metrics,
-        feed: Feed,
+        feed: EventWriter,
         pseudonym: Callable[[str], str],
         clock: Clock,
-        traces: Traces | None = None,
-        sample: Sample | None = None,
+        traces: SpanRecorder | None = None,
+        sample: CallSampler | None = None,
     ) -> None:
         self._metrics = metrics
         self._feed = feed
@@ -45,7 +45,7 @@ class Watch:
         self._traces = traces
         self._sample = sample
 
-    def committed(self, calls: Sequence[Call], taken: Taken, seconds: float) -> None:
+    def committed(self, calls: Sequence[Call], taken: CommitResult, seconds: float) -> None:
         """Calls were taken in by a transaction that took so long."""
         self._metrics.commits.observe(seconds)
         for outcome in set(taken.outcomes):
@@ -59,21 +59,21 @@ class Watch:
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
         self._feed.add(EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
 
-    def refused(self, error: DestinationError, account_id: str = NOBODY) -> None:
+    def call_rejected(self, error: DestinationError, account_id: str = NO_ACCOUNT) -> None:
         """A call was refused, of an account if its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
         self._feed.tally(account_id).refused += 1
 
-    def wants(self, account_id: str, fate: Fate) -> bool:
+    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
         """Whether there is room to keep one more of an account's calls that came to this."""
-        return self._sample is not None and self._sample.wants(account_id, fate)
+        return self._sample is not None and self._sample.should_sample(account_id, fate)
 
-    def came(self, call: Arrival) -> None:
+    def record_call(self, call: IncomingCall) -> None:
         """A call came in that there is room for, or that an operator tries."""
         if self._sample is not None:
             self._feed.came(call)
 
-    def asked(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
+    def request_sent(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
         """ProsperStack was asked something; without a status it did not answer."""
         word = "none" if status is None else str(status)
         self._metrics.requests.labels(kind, word).inc()
@@ -84,7 +84,7 @@ class Watch:
         tally.requests += 1
         tally.failed += status is None or status // 100 != 2
 
-    def sent(self, sent: Sent) -> None:
+    def sent(self, sent: SentRequest) -> None:
         """A request was sent for an account; those that are nobody's are shown only if they failed."""
         if sent.succeeded:
             self._feed.tally(sent.account_id).properties += len(sent.properties)
@@ -104,7 +104,7 @@ class Watch:
     def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
         """An answer told an account's rate limit."""
         self._metrics.budget(account.fingerprint, limit, remaining)
-        self._feed.told(account.id, ToldLimit(limit, remaining, reset_seconds, self._clock()))
+        self._feed.told(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
 
     def settled(self, profile: Profile, how: str) -> None:
         """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""

@@ -207,12 +207,12 @@ def import_(
 ) -> None:
     """Take in a file of people or of Segment's calls: it says what that costs, and goes on where it was stopped."""
     from prosperstack_destination.cli.importing import run
-    from prosperstack_destination.cli.rows import Reading
+    from prosperstack_destination.cli.rows import ColumnOptions
 
     pairs = [each.partition("=") for each in rename or []]
     if any(not (separator and column and trait) for column, separator, trait in pairs):
         raise typer.BadParameter("it has to be COLUMN=TRAIT", param_hint="--map")
-    reading = Reading(
+    reading = ColumnOptions(
         email=email,
         user_id=user_id,
         time=time,
