@@ -23,10 +23,10 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from prosperstack_destination.server import GARBAGE_THRESHOLD, SWITCH_SECONDS
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store.database import Database
 
 PASSWORD: Final = "a password of the bench"  # noqa: S105 -- of a database that is thrown away
 #: What a page may take: milliseconds, and KB.

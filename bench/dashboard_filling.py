@@ -9,13 +9,13 @@ from bench.projecting import BATCH, CATALOG, SECRET, TEN_RULES, _fill, _open_acc
 from sqlalchemy import Connection, func, insert, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
-from prosperstack_destination.mapping.file import as_yaml
+from prosperstack_destination.mapping.mapping_file import as_yaml
 from prosperstack_destination.mapping.rules import Rules, dump_rules
-from prosperstack_destination.state import auditing, mappings, tables, tallies
-from prosperstack_destination.state.mappings import MappingVersion
-from prosperstack_destination.state.profile import IdKind, SourceKind, Status
-from prosperstack_destination.state.recent_calls import CallOutcome, Channel
-from prosperstack_destination.state.tallies import Bucket, Rollup
+from prosperstack_destination.store import audit_log, mappings, rollups, tables
+from prosperstack_destination.store.mappings import MappingVersion
+from prosperstack_destination.store.models import IdKind, SourceKind, Status
+from prosperstack_destination.store.recent_calls import CallOutcome, Channel
+from prosperstack_destination.store.rollups import Bucket, Rollup
 
 __all__ = ["BATCH", "SECRET", "Filled", "fill_people", "fill_the_rest", "filled", "open_account"]
 
@@ -75,7 +75,7 @@ def fill_the_rest(connection: Connection, account_id: str) -> None:
         connection.execute(insert(table), list(rows))
     for number in range(ENTRIES):
         details = {"profiles": number}
-        auditing.record(connection, account_id, now - DAY, actor="bench", action="replay", details=details)
+        audit_log.record(connection, account_id, now - DAY, actor="bench", action="replay", details=details)
 
 
 def _stand(connection: Connection, account_id: str) -> None:
@@ -117,9 +117,9 @@ def _mappings(connection: Connection, account_id: str, now: int) -> None:
 
 def _tallies(connection: Connection, account_id: str, now: int) -> None:
     for at in [*range(now - 7 * DAY, now - DAY, HOUR), *range(now - DAY, now, MINUTE)]:
-        tally = Rollup(at, 4_711, 12, 90, 10, 5, 400, 95, 2, [3] * len(tallies.FRESHNESS), 700_000)
+        tally = Rollup(at, 4_711, 12, 90, 10, 5, 400, 95, 2, [3] * len(rollups.FRESHNESS), 700_000)
         for span in Bucket:
-            tallies._add(connection, account_id, span, at - at % span.microseconds, tally)
+            rollups._add(connection, account_id, span, at - at % span.microseconds, tally)
 
 
 def _identities(account_id: str) -> Iterator[dict[str, Any]]:

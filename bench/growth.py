@@ -16,15 +16,15 @@ from rich.table import Table
 from sqlalchemy import Connection, insert
 
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit
-from prosperstack_destination.state import accounts, listing, waiting
-from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.listing import ListingState
-from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.tables import profiles
-from prosperstack_destination.state.waiting import QueueSizes, QueueSnapshot
-from prosperstack_destination.sync.planner import PlannerInput, SpendHistory, plan
-from prosperstack_destination.sync.queues import COUNT_TTL
+from prosperstack_destination.reconcile.planner import PlannerInput, SpendHistory, plan
+from prosperstack_destination.reconcile.queue_view import COUNT_TTL
+from prosperstack_destination.store import accounts, listing_state, queue
+from prosperstack_destination.store.accounts import Account, AccountStatus
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.listing_state import ListingState
+from prosperstack_destination.store.models import Lane, Status
+from prosperstack_destination.store.queue import QueueSizes, QueueSnapshot
+from prosperstack_destination.store.tables import profiles
 
 NOW = 1_767_225_600_000_000
 ACCOUNT = "acct_growth"
@@ -58,7 +58,7 @@ async def _measured(size: int) -> list[float]:
         for number in range(PLANNED):
             began = time.perf_counter()
             if number % COUNT_TTL == 0:
-                counts = await database.read(waiting.count, ACCOUNT, NOW)
+                counts = await database.read(queue.count, ACCOUNT, NOW)
             pending, directory = await database.read(_look, counts)
             plan(_situation(pending, directory))
             took.append((time.perf_counter() - began) * 1000)
@@ -69,7 +69,7 @@ async def _measured(size: int) -> list[float]:
 
 
 def _look(connection: Connection, counts: QueueSizes) -> tuple[QueueSnapshot, ListingState]:
-    return waiting.snapshot(connection, ACCOUNT, NOW, [1, 2], counts), listing.read(connection, ACCOUNT)
+    return queue.snapshot(connection, ACCOUNT, NOW, [1, 2], counts), listing_state.read(connection, ACCOUNT)
 
 
 def _situation(pending: QueueSnapshot, directory: ListingState) -> PlannerInput:

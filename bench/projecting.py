@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import applying
-from prosperstack_destination.accounts.catalogs import dump_catalog
-from prosperstack_destination.accounts.issuing import new_account
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination import account_mapping
+from prosperstack_destination.account_mapping import dump_catalog
+from prosperstack_destination.auth.credential_service import new_account
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.person import MappingInput
-from prosperstack_destination.mapping.projection import CompiledMapping
+from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.rules import Rules
-from prosperstack_destination.state import accounts, profiles, scanning
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.merging import stamped
-from prosperstack_destination.sync.reprojecting import Remapper
+from prosperstack_destination.reconcile.remap import Remapper
+from prosperstack_destination.store import accounts, profile_scan, profiles
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge import stamped
 
 #: What the mapping is promised to do, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
@@ -121,7 +121,7 @@ async def _no_rest(_: float) -> None:
 def _apply(connection: Connection, account_id: str, rules: Rules) -> int:
     account = accounts.get(connection, account_id)
     assert account is not None
-    return applying.apply(connection, account, rules, author="bench", now=0).profiles
+    return account_mapping.apply(connection, account, rules, author="bench", now=0).profiles
 
 
 async def stored(database: Database, account_id: str, plan: CompiledMapping) -> tuple[float, float]:
@@ -170,7 +170,7 @@ async def _measure(folder: Path, count: int, runs: int) -> None:
 def _project_page(
     connection: Connection, account_id: str, plan: CompiledMapping, after: str
 ) -> tuple[int, str] | None:
-    page = scanning.page(connection, account_id, after)
+    page = profile_scan.page(connection, account_id, after)
     for each in page:
         plan.project(MappingInput(each.values(), each.user_id, each.anonymous_id))
     return (len(page), page[-1].email) if page else None

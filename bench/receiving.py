@@ -28,9 +28,9 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.intake import ingest_calls
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge_calls import ingest_calls
+from prosperstack_destination.store.models import Identify
 from support.postgres import Server as PostgresServer
 
 Server = AbstractContextManager["subprocess.Popen[bytes]"]

@@ -29,16 +29,16 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, insert
 
-from prosperstack_destination.accounts.catalogs import dump_catalog
-from prosperstack_destination.accounts.issuing import open_account
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.account_mapping import dump_catalog
+from prosperstack_destination.auth.credential_service import open_account
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
-from prosperstack_destination.state import accounts, json_text, tallies
-from prosperstack_destination.state.bulk import BulkInsert
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.merging import stamped
-from prosperstack_destination.state.profile import Lane, Status
-from prosperstack_destination.state.tables import directories, profiles, subscribers
+from prosperstack_destination.store import accounts, json_codec, rollups
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge import stamped
+from prosperstack_destination.store.models import Lane, Status
+from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.tables import directories, profiles, subscribers
 from support.postgres import Server
 from support.processes import free_port
 
@@ -95,7 +95,7 @@ class _StandIn(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[Counter[str]] = Counter()
-    properties = json_text.dump(
+    properties = json_codec.dump(
         {
             "data": [
                 {"id": each.key, "key": each.key, "name": each.name, "entity": "subscriber", "type": each.type}
@@ -231,7 +231,7 @@ def _open_accounts(connection: Connection, count: int) -> list[str]:
         }
         connection.execute(insert(directories).values(account_id=account.id, **directory))
         if not idle:
-            tallies.add(connection, {account.id: tallies.Rollup(accepted=10)}, now)
+            rollups.add(connection, {account.id: rollups.Rollup(accepted=10)}, now)
         ids.append(account.id)
     return ids
 
@@ -244,8 +244,8 @@ def _row(account_id: str, number: int) -> dict[str, Any]:
         "email": email,
         "address": email,
         "user_id": f"u{number}",
-        "ids": json_text.dump({"user": {f"u{number}": at}}),
-        "traits": json_text.dump(stamped(traits(number), at)),
+        "ids": json_codec.dump({"user": {f"u{number}": at}}),
+        "traits": json_codec.dump(stamped(traits(number), at)),
         "version": 1,
         "status": Status.IN_SYNC.value,
         "changed_at": at,

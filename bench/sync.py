@@ -26,12 +26,12 @@ from rich.table import Table
 
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.intake import ingest_calls
-from prosperstack_destination.state.profile import CallSource, Identify, SourceKind
-from prosperstack_destination.sync.reconciler import Reconciler
+from prosperstack_destination.reconcile.reconciler import Reconciler
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.accounts import Account, AccountStatus
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge_calls import ingest_calls
+from prosperstack_destination.store.models import CallSource, Identify, SourceKind
 
 #: 2026-01-01T00:00:00Z, in microseconds: when every run begins.
 NEW_YEAR = 1_767_225_600_000_000

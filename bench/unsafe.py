@@ -4,7 +4,7 @@ What it risks stands in docs/promises.md.
 """
 
 from prosperstack_destination.cli import main
-from prosperstack_destination.state import sqlite
+from prosperstack_destination.store import sqlite
 
 sqlite.SYNCHRONOUS = "NORMAL"  # type: ignore[misc] # there is no such setting, and it is not meant to be one
 main()

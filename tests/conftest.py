@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store.database import Database
 from support.clocks import SetClock
 from support.postgres import GIVEN, Databases
 from support.sqlite import place

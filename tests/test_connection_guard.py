@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from prosperstack_destination.watching.scope import RequestContextMiddleware
+from prosperstack_destination.middleware import RequestContextMiddleware
 from support.raw_http import PATIENCE_SECONDS, Client, chunked, post, serving
 
 pytestmark = pytest.mark.anyio

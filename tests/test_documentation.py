@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 from prosperstack_destination.cli import app
-from prosperstack_destination.mapping.file import read_mapping
+from prosperstack_destination.mapping.mapping_file import read_mapping
 from prosperstack_destination.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.accounts import issuing
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.segment.signature import sign
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.ingest.signature import sign
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
 from support.connectors import issue_token
 from support.service import Service, running, settings
 
@@ -68,7 +68,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[Routes]:
         [account] = await database.read(accounts.all_accounts)
         token = await database.write(issue_token, account.id)
         vault = Vault("a secret that is long enough")
-        secret = await database.write(issuing.issue_secret, account, "", vault, "test", system_clock())
+        secret = await database.write(credential_service.issue_secret, account, "", vault, "test", system_clock())
         yield Routes(service, account, token, secret)
         await database.close()
 

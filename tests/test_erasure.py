@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.tables import metadata
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.tables import metadata
 from support.service import Service, running, settings
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from prosperstack_destination.accounts.keys import key_hash
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.auth.api_keys import key_hash
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
 from support.connectors import issue_token
 from support.postgres import QUICK, Server
 from support.service import KEY, Service, running, settings

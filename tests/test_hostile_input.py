@@ -11,10 +11,10 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.accounts.operators import issue_token
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.tables import held, identities, profiles, sources
+from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.tables import held, identities, profiles, sources
 from support import hostile
 from support.clocks import NEW_YEAR, SetClock
 from support.service import KEY, running, settings

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.state.database import Database, backend_of
+from prosperstack_destination.store.database import Database, backend_of
 from support.processes import PATIENCE_SECONDS, free_port, started
 
 pytestmark = pytest.mark.whole

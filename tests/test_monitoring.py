@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prosperstack_destination.watching.metrics import Metrics
+from prosperstack_destination.observability.metrics import Metrics
 
 MONITORING = Path(__file__).parents[1] / "docs" / "monitoring"
 

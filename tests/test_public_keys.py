@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.accounts import issuing
+from prosperstack_destination.auth import credential_service
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.segment.address_rate import BURST
-from prosperstack_destination.segment.example import DOCUMENTED_CALL
-from prosperstack_destination.segment.tracking import SHORT_KINDS
-from prosperstack_destination.state import accounts, credentials
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.ingest.address_rate import BURST
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
+from prosperstack_destination.ingest.tracking_api import SHORT_KINDS
+from prosperstack_destination.store import accounts, credentials
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -63,8 +63,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         def issue(connection: Any) -> dict[str, str]:
             now = system_clock()
             return {
-                "page": issuing.issue_public_key(connection, account, "page", [PAGE], "test", now),
-                "app": issuing.issue_public_key(connection, account, "app", [], "test", now),
+                "page": credential_service.issue_public_key(connection, account, "page", [PAGE], "test", now),
+                "app": credential_service.issue_public_key(connection, account, "app", [], "test", now),
             }
 
         yield Site(service, database, account, await database.write(issue))
@@ -212,7 +212,7 @@ async def test_a_revoked_key_is_refused(site: Site) -> None:
     assert page.last_used_at is not None
     assert app.last_used_at is None
 
-    await site.database.write(issuing.revoke_key, site.account, page.fingerprint, "test", system_clock())
+    await site.database.write(credential_service.revoke_key, site.account, page.fingerprint, "test", system_clock())
     while (await site.post("/v1/i", DOCUMENTED_CALL)).status_code != 401:
         pass  # keys are cached for two seconds
     assert (await site.preflight("/v1/i", PAGE)).status_code == 403

@@ -12,17 +12,17 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.keys import key_hash
-from prosperstack_destination.settings import Settings
-from prosperstack_destination.state import accounts, recent_calls
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.recent_calls import CallOutcome, CallQuery, Channel, RecentCall
-from prosperstack_destination.watching.sampling import (
+from prosperstack_destination.auth.api_keys import key_hash
+from prosperstack_destination.observability.call_sampler import (
     BURST_SECONDS,
     PASSED_PER_SECOND,
     REFUSED_PER_SECOND,
     TAKEN_PER_SECOND,
 )
+from prosperstack_destination.settings import Settings
+from prosperstack_destination.store import accounts, recent_calls
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.recent_calls import CallOutcome, CallQuery, Channel, RecentCall
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from support.processes import PATIENCE_SECONDS, command, environment, free_port,
 
 pytestmark = pytest.mark.whole
 
-FACTORY = "prosperstack_destination.application:from_environment"
+FACTORY = "prosperstack_destination.app:from_environment"
 KEY = "segment-key"
 SETTINGS = {
     "PROSPERSTACK_API_KEY": "key_test_sandbox",

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.segment.tracking import KINDS
+from prosperstack_destination.ingest.tracking_api import KINDS
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio

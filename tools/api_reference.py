@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from prosperstack_destination.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"

@@ -35,7 +35,7 @@
     │   └── SegmentNotFound      there is no such thing in the workspace, or no longer
     ├── AlreadyConnected       the source is connected: nothing is to be done
     ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
-    │   ├── BadMapping           it cannot be applied to anything (see `mapping.file`)
+    │   ├── BadMapping           it cannot be applied to anything (see `mapping.mapping_file`)
     │   ├── MappingConflict      somebody else applied another one meanwhile
     │   └── ProblemsRise         it makes more problems than there are, and nobody confirmed that
     ├── LeaseLost              stop at this account: another replica works at it
@@ -97,8 +97,8 @@ class CallTooLarge(CallError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"The call is larger than {_format_size(limit_bytes)}, the most that is taken: send fewer or shorter traits, "
-            "or smaller batches."
+            f"The call is larger than {_format_size(limit_bytes)}, the most that is taken: send fewer or shorter "
+            "traits, or smaller batches."
         )
         self.limit_bytes = limit_bytes
 

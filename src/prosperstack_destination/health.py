@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from prosperstack_destination.deadlines import DeadlineRunner
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.state import write_probe
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store import write_probe
+from prosperstack_destination.store.database import Database
 
 #: The database has this long to take a write, in seconds.
 DATABASE_SECONDS: Final = 2.0

@@ -37,7 +37,7 @@ _STOP_POLL_SECONDS: Final = 0.1
 
 
 def listen(host: str, port: int, setting: str = "--port or PORT") -> socket.socket:
-    """Open a socket on an address. Raises `Misconfigured`, which names the ``setting``, where that fails."""
+    """Open a socket on an address. Raises `ConfigurationError`, which names the ``setting``, where that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,7 +74,7 @@ def serve(
     """Serve an application until the process receives SIGTERM or SIGINT.
 
     Calls ``announce`` once requests are answered, and ``stopping`` before the graceful stop: it ends answers that
-    have no end of their own. Raises `Misconfigured` where the application does not start; its log says why.
+    have no end of their own. Raises `ConfigurationError` where the application does not start; its log says why.
     """
     limits = Limits(connections=connection_limit(raise_file_limit()), idle_seconds=KEEP_ALIVE_SECONDS)
     server = _Server(configuration(app, limits), announce=announce, stopping=stopping)

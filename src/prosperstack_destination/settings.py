@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from prosperstack_destination.accounts.keys import KEY_PREFIX, is_prosperstack_key
+from prosperstack_destination.auth.api_keys import KEY_PREFIX, is_prosperstack_key
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.setting_rules import http_url, listen_host, mistyped, trimmed, without_quotes
 
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Raises `Misconfigured` that names those at fault, and what was found."""
+    """The settings of this process. Raises `ConfigurationError` that names those at fault, and what was found."""
     try:
         _refuse_mistyped_names()
         return Settings()
@@ -173,7 +173,7 @@ def read_settings() -> Settings:
 
 
 def _refuse_mistyped_names() -> None:
-    """Raise `Misconfigured` for a name in the environment or in .env that is a setting's, mistyped."""
+    """Raise `ConfigurationError` for a name in the environment or in .env that is a setting's, mistyped."""
     given = {**EnvSettingsSource(Settings).env_vars, **DotEnvSettingsSource(Settings).env_vars}
     wrong = list(mistyped(given, [name.upper() for name in Settings.model_fields]))
     if wrong:

@@ -10,16 +10,16 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.accounts import issuing
-from prosperstack_destination.accounts.keys import fingerprint, key_hash
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.api_keys import fingerprint, key_hash
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.state import accounts, browsing, problems, recent_calls, segment_connections
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.problems import RecordedProblem
-from prosperstack_destination.state.segment_connections import Kind, Region, SegmentConnection
-from prosperstack_destination.state.tables import metadata
+from prosperstack_destination.store import accounts, problems, profile_queries, recent_calls, segment_connections
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.problems import RecordedProblem
+from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from prosperstack_destination.store.tables import metadata
 from support.operators import issued
 from support.recent_calls import arrival
 from support.service import KEY, Service, running, settings
@@ -140,10 +140,10 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     assert mine is not None
     assert theirs is not None
     now, vault = system_clock(), Vault(SECRET)
-    [bob] = browsing.listed(connection, theirs.id, after="", limit=9).profiles
+    [bob] = profile_queries.listed(connection, theirs.id, after="", limit=9).profiles
     found = [RecordedProblem("number_of_contacts", "trait", "secret of theirs", "theirs", now)]
     problems.replace(connection, theirs.id, {bob.id: found})
-    issuing.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")
+    credential_service.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")
     connection_of_theirs = SegmentConnection(
         id="conn_theirs",
         account_id=theirs.id,
@@ -162,9 +162,9 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     named = {
         "profile_id": str(bob.id),
         "call_id": str(recent_calls.newest_id(connection, theirs.id)),
-        "key": fingerprint(issuing.issue_key(connection, theirs, "theirs", "them", now)),
+        "key": fingerprint(credential_service.issue_key(connection, theirs, "theirs", "them", now)),
         "secret": "sec_theirs",
-        "connector": fingerprint(issuing.issue_connector(connection, theirs, "theirs", "them", now)),
+        "connector": fingerprint(credential_service.issue_connector(connection, theirs, "theirs", "them", now)),
         "connection_id": "conn_theirs",
     }
     return mine, theirs, named

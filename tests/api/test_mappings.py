@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from prosperstack_destination.clock import SECOND, system_clock
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
 from support.service import Service
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.settings import Role
-from prosperstack_destination.state import accounts, clearing, profiles
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.store import accounts, profiles, remote_erasures
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Status
 from support.intake import stored
 from support.operators import issued, operator
 from support.service import Service, running, settings
@@ -66,9 +66,9 @@ async def test_failures(tmp_path: Path) -> None:
                 profiles.postpone(connection, profile.id, until, "ProsperStack is away.")
             else:
                 profiles.settle(connection, profile, Status.SET_ASIDE, reason="ProsperStack rejects the email: no")
-        clearing.add(connection, account.id, {"subr_1": ["plan"]}, delete_subscriber=False, now=1)
-        [due] = clearing.due(connection, account.id, 1, 1)
-        clearing.postpone(connection, account.id, due, NEXT_CENTURY, "no")
+        remote_erasures.add(connection, account.id, {"subr_1": ["plan"]}, delete_subscriber=False, now=1)
+        [due] = remote_erasures.due(connection, account.id, 1, 1)
+        remote_erasures.postpone(connection, account.id, due, NEXT_CENTURY, "no")
 
     database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
     token = await issued(tmp_path)

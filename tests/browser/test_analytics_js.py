@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page
 
 from browser.conftest import Site, install
-from prosperstack_destination.segment.example import DOCUMENTED_EMAIL, DOCUMENTED_TRAITS
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL, DOCUMENTED_TRAITS
 from support.processes import PATIENCE_SECONDS, command, environment
 
 DESIRED: Final = {

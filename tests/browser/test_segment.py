@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser.conftest import KEY, PASSWORD, Site, faults
-from prosperstack_destination.segment.signature import sign
+from prosperstack_destination.ingest.signature import sign
 from support.processes import free_port, started
 from support.segment_public_api import TOKEN
 

@@ -12,12 +12,12 @@ import pytest
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.reconcile.account_worker import AccountWorker
+from prosperstack_destination.reconcile.rate_limiter import RateLimiter
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.state import accounts, profiles
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Status
-from prosperstack_destination.sync.spender import RateLimiter
-from prosperstack_destination.sync.worker import AccountWorker
+from prosperstack_destination.store import accounts, profiles
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Status
 from support.accounts import open_account
 from support.clocks import VIRTUAL_TIME, LoopClock
 from support.cluster import how_often

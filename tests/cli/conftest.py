@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import Connection
 from typer.testing import CliRunner
 
-from prosperstack_destination.accounts import issuing
-from prosperstack_destination.accounts.catalogs import dump_catalog
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.account_mapping import dump_catalog
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import app
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
 from support.clocks import NEW_YEAR
 from support.sqlite import place
 
@@ -78,7 +78,7 @@ def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
 
 def open_account(connection: Connection, key: str = KEY) -> str:
     """A unit of work: an account as the service has it, with a catalog."""
-    account = issuing.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
+    account = credential_service.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
     accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), NEW_YEAR)
     return account.id
 

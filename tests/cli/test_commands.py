@@ -18,7 +18,7 @@ import pytest
 
 from prosperstack_destination import __version__
 from prosperstack_destination.cli import main
-from prosperstack_destination.segment.example import DOCUMENTED_CALL
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from support.processes import command, environment, free_port, started
 
 pytestmark = pytest.mark.whole

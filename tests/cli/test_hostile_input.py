@@ -7,9 +7,9 @@ import pytest
 
 from cli.conftest import Commands
 from prosperstack_destination.errors import CallError
-from prosperstack_destination.segment.body import parse_object
-from prosperstack_destination.segment.call import ParsedIdentify, parse_call
-from prosperstack_destination.state.profile import Identify
+from prosperstack_destination.ingest.parser import ParsedIdentify, parse_call
+from prosperstack_destination.ingest.request_body import parse_object
+from prosperstack_destination.store.models import Identify
 from support import hostile
 from support.clocks import NEW_YEAR
 from support.intake import take

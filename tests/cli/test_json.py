@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from cli.conftest import Commands
 from prosperstack_destination.cli import app
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.tables import profiles
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.tables import profiles
 from support.intake import identify, take
 
 #: These print nothing but a log, until they are stopped.

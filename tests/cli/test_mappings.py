@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from prosperstack_destination.accounts.catalogs import dump_catalog
+from prosperstack_destination.account_mapping import dump_catalog
 from prosperstack_destination.cli import app
-from prosperstack_destination.cli.operating import write
+from prosperstack_destination.cli.session import write
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.state import accounts
+from prosperstack_destination.store import accounts
 from support.accounts import open_account
 from support.intake import identify, take
 

@@ -8,29 +8,29 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from cli.conftest import SECRET, Commands, open_account
-from prosperstack_destination.accounts.vault import Vault, pseudonym_of_email
+from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.clock import SECOND, system_clock
-from prosperstack_destination.state import (
+from prosperstack_destination.store import (
     accounts,
-    directory,
     events,
     problems,
     profiles,
     rate_limits,
-    reprojections,
+    remap_progress,
+    rollups,
     segment_connections,
-    tallies,
+    subscribers,
 )
-from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.directory import SubscriberSnapshot
-from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.intake import ingest_calls
-from prosperstack_destination.state.problems import RecordedProblem
-from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.rate_limits import ReportedLimit
-from prosperstack_destination.state.segment_connections import KeptToken, Region
-from prosperstack_destination.state.tables import directories
-from prosperstack_destination.state.tallies import Rollup
+from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.events import Event, EventKind
+from prosperstack_destination.store.merge_calls import ingest_calls
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.problems import RecordedProblem
+from prosperstack_destination.store.rate_limits import ReportedLimit
+from prosperstack_destination.store.rollups import Rollup
+from prosperstack_destination.store.segment_connections import KeptToken, Region
+from prosperstack_destination.store.subscribers import SubscriberSnapshot
+from prosperstack_destination.store.tables import directories
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
 
@@ -56,9 +56,9 @@ def test_status(commands: Commands) -> None:
     told = ReportedLimit(100, 40, 60.0, NEW_YEAR)
     commands.write(rate_limits.note, {commands.account_id: told})
     untouched = status_of(commands)
-    commands.write(tallies.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
+    commands.write(rollups.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
     going = status_of(commands)
-    commands.write(reprojections.begin, commands.account_id, NEW_YEAR)
+    commands.write(remap_progress.begin, commands.account_id, NEW_YEAR)
 
     assert status_of(commands)["going_through"] == {"total": 3, "done": 0}
     assert "0 of 3 profiles were looked at" in commands.run("status")
@@ -106,7 +106,7 @@ def test_profile(commands: Commands) -> None:
     known(commands, ANN)
     commands.write(take, identify(ANN, account=commands.account_id, preferred_name="Ann"))
     commands.write(
-        directory.replace_for_email,
+        subscribers.replace_for_email,
         commands.account_id,
         ANN,
         [SubscriberSnapshot("subr_1", ANN, {"preferred_name": "A"})],
@@ -226,14 +226,14 @@ def test_replay_forgets_what_was_applied(commands: Commands) -> None:
     known(commands, ANN)
 
     def work(connection: Connection) -> None:
-        directory.replace_for_email(
+        subscribers.replace_for_email(
             connection, commands.account_id, ANN, [SubscriberSnapshot("subr_1", ANN, {})], 1
         )
-        directory.mark_applied(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
+        subscribers.mark_applied(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
 
     commands.write(work)
     commands.run("replay", "--email", ANN, "--yes")
-    [subscriber] = commands.write(directory.with_email, commands.account_id, ANN)
+    [subscriber] = commands.write(subscribers.with_email, commands.account_id, ANN)
 
     assert subscriber.applied == {}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from prosperstack_destination.cli.row_reader import rows
 from prosperstack_destination.cli.row_source import InvalidRow
-from prosperstack_destination.cli.rows import rows
 from prosperstack_destination.errors import ConfigurationError
 
 pyarrow: Any = pytest.importorskip("pyarrow")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.cli.json_reader import LONGEST_ROW
+from prosperstack_destination.cli.row_reader import rows
 from prosperstack_destination.cli.row_source import InvalidRow
-from prosperstack_destination.cli.rows import rows
 from prosperstack_destination.errors import ConfigurationError
 
 
@@ -182,7 +182,7 @@ def test_arrays_are_read_in_pieces(tmp_path_factory: pytest.TempPathFactory, val
 
 @given(st.binary() | st.text().map(str.encode), st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.csv.gz", "a.gz"]))
 def test_any_bytes_are_rows_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
-    """Whatever a file has is rows, invalid rows, or `Misconfigured`."""
+    """Whatever a file has is rows, invalid rows, or `ConfigurationError`."""
     data = gzip.compress(content) if name.endswith(".gz") else content
     try:
         read(tmp_path_factory.mktemp("bytes"), name, data)

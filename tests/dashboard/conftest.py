@@ -12,7 +12,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store.database import Database
 from support.service import Service, running, settings
 
 PASSWORD = "correct horse battery"

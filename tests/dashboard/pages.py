@@ -8,8 +8,8 @@ import httpx
 from pydantic import JsonValue
 
 from dashboard.conftest import Dashboard
-from prosperstack_destination.state import profiles
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store import profiles
+from prosperstack_destination.store.database import Database
 
 JOHN = "john.doe@example.com"
 #: What somebody may send to do harm.

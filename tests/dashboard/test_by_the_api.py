@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from support.service import settings
 
 ACCOUNT: Final = "/api/accounts/{account_id}"

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prosperstack_destination.admin.activity_history import Period
 from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.dashboard.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
-from prosperstack_destination.operations.history import Period
-from prosperstack_destination.state.tallies import Rollup
+from prosperstack_destination.store.rollups import Rollup
 from support.clocks import NEW_YEAR
 
 SERIES = (Series("good", "good", lambda each: each.accepted), Series("bad", "bad", lambda each: each.refused))

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.people import NextStep, PersonView, SubscriberView
 from prosperstack_destination.clock import MINUTE
+from prosperstack_destination.dashboard.event_text import describe
 from prosperstack_destination.dashboard.headline import (
     DIFFER,
     IN_SHORT,
@@ -13,14 +16,11 @@ from prosperstack_destination.dashboard.headline import (
     HeadlineTone,
     headline,
 )
-from prosperstack_destination.dashboard.telling import describe
 from prosperstack_destination.mapping.catalog import Property, PropertyType
-from prosperstack_destination.mapping.desired import DesiredValue, MatchedBy
-from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
-from prosperstack_destination.operations.people import NextStep, PersonView, SubscriberView
-from prosperstack_destination.state.accounts import Account, AccountStatus
-from prosperstack_destination.state.events import Event, EventKind
-from prosperstack_destination.state.profile import Lane, Profile, Status
+from prosperstack_destination.mapping.projection import DesiredValue, MatchedBy
+from prosperstack_destination.store.accounts import Account, AccountStatus
+from prosperstack_destination.store.events import Event, EventKind
+from prosperstack_destination.store.models import Lane, Profile, Status
 from support.clocks import NEW_YEAR
 
 NOW = NEW_YEAR

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.accounts.password import load_or_create_password
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.auth.password import load_or_create_password
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.dashboard.login_throttle import FREE, FREE_IN_ALL, LONGEST, LoginThrottle
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
 from prosperstack_destination.errors import ConfigurationError, LoginFailed
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store.database import Database
 from support.clocks import SetClock
 from support.service import running, settings
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dashboard.conftest import Dashboard
-from prosperstack_destination.dashboard.live import MAX_STREAMS, LiveUpdates
+from prosperstack_destination.dashboard.sse import MAX_STREAMS, LiveUpdates
 from prosperstack_destination.errors import Overloaded
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import pytest
 
 from dashboard.conftest import Dashboard
 from dashboard.pages import HOSTILE, JOHN, checked, page_of, said, send
-from prosperstack_destination.state import profiles
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store import profiles
+from prosperstack_destination.store.database import Database
 
 pytestmark = pytest.mark.anyio
 

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, update
 from dashboard.conftest import Dashboard
 from dashboard.pages import HOSTILE, JOHN, checked, page_of, said, send
 from prosperstack_destination.clock import HOUR, system_clock
-from prosperstack_destination.state import accounts, auditing, clearing, creations, profiles
-from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.clearing import RemoteErasure
-from prosperstack_destination.state.creations import PropertyCreation
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.tables import profiles as table
+from prosperstack_destination.store import accounts, audit_log, profiles, property_creations, remote_erasures
+from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store.remote_erasures import RemoteErasure
+from prosperstack_destination.store.tables import profiles as table
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +100,7 @@ async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
     assert (await send_form(dashboard, "problems", "/retry-all")).status_code == 303
 
     assert "One person is looked at again" in (await dashboard.get("problems")).text
-    trail = await stored.read(auditing.recent, dashboard.account_id, 5)
+    trail = await stored.read(audit_log.recent, dashboard.account_id, 5)
     assert [(each.actor, each.action) for each in trail] == [("dashboard", "retry")]
 
 
@@ -142,12 +142,14 @@ def leave_undone(connection: Connection, account_id: str, now: int) -> None:
         profiles.settle(connection, profile, status, reason=f"reason {number}")
         if status is Status.PENDING:
             connection.execute(update(table).where(table.c.id == profile.id).values(due_at=now + HOUR, attempts=1))
-    clearing.add(connection, account_id, {"subr_gone": ["plan"]}, delete_subscriber=False, now=now)
-    clearing.postpone(
+    remote_erasures.add(connection, account_id, {"subr_gone": ["plan"]}, delete_subscriber=False, now=now)
+    remote_erasures.postpone(
         connection, account_id, RemoteErasure("subr_gone", ("plan",), False, 2), now + HOUR, "no answer"
     )
     for key in ("vip", "preferred_name"):
-        creations.note(connection, account_id, PropertyCreation(key, "VIP", "boolean", now, "too many properties"))
+        property_creations.note(
+            connection, account_id, PropertyCreation(key, "VIP", "boolean", now, "too many properties")
+        )
 
 
 async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:

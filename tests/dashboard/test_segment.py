@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.dashboard.segment_connecting import SHOWN
-from prosperstack_destination.segment.signature import sign
-from prosperstack_destination.state import segment_connections
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.dashboard.segment_connect import SHOWN
+from prosperstack_destination.ingest.signature import sign
+from prosperstack_destination.store import segment_connections
+from prosperstack_destination.store.database import Database
 from support.segment_public_api import TOKEN, SegmentWorkspace, segment_public_api
 from support.service import KEY, Service, running, settings
 

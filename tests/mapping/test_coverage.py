@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.coverage import MAX_TRAITS, Coverage, PropertyCoverage, TraitCoverage, type_of
-from prosperstack_destination.mapping.person import MappingInput
-from prosperstack_destination.mapping.projection import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.rules import Rules
 from support.json_values import json_values
 

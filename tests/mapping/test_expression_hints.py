@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.mapping.evaluation import ExpressionRunner
+from prosperstack_destination.mapping.expression_runner import ExpressionRunner, MappingInput
 from prosperstack_destination.mapping.expressions import InvalidExpression, compile_expression
-from prosperstack_destination.mapping.person import MappingInput
 
 PERSON = MappingInput(
     {

@@ -7,9 +7,9 @@ import pytest
 from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.mapping.file import KnownProperties, read_mapping
-from prosperstack_destination.mapping.person import MappingInput
-from prosperstack_destination.mapping.projection import CompiledMapping
+from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
+from prosperstack_destination.mapping.mapping_file import KnownProperties, read_mapping
 
 TEXT, NUMBER, BOOLEAN, DATE = PropertyType.TEXT, PropertyType.NUMBER, PropertyType.BOOLEAN, PropertyType.DATE
 

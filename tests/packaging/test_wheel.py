@@ -74,7 +74,7 @@ def test_the_wheel_can_migrate(wheel: dict[str, bytes]) -> None:
 def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -> None:
     """The wheel's metadata has the version, the licence and its text, and what Python it needs."""
     assert metadata["Name"] == PROJECT["name"]
-    assert metadata["Version"] == __version__
+    assert metadata["MappingVersionResponse"] == __version__
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     needed = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]

@@ -6,8 +6,8 @@ from itertools import count
 import pytest
 
 from prosperstack_destination.errors import ProsperStackUnavailable
+from prosperstack_destination.prosperstack.client import LIST_SECONDS, MAX_PAGES, all_items
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.prosperstack.paging import LIST_SECONDS, MAX_PAGES, all_items
 from support.clocks import VIRTUAL_TIME
 
 pytestmark = pytest.mark.anyio

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import Account, AccountStatus
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.accounts import Account, AccountStatus
 
 
 def open_account(connection: Connection, account_id: str = "acct_1") -> Account:

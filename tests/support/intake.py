@@ -6,9 +6,9 @@ from hashlib import sha256
 from pydantic import JsonValue
 from sqlalchemy import Connection, update
 
-from prosperstack_destination.state import profiles, tables
-from prosperstack_destination.state.intake import CommitResult, ingest_calls
-from prosperstack_destination.state.profile import Call, CallSource, Identify, Profile, Status
+from prosperstack_destination.store import profiles, tables
+from prosperstack_destination.store.merge_calls import CommitResult, ingest_calls
+from prosperstack_destination.store.models import Call, CallSource, Identify, Profile, Status
 from support.clocks import NEW_YEAR
 
 ACCOUNT = "acct_1"

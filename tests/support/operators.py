@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from prosperstack_destination.accounts.operators import issue_token
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.store.database import Database
 from support.clocks import NEW_YEAR
 from support.service import Service
 

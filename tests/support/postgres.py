@@ -21,8 +21,8 @@ from typing import Any
 import asyncpg
 from sqlalchemy import make_url
 
-from prosperstack_destination.state.database import Database, backend_of
-from prosperstack_destination.state.tables import audit, metadata, profiles
+from prosperstack_destination.store.database import Database, backend_of
+from prosperstack_destination.store.tables import audit, metadata, profiles
 from support.processes import PATIENCE_SECONDS, free_port
 
 #: Where the environment's ``DATABASE_URL`` is during the tests.

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.state import recent_calls
-from prosperstack_destination.state.identities import Key
-from prosperstack_destination.state.recent_calls import CallOutcome, CallQuery, Channel, IncomingCall, RecentCall
+from prosperstack_destination.store import recent_calls
+from prosperstack_destination.store.identities import Key
+from prosperstack_destination.store.recent_calls import CallOutcome, CallQuery, Channel, IncomingCall, RecentCall
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, pseudonym
 

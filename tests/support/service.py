@@ -11,12 +11,12 @@ import httpx
 from fastapi import FastAPI
 from pydantic import JsonValue
 
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.sandbox.account import SandboxAccount
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.state.database import backend_of
+from prosperstack_destination.store.database import backend_of
 from support.sqlite import place
 
 KEY = "key_test_sandbox"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from support.segment_public_api import SegmentWorkspace, segment_public_api

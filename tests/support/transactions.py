@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 from sqlalchemy.util import await_
 
-from prosperstack_destination.state.database import Database
+from prosperstack_destination.store.database import Database
 
 
 @asynccontextmanager

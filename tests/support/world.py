@@ -10,13 +10,13 @@ from pydantic import JsonValue
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.reconcile.account_worker import AccountWorker
+from prosperstack_destination.reconcile.rate_limiter import RateLimiter
+from prosperstack_destination.reconcile.remap import Remapper
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.state import accounts, problems, profiles
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.profile import Profile
-from prosperstack_destination.sync.reprojecting import Remapper
-from prosperstack_destination.sync.spender import RateLimiter
-from prosperstack_destination.sync.worker import AccountWorker
+from prosperstack_destination.store import accounts, problems, profiles
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Profile
 from support.accounts import open_account
 from support.clocks import LoopClock
 from support.intake import identify, take

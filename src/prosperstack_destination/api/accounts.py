@@ -7,16 +7,22 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import issuing
-from prosperstack_destination.accounts.keys import MAX_KEY_LENGTH
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute, RequestBody
-from prosperstack_destination.operations import account_removal, mending, wording
-from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations.desk import AdminServices
-from prosperstack_destination.state import accounts, auditing, sources
-from prosperstack_destination.state.accounts import Account, AccountStatus, OnDelete
-from prosperstack_destination.state.profile import SourceKind
+from prosperstack_destination.admin import account_removal, actions, labels
+from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    Operator,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
+from prosperstack_destination.store import accounts, audit_log, sources
+from prosperstack_destination.store.accounts import Account, AccountStatus, OnDelete
+from prosperstack_destination.store.models import SourceKind
 
 router = APIRouter(prefix="/api/accounts", tags=["accounts"], route_class=ApiRoute)
 
@@ -141,7 +147,7 @@ async def replace_key(
 
     def work(connection: Connection) -> Account:
         key = given.key.get_secret_value()
-        issuing.replace_key(connection, account, key, desk.vault, operator, desk.clock())
+        credential_service.replace_key(connection, account, key, desk.vault, operator, desk.clock())
         return choices.find(connection, account.id)
 
     return _changed(desk, await desk.database.write(work))
@@ -161,7 +167,7 @@ async def remove_account(desk: Services, account: AccountDep, operator: Operator
 @router.post("/{account_id}/retry")
 async def retry_account(desk: Services, account: AccountDep, operator: Operator) -> RetryResponse:
     """Try an account now that waits after failures, or that is stopped."""
-    waited = await desk.database.write(mending.retry_account, account, operator, desk.clock())
+    waited = await desk.database.write(actions.retry_account, account, operator, desk.clock())
     desk.wake([account.id])
     return RetryResponse(waited=waited)
 
@@ -192,7 +198,7 @@ async def show_audit(
         AuditEntryResponse(
             at=to_datetime(each.at), actor=each.actor, action=each.action, details=dict(each.details)
         )
-        for each in await desk.database.read(auditing.recent, account.id, limit)
+        for each in await desk.database.read(audit_log.recent, account.id, limit)
     ]
 
 
@@ -209,7 +215,7 @@ def _shown(desk: AdminServices, account: Account) -> AccountResponse:
         fingerprint=account.fingerprint,
         live=account.live,
         status=account.status,
-        in_words=wording.ACCOUNT_STATUS[account.status],
+        in_words=labels.ACCOUNT_STATUS[account.status],
         status_reason=account.status_reason,
         next_attempt_at=to_datetime_or_none(account.status_until),
         on_delete=account.on_delete,

@@ -6,15 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime
-from prosperstack_destination.api.routing import ApiRoute, RequestBody
-from prosperstack_destination.operations import calls
-from prosperstack_destination.operations.calls import CallFilter, ShownCall
-from prosperstack_destination.operations.trying import send_test
-from prosperstack_destination.segment.answers import status_of
-from prosperstack_destination.segment.explain import Explanation
-from prosperstack_destination.segment.results import IngestResult
-from prosperstack_destination.state.recent_calls import CallOutcome, Channel
+from prosperstack_destination.admin import calls
+from prosperstack_destination.admin.calls import CallFilter, ShownCall
+from prosperstack_destination.admin.test_calls import send_test
+from prosperstack_destination.api.dependencies import AccountDep, Operator, Services, to_datetime
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.ingest.explain import Explanation
+from prosperstack_destination.ingest.responses import IngestResult, status_of
+from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
 router = APIRouter(prefix="/api/accounts/{account_id}/calls", tags=["calls"], route_class=ApiRoute)
 

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import AccountDep, Services
-from prosperstack_destination.api.routing import ApiRoute
+from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
+from prosperstack_destination.api.dependencies import AccountDep, Services
+from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.operations.looking import refresh_if_stale
-from prosperstack_destination.sync.covering import coverage
-from prosperstack_destination.sync.previewing import SAMPLE
+from prosperstack_destination.reconcile.coverage_scan import coverage
+from prosperstack_destination.reconcile.preview import SAMPLE
 
 router = APIRouter(prefix="/api/accounts/{account_id}/coverage", tags=["mapping"], route_class=ApiRoute)
 

@@ -7,14 +7,20 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import issuing
-from prosperstack_destination.accounts.keys import fingerprint
-from prosperstack_destination.accounts.origins import MAX_ORIGINS
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute, RequestBody
-from prosperstack_destination.operations.desk import AdminServices
-from prosperstack_destination.state import connectors, credentials
-from prosperstack_destination.state.credentials import KeyKind, KeyOrigin
+from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    Operator,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.api_keys import fingerprint
+from prosperstack_destination.auth.origins import MAX_ORIGINS
+from prosperstack_destination.store import connector_tokens, credentials
+from prosperstack_destination.store.credentials import KeyKind, KeyOrigin
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], route_class=ApiRoute)
 
@@ -126,10 +132,10 @@ async def issue_key(
 
     def work(connection: Connection) -> str:
         if wanted.public:
-            return issuing.issue_public_key(
+            return credential_service.issue_public_key(
                 connection, account, wanted.name, wanted.origins, operator, desk.clock()
             )
-        return issuing.issue_key(connection, account, wanted.name, operator, desk.clock())
+        return credential_service.issue_key(connection, account, wanted.name, operator, desk.clock())
 
     key = await desk.database.write(work)
     desk.invalidate_credentials()
@@ -139,7 +145,9 @@ async def issue_key(
 @router.delete("/keys/{key}", status_code=204)
 async def revoke_key(desk: Services, account: AccountDep, operator: Operator, key: str) -> None:
     """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
-    await _revoke(desk, lambda connection: issuing.revoke_key(connection, account, key, operator, desk.clock()))
+    await _revoke(
+        desk, lambda connection: credential_service.revoke_key(connection, account, key, operator, desk.clock())
+    )
 
 
 @router.get("/secrets")
@@ -162,9 +170,15 @@ async def issue_secret(
     desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
 ) -> IssuedSecretResponse:
     """Make a shared secret for Segment's Webhooks (Actions) destination."""
-    secret_id = issuing.new_secret_id()
+    secret_id = credential_service.new_secret_id()
     secret = await desk.database.write(
-        issuing.issue_secret, account, named.name, desk.vault, operator, desk.clock(), secret_id=secret_id
+        credential_service.issue_secret,
+        account,
+        named.name,
+        desk.vault,
+        operator,
+        desk.clock(),
+        secret_id=secret_id,
     )
     desk.invalidate_credentials()
     return IssuedSecretResponse(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
@@ -174,7 +188,8 @@ async def issue_secret(
 async def revoke_secret(desk: Services, account: AccountDep, operator: Operator, secret: str) -> None:
     """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
     await _revoke(
-        desk, lambda connection: issuing.revoke_secret(connection, account, secret, operator, desk.clock())
+        desk,
+        lambda connection: credential_service.revoke_secret(connection, account, secret, operator, desk.clock()),
     )
 
 
@@ -189,7 +204,7 @@ async def list_connectors(desk: Services, account: AccountDep) -> list[Connector
             last_used_at=to_datetime_or_none(each.last_used_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(connectors.of_account, account.id)
+        for each in await desk.database.read(connector_tokens.of_account, account.id)
     ]
 
 
@@ -198,7 +213,9 @@ async def issue_connector(
     desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
 ) -> IssuedConnectorResponse:
     """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
-    token = await desk.database.write(issuing.issue_connector, account, named.name, operator, desk.clock())
+    token = await desk.database.write(
+        credential_service.issue_connector, account, named.name, operator, desk.clock()
+    )
     return IssuedConnectorResponse(
         data_connector=f"/data-connector/{token}",
         flow_webhook=f"/flow-webhook/{token}",
@@ -210,7 +227,10 @@ async def issue_connector(
 async def revoke_connector(desk: Services, account: AccountDep, operator: Operator, connector: str) -> None:
     """Refuse a token, named by its fingerprint, within seconds."""
     await _revoke(
-        desk, lambda connection: issuing.revoke_connector(connection, account, connector, operator, desk.clock())
+        desk,
+        lambda connection: credential_service.revoke_connector(
+            connection, account, connector, operator, desk.clock()
+        ),
     )
 
 

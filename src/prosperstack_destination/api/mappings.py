@@ -6,9 +6,17 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from prosperstack_destination.accounts.applying import ApplyResult
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import (
+from prosperstack_destination.account_mapping import ApplyResult
+from prosperstack_destination.admin import mapping as operations
+from prosperstack_destination.admin.mapping_trial import run_trial
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    Operator,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import (
     ApiRoute,
     ErrorResponse,
     FaultResponse,
@@ -17,15 +25,13 @@ from prosperstack_destination.api.routing import (
 )
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.file import json_schema
+from prosperstack_destination.mapping.mapping_file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
-from prosperstack_destination.operations import mapping as operations
-from prosperstack_destination.operations.mapping_trial import run_trial
-from prosperstack_destination.state import mappings, reprojections
-from prosperstack_destination.state.json_text import load
-from prosperstack_destination.state.mappings import MappingVersion
-from prosperstack_destination.state.reprojections import RemapProgress
 from prosperstack_destination.storable import MAX_INT32
+from prosperstack_destination.store import mappings, remap_progress
+from prosperstack_destination.store.json_codec import load
+from prosperstack_destination.store.mappings import MappingVersion
+from prosperstack_destination.store.remap_progress import RemapProgress
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
@@ -279,7 +285,7 @@ async def roll_back(desk: Services, account: AccountDep, operator: Operator, to:
 @router.get("/progress")
 async def progress(desk: Services, account: AccountDep) -> RemapProgressResponse:
     """How many profiles were gone through since what their traits mean has changed."""
-    found = await desk.database.read(reprojections.of_account, account.id)
+    found = await desk.database.read(remap_progress.of_account, account.id)
     if found is None:
         return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
     return to_progress_response(found)

@@ -6,16 +6,16 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from prosperstack_destination.api.context import AccountDep, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.admin import activity_history as histories
+from prosperstack_destination.admin.activity_history import Period
+from prosperstack_destination.admin.overview import DeliveryProgress, UsageSummary, overview
+from prosperstack_destination.api.dependencies import AccountDep, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.mappings import RemapProgressResponse as GoingThrough
 from prosperstack_destination.api.mappings import to_progress_response
-from prosperstack_destination.api.routing import ApiRoute
-from prosperstack_destination.operations import history as histories
-from prosperstack_destination.operations.history import Period
-from prosperstack_destination.operations.overview import DeliveryProgress, UsageSummary, overview
-from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.profile import Status
-from prosperstack_destination.state.tallies import Rollup, percentile
+from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.rollups import Rollup, percentile
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["accounts"], route_class=ApiRoute)
 

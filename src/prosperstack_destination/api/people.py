@@ -6,17 +6,23 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from prosperstack_destination.api.context import AccountDep, ProfileId, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute
+from prosperstack_destination.admin import people
+from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.people import NextStep, PersonView
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    ProfileId,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.mapping.desired import MatchedBy
-from prosperstack_destination.operations import people
-from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
-from prosperstack_destination.operations.people import NextStep, PersonView
-from prosperstack_destination.state import browsing
-from prosperstack_destination.state.profile import IdKind, SourceKind, Status
+from prosperstack_destination.mapping.projection import MatchedBy
+from prosperstack_destination.store import profile_queries
+from prosperstack_destination.store.models import IdKind, SourceKind, Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}/profiles", tags=["profiles"], route_class=ApiRoute)
 
@@ -130,13 +136,13 @@ async def list_profiles(
     """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
     prefix = normalize_email(email)
     if user_id is not None:
-        known = await desk.database.read(browsing.emails_of_user, account.id, user_id)
+        known = await desk.database.read(profile_queries.emails_of_user, account.id, user_id)
         if not known or not known[0].startswith(prefix):
             return ProfilePageResponse(profiles=[], after=None)
         prefix = known[0]
     statuses = () if status is None else (status,)
     found = await desk.database.read(
-        browsing.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
+        profile_queries.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
     )
     people = found.profiles
     if user_id is not None:

@@ -8,16 +8,22 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute, RequestBody
-from prosperstack_destination.operations import mending
-from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.replaying import ReplayProgress
-from prosperstack_destination.operations.suggesting import Suggestion, suggested
-from prosperstack_destination.state import browsing, clearing, problems
-from prosperstack_destination.state.browsing import ProfileSummary
-from prosperstack_destination.state.problems import ProblemGroup, Sample
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.admin import actions
+from prosperstack_destination.admin.advice import advice
+from prosperstack_destination.admin.replay_jobs import ReplayProgress
+from prosperstack_destination.admin.suggestions import Suggestion, suggested
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    Operator,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.store import problems, profile_queries, remote_erasures
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.problems import ProblemGroup, Sample
+from prosperstack_destination.store.profile_queries import ProfileSummary
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
 
@@ -171,9 +177,9 @@ async def retry_problems(
     """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
     key, reason, now = wanted.property, wanted.reason, desk.clock()
     if key is None or reason is None:
-        count = await mending.retry_all(desk.database, account, operator, now)
+        count = await actions.retry_all(desk.database, account, operator, now)
     else:
-        count = await mending.retry_group(desk.database, account, key, reason, operator, now)
+        count = await actions.retry_group(desk.database, account, key, reason, operator, now)
     desk.wake([account.id])
     return QueuedResponse(profiles=count)
 
@@ -186,11 +192,13 @@ async def show_failures(
 
     def work(
         connection: Connection,
-    ) -> tuple[list[ProfileSummary], tuple[ProfileSummary, ...], list[clearing.FailedRemoteErasure]]:
-        rejected = browsing.listed(connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE])
+    ) -> tuple[list[ProfileSummary], tuple[ProfileSummary, ...], list[remote_erasures.FailedRemoteErasure]]:
+        rejected = profile_queries.listed(
+            connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE]
+        )
         now = desk.clock()
-        waiting = browsing.failed(connection, account.id, limit)
-        return waiting, rejected.profiles, clearing.failed(connection, account.id, now, limit)
+        waiting = profile_queries.failed(connection, account.id, limit)
+        return waiting, rejected.profiles, remote_erasures.failed(connection, account.id, now, limit)
 
     waiting, set_aside, clearings = await desk.database.read(work)
     return ListedFailures(
@@ -217,7 +225,7 @@ async def show_replay_cost(
 
     And how far it is, where everybody is compared.
     """
-    found = await desk.database.read(mending.replay_cost, account, desk.reserve, profile_id)
+    found = await desk.database.read(actions.replay_cost, account, desk.reserve, profile_id)
     latest = desk.replays.of(account.id)
     return ReplayResponse(
         profiles=found.profiles,
@@ -242,7 +250,7 @@ async def replay(
     if whom.profile_id is None:
         response.status_code = 202
         return QueuedResponse(profiles=(await desk.replays.begin(account, operator)).total)
-    await desk.database.write(mending.replay, account, operator, desk.clock(), whom.profile_id)
+    await desk.database.write(actions.replay, account, operator, desk.clock(), whom.profile_id)
     desk.wake([account.id])
     return QueuedResponse(profiles=1)
 

@@ -10,9 +10,9 @@ from prosperstack_destination.api import (
     coverage,
     credentials,
     mappings,
-    mending,
     overview,
     people,
+    person_actions,
     problems,
     segment,
     tokens,
@@ -29,6 +29,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     coverage.router,
     problems.router,
     people.router,
-    mending.router,
+    person_actions.router,
     tokens.router,
 )

@@ -7,11 +7,17 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
-from prosperstack_destination.api.context import AccountDep, Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute, ErrorResponse, RequestBody
+from prosperstack_destination.api.dependencies import (
+    AccountDep,
+    Operator,
+    Services,
+    to_datetime,
+    to_datetime_or_none,
+)
+from prosperstack_destination.api.errors import ApiRoute, ErrorResponse, RequestBody
 from prosperstack_destination.caller import while_connected
-from prosperstack_destination.segment_workspace.client import MAX_TOKEN, WorkspaceCredentials
-from prosperstack_destination.state.segment_connections import KeptToken, Kind, Region, SegmentConnection
+from prosperstack_destination.segment_api.client import MAX_TOKEN, WorkspaceCredentials
+from prosperstack_destination.store.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
 router = APIRouter(prefix="/api/accounts/{account_id}/segment", tags=["segment"], route_class=ApiRoute)
 

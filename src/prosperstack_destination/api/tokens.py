@@ -5,11 +5,11 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from prosperstack_destination.accounts.keys import fingerprint
-from prosperstack_destination.api.context import Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.routing import ApiRoute, RequestBody
-from prosperstack_destination.operations import tokens as operations
-from prosperstack_destination.state import tokens
+from prosperstack_destination.admin import operator_tokens as operations
+from prosperstack_destination.api.dependencies import Operator, Services, to_datetime, to_datetime_or_none
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.auth.api_keys import fingerprint
+from prosperstack_destination.store import operator_tokens
 
 router = APIRouter(prefix="/api/tokens", tags=["tokens"], route_class=ApiRoute)
 
@@ -46,7 +46,7 @@ async def list_tokens(desk: Services, _: Operator) -> list[OperatorTokenResponse
             created_at=to_datetime(each.created_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(tokens.every)
+        for each in await desk.database.read(operator_tokens.every)
     ]
 
 

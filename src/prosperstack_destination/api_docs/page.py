@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from prosperstack_destination.dashboard.assets import Assets
-from prosperstack_destination.dashboard.visit import html
+from prosperstack_destination.dashboard.context import html
+from prosperstack_destination.dashboard.static_files import Assets
 
 PREFIX: Final = "/docs/static"
 _FOLDER: Final = Path(__file__).parent / "static"

@@ -6,21 +6,21 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import issuing
+from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin.account_removal import CONSEQUENCES, remove_account
+from prosperstack_destination.auth import credential_service
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.prosperstack import check_key
+from prosperstack_destination.cli.session import read, resolve_account, run, write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import accounts, auditing, credentials, sources
-from prosperstack_destination.state.accounts import OnDelete
-from prosperstack_destination.state.profile import SourceKind
-from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.store import accounts, audit_log, credentials, sources
+from prosperstack_destination.store.accounts import OnDelete
+from prosperstack_destination.store.models import SourceKind
+from prosperstack_destination.vault import vault_from_settings
 
 #: What `--reserve` is given to have the service's setting hold again.
 DEFAULT: Final = "default"
@@ -54,7 +54,7 @@ def add_account(author: str, *, checked: bool, as_json: bool) -> None:
     if checked:
         check_key(settings, key)
     account = write(
-        lambda connection: issuing.open_account(connection, key, vault, author, system_clock()), settings
+        lambda connection: credential_service.open_account(connection, key, vault, author, system_clock()), settings
     )
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
@@ -72,7 +72,7 @@ def replace_key(account_name: str | None, author: str, *, checked: bool, as_json
 
     def work(connection: Connection) -> accounts.Account:
         account = resolve_account(connection, account_name)
-        return issuing.replace_key(connection, account, key, vault, author, system_clock())
+        return credential_service.replace_key(connection, account, key, vault, author, system_clock())
 
     account = write(work, settings)
     if as_json:
@@ -146,8 +146,8 @@ def issue_key(
     def work(connection: Connection) -> str:
         account, now = resolve_account(connection, account_name), system_clock()
         if public:
-            return issuing.issue_public_key(connection, account, name, origins, author, now)
-        return issuing.issue_key(connection, account, name, author, now)
+            return credential_service.issue_public_key(connection, account, name, origins, author, now)
+        return credential_service.issue_key(connection, account, name, author, now)
 
     key = write(work)
     if as_json:
@@ -188,7 +188,7 @@ def list_keys(account_name: str | None, *, as_json: bool) -> None:
 def revoke_key(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
     """Refuse a key from now on."""
     write(
-        lambda connection: issuing.revoke_key(
+        lambda connection: credential_service.revoke_key(
             connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
         )
     )
@@ -205,7 +205,7 @@ def issue_secret(account_name: str | None, name: str, author: str, *, as_json: b
 
     def work(connection: Connection) -> tuple[str, str]:
         account = resolve_account(connection, account_name)
-        return account.id, issuing.issue_secret(connection, account, name, vault, author, system_clock())
+        return account.id, credential_service.issue_secret(connection, account, name, vault, author, system_clock())
 
     account_id, secret = write(work, settings)
     if as_json:
@@ -233,7 +233,7 @@ def list_secrets(account_name: str | None, *, as_json: bool) -> None:
 def revoke_secret(account_name: str | None, secret_id: str, author: str, *, as_json: bool) -> None:
     """Refuse what a secret signs from now on."""
     write(
-        lambda connection: issuing.revoke_secret(
+        lambda connection: credential_service.revoke_secret(
             connection, resolve_account(connection, account_name), secret_id, author, system_clock()
         )
     )
@@ -259,7 +259,7 @@ def list_sources(account_name: str | None, *, as_json: bool) -> None:
 def show_audit(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print who did what to an account, the newest first."""
     found = read(
-        lambda connection: auditing.recent(connection, resolve_account(connection, account_name).id, limit)
+        lambda connection: audit_log.recent(connection, resolve_account(connection, account_name).id, limit)
     )
     rows: list[list[Cell]] = []
     for each in found:

@@ -1,17 +1,17 @@
 """``connectors``: the tokens in the URLs that ProsperStack calls."""
 
-from prosperstack_destination.accounts import issuing
+from prosperstack_destination.auth import credential_service
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account, write
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read, resolve_account, write
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.state import connectors
+from prosperstack_destination.store import connector_tokens
 
 
 def issue(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Make a token, and print the paths that it opens: only now."""
     token = write(
-        lambda connection: issuing.issue_connector(
+        lambda connection: credential_service.issue_connector(
             connection, resolve_account(connection, account_name), name, author, system_clock()
         )
     )
@@ -29,7 +29,7 @@ def list_tokens(account_name: str | None, *, as_json: bool) -> None:
     rows: list[list[Cell]] = [
         [each.fingerprint, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
         for each in read(
-            lambda connection: connectors.of_account(connection, resolve_account(connection, account_name).id)
+            lambda connection: connector_tokens.of_account(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Connector", "Name", "Created", "Last used", "Revoked"]
@@ -39,7 +39,7 @@ def list_tokens(account_name: str | None, *, as_json: bool) -> None:
 def revoke(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
     """Refuse a token from now on."""
     write(
-        lambda connection: issuing.revoke_connector(
+        lambda connection: credential_service.revoke_connector(
             connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
         )
     )

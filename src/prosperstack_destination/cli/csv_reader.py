@@ -46,7 +46,7 @@ class _Lines:
 
 
 def csv_rows(file: Path, encoding: str | None) -> Iterator[Row | InvalidRow]:
-    """Read a CSV file's rows, without blank ones. Raises `Misconfigured` where its columns are at fault."""
+    """Read a CSV file's rows, without blank ones. Raises `ConfigurationError` where its columns are at fault."""
     with open_text(file, encoding, newline="") as text:
         lines = _Lines(text)
         reader = csv.reader(lines, delimiter=_separator(lines), strict=True)

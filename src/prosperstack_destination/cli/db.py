@@ -12,14 +12,14 @@ from typing import IO, Final
 from rich.console import Console
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import write
+from prosperstack_destination.cli.session import write
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import backup as backups
-from prosperstack_destination.state import portable
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.migrating import current_revision
-from prosperstack_destination.state.portable import PartialExport
+from prosperstack_destination.store import backup as backups
+from prosperstack_destination.store import export as db_export
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.export import PartialExport
+from prosperstack_destination.store.migrate import current_revision
 
 #: The standard input or output.
 STANDARD: Final = "-"
@@ -79,7 +79,7 @@ async def _export(file: IO[str], before: PartialExport | None) -> Counter[str]:
     database = Database(read_settings().effective_database_url)
     try:
         await database.open()
-        return await database.read(portable.export, file, before)
+        return await database.read(db_export.export, file, before)
     finally:
         await database.close()
 
@@ -88,7 +88,7 @@ async def _import(lines: Iterator[str]) -> Counter[str]:
     database = Database(read_settings().effective_database_url)
     try:
         await database.open()
-        return await portable.import_lines(database, lines)
+        return await db_export.import_lines(database, lines)
     finally:
         await database.close()
 
@@ -103,7 +103,7 @@ def _begun(path: Path) -> PartialExport | None:
     if end == 0:
         return None
     with path.open(encoding="utf-8") as lines:
-        return portable.begun(lines)
+        return db_export.begun(lines)
 
 
 def _end_of_lines(file: IO[bytes]) -> int:

@@ -14,7 +14,8 @@ import httpx
 from rich.markup import escape
 from sqlalchemy import URL, Connection, func, select
 
-from prosperstack_destination.accounts.vault import Vault
+from prosperstack_destination.admin import labels
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.connected import local_url, prosperstack_base_url, recorded
 from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
@@ -26,16 +27,15 @@ from prosperstack_destination.errors import (
     ProsperStackRateLimited,
     ProsperStackUnavailable,
 )
-from prosperstack_destination.operations import wording
-from prosperstack_destination.outbound import HTTP_TIMEOUT_SECONDS
+from prosperstack_destination.http_client import HTTP_TIMEOUT_SECONDS
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.state import accounts, standing
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database, parse_database_url
-from prosperstack_destination.state.standing import AccountStats
-from prosperstack_destination.state.tables import subscribers
-from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.store import account_stats, accounts
+from prosperstack_destination.store.account_stats import AccountStats
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database, parse_database_url
+from prosperstack_destination.store.tables import subscribers
+from prosperstack_destination.vault import vault_from_settings
 
 #: Less room than this on the disk is told, in bytes; and so little that it may be full any time.
 LITTLE_ROOM: Final = 1024**3
@@ -163,7 +163,7 @@ class _Seen:
 
 
 def _look(connection: Connection, now: int) -> list[_Seen]:
-    by_id = {each.account_id: each for each in standing.of_accounts(connection, now)}
+    by_id = {each.account_id: each for each in account_stats.of_accounts(connection, now)}
     seen = []
     for account in accounts.all_accounts(connection):
         mine = subscribers.c.account_id == account.id
@@ -179,13 +179,13 @@ def _account(seen: _Seen, now: int) -> list[Finding]:
         advice = "The service lists it when it starts, and from then on: is it running?"
         findings.append(Finding(f"{name}, catalog", Severity.WARNING, "it was never listed", advice))
     elif now - account.catalog_at > OLD_CATALOG:
-        found = f"it is {wording.ago(account.catalog_at, now)} old"
+        found = f"it is {labels.ago(account.catalog_at, now)} old"
         advice = "It is listed once a day at least while the service runs: look at its log."
         findings.append(Finding(f"{name}, catalog", Severity.WARNING, found, advice))
     else:
-        findings.append(Finding(f"{name}, catalog", Severity.OK, f"{wording.ago(account.catalog_at, now)} old"))
+        findings.append(Finding(f"{name}, catalog", Severity.OK, f"{labels.ago(account.catalog_at, now)} old"))
     if seen.directory_at is not None:
-        found = f"{seen.subscribers:,} subscribers, the latest seen {wording.ago(seen.directory_at, now)} ago"
+        found = f"{seen.subscribers:,} subscribers, the latest seen {labels.ago(seen.directory_at, now)} ago"
         findings.append(Finding(f"{name}, directory", Severity.OK, found))
     waiting = seen.standing
     if waiting.failures.in_words:
@@ -193,7 +193,7 @@ def _account(seen: _Seen, now: int) -> list[Finding]:
         advice = "`failures` lists them with the reasons, `retry` tries them now."
         findings.append(Finding(f"{name}, failures", Severity.WARNING, waiting.failures.in_words + why, advice))
     if waiting.oldest_at is not None and now - waiting.oldest_at > DAY:
-        found = f"{waiting.backlog:,} profiles, the oldest since {wording.ago(waiting.oldest_at, now)}"
+        found = f"{waiting.backlog:,} profiles, the oldest since {labels.ago(waiting.oldest_at, now)}"
         advice = "`status` shows when they will be done, `events` which requests fail."
         findings.append(Finding(f"{name}, backlog", Severity.WARNING, found, advice))
     else:

@@ -8,16 +8,16 @@ from pydantic import JsonValue
 from rich.markup import escape
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.rotation import load_pseudonym_key
-from prosperstack_destination.accounts.vault import pseudonym_of_email
+from prosperstack_destination.auth.key_rotation import load_pseudonym_key
+from prosperstack_destination.auth.vault import pseudonym_of_email
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Time
+from prosperstack_destination.cli.session import read, resolve_account
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import events
-from prosperstack_destination.state.events import Event
-from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.store import events
+from prosperstack_destination.store.events import Event
+from prosperstack_destination.vault import vault_from_settings
 
 #: Between two looks while following, in seconds.
 FOLLOW_SECONDS: Final = 1.0

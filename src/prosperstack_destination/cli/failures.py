@@ -3,11 +3,11 @@
 from sqlalchemy import Connection
 
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read, resolve_account
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.state import browsing, clearing
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.store import profile_queries, remote_erasures
+from prosperstack_destination.store.models import Status
 
 
 def list_failures(account_name: str | None, limit: int, *, as_json: bool) -> None:
@@ -20,17 +20,19 @@ def list_failures(account_name: str | None, limit: int, *, as_json: bool) -> Non
 
 def _failures(connection: Connection, account_name: str | None, limit: int) -> list[list[Cell]]:
     account_id = resolve_account(connection, account_name).id
-    rejected = browsing.listed(connection, account_id, after="", limit=limit, statuses=[Status.SET_ASIDE]).profiles
+    rejected = profile_queries.listed(
+        connection, account_id, after="", limit=limit, statuses=[Status.SET_ASIDE]
+    ).profiles
     people: list[list[Cell]] = [
         [kind, each.email, each.status_reason, Time(each.due_at)]
         for kind, found in (
-            ("waiting", browsing.failed(connection, account_id, limit)),
+            ("waiting", profile_queries.failed(connection, account_id, limit)),
             ("email rejected", rejected),
         )
         for each in found
     ]
     erasures: list[list[Cell]] = [
         ["erasure", each.clearing.subscriber_id, each.clearing.reason, Time(each.due_at)]
-        for each in clearing.failed(connection, account_id, system_clock(), limit)
+        for each in remote_erasures.failed(connection, account_id, system_clock(), limit)
     ]
     return people + erasures

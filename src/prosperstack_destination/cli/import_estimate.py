@@ -7,17 +7,18 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.meaning import load
+from prosperstack_destination.account_mapping import load
 from prosperstack_destination.cli.import_survey import Survey
-from prosperstack_destination.mapping.person import MappingInput
+from prosperstack_destination.ingest.parser import ParsedIdentify
+from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.prosperstack.forecast import PAGE, Forecast, Rate, forecast
-from prosperstack_destination.segment.call import ParsedIdentify
-from prosperstack_destination.state import directory, listing, profiles
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.directory import Subscriber
-from prosperstack_destination.state.merging import merge, stamped
-from prosperstack_destination.sync.difference import diff
-from prosperstack_destination.sync.rates import account_rate
+from prosperstack_destination.reconcile.rate_limiter import account_rate
+from prosperstack_destination.reconcile.three_way_diff import diff
+from prosperstack_destination.store import listing_state, profiles
+from prosperstack_destination.store import subscribers as subscriber_rows
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.merge import merge, stamped
+from prosperstack_destination.store.subscribers import Subscriber
 
 #: Emails in one query.
 _EMAILS: Final = 500
@@ -41,7 +42,7 @@ def estimate(connection: Connection, account: Account, survey: Survey, reserve: 
     """
     rate = account_rate(connection, account, reserve)
     people = survey.most_people
-    listed = listing.read(connection, account.id)
+    listed = listing_state.read(connection, account.id)
     most = forecast(people, rate, matching=people, subscribers=listed.size)
     subscribers = _subscribers(connection, account, survey.sample)
     if not survey.sample or (listed.as_of is None and not subscribers):
@@ -64,7 +65,7 @@ def _subscribers(
     found: dict[str, list[Subscriber]] = {}
     emails = iter([each.email for each in sample if each.email is not None])
     while some := list(islice(emails, _EMAILS)):
-        found |= directory.with_emails(connection, account.id, some)
+        found |= subscriber_rows.with_emails(connection, account.id, some)
     return found
 
 

@@ -4,11 +4,11 @@ import math
 
 from pydantic import JsonValue
 
+from prosperstack_destination.admin import labels
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.import_estimate import Estimate
 from prosperstack_destination.cli.import_survey import Refusals, Survey
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.operations import wording
 from prosperstack_destination.prosperstack.forecast import naive_seconds
 
 
@@ -103,8 +103,8 @@ def _times(survey: Survey, as_of: int) -> list[str]:
 
 def _costs(survey: Survey, cost: Estimate) -> list[str]:
     rate = f"at {cost.rate.limit:,} in {cost.rate.window_seconds:g} s"
-    naive = wording.span(naive_seconds(survey.good, cost.rate))
-    most = f"{cost.most.requests:,} requests to ProsperStack, {wording.span(cost.most.seconds)} {rate}"
+    naive = labels.span(naive_seconds(survey.good, cost.rate))
+    most = f"{cost.most.requests:,} requests to ProsperStack, {labels.span(cost.most.seconds)} {rate}"
     comparison = f"(a plain forwarder would take {naive})"
     if cost.likely is None:
         return [
@@ -112,7 +112,7 @@ def _costs(survey: Survey, cost: Estimate) -> list[str]:
             "cost no update. Live calls go first."
         ]
     return [
-        f"Cost: about {cost.likely.requests:,} requests, {wording.span(cost.likely.seconds)}, by the subscribers "
+        f"Cost: about {cost.likely.requests:,} requests, {labels.span(cost.likely.seconds)}, by the subscribers "
         f"and values that are known here; at most {most} {comparison}. Live calls go first."
     ]
 

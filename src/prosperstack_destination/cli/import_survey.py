@@ -6,10 +6,10 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from prosperstack_destination.cli.row_reader import ColumnOptions, RowParser, is_call, rows
 from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_if_not_utf8
-from prosperstack_destination.cli.rows import ColumnOptions, RowParser, is_call, rows
 from prosperstack_destination.errors import CallError, ConfigurationError, InvalidTime, UnsupportedCall
-from prosperstack_destination.segment.call import ParsedDelete, ParsedIdentify
+from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify
 
 #: Rows that are refused and shown with their reasons.
 SHOWN_REFUSALS: Final = 10
@@ -99,7 +99,9 @@ class Survey:
 
 
 def surveyed(file: Path, reading: ColumnOptions, as_of: int, now: int) -> Survey:
-    """Look through a file; ``as_of`` is its own time. Raises `Misconfigured` for one that cannot be read so."""
+    """Look through a file; ``as_of`` is its own time. Raises `ConfigurationError` for one that cannot be read
+    so.
+    """
     survey, understanding = Survey(), RowParser(reading, as_of)
     undecodable: tuple[int, str] | None = None
     for number, row in enumerate(rows(file, reading.encoding), 1):

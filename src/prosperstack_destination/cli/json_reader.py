@@ -18,7 +18,7 @@ from prosperstack_destination.cli.row_source import (
     undecodable,
 )
 from prosperstack_destination.errors import InvalidCall
-from prosperstack_destination.segment.body import MAX_DEPTH, check_bounds, not_a_number, without_nan
+from prosperstack_destination.ingest.request_body import MAX_DEPTH, check_bounds, not_a_number, without_nan
 from prosperstack_destination.storable import storable
 
 #: The longest row, in characters: a call has at most 64 KB.
@@ -37,7 +37,8 @@ _HALF: Final = re.compile(r"[\ud800-\udfff]")
 def json_rows(file: Path, encoding: str | None, *, lines: bool) -> Iterator[Row | InvalidRow]:
     """Read the rows of a JSON file: an array's elements, or values one after the other.
 
-    ``lines``: each line is a value of its own; else they are where the first one is. Raises `Misconfigured` where
+    ``lines``: each line is a value of its own; else they are where the first one is. Raises
+    `ConfigurationError` where
     an object has a name twice.
     """
     decoder = json.JSONDecoder(object_pairs_hook=partial(_object, file), parse_constant=not_a_number)

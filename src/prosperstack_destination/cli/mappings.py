@@ -6,17 +6,17 @@ from pathlib import Path
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts import applying
-from prosperstack_destination.accounts.applying import ApplyResult
-from prosperstack_destination.accounts.catalog_refresh import may_refresh
+from prosperstack_destination import account_mapping
+from prosperstack_destination.account_mapping import ApplyResult, may_refresh
+from prosperstack_destination.admin import labels
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.problems import confirm
 from prosperstack_destination.cli.prosperstack import refreshed
+from prosperstack_destination.cli.session import resolve_account, run, write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, ProblemsRise
-from prosperstack_destination.mapping.file import (
+from prosperstack_destination.mapping.mapping_file import (
     Fault,
     InvalidMapping,
     KnownProperties,
@@ -26,19 +26,18 @@ from prosperstack_destination.mapping.file import (
     read_mapping,
 )
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
-from prosperstack_destination.operations import wording
+from prosperstack_destination.reconcile.preview import SAMPLE, Example, Preview, preview
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.state import accounts, mappings, reprojections
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.mappings import MappingVersion
-from prosperstack_destination.state.reprojections import RemapProgress
-from prosperstack_destination.sync.previewing import SAMPLE, Example, Preview, preview
+from prosperstack_destination.store import accounts, mappings, remap_progress
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.mappings import MappingVersion
+from prosperstack_destination.store.remap_progress import RemapProgress
 
 
 def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
     """Check a file, against the account's properties where there is an account; whether it is good.
 
-    Raises `Misconfigured` for people, with everything that is wrong.
+    Raises `ConfigurationError` for people, with everything that is wrong.
     """
 
     def chosen(connection: Connection) -> Account | None:
@@ -100,7 +99,7 @@ def apply(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Put a file's rules in force. Raises `Misconfigured` that says where the file is wrong.
+    """Put a file's rules in force. Raises `ConfigurationError` that says where the file is wrong.
 
     Asks first where problems would rise, unless ``yes``.
     """
@@ -117,7 +116,7 @@ def apply(
 
     def work(connection: Connection) -> ApplyResult:
         expected = read.based_on if based_on is None else based_on
-        return applying.apply(
+        return account_mapping.apply(
             connection, account, read.rules, author=author, now=system_clock(), source=source, based_on=expected
         )
 
@@ -135,7 +134,7 @@ def roll_back(account_name: str | None, version: int | None, author: str, *, as_
 
     def work(connection: Connection) -> tuple[ApplyResult, Account]:
         account = resolve_account(connection, account_name)
-        return applying.rollback(connection, account, version, author=author, now=system_clock()), account
+        return account_mapping.rollback(connection, account, version, author=author, now=system_clock()), account
 
     applied, account = write(work)
     if as_json:
@@ -149,7 +148,7 @@ def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
 
     def work(connection: Connection) -> tuple[list[MappingVersion], RemapProgress | None]:
         account = resolve_account(connection, account_name)
-        return mappings.history(connection, account.id, limit), reprojections.of_account(connection, account.id)
+        return mappings.history(connection, account.id, limit), remap_progress.of_account(connection, account.id)
 
     found, progress = write(work)
     if as_json:
@@ -190,14 +189,14 @@ def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple
 def known_properties(settings: Settings, account: Account, file: Path) -> KnownProperties:
     """An account's properties; listed now where the file names one that is not known, as it may be new."""
     now = system_clock()
-    known = applying.known_properties(account, now)
+    known = account_mapping.known_properties(account, now)
     try:
         is_unknown = bool(read_mapping(_text(file), known).unknown)
     except InvalidMapping:
         is_unknown = False  # it has to be corrected first
     if not (is_unknown and may_refresh(account, now)):
         return known
-    return applying.known_properties(refreshed(settings, account), system_clock())
+    return account_mapping.known_properties(refreshed(settings, account), system_clock())
 
 
 def _preview(settings: Settings, account: Account, read: ParsedMapping, *, sample: int | None) -> Preview:
@@ -267,7 +266,7 @@ def _print_preview(found: Preview) -> None:
         tell(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.", style=style)
     if not found.changed:
         return
-    took = wording.span(found.seconds)
+    took = labels.span(found.seconds)
     rate = f"{found.requests_per_minute:.0f} a minute"
     tell(f"That costs about {found.requests:,} requests to ProsperStack: {took} at {rate}.")
     for key, count in found.by_property.items():

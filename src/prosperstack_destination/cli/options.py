@@ -7,7 +7,7 @@ import typer
 
 def _account_names() -> list[str]:
     """For a shell to complete."""
-    from prosperstack_destination.cli.operating import account_names
+    from prosperstack_destination.cli.session import account_names
 
     return account_names()
 

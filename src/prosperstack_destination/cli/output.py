@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prosperstack_destination.clock import utc
-from prosperstack_destination.state.json_text import dump, load
+from prosperstack_destination.store.json_codec import dump, load
 
 #: How wide tables are where no terminal says: a pipe should cut nothing, in characters.
 _PIPE_WIDTH: Final = 200

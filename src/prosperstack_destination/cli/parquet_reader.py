@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_doubled
 from prosperstack_destination.errors import ConfigurationError, InvalidCall
-from prosperstack_destination.segment.body import check_bounds, without_nan
+from prosperstack_destination.ingest.request_body import check_bounds, without_nan
 from prosperstack_destination.storable import storable
 
 #: Rows that are in memory at once.
@@ -27,7 +27,7 @@ _UNREADABLE: Final = _Unreadable()
 
 
 def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
-    """Read a Parquet file's rows. Raises `Misconfigured` where the file, or its columns, are at fault."""
+    """Read a Parquet file's rows. Raises `ConfigurationError` where the file, or its columns, are at fault."""
     try:
         parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
     except ImportError:

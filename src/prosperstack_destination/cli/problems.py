@@ -3,21 +3,21 @@
 import typer
 from sqlalchemy import Connection
 
-from prosperstack_destination.accounts.rotation import load_pseudonym_key
+from prosperstack_destination.admin import actions, labels, people
+from prosperstack_destination.admin.actions import ReplayCost
+from prosperstack_destination.auth.key_rotation import load_pseudonym_key
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account, run, write
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read, resolve_account, run, write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.operations import mending, people, wording
-from prosperstack_destination.operations.mending import ReplayCost
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import problems, standing
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.state.erasing import Erased
-from prosperstack_destination.state.problems import ProblemGroup
-from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.store import account_stats, problems
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.erasure import Erased
+from prosperstack_destination.store.problems import ProblemGroup
+from prosperstack_destination.vault import vault_from_settings
 
 
 def list_problems(account_name: str | None, *, as_json: bool) -> None:
@@ -25,7 +25,7 @@ def list_problems(account_name: str | None, *, as_json: bool) -> None:
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], str]:
         account_id = resolve_account(connection, account_name).id
-        return problems.grouped(connection, account_id), standing.failures(connection, account_id).in_words
+        return problems.grouped(connection, account_id), account_stats.failures(connection, account_id).in_words
 
     groups, failures = read(work)
     rows: list[list[Cell]] = [
@@ -52,9 +52,9 @@ def retry(account_name: str | None, email: str | None, author: str, *, as_json: 
     async def work(database: Database) -> int:
         account = await database.read(resolve_account, account_name)
         if email is None:
-            return await mending.retry_all(database, account, author, system_clock())
+            return await actions.retry_all(database, account, author, system_clock())
         profile_id = await database.read(lambda it: people.profile_id(it, account, email=email))
-        await database.write(mending.retry_person, account, profile_id, author, system_clock())
+        await database.write(actions.retry_person, account, profile_id, author, system_clock())
         return 1
 
     count = run(read_settings(), work)
@@ -74,12 +74,12 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
 
     def look(connection: Connection) -> ReplayCost:
         account, profile_id = whom(connection)
-        return mending.replay_cost(connection, account, settings.rate_limit_reserve, profile_id)
+        return actions.replay_cost(connection, account, settings.rate_limit_reserve, profile_id)
 
     cost = read(look, settings)
     confirm(
         f"{cost.profiles:,} profiles are compared with ProsperStack anew; what differs is written, also where "
-        f"somebody edited it there. At most {cost.most_requests:,} requests, {wording.span(cost.most_seconds)}; "
+        f"somebody edited it there. At most {cost.most_requests:,} requests, {labels.span(cost.most_seconds)}; "
         "what is the same costs none.",
         yes=yes,
         as_json=as_json,
@@ -88,8 +88,8 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     async def work(database: Database) -> int:
         account, profile_id = await database.read(whom)
         if profile_id is None:
-            return await mending.replay_all(database, account, author, system_clock())
-        await database.write(mending.replay, account, author, system_clock(), profile_id)
+            return await actions.replay_all(database, account, author, system_clock())
+        await database.write(actions.replay, account, author, system_clock(), profile_id)
         return 1
 
     count = run(settings, work)
@@ -115,7 +115,7 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
     def work(connection: Connection) -> Erased:
         account = resolve_account(connection, account_name)
         load_pseudonym_key(connection, vault)
-        forget = mending.erase_user if by_user_id else mending.erase
+        forget = actions.erase_user if by_user_id else actions.erase
         return forget(connection, account, who, vault.pseudonym, author, system_clock())
 
     erased = write(work, settings)
@@ -135,7 +135,9 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
 
 
 def confirm(what: str, *, yes: bool, as_json: bool, style: str | None = None) -> None:
-    """Say what is about to be done, and ask; ``yes`` has answered already. Raises `Misconfigured` for a script."""
+    """Say what is about to be done, and ask; ``yes`` has answered already. Raises `ConfigurationError` for a
+    script.
+    """
     if yes:
         if not as_json:
             output.console.print(what, markup=False)

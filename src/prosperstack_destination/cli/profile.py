@@ -3,17 +3,17 @@
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
+from prosperstack_destination.admin import labels, people
+from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.people import PersonView
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read, resolve_account
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.operations import people, wording
-from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
-from prosperstack_destination.operations.people import PersonView
 
 
 def show(account_name: str | None, who: str, *, by_user_id: bool, as_json: bool) -> None:
-    """Print a person, by email or by user id. Raises `NotHere` where nobody is known by it."""
+    """Print a person, by email or by user id. Raises `NotFoundError` where nobody is known by it."""
 
     def work(connection: Connection) -> PersonView:
         account = resolve_account(connection, account_name)
@@ -36,7 +36,7 @@ def _print(person: PersonView) -> None:
             "Status": profile.status.value,
             "Why": person.in_words,
             "Pending since": Time(profile.pending_since),
-            "Goes": wording.LANE[profile.lane] if profile.pending_since is not None else None,
+            "Goes": labels.LANE[profile.lane] if profile.pending_since is not None else None,
             "Failed attempts": profile.attempts,
             "Next attempt": Time(person.next_attempt_at),
             "Looked up": Time(profile.looked_up_at),

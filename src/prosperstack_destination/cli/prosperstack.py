@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from prosperstack_destination.accounts.catalog_refresh import refresh_catalog
-from prosperstack_destination.accounts.keys import is_prosperstack_key
+from prosperstack_destination.account_mapping import refresh_catalog
+from prosperstack_destination.auth.api_keys import is_prosperstack_key
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.connected import prosperstack_base_url
 from prosperstack_destination.clock import system_clock
@@ -16,18 +16,20 @@ from prosperstack_destination.errors import (
     ProsperStackError,
     ProsperStackRateLimited,
 )
-from prosperstack_destination.outbound import create_http_client
+from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.database import Database
-from prosperstack_destination.vaults import vault_from_settings
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.vault import vault_from_settings
 
 T = TypeVar("T")
 
 
 def check_key(settings: Settings, key: str) -> None:
-    """Raise `Misconfigured` where ProsperStack refuses a key, or cannot be asked. Other text is not asked about."""
+    """Raise `ConfigurationError` where ProsperStack refuses a key, or cannot be asked. Other text is not asked
+    about.
+    """
     if not is_prosperstack_key(key):
         return
     try:

@@ -41,7 +41,7 @@ class InvalidRow:
 
 @contextmanager
 def open_binary(file: Path) -> Iterator[BinaryIO]:
-    """Open a file, inflating gzip. Raises `Misconfigured` where it cannot be read, also while it is read.
+    """Open a file, inflating gzip. Raises `ConfigurationError` where it cannot be read, also while it is read.
 
     Its first bytes say whether it is gzip: browsers inflate a file and leave its name, or the other way round.
     """
@@ -60,7 +60,7 @@ def open_binary(file: Path) -> Iterator[BinaryIO]:
 def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[TextIO]:
     """Open a file as text, in an encoding or in the one that its first bytes show: UTF-8, UTF-16 or UTF-32.
 
-    Bytes that are no UTF-8 are read as lone surrogates: `undecodable` finds them. Raises `Misconfigured`.
+    Bytes that are no UTF-8 are read as lone surrogates: `undecodable` finds them. Raises `ConfigurationError`.
     """
     with open_binary(file) as content:
         if content.peek(4)[:4] == _ZIP:  # type: ignore[attr-defined] # both kinds of files have it
@@ -119,7 +119,7 @@ def half_character(code: int) -> InvalidRow:
 
 
 def refuse_if_not_utf8(file: Path, number: int, reason: str) -> None:
-    """Raise `Misconfigured` for a file in which nothing but ASCII is UTF-8: its encoding is another one.
+    """Raise `ConfigurationError` for a file in which nothing but ASCII is UTF-8: its encoding is another one.
 
     ``number`` is the first row that is not UTF-8, for the reason.
     """
@@ -142,7 +142,7 @@ def _is_utf8(piece: bytes) -> bool:
 
 
 def refuse_doubled(file: Path, columns: Iterable[str]) -> None:
-    """Raise `Misconfigured` that names the columns that a file has twice."""
+    """Raise `ConfigurationError` that names the columns that a file has twice."""
     doubled = [name for name, count in Counter(columns).items() if count > 1]
     if doubled:
         names = ", ".join(map(repr, doubled))

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from prosperstack_destination.cli import output
 from prosperstack_destination.errors import ConfigurationError, ProsperStackError
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from prosperstack_destination.prosperstack.client import ProsperStackClient
-from prosperstack_destination.segment.example import DOCUMENTED_CALL
 
 #: Calls under way at once.
 CONCURRENCY: Final = 16
@@ -38,7 +38,7 @@ class _CallResult:
 
 
 def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float, as_json: bool) -> bool:
-    """Post the calls; whether all of them were taken. Raises `Misconfigured` for a file that is no calls."""
+    """Post the calls; whether all of them were taken. Raises `ConfigurationError` for a file that is no calls."""
     calls = [DOCUMENTED_CALL] if file is None else read_calls(file)
     return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=as_json))
 

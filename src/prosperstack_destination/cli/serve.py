@@ -14,14 +14,14 @@ import httpx
 from rich.console import Console
 
 from prosperstack_destination import __version__, logs
-from prosperstack_destination.application import create_app
+from prosperstack_destination.app import create_app
 from prosperstack_destination.cli import connected
-from prosperstack_destination.cli.example import SANDBOX_KEY
+from prosperstack_destination.cli.sandbox_defaults import SANDBOX_KEY
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.segment.example import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL, DOCUMENTED_EMAIL
 from prosperstack_destination.server import listen, serve, url_of
 from prosperstack_destination.settings import LogFormat, Role, Settings, read_settings
-from prosperstack_destination.state.private_files import make_private_folder
+from prosperstack_destination.store.private_files import make_private_folder
 
 #: The sandbox has this long to start, in seconds.
 SANDBOX_START_SECONDS: Final = 15.0
@@ -31,7 +31,7 @@ _SANDBOX_HOST: Final = "127.0.0.1"
 def run(*, host: str | None, port: int | None, role: Role | None, sandbox_port: int | None) -> None:
     """Serve until the process is told to stop; ``sandbox_port`` is where a sandbox is wanted, if it is.
 
-    Raises `Misconfigured` for settings that make no service.
+    Raises `ConfigurationError` for settings that make no service.
     """
     asked = {"host": host, "port": port, "role": role}
     given = {name: value for name, value in asked.items() if value is not None}

@@ -2,14 +2,14 @@
 
 from sqlalchemy import Connection
 
+from prosperstack_destination.admin import labels
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, resolve_account
+from prosperstack_destination.cli.session import read, resolve_account
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.operations import wording
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
+from prosperstack_destination.reconcile.rate_limiter import account_rate, effective_rate
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import listing
-from prosperstack_destination.sync.rates import account_rate, effective_rate
+from prosperstack_destination.store import listing_state
 
 
 def run(
@@ -28,7 +28,7 @@ def run(
     def work(connection: Connection) -> tuple[Rate, int | None]:
         account = resolve_account(connection, account_name)
         rate = account_rate(connection, account, settings.rate_limit_reserve)
-        return rate, listing.read(connection, account.id).size
+        return rate, listing_state.read(connection, account.id).size
 
     try:
         rate, known = read(work, settings)
@@ -64,8 +64,8 @@ def run(
             "Requests to write": found.to_write,
             "Requests a minute": rate.per_second * 60,
             "Subscribers": "unknown" if subscribers is None else subscribers,
-            "Done in at most": wording.span(found.seconds),
-            "A plain forwarder": wording.span(naive),
+            "Done in at most": labels.span(found.seconds),
+            "A plain forwarder": labels.span(naive),
         },
         as_json=False,
     )

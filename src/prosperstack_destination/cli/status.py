@@ -9,16 +9,16 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from sqlalchemy import Connection
 
+from prosperstack_destination.admin import labels
+from prosperstack_destination.admin.overview import Overview, overview
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read
 from prosperstack_destination.clock import SECOND, system_clock
-from prosperstack_destination.operations import wording
-from prosperstack_destination.operations.overview import Overview, overview
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.state import accounts, standing
-from prosperstack_destination.state.accounts import AccountStatus
-from prosperstack_destination.state.standing import AccountStats, ProfileCounts
+from prosperstack_destination.store import account_stats, accounts
+from prosperstack_destination.store.account_stats import AccountStats, ProfileCounts
+from prosperstack_destination.store.accounts import AccountStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def look(connection: Connection, now: int, reserve: float, *, count: bool = Fals
         AccountView(
             each,
             overview(connection, by_id[each.account_id], reserve, now),
-            standing.count_profiles(connection, each.account_id) if count else None,
+            account_stats.count_profiles(connection, each.account_id) if count else None,
         )
-        for each in standing.of_accounts(connection, now)
+        for each in account_stats.of_accounts(connection, now)
     ]
 
 
@@ -110,14 +110,14 @@ def _rendered(views: list[AccountView], now: int) -> RenderableType:
                 f"{each.standing.fingerprint}: {each.standing.status_reason or each.standing.status.value}"
             )
             if each.standing.status_until is not None and each.standing.status_until > now:
-                wait = wording.span((each.standing.status_until - now) / SECOND)
+                wait = labels.span((each.standing.status_until - now) / SECOND)
                 lines.append(f"  The next attempt is in {wait}; `retry` makes it now.")
         failures = each.standing.failures
         if failures.in_words:
             lines.append(f"{each.standing.fingerprint}: {failures.in_words}.")
             if failures.reason is not None and failures.next_attempt_at is not None:
                 lines.append(f"  {failures.reason}")
-                wait = wording.span(max(failures.next_attempt_at - now, 0) / SECOND)
+                wait = labels.span(max(failures.next_attempt_at - now, 0) / SECOND)
                 lines.append(f"  The next attempt is in {wait}; `failures` lists them, `retry` tries them now.")
         if (through := each.overview.going_through) is not None:
             lines.append(
@@ -138,7 +138,7 @@ def _row(view: AccountView, now: int) -> list[Cell]:
         "live" if account.live else "test",
         account.status.value,
         account.backlog,
-        "" if account.oldest_at is None else wording.ago(account.oldest_at, now),
+        "" if account.oldest_at is None else labels.ago(account.oldest_at, now),
         round(view.per_minute, 1),
         _done_in(view),
         "" if told is None else f"{told.remaining:,} of {told.limit:,}",
@@ -148,7 +148,7 @@ def _row(view: AccountView, now: int) -> list[Cell]:
 
 def _done_in(view: AccountView) -> str:
     if view.seconds_left is not None:
-        return wording.span(view.seconds_left)
+        return labels.span(view.seconds_left)
     return "" if view.overview.progress is None else "unknown"
 
 

@@ -1,12 +1,12 @@
 """``tokens``: who may use the API."""
 
-from prosperstack_destination.accounts.keys import fingerprint
+from prosperstack_destination.admin import operator_tokens as operations
+from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.operating import read, write
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.session import read, write
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.operations import tokens as operations
-from prosperstack_destination.state import tokens
+from prosperstack_destination.store import operator_tokens
 
 
 def issue(name: str, author: str, *, as_json: bool) -> None:
@@ -21,7 +21,8 @@ def issue(name: str, author: str, *, as_json: bool) -> None:
 def list_tokens(*, as_json: bool) -> None:
     """Print the tokens by their fingerprints."""
     rows: list[list[Cell]] = [
-        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)] for each in read(tokens.every)
+        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)]
+        for each in read(operator_tokens.every)
     ]
     columns = ["Token", "Name", "Issued", "Revoked"]
     output.print_rows(columns, rows, as_json=as_json, nothing="There is no token yet: `tokens issue` makes one.")

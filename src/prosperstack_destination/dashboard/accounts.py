@@ -4,13 +4,13 @@ from typing import Final
 
 from starlette.responses import Response
 
+from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin import operator_tokens as token_choices
+from prosperstack_destination.admin.services import ALL_ACCOUNTS
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
-from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations import tokens as token_choices
-from prosperstack_destination.operations.desk import ALL_ACCOUNTS
-from prosperstack_destination.state import tokens
+from prosperstack_destination.store import operator_tokens
 
 #: Accounts that the page lists, of either mode.
 MOST_ACCOUNTS: Final = 100
@@ -50,7 +50,7 @@ async def _page(
     find = visit.query("q")
     found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await visit.desk.database.read(tokens.every)
+    known = await visit.desk.database.read(operator_tokens.every)
     return visit.page(
         "accounts.html",
         status=status,

@@ -5,16 +5,16 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.admin import calls
+from prosperstack_destination.admin.calls import CallFilter, ShownCall
+from prosperstack_destination.admin.test_calls import send_test
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import DestinationError, NotFoundError
-from prosperstack_destination.operations import calls
-from prosperstack_destination.operations.calls import CallFilter, ShownCall
-from prosperstack_destination.operations.trying import send_test
-from prosperstack_destination.segment.example import DOCUMENTED_EMAIL
-from prosperstack_destination.state import recent_calls
-from prosperstack_destination.state.recent_calls import CallOutcome
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL
+from prosperstack_destination.store import recent_calls
+from prosperstack_destination.store.recent_calls import CallOutcome
 
 #: Calls of one page.
 SHOWN: Final = 50

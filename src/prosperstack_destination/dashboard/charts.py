@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from prosperstack_destination.admin.activity_history import Period
 from prosperstack_destination.clock import utc
-from prosperstack_destination.operations.history import Period
-from prosperstack_destination.state.tallies import Rollup
+from prosperstack_destination.store.rollups import Rollup
 
 #: The size of the drawing, in its own units, and what is left at its edges.
 WIDTH: Final = 640

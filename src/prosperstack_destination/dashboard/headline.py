@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
-from prosperstack_destination.operations.people import NextStep, PersonView
-from prosperstack_destination.state.accounts import STOPPED_STATUSES, Account, AccountStatus
-from prosperstack_destination.state.profile import UNSETTLED, Lane, Status
+from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.people import NextStep, PersonView
+from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
+from prosperstack_destination.store.models import UNSETTLED, Lane, Status
 
 
 class HeadlineTone(StrEnum):

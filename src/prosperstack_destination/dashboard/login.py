@@ -7,11 +7,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.dashboard.forms import read_form
+from prosperstack_destination.dashboard.context import PageContext, html, read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, PageRoute
 from prosperstack_destination.dashboard.sessions import LASTS, Sessions
-from prosperstack_destination.dashboard.visit import PageContext, html
 from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
 from prosperstack_destination.forwarded import client_address, is_tls
 from prosperstack_destination.retry_after import retry_after_header

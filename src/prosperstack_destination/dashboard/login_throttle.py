@@ -32,7 +32,7 @@ class LoginThrottle:
         self._turn_of_all = 0.0
 
     def wait_for(self, network: str) -> float:
-        """Take a turn; return how many seconds to wait for it. Raises `LoginRefused` where that is too long."""
+        """Take a turn; return how many seconds to wait for it. Raises `LoginFailed` where that is too long."""
         now = self._ticks()
         while self._wrong and now - self._wrong[0][0] > WATCHED:
             self._wrong.popleft()

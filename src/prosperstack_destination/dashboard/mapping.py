@@ -7,16 +7,16 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.meaning import AccountMapping, load
-from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.account_mapping import AccountMapping, load
+from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
+from prosperstack_destination.admin.coverage_cache import CoverageSnapshot
+from prosperstack_destination.dashboard.context import PageContext, html
 from prosperstack_destination.dashboard.routing import PageRoute
-from prosperstack_destination.dashboard.visit import PageContext, html
+from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
-from prosperstack_destination.operations.counting import CoverageSnapshot
-from prosperstack_destination.operations.looking import refresh_if_stale
-from prosperstack_destination.state import mappings, reprojections
-from prosperstack_destination.state.mappings import MappingVersion
+from prosperstack_destination.store import mappings, remap_progress
+from prosperstack_destination.store.mappings import MappingVersion
 
 #: Properties and traits in one page; who looks for others names them.
 MOST_PROPERTIES: Final = 100
@@ -86,7 +86,7 @@ async def _coverage(visit: PageContext) -> Response:
 
 async def progress(visit: PageContext) -> str:
     """How far the last change has come, as a part of a page."""
-    found = await visit.desk.database.read(reprojections.of_account, visit.account.id)
+    found = await visit.desk.database.read(remap_progress.of_account, visit.account.id)
     return visit.fragment("mapping/progress.html", progress=found, now=visit.desk.clock())
 
 

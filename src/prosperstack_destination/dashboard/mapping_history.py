@@ -7,15 +7,15 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.mapping_editing import remap_notice
+from prosperstack_destination.admin import mapping as operations
+from prosperstack_destination.dashboard.context import PageContext
+from prosperstack_destination.dashboard.mapping_editor import remap_notice
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.text_diff import Line, diff_lines
-from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.rules import load_rules
-from prosperstack_destination.operations import mapping as operations
-from prosperstack_destination.state import mappings
-from prosperstack_destination.state.mappings import MappingVersion
+from prosperstack_destination.store import mappings
+from prosperstack_destination.store.mappings import MappingVersion
 
 #: Versions in one page.
 PAGE: Final = 30

@@ -5,17 +5,17 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from prosperstack_destination.admin.activity_history import Period, history
+from prosperstack_destination.admin.labels import brief
+from prosperstack_destination.admin.overview import Overview, minutes_of_day, overview
+from prosperstack_destination.admin.services import ALL_ACCOUNTS
 from prosperstack_destination.dashboard.charts import Chart, Series, chart
-from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.rendering import number
 from prosperstack_destination.dashboard.routing import PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
-from prosperstack_destination.operations.desk import ALL_ACCOUNTS
-from prosperstack_destination.operations.history import Period, history
-from prosperstack_destination.operations.overview import Overview, minutes_of_day, overview
-from prosperstack_destination.operations.wording import brief
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.tallies import Rollup, percentile
+from prosperstack_destination.dashboard.sse import LiveUpdates
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.rollups import Rollup, percentile
 
 _CALLS: Final = (
     Series("accepted", "good", lambda each: each.accepted),

@@ -6,16 +6,16 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from prosperstack_destination.admin import people
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.headline import IN_SHORT
 from prosperstack_destination.dashboard.routing import PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.operations import people
-from prosperstack_destination.state import browsing
-from prosperstack_destination.state.accounts import Account
-from prosperstack_destination.state.browsing import LOOKED_AT, ProfilePage
-from prosperstack_destination.state.profile import UNSETTLED, Status
+from prosperstack_destination.store import profile_queries
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.models import UNSETTLED, Status
+from prosperstack_destination.store.profile_queries import LOOKED_AT, ProfilePage
 
 #: People that a page has.
 PAGE: Final = 50
@@ -67,13 +67,15 @@ async def _show(visit: PageContext) -> Response:
 def _find(connection: Connection, account: Account, wanted: str, stands: str, after: str) -> ProfilePage:
     """Whoever has the user id, then those whose email begins so."""
     _, statuses = STATUS_FILTERS[stands]
-    found = browsing.listed(
+    found = profile_queries.listed(
         connection, account.id, after=after, limit=PAGE, prefix=normalize_email(wanted), statuses=statuses
     )
     if not wanted or after:
         return found
-    for email in browsing.emails_of_user(connection, account.id, wanted):
-        named = browsing.listed(connection, account.id, after="", limit=1, prefix=email, statuses=statuses).profiles
+    for email in profile_queries.emails_of_user(connection, account.id, wanted):
+        named = profile_queries.listed(
+            connection, account.id, after="", limit=1, prefix=email, statuses=statuses
+        ).profiles
         if named and named[0].email == email:
             others = tuple(each for each in found.profiles if each.id != named[0].id)
             return ProfilePage((*named, *others), found.after)

@@ -9,23 +9,23 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.vault import pseudonym_of_email
+from prosperstack_destination.admin import actions, people
+from prosperstack_destination.admin.advice import advice
+from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.labels import LANE, ON_DELETE, ROW_STATE
+from prosperstack_destination.admin.people import PersonView, TraitView
+from prosperstack_destination.auth.vault import pseudonym_of_email
+from prosperstack_destination.dashboard.context import PageContext
+from prosperstack_destination.dashboard.event_text import describe
 from prosperstack_destination.dashboard.headline import DIFFER, ROW_IN_SHORT, headline
-from prosperstack_destination.dashboard.live import LiveUpdates
 from prosperstack_destination.dashboard.rendering import pretty, visible, visible_lines
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.telling import describe
-from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall, NotFoundError
-from prosperstack_destination.operations import mending, people
-from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.comparing import PropertyComparison, PropertyState
-from prosperstack_destination.operations.people import PersonView, TraitView
-from prosperstack_destination.operations.wording import LANE, ON_DELETE, ROW_STATE
-from prosperstack_destination.state import accounts, events
-from prosperstack_destination.state.accounts import Account, OnDelete
-from prosperstack_destination.state.events import Event
-from prosperstack_destination.state.profile import UNSETTLED, Status
+from prosperstack_destination.store import accounts, events
+from prosperstack_destination.store.accounts import Account, OnDelete
+from prosperstack_destination.store.events import Event
+from prosperstack_destination.store.models import UNSETTLED, Status
 
 #: Traits and properties that a page has; the others are on further ones, so that none is large.
 TRAITS: Final = 40
@@ -157,7 +157,7 @@ async def _show_trait(visit: PageContext) -> Response:
 
 async def _sync(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
-    await visit.desk.database.write(mending.prioritize, visit.account, profile_id, ACTOR, visit.now)
+    await visit.desk.database.write(actions.prioritize, visit.account, profile_id, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
     return visit.redirect_home(
         f"people/{profile_id}", said="First in line now: this page shows what comes of it, as it comes."
@@ -166,7 +166,7 @@ async def _sync(visit: PageContext) -> Response:
 
 async def _retry(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
-    await visit.desk.database.write(mending.retry_person, visit.account, profile_id, ACTOR, visit.now)
+    await visit.desk.database.write(actions.retry_person, visit.account, profile_id, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else f"people/{profile_id}"
     return visit.redirect_home(to, said="It is tried again now, with what ProsperStack rejected before.")
@@ -175,7 +175,7 @@ async def _retry(visit: PageContext) -> Response:
 async def _overwrite(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
     _ask(visit)
-    await visit.desk.database.write(mending.replay, visit.account, ACTOR, visit.now, profile_id)
+    await visit.desk.database.write(actions.replay, visit.account, ACTOR, visit.now, profile_id)
     visit.desk.wake([visit.account.id])
     return visit.redirect_home(
         f"people/{profile_id}", said="What Segment says is written again, over what was edited."
@@ -186,7 +186,7 @@ async def _erase(visit: PageContext) -> Response:
     _ask(visit)
     pseudonym = visit.desk.vault.pseudonym
     erased = await visit.desk.database.write(
-        mending.erase_profile, visit.account, _profile_id(visit), pseudonym, ACTOR, visit.now
+        actions.erase_profile, visit.account, _profile_id(visit), pseudonym, ACTOR, visit.now
     )
     visit.desk.wake([visit.account.id])
     there = ON_DELETE[erased.in_prosperstack] if erased.subscribers else "ProsperStack has nothing to be deleted."
@@ -274,7 +274,7 @@ def _first(visit: PageContext, name: str, count: int) -> int:
 
 
 def _profile_id(visit: PageContext) -> int:
-    """The profile that a path names. Raises `NotHere` for what cannot be one."""
+    """The profile that a path names. Raises `NotFoundError` for what cannot be one."""
     text: str = visit.request.path_params["profile_id"]
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise NotFoundError("There is no such person.")

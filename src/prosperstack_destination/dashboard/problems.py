@@ -8,23 +8,23 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts.catalogs import load_catalog
-from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.account_mapping import load_catalog
+from prosperstack_destination.admin import actions
+from prosperstack_destination.admin.advice import advice
+from prosperstack_destination.admin.labels import ACCOUNT_STATUS
+from prosperstack_destination.admin.services import MAX_COUNTED
+from prosperstack_destination.admin.suggestions import Suggestion, suggested
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall
-from prosperstack_destination.operations import mending
-from prosperstack_destination.operations.advice import advice
-from prosperstack_destination.operations.desk import MAX_COUNTED
-from prosperstack_destination.operations.suggesting import Suggestion, suggested
-from prosperstack_destination.operations.wording import ACCOUNT_STATUS
-from prosperstack_destination.state import accounts, browsing, clearing, creations, problems
-from prosperstack_destination.state.accounts import STOPPED_STATUSES, Account, AccountStatus
-from prosperstack_destination.state.browsing import ProfilePage, ProfileSummary
-from prosperstack_destination.state.clearing import FailedRemoteErasure
-from prosperstack_destination.state.creations import PropertyCreation
-from prosperstack_destination.state.problems import ProblemGroup, ProblemKind
-from prosperstack_destination.state.profile import Status
+from prosperstack_destination.store import accounts, problems, profile_queries, property_creations, remote_erasures
+from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.problems import ProblemGroup, ProblemKind
+from prosperstack_destination.store.profile_queries import ProfilePage, ProfileSummary
+from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store.remote_erasures import FailedRemoteErasure
 
 #: Kinds of problems that a page has, and samples of each.
 GROUPS: Final = 25
@@ -146,16 +146,16 @@ async def _replay(visit: PageContext) -> Response:
 
 async def _retry_group(visit: PageContext) -> Response:
     key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
-    count = await mending.retry_group(visit.desk.database, visit.account, key, reason, ACTOR, visit.now)
+    count = await actions.retry_group(visit.desk.database, visit.account, key, reason, ACTOR, visit.now)
     return _again(visit, count)
 
 
 async def _retry_all(visit: PageContext) -> Response:
-    return _again(visit, await mending.retry_all(visit.desk.database, visit.account, ACTOR, visit.now))
+    return _again(visit, await actions.retry_all(visit.desk.database, visit.account, ACTOR, visit.now))
 
 
 async def _retry_account(visit: PageContext) -> Response:
-    waited = await visit.desk.database.write(mending.retry_account, visit.account, ACTOR, visit.now)
+    waited = await visit.desk.database.write(actions.retry_account, visit.account, ACTOR, visit.now)
     visit.desk.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else "overview"
     return visit.redirect_home(
@@ -173,7 +173,7 @@ def _again(visit: PageContext, count: int) -> Response:
 
 def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
     """A unit of work: all of them, of which those of people were counted. It looks into indexes at their ends."""
-    aside = browsing.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
+    aside = profile_queries.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
     account = accounts.get(connection, account.id) or account
     there = load_catalog(account.catalog)
     groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
@@ -182,18 +182,18 @@ def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind],
         groups=groups,
         suggestions=suggested(connection, account, groups),
         aside=aside,
-        postponed=browsing.failed(connection, account.id, LISTED),
-        clearings=clearing.failed(connection, account.id, now, LISTED),
+        postponed=profile_queries.failed(connection, account.id, LISTED),
+        clearings=remote_erasures.failed(connection, account.id, now, LISTED),
         creations=[
             each
-            for each in creations.every(connection, account.id)
+            for each in property_creations.every(connection, account.id)
             if each.reason is not None and there.get(each.key) is None
         ][:LISTED],
     )
 
 
 def _quoted(visit: PageContext, name: str) -> str:
-    """A text that a form has as JSON: browsers change line breaks. Raises `BadCall`."""
+    """A text that a form has as JSON: browsers change line breaks. Raises `InvalidCall`."""
     try:
         return str(json.loads(visit.form.get(name, "")))
     except ValueError:

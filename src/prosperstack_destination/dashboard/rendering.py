@@ -11,9 +11,9 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from prosperstack_destination import __version__
+from prosperstack_destination.admin.labels import ago, brief, span
 from prosperstack_destination.clock import utc
-from prosperstack_destination.dashboard.assets import Assets
-from prosperstack_destination.operations.wording import ago, brief, span
+from prosperstack_destination.dashboard.static_files import Assets
 
 #: How much of what others said a table shows, and how much more shows on hover, in characters. A page has hundreds
 #: of them, and stays small whatever they are: a character that takes five bytes as HTML is shown less often.

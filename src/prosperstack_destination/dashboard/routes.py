@@ -3,14 +3,13 @@
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.dashboard.accounts import AccountPages
-from prosperstack_destination.dashboard.assets import Assets
 from prosperstack_destination.dashboard.calls import CallPages
-from prosperstack_destination.dashboard.live import LiveUpdates
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.login import Login
-from prosperstack_destination.dashboard.looks import WorkspaceSelections
 from prosperstack_destination.dashboard.mapping import MappingPages
-from prosperstack_destination.dashboard.mapping_editing import MappingEditingPages
+from prosperstack_destination.dashboard.mapping_editor import MappingEditingPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.people import PeoplePages
@@ -19,13 +18,14 @@ from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer, Templates
 from prosperstack_destination.dashboard.routing import PageRoute, PageRouter
 from prosperstack_destination.dashboard.segment import SegmentPages
-from prosperstack_destination.dashboard.segment_by_hand import ManualSetupPages
-from prosperstack_destination.dashboard.segment_connecting import ConnectPages
+from prosperstack_destination.dashboard.segment_connect import ConnectPages
+from prosperstack_destination.dashboard.segment_manual import ManualSetupPages
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.settings import setting_pages
-from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.dashboard.sse import LiveUpdates
+from prosperstack_destination.dashboard.static_files import Assets
+from prosperstack_destination.dashboard.workspace_cache import WorkspaceSelections
 from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.operations.desk import AdminServices
 
 
 def dashboard_routes(

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from prosperstack_destination.dashboard.forms import read_form
+from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.dashboard.context import PageContext, read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.sessions import Sessions, is_form_token
-from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import (
     AccessDenied,
     CallError,
@@ -27,10 +27,9 @@ from prosperstack_destination.errors import (
     StoreUnavailable,
     TemporaryError,
 )
-from prosperstack_destination.operations.desk import AdminServices
 from prosperstack_destination.retry_after import retry_after_header
-from prosperstack_destination.state import accounts
-from prosperstack_destination.state.accounts import Account
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.accounts import Account
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +96,9 @@ class PageRouter:
         return answer
 
     async def _visit(self, request: Request, session: str, *, of_account: bool) -> PageContext:
-        """Raises `AccessDenied` for a form of another site, and `NotHere` for an account that is not there."""
+        """Raises `AccessDenied` for a form of another site, and `NotFoundError` for an account that is not
+        there.
+        """
         visit = PageContext(
             request=request,
             desk=self._desk,

@@ -5,16 +5,16 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from prosperstack_destination.dashboard.live import LiveUpdates
-from prosperstack_destination.dashboard.looks import WorkspaceSelections
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.segment_connecting import asking
-from prosperstack_destination.dashboard.visit import PageContext
+from prosperstack_destination.dashboard.segment_connect import asking
+from prosperstack_destination.dashboard.sse import LiveUpdates
+from prosperstack_destination.dashboard.workspace_cache import WorkspaceSelections
 from prosperstack_destination.errors import ConfigurationError, NotFoundError, SegmentApiError, SegmentUnavailable
-from prosperstack_destination.segment_workspace.client import WorkspaceCredentials
-from prosperstack_destination.segment_workspace.connections import Connected
-from prosperstack_destination.segment_workspace.wire import SPECS
-from prosperstack_destination.state import sources
+from prosperstack_destination.segment_api.client import WorkspaceCredentials
+from prosperstack_destination.segment_api.connections import Connected
+from prosperstack_destination.segment_api.destination_specs import SPECS
+from prosperstack_destination.store import sources
 
 #: Connections, and others that send, which a page shows at most.
 SHOWN: Final = 50
@@ -144,7 +144,7 @@ async def _others(visit: PageContext) -> str:
 
 
 async def _connected(visit: PageContext) -> Connected:
-    """The connection that the path names. Raises `NotHere`."""
+    """The connection that the path names. Raises `NotFoundError`."""
     wanted = visit.request.path_params["connection_id"]
     for each in await visit.desk.workspaces.connections(visit.account):
         if each.connection.id == wanted:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from prosperstack_destination.accounts.password import Password
+from prosperstack_destination.auth.password import Password
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.dashboard.login_throttle import LoginThrottle
 from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network
-from prosperstack_destination.state import sessions
-from prosperstack_destination.state.database import UnitOfWork
+from prosperstack_destination.store import sessions
+from prosperstack_destination.store.database import UnitOfWork
 
 #: How long somebody stays logged in, in microseconds.
 LASTS: Final = 7 * DAY
@@ -49,7 +49,7 @@ class Sessions:
         return self._password.text if self._password is not None and self._password.generated else None
 
     async def log_in(self, shown: str, address: str) -> str:
-        """The token of a new session; after wrong passwords it takes longer. Raises `LoginRefused` for a wrong one.
+        """The token of a new session; after wrong passwords it takes longer. Raises `LoginFailed` for a wrong one.
 
         It raises that as well where more logins wait for their turn than there is time for.
         """

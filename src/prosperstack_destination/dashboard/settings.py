@@ -6,14 +6,14 @@ from typing import Any, Final, Protocol, TypeVar
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.accounts import issuing
+from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin.account_removal import CONSEQUENCES, remove_account
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.visit import PageContext
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified
-from prosperstack_destination.operations import accounts as choices
-from prosperstack_destination.operations.account_removal import CONSEQUENCES, remove_account
-from prosperstack_destination.state import accounts, auditing, connectors, credentials, sources
-from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.store import accounts, audit_log, connector_tokens, credentials, sources
+from prosperstack_destination.store.accounts import OnDelete
 
 #: Entries of the audit trail on the page, and sources.
 ENTRIES: Final = 50
@@ -21,9 +21,9 @@ SOURCES: Final = 100
 #: The longest name that something is given, in characters.
 MAX_NAME: Final = 200
 _REVOKE: Final = {
-    "key": issuing.revoke_key,
-    "secret": issuing.revoke_secret,
-    "connector": issuing.revoke_connector,
+    "key": credential_service.revoke_key,
+    "secret": credential_service.revoke_secret,
+    "connector": credential_service.revoke_connector,
 }
 
 
@@ -48,9 +48,9 @@ async def _page(visit: PageContext, *, status: int = 200, **more: Any) -> Respon
         return {
             "keys": _good_first(credentials.keys_of(connection, visit.account.id)),
             "secrets": _good_first(credentials.secrets_of(connection, visit.account.id)),
-            "connectors": _good_first(connectors.of_account(connection, visit.account.id)),
+            "connectors": _good_first(connector_tokens.of_account(connection, visit.account.id)),
             "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
-            "entries": auditing.recent(connection, visit.account.id, ENTRIES),
+            "entries": audit_log.recent(connection, visit.account.id, ENTRIES),
             "on_delete": accounts.on_delete(connection, visit.account.id),
         }
 
@@ -108,7 +108,7 @@ async def _replace_key(visit: PageContext) -> Response:
         return await _page(visit, status=503, wrong=str(error))
 
     def work(connection: Connection) -> None:
-        issuing.replace_key(connection, visit.account, key, visit.desk.vault, ACTOR, visit.now)
+        credential_service.replace_key(connection, visit.account, key, visit.desk.vault, ACTOR, visit.now)
 
     return await _done(visit, work, "The account uses the new key.")
 
@@ -130,20 +130,22 @@ async def _issue(visit: PageContext) -> Response:
     base = str(visit.request.base_url).rstrip("/")
     database, vault = visit.desk.database, visit.desk.vault
     if kind == "key":
-        key = await database.write(issuing.issue_key, visit.account, name, ACTOR, visit.now)
+        key = await database.write(credential_service.issue_key, visit.account, name, ACTOR, visit.now)
         shown = [("The key: the API key of the destination in Segment, or an SDK's write key", key)]
     elif kind == "public-key":
         origins = visit.form.get("origins", "").replace(",", " ").split()
         try:
-            key = await database.write(issuing.issue_public_key, visit.account, name, origins, ACTOR, visit.now)
+            key = await database.write(
+                credential_service.issue_public_key, visit.account, name, origins, ACTOR, visit.now
+            )
         except ConfigurationError as refusal:
             return await _page(visit, status=422, wrong=str(refusal))
         shown = [("The public key: the write key of an SDK in a web page or an app", key)]
     elif kind == "secret":
-        secret = await database.write(issuing.issue_secret, visit.account, name, vault, ACTOR, visit.now)
+        secret = await database.write(credential_service.issue_secret, visit.account, name, vault, ACTOR, visit.now)
         shown = [("The shared secret", secret), ("The webhook's URL", f"{base}/webhook/{visit.account.id}")]
     elif kind == "connector":
-        token = await database.write(issuing.issue_connector, visit.account, name, ACTOR, visit.now)
+        token = await database.write(credential_service.issue_connector, visit.account, name, ACTOR, visit.now)
         shown = [
             ("The endpoint of a custom data connector", f"{base}/data-connector/{token}"),
             ("The endpoint of a webhook for flow_session_started", f"{base}/flow-webhook/{token}"),

@@ -46,7 +46,7 @@ class CoercionError(ValueError):
 def coerce(value: JsonValue, to: PropertyType) -> PropertyValue:
     """Turn a trait's value into one of a property's type; null and ``""`` become None, which deletes.
 
-    Total: any JSON value gives a value or `CannotCoerce`, never another exception.
+    Total: any JSON value gives a value or `CoercionError`, never another exception.
     """
     return coercer(to)(value)
 
@@ -86,7 +86,7 @@ def _text(value: str | float | bool) -> str:
 
 
 def number_of(value: JsonValue) -> int | float:
-    """The number that a value is, or that its text is; whole ones as int. Raises `CannotCoerce`."""
+    """The number that a value is, or that its text is; whole ones as int. Raises `CoercionError`."""
     if value is None or isinstance(value, bool | dict | list):
         raise CoercionError(f"{_kind(value)} is not a number")
     if isinstance(value, str):
@@ -147,7 +147,7 @@ def moment_of(value: str | float) -> datetime:
     """The time that text or a number says, with its offset where it has one.
 
     Text is ISO 8601, or a number. A number is a day as it is written (``20210504``, with or without its hours and
-    minutes, and seconds), or Unix time in seconds, milliseconds or microseconds. Raises `CannotCoerce` for other
+    minutes, and seconds), or Unix time in seconds, milliseconds or microseconds. Raises `CoercionError` for other
     numbers, and ValueError for other text.
     """
     if isinstance(value, str):

@@ -9,10 +9,10 @@ from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Property, PropertyType
 from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coerce
-from prosperstack_destination.mapping.desired import DesiredValue, Projection
-from prosperstack_destination.mapping.names import MIN_SIMILARITY, similarity
-from prosperstack_destination.mapping.person import MappingInput
-from prosperstack_destination.mapping.projection import CompiledMapping
+from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
+from prosperstack_destination.mapping.name_matching import MIN_SIMILARITY, similarity
+from prosperstack_destination.mapping.projection import DesiredValue, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION
 
 #: Traits that are told apart; a script that makes up names must not fill the memory.

@@ -24,7 +24,7 @@ from prosperstack_destination.mapping.expression_hints import (
     mended,
     remark,
 )
-from prosperstack_destination.mapping.names import closest
+from prosperstack_destination.mapping.name_matching import closest
 
 #: The longest expression, in characters.
 MAX_LENGTH: Final = 1_000
@@ -65,7 +65,7 @@ class Expression:
 
 @lru_cache(maxsize=COMPILED)
 def compile_expression(text: str) -> Expression:
-    """Parse an expression and look through it. Raises `BadExpression`, with what would be right if known."""
+    """Parse an expression and look through it. Raises `InvalidExpression`, with what would be right if known."""
     try:
         return _looked_through(text)
     except InvalidExpression as error:

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from prosperstack_destination.mapping.cleaning import TRANSFORMS, Transform
 from prosperstack_destination.mapping.expressions import MAX_LENGTH, InvalidExpression, compile_expression
+from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
 
 #: The most rules that one account may have; ProsperStack shows far fewer properties than this.
 MAX_RULES: Final = 500

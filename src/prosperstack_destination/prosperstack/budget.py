@@ -107,7 +107,7 @@ class Budget:
 
     @property
     def interval(self) -> int:
-        """The mean time between two requests at full speed, in microseconds; `UNTOLD_INTERVAL` while untold."""
+        """The mean time between two requests at full speed, in microseconds; `DEFAULT_INTERVAL` while untold."""
         if self.window is None or not self.length:
             return DEFAULT_INTERVAL
         usable = self.window.limit - max(math.ceil(self.window.limit * self.reserve), math.ceil(self.others_spent))

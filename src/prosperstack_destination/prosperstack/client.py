@@ -1,11 +1,8 @@
-"""One request, one answer, or one of the errors that say what to do next.
-
-The client neither retries nor waits: the reconciler does, since it knows what a request is worth.
-"""
+"""Reading a list to its end."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -37,6 +34,43 @@ from prosperstack_destination.response_body import InvalidItem, UnreadableBody, 
 from prosperstack_destination.retry_after import read_retry_after
 from prosperstack_destination.storable import storable_text
 
+Item = TypeVar("Item", bound=BaseModel)
+
+#: Pages of a list, each of which is a request: 5,000 properties, subscribers with one email, or subscriptions.
+MAX_PAGES: Final = 50
+#: All pages together, in seconds, with the waits for the account's budget: a budget of 10 requests a minute reads
+#: `MAX_PAGES` in five minutes.
+LIST_SECONDS: Final = 600.0
+
+
+async def all_items(fetch: Callable[[str | None], Awaitable[Page[Item]]]) -> list[Item]:
+    """The items of all pages; ``fetch`` gets the page at a cursor (None: the first).
+
+    Raises what ``fetch`` raises, and `ProsperStackUnavailable` for a list that does not end within `MAX_PAGES` and
+    `LIST_SECONDS`, or of which a cursor comes twice. It stops with the task that it runs in.
+    """
+    items: list[Item] = []
+    seen: set[str] = set()
+    cursor: str | None = None
+    until = asyncio.get_running_loop().time() + LIST_SECONDS
+    for _ in range(MAX_PAGES):
+        try:
+            async with asyncio.timeout_at(until):
+                page = await fetch(cursor)
+        except TimeoutError:
+            break
+        items.extend(page.data)
+        cursor = page.next_cursor
+        if not cursor:
+            return items
+        if cursor in seen:
+            raise ProsperStackUnavailable("ProsperStack's list does not end: a cursor came twice.")
+        seen.add(cursor)
+    raise ProsperStackUnavailable(
+        f"ProsperStack's list does not end within {MAX_PAGES} pages and {LIST_SECONDS / 60:.0f} minutes."
+    )
+
+
 #: From sending a request to having read its answer, in seconds. An answer that drips in is none.
 ANSWER_SECONDS: Final = 20.0
 #: ProsperStack's largest page.
@@ -52,7 +86,6 @@ _ERROR_BYTES: Final = 64 * 1024
 OnRequest = Callable[[str, int | None, float], None]
 
 Model = TypeVar("Model", bound=BaseModel)
-Item = TypeVar("Item", bound=BaseModel)
 
 
 #: Stands around each request, with its method and its URL; it may refuse, by an error of its own.
@@ -113,7 +146,9 @@ class ProsperStackClient:
         return SubscriberPage(page.data, page.next_cursor, _served_at(headers))
 
     async def create_property(self, key: str, name: str, kind: str) -> PropertyDefinition:
-        """Create a custom property of subscribers. Raises `Rejected` with 409 where its key is taken."""
+        """Create a custom property of subscribers. Raises `ProsperStackRejected` with 409 where its key is
+        taken.
+        """
         body = {"key": key, "name": name, "entity": "subscriber", "type": kind}
         return await self._request("POST", self._base_url + "/properties", PropertyDefinition, json=body)
 

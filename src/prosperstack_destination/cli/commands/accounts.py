@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from prosperstack_destination.cli.options import Account, Author, Json
-from prosperstack_destination.state.accounts import OnDelete
+from prosperstack_destination.store.accounts import OnDelete
 
 accounts_app = typer.Typer(help="Whose ProsperStack is written to.", no_args_is_help=True)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from prosperstack_destination.cli.example import SANDBOX_KEY, SANDBOX_PORT
 from prosperstack_destination.cli.options import Json
+from prosperstack_destination.cli.sandbox_defaults import SANDBOX_KEY, SANDBOX_PORT
 from prosperstack_destination.settings import Role
 
 

@@ -153,7 +153,7 @@ def doctor(
 
 def reencrypt(author: Author = "unknown", json: Json = False) -> None:
     """Encrypt every stored key anew with SECRET_KEY, so that FORMER_SECRET_KEYS are no longer needed."""
-    from prosperstack_destination.cli.reencrypting import run
+    from prosperstack_destination.cli.reencrypt import run
 
     run(author, as_json=json)
 
@@ -206,8 +206,8 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take in a file of people or of Segment's calls: it says what that costs, and goes on where it was stopped."""
-    from prosperstack_destination.cli.importing import run
-    from prosperstack_destination.cli.rows import ColumnOptions
+    from prosperstack_destination.cli.import_file import run
+    from prosperstack_destination.cli.row_reader import ColumnOptions
 
     pairs = [each.partition("=") for each in rename or []]
     if any(not (separator and column and trait) for column, separator, trait in pairs):

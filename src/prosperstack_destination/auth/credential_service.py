@@ -1,0 +1,167 @@
+"""What an operator issues for an account: inbound keys and shared secrets, each shown once."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pydantic import JsonValue
+from sqlalchemy import Connection
+
+from prosperstack_destination.auth.api_keys import (
+    ISSUED_PREFIX,
+    PUBLIC_PREFIX,
+    fingerprint,
+    is_live_key,
+    is_prosperstack_key,
+    key_hash,
+)
+from prosperstack_destination.auth.origins import read_origins
+from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.store import accounts as rows
+from prosperstack_destination.store import audit_log, connector_tokens, credentials
+from prosperstack_destination.store.accounts import Account, AccountStatus
+from prosperstack_destination.store.credentials import InboundKey, KeyOrigin
+
+#: How connector tokens begin.
+TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
+
+
+def new_account(key: str, vault: Vault) -> Account:
+    """An account for a ProsperStack key, not stored yet."""
+    return Account(
+        id=f"acct_{secrets.token_urlsafe(12)}",
+        encrypted_key=vault.encrypt(key),
+        fingerprint=fingerprint(key),
+        live=is_live_key(key),
+        status=AccountStatus.ACTIVE,
+        status_reason=None,
+        status_until=None,
+        catalog=None,
+        catalog_at=None,
+    )
+
+
+def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Open the account of a ProsperStack key. Repeated: the same account. Raises `ConfigurationError` for no
+    key.
+    """
+    if not is_prosperstack_key(key):
+        raise ConfigurationError(
+            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+        )
+    account = rows.of_prosperstack_key(connection, key_hash(key))
+    if account is None:
+        account = new_account(key, vault)
+        rows.add(connection, account, key_hash(key), now)
+        audit_log.record(connection, account.id, now, actor=actor, action="register account", details={})
+    return account
+
+
+def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Have an account use another ProsperStack key: everything that is stored stays with it. Safe to repeat.
+
+    Whether ProsperStack takes the key is found out when the account is next looked at, within seconds. Raises
+    `ConfigurationError` for what is no key, is of the other mode, or is another account's.
+    """
+    if not is_prosperstack_key(key):
+        raise ConfigurationError(
+            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+        )
+    if is_live_key(key) is not account.live:
+        mode = "live" if account.live else "test"
+        raise ConfigurationError(
+            f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one."
+        )
+    owner = rows.of_prosperstack_key(connection, key_hash(key))
+    if owner is not None and owner.id != account.id:
+        raise ConfigurationError(f"That key belongs to another account, {owner.id}, already.")
+    renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
+    rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
+    details = {"before": account.fingerprint, "now": renewed.fingerprint}
+    audit_log.record(connection, account.id, now, actor=actor, action="replace key", details={**details})
+    return renewed
+
+
+def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
+    """A new inbound key: this is the only time that it is seen."""
+    key = ISSUED_PREFIX + secrets.token_urlsafe(24)
+    credentials.admit_key(
+        connection, account.id, InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name), now
+    )
+    details = {"key": fingerprint(key), "name": name}
+    audit_log.record(connection, account.id, now, actor=actor, action="issue key", details=details)
+    return key
+
+
+def issue_public_key(
+    connection: Connection, account: Account, name: str, origins: Iterable[str], actor: str, now: int
+) -> str:
+    """Make a key that may only identify, from the pages of these origins, or from apps where there are none.
+
+    Returns the key, which is no secret: everybody who opens the page or the app can read it. Raises
+    `ConfigurationError`
+    for what is no origin.
+    """
+    key, allowed = PUBLIC_PREFIX + secrets.token_urlsafe(24), read_origins(origins)
+    issued = InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name, allowed)
+    credentials.admit_key(connection, account.id, issued, now)
+    details: dict[str, JsonValue] = {"key": fingerprint(key), "name": name, "origins": list(allowed)}
+    audit_log.record(connection, account.id, now, actor=actor, action="issue public key", details=details)
+    return key
+
+
+def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
+    """Refuse a key, named by its fingerprint, within seconds. Raises `NotFoundError` where there is none."""
+    if not credentials.revoke_key(connection, account.id, key, now):
+        raise NotFoundError(f"The account has no key {key!r} that is good: `keys list` shows them.")
+    audit_log.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
+
+
+def new_secret_id() -> str:
+    """What a shared secret is to be listed and revoked by."""
+    return f"sec_{secrets.token_hex(4)}"
+
+
+def issue_secret(
+    connection: Connection,
+    account: Account,
+    name: str,
+    vault: Vault,
+    actor: str,
+    now: int,
+    *,
+    secret_id: str | None = None,
+) -> str:
+    """A new shared secret for signed webhooks: this is the only time that it is seen."""
+    secret, secret_id = secrets.token_urlsafe(32), secret_id or new_secret_id()
+    credentials.add_secret(connection, account.id, secret_id, vault.encrypt(secret), name, now)
+    details = {"secret": secret_id, "name": name}
+    audit_log.record(connection, account.id, now, actor=actor, action="issue secret", details=details)
+    return secret
+
+
+def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
+    """Refuse what a secret signs, within seconds. Raises `NotFoundError` where there is none."""
+    if not credentials.revoke_secret(connection, account.id, secret_id, now):
+        raise NotFoundError(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
+    audit_log.record(
+        connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id}
+    )
+
+
+def issue_connector(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
+    """A new connector token: this is the only time that it is seen."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(24)
+    connector_tokens.add(connection, account.id, key_hash(token), fingerprint(token), name, now)
+    details = {"connector": fingerprint(token), "name": name}
+    audit_log.record(connection, account.id, now, actor=actor, action="issue connector", details=details)
+    return token
+
+
+def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
+    """Refuse a connector token, named by its fingerprint. Raises `NotFoundError` where there is none."""
+    if not connector_tokens.revoke(connection, account.id, token, now):
+        raise NotFoundError(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+    details = {"connector": token}
+    audit_log.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

@@ -1,0 +1,46 @@
+"""``/metrics``, for Prometheus."""
+
+import hmac
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.observability.metrics import CONTENT_TYPE, Metrics
+from prosperstack_destination.store import account_stats
+from prosperstack_destination.store.database import Database
+
+#: How long counted backlogs are believed, in microseconds: counting a long one takes a moment.
+COUNTED_FOR: Final = 5 * SECOND
+
+
+def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: str | None) -> APIRouter:
+    """The route; where a token is set, it is asked for (``Authorization: Bearer``)."""
+    router = APIRouter(tags=["operations"])
+    counted_at: int | None = None
+
+    @router.head("/metrics", include_in_schema=False)
+    @router.get("/metrics", response_class=Response)
+    async def show(request: Request) -> Response:
+        """The metrics, in Prometheus' text format."""
+        nonlocal counted_at
+        if token is not None and not _shows(request, token):
+            return Response("The token is missing or wrong.\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
+        now = clock()
+        if counted_at is None or not 0 <= now - counted_at < COUNTED_FOR:
+            counted_at = now
+            try:
+                metrics.stand(await database.read(account_stats.of_accounts, now), now)
+            except StoreUnavailable:
+                metrics.stand([], now)  # what is not known is not shown; the rest is
+        return Response(metrics.text(), 200, media_type=CONTENT_TYPE)
+
+    return router
+
+
+def _shows(request: Request, token: str) -> bool:
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())

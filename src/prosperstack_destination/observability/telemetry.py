@@ -1,0 +1,156 @@
+"""What the parts tell of themselves, and what is made of it. Each part is handed the one method that it calls."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from pydantic import JsonValue
+
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.observability.call_sampler import CallSampler
+from prosperstack_destination.observability.event_writer import EventWriter
+from prosperstack_destination.observability.metrics import Metrics
+from prosperstack_destination.observability.tracing import SpanRecorder
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.events import Event, EventKind, SentRequest
+from prosperstack_destination.store.merge_calls import CommitResult
+from prosperstack_destination.store.models import Call, Identify, Outcome, Profile
+from prosperstack_destination.store.rate_limits import ReportedLimit
+from prosperstack_destination.store.recent_calls import CallOutcome, IncomingCall
+from prosperstack_destination.store.rollups import NO_ACCOUNT
+
+#: What `Telemetry.settled` may be told.
+DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
+
+
+class Telemetry:
+    """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email.
+
+    ``sample`` says which calls are kept for people to look at; None: none are.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        feed: EventWriter,
+        pseudonym: Callable[[str], str],
+        clock: Clock,
+        traces: SpanRecorder | None = None,
+        sample: CallSampler | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._feed = feed
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._traces = traces
+        self._sample = sample
+
+    def committed(self, calls: Sequence[Call], taken: CommitResult, seconds: float) -> None:
+        """Calls were taken in by a transaction that took so long."""
+        self._metrics.commits.observe(seconds)
+        for outcome in set(taken.outcomes):
+            self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
+        for account_id, count in Counter(_kept(calls, taken.outcomes)).items():
+            self._feed.tally(account_id).accepted += count
+        if len(taken.changed) == 1:  # those of a large audience are of one account; others are looked at in a while
+            tally = self._feed.tally(*taken.changed)
+            tally.backlog = max(tally.backlog, taken.awakened)
+        self._metrics.dropped.inc(taken.dropped)
+        self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
+        self._feed.add(EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
+
+    def call_rejected(self, error: DestinationError, account_id: str = NO_ACCOUNT) -> None:
+        """A call was refused, of an account if its key opened one."""
+        self._metrics.refused.labels(type(error).__name__).inc()
+        self._feed.tally(account_id).refused += 1
+
+    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
+        """Whether there is room to keep one more of an account's calls that came to this."""
+        return self._sample is not None and self._sample.should_sample(account_id, fate)
+
+    def record_call(self, call: IncomingCall) -> None:
+        """A call came in that there is room for, or that an operator tries."""
+        if self._sample is not None:
+            self._feed.came(call)
+
+    def request_sent(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
+        """ProsperStack was asked something; without a status it did not answer."""
+        word = "none" if status is None else str(status)
+        self._metrics.requests.labels(kind, word).inc()
+        self._metrics.request_times.observe(seconds)
+        if self._traces is not None:
+            self._traces.asked(kind, status, seconds)
+        tally = self._feed.tally(account_id)
+        tally.requests += 1
+        tally.failed += status is None or status // 100 != 2
+
+    def sent(self, sent: SentRequest) -> None:
+        """A request was sent for an account; those that are nobody's are shown only if they failed."""
+        if sent.succeeded:
+            self._feed.tally(sent.account_id).properties += len(sent.properties)
+            if sent.email is None:
+                return
+        details: dict[str, JsonValue] = {"request": sent.request}
+        if sent.target is not None:
+            details["id"] = sent.target
+        if sent.properties:
+            details["properties"] = list(sent.properties)
+        details["ms"] = round(sent.seconds * 1000)
+        if sent.words:
+            details["said"] = sent.words
+        word = "none" if sent.status is None else str(sent.status)
+        self._add(sent.account_id, EventKind.REQUEST, word, sent.email, details)
+
+    def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
+        """An answer told an account's rate limit."""
+        self._metrics.budget(account.fingerprint, limit, remaining)
+        self._feed.told(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
+
+    def settled(self, profile: Profile, how: str) -> None:
+        """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
+        self._metrics.settled.labels(how).inc()
+        tally = self._feed.tally(profile.account_id)
+        tally.delivered += how == DELIVERED
+        tally.unchanged += how == UNCHANGED
+        tally.unmatched += how == UNMATCHED
+        if how == DELIVERED and profile.pending_since is not None:
+            seconds = max(self._clock() - profile.pending_since, 0) / SECOND
+            self._metrics.freshness.observe(seconds)
+            tally.took(seconds)
+        self._add(profile.account_id, EventKind.DELIVERY, how, profile.email)
+
+    def cancel_flow(self, account_id: str, email: str | None, outcome: str) -> None:
+        """ProsperStack told that somebody begins to cancel."""
+        self._metrics.cancel_flows.labels(outcome).inc()
+        self._add(account_id, EventKind.CANCEL_FLOW, outcome, email)
+
+    def _of_call(self, call: Call, outcome: Outcome) -> Event:
+        if not isinstance(call, Identify):
+            return self._event(call.account_id, EventKind.CALL, outcome.value, None, {})
+        details: dict[str, JsonValue] = {"traits": len(call.traits)}
+        if call.source is not None:
+            details |= {"from": call.source.kind.value, "key": call.source.key}
+        return self._event(call.account_id, EventKind.CALL, outcome.value, call.email, details)
+
+    def _add(
+        self,
+        account_id: str,
+        kind: EventKind,
+        outcome: str,
+        email: str | None,
+        details: dict[str, JsonValue] | None = None,
+    ) -> None:
+        self._feed.add(kind, 1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
+
+    def _event(
+        self, account_id: str, kind: EventKind, outcome: str, email: str | None, details: dict[str, JsonValue]
+    ) -> Event:
+        subject = None if email is None else self._pseudonym(email)
+        return Event(account_id, self._clock(), kind, outcome, subject, details)
+
+
+def _kept(calls: Sequence[Call], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The accounts of the calls that were accepted, one for each."""
+    for call, outcome in zip(calls, outcomes, strict=True):
+        if outcome is not Outcome.UNKNOWN:
+            yield call.account_id

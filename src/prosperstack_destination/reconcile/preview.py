@@ -1,0 +1,221 @@
+"""What other rules would do to the profiles that are stored, before they do it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from prosperstack_destination.account_mapping import AccountMapping, load
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.mapping.catalog import Catalog
+from prosperstack_destination.mapping.coercion import PropertyValue
+from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
+from prosperstack_destination.mapping.projection import Projection, differing_keys, same_values
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
+from prosperstack_destination.prosperstack.forecast import Rate
+from prosperstack_destination.reconcile.rate_limiter import account_rate
+from prosperstack_destination.reconcile.remap import person_of
+from prosperstack_destination.reconcile.three_way_diff import diff
+from prosperstack_destination.store import accounts, profile_scan
+from prosperstack_destination.store import subscribers as subscriber_rows
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.profile_scan import ScannedProfile
+from prosperstack_destination.store.subscribers import Subscriber
+
+log = structlog.get_logger(__name__)
+
+#: Examples that are shown.
+EXAMPLES: Final = 10
+#: Profiles that a preview looks at where it need not be exact: past it, one in so many.
+SAMPLE: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One person whose properties would change; both sides have only what differs, None for no value.
+
+    A property that is not in ``after`` gets nothing from the rules any more: what ProsperStack has stays.
+    """
+
+    email: str
+    before: dict[str, PropertyValue]
+    after: dict[str, PropertyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would come of other rules."""
+
+    #: Profiles stored, and how many of them were looked at: fewer where the figures below are scaled up.
+    profiles: int
+    looked_at: int
+    #: Profiles whose desired properties would be others, and how many for each property.
+    changed: int
+    by_property: dict[str, int]
+    examples: tuple[Example, ...]
+    #: Traits that could not be values of the properties that the rules change, before and after.
+    problems_before: int
+    problems_after: int
+    #: Requests that it would cost ProsperStack, and how long that takes at this rate a minute.
+    requests: int
+    requests_per_minute: float
+
+    @property
+    def raises_problems(self) -> bool:
+        """Whether more traits than now could not be values: to be confirmed before it is applied."""
+        return self.problems_after > self.problems_before
+
+    @property
+    def seconds(self) -> float:
+        """How long the requests take."""
+        return self.requests / self.requests_per_minute * 60
+
+    @property
+    def exact(self) -> bool:
+        """Whether every profile was looked at."""
+        return self.looked_at >= self.profiles
+
+
+@dataclass(slots=True)
+class _PreviewCounts:
+    looked_at: int = 0
+    changed: int = 0
+    by_property: Counter[str] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+    problems_before: int = 0
+    problems_after: int = 0
+    requests: int = 0
+
+
+async def preview(
+    database: Database, account_id: str, rules: Rules, *, reserve: float, sample: int | None = SAMPLE
+) -> Preview:
+    """Work out what rules would change, page by page, writing nothing.
+
+    ``sample``: about how many profiles to look at where there are more; None: all of them. ``reserve``: the part of
+    ProsperStack's rate limit that is left to the account's owner, where none was chosen for the account; the limit
+    is the one that was told last.
+    """
+    profiles = await database.read(profile_scan.count, account_id)
+    one_in = 1 if sample is None else max(-(-profiles // sample), 1)
+    count = _PreviewCounts()
+    after: str | None = ""
+    while after is not None:
+        after = await database.read(_page, account_id, rules, after, one_in, count)
+    rate = await database.read(_rate, account_id, reserve)
+    return _scaled(count, profiles, rate.per_second * 60)
+
+
+def _scaled(count: _PreviewCounts, profiles: int, rate: float) -> Preview:
+    factor = profiles / count.looked_at if count.looked_at else 1.0
+    return Preview(
+        profiles=profiles,
+        looked_at=count.looked_at,
+        changed=round(count.changed * factor),
+        by_property={key: round(number * factor) for key, number in count.by_property.most_common()},
+        examples=tuple(count.examples),
+        problems_before=round(count.problems_before * factor),
+        problems_after=round(count.problems_after * factor),
+        requests=round(count.requests * factor),
+        requests_per_minute=rate,
+    )
+
+
+def _page(
+    connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _PreviewCounts
+) -> str | None:
+    meaning = load(connection, _account(connection, account_id))
+    page = profile_scan.page(connection, account_id, after, one_in=one_in)
+    changed = _compare(page, *meaning.compiled.diff(meaning.with_rules(rules)), count)
+    by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
+    for scanned, old, new in changed:
+        count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
+    return page[-1].email if page else None
+
+
+def _rate(connection: Connection, account_id: str, reserve: float) -> Rate:
+    return account_rate(connection, _account(connection, account_id), reserve)
+
+
+def _account(connection: Connection, account_id: str) -> Account:
+    account = accounts.get(connection, account_id)
+    if account is None:
+        raise ConfigurationError(f"There is no account {account_id!r}.")
+    return account
+
+
+def problems_under(people: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
+    """How many traits of people cannot be values under one plan and under another one."""
+    before = after = 0
+    for person in people:
+        before += len(old.project(person).problems)
+        after += len(new.project(person).problems)
+    return before, after
+
+
+def _compare(
+    page: Iterable[ScannedProfile], old: CompiledMapping, new: CompiledMapping, count: _PreviewCounts
+) -> list[tuple[ScannedProfile, Projection, Projection]]:
+    changed = []
+    for each in page:
+        try:
+            person = person_of(each)
+            before, after = old.project(person), new.project(person)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are looked at
+            log.error("a profile could not be previewed", profile_id=each.id, error=type(error).__name__)
+            continue
+        count.looked_at += 1
+        count.problems_before += len(before.problems)
+        count.problems_after += len(after.problems)
+        keys = [*differing_keys(before.desired, after.desired)]
+        keys += [SUBSCRIPTION + key for key in differing_keys(before.subscription, after.subscription)]
+        if keys:
+            changed.append((each, before, after))
+            count.changed += 1
+            count.by_property.update(keys)
+            if len(count.examples) < EXAMPLES:
+                count.examples.append(_example(each.email, before, after, keys))
+    return changed
+
+
+def _example(email: str, before: Projection, after: Projection, keys: Sequence[str]) -> Example:
+    old, new = _all_values(before), _all_values(after)
+    return Example(email, {key: old.get(key) for key in keys}, {key: new[key] for key in keys if key in new})
+
+
+def _all_values(projection: Projection) -> dict[str, PropertyValue]:
+    theirs = {SUBSCRIPTION + key: value for key, value in projection.subscription_values().items()}
+    return projection.values() | theirs
+
+
+def _subscribers(connection: Connection, account_id: str, emails: Sequence[str]) -> dict[str, list[Subscriber]]:
+    found: dict[str, list[Subscriber]] = {}
+    for email in emails:
+        found[email] = subscriber_rows.with_email(connection, account_id, email)
+    return found
+
+
+def _requests(
+    scanned: ScannedProfile,
+    old: Projection,
+    new: Projection,
+    subscribers: Sequence[Subscriber],
+    meaning: AccountMapping,
+) -> int:
+    """What one profile costs: an update for each subscriber that differs, a look-up where none is known yet."""
+    if scanned.status in (Status.UNMATCHED, Status.SET_ASIDE):
+        return 0
+    subscription = 2 * max(len(subscribers), 1) if not same_values(old.subscription, new.subscription) else 0
+    if not subscribers:
+        return subscription + 2  # to look them up, and to write
+    return subscription + _updates(new, subscribers, meaning.catalog)
+
+
+def _updates(new: Projection, subscribers: Sequence[Subscriber], catalog: Catalog) -> int:
+    return sum(1 for each in subscribers if diff(new.values(), each, catalog).send)

@@ -1,0 +1,209 @@
+"""Everything in the database as lines of JSON, and back: to move from one engine to the other.
+
+A file has a header, a line for each row (tables in an order that references allow, rows in that of their keys), and
+an end that says how many there are. What is encrypted stays so: the target needs the same secret.
+"""
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import IO, Any, Final
+
+from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, insert, select, text, tuple_, update
+
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.storable import MAX_INT32, storable_text
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.migrate import current_revision
+from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.tables import accounts, imports, leases, metadata, replicas, sessions
+
+#: Rows that are read, or written, together.
+ROWS_AT_ONCE: Final = 1_000
+_FORMAT: Final = 1
+#: They are about processes and files here, and mean nothing elsewhere.
+_LOCAL: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialExport:
+    """What an export that was broken off has already."""
+
+    id: str
+    revision: str
+    #: By table.
+    rows: Counter[str]
+    #: The table of the last row, and its key; None: there is no row yet.
+    last: tuple[str, tuple[Any, ...]] | None
+    #: There is nothing left to do.
+    finished: bool
+
+
+def tables() -> list[Table]:
+    """What is exported, each after those that it refers to."""
+    return [table for table in metadata.sorted_tables if table.name not in _LOCAL]
+
+
+def begun(lines: Iterable[str]) -> PartialExport:
+    """What is in a file that `export` wrote a part of. Raises `ConfigurationError` for another file."""
+    rows: Counter[str] = Counter()
+    last: tuple[str, tuple[Any, ...]] | None = None
+    reading = iter(lines)
+    head = _header(next(reading, ""))
+    for line in reading:
+        entry = json.loads(line)
+        if "end" in entry:
+            return PartialExport(head["export"], head["revision"], rows, last, finished=True)
+        rows[entry["table"]] += 1
+        last = entry["table"], _key(metadata.tables[entry["table"]], entry["row"])
+    return PartialExport(head["export"], head["revision"], rows, last, finished=False)
+
+
+def export(connection: Connection, to: IO[str], before: PartialExport | None = None) -> Counter[str]:
+    """A unit of work: write everything, as of one moment, or what is missing after ``before``; rows by table."""
+    revision = current_revision(connection)
+    if before is None:
+        _write(to, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
+    elif before.revision != revision:
+        raise ConfigurationError(
+            "The database was upgraded since this export was begun: delete the file, begin anew."
+        )
+    rows = Counter[str]() if before is None else Counter(before.rows)
+    last = None if before is None else before.last
+    names = [table.name for table in tables()]
+    for table in tables()[0 if last is None else names.index(last[0]) :]:
+        for row in _rows(connection, table, last[1] if last is not None and last[0] == table.name else None):
+            _write(to, {"table": table.name, "row": row})
+            rows[table.name] += 1
+    _write(to, {"end": dict(rows)})
+    return rows
+
+
+async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]:
+    """Take in what `export` wrote, into an empty database; the rows by table.
+
+    It may be broken off and begun again with the same file: it goes on where it was. Raises
+    `ConfigurationError` where
+    the file is none, is not whole, or the database is not empty.
+    """
+    reading = iter(lines)
+    head = _header(next(reading, ""))
+    done = await database.write(_begin, head)
+    count, seen = 0, Counter[str]()
+    end: dict[str, int] | None = None
+    for batch in _batches(reading):
+        entries = [_entry(line) for line in batch]
+        end = next((entry["end"] for entry in entries if "end" in entry), None)
+        entries = [entry for entry in entries if "row" in entry]
+        seen.update(entry["table"] for entry in entries)
+        count += len(entries)
+        if count > done:
+            await database.write(_take, head["export"], entries[max(len(entries) - (count - done), 0) :], count)
+    if end is None or Counter(end) != seen:
+        raise ConfigurationError("The export is not whole: run `db export` again with the same file.")
+    await database.write(_finish, head["export"])
+    return seen
+
+
+def _header(line: str) -> dict[str, Any]:
+    try:
+        head = json.loads(line)
+        if head["format"] == _FORMAT and isinstance(head["export"], str):
+            return dict(head)
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ConfigurationError("The file is no export of this service, or of a version that is not known here.")
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+        if "end" in entry or metadata.tables[entry["table"]] is not None:
+            return dict(entry)
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ConfigurationError("The export is damaged, or cut off: run `db export` again with the same file.")
+
+
+def _rows(connection: Connection, table: Table, after: tuple[Any, ...] | None) -> Iterator[Row]:
+    """All rows after a key, in the order of their keys."""
+    keys = list(table.primary_key.columns)
+    while True:
+        query = select(table).order_by(*keys).limit(ROWS_AT_ONCE)
+        if after is not None:
+            query = query.where(tuple_(*keys) > tuple_(*after))
+        found = [dict(row) for row in connection.execute(query).mappings()]
+        yield from found
+        if len(found) < ROWS_AT_ONCE:
+            return
+        after = _key(table, found[-1])
+
+
+def _key(table: Table, row: Row) -> tuple[Any, ...]:
+    return tuple(row[column.name] for column in table.primary_key.columns)
+
+
+def _write(to: IO[str], entry: dict[str, Any]) -> None:
+    to.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    for _, numbered in groupby(enumerate(lines), lambda each: each[0] // ROWS_AT_ONCE):
+        yield [line for _, line in numbered]
+
+
+def _begin(connection: Connection, head: dict[str, Any]) -> int:
+    """How many rows of an export were taken in before."""
+    known = connection.execute(select(imports).where(imports.c.id == head["export"])).one_or_none()
+    if known is not None:
+        return int(known.lines)
+    revision = current_revision(connection)
+    if head["revision"] != revision:
+        raise ConfigurationError(
+            f"The export is of schema {head['revision']} and the database has {revision}: export it anew with this "
+            "version of the service."
+        )
+    if connection.scalar(select(func.count()).select_from(accounts)):
+        raise ConfigurationError("The database is not empty: import into a new one, before anything else uses it.")
+    connection.execute(insert(imports).values(id=head["export"], lines=0, finished=False))
+    return 0
+
+
+def _take(connection: Connection, export_id: str, entries: Sequence[dict[str, Any]], count: int) -> None:
+    for name, group in groupby(entries, lambda entry: entry["table"]):
+        table = metadata.tables[name]
+        # Two keys that differ in characters that cannot be stored are one afterwards: the first row stays.
+        BulkInsert(table, [column.name for column in table.columns], skip_existing=True).execute(
+            connection, [_storable(table, entry["row"]) for entry in group]
+        )
+    connection.execute(update(imports).where(imports.c.id == export_id).values(lines=count))
+
+
+def _storable(table: Table, row: Row) -> Row:
+    """A row as every engine can store it: SQLite takes U+0000 in text, and numbers of 64 bits in any column."""
+    return {name: _storable_value(table.columns[name], value) for name, value in row.items()}
+
+
+def _storable_value(column: "Column[Any]", value: Any) -> Any:
+    if isinstance(value, str):
+        return storable_text(value)
+    if type(value) is int and isinstance(column.type, Integer) and not isinstance(column.type, BigInteger):
+        return max(-MAX_INT32, min(value, MAX_INT32))
+    return value
+
+
+def _finish(connection: Connection, export_id: str) -> None:
+    """Have PostgreSQL count on after the ids that were given, as SQLite does by itself."""
+    connection.execute(update(imports).where(imports.c.id == export_id).values(finished=True))
+    if connection.dialect.name != "postgresql":
+        return
+    for table in tables():
+        if (column := table.autoincrement_column) is not None:
+            highest = f"SELECT GREATEST(MAX({column.name}), 1) FROM {table.name}"  # noqa: S608 -- names of our own
+            sequence = f"pg_get_serial_sequence('{table.name}', '{column.name}')"
+            connection.execute(text(f"SELECT setval({sequence}, ({highest}))"))

@@ -1,0 +1,86 @@
+"""Units of work on held calls: what Engage said of ids whose email is not known yet."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, tuple_, update
+
+from prosperstack_destination.clock import DAY
+from prosperstack_destination.store import json_codec
+from prosperstack_destination.store.identities import Key
+from prosperstack_destination.store.merge import Reads, merge, reads_none
+from prosperstack_destination.store.models import IdKind, Stamped
+from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.tables import held
+
+#: Ids that are held for an account at most. Past it those go that nothing was said of for the longest time.
+MAX_HELD: Final = 100_000
+#: How long an id is held without anything new, in microseconds.
+HELD_FOR: Final = 30 * DAY
+
+_ANY: Final = Prepared(lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1))
+
+
+def hold(
+    connection: Connection,
+    account_id: str,
+    said: Mapping[Key, Mapping[str, Stamped]],
+    now: int,
+    reads: Reads = reads_none,
+) -> int:
+    """Keep what was said of ids, merged with what is held of them; how many traits there was no room for."""
+    dropped = 0
+    known = of_ids(connection, account_id, said)
+    inserts: list[dict[str, Any]] = []
+    for key in sorted(said):
+        merged = merge(known.get(key, {}), said[key], reads)
+        dropped += merged.dropped
+        traits = json_codec.dump(merged.traits)
+        if key in known:
+            connection.execute(update(held).where(_is(account_id, [key])).values(traits=traits, held_at=now))
+        else:
+            kind, external_id = key
+            row = {"account_id": account_id, "kind": kind.value, "external_id": external_id}
+            inserts.append({**row, "traits": traits, "held_at": now})
+    if inserts:
+        connection.execute(insert(held), inserts)
+        _bound(connection, account_id, now)
+    return dropped
+
+
+def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+    """What is held of these ids, which is held no longer."""
+    if not _ANY.rows(connection, {"account": account_id}):
+        return {}  # as in accounts without Engage: a look that costs nothing
+    released = of_ids(connection, account_id, keys)
+    forget(connection, account_id, list(released))
+    return released
+
+
+def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> None:
+    """Drop what is held of these ids."""
+    if keys:
+        connection.execute(delete(held).where(_is(account_id, keys)))
+
+
+def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+    """What is held of these ids."""
+    if not keys:
+        return {}
+    rows = connection.execute(select(held).where(_is(account_id, keys)))
+    return {(IdKind(row.kind), row.external_id): json_codec.load(row.traits) for row in rows}
+
+
+def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
+    wanted = [(kind.value, external_id) for kind, external_id in keys]
+    return (held.c.account_id == account_id) & tuple_(held.c.kind, held.c.external_id).in_(wanted)
+
+
+def _bound(connection: Connection, account_id: str, now: int) -> None:
+    """Keep the bounds in time and number."""
+    mine = held.c.account_id == account_id
+    connection.execute(delete(held).where(mine, held.c.held_at < now - HELD_FOR))
+    count = connection.scalar(select(func.count()).select_from(held).where(mine)) or 0
+    if count > MAX_HELD:
+        oldest = select(held.c.held_at).where(mine).order_by(held.c.held_at).offset(count - MAX_HELD).limit(1)
+        connection.execute(delete(held).where(mine, held.c.held_at < oldest.scalar_subquery()))

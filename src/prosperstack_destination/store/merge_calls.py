@@ -1,0 +1,267 @@
+"""Taking calls in: one transaction that finds out whose they are, and merges them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from prosperstack_destination.store import erasure, held_calls, profiles, sources
+from prosperstack_destination.store.database import UnitOfWork
+from prosperstack_destination.store.dialects import lock_account
+from prosperstack_destination.store.identities import Identities, Key
+from prosperstack_destination.store.merge import Reads, merge, reads_none, stamped
+from prosperstack_destination.store.models import (
+    Call,
+    CallSource,
+    Delete,
+    Identify,
+    IdKind,
+    Lane,
+    Outcome,
+    SourceKind,
+    Stamped,
+)
+from prosperstack_destination.store.profiles import ProfileDraft
+from prosperstack_destination.store.pseudonyms import Pseudonym
+from prosperstack_destination.store.sources import SourceCounters
+from prosperstack_destination.store.tombstones import Tombstones
+
+#: Finds what an account reads of traits. Asked only where a profile is full.
+Readers = Callable[[Connection, str], Reads]
+
+
+def no_readers(_connection: Connection, _account_id: str) -> Reads:
+    """`Readers` where nothing is mapped."""
+    return reads_none
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What became of calls."""
+
+    #: One for each call, in their order.
+    outcomes: list[Outcome]
+    #: The accounts with something to do.
+    changed: set[str]
+    #: Profiles that had nothing waiting before, and have now.
+    awakened: int = 0
+    #: Traits that full profiles had no room for.
+    dropped: int = 0
+
+
+class NeedsExclusiveLock(Exception):
+    """Calls change whose an id is: take them in again, alone. Nothing was kept."""
+
+
+async def ingest(
+    store: UnitOfWork, calls: Sequence[Call], pseudonym: Pseudonym, readers: Readers = no_readers
+) -> CommitResult:
+    """Take calls in, in a transaction that is on disk when this returns."""
+    try:
+        return await store.write(ingest_calls, calls, pseudonym, readers)
+    except NeedsExclusiveLock:
+        return await store.write(ingest_calls, calls, pseudonym, readers, exclusive=True)
+
+
+def ingest_calls(
+    connection: Connection,
+    calls: Sequence[Call],
+    pseudonym: Pseudonym,
+    readers: Readers = no_readers,
+    *,
+    exclusive: bool = False,
+) -> CommitResult:
+    """Take calls in: those of an account in their order, the accounts in the order of their ids.
+
+    What a repeated call says is there already: it changes nothing. Any number of transactions may do so at once.
+    Raises `NeedsExclusiveLock` where ``alone`` is needed: it keeps other transactions from the same accounts
+    meanwhile.
+    """
+    outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
+    changed: set[str] = set()
+    awakened = dropped = 0
+    by_account: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        by_account.setdefault(call.account_id, []).append(place)
+    for account_id in sorted(by_account):
+        needed = exclusive or any(_needs_to_be_alone(calls[place]) for place in by_account[account_id])
+        is_alone = lock_account(connection, account_id, exclusive=needed)
+        for kind, places in groupby(by_account[account_id], lambda place: type(calls[place])):
+            run = list(places)
+            if kind is Delete:
+                for place in run:
+                    call = calls[place]
+                    assert isinstance(call, Delete)  # noqa: S101 -- that is how they were grouped
+                    erasure.erase(connection, call, pseudonym)
+                    outcomes[place] = Outcome.ERASED
+                changed.add(account_id)
+                continue
+            identifies = [call for place in run if isinstance(call := calls[place], Identify)]
+            intake = _MergeBatch(connection, account_id, identifies, pseudonym, readers)
+            for place, call in zip(run, identifies, strict=True):
+                outcomes[place] = intake.take(call)
+            if intake.moves_ids and not is_alone:
+                raise NeedsExclusiveLock
+            if intake.save():
+                changed.add(account_id)
+            awakened += intake.awakened
+            dropped += intake.dropped
+    return CommitResult(outcomes, changed, awakened, dropped)
+
+
+def _needs_to_be_alone(call: Call) -> bool:
+    """Whether a call rests on what is not there: a row that is not there cannot be locked."""
+    return isinstance(call, Delete) or (call.email is None and call.from_engage)
+
+
+class _MergeBatch:
+    """Identify calls of one account in one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        account_id: str,
+        calls: Sequence[Identify],
+        pseudonym: Pseudonym,
+        readers: Readers,
+    ) -> None:
+        self._connection = connection
+        self._account_id = account_id
+        self._readers = readers
+        self._known_reads: Reads | None = None
+        #: Traits that full profiles had no room for.
+        self.dropped = 0
+        self._now = max(call.received_at for call in calls)
+        self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
+        self._tally = SourceCounters()
+        self._held: dict[Key, dict[str, Stamped]] = {}
+        # Whose profiles are needed is known for sure only call by call: an email may be learned on the way.
+        emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
+        named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
+        held_by = {call.ids[0] for call in calls if call.email is None and call.ids}
+        self._erasures = Tombstones(connection, account_id, named | held_by, emails, pseudonym, self._now)
+        self._drafts = profiles.drafts(connection, account_id, emails, self._now)
+        self._looked_for = emails
+        self._waited = _waiting(self._drafts)
+
+    def take(self, call: Identify) -> Outcome:
+        """Merge a call, or hold it, or say why not."""
+        email = call.email or self._identities.email(call.ids)
+        if self._erasures.is_outdated(call.user_id, email, call.at):
+            return Outcome.OUTDATED
+        if email is None and self._erasures.covers(call.ids[:1], call.at):
+            return Outcome.OUTDATED  # by an anonymous id, which may be another person's by now
+        if email is None and not (call.from_engage and call.ids):
+            return Outcome.UNKNOWN
+        if call.source is not None:
+            self._tally.count(call.source)
+        if email is None:
+            self._hold(call)
+            return Outcome.HELD
+        draft = self._draft(email, call.address or email)
+        if call.email is not None:
+            draft.address = call.address
+            self._learn(call, draft)
+        draft.user_id = call.user_id or draft.user_id
+        draft.came_up(call.received_at)
+        self._merge(call, draft)
+        return Outcome.ACCEPTED
+
+    @property
+    def moves_ids(self) -> bool:
+        """Whether an id that was known has another email now."""
+        return self._identities.moved
+
+    @property
+    def awakened(self) -> int:
+        """How many profiles had nothing waiting before, and have now."""
+        return len(_waiting(self._drafts) - self._waited)
+
+    def save(self) -> bool:
+        """Write everything; whether there is something to do for the reconciler."""
+        self._release()
+        due = profiles.save(self._connection, self._account_id, self._drafts.values())
+        self._identities.save(self._connection)
+        if self._held:
+            self.dropped += held_calls.hold(self._connection, self._account_id, self._held, self._now, self._reads)
+        self._tally.save(self._connection, self._account_id, self._now)
+        return due
+
+    def _draft(self, email: str, address: str) -> ProfileDraft:
+        draft = self._drafts.get(email)
+        if draft is None and email not in self._looked_for:
+            found = profiles.drafts(self._connection, self._account_id, [email], self._now)
+            self._drafts |= found
+            self._waited |= _waiting(found)
+            self._looked_for.add(email)
+            draft = self._drafts.get(email)
+        if draft is None:
+            # With whoever was erased it was forgotten who their subscribers are.
+            lost_at = self._now if self._erasures.knows(email) else None
+            draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
+        return draft
+
+    def _learn(self, call: Identify, draft: ProfileDraft) -> None:
+        """Note the ids that came with an email: each belongs to the one that it came with last."""
+        for key in call.ids:
+            known = self._identities.email_of(key)
+            if known != draft.email:
+                if known is not None:
+                    last = self._draft(known, known).last_with(key)
+                    if last is not None and (call.at, draft.email) < (last, known):
+                        continue
+                self._identities.learn(key, draft.email)
+            draft.came_with(key, call.at)
+
+    def _merge(self, call: Identify, draft: ProfileDraft) -> None:
+        source = call.source
+        if source is None or source.kind is not SourceKind.AUDIENCE:
+            self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
+            return
+        before = draft.traits.get(source.key)
+        self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
+        self._tally.count_membership(source, before, draft.traits.get(source.key))
+
+    def _take(self, draft: ProfileDraft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
+        self.dropped += draft.take(new, received_at, lane, self._reads)
+
+    def _reads(self, trait: str) -> bool:
+        """Whether the account reads a trait: see `Reads`."""
+        if self._known_reads is None:
+            self._known_reads = self._readers(self._connection, self._account_id)
+        return self._known_reads(trait)
+
+    def _hold(self, call: Identify) -> None:
+        key = call.ids[0]
+        merged = merge(self._held.get(key, {}), stamped(call.traits, call.at), self._reads)
+        self.dropped += merged.dropped
+        self._held[key] = merged.traits
+
+    def _release(self) -> None:
+        """Merge what was held of ids that an email is known for by now."""
+        learned = self._identities.learned
+        if not learned:
+            return
+        released = held_calls.release(self._connection, self._account_id, learned)
+        for key in learned & self._held.keys():
+            released[key] = merge(released.get(key, {}), self._held.pop(key), self._reads).traits
+        if not released:
+            return
+        audiences = self._tally.audiences | sources.audiences(self._connection, self._account_id)
+        for key, traits in sorted(released.items()):
+            email = self._identities.email_of(key)
+            if email is None:
+                continue
+            draft = self._draft(email, email)
+            before = draft.traits
+            self._take(draft, traits, self._now, Lane.BULK)
+            for name in sorted(traits.keys() & audiences):
+                self._tally.count_membership(
+                    CallSource(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name)
+                )
+
+
+def _waiting(drafts: Mapping[str, ProfileDraft]) -> set[str]:
+    """The emails of those that have a change waiting."""
+    return {email for email, draft in drafts.items() if draft.pending_since is not None}

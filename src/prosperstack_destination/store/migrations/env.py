@@ -1,0 +1,10 @@
+"""Alembic's entry: it runs within the transaction that `store.migrate.upgrade` was given."""
+
+from alembic import context
+
+from prosperstack_destination.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True
+)
+context.run_migrations()

@@ -1,0 +1,55 @@
+"""Units of work on operators' tokens: only their hashes are kept."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from prosperstack_destination.store.tables import operator_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorToken:
+    """A token, without what it is."""
+
+    token_hash: str
+    fingerprint: str
+    #: Who it is for.
+    name: str
+    #: In microseconds since the epoch.
+    created_at: int
+    revoked_at: int | None
+
+
+def add(connection: Connection, token: OperatorToken) -> None:
+    """Admit a token."""
+    connection.execute(
+        insert(operator_tokens).values(
+            token_hash=token.token_hash,
+            fingerprint=token.fingerprint,
+            name=token.name,
+            created_at=token.created_at,
+        )
+    )
+
+
+def every(connection: Connection) -> list[OperatorToken]:
+    """All tokens, the oldest first, revoked ones as well."""
+    rows = connection.execute(select(operator_tokens).order_by(operator_tokens.c.created_at))
+    return [
+        OperatorToken(row.token_hash, row.fingerprint, row.name, row.created_at, row.revoked_at) for row in rows
+    ]
+
+
+def active(connection: Connection) -> list[OperatorToken]:
+    """Those that are good."""
+    return [each for each in every(connection) if each.revoked_at is None]
+
+
+def revoke(connection: Connection, fingerprint: str, now: int) -> bool:
+    """Refuse a token from now on; whether there was one that was good."""
+    result = connection.execute(
+        update(operator_tokens)
+        .where(operator_tokens.c.fingerprint == fingerprint, operator_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return result.rowcount > 0

@@ -1,0 +1,214 @@
+"""Units of work on problems: traits that feed a property and cannot."""
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, bindparam, delete, func, select
+
+from prosperstack_destination.store import json_codec
+from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.tables import problems, profiles
+
+#: Built once, as those below: it is read with every profile that is judged.
+_OF_PROFILES: Final = (
+    select(problems)
+    .where(problems.c.profile_id.in_(bindparam("profiles", expanding=True)))
+    .order_by(problems.c.profile_id, problems.c.property)
+)
+_INSERT = BulkInsert(problems, ["profile_id", "property", "account_id", "trait", "value", "reason", "since"])
+
+#: Groups that are told apart, at most.
+MOST_GROUPS: Final = 500
+
+_KINDS: Final = (
+    select(problems.c.property, problems.c.reason)
+    .where(problems.c.account_id == bindparam("account"))
+    .order_by(problems.c.property, problems.c.reason)
+    .limit(1)
+)
+# Two looks, and no comparison of pairs: for that SQLite would go through everybody who has the problem.
+_NEXT_REASON: Final = _KINDS.where(problems.c.property == bindparam("key"), problems.c.reason > bindparam("why"))
+_NEXT_PROPERTY: Final = _KINDS.where(problems.c.property > bindparam("key"))
+
+#: More than there are problems.
+_MANY: Final = 2**62
+_SAME: Final = (
+    (problems.c.account_id == bindparam("account"))
+    & (problems.c.property == bindparam("key"))
+    & (problems.c.reason == bindparam("why"))
+)
+_THEIRS: Final = (
+    select(problems.c.since).where(_SAME).order_by(problems.c.since).limit(bindparam("most")).subquery()
+)
+_COUNT: Final = select(func.count(), func.min(_THEIRS.c.since)).select_from(_THEIRS)
+_NEWEST: Final = (
+    select(profiles.c.email, problems.c.trait, problems.c.value, problems.c.profile_id)
+    .join(profiles, profiles.c.id == problems.c.profile_id)
+    .where(_SAME)
+    .order_by(problems.c.since.desc())
+    .limit(bindparam("most"))
+)
+
+#: How the reason of a problem begins whose value is good by all that is known here, and ProsperStack rejected it.
+_REJECTED: Final = "ProsperStack rejects it: "
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedProblem:
+    """A problem of a profile's latest projection."""
+
+    property: str
+    trait: str
+    value: JsonValue
+    reason: str
+    #: When it was first seen with this value and reason, in microseconds.
+    since: int
+
+
+def as_rejected(words: str) -> str:
+    """The reason of a problem that ProsperStack told of, in its words."""
+    return _REJECTED + words
+
+
+def is_rejection(reason: str) -> bool:
+    """Whether ProsperStack told of the problem."""
+    return reason.startswith(_REJECTED)
+
+
+def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
+    """A profile's problems, by property."""
+    rows = connection.execute(_OF_PROFILES, {"profiles": [profile_id]})
+    return [
+        RecordedProblem(row.property, row.trait, json_codec.load(row.value), row.reason, row.since) for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One profile that has a problem."""
+
+    email: str
+    trait: str
+    value: JsonValue
+    profile_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """The problems of one property that have the same reason."""
+
+    property: str
+    reason: str
+    #: Profiles that have it.
+    count: int
+    #: When it was first seen, in microseconds.
+    since: int
+    samples: tuple[Sample, ...]
+
+    @builtins.property
+    def is_set_aside(self) -> bool:
+        """Whether ProsperStack rejected the values, which are not sent again before they are others."""
+        return is_rejection(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """The problems of one property that have the same reason, as they were counted."""
+
+    property: str
+    reason: str
+    count: int
+    #: When it was first seen, in microseconds.
+    since: int
+
+
+def has_any(connection: Connection, account_id: str) -> bool:
+    """Whether an account has a problem: a look into an index."""
+    return connection.execute(_KINDS, {"account": account_id}).first() is not None
+
+
+def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
+    """An account's problems by property and reason, the most frequent first, with the newest as samples.
+
+    Of more than `MOST_GROUPS` it knows the first, by property. It takes a look at each problem.
+    """
+    return with_samples(connection, account_id, kinds(connection, account_id)[:limit], samples)
+
+
+def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[ProblemKind]:
+    """The same without samples.
+
+    ``counted``: counts stop there, so that it takes no longer however many people have problems; None: they are
+    exact.
+    """
+    found = [
+        ProblemKind(key, reason, *_count(connection, account_id, key, reason, counted))
+        for key, reason in _kinds(connection, account_id)
+    ]
+    return sorted(found, key=lambda each: (-each.count, each.property, each.reason))
+
+
+def with_samples(
+    connection: Connection, account_id: str, counted: Sequence[ProblemKind], most: int
+) -> list[ProblemGroup]:
+    """Problems that were counted before, with the newest as samples; without those that nobody has any more."""
+    found = [(each, samples(connection, account_id, each.property, each.reason, most)) for each in counted]
+    return [
+        ProblemGroup(each.property, each.reason, each.count, each.since, theirs) for each, theirs in found if theirs
+    ]
+
+
+def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]:
+    """Each property with each of its reasons, in order: a look or two into the index for each."""
+    last = {"account": account_id, "key": "", "why": ""}
+    for _ in range(MOST_GROUPS):
+        row = (
+            connection.execute(_NEXT_REASON, last).first()
+            or connection.execute(_NEXT_PROPERTY, {"account": account_id, "key": last["key"]}).first()
+        )
+        if row is None:
+            return
+        last |= {"key": row.property, "why": row.reason}
+        yield row.property, row.reason
+
+
+def _count(connection: Connection, account_id: str, key: str, reason: str, counted: int | None) -> tuple[int, int]:
+    """How many people have a problem, up to a bound, and when it was first seen."""
+    same = {"account": account_id, "key": key, "why": reason, "most": _MANY if counted is None else counted}
+    row = connection.execute(_COUNT, same).one()
+    return row[0], row[1]
+
+
+def samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
+    """The newest people who have a problem of a property, for a reason."""
+    rows = connection.execute(_NEWEST, {"account": account_id, "key": key, "why": reason, "most": limit})
+    return tuple(Sample(row.email, row.trait, json_codec.load(row.value), row.profile_id) for row in rows)
+
+
+def replace(connection: Connection, account_id: str, current: Mapping[int, Sequence[RecordedProblem]]) -> None:
+    """Make these the problems of profiles, by id: what is fixed goes by itself, what lasts keeps its age."""
+    since: dict[tuple[int, str, str, str], int] = {
+        (row.profile_id, row.property, row.trait, row.reason): row.since
+        for row in connection.execute(_OF_PROFILES, {"profiles": list(current)})
+    }
+    if since:
+        before = {profile_id for profile_id, *_ in since}
+        connection.execute(delete(problems).where(problems.c.profile_id.in_(before)))
+    rows = [
+        {
+            "profile_id": profile_id,
+            "property": each.property,
+            "account_id": account_id,
+            "trait": each.trait,
+            "value": json_codec.dump(each.value),
+            "reason": each.reason,
+            "since": since.get((profile_id, each.property, each.trait, each.reason), each.since),
+        }
+        for profile_id, found in current.items()
+        for each in found
+    ]
+    if rows:
+        _INSERT.execute(connection, rows)

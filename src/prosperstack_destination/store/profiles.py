@@ -1,0 +1,417 @@
+"""Units of work on profiles."""
+
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
+
+from prosperstack_destination.clock import DAY
+from prosperstack_destination.store import json_codec
+from prosperstack_destination.store.clock_skew import SKEW, real_time
+from prosperstack_destination.store.merge import Reads, merge, reads_none
+from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
+from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, Prepared
+from prosperstack_destination.store.tables import profiles
+
+#: When an id came with an email last, in microseconds since the epoch.
+Ids = dict[tuple[IdKind, str], int]
+
+#: Ids that a profile remembers; past it the one that came longest ago goes.
+MAX_IDS: Final = 50
+
+_WRITTEN: Final = (
+    *("address", "user_id", "ids", "traits", "version", "status"),
+    *("pending_since", "changed_at", "lane", "due_at", "touched_at"),
+)
+_INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts", "lost_at"])
+_UPDATE = BulkUpdate(profiles, ["id"], _WRITTEN)
+_AWAIT = BulkUpdate(profiles, ["id", "version"], ["status", "changed_at", "due_at"])
+_SETTLE: Final = (
+    update(profiles)
+    .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
+    .values(
+        status=bindparam("new_status"),
+        status_reason=bindparam("new_reason"),
+        due_at=bindparam("new_due_at"),
+        attempts=bindparam("new_attempts"),
+        pending_since=None,
+    )
+)
+_BY_EMAIL: Final = select(profiles).where(
+    profiles.c.account_id == bindparam("account"), profiles.c.email == bindparam("email")
+)
+_BY_IDS: Final = select(profiles).where(profiles.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def _ids_to_judge(status: Status, lane: Lane, until: str) -> Select[Any]:
+    one = (
+        select(profiles.c.id)
+        .where(
+            profiles.c.account_id == bindparam("account"),
+            profiles.c.status == literal_column(f"'{status}'"),
+            profiles.c.lane == literal_column(f"{lane:d}"),
+            profiles.c.due_at <= bindparam(until),
+        )
+        .order_by(profiles.c.due_at)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    return select(one.c.id)
+
+
+#: One statement, built once; each part is a look into the index.
+_TO_JUDGE: Final = union_all(
+    *(
+        _ids_to_judge(status, lane, until)
+        for status, until in ((Status.PENDING, "now"), (Status.UNKNOWN, "as_of"), (Status.UNMATCHED, "now"))
+        for lane in Lane
+    )
+)
+
+
+def _select_merged(one_of: OneOf) -> Select[Any]:
+    """What a `ProfileDraft` is made of, in this order; locked in key order, so that no two writers wait for
+    each other.
+    """
+    columns = (
+        *("email", "id", "address", "user_id", "ids", "traits"),
+        *("version", "status", "pending_since", "changed_at", "lane", "due_at", "touched_at"),
+    )
+    return (
+        select(*(profiles.c[name] for name in columns))
+        .where(profiles.c.account_id == bindparam("account"), one_of(profiles.c.email, "emails"))
+        .order_by(profiles.c.email)
+        .with_for_update()
+    )
+
+
+_SELECT_MERGED: Final = Prepared(_select_merged)
+
+
+@dataclass(slots=True)
+class ProfileDraft:
+    """A profile while calls are merged into it."""
+
+    email: str
+    #: None: it is new.
+    row_id: int | None
+    address: str
+    user_id: str | None
+    #: The ids that came with the email by their kind, and when last (event time), as they are stored.
+    ids: dict[str, dict[str, int]]
+    traits: Mapping[str, Stamped]
+    version: int
+    status: str
+    pending_since: int | None
+    changed_at: int
+    lane: int
+    due_at: int | None
+    #: When a call about the person came last, to the day.
+    touched_at: int | None
+    #: When what was known of its subscribers was forgotten: see `Profile.lost_at`. Kept where it is new only.
+    lost_at: int | None = None
+    touched: bool = False
+
+    def came_up(self, received_at: int) -> None:
+        """Note, once a day, that a call was about the person."""
+        if self.touched_at is None or received_at - self.touched_at >= DAY:
+            self.touched_at = received_at
+            self.touched = True
+
+    def came_with(self, key: tuple[IdKind, str], at: int) -> None:
+        """Note that the email came with an id at an event time."""
+        kind, external_id = key
+        of_kind = self.ids.get(kind)
+        if of_kind is None:
+            of_kind = self.ids[kind.value] = {}  # its plain name: a member of an enum takes long to write as JSON
+        known = of_kind.get(external_id)
+        if known is not None and known >= at:
+            return
+        of_kind[external_id] = at
+        self.touched = True
+        if known is None and sum(map(len, self.ids.values())) > MAX_IDS:
+            self._forget_an_id()
+
+    def correct_times(self, now: int) -> None:
+        """Take times of a clock that was ahead for just before now: a call that comes now is newer."""
+        if any(at > now + SKEW for _, at in self.traits.values()):
+            self.traits = {name: (value, real_time(at, now)) for name, (value, at) in self.traits.items()}
+            self.touched = True
+        if any(at > now + SKEW for of_kind in self.ids.values() for at in of_kind.values()):
+            self.ids = {
+                kind: {each: real_time(at, now) for each, at in of_kind.items()}
+                for kind, of_kind in self.ids.items()
+            }
+            self.touched = True
+        if self.touched_at is not None and self.touched_at > now + SKEW:
+            self.touched_at = None  # or retention would count from then
+
+    def last_with(self, key: tuple[IdKind, str]) -> int | None:
+        """When the email came with an id last (event time); None: it never did, as far as that is remembered."""
+        kind, external_id = key
+        return self.ids.get(kind, {}).get(external_id)
+
+    def take(
+        self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
+    ) -> int:
+        """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays.
+
+        How many traits there was no room for: see `merge`.
+        """
+        merged = merge(self.traits, new, reads)
+        if not (merged.touched or self.version == 0):
+            return merged.dropped
+        self.touched = True
+        self.traits = merged.traits
+        if merged.value_changed or self.version == 0:
+            self.version += 1
+            self.status = Status.PENDING
+            self.lane = lane if self.pending_since is None else min(self.lane, lane)
+            self.pending_since = self.pending_since or received_at
+            self.changed_at = self.due_at = received_at
+        return merged.dropped
+
+    def _forget_an_id(self) -> None:
+        """Forget the one that came longest ago."""
+        _, kind, each = min((at, kind, each) for kind, ids in self.ids.items() for each, at in ids.items())
+        del self.ids[kind][each]
+        if not self.ids[kind]:
+            del self.ids[kind]
+
+
+def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, ProfileDraft]:
+    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile.
+
+    Their times are corrected as of ``now`` (microseconds): see `ProfileDraft.correct_times`.
+    """
+    wanted = {"account": account_id, "emails": sorted(emails)}
+    found = {
+        email: ProfileDraft(email, row_id, address, user_id, json_codec.load(ids), json_codec.load(traits), *rest)
+        for email, row_id, address, user_id, ids, traits, *rest in _SELECT_MERGED.rows(connection, wanted)
+    }
+    for draft in found.values():
+        draft.correct_times(now)
+    return found
+
+
+def new_draft(email: str, address: str, lost_at: int | None = None) -> ProfileDraft:
+    """A profile that is not there yet; ``lost_at``: one was, and who its subscribers are was forgotten then."""
+    return ProfileDraft(
+        email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at
+    )
+
+
+def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft]) -> bool:
+    """Write drafts that were touched, in the order of their emails; whether any of them is due."""
+    inserts: list[tuple[Any, ...]] = []
+    updates: list[tuple[Any, ...]] = []
+    due = False
+    # In key order, so that two writers cannot wait for each other.
+    for draft in sorted((draft for draft in changed if draft.touched), key=lambda draft: draft.email):
+        ids, traits = json_codec.dump(draft.ids), json_codec.dump(draft.traits)
+        written = (  # as in _WRITTEN
+            *(draft.address, draft.user_id, ids, traits, draft.version, draft.status),
+            *(draft.pending_since, draft.changed_at, draft.lane, draft.due_at, draft.touched_at),
+        )
+        due = due or draft.due_at is not None
+        if draft.row_id is None:
+            inserts.append((*written, account_id, draft.email, 0, draft.lost_at))
+        else:
+            updates.append((*written, draft.row_id))
+    _INSERT.execute_values(connection, inserts)
+    _UPDATE.execute_values(connection, updates)
+    return due
+
+
+def erase(
+    connection: Connection, account_id: str, emails: Collection[str]
+) -> list[tuple[Ids, Mapping[str, Stamped]]]:
+    """Delete the profiles of these emails, and their problems with them; the ids and the traits of each."""
+    known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
+    rows = connection.execute(select(profiles.c.ids, profiles.c.traits).where(known)).all()
+    connection.execute(delete(profiles).where(known))
+    return [(ids_of(row.ids), json_codec.load(row.traits)) for row in rows]
+
+
+def find(connection: Connection, account_id: str, email: str) -> Profile | None:
+    """The profile of an email (trimmed, in lower case), or None."""
+    row = connection.execute(_BY_EMAIL, {"account": account_id, "email": email}).one_or_none()
+    return None if row is None else profile_of(row)
+
+
+def get(connection: Connection, profile_id: int) -> Profile | None:
+    """The profile with this id, or None."""
+    row = connection.execute(_BY_IDS, {"ids": [profile_id]}).one_or_none()
+    return None if row is None else profile_of(row)
+
+
+def due(
+    connection: Connection,
+    account_id: str,
+    now: int,
+    as_of: int | None,
+    limit: int,
+    unreadable: MutableMapping[int, str] | None = None,
+) -> list[Profile]:
+    """An account's profiles that have to be looked at by now.
+
+    Those that changed; those that waited for the directory to be as young as their change, which it is at
+    ``as_of`` (microseconds; None: never); and unmatched ones whose time has come. In this order, the longest due
+    first, the more urgent lanes first. Those that cannot be read are put into ``unreadable``, by id with the kind
+    of the error; without it the error is raised.
+    """
+    given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
+    ids = connection.scalars(_TO_JUDGE, given).all()[:limit]
+    found: dict[int, Profile] = {}
+    for row in connection.execute(_BY_IDS, {"ids": ids}) if ids else ():
+        try:
+            found[row.id] = profile_of(row)
+        except Exception as error:
+            if unreadable is None:
+                raise
+            unreadable[row.id] = type(error).__name__
+    return [found[each] for each in ids if each in found]
+
+
+def mark_waiting(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
+    """Note profiles that wait for a request: `Status.READY` for an update, `Status.UNKNOWN` for news.
+
+    One that changed meanwhile stays to be looked at.
+    """
+    if waiting:
+        _AWAIT.execute(
+            connection,
+            [
+                {
+                    "id": profile.id,
+                    "version": profile.version,
+                    "status": status,
+                    # A change from the future, by a clock that was set back, could never be outlived.
+                    "changed_at": min(profile.changed_at, now),
+                    "due_at": min(profile.changed_at, now),
+                }
+                for profile, status in waiting
+            ],
+        )
+
+
+def mark_changed(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
+    """Have the profiles of these emails looked at: ProsperStack showed something new of their subscribers.
+
+    How many there are that were not to be looked at anyway; those too count as changed, since somebody may be
+    looking at them just now, without the news.
+    """
+    theirs = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
+    found = select(func.count()).select_from(profiles).where(theirs, profiles.c.status != Status.PENDING)
+    count = connection.execute(found).scalar_one()
+    connection.execute(
+        update(profiles)
+        .where(theirs)
+        .values(
+            status=Status.PENDING,
+            version=profiles.c.version + 1,
+            pending_since=func.coalesce(profiles.c.pending_since, now),
+            due_at=now,
+        )
+    )
+    return count
+
+
+def settle(
+    connection: Connection,
+    profile: Profile,
+    status: Status,
+    *,
+    reason: str | None = None,
+    look_again_at: int | None = None,
+) -> bool:
+    """Nothing is left to do for this version of a profile, or not before ``look_again_at``.
+
+    False: the profile changed meanwhile, and stays due.
+    """
+    result = connection.execute(
+        _SETTLE,
+        {
+            "row_id": profile.id,
+            "row_version": profile.version,
+            "new_status": status,
+            "new_reason": reason,
+            "new_due_at": look_again_at,
+            "new_attempts": profile.attempts + 1 if status is Status.UNMATCHED else 0,
+        },
+    )
+    return result.rowcount == 1
+
+
+def postpone(connection: Connection, profile_id: int, until: int, reason: str) -> None:
+    """Let the others go first: an attempt at a profile that is pending came to nothing."""
+    connection.execute(
+        update(profiles)
+        .where(profiles.c.id == profile_id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
+        .values(due_at=until, attempts=profiles.c.attempts + 1, status_reason=reason)
+    )
+
+
+def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, *, lost: bool = False) -> None:
+    """Note that a profile's subscribers were looked up by a request sent at a time; it is to be looked at.
+
+    It counts as changed: somebody may be looking at it just now, without the news. ``lost``: subscribers that were
+    known are not there, so that they are forgotten.
+    """
+    looked_up: dict[str, Any] = {"looked_up_at": at, "version": profiles.c.version + 1}
+    looked_up |= {"status": Status.PENDING, "status_reason": None, "due_at": now}
+    if lost:
+        looked_up["lost_at"] = at
+    connection.execute(update(profiles).where(profiles.c.id == profile.id).values(looked_up))
+
+
+def invalidate_observed(connection: Connection, profile_id: int, now: int) -> None:
+    """An update of a profile's subscribers may have been carried out: only news of them from now on count."""
+    connection.execute(update(profiles).where(profiles.c.id == profile_id).values(changed_at=now))
+
+
+def profile_of(row: Row[Any]) -> Profile:
+    """The profile in a row of the profiles table."""
+    return Profile(
+        id=row.id,
+        account_id=row.account_id,
+        email=row.email,
+        address=row.address,
+        user_id=row.user_id,
+        traits={name: (value, at) for name, (value, at) in json_codec.load(row.traits).items()},
+        version=row.version,
+        status=Status(row.status),
+        status_reason=row.status_reason,
+        pending_since=row.pending_since,
+        changed_at=row.changed_at,
+        lane=Lane(row.lane),
+        looked_up_at=row.looked_up_at,
+        attempts=row.attempts,
+        anonymous_id=newest_id(row.ids, IdKind.ANONYMOUS),
+        lost_at=row.lost_at,
+    )
+
+
+def newest_id(ids: str, kind: IdKind) -> str | None:
+    """Of a profile's ids (as stored) the one of a kind that came last."""
+    if ids == "{}":  # most have none: save the reading
+        return None
+    found: dict[str, int] = json_codec.load(ids).get(kind.value, {})
+    return max(found, key=lambda each: (found[each], each), default=None)
+
+
+def ids_of(text: str) -> Ids:
+    """The ids in a profile's column."""
+    return {(ID_KINDS[kind], each): at for kind, ids in json_codec.load(text).items() for each, at in ids.items()}

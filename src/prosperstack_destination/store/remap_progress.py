@@ -1,0 +1,167 @@
+"""Units of work on re-projections: going through all profiles because what their traits mean has changed."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, case, func, insert, select, update
+
+from prosperstack_destination.store import json_codec, mappings, profile_scan
+from prosperstack_destination.store.models import Lane, Status
+from prosperstack_destination.store.tables import accounts, profiles, reprojections
+
+#: Changes that come while profiles are gone through are told apart up to this many; past it all count as changed.
+MAX_BEFORE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousMapping:
+    """What traits meant before a change."""
+
+    #: The version of the mapping.
+    version: int
+    #: The account's catalogs, as they are stored.
+    catalog: str | None
+    subscription: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemapProgress:
+    """How far one has come."""
+
+    account_id: str
+    run: int
+    #: What the profiles may have been judged by; empty: by nothing that is known.
+    before: tuple[PreviousMapping, ...]
+    #: The email of the last profile that was looked at, "" before the first one and after the last one.
+    after: str
+    #: Profiles when it began, looked at, and found to differ.
+    total: int
+    done: int
+    changed: int
+    #: In microseconds since the epoch.
+    started_at: int
+    finished_at: int | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all profiles were looked at."""
+        return self.finished_at is not None
+
+
+def begin(connection: Connection, account_id: str, now: int) -> int:
+    """Have all profiles of an account gone through; how many there are. To be called *before* the change is made.
+
+    One that is under way begins anew, and remembers what its profiles may have been judged by.
+    """
+    known = of_account(connection, account_id)
+    before = [_meant(connection, account_id)]
+    if known is not None and not known.is_finished:
+        before = [] if not known.before else list(dict.fromkeys([*known.before, *before]))
+    if len(before) > MAX_BEFORE:
+        before = []
+    total = profile_scan.count(connection, account_id)
+    values = {
+        "run": 1 if known is None else known.run + 1,
+        "before": json_codec.dump([asdict(each) for each in before]),
+        "after": "",
+        "total": total,
+        "done": 0,
+        "changed": 0,
+        "started_at": now,
+        "finished_at": None if total else now,
+    }
+    if known is None:
+        connection.execute(insert(reprojections).values(account_id=account_id, **values))
+    else:
+        connection.execute(update(reprojections).where(reprojections.c.account_id == account_id).values(values))
+    return total
+
+
+def of_account(connection: Connection, account_id: str) -> RemapProgress | None:
+    """The latest one of an account, or None."""
+    row = connection.execute(select(reprojections).where(reprojections.c.account_id == account_id)).one_or_none()
+    return None if row is None else _reprojection(row)
+
+
+def unfinished(connection: Connection) -> list[str]:
+    """The accounts whose profiles are being gone through."""
+    return list(connection.scalars(select(reprojections.c.account_id).where(reprojections.c.finished_at.is_(None))))
+
+
+def advance(
+    connection: Connection, known: RemapProgress, *, after: str, done: int, changed: int, finished_at: int | None
+) -> bool:
+    """Note that so many more were looked at. False: it has begun anew meanwhile, and nothing was noted."""
+    result = connection.execute(
+        update(reprojections)
+        .where(reprojections.c.account_id == known.account_id, reprojections.c.run == known.run)
+        .values(
+            after=after if finished_at is None else "",  # no email is kept longer than it is needed
+            done=known.done + done,
+            changed=known.changed + changed,
+            finished_at=finished_at,
+        )
+    )
+    return result.rowcount == 1
+
+
+def forget(connection: Connection, account_id: str, emails: Collection[str]) -> None:
+    """Keep no email that is about to be forgotten as the place that a re-projection has reached.
+
+    One that is under way goes on after the profile before that place, and its present page counts for nothing.
+    """
+    known = of_account(connection, account_id)
+    if known is None or known.is_finished:
+        return
+    mine = reprojections.c.account_id == account_id
+    after = known.after
+    if after in emails:
+        before = (profiles.c.account_id == account_id) & (profiles.c.email < after)
+        after = connection.scalar(select(func.max(profiles.c.email)).where(before)) or ""
+    connection.execute(update(reprojections).where(mine).values(after=after, run=known.run + 1))
+
+
+def mark_due(connection: Connection, profile_ids: list[int], now: int) -> None:
+    """Have the reconciler look at profiles (a page of them) whose desired properties are others now."""
+    connection.execute(
+        update(profiles)
+        .where(profiles.c.id.in_(profile_ids))
+        .values(
+            due_at=now,
+            lane=case((profiles.c.pending_since.is_(None), Lane.BULK), else_=profiles.c.lane),
+            pending_since=func.coalesce(profiles.c.pending_since, now),
+            version=profiles.c.version + 1,
+            status=Status.PENDING,
+        )
+    )
+
+
+def mark_changed(connection: Connection, profile_ids: list[int]) -> None:
+    """Whoever settles one of these profiles just now has judged it by what its traits meant before."""
+    connection.execute(
+        update(profiles).where(profiles.c.id.in_(profile_ids)).values(version=profiles.c.version + 1)
+    )
+
+
+def _meant(connection: Connection, account_id: str) -> PreviousMapping:
+    row = connection.execute(
+        select(accounts.c.catalog, accounts.c.subscription_catalog).where(accounts.c.id == account_id)
+    ).one()
+    version = mappings.current(connection, account_id).version
+    return PreviousMapping(version, row.catalog, row.subscription_catalog)
+
+
+def _reprojection(row: Row[Any]) -> RemapProgress:
+    before = tuple(PreviousMapping(**each) for each in json_codec.load(row.before))
+    return RemapProgress(
+        row.account_id,
+        row.run,
+        before,
+        row.after,
+        row.total,
+        row.done,
+        row.changed,
+        row.started_at,
+        row.finished_at,
+    )

@@ -1,0 +1,65 @@
+"""Units of work that keep the database from growing for ever, each short: who takes calls in waits for none."""
+
+from itertools import groupby
+from typing import Final
+
+from sqlalchemy import Column, Connection, Table, delete, select, update
+
+from prosperstack_destination.store import identities, json_codec, remap_progress, sources, subscribers
+from prosperstack_destination.store.dialects import lock_account
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.profiles import ids_of
+from prosperstack_destination.store.tables import accounts, profiles
+
+#: Rows that one unit of work looks at, or deletes.
+ROWS_AT_ONCE: Final = 500
+
+
+def forget_untouched(connection: Connection, after: int, before: int, now: int) -> tuple[int | None, int]:
+    """Look at some profiles with ids above ``after``, and delete those that no call was about since ``before``.
+
+    The id to go on after, None at the end; and how many were deleted. What is pending stays, and ProsperStack keeps
+    what it has. Profiles from before times were noted count from ``now`` on.
+    """
+    page = select(profiles.c.id).where(profiles.c.id > after).order_by(profiles.c.id).limit(ROWS_AT_ONCE)
+    ids = list(connection.scalars(page))
+    if not ids:
+        return None, 0
+    these = profiles.c.id.between(ids[0], ids[-1])
+    connection.execute(update(profiles).where(these, profiles.c.touched_at.is_(None)).values(touched_at=now))
+    old = these & (profiles.c.touched_at < before) & (profiles.c.status != Status.PENDING)
+    found = connection.execute(select(profiles.c.account_id).where(old).distinct()).scalars()
+    for account_id in sorted(found):
+        lock_account(connection, account_id, exclusive=True)  # nobody may rely on their ids just now
+    rows = connection.execute(
+        select(profiles.c.id, profiles.c.account_id, profiles.c.email, profiles.c.ids, profiles.c.traits)
+        .where(old)
+        .order_by(profiles.c.account_id, profiles.c.email)
+        .with_for_update()
+    ).all()
+    for account_id, group in groupby(rows, lambda row: row.account_id):
+        people = list(group)
+        keys = {key for row in people for key in ids_of(row.ids)}
+        emails = [row.email for row in people]
+        identities.forget_with(connection, account_id, keys, emails)
+        sources.leave(connection, account_id, [json_codec.load(row.traits) for row in people])
+        subscribers.clear_applied(connection, account_id, emails)
+        connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
+        remap_progress.forget(connection, account_id, emails)
+    return ids[-1], len(rows)
+
+
+def trim(connection: Connection, table: Table, at: "Column[int]", before: int, most: int) -> int:
+    """Delete some rows of a table that are from ``before``, or of whose account there are more than ``most``.
+
+    ``at`` has their times, and their ids go up with time. How many; 0: there is nothing left to delete.
+    """
+    oldest = select(table.c.id).where(at < before).order_by(table.c.id).limit(ROWS_AT_ONCE)
+    ids = list(connection.scalars(oldest))
+    for account_id in connection.scalars(select(accounts.c.id).order_by(accounts.c.id)).all():
+        if len(ids) >= ROWS_AT_ONCE:
+            break
+        newest = select(table.c.id).where(table.c.account_id == account_id).order_by(table.c.id.desc())
+        ids += connection.scalars(newest.offset(most).limit(ROWS_AT_ONCE - len(ids)))
+    connection.execute(delete(table).where(table.c.id.in_(ids)))
+    return len(set(ids))

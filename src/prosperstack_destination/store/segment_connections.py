@@ -1,0 +1,143 @@
+"""Units of work on Segment workspaces: the sources that were connected, and the tokens that are kept."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+
+from prosperstack_destination.store.tables import accounts, segment_connections, segment_tokens
+
+
+class Region(StrEnum):
+    """Where Segment keeps a workspace."""
+
+    US = "us"
+    EU = "eu"
+
+
+class Kind(StrEnum):
+    """What a source was connected by."""
+
+    #: ProsperStack's own destination in Segment's catalog, with an inbound key.
+    DESTINATION = "destination"
+    #: Segment's Webhooks (Actions), with a shared secret: for those who host this service themselves.
+    WEBHOOK = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentConnection:
+    """A source of Segment's that sends to an account, by a destination that was made for that."""
+
+    id: str
+    account_id: str
+    region: Region
+    workspace_id: str
+    workspace_name: str
+    source_id: str
+    source_name: str
+    #: In Segment.
+    destination_id: str
+    kind: Kind
+    #: The inbound key, by its fingerprint, or the shared secret, by its id, that was issued for it.
+    credential: str
+    #: In microseconds since the epoch.
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """A workspace's token that is kept for an account, encrypted."""
+
+    region: Region
+    encrypted: str
+    workspace_name: str
+    #: In microseconds since the epoch.
+    created_at: int
+
+
+def add(connection: Connection, connected: SegmentConnection) -> SegmentConnection | None:
+    """Store a connection; instead the one that the account has with this source already, if it has."""
+    _one_at_a_time(connection, connected.account_id)
+    known = of_source(connection, connected.account_id, connected.source_id)
+    if known is None:
+        connection.execute(insert(segment_connections).values(asdict(connected)))
+    return known
+
+
+def of_account(connection: Connection, account_id: str) -> list[SegmentConnection]:
+    """An account's connections, the newest first."""
+    return _found(connection, segment_connections.c.account_id == account_id)
+
+
+def get(connection: Connection, account_id: str, connection_id: str) -> SegmentConnection | None:
+    """A connection of an account's; None: the account has none with this id."""
+    mine = segment_connections.c.account_id == account_id
+    return next(iter(_found(connection, mine, segment_connections.c.id == connection_id)), None)
+
+
+def of_source(connection: Connection, account_id: str, source_id: str) -> SegmentConnection | None:
+    """The connection that an account has with a source."""
+    mine = segment_connections.c.account_id == account_id
+    return next(iter(_found(connection, mine, segment_connections.c.source_id == source_id)), None)
+
+
+def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
+    """Forget a connection; False: the account has none with this id."""
+    result = connection.execute(
+        delete(segment_connections).where(
+            segment_connections.c.account_id == account_id, segment_connections.c.id == connection_id
+        )
+    )
+    return result.rowcount > 0
+
+
+def keep_token(connection: Connection, account_id: str, token: KeptToken) -> None:
+    """Keep a workspace's token for an account, instead of the one that is kept."""
+    _one_at_a_time(connection, account_id)
+    forget_token(connection, account_id)
+    connection.execute(insert(segment_tokens).values(account_id=account_id, **asdict(token)))
+
+
+def kept_token(connection: Connection, account_id: str) -> KeptToken | None:
+    """The token that is kept for an account."""
+    row = connection.execute(select(segment_tokens).where(segment_tokens.c.account_id == account_id)).one_or_none()
+    if row is None:
+        return None
+    return KeptToken(Region(row.region), row.encrypted, row.workspace_name, row.created_at)
+
+
+def forget_token(connection: Connection, account_id: str) -> bool:
+    """Keep no token for an account; False: none was kept."""
+    result = connection.execute(delete(segment_tokens).where(segment_tokens.c.account_id == account_id))
+    return result.rowcount > 0
+
+
+def _one_at_a_time(connection: Connection, account_id: str) -> None:
+    """Have whoever else would look here, find nothing and add something wait until the transaction ends."""
+    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
+
+
+def _found(connection: Connection, *conditions: ColumnElement[bool]) -> list[SegmentConnection]:
+    rows = connection.execute(
+        select(segment_connections)
+        .where(*conditions)
+        .order_by(segment_connections.c.created_at.desc(), segment_connections.c.id)
+    )
+    return [_connection_of(row) for row in rows]
+
+
+def _connection_of(row: Row[Any]) -> SegmentConnection:
+    return SegmentConnection(
+        id=row.id,
+        account_id=row.account_id,
+        region=Region(row.region),
+        workspace_id=row.workspace_id,
+        workspace_name=row.workspace_name,
+        source_id=row.source_id,
+        source_name=row.source_name,
+        destination_id=row.destination_id,
+        kind=Kind(row.kind),
+        credential=row.credential,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,169 @@
+"""Units of work on sources: where calls come from, and how many are in Engage's audiences."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, update
+
+from prosperstack_destination.store.models import CallSource, SourceKind, Stamped
+from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.tables import segment_connections, sources
+
+#: Sources that are remembered for an account at most: a script may make up names.
+MAX_SOURCES: Final = 1_000
+#: The longest name of a library that is kept, in characters.
+_MAX_NAME: Final = 100
+
+_UPDATE: Final = Prepared(
+    lambda _: (
+        update(sources)
+        .where(
+            sources.c.account_id == bindparam("the_account"),
+            sources.c.kind == bindparam("the_kind"),
+            sources.c.key == bindparam("the_key"),
+        )
+        .values(
+            name=bindparam("new_name"),
+            last_at=bindparam("new_last_at"),
+            calls=sources.c.calls + bindparam("more_calls"),
+            members=sources.c.members + bindparam("more_members"),
+        )
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """One source, as the faces show it."""
+
+    kind: SourceKind
+    key: str
+    name: str
+    #: In microseconds since the epoch.
+    first_at: int
+    last_at: int
+    calls: int
+    #: Of an audience: how many are in it now.
+    members: int
+
+
+def audiences(connection: Connection, account_id: str) -> frozenset[str]:
+    """The traits that are audiences of Engage's."""
+    found = select(sources.c.key).where(
+        sources.c.account_id == account_id, sources.c.kind == SourceKind.AUDIENCE.value
+    )
+    return frozenset(connection.scalars(found))
+
+
+def leave(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
+    """Take people who are forgotten, by their traits, out of the audiences that they are in."""
+    known = audiences(connection, account_id)
+    left = Counter(name for traits in people for name in traits.keys() & known if _is_in(traits[name]))
+    for name, count in sorted(left.items()):
+        this = (sources.c.account_id == account_id) & (sources.c.key == name)
+        audience = this & (sources.c.kind == SourceKind.AUDIENCE.value)
+        # Not below none: who was held once had not always been counted.
+        members = case((sources.c.members > count, sources.c.members - count), else_=0)
+        connection.execute(update(sources).where(audience).values(members=members))
+
+
+@dataclass(slots=True)
+class _Count:
+    name: str
+    calls: int = 0
+    members: int = 0
+
+
+class SourceCounters:
+    """What a transaction's calls add to the sources of an account."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[SourceKind, str], _Count] = {}
+
+    @property
+    def audiences(self) -> set[str]:
+        """The traits of the audiences that something was counted of."""
+        return {key for kind, key in self._counts if kind is SourceKind.AUDIENCE}
+
+    def count(self, source: CallSource) -> None:
+        """One more call."""
+        count = self._of(source)
+        count.calls += 1
+        count.name = source.name
+
+    def count_membership(self, source: CallSource, before: Stamped | None, after: Stamped | None) -> None:
+        """An audience's trait went from one value to another: somebody may have entered or left."""
+        self._of(source).members += _is_in(after) - _is_in(before)
+
+    def _of(self, source: CallSource) -> _Count:
+        key = (source.kind, source.key)
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(source.name)
+        return count
+
+    def save(self, connection: Connection, account_id: str, now: int) -> None:
+        """Add what was counted."""
+        for (kind, key), count in sorted(self._counts.items()):
+            identity = {"the_account": account_id, "the_kind": kind.value, "the_key": key}
+            changed = {"new_name": count.name[:_MAX_NAME], "new_last_at": now, "more_calls": count.calls}
+            known = _UPDATE.run(connection, {**identity, **changed, "more_members": count.members})
+            if known == 0:
+                _add(connection, account_id, kind, key, count, now)
+
+
+def _add(connection: Connection, account_id: str, kind: SourceKind, key: str, count: _Count, now: int) -> None:
+    known = connection.scalar(select(func.count()).select_from(sources).where(sources.c.account_id == account_id))
+    if (known or 0) >= MAX_SOURCES:
+        return
+    connection.execute(
+        insert(sources).values(
+            account_id=account_id,
+            kind=kind.value,
+            key=key,
+            name=count.name[:_MAX_NAME],
+            first_at=now,
+            last_at=now,
+            calls=count.calls,
+            members=count.members,
+        )
+    )
+
+
+def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
+    """An account's sources, the one that sent last first."""
+    return _found(connection, account_id)
+
+
+def not_connected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
+    """Those of an account's sources that were not connected from here, the one that sent last first."""
+    connected = select(segment_connections.c.source_id).where(segment_connections.c.account_id == account_id)
+    by_hand = (sources.c.kind != SourceKind.SOURCE.value) | sources.c.key.not_in(connected)
+    return _found(connection, account_id, by_hand, limit=limit)
+
+
+def _found(
+    connection: Connection, account_id: str, *conditions: ColumnElement[bool], limit: int | None = None
+) -> list[KnownSource]:
+    rows = connection.execute(
+        select(sources)
+        .where(sources.c.account_id == account_id, *conditions)
+        .order_by(sources.c.last_at.desc(), sources.c.kind, sources.c.key)
+        .limit(limit)
+    )
+    return [
+        # Not below none: members of a journey were not counted while it was taken for a computed trait.
+        KnownSource(
+            *(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at), row.calls, max(row.members, 0)
+        )
+        for row in rows
+    ]
+
+
+def _is_in(stamped: Stamped | None) -> int:
+    """1 for a member of the audience, as `mapping.expression_runner` has it; journeys send the text "true"."""
+    value: JsonValue = None if stamped is None else stamped[0]
+    return int(value is True or (isinstance(value, str) and value.strip().lower() == "true"))

@@ -1,0 +1,216 @@
+"""Transactions on SQLite.
+
+They run in threads: one thread writes (SQLite has one writer anyway), a few read beside it, so a whole transaction
+costs the event loop one hop and never waits inside it. A glance is done on the spot: it takes a fraction of a
+millisecond, where the hop and the way back take several on a processor that is busy with other transactions.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, unavailable
+from prosperstack_destination.store.file_watch import FileWatch
+from prosperstack_destination.store.private_files import close_to_others, make_private_file, make_private_folder
+from prosperstack_destination.store.scrub import empty_log, take_request
+from prosperstack_destination.store.statements import sqlite_driver
+
+T = TypeVar("T")
+
+#: A commit is on disk: that is what 202 promises. What NORMAL would risk, and bring: docs/promises.md.
+SYNCHRONOUS: Final = "FULL"
+#: The write-ahead log is written back at this size, in pages of 4 KB: up to 64 MB beside the database.
+CHECKPOINT_PAGES: Final = 16_384
+#: What a connection keeps of the database in memory, in KB.
+CACHE_KB: Final = 16_384
+#: Reading transactions that may run side by side.
+READERS: Final = 3
+#: A transaction that waited long for its turn waits at least so long for a lock, in seconds; and how much shorter a
+#: wait has to be than the one before for the connection to be told.
+LEAST_LOCK_WAIT_SECONDS: Final = 0.05
+LOCK_WAIT_STEP_SECONDS: Final = 0.25
+#: The file is damaged, or no database: a state of the database as well.
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: After an erasure, how long until the log is tried to be emptied again, in seconds, while it is read from.
+SCRUB_AGAIN_SECONDS: Final = 1.0
+
+
+class Sqlite:
+    """One file, or memory."""
+
+    def __init__(self, url: URL) -> None:
+        self._files = FileWatch()
+        self._writer = _engine(url, self._files, connections=1)
+        self._reader = _engine(url, self._files, connections=READERS)
+        self._glancer = _engine(url, self._files, connections=1, lock_wait=0.0)
+        self._write_thread = ThreadPoolExecutor(1, "database-write")
+        #: The writer's, kept from one transaction to the next, since to fetch one from the pool takes 20 us.
+        self._writing: Connection | None = None
+        #: How long the writer's connection waits for a lock, in seconds.
+        self._lock_wait = LOCK_WAIT_SECONDS
+        self._read_threads = ThreadPoolExecutor(READERS, "database-read")
+        #: Whether the log still has what was erased; and what empties it.
+        self._unscrubbed = False
+        self._scrubbing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the file, and its folder where there is none, readable by this user alone. Safe to repeat.
+
+        Raises `ConfigurationError` where there cannot be one.
+        """
+        if self._writer.url.database and self._writer.url.database != ":memory:":
+            _make_file(Path(self._writer.url.database))
+
+    async def close(self) -> None:
+        """Finish what runs, and let go of the file."""
+        if self._scrubbing is not None:
+            self._scrubbing.cancel()
+            await asyncio.gather(self._scrubbing, return_exceptions=True)
+        if self._unscrubbed:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
+        for threads in (self._write_thread, self._read_threads):
+            await asyncio.to_thread(threads.shutdown)
+        if self._writing is not None:
+            self._writing.close()
+        self._writer.dispose()
+        self._reader.dispose()
+        self._glancer.dispose()
+
+    async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
+        """Run a unit of work in a transaction."""
+        with _outages_told():
+            loop = asyncio.get_running_loop()
+            if writing:
+                result = await loop.run_in_executor(self._write_thread, self._write, work, time.monotonic())
+                if self._unscrubbed and (self._scrubbing is None or self._scrubbing.done()):
+                    self._scrubbing = asyncio.create_task(self._scrub_until_done(), name="scrub")
+                return result
+            return await loop.run_in_executor(self._read_threads, self._read, self._reader, work)
+
+    async def read_inline(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
+        with _outages_told():
+            return self._read(self._glancer, work)
+
+    def _read(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        self._files.check()
+        with engine.connect() as connection:
+            return _transaction(connection, work, "BEGIN")
+
+    def _write(self, work: Callable[[Connection], T], handed_in: float) -> T:
+        """Run a unit of work that was handed in at a time of the monotonic clock.
+
+        The files are looked at before it, and after it: what was committed into a deleted file is not accepted.
+        """
+        self._files.check()
+        if self._writing is None or self._writing.closed:
+            self._writing = self._writer.connect()
+            self._lock_wait = LOCK_WAIT_SECONDS
+        driver = sqlite_driver(self._writing)
+        try:
+            if driver is not None:
+                self._files.check_log(driver)
+                self._wait_for_locks(driver, LOCK_WAIT_SECONDS - (time.monotonic() - handed_in))
+            result = _transaction(self._writing, work, "BEGIN IMMEDIATE")
+            self._unscrubbed |= take_request(self._writing)
+            if driver is not None:
+                self._files.check_log(driver)
+            return result
+        except BaseException:
+            if driver is not None and driver.in_transaction:  # as after a commit that failed
+                driver.rollback()
+            raise
+
+    def _wait_for_locks(self, driver: sqlite3.Connection, seconds: float) -> None:
+        """Have the writer wait for a lock for what is left of the transaction's time, in steps."""
+        seconds = max(seconds, LEAST_LOCK_WAIT_SECONDS)
+        if abs(seconds - self._lock_wait) >= LOCK_WAIT_STEP_SECONDS:
+            driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._lock_wait = seconds
+
+    async def _scrub_until_done(self) -> None:
+        while self._unscrubbed:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
+            if self._unscrubbed:
+                await asyncio.sleep(SCRUB_AGAIN_SECONDS)
+
+    def _scrub(self) -> None:
+        driver = None if self._writing is None else sqlite_driver(self._writing)
+        with suppress(sqlite3.Error):  # full or read-only: the next attempt, or the close, may do it
+            self._unscrubbed = driver is not None and not empty_log(driver)
+
+
+def _make_file(path: Path) -> None:
+    make_private_folder(path.parent)
+    if path.is_dir():
+        raise ConfigurationError(f"DATABASE_URL names {path}, which is a folder: name a file in it.")
+    with suppress(OSError):  # a disk that is full or read-only is an outage, which the next transaction reports
+        make_private_file(path)
+    for suffix in ("-wal", "-shm"):  # new ones get the mode of the file
+        close_to_others(path.with_name(path.name + suffix))
+
+
+def _transaction(connection: Connection, work: Callable[[Connection], T], begin: str) -> T:
+    # Begun here and not by an event of SQLAlchemy's: with one, each statement would look for others as well.
+    with connection.begin():
+        connection.exec_driver_sql(begin)
+        return work(connection)
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    """The database's state (full, locked, damaged, away) is no fault of the unit of work."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise unavailable(error.orig) from error
+    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # a statement handed to the driver
+        raise unavailable(error) from error
+    except DatabaseError as error:
+        if _is_damage(error.orig):
+            raise unavailable(error.orig) from error
+        raise
+    except sqlite3.DatabaseError as error:
+        if _is_damage(error):
+            raise unavailable(error) from error
+        raise
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED  # the lowest byte is the kind
+
+
+def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,  # an error's text must not quote people's data
+        pool_reset_on_return=None,  # every transaction here is ended by whoever began it
+        connect_args={"timeout": lock_wait, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is not left in the file's free space
+        # Random inserts touch many pages: larger checkpoints write each of them less often.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        files.opened(connection)
+
+    return engine

@@ -1,0 +1,98 @@
+"""Who was erased, and when: older calls do not bring them back."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from prosperstack_destination.store.clock_skew import SKEW, real_time
+from prosperstack_destination.store.identities import Key
+from prosperstack_destination.store.models import IdKind
+from prosperstack_destination.store.pseudonyms import Pseudonym
+from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.tables import erasures
+
+_ANY: Final = Prepared(
+    lambda _: select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
+)
+
+
+class Tombstones:
+    """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for.
+
+    To be read in a transaction that may write: deletions of a clock that was ahead are noted as of just before
+    ``now`` (microseconds), or no call would bring the person back until then.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        account_id: str,
+        ids: Collection[Key],
+        emails: Collection[str],
+        pseudonym: Pseudonym,
+        now: int,
+    ) -> None:
+        self._at: dict[str, int] = {}
+        if not _ANY.rows(connection, {"account": account_id}):
+            return  # as in most accounts at most times: nothing has to be hashed
+        subjects = [*map(subject_of_id, ids), *map(subject_of_email, emails)]
+        by_pseudonym = {pseudonym(subject): subject for subject in subjects}
+        known = _known(connection, account_id, list(by_pseudonym))
+        if any(at > now + SKEW for at in known.values()):
+            _correct_times(connection, account_id, now)
+        self._at = {by_pseudonym[each]: real_time(at, now) for each, at in known.items()}
+
+    def knows(self, email: str) -> bool:
+        """Whether somebody with this email was erased once."""
+        return bool(self._at) and subject_of_email(email) in self._at
+
+    def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
+        """Whether the person was erased at that event time or after it."""
+        if not self._at:
+            return False
+        of_user = None if user_id is None else self._at.get(subject_of_id((IdKind.USER, user_id)))
+        of_email = None if email is None else self._at.get(subject_of_email(email))
+        return any(erased is not None and at <= erased for erased in (of_user, of_email))
+
+    def covers(self, ids: Iterable[Key], at: int) -> bool:
+        """Whether any of these ids was an erased person's at that event time or before it."""
+        if not self._at:
+            return False
+        return any(at <= self._at.get(subject_of_id(key), at - 1) for key in ids)
+
+
+def remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
+    """Note that whoever these pseudonyms stand for was erased at an event time; the latest counts."""
+    known = _known(connection, account_id, subjects)
+    for subject in subjects:
+        if subject not in known:
+            connection.execute(insert(erasures).values(account_id=account_id, subject=subject, at=at))
+        elif known[subject] < at:
+            same = (erasures.c.account_id == account_id) & (erasures.c.subject == subject)
+            connection.execute(update(erasures).where(same).values(at=at))
+
+
+def _correct_times(connection: Connection, account_id: str, now: int) -> None:
+    future = (erasures.c.account_id == account_id) & (erasures.c.at > now + SKEW)
+    connection.execute(update(erasures).where(future).values(at=now - 1))
+
+
+def _known(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:
+    rows = connection.execute(
+        select(erasures.c.subject, erasures.c.at).where(
+            erasures.c.account_id == account_id, erasures.c.subject.in_(subjects)
+        )
+    )
+    return {row.subject: row.at for row in rows}
+
+
+def subject_of_id(key: Key) -> str:
+    """The text that the pseudonym of a user id or an anonymous id is made of."""
+    kind, external_id = key
+    return f"{kind}:{external_id}"
+
+
+def subject_of_email(email: str) -> str:
+    """What a pseudonym of an email is made of."""
+    return f"email:{email}"

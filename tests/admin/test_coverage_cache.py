@@ -1,0 +1,109 @@
+"""Coverage, counted in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from prosperstack_destination.account_mapping import dump_catalog
+from prosperstack_destination.admin.coverage_cache import FRESH, KEPT, CoverageCache, CoverageSnapshot
+from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
+from prosperstack_destination.store import accounts
+from prosperstack_destination.store.database import Database
+from support.accounts import open_account
+from support.clocks import NEW_YEAR, SetClock
+from support.intake import identify, take
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = Catalog([Property("plan", "Plan", PropertyType.TEXT)])
+
+
+@pytest.fixture
+async def counting(sqlite: Database, clock: SetClock) -> AsyncIterator[CoverageCache]:
+    """Counts accounts; ``acct_1`` has one person and one property."""
+    await sqlite.write(open_account)
+    await sqlite.write(accounts.set_catalog, "acct_1", dump_catalog(CATALOG), NEW_YEAR)
+    await sqlite.write(take, identify(plan="pro", other=1))
+    counting = CoverageCache(sqlite, clock, asyncio.Lock())
+    yield counting
+    await counting.close()
+
+
+async def settled(counting: CoverageCache, version: int = 0, account_id: str = "acct_1") -> CoverageSnapshot | None:
+    """What is counted in the end."""
+    async with asyncio.timeout(10):
+        while True:
+            found, under_way = counting.latest(account_id, version)
+            if not under_way:
+                return found
+            await asyncio.sleep(0)
+
+
+async def test_it_is_counted_beside(counting: CoverageCache, sqlite: Database, clock: SetClock) -> None:
+    """Who asks waits for nothing; a count is good for a while, and then stays until there is a newer one."""
+    assert counting.latest("acct_1", 0) == (None, True)
+    first = await settled(counting)
+    assert first is not None
+    assert (first.version, first.at, first.profiles, first.counted) == (0, NEW_YEAR, 1, 1)
+    assert [(each.property, each.filled) for each in first.properties] == [("plan", 1)]
+    assert [each.trait for each in first.traits] == ["other", "plan"]
+
+    await sqlite.write(take, identify("b@c.d", plan="pro"))
+    assert counting.latest("acct_1", 0) == (first, False)
+    clock.now += FRESH
+    assert counting.latest("acct_1", 0) == (first, True)
+    second = await settled(counting)
+    assert second is not None
+    assert (second.profiles, second.at) == (2, NEW_YEAR + FRESH)
+
+
+async def test_another_mapping_is_counted_at_once(counting: CoverageCache) -> None:
+    """A count is told with the version that it is of, and one of another version does not do."""
+    first = await settled(counting)
+
+    assert counting.latest("acct_1", 1) == (first, True)
+    second = await settled(counting, 1)
+    assert second is not None
+    assert second.version == 1
+
+
+async def test_one_at_a_time(sqlite: Database, clock: SetClock) -> None:
+    """While somebody else goes through all profiles a count waits, and is broken off at the end."""
+    await sqlite.write(open_account)
+    scanning = asyncio.Lock()
+    counting = CoverageCache(sqlite, clock, scanning)
+    async with scanning:
+        for _ in range(3):
+            assert counting.latest("acct_1", 0) == (None, True)
+            await asyncio.sleep(0)
+        await counting.close()
+        assert scanning.locked()
+    assert counting.latest("acct_1", 0) == (None, True)
+    await counting.close()
+
+
+async def test_what_cannot_be_counted(counting: CoverageCache) -> None:
+    """An account that is gone is told to have no count; the next who asks has it looked for again."""
+    assert await settled_once(counting, "gone") is None
+    assert counting.latest("gone", 0) == (None, True)
+
+
+async def settled_once(counting: CoverageCache, account_id: str) -> CoverageSnapshot | None:
+    """What is known once the first count has ended, however it did."""
+    found, _ = counting.latest(account_id, 0)
+    async with asyncio.timeout(10):
+        while account_id in counting.under_way:  # noqa: ASYNC110 -- it ends without a word
+            await asyncio.sleep(0)
+    return found
+
+
+async def test_counts_are_bounded(counting: CoverageCache, sqlite: Database) -> None:
+    """Of many accounts the counts that were made last are kept."""
+    names = [f"acct_{number}" for number in range(2, KEPT + 3)]
+    for name in names:
+        await sqlite.write(open_account, name)
+        await settled(counting, account_id=name)
+
+    assert counting.latest(names[0], 0) == (None, True)
+    assert counting.latest(names[-1], 0)[0] is not None

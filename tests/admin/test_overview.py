@@ -1,0 +1,114 @@
+"""How an account stands, from its tables."""
+
+import pytest
+from sqlalchemy import Connection, select
+
+from prosperstack_destination.admin.overview import Overview, UsageSummary, overview, since_it_began
+from prosperstack_destination.clock import HOUR, MINUTE
+from prosperstack_destination.store import accounts, remap_progress, rollups
+from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.rollups import Rollup
+from prosperstack_destination.store.tables import profiles
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, settle_all, take
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR + 5 * HOUR
+
+
+def look(connection: Connection) -> Overview:
+    account = accounts.get(connection, ACCOUNT)
+    assert account is not None
+    return overview(connection, account, 0.1, NOW)
+
+
+async def test_an_account_with_nothing_to_do(database: Database) -> None:
+    """Where nothing ever happened nothing waits, and no figure is made up."""
+    await database.write(open_account)
+
+    found = await database.read(look)
+
+    assert (found.backlog, found.progress, found.hour.saved, found.hour.within(0.5)) == (0, None, 0, None)
+
+
+async def test_a_backlog(database: Database) -> None:
+    """What was done since it began and what is left make a bar; it has a time of arrival."""
+    await database.write(open_account)
+    await database.write(take, *[identify(f"{number}@b.c", plan="pro") for number in range(30)])
+    for minute, settled, backlog in ((200, 7, 0), (4, 50, 80), (3, 10, 70), (1, 10, 0), (0, 20, 0)):
+        new = Rollup(accepted=1, delivered=settled, requests=settled, backlog=backlog)
+        await database.write(rollups.add, {ACCOUNT: new}, NOW - minute * MINUTE)
+
+    found = await database.read(look)
+
+    assert found.progress is not None
+    assert (found.progress.done, found.progress.left, found.progress.part) == (90, 30, 0.75)
+    assert found.progress.begun_at == NOW - 4 * MINUTE
+    assert found.progress.arrival is not None
+    assert (found.hour.tally.settled, found.day.tally.settled) == (90, 97)
+
+
+async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
+    """While its key is refused nobody can tell when what waits will be done."""
+    await database.write(open_account)
+    await database.write(take, identify("a@b.c", plan="pro"))
+    await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="401")
+
+    found = await database.read(look)
+
+    assert found.progress is not None
+    assert (found.progress.left, found.progress.arrival) == (1, None)
+
+
+async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Database) -> None:
+    """While it is worked out who is to be updated, that is told; once it is, who waits, whoever counted before."""
+    await database.write(open_account)
+    await database.write(take, identify("a@b.c", plan="pro"))
+    await database.write(settle_all)
+    await database.write(remap_progress.begin, ACCOUNT, NOW)
+
+    def counted_before(connection: Connection) -> Overview:
+        account = accounts.get(connection, ACCOUNT)
+        assert account is not None
+        return overview(connection, account, 0.1, NOW, {})
+
+    going = await database.read(counted_before)
+    assert going.going_through is not None
+    assert (going.going_through.done, going.going_through.total, going.backlog) == (0, 1, 0)
+
+    def found_to_differ(connection: Connection) -> None:
+        run = remap_progress.of_account(connection, ACCOUNT)
+        assert run is not None
+        assert remap_progress.advance(connection, run, after="a@b.c", done=1, changed=1, finished_at=NOW)
+        remap_progress.mark_due(connection, list(connection.scalars(select(profiles.c.id))), NOW)
+
+    await database.write(found_to_differ)
+    done = await database.read(counted_before)
+
+    assert (done.going_through, done.waiting) == (None, {Status.PENDING: 1})
+
+
+def test_a_backlog_begins_where_nothing_waited_before() -> None:
+    """A minute without a look does not end it; three do. The few that always wait are no backlog."""
+    rows = [Rollup(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
+
+    assert since_it_began(rows, 50, NOW) == Rollup(NOW - 5 * MINUTE, delivered=4, backlog=90)
+    assert since_it_began(rows, 5_000, NOW) == Rollup(NOW - 2 * MINUTE, delivered=2, backlog=90)
+    assert since_it_began(rows[:3], 50, NOW) == Rollup()
+
+
+#: Minutes ago, and how many were seen to wait.
+_SEEN = [(20, 99), (12, 2), (9, 3), (5, 30), (3, 0), (2, 90), (0, 1)]
+
+
+def test_what_a_forwarder_would_have_spent() -> None:
+    """A look-up for each settled person, and an update for each subscriber; never less than nothing is saved."""
+    spent = UsageSummary(Rollup(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
+
+    assert (spent.naive, spent.saved) == (90, 65)
+    assert UsageSummary(Rollup(accepted=18_000, requests=25)).saved == 0  # nobody is settled yet
+    assert UsageSummary(Rollup(accepted=1, requests=600)).saved == 0

@@ -1,0 +1,120 @@
+"""Having everybody compared anew, in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+from sqlalchemy import Connection, text
+from structlog.testing import capture_logs
+
+from prosperstack_destination.admin import actions
+from prosperstack_destination.admin.replay_jobs import ReplayJobs, ReplayProgress
+from prosperstack_destination.store import accounts, audit_log
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.database import Database
+from support.accounts import open_account
+from support.clocks import NEW_YEAR, SetClock
+from support.intake import ACCOUNT, identify, take
+
+pytestmark = pytest.mark.anyio
+
+PEOPLE = 5
+
+
+@pytest.fixture
+async def account(sqlite: Database) -> Account:
+    """An account with some people."""
+    await sqlite.write(open_account)
+    await sqlite.write(take, *(identify(f"p{number}@x.y", plan="pro") for number in range(PEOPLE)))
+    found = await sqlite.read(accounts.get, ACCOUNT)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def woken() -> list[str]:
+    """The accounts that have something to do, as they are told."""
+    return []
+
+
+@pytest.fixture
+async def replays(sqlite: Database, clock: SetClock, woken: list[str]) -> AsyncIterator[ReplayJobs]:
+    replays = ReplayJobs(sqlite, clock, woken.extend)
+    yield replays
+    await replays.close()
+
+
+async def ended(replay: ReplayProgress) -> ReplayProgress:
+    async with asyncio.timeout(10):
+        while replay.finished_at is None:  # noqa: ASYNC110 -- what ends it is a task that nobody is handed
+            await asyncio.sleep(0)
+    return replay
+
+
+async def trail(database: Database) -> list[tuple[str, object]]:
+    return [(each.action, dict(each.details)) for each in await database.read(audit_log.recent, ACCOUNT, 9)]
+
+
+async def test_everybody(replays: ReplayJobs, account: Account, sqlite: Database, woken: list[str]) -> None:
+    """It is begun, and goes on by itself; who asks again meanwhile begins no other one."""
+    assert replays.of(ACCOUNT) is None
+    first = await replays.begin(account, "ann")
+    assert await replays.begin(account, "bob") is first
+    await ended(first)
+
+    assert replays.of(ACCOUNT) == ReplayProgress(NEW_YEAR, PEOPLE, PEOPLE, NEW_YEAR)
+    assert set(woken) == {ACCOUNT}
+    assert await trail(sqlite) == [("replay", {"profiles": PEOPLE})]
+    assert await replays.begin(account, "ann") is not first
+
+
+async def test_breaking_off(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
+    """It ends with the service, and the audit trail tells that it did not come to its end."""
+    replay = await replays.begin(account, "ann")
+    await asyncio.sleep(0)
+    await replays.close()
+
+    assert replay.finished_at is not None
+    [(action, details)] = await trail(sqlite)
+    assert action == "replay"
+    assert details in ({"profiles": 0, "broken_off": True}, {"profiles": PEOPLE, "broken_off": True})
+
+
+async def test_a_database_that_fails(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
+    """Why it was broken off is told, and so does the audit trail; it may be begun anew."""
+
+    def hide(connection: Connection, hidden: bool) -> None:
+        names = ("profiles", "hidden") if hidden else ("hidden", "profiles")
+        connection.execute(text("ALTER TABLE {} RENAME TO {}".format(*names)))
+
+    replay = await replays.begin(account, "ann")
+    await sqlite.write(hide, True)
+    await ended(replay)
+    await sqlite.write(hide, False)
+
+    assert replay.failed
+    assert await trail(sqlite) == [("replay", {"profiles": 0, "broken_off": True})]
+    assert (await ended(await replays.begin(account, "ann"))).failed is None
+
+
+async def test_progress(sqlite: Database, account: Account) -> None:
+    """How many are due is told after each transaction."""
+    told: list[int] = []
+    await actions.replay_all(sqlite, account, "ann", NEW_YEAR, told.append)
+
+    assert told == [PEOPLE]
+
+
+async def test_a_bug_of_ours_is_no_end_like_another(account: Account, sqlite: Database, clock: SetClock) -> None:
+    """What breaks a replay off unforeseen is told, and logged: nobody takes it for one that came to its end."""
+
+    def wake(_: Iterable[str]) -> None:
+        raise ZeroDivisionError
+
+    replays = ReplayJobs(sqlite, clock, wake)
+    with capture_logs() as lines:
+        replay = await ended(await replays.begin(account, "ann"))
+    await replays.close()
+
+    assert replay.failed is not None
+    assert [line["log_level"] for line in lines if line["event"] == "a replay was broken off"] == ["error"]

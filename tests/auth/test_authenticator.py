@@ -1,0 +1,314 @@
+"""From the key that a caller shows to the account that it opens."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from prosperstack_destination.account_mapping import load_catalog
+from prosperstack_destination.auth.authenticator import Authenticator
+from prosperstack_destination.auth.key_checks import MAX_WAITING
+from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey, KeyUnverified
+from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.store import accounts as rows
+from prosperstack_destination.store import credentials
+from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.database import Database
+from support.clocks import SetClock
+
+pytestmark = pytest.mark.anyio
+
+ADDRESS = "192.0.2.1"
+PLAN = {"id": "prop_1", "key": "plan", "name": "Plan", "entity": "subscriber", "type": "text", "format": None}
+SEATS = {**PLAN, "id": "prop_2", "key": "seats", "entity": "subscription"}
+ODD = {**PLAN, "id": "prop_3", "key": "odd", "type": "colour"}
+
+
+class Api:
+    """ProsperStack, as far as keys go: what it answers, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: Callable[[], httpx.Response] = lambda: httpx.Response(200, json={"data": [PLAN, SEATS, ODD]})
+
+    async def handle(self, _: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.answer()
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def accounts(database: Database, api: Api, clock: SetClock) -> Authenticator:
+    return make(database, api, clock)
+
+
+def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: bool = True) -> Authenticator:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(api.handle))
+
+    def connect(key: str) -> ProsperStackClient:
+        return ProsperStackClient(http, "https://api.prosperstack.test/v1", key)
+
+    vault = Vault("a secret that is long enough")
+    return Authenticator(database, vault, connect, clock, allow_pass_through=allow_pass_through)
+
+
+async def test_a_new_prosperstack_key_opens_an_account(accounts: Authenticator, api: Api) -> None:
+    """The first sight of a key costs one request, which lists the properties; later ones cost none."""
+    account = await accounts.authenticate("key_test_abc", ADDRESS)
+    again = await accounts.authenticate("key_test_abc", ADDRESS)
+
+    assert api.asked == 1
+    assert again.id == account.id
+    assert not account.live
+    assert account.fingerprint.startswith("test-")
+    assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
+    assert "key_test_abc" not in account.encrypted_key
+    assert accounts.prosperstack_key(account) == "key_test_abc"
+
+
+async def test_the_first_sight_of_a_key_is_a_use_of_it(
+    accounts: Authenticator, database: Database, clock: SetClock
+) -> None:
+    """Who has just sent a first call is not told that the key was never used."""
+    account = await accounts.authenticate("key_test_abc", ADDRESS)
+    [key] = await database.read(credentials.keys_of, account.id)
+
+    assert key.last_used_at == clock()
+
+
+async def test_a_known_key_is_known_after_a_restart(
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+) -> None:
+    """An account is kept in the database, and its key is not asked about again."""
+    account = await accounts.authenticate("key_abc", ADDRESS)
+
+    assert (await make(database, api, clock).authenticate("key_abc", ADDRESS)).id == account.id
+    assert api.asked == 1
+
+
+async def test_callers_at_once_share_a_check(accounts: Authenticator, api: Api) -> None:
+    """However many callers show a new key at once, ProsperStack is asked once."""
+    opened = await asyncio.gather(*(accounts.authenticate("key_abc", ADDRESS) for _ in range(20)))
+
+    assert api.asked == 1
+    assert len({account.id for account in opened}) == 1
+
+
+async def test_live_and_test_are_accounts_of_their_own(accounts: Authenticator) -> None:
+    """Each ProsperStack key opens its own account."""
+    live, test = (
+        await accounts.authenticate("key_abc", ADDRESS),
+        await accounts.authenticate("key_test_abc", ADDRESS),
+    )
+
+    assert live.id != test.id
+    assert (live.live, test.live) == (True, False)
+
+
+async def test_a_refused_key_is_remembered_for_a_while(accounts: Authenticator, api: Api, clock: SetClock) -> None:
+    """A key that ProsperStack refuses is refused without asking again, until a minute has gone by."""
+    api.answer = lambda: httpx.Response(401, json={"error": "no such key"})
+    for _ in range(3):
+        with pytest.raises(InvalidApiKey, match="no such key"):
+            await accounts.authenticate("key_abc", ADDRESS)
+    assert api.asked == 1
+
+    api.answer = lambda: httpx.Response(200, json={"data": []})
+    clock.advance(61)
+
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+
+
+async def test_a_key_that_is_not_permitted(accounts: Authenticator, api: Api) -> None:
+    """403 from ProsperStack is told apart from 401."""
+    api.answer = lambda: httpx.Response(403, json={"error": "read only"})
+
+    with pytest.raises(ApiKeyForbidden, match="read only"):
+        await accounts.authenticate("key_abc", ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "retry_after"),
+    [
+        (httpx.Response(500), 5.0),
+        (httpx.Response(200, text="<h1>Maintenance</h1>"), 5.0),
+        (httpx.Response(429, headers={"RateLimit-Reset": "42"}), 42.0),
+    ],
+)
+async def test_no_answer_is_no_refusal(
+    accounts: Authenticator, api: Api, answer: httpx.Response, retry_after: float
+) -> None:
+    """While ProsperStack cannot be asked, a new key is neither good nor bad, and is asked about again."""
+    api.answer = lambda: answer
+
+    with pytest.raises(KeyUnverified) as caught:
+        await accounts.authenticate("key_abc", ADDRESS)
+    assert caught.value.retry_after == retry_after
+
+    api.answer = lambda: httpx.Response(200, json={"data": []})
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+
+
+@pytest.mark.parametrize("key", ["segment-key", "", "key_", "sk_live_1"])
+async def test_what_has_not_the_form_of_a_key_is_refused_unasked(
+    accounts: Authenticator, api: Api, key: str
+) -> None:
+    """ProsperStack is asked about nothing that cannot be a key of its own."""
+    with pytest.raises(InvalidApiKey):
+        await accounts.authenticate(key, ADDRESS)
+
+    assert api.asked == 0
+
+
+async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Authenticator, api: Api) -> None:
+    """Of many unknown keys at once a few are checked, one after the other; the other calls come again later."""
+    api.answer = lambda: httpx.Response(401, json={"error": "no"})
+    results: list[Any] = await asyncio.gather(
+        *(accounts.authenticate(f"key_{n}", ADDRESS) for n in range(50)), return_exceptions=True
+    )
+
+    assert MAX_WAITING <= api.asked < 50
+    assert sum(isinstance(each, InvalidApiKey) for each in results) == api.asked
+    assert sum(isinstance(each, KeyUnverified) for each in results) == 50 - api.asked
+
+
+async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Authenticator, api: Api) -> None:
+    """While one network floods, a new key from another one is checked at the next turn."""
+    flood = [asyncio.create_task(accounts.authenticate(f"key_{n}", ADDRESS)) for n in range(50)]
+    await asyncio.sleep(0)
+
+    account = await accounts.authenticate("key_new", "198.51.100.7")
+
+    assert account.status is AccountStatus.ACTIVE
+    assert api.asked <= 3
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_a_check_of_a_key_is_one_request(accounts: Authenticator, api: Api, database: Database) -> None:
+    """Of properties without end the first page is read: the account's worker lists them within its budget."""
+    api.answer = lambda: httpx.Response(200, json={"data": [PLAN], "next_cursor": f"cursor_{api.asked}"})
+
+    account = await accounts.authenticate("key_abc", ADDRESS)
+
+    assert api.asked == 1
+    assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
+    stored = await database.read(rows.get, account.id)
+    assert stored is not None
+    assert stored.catalog_at is account.catalog_at is None
+
+
+async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: SetClock) -> None:
+    """A refusal is remembered without its traceback, which holds 10 KB and more: in less than 1 KB."""
+    accounts = make(sqlite, api, clock)
+
+    async def refuse(names: range) -> int:
+        for n in names:
+            with pytest.raises(InvalidApiKey):
+                await accounts.authenticate(f"made-up-{n}", ADDRESS)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await refuse(range(200))
+        after = await refuse(range(200, 700))
+    finally:
+        tracemalloc.stop()
+
+    assert 0 < after - before < 500 * 1_000
+
+
+async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+) -> None:
+    """Signed calls of a stopped account are refused without a request each."""
+    account = await accounts.authenticate("key_abc", ADDRESS)
+    await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, reason="it stopped working")
+    api.answer = lambda: httpx.Response(401, json={"error": "the key was deleted"})
+    clock.advance(3)
+    for _ in range(3):
+        with pytest.raises(InvalidApiKey, match="the key was deleted"):
+            await accounts.by_id(account.id)
+    assert api.asked == 2
+
+    api.answer = lambda: httpx.Response(200, json={"data": []})
+    clock.advance(61)
+    assert (await accounts.by_id(account.id)).status is AccountStatus.ACTIVE
+
+
+async def test_pass_through_can_be_switched_off(
+    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+) -> None:
+    """Without pass-through no ProsperStack key opens anything, also one that did before."""
+    await accounts.authenticate("key_abc", ADDRESS)
+    closed = make(database, api, clock, allow_pass_through=False)
+
+    for key in ("key_abc", "key_other"):
+        with pytest.raises(InvalidApiKey):
+            await closed.authenticate(key, ADDRESS)
+    assert api.asked == 1
+
+
+async def test_the_operators_account(accounts: Authenticator, api: Api) -> None:
+    """PROSPERSTACK_API_KEY with SEGMENT_KEYS opens an account without asking ProsperStack."""
+    await accounts.sync_from_settings("key_own", ["segment-1", "segment-2"])
+
+    one, two = await accounts.authenticate("segment-1", ADDRESS), await accounts.authenticate("segment-2", ADDRESS)
+
+    assert one.id == two.id
+    assert accounts.prosperstack_key(one) == "key_own"
+    assert api.asked == 0
+
+
+async def test_keys_taken_out_of_the_settings_are_revoked(accounts: Authenticator) -> None:
+    """A key is good as long as it stands in the settings."""
+    await accounts.sync_from_settings("key_own", ["old", "kept"])
+    before = await accounts.authenticate("kept", ADDRESS)
+
+    await accounts.sync_from_settings("key_own", ["kept", "new"])
+
+    assert (await accounts.authenticate("kept", ADDRESS)).id == before.id
+    assert (await accounts.authenticate("new", ADDRESS)).id == before.id
+    with pytest.raises(InvalidApiKey):
+        await accounts.authenticate("old", ADDRESS)
+    await accounts.sync_from_settings("key_own", ["old"])
+    assert (await accounts.authenticate("old", ADDRESS)).id == before.id
+
+
+@pytest.mark.parametrize(
+    ("status", "denial"),
+    [(AccountStatus.KEY_REFUSED, InvalidApiKey), (AccountStatus.NOT_PERMITTED, ApiKeyForbidden)],
+)
+async def test_a_stopped_account_refuses_its_callers(
+    accounts: Authenticator,
+    database: Database,
+    api: Api,
+    clock: SetClock,
+    status: AccountStatus,
+    denial: type[Exception],
+) -> None:
+    """Callers of an account whose key stopped working are told so, until a new try finds that it works."""
+    account = await accounts.authenticate("key_abc", ADDRESS)
+    await database.write(rows.set_status, account.id, status, reason="it stopped working")
+    code = 401 if denial is InvalidApiKey else 403
+    api.answer = lambda: httpx.Response(code, json={"error": "the key was deleted"})
+    clock.advance(3)
+    for _ in range(3):
+        with pytest.raises(denial, match="the key was deleted"):
+            await accounts.authenticate("key_abc", ADDRESS)
+    assert api.asked == 2
+
+    api.answer = lambda: httpx.Response(200, json={"data": []})
+    clock.advance(61)
+    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+    assert api.asked == 3

@@ -1,0 +1,81 @@
+"""The turns of checks of unknown keys. Time is virtual."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from prosperstack_destination.auth.key_checks import CHECKS_PER_SECOND, MAX_WAITING, TURN_SECONDS, KeyCheckLimiter
+from prosperstack_destination.errors import KeyUnverified
+from support.clocks import VIRTUAL_TIME
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL_TIME
+
+
+async def flood(limiter: KeyCheckLimiter, *groups: str) -> None:
+    """Ask for turns without an end: each network for as many as may wait."""
+
+    async def ask(group: str) -> None:
+        while True:
+            try:
+                await limiter.turn(group)
+            except KeyUnverified:
+                await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as tasks:
+        for group in groups * (MAX_WAITING + 1):
+            tasks.create_task(ask(group))
+
+
+async def test_checks_are_spaced() -> None:
+    """The first check begins at once, the others follow at the rate that ProsperStack is asked at."""
+    limiter, begun = KeyCheckLimiter(), asyncio.get_running_loop().time()
+
+    await asyncio.gather(*(limiter.turn(f"network {n}") for n in range(CHECKS_PER_SECOND + 1)))
+
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(1.0)
+
+
+async def test_more_than_may_wait_are_sent_away() -> None:
+    """A network with as many waiting as may wait is refused at once."""
+    limiter = KeyCheckLimiter()
+    waiting = [asyncio.create_task(limiter.turn("network")) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(KeyUnverified) as caught:
+        await limiter.turn("network")
+
+    assert caught.value.retry_after > 0
+    await asyncio.gather(*waiting)
+
+
+async def test_a_newcomer_is_next_whoever_floods() -> None:
+    """While 30 networks flood, more than a turn's patience allows for, a network without a turn yet is next."""
+    limiter = KeyCheckLimiter()
+    flooding = asyncio.create_task(flood(limiter, *(f"network {n}" for n in range(30))))
+    await asyncio.sleep(30 / CHECKS_PER_SECOND)  # each of them has had a turn
+
+    begun = asyncio.get_running_loop().time()
+    await limiter.turn("newcomer")
+
+    assert asyncio.get_running_loop().time() - begun <= 1 / CHECKS_PER_SECOND + 0.001
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_a_turn_that_does_not_come_is_given_up() -> None:
+    """Where more networks wait than there are turns, those without one are told to come again."""
+    limiter, begun = KeyCheckLimiter(), asyncio.get_running_loop().time()
+    every = [limiter.turn(f"network {n}") for n in range(100)]
+
+    results = await asyncio.gather(*every, return_exceptions=True)
+
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(TURN_SECONDS)
+    served = sum(each is None for each in results)
+    assert abs(served - TURN_SECONDS * CHECKS_PER_SECOND) <= 1
+    assert sum(isinstance(each, KeyUnverified) for each in results) == 100 - served

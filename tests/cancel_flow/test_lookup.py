@@ -1,0 +1,63 @@
+"""What is known of people, and how soon it is heeded that traits mean something else."""
+
+import json
+
+import pytest
+from sqlalchemy import Connection
+
+from prosperstack_destination.cancel_flow.lookup import MAPPING_TTL, PropertyLookup
+from prosperstack_destination.store import accounts, mappings
+from prosperstack_destination.store.cancel_flows import PersonRef
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.mappings import MappingVersion
+from prosperstack_destination.store.merge_calls import ingest_calls
+from prosperstack_destination.store.models import Identify
+from support.accounts import open_account
+from support.clocks import NEW_YEAR, SetClock
+
+pytestmark = pytest.mark.anyio
+
+ACCOUNT = "acct_1"
+ANN = PersonRef("ann@example.com")
+CATALOG = json.dumps([{"key": "plan", "name": "Plan", "type": "text"}])
+SHOUTED = json.dumps({"rules": [{"property": "plan", "from": "traits.plan", "upper": True}]})
+
+
+def identify(connection: Connection, plan: str, at: int) -> None:
+    call = Identify(ACCOUNT, "ann@example.com", "ann@example.com", {"plan": plan}, at, at)
+    ingest_calls(connection, [call], str)
+
+
+async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
+    database: Database, clock: SetClock
+) -> None:
+    """What was accepted is told at once; a mapping that was applied, a second later at most."""
+    await database.write(open_account, ACCOUNT)
+    await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
+    knowledge = PropertyLookup(database, clock)
+
+    async def told() -> object:
+        known = await knowledge.find(ACCOUNT, ANN)
+        return None if known is None else known.values
+
+    assert await told() is None
+    await database.write(identify, "basic", NEW_YEAR)
+    assert await told() == {"plan": "basic"}
+    await database.write(identify, "premium", NEW_YEAR + 1)
+    assert await told() == {"plan": "premium"}
+    await database.write(mappings.add, ACCOUNT, MappingVersion(1, SHOUTED, "ann", NEW_YEAR))
+    clock.now += MAPPING_TTL - 1
+    assert await told() == {"plan": "premium"}
+    clock.now += 1
+    assert await told() == {"plan": "PREMIUM"}
+
+
+async def test_an_account_that_is_not_there(database: Database, clock: SetClock) -> None:
+    """Of no account is anything known, and what is known of one tells nothing of another."""
+    await database.write(open_account, ACCOUNT)
+    await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
+    await database.write(identify, "basic", NEW_YEAR)
+    knowledge = PropertyLookup(database, clock)
+
+    assert await knowledge.find(ACCOUNT, ANN) is not None
+    assert await knowledge.find("acct_2", ANN) is None

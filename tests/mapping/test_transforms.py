@@ -1,0 +1,134 @@
+"""Clean-ups."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue, ValidationError
+
+from prosperstack_destination.mapping.transforms import Transform, TransformError
+from support.json_values import json_values
+
+
+@pytest.mark.parametrize(
+    ("clean_up", "value", "cleaned"),
+    [
+        ("trim", "  Jo ", "Jo"),
+        ("trim", [" a", "b "], ["a", "b"]),
+        ("trim", 5, 5),
+        ("lower", "JO", "jo"),
+        ("upper", "straße", "STRASSE"),
+        ("title", "jo o'neill-SMITH", "Jo O'Neill-Smith"),
+        ("title", "john O'Brien", "John O'Brien"),
+        ("title", "SEAN O'BRIEN", "Sean O'Brien"),
+        ("title", "d\u2019angelo's, i'll, don't", "D\u2019Angelo's, I'll, Don't"),
+        ("title", "McDonald", "McDonald"),
+        ("title", "MCDONALD mcdonald mcg", "McDonald McDonald Mcg"),
+        ("title", "IBM germany GMBH", "IBM Germany Gmbh"),
+        ("title", "JEAN-LUC PICARD, anne-marie", "Jean-Luc Picard, Anne-Marie"),
+        ("title", "DeShawn van der Berg", "DeShawn Van Der Berg"),
+        ("title", "3rd street 4a", "3rd Street 4a"),
+        ("title", "first_name", "First_Name"),
+        ("title", "E\u0301LODIE e\u0301lan", "E\u0301lodie E\u0301lan"),
+        ("title", "élodie ÉLODIE, straße 李明", "Élodie Élodie, Straße 李明"),
+        ({"round": 0}, 2.5, 3),
+        ("round", "2.49", 2),
+        ({"round": 2}, 2.675, 2.68),
+        ({"round": -2}, 5850, 5900),
+        ({"scale": 0.01}, 1999, 19.99),
+        ({"scale": 0.01}, "1999", 19.99),
+        ({"scale": 100}, 19.99, 1999),
+        ({"scale": 0.5}, [2, 3], [1, 1.5]),
+        ("join", ["a", 1, True, None], "a, 1, true"),
+        ({"join": "|"}, [], ""),
+        ({"join": "|"}, "alone", "alone"),
+        ("count", [1, 2], 2),
+        ("count", {"a": 1}, 1),
+        ("count", [], 0),
+        ({"date_format": "%d/%m/%Y"}, "04/05/2021", "2021-05-04"),
+        ({"date_format": "%Y%m%d"}, 20210504, "2021-05-04"),
+        ({"date_format": "%d/%m/%Y"}, "2021-05-04", "2021-05-04"),
+        ({"date_format": "%d/%m/%Y"}, "2021-05-04T23:30:00Z", "2021-05-04T23:30:00Z"),
+        ({"date_format": "%d/%m/%Y"}, 1620086400, 1620086400),
+        ({"date_format": ["%m/%d/%Y", "%d.%m.%Y %H:%M"]}, "04.05.2021 23:30", "2021-05-04T23:30:00"),
+        ({"date_format": ["%d/%m/%Y", "%m/%d/%Y"]}, "12/31/2021", "2021-12-31"),
+        ({"date_format": "%d.%m.%Y %H:%M"}, " 04.05.2021 23:30 ", "2021-05-04T23:30:00"),
+        ({"timezone": "America/New_York"}, "2021-05-05T01:30:00Z", "2021-05-04T21:30:00"),
+        ({"timezone": "Europe/Berlin"}, 1620084600, "2021-05-04T01:30:00"),
+        ({"timezone": "Europe/Berlin"}, "2021-05-04T23:30:00", "2021-05-04T23:30:00"),
+        ({"timezone": "Europe/Berlin"}, "2021-05-04", "2021-05-04"),
+        ({"timezone": "Europe/Berlin"}, "1620084600", "2021-05-04T01:30:00"),
+        ({"timezone": "America/New_York"}, 20210504, "2021-05-04T00:00:00"),
+        ({"max_length": 3}, "Johnny", "Joh"),
+        ({"max_length": 3}, 12345, 12345),
+    ],
+)
+def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
+    """Each clean-up does what its name says, and leaves alone what it is not for."""
+    found = Transform.model_validate(clean_up).step()(value)
+
+    assert found == cleaned
+    assert type(found) is type(cleaned)
+
+
+@pytest.mark.parametrize(
+    ("clean_up", "value", "said"),
+    [
+        ("round", "many", "it cannot be rounded: the text is not a number"),
+        ({"scale": 0.01}, True, "a boolean is not a number"),
+        ({"scale": 1e300}, 1e300, "too large"),
+        ("join", [["nested"]], "one is an object or an array"),
+        ("count", "text", "only the items of an array"),
+        ({"date_format": "%d/%m/%Y"}, "31.12.2021", "it is no date of the form %d/%m/%Y, and no ISO 8601 date"),
+        ({"timezone": "Europe/Berlin"}, "soon", "it is no date and time"),
+        ({"date_format": ["%d/%m/%Y", "%d.%m.%Y"]}, "31-12-2026", "no date of the form %d/%m/%Y or %d.%m.%Y"),
+        ({"timezone": "Europe/Berlin"}, 44320, "less than nine digits"),
+    ],
+)
+def test_what_cannot_be_cleaned(clean_up: Any, value: JsonValue, said: str) -> None:
+    """A value that a clean-up cannot take is told in words."""
+    with pytest.raises(TransformError, match=said):
+        Transform.model_validate(clean_up).step()(value)
+
+
+@pytest.mark.parametrize(
+    ("clean_up", "said"),
+    [
+        ("trimm", "there is no clean-up 'trimm': did you mean trim?"),
+        ({"round": 2, "trim": True}, "one clean-up an item"),
+        ({"round": 99}, "less than or equal to 15"),
+        ({"round": "2"}, "valid integer"),
+        ({"scale": "0.01"}, "a number is needed"),
+        ({"date_format": "DD/MM/YYYY"}, "written with %, as in %d/%m/%Y"),
+        ({"date_format": "%d/%Q"}, "%Q is no part of a date"),
+        ({"timezone": "Europe/Berln"}, "did you mean Europe/Berlin?"),
+        ({"max_length": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_what_is_no_clean_up(clean_up: Any, said: str) -> None:
+    """A clean-up that is written wrongly is refused, with what would be right."""
+    with pytest.raises(ValidationError, match=said):
+        Transform.model_validate(clean_up)
+
+
+every = st.sampled_from(
+    [
+        *("trim", "lower", "upper", "title", "round", "join", "count"),
+        *(
+            {"scale": 0.01},
+            {"round": -3},
+            {"date_format": "%d %b %y"},
+            {"timezone": "Asia/Kolkata"},
+            {"max_length": 2},
+        ),
+    ]
+).map(Transform.model_validate)
+
+
+@given(every, json_values)
+def test_clean_ups_are_total(clean_up: Transform, value: JsonValue) -> None:
+    """Any value is cleaned, or the one error says why it cannot be."""
+    with suppress(TransformError):
+        clean_up.step()(value)

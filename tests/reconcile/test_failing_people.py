@@ -1,0 +1,276 @@
+"""A person, or a kind of request, that fails: each face shows it, and the others go on."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
+from prosperstack_destination.settings import Settings
+from prosperstack_destination.store import property_creations
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.property_creations import PropertyCreation
+from support.clocks import NEW_YEAR
+from support.operators import operator
+from support.service import KEY, Service, running, settings
+
+pytestmark = pytest.mark.anyio
+
+JOHN = "john.doe@example.com"
+Breaks = Callable[[httpx.Request], bool]
+
+
+class Broken(httpx.AsyncBaseTransport):
+    """Carries requests to a sandbox, but for those that fail."""
+
+    def __init__(self, sandbox: Any) -> None:
+        self._sandbox = httpx.ASGITransport(sandbox)
+        self.breaks: Breaks = lambda _: False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.breaks(request):
+            return httpx.Response(502, json={"error": "bad gateway"}, request=request)
+        return await self._sandbox.handle_async_request(request)
+
+
+@pytest.fixture
+def sandbox() -> Any:
+    return create_sandbox(SandboxConfig(subscribers=20, keys=(KEY,), rate_limit=10_000))
+
+
+@pytest.fixture
+def configured(tmp_path: Path, database_url: str) -> Settings:
+    return settings(tmp_path, database_url=database_url)
+
+
+async def token_of(configured: Settings) -> str:
+    database = Database(configured.effective_database_url)
+    try:
+        return await database.write(issue_token, "ann", NEW_YEAR)
+    finally:
+        await database.close()
+
+
+async def attempt(configured: Settings, account_id: str) -> PropertyCreation:
+    """The first attempt to create a property."""
+    database = Database(configured.effective_database_url)
+    try:
+        async with asyncio.timeout(15):
+            while not (found := await database.read(property_creations.every, account_id)):
+                pass
+    finally:
+        await database.close()
+    return found[0]
+
+
+def subscriber(sandbox: Any, email: str) -> str:
+    [record] = sandbox.state.accounts[KEY].data.subscribers.after(0, email)
+    found: str = record.fields["id"]
+    return found
+
+
+def others(sandbox: Any, count: int) -> list[str]:
+    every = [each.fields["email"] for each in sandbox.state.accounts[KEY].data.subscribers.after(0)]
+    return [each for each in every if each != JOHN][:count]
+
+
+async def until(api: httpx.AsyncClient, path: str, holds: Callable[[Any], bool]) -> Any:
+    """What the API answers, once something holds of it."""
+    async with asyncio.timeout(15):
+        while not holds(found := (await api.get(path)).json()):
+            pass
+    return found
+
+
+async def statuses(api: httpx.AsyncClient, seconds: float) -> set[str]:
+    """Every status that the account has meanwhile."""
+    found: set[str] = set()
+    ends_at = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < ends_at:
+        found.add((await api.get("overview")).json()["status"])
+    return found
+
+
+def has(service: Service, value: str, *people: str) -> Callable[[], bool]:
+    """Whether ProsperStack has a preferred name for each of these people."""
+    return lambda: all(service.values(email)[0].get("preferred_name") == value for email in people)
+
+
+def updates(request: httpx.Request, of: str = "") -> bool:
+    return request.method == "PATCH" and request.url.path.endswith(of)
+
+
+async def metric(service: Service, name: str) -> float:
+    text = (await service.client.get("/metrics", auth=None)).text
+    [line] = [each for each in text.splitlines() if each.startswith(f"prosperstack_destination_{name}{{")]
+    return float(line.split()[-1])
+
+
+async def test_one_person_whose_updates_fail(configured: Settings, sandbox: Any) -> None:
+    """A person whose updates fail counts as backlog, is listed with the reason, and is delivered by a retry."""
+    way = Broken(sandbox)
+    poisoned = subscriber(sandbox, JOHN)
+    way.breaks = lambda request: updates(request, poisoned)
+    async with running(configured, sandbox, way) as service:
+        for email in (JOHN, *others(sandbox, 5)):
+            await service.identify(email, preferred_name="new")
+        await service.until(has(service, "new", *others(sandbox, 5)))
+        async with operator(service, await token_of(configured)) as api:
+            [failed] = (await until(api, "failures", lambda found: found["waiting"]))["waiting"]
+            overview = (await api.get("overview")).json()
+            figures = [await metric(service, name) for name in ("backlog", "failing", "account_active")]
+            oldest = await metric(service, "oldest_pending_seconds")
+
+            way.breaks = lambda _: False
+            retried = (await api.post("problems/retry", json={})).json()
+            await service.until(has(service, "new", JOHN))
+            settled = await until(api, "overview", lambda found: found["up_to_date"])
+            left = (await api.get("failures")).json()
+
+    assert failed["email"] == JOHN
+    assert "bad gateway" in failed["reason"]
+    assert failed["next_attempt_at"]
+    assert overview["status"] == "active"
+    assert not overview["up_to_date"]
+    assert sum(overview["waiting"].values()) == 1
+    assert overview["failures"]["waiting"] == 1
+    assert "bad gateway" in overview["failures"]["reason"]
+    assert overview["progress"]["left"] == 1
+    assert overview["progress"]["seconds"] is None
+    assert figures == [1, 1, 1]
+    assert oldest > 0
+    assert retried == {"profiles": 1}
+    assert (settled["waiting"], settled["failures"]["waiting"], left["waiting"]) == ({}, 0, [])
+
+
+async def test_all_updates_fail(configured: Settings, sandbox: Any) -> None:
+    """Where all updates fail the account waits, without flapping and without an estimate, until one succeeds."""
+    way = Broken(sandbox)
+    way.breaks = updates
+    people = (JOHN, *others(sandbox, 9))
+    async with running(configured, sandbox, way) as service:
+        for email in people:
+            await service.identify(email, preferred_name="new")
+        async with operator(service, await token_of(configured)) as api:
+            waits = await until(api, "overview", lambda found: found["status"] == "retrying")
+            stands = await statuses(api, seconds=6)
+            failed = (await api.get("failures")).json()["waiting"]
+
+            way.breaks = lambda _: False
+            assert (await api.post("problems/retry", json={})).status_code == 200
+            works = await until(api, "overview", lambda found: found["up_to_date"])
+
+    assert "bad gateway" in waits["status_reason"]
+    assert (sum(waits["waiting"].values()), waits["progress"]["seconds"]) == (10, None)
+    assert stands == {"retrying"}
+    assert len(failed) >= 3
+    assert works["status"] == "active"
+    assert {service.values(email)[0]["preferred_name"] for email in people} == {"new"}
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        pytest.param(lambda request: bool(request.url.params.get("email")), id="lookups"),
+        pytest.param(lambda request: updates(request) and "subscriptions" in request.url.path, id="subscriptions"),
+        pytest.param(lambda request: request.url.path.endswith("/subscriptions"), id="listing subscriptions"),
+    ],
+)
+async def test_other_requests_about_people_fail(configured: Settings, sandbox: Any, breaks: Breaks) -> None:
+    """A look-up, or a request about subscriptions, that fails leaves its person in the list of failures."""
+    way = Broken(sandbox)
+    data = sandbox.state.accounts[KEY].data
+    for each in data.subscriptions.after(0, subscriber_id=subscriber(sandbox, JOHN)):
+        each.fields["status"] = "active"
+    async with running(configured, sandbox, way) as service:
+        await service.identify(others(sandbox, 1)[0], preferred_name="first")
+        async with operator(service, await token_of(configured)) as api:
+            rules = {"rules": [{"property": "subscription.seats", "from": "traits.seats"}]}
+            put = await api.put("mapping", json={"based_on": 0, "mapping": rules})
+            await until(api, "overview", lambda found: found["up_to_date"])
+            way.breaks = breaks
+            await service.identify(JOHN, preferred_name="new", seats=7)
+            [failed] = (await until(api, "failures", lambda found: found["waiting"]))["waiting"]
+            overview = (await api.get("overview")).json()
+            way.breaks = lambda _: False
+            await api.post("problems/retry", json={})
+            await until(api, "overview", lambda found: found["up_to_date"])
+
+    assert put.status_code == 200
+    assert (failed["email"], "bad gateway" in failed["reason"]) == (JOHN, True)
+    assert (overview["up_to_date"], sum(overview["waiting"].values())) == (False, 1)
+    assert service.values(JOHN)[0]["preferred_name"] == "new"
+
+
+async def test_an_erasure_that_fails(configured: Settings, sandbox: Any) -> None:
+    """An erasure that fails in ProsperStack is listed and counted, holds up nobody, and a retry carries it out."""
+    way = Broken(sandbox)
+    poisoned = subscriber(sandbox, JOHN)
+    other = others(sandbox, 1)[0]
+    async with running(configured, sandbox, way) as service:
+        await service.identify(JOHN, preferred_name="new")
+        await service.until(has(service, "new", JOHN))
+        async with operator(service, await token_of(configured)) as api:
+            await until(api, "overview", lambda found: found["up_to_date"])
+            way.breaks = lambda request: updates(request, poisoned)
+            [person] = (await api.get("profiles", params={"prefix": JOHN})).json()["profiles"]
+            erased = await api.delete(f"profiles/{person['id']}")
+            [failed] = (await until(api, "failures", lambda found: found["clearings"]))["clearings"]
+            overview = (await api.get("overview")).json()
+            figure = await metric(service, "failing_erasures")
+            await service.identify(other, preferred_name="other")
+            await service.until(has(service, "other", other))
+            way.breaks = lambda _: False
+            await api.post("problems/retry", json={})
+            await service.until(lambda: "preferred_name" not in service.values(JOHN)[0])
+
+    assert erased.is_success
+    assert "bad gateway" in failed["reason"]
+    assert (overview["status"], overview["up_to_date"], overview["failures"]["erasures"]) == ("active", False, 1)
+    assert figure == 1
+
+
+async def test_a_property_that_cannot_be_created_now(configured: Settings, sandbox: Any) -> None:
+    """Where creating a property fails that is noted with a next attempt, and deliveries go on."""
+    way = Broken(sandbox)
+    way.breaks = lambda request: request.method == "POST"
+    async with running(configured, sandbox, way) as service:
+        await service.identify(JOHN, preferred_name="first")
+        async with operator(service, await token_of(configured)) as api:
+            put = await api.put("mapping", json={"based_on": 0, "mapping": {"create_missing": "audiences"}})
+            personas = {"computation_class": "audience", "computation_key": "vip", "namespace": "users"}
+            call = {"type": "identify", "context": {"personas": personas}, "traits": {"email": JOHN, "vip": True}}
+            await service.client.post("/identify", json=call)
+            await service.identify(JOHN, preferred_name="second")
+            await service.until(has(service, "second", JOHN))
+            overview = (await api.get("overview")).json()
+            account_id = api.base_url.path.split("/")[3]
+            creation = await attempt(configured, account_id)
+
+    assert put.status_code == 200
+    assert overview["status"] == "active"
+    assert creation.reason is not None
+    assert "bad gateway" in creation.reason
+    assert creation.retry_at is not None
+
+
+async def test_a_listing_that_fails(configured: Settings, sandbox: Any) -> None:
+    """Where listing subscribers fails the account says so, and its people count as backlog."""
+    way = Broken(sandbox)
+    way.breaks = lambda request: request.url.path == "/v1/subscribers" and "email" not in request.url.params
+    people = others(sandbox, 19)
+    async with running(configured, sandbox, way) as service:
+        for email in people:
+            await service.identify(email, preferred_name="new")
+        async with operator(service, await token_of(configured)) as api:
+            waits = await until(api, "overview", lambda found: found["status"] == "retrying")
+            way.breaks = lambda _: False
+            await api.post("problems/retry", json={})
+            await until(api, "overview", lambda found: found["up_to_date"])
+
+    assert "bad gateway" in waits["status_reason"]
+    assert sum(waits["waiting"].values()) > 0

@@ -1,0 +1,425 @@
+"""Connecting sources, and letting them go: nothing is ever left half-made, here or in Segment."""
+
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from sqlalchemy import Connection
+
+from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.api_keys import fingerprint, key_hash
+from prosperstack_destination.clock import MINUTE, SECOND
+from prosperstack_destination.errors import (
+    AlreadyConnected,
+    ConfigurationError,
+    DestinationError,
+    NotFoundError,
+    SegmentApiError,
+    SegmentInvalidToken,
+    SegmentNotPermitted,
+    SegmentUnavailable,
+    StoreUnavailable,
+)
+from prosperstack_destination.segment_api.client import WorkspaceCredentials
+from prosperstack_destination.segment_api.connections import MAX_CACHED_WORKSPACES, WORKSPACE_TTL, WorkspaceService
+from prosperstack_destination.store import audit_log, credentials
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import CallSource, SourceKind
+from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from segment_api.conftest import ACCESS, VAULT, World, register
+from support.clocks import NEW_YEAR, SetClock
+from support.intake import identify, take
+from support.segment_public_api import PROSPERSTACK, TOKEN, SegmentWorkspace
+
+pytestmark = pytest.mark.anyio
+
+SOURCE = "src_0001"
+PUBLIC_URL = "https://destination.example.com"
+SUBSCRIBE = "POST /destinations/{id}/subscriptions"
+DELETE = "DELETE /destinations/{id}"
+
+
+async def connected(world: World, kind: Kind = Kind.DESTINATION, **more: Any) -> SegmentConnection:
+    given = {"actor": "ann", "access": ACCESS, "public_url": PUBLIC_URL, "source_id": SOURCE, **more}
+    return await world.workspaces.connect(world.account, kind=kind, **given)
+
+
+async def trail(world: World) -> list[str]:
+    """What was done to the account, the first first."""
+    entries = await world.database.read(audit_log.recent, world.account.id, 100)
+    return [each.action for each in reversed(entries)][1:]  # after its registration
+
+
+async def good_credentials(world: World) -> int:
+    """How many keys and secrets of the account are good."""
+    keys = await world.database.read(credentials.keys_of, world.account.id)
+    shared = await world.database.read(credentials.secrets_of, world.account.id)
+    return sum(each.revoked_at is None for each in keys) + sum(each.revoked_at is None for each in shared)
+
+
+async def test_a_look(world: World) -> None:
+    """Sources are shown by their names, with what is connected, and what has a destination made elsewhere."""
+    connection = await connected(world)
+    body = {"sourceId": "src_0002", "metadataId": PROSPERSTACK, "enabled": True, "settings": {"apiKey": "mine"}}
+    world.segment.make(body)
+    look = await world.workspaces.look(world.account, ACCESS)
+
+    found = {each.id: each for each in look.sources}
+    assert (look.workspace.name, look.region, len(found)) == ("Acme", Region.US, 450)
+    assert [each.name for each in look.sources[:3]] == ["Source 1", "Source 10", "Source 100"]
+    assert (found[SOURCE].connection_id, found[SOURCE].has_another) == (connection.id, False)
+    assert (found["src_0002"].connection_id, found["src_0002"].has_another) == (None, True)
+    assert not found["src_0009"].enabled
+
+
+async def test_a_source_is_connected_by_a_destination(world: World) -> None:
+    """Segment gets ProsperStack's destination with a key that opens the account, named after the source."""
+    connection = await connected(world)
+    [destination] = world.segment.destinations.values()
+    key = destination["settings"]["apiKey"]
+    opened = await world.database.read(credentials.of_inbound_key, key_hash(key))
+
+    assert (destination["sourceId"], destination["enabled"]) == (SOURCE, True)
+    assert destination["metadata"]["slug"] == "prosperstack"
+    assert opened is not None
+    assert (opened[0].id, opened[1].name) == (world.account.id, "Source 1")
+    assert connection.credential == fingerprint(key)
+    assert connection.destination_id == destination["id"]
+    assert await trail(world) == ["issue key", "connect source"]
+
+
+async def test_a_source_is_connected_by_a_webhook(world: World) -> None:
+    """Segment gets a webhook with a shared secret, and a mapping that posts every Identify call to the account."""
+    connection = await connected(world, Kind.WEBHOOK)
+    [destination] = world.segment.destinations.values()
+    [subscription] = world.segment.subscriptions[destination["id"]]
+    [secret] = await world.database.read(credentials.active_secrets, world.account.id)
+    [listed] = await world.database.read(credentials.secrets_of, world.account.id)
+
+    assert destination["settings"] == {"sharedSecret": VAULT.decrypt(secret.encrypted)}
+    assert destination["enabled"] is True
+    assert (subscription["actionId"], subscription["trigger"]) == ("act_send", 'type = "identify"')
+    assert subscription["settings"]["url"] == f"{PUBLIC_URL}/webhook/{world.account.id}"
+    assert subscription["settings"]["data"] == {"@path": "$."}
+    assert (connection.credential, listed.id, listed.name) == (secret.id, secret.id, "Source 1")
+
+
+async def test_no_half_made_webhook(world: World) -> None:
+    """If Segment does not make the mapping, the destination goes again, nothing is kept, and that is told."""
+    world.segment.fail(SUBSCRIBE, 403, "the feature is not enabled")
+
+    with pytest.raises(SegmentNotPermitted, match="is not enabled") as caught:
+        await connected(world, Kind.WEBHOOK)
+
+    assert "Destination Subscriptions" in str(caught.value)
+    assert "It was deleted again" in str(caught.value)
+    assert world.segment.destinations == {}
+    assert await world.workspaces.connections(world.account) == []
+    assert await good_credentials(world) == 0
+    assert await trail(world) == ["issue secret", "revoke secret"]
+
+
+async def test_a_half_made_webhook_that_stays(world: World) -> None:
+    """If that cannot be taken back either, what is left never sends, and the text says what to delete."""
+    world.segment.fail(SUBSCRIBE, 500)
+    world.segment.fail(DELETE, 500)
+
+    with pytest.raises(SegmentUnavailable, match=r"is left: delete it in Segment"):
+        await connected(world, Kind.WEBHOOK)
+
+    [left] = world.segment.destinations.values()
+    assert left["enabled"] is False
+    assert await good_credentials(world) == 0
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("fault", [(401, "no"), (422, "no such setting"), (500, "")])
+async def test_what_segment_refuses_is_not_kept(world: World, kind: Kind, fault: tuple[int, str]) -> None:
+    """If Segment does not make the destination, what was issued for it is revoked and nothing is stored."""
+    world.segment.fail("POST /destinations", *fault)
+
+    with pytest.raises((SegmentApiError, SegmentUnavailable)) as caught:
+        await connected(world, kind)
+
+    assert fault[1] in str(caught.value)
+    assert ("delete it there" in str(caught.value)) == (fault[0] == 500)  # it may have been made
+    assert await good_credentials(world) == 0
+    assert await world.workspaces.connections(world.account) == []
+
+
+async def test_what_cannot_be_stored_is_unmade(world: World, http: httpx.AsyncClient, clock: SetClock) -> None:
+    """If the connection cannot be stored, its destination goes again and its key with it."""
+
+    class Full(Database):
+        """A database that takes what is issued and revoked, and no connection."""
+
+        def __init__(self) -> None:
+            pass
+
+        async def read(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+            return await world.database.read(work, *args, **kwargs)
+
+        async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(args[0], SegmentConnection):
+                raise StoreUnavailable("The disk is full.", retry_after=1.0)
+            return await world.database.write(work, *args, **kwargs)
+
+    workspaces = WorkspaceService(Full(), VAULT, http, clock, lambda: None)
+    with pytest.raises(StoreUnavailable):
+        await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
+
+    assert world.segment.destinations == {}
+    assert await good_credentials(world) == 0
+
+
+async def test_a_source_is_connected_once(world: World) -> None:
+    """The same source again is refused, by whichever kind; another account may have it as well."""
+    connection = await connected(world)
+    for kind in Kind:
+        with pytest.raises(AlreadyConnected, match="'Source 1' is connected") as caught:
+            await connected(world, kind)
+        assert caught.value.connection_id == connection.id
+    other = await world.database.write(register, "key_test_other")
+    await world.workspaces.connect(other, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
+
+    assert len(world.segment.destinations) == 2
+
+
+async def test_two_at_once(world: World) -> None:
+    """Of two who connect a source at the same time one is refused, and what was made for them goes again."""
+    results: list[Any] = []
+
+    async def one() -> None:
+        try:
+            results.append(await connected(world))
+        except AlreadyConnected as error:
+            results.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+        group.start_soon(one)
+
+    [first] = await world.workspaces.connections(world.account)
+    assert sorted(isinstance(each, AlreadyConnected) for each in results) == [False, True]
+    assert list(world.segment.destinations) == [first.connection.destination_id]
+    assert await good_credentials(world) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"source_id": "src_none"}, NotFoundError, "has no source 'src_none'"),
+        ({"access": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
+        ({"access": None}, ConfigurationError, "No token of a Segment workspace is kept"),
+        ({"kind": Kind.WEBHOOK, "public_url": "http://127.0.0.1:8700"}, ConfigurationError, "cannot post to"),
+    ],
+)
+async def test_what_cannot_be_connected(
+    world: World, given: dict[str, Any], kind: type[DestinationError], said: str
+) -> None:
+    """What is missing or wrong is told before anything is issued or made."""
+    with pytest.raises(kind, match=said):
+        await connected(world, **given)
+
+    assert await trail(world) == []
+    assert world.segment.destinations == {}
+
+
+@pytest.mark.parametrize(("kind", "said"), [(Kind.DESTINATION, "as 'webhook'"), (Kind.WEBHOOK, "as 'destination'")])
+async def test_a_catalog_without_it(world: World, kind: Kind, said: str) -> None:
+    """Where a workspace's catalog does not have the destination, the other kind is pointed at."""
+    world.segment.catalog = world.segment.catalog[:10]
+
+    with pytest.raises(SegmentApiError, match=said):
+        await connected(world, kind)
+
+
+async def test_a_webhook_without_an_action(world: World) -> None:
+    """Where the catalog names nothing that sends, that is told."""
+    world.segment.catalog[-1]["actions"] = []
+
+    with pytest.raises(SegmentApiError, match="names no action"):
+        await connected(world, Kind.WEBHOOK)
+
+
+async def test_the_last_call(world: World, clock: SetClock) -> None:
+    """A connection waits until its source sends, and shows the last call; what came before it does not count."""
+    source = CallSource(SourceKind.SOURCE, SOURCE)
+    before = identify(account=world.account.id, source=source, received_at=NEW_YEAR)
+    await world.database.write(take, before)
+    clock.advance(60)
+    await connected(world)
+    [waiting] = await world.workspaces.connections(world.account)
+    clock.advance(60)
+    await world.database.write(take, identify(account=world.account.id, source=source, received_at=clock()))
+    [called] = await world.workspaces.connections(world.account)
+
+    assert waiting.last_call_at is None
+    assert called.last_call_at == clock()
+
+
+async def test_the_last_call_by_the_key(world: World, clock: SetClock) -> None:
+    """Calls that name no source are told by the key that they show."""
+    await connected(world)
+    [destination] = world.segment.destinations.values()
+    used = clock() + 5 * MINUTE
+    await world.database.write(credentials.mark_used, key_hash(destination["settings"]["apiKey"]), used)
+
+    [connection] = await world.workspaces.connections(world.account)
+    assert connection.last_call_at == used
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_source_is_let_go(world: World, kind: Kind) -> None:
+    """The destination goes in Segment, the credential is refused, the connection is forgotten; it can come back."""
+    connection = await connected(world, kind)
+    deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+
+    assert deleted is True
+    assert world.segment.destinations == {}
+    assert await good_credentials(world) == 0
+    assert await world.workspaces.connections(world.account) == []
+    assert (await trail(world))[-1] == "disconnect source"
+    await connected(world, kind)
+
+
+async def test_a_destination_that_was_deleted_there(world: World) -> None:
+    """Whoever deletes the destination in Segment first may still disconnect; a revoked key is no obstacle."""
+    connection = await connected(world)
+    world.segment.destinations.clear()
+
+    def revoke(database: Connection) -> None:
+        credential_service.revoke_key(database, world.account, connection.credential, "bob", NEW_YEAR)
+
+    await world.database.write(revoke)
+    assert not await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+    assert await world.workspaces.connections(world.account) == []
+
+
+async def test_forgetting_here_only(world: World) -> None:
+    """Where Segment cannot be asked nothing is forgotten by itself; told to, it is, and its calls are refused."""
+    connection = await connected(world)
+    world.segment.fail(DELETE, 500)
+    with pytest.raises(SegmentUnavailable):
+        await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+    before = await world.workspaces.connections(world.account)
+    deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", here_only=True)
+
+    assert len(before) == 1
+    assert deleted is False
+    assert len(world.segment.destinations) == 1
+    assert await good_credentials(world) == 0
+    assert await world.workspaces.connections(world.account) == []
+
+
+async def test_another_workspaces_token(world: World, clock: SetClock) -> None:
+    """A token of another workspace deletes nothing: there, the destination would only seem to be gone."""
+    connection = await connected(world)
+    world.segment.id, world.segment.name = "ws_other", "Other"
+    clock.advance(WORKSPACE_TTL / SECOND + 1)
+
+    with pytest.raises(ConfigurationError, match=r"is of the workspace 'Other'.*connected in 'Acme'"):
+        await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+
+    assert len(await world.workspaces.connections(world.account)) == 1
+
+
+async def test_a_kept_token(world: World) -> None:
+    """A token is kept only where it is asked for, encrypted; it is used then, and forgotten when that is asked."""
+    await connected(world)
+    assert await world.workspaces.kept_token(world.account) is None
+    kept = await world.workspaces.keep_token(
+        world.account, WorkspaceCredentials(f" {TOKEN} ", Region.EU), actor="ann"
+    )
+    look = await world.workspaces.look(world.account)
+    connection = await connected(world, source_id="src_0002", access=None)
+
+    assert (kept.workspace_name, kept.region, look.region, connection.region) == ("Acme", "eu", "eu", "eu")
+    assert TOKEN not in kept.encrypted
+    assert VAULT.decrypt(kept.encrypted) == TOKEN
+    assert await world.workspaces.forget_token(world.account, actor="ann")
+    assert not await world.workspaces.forget_token(world.account, actor="ann")
+    with pytest.raises(ConfigurationError):
+        await world.workspaces.look(world.account)
+    assert [each for each in await trail(world) if "token" in each] == [
+        "keep Segment token",
+        "forget Segment token",
+    ]
+
+
+async def test_a_token_is_kept_while_connecting(world: World) -> None:
+    """A token may be kept with the first connection; another one takes its place."""
+    await connected(world, keep_token=True)
+    world.segment.tokens.add("sgp_newer")
+    await world.workspaces.keep_token(world.account, WorkspaceCredentials("sgp_newer"), actor="ann")
+    kept = await world.workspaces.kept_token(world.account)
+
+    assert kept is not None
+    assert VAULT.decrypt(kept.encrypted) == "sgp_newer"
+
+
+async def test_a_bad_token_is_not_kept(world: World) -> None:
+    """What Segment refuses is not kept, and what was kept stays."""
+    await world.workspaces.keep_token(world.account, ACCESS, actor="ann")
+    with pytest.raises(SegmentInvalidToken):
+        await world.workspaces.keep_token(world.account, WorkspaceCredentials("sgp_wrong"), actor="ann")
+    kept = await world.workspaces.kept_token(world.account)
+
+    assert kept is not None
+    assert VAULT.decrypt(kept.encrypted) == TOKEN
+
+
+async def test_whose_token_it_is_is_remembered(world: World, clock: SetClock) -> None:
+    """Segment tells a token's workspace five times a minute: it is asked once in ten. A revoked one is refused."""
+    for _ in range(7):
+        await world.workspaces.look(world.account, ACCESS)
+    asked = world.segment.asked["GET /"]
+    clock.advance(WORKSPACE_TTL / SECOND + 1)
+    await world.workspaces.look(world.account, ACCESS)
+    world.segment.tokens.clear()
+
+    assert (asked, world.segment.asked["GET /"]) == (1, 2)
+    with pytest.raises(SegmentInvalidToken):
+        await world.workspaces.look(world.account, ACCESS)
+
+
+async def test_few_are_remembered(world: World) -> None:
+    """However many tokens are tried, what is remembered of them is bounded."""
+    tokens = [f"sgp_{number}" for number in range(MAX_CACHED_WORKSPACES + 1)]
+    world.segment.tokens.update(tokens)
+    for token in [*tokens, tokens[0]]:
+        await world.workspaces.keep_token(world.account, WorkspaceCredentials(token), actor="ann")
+    before = world.segment.asked["GET /"]
+    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[2]))
+    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[1]))
+
+    assert world.segment.asked["GET /"] == before + 1
+
+
+async def test_another_accounts_connections(world: World) -> None:
+    """An account's connections and token are nobody else's: they are not seen, used or removed by another."""
+    connection = await connected(world, keep_token=True)
+    other = await world.database.write(register, "key_test_other")
+
+    assert await world.workspaces.connections(other) == []
+    assert await world.workspaces.kept_token(other) is None
+    assert not await world.workspaces.forget_token(other, actor="eve")
+    for here_only in (True, False):
+        with pytest.raises(NotFoundError):
+            await world.workspaces.disconnect(other, connection.id, actor="eve", access=ACCESS, here_only=here_only)
+    with pytest.raises(ConfigurationError):
+        await world.workspaces.look(other)
+    assert len(await world.workspaces.connections(world.account)) == 1
+    assert await good_credentials(world) == 1
+
+
+async def test_hostile_names(world: World, segment: SegmentWorkspace) -> None:
+    """A name is data: it is kept as it is, up to a length, and does nothing."""
+    name = "<script>alert('x')</script> \"; DROP TABLE accounts; -- \u202e🦊" + "x" * 500
+    segment.source(SOURCE)["name"] = name
+    connection = await connected(world)
+    [key] = await world.database.read(credentials.keys_of, world.account.id)
+
+    assert connection.source_name == key.name == name[:200]
+    assert (await world.workspaces.connections(world.account))[0].connection == connection

@@ -1,0 +1,71 @@
+"""What is believed of the destinations that are made in Segment."""
+
+import pytest
+
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.segment_api.destination_specs import SPECS, send_action, webhook_url
+from prosperstack_destination.segment_api.models import Action, CatalogEntry
+from prosperstack_destination.store.segment_connections import Kind
+
+
+@pytest.mark.parametrize(
+    ("public_url", "url"),
+    [
+        ("https://destination.example.com", "https://destination.example.com/webhook/acct_1"),
+        (" https://destination.example.com/ ", "https://destination.example.com/webhook/acct_1"),
+        ("https://example.com:8443/below/", "https://example.com:8443/below/webhook/acct_1"),
+        ("https://8.8.8.8", "https://8.8.8.8/webhook/acct_1"),
+    ],
+)
+def test_where_calls_are_posted(public_url: str, url: str) -> None:
+    """An account's calls are posted to a path below the public URL."""
+    assert webhook_url(public_url, "acct_1") == url
+
+
+@pytest.mark.parametrize(
+    ("public_url", "why"),
+    [
+        ("", "does not begin with https"),
+        ("destination.example.com", "does not begin with https"),
+        ("http://destination.example.com", "is not HTTPS"),
+        ("https://", "does not begin with https:// and a host"),
+        ("https://localhost:8700", "localhost is within a network of your own"),
+        ("https://127.0.0.1:8700", "127.0.0.1 is within a network of your own"),
+        ("https://[::1]", "::1 is within a network of your own"),
+        ("https://10.0.0.5", "within a network of your own"),
+        ("https://[broken", "is no URL"),
+        ("https://example.com:port", "is no URL"),
+        ("https://destination", "within a network of your own"),
+        ("https://destination.internal", "within a network of your own"),
+        ("https://user@example.com", "more than a host and a path"),
+        ("https://:secret@example.com", "more than a host and a path"),
+        ("https://example.com/?x=1", "more than a host and a path"),
+        ("https://example.com/#there", "more than a host and a path"),
+        ("javascript:alert(1)", "does not begin with https"),
+    ],
+)
+def test_where_segment_cannot_post(public_url: str, why: str) -> None:
+    """A URL that is not reached from the internet, over HTTPS, is refused with the reason and what is wanted."""
+    with pytest.raises(
+        ConfigurationError, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"
+    ):
+        webhook_url(public_url, "acct_1")
+
+
+def test_renamed_entries_are_found() -> None:
+    """A kind of destination is found by its slug or by its id, and others are not."""
+    made = SPECS[Kind.WEBHOOK]
+
+    assert made.is_made_of(CatalogEntry(id="x", slug="actions-webhook"))
+    assert made.is_made_of(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))
+    assert not made.is_made_of(CatalogEntry(id="x", slug="webhooks"))
+
+
+def test_the_action_that_sends() -> None:
+    """A webhook's action is found by its slug, or is its only one."""
+    send, other = Action(id="1", slug="send"), Action(id="2", slug="other")
+
+    assert send_action(CatalogEntry(id="x", actions=(other, send))) == send
+    assert send_action(CatalogEntry(id="x", actions=(other,))) == other
+    assert send_action(CatalogEntry(id="x", actions=(other, other))) is None
+    assert send_action(CatalogEntry(id="x")) is None

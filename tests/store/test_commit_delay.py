@@ -1,0 +1,57 @@
+"""How long a transaction waits for more calls."""
+
+import pytest
+
+from prosperstack_destination.store.commit_delay import MAX_DELAY_SECONDS, MAX_SKIPPED, CommitDelay
+
+
+def arriving(per_second: float, seconds: float = 1.0, each: float = 0.003) -> CommitDelay:
+    """The policy after transactions, one ``each`` so many seconds, of calls that arrived at a rate until time 0."""
+    delay = CommitDelay()
+    for step in range(int(seconds / each) + 1):
+        delay.began(round(per_second * each), -seconds + step * each)
+    return delay
+
+
+@pytest.mark.parametrize(
+    ("per_second", "waiting", "waits"),
+    [
+        (0, 1, False),
+        (333.4, 1, False),  # 0.7 calls in 2 ms
+        (1_333.4, 1, True),  # 2.7 calls in 2 ms
+        (1_333.4, 2, True),
+        (1_333.4, 3, False),  # they are more than the wait would bring
+        (8_000, 10, True),
+        (8_000, 64, False),  # 64 connections that were answered together send together
+    ],
+)
+def test_the_rate_decides(per_second: float, waiting: int, waits: bool) -> None:
+    """A transaction waits where at least as many calls again should arrive meanwhile."""
+    delay = arriving(per_second)
+
+    assert delay.seconds(waiting, 0.0) == (MAX_DELAY_SECONDS if waits else 0)
+
+
+def test_a_rare_call_waits_for_nothing() -> None:
+    """Neither the first call, nor one after a rest, nor calls that come one by one wait."""
+    assert CommitDelay().seconds(1, 0.0) == 0
+    assert arriving(3_000).seconds(1, 1.0) == 0
+    assert arriving(10, seconds=5.0, each=0.1).seconds(1, 0.1) == 0
+
+
+def test_a_sender_that_waits_for_each_answer() -> None:
+    """Waits that bring nothing become rare; one that brings a call starts them again."""
+    delay = CommitDelay()
+    waits = 0
+    for step in range(1_000):
+        now = step * 0.001
+        if delay.seconds(1, now):
+            waits += 1
+            delay.waited(0)
+        delay.began(1, now)
+
+    assert 5 <= waits <= 7 + 1_000 / MAX_SKIPPED
+    while not delay.seconds(1, 1.0):
+        pass
+    delay.waited(1)
+    assert delay.seconds(1, 1.0)

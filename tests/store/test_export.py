@@ -1,0 +1,149 @@
+"""Everything as lines of JSON, and back."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.store import audit_log, rate_limits, subscribers
+from prosperstack_destination.store import export as db_export
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.export import begun, export, import_lines
+from prosperstack_destination.store.models import CallSource, Delete, SourceKind
+from prosperstack_destination.store.rate_limits import ReportedLimit
+from prosperstack_destination.store.subscribers import SubscriberSnapshot
+from prosperstack_destination.store.tables import identities
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, stored, take
+
+pytestmark = pytest.mark.anyio
+
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "power_users")
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """A database with something in most tables."""
+    await database.write(open_account)
+    await database.write(
+        take,
+        *[identify(f"{n}@b.c", user_id=f"u{n}", plan="pro \u00fc\n") for n in range(30)],
+        identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
+        Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
+    )
+    await database.write(rate_limits.note, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
+    await database.write(
+        subscribers.replace_for_email,
+        ACCOUNT,
+        "1@b.c",
+        [SubscriberSnapshot("subr_1", "1@b.c", {"plan": 1})],
+        NEW_YEAR,
+    )
+    return database
+
+
+@pytest.fixture
+async def target(tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty database elsewhere."""
+    database = Database(f"sqlite:///{tmp_path / 'target.db'}")
+    await database.open()
+    yield database
+    await database.close()
+
+
+def whole(connection: Connection) -> list[object]:
+    return [sorted(map(tuple, connection.execute(select(table))), key=repr) for table in db_export.tables()]
+
+
+async def exported(database: Database) -> list[str]:
+    file = io.StringIO()
+    await database.read(export, file)
+    return file.getvalue().splitlines(keepends=True)
+
+
+async def test_there_and_back(filled: Database, target: Database) -> None:
+    """What is exported and imported is the same, on whichever engine, and ids go on after the highest."""
+    rows = await import_lines(target, await exported(filled))
+    assert await target.read(whole) == await filled.read(whole)
+    assert rows["profiles"] == 29
+
+    back = await exported(target)
+    await filled.write(empty)
+    await import_lines(filled, back)
+    assert await target.read(whole) == await filled.read(whole)
+    await filled.write(take, identify("new@b.c"))
+    await filled.write(audit_log.record, ACCOUNT, 0, actor="", action="", details={})
+
+
+def empty(connection: Connection) -> None:
+    for table in reversed(db_export.tables()):
+        connection.execute(table.delete())
+
+
+@pytest.mark.parametrize("kept", [1, 2, 7, 40])
+async def test_an_export_goes_on(filled: Database, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that was broken off goes on after its last line, and is the same in the end."""
+    monkeypatch.setattr(db_export, "ROWS_AT_ONCE", 4)
+    lines = await exported(filled)
+    file = io.StringIO()
+    await filled.read(export, file, begun(lines[:kept]))
+
+    assert lines[:kept] + file.getvalue().splitlines(keepends=True) == lines
+    assert begun(lines).finished
+
+
+@pytest.mark.parametrize("kept", [1, 6, 40])
+async def test_an_import_goes_on(
+    filled: Database, target: Database, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
+    monkeypatch.setattr(db_export, "ROWS_AT_ONCE", 4)
+    lines = await exported(filled)
+    with pytest.raises(ConfigurationError, match="not whole"):
+        await import_lines(target, lines[:kept])
+
+    await import_lines(target, lines)
+    await import_lines(target, lines)  # and again is nothing
+
+    assert await target.read(whole) == await filled.read(whole)
+
+
+async def test_what_cannot_be_imported(filled: Database, target: Database) -> None:
+    """Another file, a damaged one, one of another schema, and a database in use are told with what to do."""
+    lines = await exported(filled)
+    head = json.loads(lines[0])
+    for wrong, said in (
+        (["x"], "no export"),
+        ([json.dumps({**head, "revision": "0001"})], "schema 0001"),
+        ([lines[0], '{"table": "nowhere", "row": {}}'], "damaged"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            await import_lines(target, wrong)
+    with pytest.raises(ConfigurationError, match="not empty"):
+        await import_lines(filled, [json.dumps({**head, "export": "another"})])
+
+
+async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Database) -> None:
+    """U+0000 in text, also in keys, and numbers past 32 bits do not keep a SQLite database from PostgreSQL."""
+    await sqlite.write(open_account)
+    await sqlite.write(
+        take,
+        *[identify("a@b.c", anonymous_id=each, plan="x\0") for each in ("\0", "\0\0", "\ufffd")],
+        replace(identify(source=CallSource(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
+    )
+    await sqlite.write(rate_limits.note, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
+
+    await import_lines(postgresql, await exported(sqlite))
+
+    profile = await postgresql.read(stored)
+    assert profile.values() == {"plan": "x\ufffd", "trait\ufffd": "\ufffd"}
+    limit = await postgresql.read(rate_limits.of_account, ACCOUNT)
+    assert limit == ReportedLimit(2**31 - 1, 2**31 - 1, 60.0, NEW_YEAR)
+    ids = await postgresql.read(lambda connection: connection.scalars(select(identities.c.external_id)).all())
+    assert sorted(ids) == ["\ufffd", "\ufffd\ufffd"]

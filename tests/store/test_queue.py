@@ -1,0 +1,155 @@
+"""Who waits for a request."""
+
+import pytest
+from sqlalchemy import Connection, text
+
+from prosperstack_destination.clock import HOUR, MINUTE, SECOND
+from prosperstack_destination.store import cancel_flows, profiles, queue, remote_erasures
+from prosperstack_destination.store.clock_skew import clamp_future_times
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.models import CallSource, Lane, SourceKind, Status
+from prosperstack_destination.store.queue import COUNTED, QueueSizes, QueueSnapshot, RecentChanges
+from support.accounts import open_account
+from support.clocks import NEW_YEAR
+from support.intake import ACCOUNT, identify, stored, take
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR
+AUDIENCE = CallSource(SourceKind.AUDIENCE, "vips")
+COUNTS = QueueSizes(live=2, bulk=1, unknown=2, unknown_live=1)
+
+
+async def wait_for(database: Database, status: Status, *emails: str, source: CallSource | None = None) -> list[int]:
+    """Have profiles wait, each a second younger than the one before; their ids."""
+    ids = []
+    for number, email in enumerate(emails):
+        at = NOW + number * SECOND
+        await database.write(take, identify(email, at=at, received_at=at, source=source, vips=number))
+        profile = await database.read(stored, email)
+        await database.write(profiles.mark_waiting, [(profile, status)], at)
+        ids.append(profile.id)
+    return ids
+
+
+async def test_each_queue_shows_its_ends(database: Database) -> None:
+    """Live and bulk, ready and unknown, the newest and the oldest; what is under way is not among them."""
+    await database.write(open_account)
+    a, b, c = await wait_for(database, Status.READY, "a@b.c", "b@b.c", "c@b.c")
+    [d] = await wait_for(database, Status.READY, "d@b.c", source=AUDIENCE)
+    [e] = await wait_for(database, Status.UNKNOWN, "e@b.c")
+    [f] = await wait_for(database, Status.UNKNOWN, "f@b.c", source=AUDIENCE)
+
+    found = await database.read(queue.snapshot, ACCOUNT, NOW + MINUTE, [c], COUNTS)
+
+    assert found.live.newest is not None
+    assert found.live.oldest is not None
+    assert (found.live.newest.profile_id, found.live.oldest.profile_id, found.live.size) == (b, a, 2)
+    assert found.bulk.newest == found.bulk.oldest
+    assert found.bulk.oldest is not None
+    assert (found.bulk.oldest.profile_id, found.bulk.oldest.lane) == (d, Lane.BULK)
+    assert found.newest_unknown is not None
+    assert found.oldest_unknown is not None
+    assert (found.newest_unknown.profile_id, found.oldest_unknown.profile_id) == (e, f)
+    assert (found.unknown, found.unknown_live, found.clearing) == (2, 1, False)
+    assert await database.read(queue.count, ACCOUNT, NOW + MINUTE) == QueueSizes(3, 1, 2, 1)
+
+
+async def test_nothing_waits_before_its_time(database: Database) -> None:
+    """What is left alone after a failure is in no queue until then."""
+    await database.write(open_account)
+    await wait_for(database, Status.READY, "a@b.c")
+    await database.write(profiles.postpone, (await database.read(stored)).id, NOW + MINUTE, "it failed")
+
+    assert await database.read(queue.snapshot, ACCOUNT, NOW + SECOND, [], QueueSizes()) == QueueSnapshot()
+    later = await database.read(queue.snapshot, ACCOUNT, NOW + MINUTE, [], QueueSizes())
+    assert later.live.size == 1
+
+
+async def test_whoever_is_about_to_cancel_comes_first(database: Database) -> None:
+    """Hastening puts what is pending of a person before all else; a person with nothing pending is left alone."""
+    await database.write(open_account)
+    [ready] = await wait_for(database, Status.READY, "a@b.c", source=AUDIENCE)
+    await wait_for(database, Status.READY, "b@b.c")
+    await database.write(profiles.settle, await database.read(stored, "b@b.c"), Status.IN_SYNC)
+
+    people = {(ACCOUNT, "a@b.c"): NOW, (ACCOUNT, "b@b.c"): NOW}
+    assert await database.write(cancel_flows.prioritize, people) == {ACCOUNT}
+    hastened = await database.read(stored)
+    assert hastened.status is Status.PENDING
+    await database.write(profiles.mark_waiting, [(hastened, Status.READY)], NOW)
+
+    found = await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())
+    assert found.cancelling.newest is not None
+    assert found.cancelling.newest.profile_id == ready
+
+
+async def test_a_live_change_makes_a_bulk_one_live(database: Database) -> None:
+    """The more urgent of two changes that wait decides; once settled, the next change does."""
+    await database.write(open_account)
+    await database.write(take, identify(source=AUDIENCE, vips=True))
+    lanes = [(await database.read(stored)).lane]
+    await database.write(take, identify(at=NOW + 1, plan="pro"))
+    lanes.append((await database.read(stored)).lane)
+    await database.write(take, identify(at=NOW + 2, source=AUDIENCE, vips=False))
+    lanes.append((await database.read(stored)).lane)
+    await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC)
+    await database.write(take, identify(at=NOW + 3, source=AUDIENCE, vips=True))
+    lanes.append((await database.read(stored)).lane)
+
+    assert lanes == [Lane.BULK, Lane.LIVE, Lane.LIVE, Lane.BULK]
+
+
+async def test_what_changed_lately_is_counted(database: Database) -> None:
+    """Changes after a time, and those of people who had been waiting already."""
+    await database.write(open_account)
+    await wait_for(database, Status.READY, "a@b.c", "b@b.c")
+    again = NOW + MINUTE
+    await database.write(take, identify("a@b.c", at=again, received_at=again, vips="changed"))
+    await database.write(profiles.mark_waiting, [(await database.read(stored), Status.READY)], again)
+
+    assert await database.read(queue.recent, ACCOUNT, Lane.LIVE, NOW - 1) == RecentChanges(2, repeats=1)
+    assert await database.read(queue.recent, ACCOUNT, Lane.LIVE, NOW + SECOND) == RecentChanges(1, repeats=1)
+
+
+async def test_clearing_waits_too(database: Database) -> None:
+    """A subscriber of somebody who was erased is waited for."""
+    await database.write(open_account)
+    await database.write(remote_erasures.add, ACCOUNT, {"s1": ["plan"]}, delete_subscriber=False, now=NOW)
+
+    assert (await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())).clearing
+
+
+def explained(connection: Connection) -> list[str]:
+    """SQLite's plans for what is asked before each request."""
+    given = {"account": ACCOUNT, "now": NOW, "under_way": [1, 2]}
+    statement = str(queue.ENDS.params(given).compile(connection, compile_kwargs={"literal_binds": True}))
+    return [row[3] for row in connection.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", r"\:")))]
+
+
+async def test_queues_are_looked_up_in_the_index(sqlite: Database) -> None:
+    """No look at a queue reads more than its end, however long it is: each goes by the index, and none sorts."""
+    steps = await sqlite.read(explained)
+
+    looks = [step for step in steps if "ix_profiles_due" in step and step.startswith("SEARCH")]
+    assert len(looks) == 9
+    assert not [step for step in steps if "SCAN profiles" in step or "TEMP B-TREE" in step]
+    assert COUNTED <= 10_000
+
+
+async def test_a_clock_that_was_set_back_leaves_nothing_to_the_future(database: Database) -> None:
+    """What was due by the old time is due by the new one, and what was learned then counts as learned now."""
+    await database.write(open_account)
+    await wait_for(database, Status.READY, "a@b.c")
+    await database.write(take, identify("b@b.c"))
+    await database.write(profiles.mark_looked_up, await database.read(stored), NOW + SECOND, NOW)
+    back = NOW - HOUR
+    assert await database.read(profiles.due, ACCOUNT, back, None, 10) == []
+
+    await database.write(clamp_future_times, back)
+
+    due = await database.read(profiles.due, ACCOUNT, back, None, 10)
+    assert {(each.email, each.changed_at, each.looked_up_at) for each in due} == {
+        ("a@b.c", back, None),
+        ("b@b.c", back, None),
+    }

@@ -1,0 +1,80 @@
+"""How much happened when: rows of minutes and hours that add up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prosperstack_destination.clock import DAY, HOUR, MINUTE
+from prosperstack_destination.store import rollups
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.rollups import FRESHNESS, KEPT, Bucket, Rollup, percentile
+from support.clocks import NEW_YEAR
+
+pytestmark = pytest.mark.anyio
+
+
+def took(*seconds: float) -> Rollup:
+    tally = Rollup()
+    for each in seconds:
+        tally.took(each)
+    return tally
+
+
+async def test_what_happens_adds_up(database: Database) -> None:
+    """Each minute and each hour has the sum of what was counted in it, and the largest backlog."""
+    for seconds, backlog in ((0, 5), (10, 7), (70, 0)):
+        new = took(1.0)
+        new.accepted, new.delivered, new.backlog = 2, 1, backlog
+        await database.write(rollups.add, {"a": new, "b": Rollup(refused=1)}, NEW_YEAR + seconds * 1_000_000)
+
+    minutes = await database.read(rollups.of_account, "a", Bucket.MINUTE, NEW_YEAR)
+    [hour] = await database.read(rollups.of_account, "a", Bucket.HOUR, NEW_YEAR)
+
+    assert [(each.at, each.accepted, each.backlog) for each in minutes] == [
+        (NEW_YEAR, 4, 7),
+        (NEW_YEAR + MINUTE, 2, 0),
+    ]
+    assert (hour.accepted, hour.settled, hour.backlog, sum(hour.freshness)) == (6, 3, 7, 3)
+    assert [each.refused for each in await database.read(rollups.of_account, "b", Bucket.HOUR, 0)] == [3]
+
+
+async def test_old_rows_go(database: Database) -> None:
+    """Minutes are kept for a day, hours for longer."""
+    await database.write(rollups.add, {"a": Rollup(accepted=1)}, NEW_YEAR)
+
+    assert await database.write(rollups.expire, NEW_YEAR + DAY) == 0
+    assert await database.write(rollups.expire, NEW_YEAR + DAY + 2 * HOUR) == 1
+    assert len(await database.read(rollups.of_account, "a", Bucket.HOUR, 0)) == 1
+    assert await database.write(rollups.expire, NEW_YEAR + KEPT[Bucket.HOUR] + HOUR) == 1
+
+
+async def test_backlogs_are_noted_where_nothing_else_happens(database: Database) -> None:
+    """A minute in which something waited has a row, so that a chart has no hole."""
+    await database.write(rollups.note_backlogs, {"a": 9}, NEW_YEAR)
+
+    [row] = await database.read(rollups.of_account, "a", Bucket.MINUTE, 0)
+    assert (row.backlog, row.settled) == (9, 0)
+
+
+def test_nothing_was_delivered() -> None:
+    """Without a delivery there is no percentile."""
+    assert percentile([], 0.5) is None
+    assert percentile([0, 0], 0.95) is None
+
+
+@given(st.lists(st.floats(0, FRESHNESS[-1]), min_size=1), st.floats(0.01, 1))
+def test_a_percentile_is_as_good_as_its_bounds(seconds: list[float], part: float) -> None:
+    """It lies between the bounds that the true one lies between."""
+    found = percentile(took(*seconds).freshness, part)
+    true = sorted(seconds)[max(-(-len(seconds) * part // 1), 1).__int__() - 1]
+    bounds = [0.0, *FRESHNESS]
+    place = next(place for place, bound in enumerate(bounds) if true <= bound)
+
+    assert found is not None
+    assert bounds[max(place - 1, 0)] <= found <= bounds[max(place, 1)]
+
+
+@given(st.lists(st.floats(0, 1e6)), st.lists(st.floats(0, 1e6)))
+def test_tallies_add_in_any_order(first: list[float], second: list[float]) -> None:
+    """Two replicas' tallies are the tally of both."""
+    assert (took(*first) + took(*second)).freshness == took(*second, *first).freshness

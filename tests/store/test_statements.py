@@ -1,0 +1,73 @@
+"""Statements that are made once."""
+
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, Select, Update, bindparam, select, update
+
+from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.statements import OneOf, Prepared
+from prosperstack_destination.store.tables import profiles
+from support.accounts import open_account
+from support.intake import ACCOUNT, identify, take
+
+pytestmark = pytest.mark.anyio
+
+ODD: Final = ["a@b.c", "o'neil@b.c", 'a"quote@b.c', "back\\slash@b.c", "ünïcode@b.c", "{brace},@b.c", "null"]
+
+
+def _build(one_of: OneOf) -> Select[Any]:
+    mine = profiles.c.account_id == bindparam("account")
+    return select(profiles.c.email).where(mine, one_of(profiles.c.email, "emails")).limit(3)
+
+
+def _renaming(one_of: OneOf) -> Update:
+    mine = profiles.c.account_id == bindparam("account")
+    return update(profiles).where(mine, one_of(profiles.c.email, "emails")).values(address=bindparam("new"))
+
+
+STATEMENT: Final = Prepared(_build)
+RENAMING: Final = Prepared(_renaming)
+
+
+def found(connection: Connection, *emails: str, account: str = ACCOUNT) -> set[str]:
+    return {email for (email,) in STATEMENT.rows(connection, {"account": account, "emails": list(emails)})}
+
+
+async def test_a_list_of_any_length(database: Database) -> None:
+    """The same statement takes no text, one, and many, whatever is in them."""
+    await database.write(open_account)
+    await database.write(take, *[identify(email) for email in ODD])
+
+    for email in ODD:
+        assert await database.read(found, email, "nobody@b.c") == {email}
+    assert await database.read(found) == set()
+    assert await database.read(found, *ODD[:3]) == set(ODD[:3])
+    assert await database.read(found, ODD[0], account="acct_2") == set()
+
+
+async def test_what_the_statement_says_itself(database: Database) -> None:
+    """A value that is written into the statement, as its limit is, need not be given."""
+    await database.write(open_account)
+    await database.write(take, *[identify(email) for email in ODD])
+
+    assert len(await database.read(found, *ODD)) == 3
+
+
+async def test_how_many_rows_a_statement_changed(database: Database) -> None:
+    """It is told, none included; and what was changed is undone with all else of a transaction that fails."""
+    await database.write(open_account)
+    await database.write(take, *[identify(email) for email in ODD])
+    new = {"account": ACCOUNT, "new": "new@b.c"}
+
+    def fail(connection: Connection) -> None:
+        assert RENAMING.run(connection, {**new, "emails": ODD}) == len(ODD)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail)
+    assert await database.write(RENAMING.run, {**new, "emails": [*ODD[:2], "nobody@b.c"]}) == 2
+    assert await database.write(RENAMING.run, {**new, "emails": []}) == 0
+
+    addresses = select(profiles.c.address).where(profiles.c.address == "new@b.c")
+    assert len(await database.read(lambda connection: connection.scalars(addresses).all())) == 2
