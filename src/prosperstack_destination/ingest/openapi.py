@@ -115,7 +115,9 @@ _ANSWERS: Final = {
 
 
 def _identify(method: str) -> dict[str, Any]:
-    responses = {status: {"description": text, "content": _json("MessageResponse")} for status, text in _ANSWERS.items()}
+    responses = {
+        status: {"description": text, "content": _json("MessageResponse")} for status, text in _ANSWERS.items()
+    }
     responses["200"] = {
         "description": "Understood, and there is nothing to do; or the explanation that was asked for.",
         "content": _json("Explanation", "MessageResponse"),
@@ -171,7 +173,10 @@ def _tracking(kind: str, name: str) -> dict[str, Any]:
         "tags": ["tracking"],
         "security": [{"apiKey": []}, {}],
         "requestBody": {"required": True, "content": _json("TrackingBatch" if batched else "IdentifyCall")},
-        "responses": {"200": {"description": "What matters is on disk.", "content": _json("TrackingSuccess")}, **refusals},
+        "responses": {
+            "200": {"description": "What matters is on disk.", "content": _json("TrackingSuccess")},
+            **refusals,
+        },
     }
 
 
