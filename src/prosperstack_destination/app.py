@@ -75,14 +75,14 @@ def create_app(
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         routes=[
             *dashboard_routes(
-                service.desk, service.sessions, service.live, service.templates, settings.trusted_proxies
+                service.admin, service.sessions, service.live, service.templates, settings.trusted_proxies
             ),
             Route("/v1/projects/{key}/settings", _ingest_or_503(service, service.sdk_settings), methods=_SETTINGS),
             *docs_routes(),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _handle_exception},
     )
-    app.state.desk = service.desk
+    app.state.services = service.admin
     app.state.sessions = service.sessions
     app.state.live = service.live
     app.include_router(create_health_router(service.database, service.inbox.failure, service.reconciler_is_alive))

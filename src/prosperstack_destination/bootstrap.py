@@ -120,7 +120,7 @@ class Services:
         self.inbox = GroupCommit(self._commit, self._notify_changed)
         self.reception = IngestService(self.inbox, clock, watch)
         scanning = asyncio.Lock()
-        self.desk = AdminServices(
+        self.admin = AdminServices(
             self.database,
             TokenAuthenticator(self.database, clock),
             clock,
@@ -194,8 +194,8 @@ class Services:
             stack.push_async_callback(self.templates.close)
             self._feed.start()
             stack.push_async_callback(self._feed.close)
-            desk = self.desk
-            for each in (desk.coverage, desk.backlogs, desk.problem_kinds, desk.replay_costs, desk.replays):
+            admin = self.admin
+            for each in (admin.coverage, admin.backlogs, admin.problem_kinds, admin.replay_costs, admin.replays):
                 stack.push_async_callback(each.close)
             if self.role is not Role.RECEIVE:
                 self.reconciler.start()
@@ -228,23 +228,23 @@ class Services:
         self._wakeups.notify(account_ids)
 
     async def _backlogs(self, _: str) -> Mapping[str, Mapping[Status, int]]:
-        return await self.database.read(account_stats.backlogs, self.desk.clock())
+        return await self.database.read(account_stats.backlogs, self.admin.clock())
 
     async def _problem_kinds(self, account_id: str) -> list[ProblemKind]:
         return await self.database.read(problems.kinds, account_id, MAX_COUNTED)
 
     async def _replay_cost(self, account_id: str) -> ReplayCost:
         account = await self.database.read(find, account_id)
-        return await self.database.read(replay_cost, account, self.desk.reserve)
+        return await self.database.read(replay_cost, account, self.admin.reserve)
 
     async def _warm_caches(self) -> None:
         """Have what the dashboard's first page takes long for at hand."""
         with suppress(StoreUnavailable):  # whoever looks has it counted
-            await self.desk.backlogs.get_or_wait(ALL_ACCOUNTS)
+            await self.admin.backlogs.get_or_wait(ALL_ACCOUNTS)
 
     async def _refresh_catalog(self, account: Account) -> Account:
         client = self._client_for_key(self.accounts.prosperstack_key(account))
-        return await refresh_catalog(self.database, account, client, self.desk.clock())
+        return await refresh_catalog(self.database, account, client, self.admin.clock())
 
     def reconciler_is_alive(self) -> bool:
         """Whether it runs; where another process is to run it, that is none of our business."""

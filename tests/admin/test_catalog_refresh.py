@@ -29,60 +29,60 @@ def woken() -> list[str]:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIterator[AdminServices]:
-    """A desk where nobody reconciles."""
+async def services(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIterator[AdminServices]:
+    """The admin services of a process without a reconciler."""
 
     def wake(account_ids: Iterable[str]) -> None:
         woken.extend(account_ids)
 
     async with running(settings(tmp_path, role=Role.RECEIVE), clock=clock) as service:
         application = cast(FastAPI, cast(httpx.ASGITransport, service.transport).app)
-        yield replace(application.state.desk, wake=wake)
+        yield replace(application.state.services, wake=wake)
 
 
-async def opened(desk: AdminServices, listed_at: int) -> Account:
+async def opened(services: AdminServices, listed_at: int) -> Account:
     """An account whose properties were listed then."""
-    await desk.database.write(open_account)
-    await desk.database.write(accounts.set_catalog, "acct_1", "[]", listed_at)
-    return await stored(desk)
+    await services.database.write(open_account)
+    await services.database.write(accounts.set_catalog, "acct_1", "[]", listed_at)
+    return await stored(services)
 
 
-async def stored(desk: AdminServices) -> Account:
-    account = await desk.database.read(accounts.get, "acct_1")
+async def stored(services: AdminServices) -> Account:
+    account = await services.database.read(accounts.get, "acct_1")
     assert account is not None
     return account
 
 
-async def test_old_properties_are_listed_anew(desk: AdminServices, woken: list[str]) -> None:
+async def test_old_properties_are_listed_anew(services: AdminServices, woken: list[str]) -> None:
     """Who looks at properties that are 10 s old has them listed again, once; the old ones stay meanwhile."""
-    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
+    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER)
 
-    await refresh_if_stale(desk, account)
-    await refresh_if_stale(desk, account)
-    await refresh_if_stale(desk, await stored(desk))
+    await refresh_if_stale(services, account)
+    await refresh_if_stale(services, account)
+    await refresh_if_stale(services, await stored(services))
 
     assert woken == ["acct_1"]
-    assert (await stored(desk)).catalog_at is None
-    assert (await stored(desk)).catalog == "[]"
-    assert await desk.database.read(accounts.with_work, NEW_YEAR) == ["acct_1"]
+    assert (await stored(services)).catalog_at is None
+    assert (await stored(services)).catalog == "[]"
+    assert await services.database.read(accounts.with_work, NEW_YEAR) == ["acct_1"]
 
 
-async def test_new_properties_are_not_listed(desk: AdminServices, woken: list[str]) -> None:
+async def test_new_properties_are_not_listed(services: AdminServices, woken: list[str]) -> None:
     """Properties that are younger than 10 s cost no request, however often an operator looks."""
-    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER + 1)
+    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER + 1)
 
-    await refresh_if_stale(desk, account)
+    await refresh_if_stale(services, account)
 
     assert woken == []
-    assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER + 1
+    assert (await stored(services)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER + 1
 
 
-async def test_an_account_that_waits_is_left_alone(desk: AdminServices, woken: list[str]) -> None:
+async def test_an_account_that_waits_is_left_alone(services: AdminServices, woken: list[str]) -> None:
     """An account whose key is refused is not asked for its properties because somebody looks."""
-    account = await opened(desk, NEW_YEAR - LISTED_AGAIN_AFTER)
-    await desk.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
+    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER)
+    await services.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
 
-    await refresh_if_stale(desk, account)
+    await refresh_if_stale(services, account)
 
     assert woken == []
-    assert (await stored(desk)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER
+    assert (await stored(services)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER

@@ -11,27 +11,27 @@ from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account
 log = structlog.get_logger(__name__)
 
 
-async def refresh_if_stale(desk: AdminServices, account: Account) -> None:
+async def refresh_if_stale(services: AdminServices, account: Account) -> None:
     """Have the properties listed again in the background unless that was done seconds ago; the old ones are shown.
 
     Safe to repeat. Raises `StoreUnavailable`.
     """
-    before = desk.clock() - LISTED_AGAIN_AFTER
+    before = services.clock() - LISTED_AGAIN_AFTER
     if account.catalog_at is None or account.catalog_at > before:
         return
-    if await desk.database.write(accounts.expire_catalog, account.id, before):
-        desk.wake([account.id])
+    if await services.database.write(accounts.expire_catalog, account.id, before):
+        services.wake([account.id])
 
 
-async def current_properties(desk: AdminServices, account: Account) -> Account:
+async def current_properties(services: AdminServices, account: Account) -> Account:
     """The account with its properties listed now: one request at most each 10 s; where it fails the old ones."""
-    latest = await desk.database.read(accounts.get, account.id) or account
-    if latest.status in STOPPED_STATUSES or not may_refresh(latest, desk.clock()):
+    latest = await services.database.read(accounts.get, account.id) or account
+    if latest.status in STOPPED_STATUSES or not may_refresh(latest, services.clock()):
         return latest
     try:
-        refreshed = await desk.refresh_catalog(latest)
+        refreshed = await services.refresh_catalog(latest)
     except ProsperStackError as error:
         log.warning("the properties could not be listed", account=account.fingerprint, reason=str(error))
         return latest
-    desk.on_change()
+    services.on_change()
     return refreshed

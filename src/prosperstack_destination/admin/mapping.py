@@ -27,16 +27,16 @@ from prosperstack_destination.store.mappings import MappingVersion
 Proposed = str | dict[str, JsonValue]
 
 
-async def parse(desk: AdminServices, account: Account, proposed: Proposed) -> ParsedMapping:
+async def parse(services: AdminServices, account: Account, proposed: Proposed) -> ParsedMapping:
     """A proposed mapping, looked at against the account's properties. Raises `InvalidMapping`.
 
     Where it names a property that is not known they are listed again, unless that was done seconds ago.
     """
-    read = await _read(proposed, account_mapping.known_properties(account, desk.clock()))
+    read = await _read(proposed, account_mapping.known_properties(account, services.clock()))
     if not read.unknown:
         return read
-    account = await current_properties(desk, account)
-    return await _read(proposed, account_mapping.known_properties(account, desk.clock()))
+    account = await current_properties(services, account)
+    return await _read(proposed, account_mapping.known_properties(account, services.clock()))
 
 
 async def _read(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
@@ -46,16 +46,16 @@ async def _read(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
 
 
 async def preview_for_account(
-    desk: AdminServices, account: Account, rules: Rules, *, exact: bool = False
+    services: AdminServices, account: Account, rules: Rules, *, exact: bool = False
 ) -> Preview:
     """What rules would change for the profiles that are stored; of many a part is looked at, unless ``exact``."""
-    async with desk.scan_lock:
+    async with services.scan_lock:
         sample = None if exact else SAMPLE
-        return await preview(desk.database, account.id, rules, reserve=desk.reserve, sample=sample)
+        return await preview(services.database, account.id, rules, reserve=services.reserve, sample=sample)
 
 
 async def apply(
-    desk: AdminServices,
+    services: AdminServices,
     account: Account,
     read: ParsedMapping,
     *,
@@ -75,7 +75,7 @@ async def apply(
     if not allow_unknown:
         account_mapping.reject_unknown(read)
     if not allow_problems:
-        found = await preview_for_account(desk, account, read.rules)
+        found = await preview_for_account(services, account, read.rules)
         if found.raises_problems:
             raise ProblemsRise(before=found.problems_before, after=found.problems_after)
 
@@ -85,29 +85,29 @@ async def apply(
             account,
             read.rules,
             author=author,
-            now=desk.clock(),
+            now=services.clock(),
             source=source,
             based_on=based_on,
             note=note,
         )
 
-    applied = await desk.database.write(work)
-    desk.on_change()
+    applied = await services.database.write(work)
+    services.on_change()
     return applied
 
 
 async def rollback(
-    desk: AdminServices, account: Account, version: int, *, author: str, based_on: int
+    services: AdminServices, account: Account, version: int, *, author: str, based_on: int
 ) -> ApplyResult:
     """Put an earlier version in force again, as a new one. Raises `ConfigurationError` and `MappingConflict`."""
 
     def work(connection: Connection) -> ApplyResult:
         return account_mapping.rollback(
-            connection, account, version, author=author, now=desk.clock(), based_on=based_on
+            connection, account, version, author=author, now=services.clock(), based_on=based_on
         )
 
-    applied = await desk.database.write(work)
-    desk.on_change()
+    applied = await services.database.write(work)
+    services.on_change()
     return applied
 
 

@@ -33,16 +33,16 @@ def test_call(email: str, traits: Mapping[str, JsonValue], now: int) -> dict[str
 
 
 async def send_test(
-    desk: AdminServices, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
+    services: AdminServices, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
 ) -> Result:
     """Take a test call in; what its sender would be told.
 
     It is a call as any other: the person's properties become what it says, also in ProsperStack. It is among the
     recent calls within a second or two. Raises `TemporaryError`'s kinds.
     """
-    call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, desk.clock())
-    [result] = await desk.reception.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
-    await desk.database.write(_note, account, actor, desk.clock())
+    call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, services.clock())
+    [result] = await services.reception.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
+    await services.database.write(_note, account, actor, services.clock())
     return result
 
 

@@ -90,90 +90,90 @@ class AuditEntryResponse(BaseModel):
 
 
 @router.get("")
-async def list_accounts(desk: Services, _: Operator) -> list[AccountResponse]:
+async def list_accounts(services: Services, _: Operator) -> list[AccountResponse]:
     """Every account, the oldest first."""
-    return [_shown(desk, each) for each in await desk.database.read(accounts.all_accounts)]
+    return [_shown(services, each) for each in await services.database.read(accounts.all_accounts)]
 
 
 @router.post("", status_code=201, responses={200: {"model": AccountResponse, "description": "It was open."}})
 async def open_account(
-    desk: Services, operator: Operator, given: ReplaceKeyRequest, response: Response
+    services: Services, operator: Operator, given: ReplaceKeyRequest, response: Response
 ) -> AccountResponse:
     """Open the account of a ProsperStack key that ProsperStack takes; one that is open already is shown.
 
     A key that ProsperStack refuses is answered 422, and 503 where it cannot be asked: nothing is opened.
     """
-    await desk.check_key(given.key.get_secret_value())
-    account, is_new = await desk.database.write(
-        choices.open_account, given.key.get_secret_value(), desk.vault, operator, desk.clock()
+    await services.check_key(given.key.get_secret_value())
+    account, is_new = await services.database.write(
+        choices.open_account, given.key.get_secret_value(), services.vault, operator, services.clock()
     )
     if not is_new:
         response.status_code = 200
-    return _changed(desk, account)
+    return _changed(services, account)
 
 
 @router.get("/{account_id}")
-async def show_account(desk: Services, account: AccountDep) -> AccountResponse:
+async def show_account(services: Services, account: AccountDep) -> AccountResponse:
     """One account."""
-    return _shown(desk, account)
+    return _shown(services, account)
 
 
 @router.patch("/{account_id}")
 async def change_account(
-    desk: Services, account: AccountDep, operator: Operator, wanted: AccountPatch
+    services: Services, account: AccountDep, operator: Operator, wanted: AccountPatch
 ) -> AccountResponse:
     """Choose what a deletion does, and what of the rate limit is left to the owner. It counts within seconds."""
 
     def work(connection: Connection) -> Account:
-        now = desk.clock()
+        now = services.clock()
         if wanted.on_delete is not None:
             choices.set_on_delete(connection, account, wanted.on_delete, operator, now)
         if "reserve" in wanted.model_fields_set:
             choices.set_reserve(connection, account, wanted.reserve, operator, now)
         return choices.find(connection, account.id)
 
-    return _changed(desk, await desk.database.write(work))
+    return _changed(services, await services.database.write(work))
 
 
 @router.put("/{account_id}/key")
 async def replace_key(
-    desk: Services, account: AccountDep, operator: Operator, given: ReplaceKeyRequest
+    services: Services, account: AccountDep, operator: Operator, given: ReplaceKeyRequest
 ) -> AccountResponse:
     """Have an account use another ProsperStack key of the same mode; everything that is stored stays with it.
 
     The key is checked as for an account that is opened.
     """
-    await desk.check_key(given.key.get_secret_value())
+    await services.check_key(given.key.get_secret_value())
 
     def work(connection: Connection) -> Account:
         key = given.key.get_secret_value()
-        credential_service.replace_key(connection, account, key, desk.vault, operator, desk.clock())
+        credential_service.replace_key(connection, account, key, services.vault, operator, services.clock())
         return choices.find(connection, account.id)
 
-    return _changed(desk, await desk.database.write(work))
+    return _changed(services, await services.database.write(work))
 
 
 @router.delete("/{account_id}", status_code=204)
-async def remove_account(desk: Services, account: AccountDep, operator: Operator) -> None:
+async def remove_account(services: Services, account: AccountDep, operator: Operator) -> None:
     """Delete an account with everything that is stored for it: profiles, mapping, keys and the audit log.
 
     Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's ProsperStack key
     opens it again, empty.
     """
-    await account_removal.remove_account(desk.database, account, operator, desk.clock())
-    desk.invalidate_credentials()
+    await account_removal.remove_account(services.database, account, operator, services.clock())
+    services.invalidate_credentials()
 
 
 @router.post("/{account_id}/retry")
-async def retry_account(desk: Services, account: AccountDep, operator: Operator) -> RetryResponse:
+async def retry_account(services: Services, account: AccountDep, operator: Operator) -> RetryResponse:
     """Try an account now that waits after failures, or that is stopped."""
-    waited = await desk.database.write(actions.retry_account, account, operator, desk.clock())
-    desk.wake([account.id])
+    waited = await services.database.write(actions.retry_account, account, operator, services.clock())
+    services.wake([account.id])
     return RetryResponse(waited=waited)
 
 
 @router.get("/{account_id}/sources")
-async def list_sources(desk: Services, account: AccountDep) -> list[SourceResponse]:
+async def list_sources(services: Services, account: AccountDep) -> list[SourceResponse]:
     """Where calls come from, the one that sent last first: sources, audiences and computed traits."""
     return [
         SourceResponse(
@@ -185,31 +185,31 @@ async def list_sources(desk: Services, account: AccountDep) -> list[SourceRespon
             calls=each.calls,
             members=each.members if each.kind is SourceKind.AUDIENCE else None,
         )
-        for each in await desk.database.read(sources.of_account, account.id)
+        for each in await services.database.read(sources.of_account, account.id)
     ]
 
 
 @router.get("/{account_id}/audit")
 async def show_audit(
-    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[AuditEntryResponse]:
     """Who did what, the newest first. It holds no personal data."""
     return [
         AuditEntryResponse(
             at=to_datetime(each.at), actor=each.actor, action=each.action, details=dict(each.details)
         )
-        for each in await desk.database.read(audit_log.recent, account.id, limit)
+        for each in await services.database.read(audit_log.recent, account.id, limit)
     ]
 
 
-def _changed(desk: AdminServices, account: Account) -> AccountResponse:
+def _changed(services: AdminServices, account: Account) -> AccountResponse:
     """The account as it is now, which others are told of."""
-    desk.invalidate_credentials()
-    desk.wake([account.id])
-    return _shown(desk, account)
+    services.invalidate_credentials()
+    services.wake([account.id])
+    return _shown(services, account)
 
 
-def _shown(desk: AdminServices, account: Account) -> AccountResponse:
+def _shown(services: AdminServices, account: Account) -> AccountResponse:
     return AccountResponse(
         id=account.id,
         fingerprint=account.fingerprint,
@@ -220,6 +220,6 @@ def _shown(desk: AdminServices, account: Account) -> AccountResponse:
         next_attempt_at=to_datetime_or_none(account.status_until),
         on_delete=account.on_delete,
         reserve=account.reserve,
-        reserve_in_force=account.reserve_or(desk.reserve),
+        reserve_in_force=account.reserve_or(services.reserve),
         properties_listed_at=to_datetime_or_none(account.catalog_at),
     )

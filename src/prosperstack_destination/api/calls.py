@@ -84,7 +84,7 @@ class TestCallResponse(BaseModel):
 
 @router.get("")
 async def list_calls(
-    desk: Services,
+    services: Services,
     account: AccountDep,
     email: Annotated[str | None, Query(max_length=500, description="Also calls that named an id.")] = None,
     type: Annotated[str | None, Query(max_length=50)] = None,
@@ -95,12 +95,12 @@ async def list_calls(
     reveal: Reveal = False,
 ) -> CallPageResponse:
     """Calls that came in within a day, a sample of them where they were many."""
-    found = await desk.database.read(
+    found = await services.database.read(
         calls.list_calls,
         account,
         CallFilter(email, type, source, outcome),
-        desk.vault.pseudonym,
-        desk.clock(),
+        services.vault.pseudonym,
+        services.clock(),
         before=before,
         limit=limit,
         reveal=reveal,
@@ -112,10 +112,12 @@ async def list_calls(
 
 @router.get("/{call_id}")
 async def show_call(
-    desk: Services, account: AccountDep, call_id: CallId, reveal: Reveal = False
+    services: Services, account: AccountDep, call_id: CallId, reveal: Reveal = False
 ) -> CallDetailResponse:
     """One call: what arrived, what was understood and ignored, what was sent to ProsperStack and came back."""
-    found = await desk.database.read(calls.explain_call, account, call_id, desk.vault.pseudonym, reveal=reveal)
+    found = await services.database.read(
+        calls.explain_call, account, call_id, services.vault.pseudonym, reveal=reveal
+    )
     return CallDetailResponse(
         **_listed(found).model_dump(),
         explanation=found.explanation,
@@ -129,10 +131,10 @@ async def show_call(
 
 @router.post("/test")
 async def send_test_call(
-    desk: Services, account: AccountDep, operator: Operator, call: TestCallRequest
+    services: Services, account: AccountDep, operator: Operator, call: TestCallRequest
 ) -> TestCallResponse:
     """Take in a test call as a real one: it is written to ProsperStack, too."""
-    result = await send_test(desk, account, call.email, operator, call.traits)
+    result = await send_test(services, account, call.email, operator, call.traits)
     status = result.status if isinstance(result, IngestResult) else status_of(result)
     return TestCallResponse(
         status=status, message=result.message if isinstance(result, IngestResult) else str(result)

@@ -49,11 +49,11 @@ class CoverageResponse(BaseModel):
 
 
 @router.get("", tags=["mapping"])
-async def show_coverage(desk: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
+async def show_coverage(services: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
     """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
-    await refresh_if_stale(desk, account)
-    async with desk.scan_lock:
-        found, profiles = await coverage(desk.database, account.id, sample=None if exact else SAMPLE)
+    await refresh_if_stale(services, account)
+    async with services.scan_lock:
+        found, profiles = await coverage(services.database, account.id, sample=None if exact else SAMPLE)
     return CoverageResponse(
         profiles=profiles,
         counted=found.profiles,

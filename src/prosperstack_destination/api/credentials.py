@@ -107,7 +107,7 @@ class IssuedConnectorResponse(BaseModel):
 
 
 @router.get("/keys")
-async def list_keys(desk: Services, account: AccountDep) -> list[KeyResponse]:
+async def list_keys(services: Services, account: AccountDep) -> list[KeyResponse]:
     """The keys that callers show, the newest first; those that were revoked among them."""
     return [
         KeyResponse(
@@ -120,38 +120,39 @@ async def list_keys(desk: Services, account: AccountDep) -> list[KeyResponse]:
             last_used_at=to_datetime_or_none(each.last_used_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(credentials.keys_of, account.id)
+        for each in await services.database.read(credentials.keys_of, account.id)
     ]
 
 
 @router.post("/keys", status_code=201)
 async def issue_key(
-    desk: Services, account: AccountDep, operator: Operator, wanted: KeyRequest
+    services: Services, account: AccountDep, operator: Operator, wanted: KeyRequest
 ) -> IssuedKeyResponse:
     """Make a key for Segment or a server to show, or a public one for a web page or an app."""
 
     def work(connection: Connection) -> str:
         if wanted.public:
             return credential_service.issue_public_key(
-                connection, account, wanted.name, wanted.origins, operator, desk.clock()
+                connection, account, wanted.name, wanted.origins, operator, services.clock()
             )
-        return credential_service.issue_key(connection, account, wanted.name, operator, desk.clock())
+        return credential_service.issue_key(connection, account, wanted.name, operator, services.clock())
 
-    key = await desk.database.write(work)
-    desk.invalidate_credentials()
+    key = await services.database.write(work)
+    services.invalidate_credentials()
     return IssuedKeyResponse(key=key, fingerprint=fingerprint(key))
 
 
 @router.delete("/keys/{key}", status_code=204)
-async def revoke_key(desk: Services, account: AccountDep, operator: Operator, key: str) -> None:
+async def revoke_key(services: Services, account: AccountDep, operator: Operator, key: str) -> None:
     """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
     await _revoke(
-        desk, lambda connection: credential_service.revoke_key(connection, account, key, operator, desk.clock())
+        services,
+        lambda connection: credential_service.revoke_key(connection, account, key, operator, services.clock()),
     )
 
 
 @router.get("/secrets")
-async def list_secrets(desk: Services, account: AccountDep) -> list[SecretResponse]:
+async def list_secrets(services: Services, account: AccountDep) -> list[SecretResponse]:
     """The shared secrets, the newest first; those that were revoked among them."""
     return [
         SecretResponse(
@@ -161,40 +162,42 @@ async def list_secrets(desk: Services, account: AccountDep) -> list[SecretRespon
             last_used_at=to_datetime_or_none(each.last_used_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(credentials.secrets_of, account.id)
+        for each in await services.database.read(credentials.secrets_of, account.id)
     ]
 
 
 @router.post("/secrets", status_code=201)
 async def issue_secret(
-    desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+    services: Services, account: AccountDep, operator: Operator, named: CredentialRequest
 ) -> IssuedSecretResponse:
     """Make a shared secret for Segment's Webhooks (Actions) destination."""
     secret_id = credential_service.new_secret_id()
-    secret = await desk.database.write(
+    secret = await services.database.write(
         credential_service.issue_secret,
         account,
         named.name,
-        desk.vault,
+        services.vault,
         operator,
-        desk.clock(),
+        services.clock(),
         secret_id=secret_id,
     )
-    desk.invalidate_credentials()
+    services.invalidate_credentials()
     return IssuedSecretResponse(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
 
 
 @router.delete("/secrets/{secret}", status_code=204)
-async def revoke_secret(desk: Services, account: AccountDep, operator: Operator, secret: str) -> None:
+async def revoke_secret(services: Services, account: AccountDep, operator: Operator, secret: str) -> None:
     """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
     await _revoke(
-        desk,
-        lambda connection: credential_service.revoke_secret(connection, account, secret, operator, desk.clock()),
+        services,
+        lambda connection: credential_service.revoke_secret(
+            connection, account, secret, operator, services.clock()
+        ),
     )
 
 
 @router.get("/connectors")
-async def list_connectors(desk: Services, account: AccountDep) -> list[ConnectorResponse]:
+async def list_connectors(services: Services, account: AccountDep) -> list[ConnectorResponse]:
     """The tokens in the URLs that ProsperStack calls, the newest first; those that were revoked among them."""
     return [
         ConnectorResponse(
@@ -204,17 +207,17 @@ async def list_connectors(desk: Services, account: AccountDep) -> list[Connector
             last_used_at=to_datetime_or_none(each.last_used_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(connector_tokens.of_account, account.id)
+        for each in await services.database.read(connector_tokens.of_account, account.id)
     ]
 
 
 @router.post("/connectors", status_code=201)
 async def issue_connector(
-    desk: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+    services: Services, account: AccountDep, operator: Operator, named: CredentialRequest
 ) -> IssuedConnectorResponse:
     """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
-    token = await desk.database.write(
-        credential_service.issue_connector, account, named.name, operator, desk.clock()
+    token = await services.database.write(
+        credential_service.issue_connector, account, named.name, operator, services.clock()
     )
     return IssuedConnectorResponse(
         data_connector=f"/data-connector/{token}",
@@ -224,16 +227,16 @@ async def issue_connector(
 
 
 @router.delete("/connectors/{connector}", status_code=204)
-async def revoke_connector(desk: Services, account: AccountDep, operator: Operator, connector: str) -> None:
+async def revoke_connector(services: Services, account: AccountDep, operator: Operator, connector: str) -> None:
     """Refuse a token, named by its fingerprint, within seconds."""
     await _revoke(
-        desk,
+        services,
         lambda connection: credential_service.revoke_connector(
-            connection, account, connector, operator, desk.clock()
+            connection, account, connector, operator, services.clock()
         ),
     )
 
 
-async def _revoke(desk: AdminServices, work: Callable[[Connection], None]) -> None:
-    await desk.database.write(work)
-    desk.invalidate_credentials()
+async def _revoke(services: AdminServices, work: Callable[[Connection], None]) -> None:
+    await services.database.write(work)
+    services.invalidate_credentials()

@@ -17,26 +17,26 @@ bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-de
 
 def admin_services(request: Request) -> AdminServices:
     """What the application was built with."""
-    desk: AdminServices = request.app.state.desk
-    return desk
+    services: AdminServices = request.app.state.services
+    return services
 
 
 Services = Annotated[AdminServices, Depends(admin_services)]
 
 
 async def authenticate_operator(
-    desk: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    services: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 ) -> str:
     """The name of the operator who asks. Raises `AccessDenied`."""
-    return await desk.operators.authenticate(None if credentials is None else credentials.credentials)
+    return await services.operators.authenticate(None if credentials is None else credentials.credentials)
 
 
 Operator = Annotated[str, Depends(authenticate_operator)]
 
 
-async def load_account(desk: Services, _: Operator, account_id: str) -> Account:
+async def load_account(services: Services, _: Operator, account_id: str) -> Account:
     """The account that is asked about, by its id or its fingerprint. Raises `NotFoundError`."""
-    return await desk.database.read(accounts.find, account_id)
+    return await services.database.read(accounts.find, account_id)
 
 
 AccountDep = Annotated[Account, Depends(load_account)]

@@ -178,15 +178,15 @@ async def mapping_schema() -> dict[str, Any]:
 
 @router.get("")
 async def show_mapping(
-    desk: Services, account: AccountDep, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
+    services: Services, account: AccountDep, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
 ) -> MappingResponse:
     """The mapping in force, or an earlier one."""
-    return _whole(await desk.database.read(operations.of_version, account, version))
+    return _whole(await services.database.read(operations.of_version, account, version))
 
 
 @router.put("", responses={409: {"model": ErrorResponse}})
 async def apply_mapping(
-    desk: Services, account: AccountDep, operator: Operator, proposed: ApplyMappingRequest
+    services: Services, account: AccountDep, operator: Operator, proposed: ApplyMappingRequest
 ) -> ApplyResponse:
     """Put a mapping in force, for every profile already received as well.
 
@@ -194,9 +194,9 @@ async def apply_mapping(
     `allow_problems` is not set; and with 422 where it has faults.
     """
     applied = await operations.apply(
-        desk,
+        services,
         account,
-        await operations.parse(desk, account, proposed.content),
+        await operations.parse(services, account, proposed.content),
         author=operator,
         based_on=proposed.based_on,
         source=proposed.yaml,
@@ -208,22 +208,22 @@ async def apply_mapping(
 
 
 @router.post("/check")
-async def check(desk: Services, account: AccountDep, proposed: MappingRequest) -> ValidationResponse:
+async def check(services: Services, account: AccountDep, proposed: MappingRequest) -> ValidationResponse:
     """Look for faults in a mapping, and apply nothing."""
-    read = await operations.parse(desk, account, proposed.content)
+    read = await operations.parse(services, account, proposed.content)
     return ValidationResponse(rules=len(read.rules), unknown=[to_fault_response(each) for each in read.unknown])
 
 
 @router.post("/preview")
 async def preview_mapping(
-    desk: Services, account: AccountDep, proposed: MappingRequest, exact: bool = False
+    services: Services, account: AccountDep, proposed: MappingRequest, exact: bool = False
 ) -> PreviewResponse:
     """What a mapping would change for the profiles that are stored, and what it would cost; nothing is applied.
 
     Of more than 50,000 profiles a part is looked at, unless it is to be exact.
     """
-    read = await operations.parse(desk, account, proposed.content)
-    found = await operations.preview_for_account(desk, account, read.rules, exact=exact)
+    read = await operations.parse(services, account, proposed.content)
+    found = await operations.preview_for_account(services, account, read.rules, exact=exact)
     return PreviewResponse(
         profiles=found.profiles,
         exact=found.exact,
@@ -242,10 +242,10 @@ async def preview_mapping(
 
 
 @router.post("/try")
-async def try_mapping(desk: Services, account: AccountDep, proposed: TrialRequest) -> TrialResponse:
+async def try_mapping(services: Services, account: AccountDep, proposed: TrialRequest) -> TrialResponse:
     """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
-    read = await operations.parse(desk, account, proposed.content)
-    found = await desk.database.read(run_trial, account, read.rules, proposed.email)
+    read = await operations.parse(services, account, proposed.content)
+    found = await services.database.read(run_trial, account, read.rules, proposed.email)
     if found is None:
         raise NotFoundError("There is nobody with such an email.")
     return TrialResponse(
@@ -268,24 +268,26 @@ async def try_mapping(desk: Services, account: AccountDep, proposed: TrialReques
 
 @router.get("/history")
 async def history(
-    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[MappingVersionResponse]:
     """What was applied, the newest first."""
-    found = await desk.database.read(mappings.history, account.id, limit)
+    found = await services.database.read(mappings.history, account.id, limit)
     return [MappingVersionResponse(**_version(each)) for each in found]
 
 
 @router.post("/rollback", responses={409: {"model": ErrorResponse}})
-async def roll_back(desk: Services, account: AccountDep, operator: Operator, to: RollbackRequest) -> ApplyResponse:
+async def roll_back(
+    services: Services, account: AccountDep, operator: Operator, to: RollbackRequest
+) -> ApplyResponse:
     """Put an earlier version in force again, as a new one."""
-    applied = await operations.rollback(desk, account, to.version, author=operator, based_on=to.based_on)
+    applied = await operations.rollback(services, account, to.version, author=operator, based_on=to.based_on)
     return _outcome(applied)
 
 
 @router.get("/progress")
-async def progress(desk: Services, account: AccountDep) -> RemapProgressResponse:
+async def progress(services: Services, account: AccountDep) -> RemapProgressResponse:
     """How many profiles were gone through since what their traits mean has changed."""
-    found = await desk.database.read(remap_progress.of_account, account.id)
+    found = await services.database.read(remap_progress.of_account, account.id)
     if found is None:
         return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
     return to_progress_response(found)

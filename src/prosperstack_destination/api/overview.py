@@ -97,10 +97,10 @@ class OverviewResponse(BaseModel):
 
 
 @router.get("/overview")
-async def show_overview(desk: Services, account: AccountDep) -> OverviewResponse:
+async def show_overview(services: Services, account: AccountDep) -> OverviewResponse:
     """How the account stands now."""
-    waiting = await desk.waiting(account.id)
-    found = await desk.database.read(overview, account, desk.reserve, desk.clock(), waiting)
+    waiting = await services.waiting(account.id)
+    found = await services.database.read(overview, account, services.reserve, services.clock(), waiting)
     told = found.told
     return OverviewResponse(
         status=account.status,
@@ -133,9 +133,11 @@ async def show_overview(desk: Services, account: AccountDep) -> OverviewResponse
 
 
 @router.get("/history")
-async def show_history(desk: Services, account: AccountDep, period: Period = Period.HOUR) -> list[ActivityResponse]:
+async def show_history(
+    services: Services, account: AccountDep, period: Period = Period.HOUR
+) -> list[ActivityResponse]:
     """What happened in each minute of the last hour, each 15 of the last day, or each two hours of the week."""
-    parts = await desk.database.read(histories.history, account.id, period, desk.clock())
+    parts = await services.database.read(histories.history, account.id, period, services.clock())
     return [ActivityResponse(**_happened(each)) for each in parts]
 
 

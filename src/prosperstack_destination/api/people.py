@@ -125,7 +125,7 @@ class ProfileResponse(ProfileSummaryResponse):
 
 @router.get("")
 async def list_profiles(
-    desk: Services,
+    services: Services,
     account: AccountDep,
     email: Annotated[str, Query(max_length=500, description="How the email begins.")] = "",
     user_id: Annotated[str | None, Query(max_length=1000, description="The userId.")] = None,
@@ -136,12 +136,12 @@ async def list_profiles(
     """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
     prefix = normalize_email(email)
     if user_id is not None:
-        known = await desk.database.read(profile_queries.emails_of_user, account.id, user_id)
+        known = await services.database.read(profile_queries.emails_of_user, account.id, user_id)
         if not known or not known[0].startswith(prefix):
             return ProfilePageResponse(profiles=[], after=None)
         prefix = known[0]
     statuses = () if status is None else (status,)
-    found = await desk.database.read(
+    found = await services.database.read(
         profile_queries.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
     )
     people = found.profiles
@@ -164,9 +164,9 @@ async def list_profiles(
 
 
 @router.get("/{profile_id}")
-async def show_profile(desk: Services, account: AccountDep, profile_id: ProfileId) -> ProfileResponse:
+async def show_profile(services: Services, account: AccountDep, profile_id: ProfileId) -> ProfileResponse:
     """One person: traits with their times, ids, and each property as desired, observed and applied."""
-    return _shown(await desk.database.read(people.by_id, account, profile_id, desk.clock()))
+    return _shown(await services.database.read(people.by_id, account, profile_id, services.clock()))
 
 
 def _shown(person: PersonView) -> ProfileResponse:

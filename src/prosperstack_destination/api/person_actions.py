@@ -38,50 +38,50 @@ class ErasureResponse(BaseModel):
 
 
 @router.post("/profiles/{profile_id}/sync", status_code=204)
-async def sync_now(desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
+async def sync_now(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
     """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
-    await desk.database.write(actions.prioritize, account, profile_id, operator, desk.clock())
-    desk.wake([account.id])
+    await services.database.write(actions.prioritize, account, profile_id, operator, services.clock())
+    services.wake([account.id])
 
 
 @router.post("/profiles/{profile_id}/retry", status_code=204)
-async def retry_person(desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
+async def retry_person(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
     """Look at a person now, and send once more what ProsperStack rejected of theirs."""
-    await desk.database.write(actions.retry_person, account, profile_id, operator, desk.clock())
-    desk.wake([account.id])
+    await services.database.write(actions.retry_person, account, profile_id, operator, services.clock())
+    services.wake([account.id])
 
 
 @router.delete("/profiles/{profile_id}")
 async def erase_profile(
-    desk: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
+    services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
 ) -> ErasureResponse:
     """Forget a person, here and in ProsperStack, as a Delete call does. It cannot be undone."""
     return _shown(
-        desk,
+        services,
         account,
-        await desk.database.write(
-            actions.erase_profile, account, profile_id, desk.vault.pseudonym, operator, desk.clock()
+        await services.database.write(
+            actions.erase_profile, account, profile_id, services.vault.pseudonym, operator, services.clock()
         ),
     )
 
 
 @router.post("/erase")
 async def erase(
-    desk: Services, account: AccountDep, operator: Operator, whom: ErasePersonRequest
+    services: Services, account: AccountDep, operator: Operator, whom: ErasePersonRequest
 ) -> ErasureResponse:
     """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
 
     def work(connection: Connection) -> Erased:
-        pseudonym, now = desk.vault.pseudonym, desk.clock()
+        pseudonym, now = services.vault.pseudonym, services.clock()
         if whom.user_id is not None:
             return actions.erase_user(connection, account, whom.user_id, pseudonym, operator, now)
         return actions.erase(connection, account, whom.email or "", pseudonym, operator, now)
 
-    return _shown(desk, account, await desk.database.write(work))
+    return _shown(services, account, await services.database.write(work))
 
 
-def _shown(desk: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
-    desk.wake([account.id])
+def _shown(services: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
+    services.wake([account.id])
     return ErasureResponse(
         profiles=erased.profiles, subscribers=erased.subscribers, in_prosperstack=erased.in_prosperstack
     )

@@ -142,7 +142,7 @@ class ReplayRequest(RequestBody):
 
 @router.get("/problems")
 async def show_problems(
-    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 100
+    services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ProblemGroupResponse]:
     """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
 
@@ -150,7 +150,7 @@ async def show_problems(
         groups = problems.grouped(connection, account.id, limit=limit)
         return groups, suggested(connection, account, groups)
 
-    groups, suggestions = await desk.database.read(work)
+    groups, suggestions = await services.database.read(work)
     return [
         ProblemGroupResponse(
             property=each.property,
@@ -172,21 +172,21 @@ def _suggestion(found: Suggestion | None) -> ShownSuggestion | None:
 
 @router.post("/problems/retry")
 async def retry_problems(
-    desk: Services, account: AccountDep, operator: Operator, wanted: RetryRequest
+    services: Services, account: AccountDep, operator: Operator, wanted: RetryRequest
 ) -> QueuedResponse:
     """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
-    key, reason, now = wanted.property, wanted.reason, desk.clock()
+    key, reason, now = wanted.property, wanted.reason, services.clock()
     if key is None or reason is None:
-        count = await actions.retry_all(desk.database, account, operator, now)
+        count = await actions.retry_all(services.database, account, operator, now)
     else:
-        count = await actions.retry_group(desk.database, account, key, reason, operator, now)
-    desk.wake([account.id])
+        count = await actions.retry_group(services.database, account, key, reason, operator, now)
+    services.wake([account.id])
     return QueuedResponse(profiles=count)
 
 
 @router.get("/failures")
 async def show_failures(
-    desk: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=200)] = 20
+    services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> ListedFailures:
     """Who waits for another attempt after one that failed, or is set aside: why, and until when."""
 
@@ -196,11 +196,11 @@ async def show_failures(
         rejected = profile_queries.listed(
             connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE]
         )
-        now = desk.clock()
+        now = services.clock()
         waiting = profile_queries.failed(connection, account.id, limit)
         return waiting, rejected.profiles, remote_erasures.failed(connection, account.id, now, limit)
 
-    waiting, set_aside, clearings = await desk.database.read(work)
+    waiting, set_aside, clearings = await services.database.read(work)
     return ListedFailures(
         waiting=[_failed(each) for each in waiting],
         set_aside=[_failed(each) for each in set_aside],
@@ -219,14 +219,14 @@ async def show_failures(
 
 @router.get("/replay")
 async def show_replay_cost(
-    desk: Services, account: AccountDep, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
+    services: Services, account: AccountDep, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
 ) -> ReplayResponse:
     """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done.
 
     And how far it is, where everybody is compared.
     """
-    found = await desk.database.read(actions.replay_cost, account, desk.reserve, profile_id)
-    latest = desk.replays.of(account.id)
+    found = await services.database.read(actions.replay_cost, account, services.reserve, profile_id)
+    latest = services.replays.of(account.id)
     return ReplayResponse(
         profiles=found.profiles,
         most_requests=found.most_requests,
@@ -239,7 +239,7 @@ async def show_replay_cost(
     "/replay", responses={202: {"model": QueuedResponse, "description": "It goes on: `GET` tells how far it is."}}
 )
 async def replay(
-    desk: Services, account: AccountDep, operator: Operator, whom: ReplayRequest, response: Response
+    services: Services, account: AccountDep, operator: Operator, whom: ReplayRequest, response: Response
 ) -> QueuedResponse:
     """Compare everybody, or one person, with ProsperStack anew, and write what differs.
 
@@ -249,9 +249,9 @@ async def replay(
     """
     if whom.profile_id is None:
         response.status_code = 202
-        return QueuedResponse(profiles=(await desk.replays.begin(account, operator)).total)
-    await desk.database.write(actions.replay, account, operator, desk.clock(), whom.profile_id)
-    desk.wake([account.id])
+        return QueuedResponse(profiles=(await services.replays.begin(account, operator)).total)
+    await services.database.write(actions.replay, account, operator, services.clock(), whom.profile_id)
+    services.wake([account.id])
     return QueuedResponse(profiles=1)
 
 

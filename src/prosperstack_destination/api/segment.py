@@ -135,10 +135,10 @@ class ForgetTokenResponse(BaseModel):
 
 @router.post("/workspace", responses=_REFUSED)
 async def show_workspace(
-    desk: Services, account: AccountDep, given: TokenRequest, request: Request
+    services: Services, account: AccountDep, given: TokenRequest, request: Request
 ) -> WorkspaceResponse:
     """The workspace that a token is of, and its sources; nothing is changed or kept."""
-    look = await while_connected(request.receive, partial(desk.workspaces.look, account, given.access()))
+    look = await while_connected(request.receive, partial(services.workspaces.look, account, given.access()))
     return WorkspaceResponse(
         id=look.workspace.id,
         name=look.workspace.name,
@@ -159,20 +159,20 @@ async def show_workspace(
 
 
 @router.get("/connections")
-async def list_connections(desk: Services, account: AccountDep) -> list[ConnectionResponse]:
+async def list_connections(services: Services, account: AccountDep) -> list[ConnectionResponse]:
     """What is connected, the newest first, each with its last call."""
-    return [_shown(each.connection, each.last_call_at) for each in await desk.workspaces.connections(account)]
+    return [_shown(each.connection, each.last_call_at) for each in await services.workspaces.connections(account)]
 
 
 @router.post("/connections", status_code=201, responses={**_REFUSED, 409: {"model": ErrorResponse}})
 async def connect_source(
-    request: Request, desk: Services, account: AccountDep, operator: Operator, wanted: ConnectRequest
+    request: Request, services: Services, account: AccountDep, operator: Operator, wanted: ConnectRequest
 ) -> ConnectionResponse:
     """Have a source send: issue a key or a shared secret, and make the destination in Segment.
 
     Refused with 409 where the account has the source already. If Segment refuses anything, nothing is kept.
     """
-    connection = await desk.workspaces.connect(
+    connection = await services.workspaces.connect(
         account,
         wanted.source_id,
         wanted.kind,
@@ -186,35 +186,35 @@ async def connect_source(
 
 @router.post("/connections/{connection_id}/disconnect", responses=_REFUSED)
 async def disconnect_source(
-    desk: Services, account: AccountDep, operator: Operator, connection_id: str, how: DisconnectRequest
+    services: Services, account: AccountDep, operator: Operator, connection_id: str, how: DisconnectRequest
 ) -> DisconnectResponse:
     """Delete a connection's destination in Segment, refuse its key or shared secret, and forget it."""
-    deleted = await desk.workspaces.disconnect(
+    deleted = await services.workspaces.disconnect(
         account, connection_id, actor=operator, access=how.access(), here_only=how.here_only
     )
     return DisconnectResponse(deleted_in_segment=deleted)
 
 
 @router.get("/token")
-async def show_token(desk: Services, account: AccountDep) -> KeptTokenResponse | None:
+async def show_token(services: Services, account: AccountDep) -> KeptTokenResponse | None:
     """What is known of the token that is kept; null: none is."""
-    kept = await desk.workspaces.kept_token(account)
+    kept = await services.workspaces.kept_token(account)
     return None if kept is None else _shown_token(kept)
 
 
 @router.put("/token", responses=_REFUSED)
 async def keep_token(
-    desk: Services, account: AccountDep, operator: Operator, given: KeepTokenRequest
+    services: Services, account: AccountDep, operator: Operator, given: KeepTokenRequest
 ) -> KeptTokenResponse:
     """Keep a token, encrypted, once Segment has taken it; requests may leave it out from then on."""
     access = WorkspaceCredentials(given.token.get_secret_value(), given.region)
-    return _shown_token(await desk.workspaces.keep_token(account, access, actor=operator))
+    return _shown_token(await services.workspaces.keep_token(account, access, actor=operator))
 
 
 @router.delete("/token")
-async def forget_token(desk: Services, account: AccountDep, operator: Operator) -> ForgetTokenResponse:
+async def forget_token(services: Services, account: AccountDep, operator: Operator) -> ForgetTokenResponse:
     """Keep no token any more. It stays good in Segment: delete it there too."""
-    return ForgetTokenResponse(forgotten=await desk.workspaces.forget_token(account, actor=operator))
+    return ForgetTokenResponse(forgotten=await services.workspaces.forget_token(account, actor=operator))
 
 
 def _shown(connection: SegmentConnection, last_call_at: int | None) -> ConnectionResponse:

@@ -37,7 +37,7 @@ class IssuedTokenResponse(BaseModel):
 
 
 @router.get("")
-async def list_tokens(desk: Services, _: Operator) -> list[OperatorTokenResponse]:
+async def list_tokens(services: Services, _: Operator) -> list[OperatorTokenResponse]:
     """All tokens, the oldest first; those that were revoked among them."""
     return [
         OperatorTokenResponse(
@@ -46,23 +46,23 @@ async def list_tokens(desk: Services, _: Operator) -> list[OperatorTokenResponse
             created_at=to_datetime(each.created_at),
             revoked_at=to_datetime_or_none(each.revoked_at),
         )
-        for each in await desk.database.read(operator_tokens.every)
+        for each in await services.database.read(operator_tokens.every)
     ]
 
 
 @router.post("", status_code=201)
-async def issue_token(desk: Services, operator: Operator, wanted: TokenNameRequest) -> IssuedTokenResponse:
+async def issue_token(services: Services, operator: Operator, wanted: TokenNameRequest) -> IssuedTokenResponse:
     """Make a token for an operator or a program."""
-    token = await desk.database.write(operations.issue, wanted.name, operator, desk.clock())
-    desk.operators.invalidate()
+    token = await services.database.write(operations.issue, wanted.name, operator, services.clock())
+    services.operators.invalidate()
     return IssuedTokenResponse(token=token, fingerprint=fingerprint(token))
 
 
 @router.delete("/{token}", status_code=204)
-async def revoke_token(desk: Services, operator: Operator, token: str) -> None:
+async def revoke_token(services: Services, operator: Operator, token: str) -> None:
     """Refuse a token, named by its fingerprint: here at once, in other processes within seconds.
 
     Without the last one the API is closed until another is issued, by the command or on the dashboard.
     """
-    await desk.database.write(operations.revoke, token, operator, desk.clock())
-    desk.operators.invalidate()
+    await services.database.write(operations.revoke, token, operator, services.clock())
+    services.operators.invalidate()

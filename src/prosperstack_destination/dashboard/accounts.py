@@ -43,14 +43,14 @@ async def _page(
     wrong_token: str | None = None,
     issued: str = "",
 ) -> Response:
-    waiting = await visit.desk.backlogs.latest(ALL_ACCOUNTS)
+    waiting = await visit.services.backlogs.latest(ALL_ACCOUNTS)
     backlogs = None
     if waiting is not None:  # else they are being counted: the service has just begun
         backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
     find = visit.query("q")
     found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await visit.desk.database.read(operator_tokens.every)
+    known = await visit.services.database.read(operator_tokens.every)
     return visit.page(
         "accounts.html",
         status=status,
@@ -72,10 +72,10 @@ async def _issue_token(visit: PageContext) -> Response:
     """Make a token for the API, and show it: only now, so the page is the answer to the form."""
     name = visit.form.get("name", "").strip()[:MAX_NAME]
     try:
-        token = await visit.desk.database.write(token_choices.issue, name, ACTOR, visit.now)
+        token = await visit.services.database.write(token_choices.issue, name, ACTOR, visit.now)
     except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong_token=str(refusal))
-    visit.desk.operators.invalidate()
+    visit.services.operators.invalidate()
     return await _page(visit, issued=token)
 
 
@@ -84,26 +84,26 @@ async def _revoke_token(visit: PageContext) -> Response:
         unsure = "Nothing was revoked: tick that you are sure."
         return await _page(visit, status=422, wrong_token=unsure)
     try:
-        await visit.desk.database.write(token_choices.revoke, visit.form.get("which", ""), ACTOR, visit.now)
+        await visit.services.database.write(token_choices.revoke, visit.form.get("which", ""), ACTOR, visit.now)
     except NotFoundError:
         return visit.redirect("/dashboard/accounts", "There is no such token that is good: it was revoked before.")
-    visit.desk.operators.invalidate()
+    visit.services.operators.invalidate()
     return visit.redirect(
         "/dashboard/accounts", "The token is refused from now on, in other processes within seconds."
     )
 
 
 async def _open(visit: PageContext) -> Response:
-    desk = visit.desk
+    services = visit.services
     key = visit.form.get("key", "").strip()
     try:
-        await desk.check_key(key)
-        account, is_new = await desk.database.write(choices.open_account, key, desk.vault, ACTOR, visit.now)
+        await services.check_key(key)
+        account, is_new = await services.database.write(choices.open_account, key, services.vault, ACTOR, visit.now)
     except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(visit, status=503, wrong=str(error))
-    desk.invalidate_credentials()
-    desk.wake([account.id])
+    services.invalidate_credentials()
+    services.wake([account.id])
     said = "The account is open: ProsperStack takes its key." if is_new else "It was open already."
     return visit.redirect(f"/dashboard/a/{account.id}/overview", said)

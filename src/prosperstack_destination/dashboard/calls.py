@@ -69,7 +69,7 @@ async def _list(visit: PageContext) -> Response:
         filtered=any(asked.values()),
         live=f"{visit.base_path}/calls/live?{urlencode(_query(visit))}",
         before=visit.query("before"),
-        sources=await visit.desk.database.read(recent_calls.sources, visit.account.id),
+        sources=await visit.services.database.read(recent_calls.sources, visit.account.id),
         fates=list(CallOutcome),
         reveal=_reveals(visit),
         toggled=urlencode(_query(visit) | {"reveal": "" if _reveals(visit) else "true"}),
@@ -88,7 +88,7 @@ def _table(visit: PageContext, found: list[ShownCall]) -> str:
         older=older,
         reveal=_reveals(visit),
         filtered=any(visit.query(name) for name in _FILTERS),
-        now=visit.desk.clock(),
+        now=visit.services.clock(),
     )
 
 
@@ -101,12 +101,12 @@ async def _found(visit: PageContext) -> list[ShownCall]:
         fate=CallOutcome(fate) if fate in list(CallOutcome) else None,
     )
     before = visit.query("before")
-    return await visit.desk.database.read(
+    return await visit.services.database.read(
         calls.list_calls,
         visit.account,
         question,
-        visit.desk.vault.pseudonym,
-        visit.desk.clock(),
+        visit.services.vault.pseudonym,
+        visit.services.clock(),
         before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None,
         limit=SHOWN,
         reveal=_reveals(visit),
@@ -117,8 +117,8 @@ async def _show(visit: PageContext) -> Response:
     call_id = visit.request.path_params["call_id"]
     if call_id >= 1 << 63:
         raise NotFoundError("There is no such call.")
-    call = await visit.desk.database.read(
-        calls.explain_call, visit.account, call_id, visit.desk.vault.pseudonym, reveal=_reveals(visit)
+    call = await visit.services.database.read(
+        calls.explain_call, visit.account, call_id, visit.services.vault.pseudonym, reveal=_reveals(visit)
     )
     return visit.page(
         "calls/call.html",
@@ -133,7 +133,7 @@ async def _show(visit: PageContext) -> Response:
 
 async def _send_test(visit: PageContext) -> Response:
     email = visit.form.get("email", "").strip() or DOCUMENTED_EMAIL
-    result = await send_test(visit.desk, visit.account, email, ACTOR)
+    result = await send_test(visit.services, visit.account, email, ACTOR)
     if isinstance(result, DestinationError):
         return visit.redirect_home("calls", f"The test call was refused: {result}")
     return visit.redirect_home("calls", "The test call was sent. It shows below in a second or two.")

@@ -58,7 +58,7 @@ class PageContext:
     """What a page works with. Who logs in is the operator, and may see every account."""
 
     request: Request
-    desk: AdminServices
+    services: AdminServices
     renderer: Renderer
     #: The session's token.
     session: str
@@ -81,7 +81,7 @@ class PageContext:
     @property
     def reserve(self) -> float:
         """The part of the account's requests that is left for its owner."""
-        return self.desk.reserve
+        return self.services.reserve
 
     @property
     def base_path(self) -> str:

@@ -61,9 +61,9 @@ class MappingPages:
 
 
 async def _show(visit: PageContext) -> Response:
-    await refresh_if_stale(visit.desk, visit.account)
+    await refresh_if_stale(visit.services, visit.account)
     text, under_way = await _tables(visit)
-    meaning, _ = await visit.desk.database.read(_known, visit)
+    meaning, _ = await visit.services.database.read(_known, visit)
     return visit.page(
         "mapping.html",
         rules=meaning.rules,
@@ -86,14 +86,14 @@ async def _coverage(visit: PageContext) -> Response:
 
 async def progress(visit: PageContext) -> str:
     """How far the last change has come, as a part of a page."""
-    found = await visit.desk.database.read(remap_progress.of_account, visit.account.id)
-    return visit.fragment("mapping/progress.html", progress=found, now=visit.desk.clock())
+    found = await visit.services.database.read(remap_progress.of_account, visit.account.id)
+    return visit.fragment("mapping/progress.html", progress=found, now=visit.services.clock())
 
 
 async def _tables(visit: PageContext) -> tuple[str, bool]:
     """Both tables, and whether their figures are being counted."""
-    meaning, mapping = await visit.desk.database.read(_known, visit)
-    counted, under_way = visit.desk.coverage.latest(visit.account.id, mapping.version)
+    meaning, mapping = await visit.services.database.read(_known, visit)
+    counted, under_way = visit.services.coverage.latest(visit.account.id, mapping.version)
     find = visit.query("find").casefold()
     rows = [row for row in _rows(meaning, counted) if _is_meant(find, row.key, row.name or "")]
     traits = () if counted is None else counted.traits
@@ -113,7 +113,7 @@ async def _tables(visit: PageContext) -> tuple[str, bool]:
         mapping=mapping,
         rules=meaning.rules,
         find=find,
-        now=visit.desk.clock(),
+        now=visit.services.clock(),
     )
     return text, under_way
 

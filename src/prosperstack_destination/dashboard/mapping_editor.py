@@ -113,7 +113,7 @@ class MappingEditingPages:
         draft = await _in_force(visit, fields)
         if not fields.key:
             return await self._edited(visit, await self._worked(visit, draft))
-        had_one = fields.key in await visit.desk.database.read(_ruled, visit)
+        had_one = fields.key in await visit.services.database.read(_ruled, visit)
         return await self._edited(
             visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
         )
@@ -126,7 +126,7 @@ class MappingEditingPages:
             raise InvalidCall(
                 "The form's rule cannot be read: reload the page, and try again.", field="rule"
             ) from None
-        had_one = fields.key in await visit.desk.database.read(_ruled, visit)
+        had_one = fields.key in await visit.services.database.read(_ruled, visit)
         draft = await self._worked(visit, await _in_force(visit, fields), _with_rule)
         return await self._edited(visit, draft, mapped=bool(fields.trait), replaces=had_one)
 
@@ -179,7 +179,7 @@ class MappingEditingPages:
         allow_unknown = visit.form.get("allow_unknown") == "yes"
         try:
             applied = await operations.apply(
-                visit.desk,
+                visit.services,
                 visit.account,
                 draft.read,
                 author=ACTOR,
@@ -228,7 +228,7 @@ class MappingEditingPages:
             for step in steps:
                 draft = await asyncio.to_thread(step, draft)
             try:
-                read = await operations.parse(visit.desk, visit.account, draft.text)
+                read = await operations.parse(visit.services, visit.account, draft.text)
             except InvalidMapping as refusal:
                 return replace(draft, read=None, faults=refusal.faults)
             return replace(draft, read=read, faults=read.unknown)
@@ -244,8 +244,8 @@ class MappingEditingPages:
         try_it: bool = True,
     ) -> Response:
         """The editor. What is in force is tried out when the page is there; a draft that was sent, at once."""
-        meaning = await visit.desk.database.read(load, visit.account)
-        counted, _ = visit.desk.coverage.latest(visit.account.id, meaning.version)
+        meaning = await visit.services.database.read(load, visit.account)
+        counted, _ = visit.services.coverage.latest(visit.account.id, meaning.version)
         traits = () if counted is None else counted.traits[:TRAITS_OFFERED]
         rows = min(max(len(draft.fields.clean) + MORE_ROWS, ROWS), MOST_CLEAN_UPS)
         return visit.page(
@@ -267,7 +267,7 @@ class MappingEditingPages:
     async def _tried(self, visit: PageContext, draft: Draft) -> str:
         found: TrialResult | None = None
         if draft.read is not None:
-            found = await visit.desk.database.read(run_trial, visit.account, draft.read.rules, draft.email)
+            found = await visit.services.database.read(run_trial, visit.account, draft.read.rules, draft.email)
         context = "" if found is None else json.dumps(found.context, ensure_ascii=False, indent=2)
         return visit.fragment(
             "mapping/tried.html", draft=draft, lines=_lines(draft), tried=found, context=context[:CONTEXT]
@@ -276,7 +276,7 @@ class MappingEditingPages:
     async def _reviewed(
         self, visit: PageContext, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
     ) -> Response:
-        current, base = await visit.desk.database.read(_versions, visit, draft.expects)
+        current, base = await visit.services.database.read(_versions, visit, draft.expects)
         figures = await self._counted(visit, draft) if visit.form.get("figures") == "yes" else None
         return visit.page(
             "mapping/review.html",
@@ -295,13 +295,13 @@ class MappingEditingPages:
     async def _counted(self, visit: PageContext, draft: Draft) -> str:
         found = None
         if draft.read is not None:
-            found = await operations.preview_for_account(visit.desk, visit.account, draft.read.rules)
+            found = await operations.preview_for_account(visit.services, visit.account, draft.read.rules)
         return visit.fragment("mapping/figures.html", draft=draft, preview=found)
 
 
 async def _in_force(visit: PageContext, fields: RuleFields) -> Draft:
     """What is in force, to be worked at."""
-    current = await visit.desk.database.read(mappings.current, visit.account.id)
+    current = await visit.services.database.read(mappings.current, visit.account.id)
     text = await asyncio.to_thread(operations.text_of, current)
     draft = Draft(text, current.version, fields)
     return await asyncio.to_thread(_based_on, draft, current.version)

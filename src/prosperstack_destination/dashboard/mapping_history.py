@@ -47,7 +47,7 @@ class MappingHistoryPages:
 async def _list(visit: PageContext) -> Response:
     """The newest versions, or those before one."""
     before = _version(visit.query("before"))
-    current, found = await visit.desk.database.read(_page, visit.account.id, before)
+    current, found = await visit.services.database.read(_page, visit.account.id, before)
     rows = await asyncio.to_thread(_listed, found[:PAGE])
     return visit.page(
         "mapping/history.html",
@@ -63,7 +63,7 @@ async def _show(visit: PageContext) -> Response:
     version: int = visit.request.path_params["version"]
     if not 0 <= version <= _MOST:
         raise NotFoundError("There is no such version.")
-    current, found, former = await visit.desk.database.read(_versions, visit, version)
+    current, found, former = await visit.services.database.read(_versions, visit, version)
     text, differences = await asyncio.to_thread(_texts, found, former)
     return visit.page(
         "mapping/version.html",
@@ -81,7 +81,7 @@ async def _roll_back(visit: PageContext) -> Response:
     version, based_on = _version(visit.form.get("version", "")), _version(visit.form.get("based_on", ""))
     if version is None or based_on is None:
         raise NotFoundError("There is no such version.")
-    applied = await operations.rollback(visit.desk, visit.account, version, author=ACTOR, based_on=based_on)
+    applied = await operations.rollback(visit.services, visit.account, version, author=ACTOR, based_on=based_on)
     said = f"Version {applied.mapping.version} is in force, which is version {version} again."
     if applied.changed:
         said += remap_notice(applied.profiles)
@@ -91,7 +91,7 @@ async def _roll_back(visit: PageContext) -> Response:
 async def _export(visit: PageContext) -> Response:
     """A version as a file, to the letter."""
     wanted = _version(visit.query("version"))
-    found = await visit.desk.database.read(operations.of_version, visit.account, wanted)
+    found = await visit.services.database.read(operations.of_version, visit.account, wanted)
     text = await asyncio.to_thread(operations.text_of, found)
     headers = {"Content-Disposition": f'attachment; filename="mapping-v{found.version}.yaml"'}
     return Response(text, 200, headers, "application/yaml")

@@ -70,7 +70,7 @@ async def _show(visit: PageContext) -> Response:
         minutes = minutes_of_day(connection, account_id, now)
         return minutes, history(connection, account_id, period, now, minutes)
 
-    minutes, parts = await visit.desk.database.read(read)
+    minutes, parts = await visit.services.database.read(read)
     return visit.page(
         "overview.html",
         title="Overview",
@@ -83,15 +83,15 @@ async def _show(visit: PageContext) -> Response:
 
 async def _standing(visit: PageContext, minutes: list[Rollup] | None = None) -> str:
     """How the account stands; who waits is not told before that was counted, soon after the service began."""
-    now = visit.desk.clock()
-    everybody = await visit.desk.backlogs.latest(ALL_ACCOUNTS)
+    now = visit.services.clock()
+    everybody = await visit.services.backlogs.latest(ALL_ACCOUNTS)
     waiting = None if everybody is None else everybody.get(visit.account.id, {})
 
     def read(connection: Connection) -> Overview:
         account = accounts.get(connection, visit.account.id) or visit.account
         return overview(connection, account, visit.reserve, now, waiting, minutes, counting=waiting is None)
 
-    found = await visit.desk.database.read(read)
+    found = await visit.services.database.read(read)
     return visit.fragment("overview/standing.html", overview=found, now=now)
 
 

@@ -44,12 +44,12 @@ async def _show(visit: PageContext) -> Response:
     stands = stands if stands in STATUS_FILTERS else ""
     found: ProfilePage | None = None
     if wanted or stands or visit.query("show") == "everybody":
-        found = await visit.desk.database.read(_find, visit.account, wanted, stands, after)
+        found = await visit.services.database.read(_find, visit.account, wanted, stands, after)
         if wanted and not (stands or after) and len(found.profiles) == 1 and found.after is None:
             return visit.redirect_home(f"people/{found.profiles[0].id}")
     nobody = None
     if wanted and found is not None and not found.profiles and found.after is None:
-        nobody = await visit.desk.database.read(_explain_no_result, visit.account, wanted)
+        nobody = await visit.services.database.read(_explain_no_result, visit.account, wanted)
     return visit.page(
         "people.html",
         title="People",

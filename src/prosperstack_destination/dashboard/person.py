@@ -157,8 +157,8 @@ async def _show_trait(visit: PageContext) -> Response:
 
 async def _sync(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
-    await visit.desk.database.write(actions.prioritize, visit.account, profile_id, ACTOR, visit.now)
-    visit.desk.wake([visit.account.id])
+    await visit.services.database.write(actions.prioritize, visit.account, profile_id, ACTOR, visit.now)
+    visit.services.wake([visit.account.id])
     return visit.redirect_home(
         f"people/{profile_id}", said="First in line now: this page shows what comes of it, as it comes."
     )
@@ -166,8 +166,8 @@ async def _sync(visit: PageContext) -> Response:
 
 async def _retry(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
-    await visit.desk.database.write(actions.retry_person, visit.account, profile_id, ACTOR, visit.now)
-    visit.desk.wake([visit.account.id])
+    await visit.services.database.write(actions.retry_person, visit.account, profile_id, ACTOR, visit.now)
+    visit.services.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else f"people/{profile_id}"
     return visit.redirect_home(to, said="It is tried again now, with what ProsperStack rejected before.")
 
@@ -175,8 +175,8 @@ async def _retry(visit: PageContext) -> Response:
 async def _overwrite(visit: PageContext) -> Response:
     profile_id = _profile_id(visit)
     _ask(visit)
-    await visit.desk.database.write(actions.replay, visit.account, ACTOR, visit.now, profile_id)
-    visit.desk.wake([visit.account.id])
+    await visit.services.database.write(actions.replay, visit.account, ACTOR, visit.now, profile_id)
+    visit.services.wake([visit.account.id])
     return visit.redirect_home(
         f"people/{profile_id}", said="What Segment says is written again, over what was edited."
     )
@@ -184,11 +184,11 @@ async def _overwrite(visit: PageContext) -> Response:
 
 async def _erase(visit: PageContext) -> Response:
     _ask(visit)
-    pseudonym = visit.desk.vault.pseudonym
-    erased = await visit.desk.database.write(
+    pseudonym = visit.services.vault.pseudonym
+    erased = await visit.services.database.write(
         actions.erase_profile, visit.account, _profile_id(visit), pseudonym, ACTOR, visit.now
     )
-    visit.desk.wake([visit.account.id])
+    visit.services.wake([visit.account.id])
     there = ON_DELETE[erased.in_prosperstack] if erased.subscribers else "ProsperStack has nothing to be deleted."
     return visit.redirect_home(
         "people", said=f"The person is forgotten here. {there} Older calls do not bring them back."
@@ -202,8 +202,8 @@ def _ask(visit: PageContext) -> None:
 
 
 async def _read(visit: PageContext, profile_id: int) -> _PersonData:
-    subject = partial(pseudonym_of_email, visit.desk.vault)
-    return await visit.desk.database.read(_look, visit.account, profile_id, subject, visit.desk.clock())
+    subject = partial(pseudonym_of_email, visit.services.vault)
+    return await visit.services.database.read(_look, visit.account, profile_id, subject, visit.services.clock())
 
 
 def _look(
@@ -217,7 +217,7 @@ def _look(
 
 def _parts(visit: PageContext, known: _PersonData) -> Mapping[str, str]:
     """The parts of the page that change, by the ids of their elements."""
-    person, now = known.person, visit.desk.clock()
+    person, now = known.person, visit.services.clock()
     shown = {"person": person, "now": now, "home": visit.base_path}
     traits = Slice(len(person.traits), _first(visit, "traits", len(person.traits)), TRAITS)
     rows_from = _first(visit, "properties", max(len(side.rows) for side in person.sides))

@@ -97,11 +97,11 @@ class ProblemsPages:
 
 
 async def _show(visit: PageContext) -> Response:
-    kinds, counted = await visit.desk.problem_kinds.latest(visit.account.id), MAX_COUNTED
+    kinds, counted = await visit.services.problem_kinds.latest(visit.account.id), MAX_COUNTED
     if kinds is None:
         counted = COUNTED_AT_ONCE
-        kinds = await visit.desk.database.read(problems.kinds, visit.account.id, counted)
-    found = await visit.desk.database.read(look, visit.account, kinds, visit.now)
+        kinds = await visit.services.database.read(problems.kinds, visit.account.id, counted)
+    found = await visit.services.database.read(look, visit.account, kinds, visit.now)
     return visit.page(
         "problems.html",
         title="Problems",
@@ -126,37 +126,37 @@ async def _replay_page(visit: PageContext, *, status: int = 200, wrong: str | No
         "replay.html",
         status=status,
         title="Compare everybody anew",
-        cost=await visit.desk.replay_costs.get_or_wait(visit.account.id),
+        cost=await visit.services.replay_costs.get_or_wait(visit.account.id),
         progress=_progress(visit),
         wrong=wrong,
     )
 
 
 def _progress(visit: PageContext) -> str:
-    found = visit.desk.replays.of(visit.account.id)
-    return visit.fragment("replay_progress.html", replay=found, now=visit.desk.clock())
+    found = visit.services.replays.of(visit.account.id)
+    return visit.fragment("replay_progress.html", replay=found, now=visit.services.clock())
 
 
 async def _replay(visit: PageContext) -> Response:
     if visit.form.get("sure") != "yes":
         return await _replay_page(visit, status=422, wrong="Nothing was done: tick that you are sure.")
-    await visit.desk.replays.begin(visit.account, ACTOR)
+    await visit.services.replays.begin(visit.account, ACTOR)
     return visit.redirect_home("problems/replay")
 
 
 async def _retry_group(visit: PageContext) -> Response:
     key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
-    count = await actions.retry_group(visit.desk.database, visit.account, key, reason, ACTOR, visit.now)
+    count = await actions.retry_group(visit.services.database, visit.account, key, reason, ACTOR, visit.now)
     return _again(visit, count)
 
 
 async def _retry_all(visit: PageContext) -> Response:
-    return _again(visit, await actions.retry_all(visit.desk.database, visit.account, ACTOR, visit.now))
+    return _again(visit, await actions.retry_all(visit.services.database, visit.account, ACTOR, visit.now))
 
 
 async def _retry_account(visit: PageContext) -> Response:
-    waited = await visit.desk.database.write(actions.retry_account, visit.account, ACTOR, visit.now)
-    visit.desk.wake([visit.account.id])
+    waited = await visit.services.database.write(actions.retry_account, visit.account, ACTOR, visit.now)
+    visit.services.wake([visit.account.id])
     to = "problems" if visit.form.get("back") == "problems" else "overview"
     return visit.redirect_home(
         to, "ProsperStack is tried now." if waited else "The account works: there was nothing to try."
@@ -164,7 +164,7 @@ async def _retry_account(visit: PageContext) -> Response:
 
 
 def _again(visit: PageContext, count: int) -> Response:
-    visit.desk.wake([visit.account.id])
+    visit.services.wake([visit.account.id])
     people = "One person is" if count == 1 else f"{count:,} people are"
     return visit.redirect_home(
         "problems", f"{people} looked at again." if count else "Nobody has this problem any more."

@@ -29,14 +29,14 @@ from prosperstack_destination.errors import NotFoundError
 
 
 def dashboard_routes(
-    desk: AdminServices, sessions: Sessions, live: LiveUpdates, templates: Templates, trusted_proxies: int
+    services: AdminServices, sessions: Sessions, live: LiveUpdates, templates: Templates, trusted_proxies: int
 ) -> list[BaseRoute]:
     """The routes under ``/dashboard``."""
     assets = Assets()
     renderer = Renderer(assets, templates)
     login = Login(sessions, renderer, trusted_proxies)
-    pages = PageRouter(desk, sessions, renderer)
-    looks = WorkspaceSelections(desk.clock)
+    pages = PageRouter(services, sessions, renderer)
+    looks = WorkspaceSelections(services.clock)
     return [
         Route("/dashboard/static/{name}", assets.serve, methods=["GET"], include_in_schema=False),
         *login.routes(),

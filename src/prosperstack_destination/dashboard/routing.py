@@ -65,8 +65,8 @@ class PageRoute:
 class PageRouter:
     """Makes routes of pages."""
 
-    def __init__(self, desk: AdminServices, sessions: Sessions, renderer: Renderer) -> None:
-        self._desk = desk
+    def __init__(self, services: AdminServices, sessions: Sessions, renderer: Renderer) -> None:
+        self._services = services
         self._sessions = sessions
         self._renderer = renderer
 
@@ -101,13 +101,13 @@ class PageRouter:
         """
         visit = PageContext(
             request=request,
-            desk=self._desk,
+            services=self._services,
             renderer=self._renderer,
             session=session,
             account_or_none=None,
-            accounts=await self._desk.database.read(accounts.all_accounts),
+            accounts=await self._services.database.read(accounts.all_accounts),
             form={},
-            now=self._desk.clock(),
+            now=self._services.clock(),
             is_open=partial(self._sessions.is_open, session),
         )
         if of_account:
@@ -131,11 +131,19 @@ class PageRouter:
         known: Sequence[Account] = ()
         if not isinstance(error, StoreUnavailable):
             with suppress(StoreUnavailable):
-                known = await self._desk.database.read(accounts.all_accounts)
+                known = await self._services.database.read(accounts.all_accounts)
         wanted = request.path_params.get("account_id")
         account = next((each for each in known if each.id == wanted), None)
         visit = PageContext(
-            request, self._desk, self._renderer, session, account, known, {}, self._desk.clock(), _is_not_open
+            request,
+            self._services,
+            self._renderer,
+            session,
+            account,
+            known,
+            {},
+            self._services.clock(),
+            _is_not_open,
         )
         response = visit.page(
             "failed.html",

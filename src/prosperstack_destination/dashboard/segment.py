@@ -38,7 +38,7 @@ class SegmentPages:
         ]
 
     async def _show(self, visit: PageContext) -> Response:
-        connected = await visit.desk.workspaces.connections(visit.account)
+        connected = await visit.services.workspaces.connections(visit.account)
         found = _found(connected, visit.query("q"))
         return visit.page(
             "segment.html",
@@ -56,7 +56,7 @@ class SegmentPages:
 
     async def _stream(self, visit: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            connected = await visit.desk.workspaces.connections(visit.account)
+            connected = await visit.services.workspaces.connections(visit.account)
             found = _found(connected, visit.query("q"))[:SHOWN]
             called = {f"called-{each.connection.id}": _called(visit, each.last_call_at) for each in found}
             return {**called, "others": await _others(visit)}
@@ -70,7 +70,7 @@ class SegmentPages:
         connection_id = (await _connected(visit)).connection.id
 
         async def parts() -> dict[str, str]:
-            connected = await visit.desk.workspaces.connections(visit.account)
+            connected = await visit.services.workspaces.connections(visit.account)
             at = next((each.last_call_at for each in connected if each.connection.id == connection_id), None)
             return arrival(visit, at)
 
@@ -86,7 +86,7 @@ class SegmentPages:
             WorkspaceCredentials(pasted, connection.region) if pasted else held.access if held is not None else None
         )
         try:
-            deleted = await visit.desk.workspaces.disconnect(
+            deleted = await visit.services.workspaces.disconnect(
                 visit.account, connection.id, actor=ACTOR, access=access, here_only=here_only
             )
         except (ConfigurationError, SegmentApiError) as error:
@@ -109,7 +109,7 @@ class SegmentPages:
         self, visit: PageContext, connected: Connected, *, error: str | None = None, status: int = 200
     ) -> Response:
         held = self._looks.of(visit.session, visit.account.id)
-        kept = await visit.desk.workspaces.kept_token(visit.account)
+        kept = await visit.services.workspaces.kept_token(visit.account)
         return visit.page(
             "segment/connection.html",
             title=connected.connection.source_name,
@@ -127,26 +127,28 @@ def arrival(visit: PageContext, at: int | None) -> dict[str, str]:
     """The parts that tell whether a first call came, and when the last one did (microseconds)."""
     return {
         "arrival": visit.fragment("segment/arrival.html", at=at),
-        "arrival-when": "" if at is None else visit.fragment("segment/arrived.html", at=at, now=visit.desk.clock()),
+        "arrival-when": ""
+        if at is None
+        else visit.fragment("segment/arrived.html", at=at, now=visit.services.clock()),
     }
 
 
 def _called(visit: PageContext, at: int | None) -> str:
-    return visit.fragment("segment/called.html", at=at, now=visit.desk.clock())
+    return visit.fragment("segment/called.html", at=at, now=visit.services.clock())
 
 
 async def _others(visit: PageContext) -> str:
     """What sends, and was not connected from here."""
-    others = await visit.desk.database.read(sources.not_connected, visit.account.id, SHOWN + 1)
+    others = await visit.services.database.read(sources.not_connected, visit.account.id, SHOWN + 1)
     return visit.fragment(
-        "segment/others.html", others=others[:SHOWN], more=len(others) > SHOWN, now=visit.desk.clock()
+        "segment/others.html", others=others[:SHOWN], more=len(others) > SHOWN, now=visit.services.clock()
     )
 
 
 async def _connected(visit: PageContext) -> Connected:
     """The connection that the path names. Raises `NotFoundError`."""
     wanted = visit.request.path_params["connection_id"]
-    for each in await visit.desk.workspaces.connections(visit.account):
+    for each in await visit.services.workspaces.connections(visit.account):
         if each.connection.id == wanted:
             return each
     raise NotFoundError("There is no such connection, or no longer: the page Segment lists those that there are.")

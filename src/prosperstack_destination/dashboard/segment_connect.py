@@ -51,7 +51,7 @@ class ConnectPages:
 
     async def _look(self, visit: PageContext) -> Response:
         """Look at the workspace of the token that was pasted, or else of the one that is kept."""
-        workspaces, token = visit.desk.workspaces, visit.form.get("token", "").strip()
+        workspaces, token = visit.services.workspaces, visit.form.get("token", "").strip()
         region = Region.EU if visit.form.get("region") == Region.EU else Region.US
         access = WorkspaceCredentials(token, region) if token else None
         if access is None and "kept" not in visit.form:
@@ -89,7 +89,7 @@ class ConnectPages:
         status = 422
         if not errors:
             try:
-                connection = await visit.desk.workspaces.connect(
+                connection = await visit.services.workspaces.connect(
                     visit.account, source_id, kind, actor=ACTOR, access=held.access, public_url=public_url
                 )
                 return visit.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
@@ -104,7 +104,7 @@ class ConnectPages:
         self, visit: PageContext, held: Selection, query: str, errors: Errors | None = None, status: int = 200
     ) -> Response:
         found = _found(held.look.sources, query)
-        connected = await visit.desk.workspaces.connections(visit.account)
+        connected = await visit.services.workspaces.connections(visit.account)
         address, why_not = reachable(visit)
         return visit.page(
             "segment/sources.html",
@@ -125,20 +125,20 @@ class ConnectPages:
 
     async def _forget(self, visit: PageContext) -> Response:
         self._looks.forget(visit.session, visit.account.id)
-        forgotten = await visit.desk.workspaces.forget_token(visit.account, actor=ACTOR)
+        forgotten = await visit.services.workspaces.forget_token(visit.account, actor=ACTOR)
         said = "The token is forgotten here. It stays good in Segment: delete it there too."
         return visit.redirect_home("segment", said if forgotten else "The token is forgotten.")
 
 
 async def asking(visit: PageContext) -> dict[str, Any]:
     """What the form that asks for a token takes."""
-    kept = await visit.desk.workspaces.kept_token(visit.account)
+    kept = await visit.services.workspaces.kept_token(visit.account)
     return {"kept": kept, "errors": {}, "given": {}}
 
 
 def reachable(visit: PageContext) -> tuple[str, str]:
     """Where Segment may reach this service, if the dashboard's own address tells; else "", and why it does not."""
-    if visit.desk.has_admin_port:
+    if visit.services.has_admin_port:
         return "", ""
     try:
         webhook_url(visit.base_url, visit.account.id)

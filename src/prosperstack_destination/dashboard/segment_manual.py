@@ -87,8 +87,8 @@ class ManualSetupPages:
                 errors["public_url"] = str(error)
         if errors:
             return _page(visit, way, None, errors=errors)
-        issued = await visit.desk.database.write(_make, visit, way, name)
-        visit.desk.invalidate_credentials()
+        issued = await visit.services.database.write(_make, visit, way, name)
+        visit.services.invalidate_credentials()
         return _page(visit, way, issued, public_url)
 
     async def _stream(self, visit: PageContext) -> Response:
@@ -118,7 +118,7 @@ def _page(
         issued=issued,
         at=f"{visit.base_path}/segment/by-hand/{way}?{urlencode(again)}",
         arrival={} if issued is None else arrival(visit, issued.last_used_at),
-        host=EXAMPLE if visit.desk.has_admin_port else visit.base_url,
+        host=EXAMPLE if visit.services.has_admin_port else visit.base_url,
         url=_url(visit, public_url or address),
         public_url=address,
         why_not=why_not,
@@ -144,11 +144,11 @@ def _way(visit: PageContext) -> SetupMethod:
 
 
 def _make(connection: Connection, visit: PageContext, way: SetupMethod, name: str) -> Issued:
-    now = visit.desk.clock()
+    now = visit.services.clock()
     if way is not SetupMethod.WEBHOOK:
         key = credential_service.issue_key(connection, visit.account, name, ACTOR, now)
         return Issued(fingerprint(key), name, None, key)
-    secret_id, vault = credential_service.new_secret_id(), visit.desk.vault
+    secret_id, vault = credential_service.new_secret_id(), visit.services.vault
     secret = credential_service.issue_secret(
         connection, visit.account, name, vault, ACTOR, now, secret_id=secret_id
     )
@@ -157,7 +157,7 @@ def _make(connection: Connection, visit: PageContext, way: SetupMethod, name: st
 
 async def _issued(visit: PageContext, way: SetupMethod, wanted: str) -> Issued | None:
     """What was issued before, if it is the account's and good."""
-    return await visit.desk.database.read(_look_up, visit.account.id, way, wanted)
+    return await visit.services.database.read(_look_up, visit.account.id, way, wanted)
 
 
 def _look_up(connection: Connection, account_id: str, way: SetupMethod, wanted: str) -> Issued | None:

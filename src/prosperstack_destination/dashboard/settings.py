@@ -54,7 +54,7 @@ async def _page(visit: PageContext, *, status: int = 200, **more: Any) -> Respon
             "on_delete": accounts.on_delete(connection, visit.account.id),
         }
 
-    found = await visit.desk.database.read(read)
+    found = await visit.services.database.read(read)
     return visit.page(
         "settings.html",
         status=status,
@@ -101,14 +101,14 @@ async def _choose(visit: PageContext) -> Response:
 async def _replace_key(visit: PageContext) -> Response:
     key = visit.form.get("key", "").strip()
     try:
-        await visit.desk.check_key(key)
+        await visit.services.check_key(key)
     except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(visit, status=503, wrong=str(error))
 
     def work(connection: Connection) -> None:
-        credential_service.replace_key(connection, visit.account, key, visit.desk.vault, ACTOR, visit.now)
+        credential_service.replace_key(connection, visit.account, key, visit.services.vault, ACTOR, visit.now)
 
     return await _done(visit, work, "The account uses the new key.")
 
@@ -116,11 +116,11 @@ async def _replace_key(visit: PageContext) -> Response:
 async def _done(visit: PageContext, work: Callable[[Connection], object], said: str) -> Response:
     """Do something that may be refused: then the page says why."""
     try:
-        await visit.desk.database.write(work)
+        await visit.services.database.write(work)
     except ConfigurationError as refusal:
         return await _page(visit, status=422, wrong=str(refusal))
-    visit.desk.invalidate_credentials()
-    visit.desk.wake([visit.account.id])
+    visit.services.invalidate_credentials()
+    visit.services.wake([visit.account.id])
     return visit.redirect_home("settings", said)
 
 
@@ -128,7 +128,7 @@ async def _issue(visit: PageContext) -> Response:
     """Make a key, a secret or a connector, and show it: only now, so the page is the answer to the form."""
     kind, name = visit.form.get("kind", ""), visit.form.get("name", "").strip()[:MAX_NAME]
     base = str(visit.request.base_url).rstrip("/")
-    database, vault = visit.desk.database, visit.desk.vault
+    database, vault = visit.services.database, visit.services.vault
     if kind == "key":
         key = await database.write(credential_service.issue_key, visit.account, name, ACTOR, visit.now)
         shown = [("The key: the API key of the destination in Segment, or an SDK's write key", key)]
@@ -152,7 +152,7 @@ async def _issue(visit: PageContext) -> Response:
         ]
     else:
         return await _page(visit, status=422, wrong="Choose what to issue.")
-    visit.desk.invalidate_credentials()
+    visit.services.invalidate_credentials()
     return await _page(visit, issued=shown)
 
 
@@ -171,6 +171,6 @@ async def _remove(visit: PageContext) -> Response:
     """Remove the account, with everything that is stored for it."""
     if visit.form.get("sure") != "yes":
         return await _page(visit, status=422, wrong="Nothing was removed: tick that you are sure.")
-    await remove_account(visit.desk.database, visit.account, ACTOR, visit.now)
-    visit.desk.invalidate_credentials()
+    await remove_account(visit.services.database, visit.account, ACTOR, visit.now)
+    visit.services.invalidate_credentials()
     return visit.redirect("/dashboard/accounts", f"The account {visit.account.fingerprint} is removed.")
