@@ -20,7 +20,7 @@ def test_every_metric_is_there(name: str) -> None:
     text = (MONITORING / name).read_text()
     parsed = json.loads(text) if name.endswith("json") else yaml.safe_load(text)
     # Every metric stands in its HELP line, also where it has no samples; a histogram is asked for by its buckets.
-    known = set(re.findall(r"# HELP (\S+)", Metrics().text().decode()))
+    known = set(re.findall(r"# HELP (\S+)", Metrics().render().decode()))
     named = set(re.findall(r"prosperstack_destination_[a-z_]+", text))
 
     assert parsed

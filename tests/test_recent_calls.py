@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.observability.call_sampler import (
+    ACCEPTED_PER_SECOND,
     BURST_SECONDS,
-    PASSED_PER_SECOND,
+    IGNORED_PER_SECOND,
     REFUSED_PER_SECOND,
-    TAKEN_PER_SECOND,
 )
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.store import accounts, recent_calls
@@ -162,8 +162,8 @@ async def test_a_flood(tmp_path: Path) -> None:
 
     # Half of what may be taken at once, and what came with the seconds that this took.
     for fate, per_second in (
-        (CallOutcome.ACCEPTED, TAKEN_PER_SECOND),
-        (CallOutcome.SKIPPED, PASSED_PER_SECOND),
+        (CallOutcome.ACCEPTED, ACCEPTED_PER_SECOND),
+        (CallOutcome.SKIPPED, IGNORED_PER_SECOND),
         (CallOutcome.REFUSED, REFUSED_PER_SECOND),
     ):
         assert per_second * BURST_SECONDS / 2 <= seen[fate] <= per_second * BURST_SECONDS

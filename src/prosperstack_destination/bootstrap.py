@@ -48,7 +48,7 @@ from prosperstack_destination.observability.call_sampler import CallSampler
 from prosperstack_destination.observability.event_writer import EventWriter
 from prosperstack_destination.observability.metrics import Metrics
 from prosperstack_destination.observability.telemetry import Telemetry
-from prosperstack_destination.observability.tracing import SpanRecorder, exporting
+from prosperstack_destination.observability.tracing import SpanRecorder, start_otlp_export
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient
 from prosperstack_destination.reconcile.reconciler import Reconciler
@@ -132,7 +132,7 @@ class Services:
             invalidate_credentials=self._forget_keys,
             check_key=self.accounts.check_key,
             refresh_catalog=self._refresh_catalog,
-            reception=self.reception,
+            ingest=self.reception,
             has_admin_port=settings.admin_port is not None,
             scan_lock=scanning,
             coverage=CoverageCache(self.database, clock, scanning),
@@ -297,7 +297,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 def _tracing(settings: Settings) -> tuple[SpanRecorder | None, Callable[[], None]]:
     if settings.otel_exporter_otlp_endpoint is None:
         return None, lambda: None
-    return exporting(settings.otel_exporter_otlp_endpoint)
+    return start_otlp_export(settings.otel_exporter_otlp_endpoint)
 
 
 def monotonic_us() -> int:

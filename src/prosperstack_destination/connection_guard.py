@@ -101,7 +101,7 @@ class ConnectionGuard:
         connection.inner = self._inner(*args, app_state={**app_state, _STATE: connection}, **named)
         return connection
 
-    def opened(self, connection: "GuardedConnection") -> None:
+    def connection_opened(self, connection: "GuardedConnection") -> None:
         """Take a connection in; close another one, or this one, where there are too many."""
         if sum(map(len, self._since)) >= self.limits.connections:
             self._make_room(connection)
@@ -109,21 +109,21 @@ class ConnectionGuard:
         if self._sweeping is None:
             self._sweeping = connection.loop.call_later(_SWEEP_SECONDS, self._sweep, connection.loop)
 
-    def lost(self, connection: "GuardedConnection") -> None:
+    def forget(self, connection: "GuardedConnection") -> None:
         """Forget a connection."""
         self._since[connection.phase].pop(connection, None)
         self._unread.pop(connection, None)
 
-    def moved(self, connection: "GuardedConnection", phase: _Phase) -> None:
+    def phase_changed(self, connection: "GuardedConnection", phase: _Phase) -> None:
         """Note that a connection entered a phase."""
         if self._since[connection.phase].pop(connection, None) is not None:
             self._since[phase][connection] = connection.loop.time()
 
-    def unread(self, connection: "GuardedConnection") -> None:
+    def mark_unread(self, connection: "GuardedConnection") -> None:
         """Note that the peer of a connection has to read before it goes on."""
         self._unread.setdefault(connection, connection.loop.time())
 
-    def read(self, connection: "GuardedConnection") -> None:
+    def mark_read(self, connection: "GuardedConnection") -> None:
         """Note that it did."""
         self._unread.pop(connection, None)
 
@@ -143,7 +143,7 @@ class ConnectionGuard:
             oldest = next(iter(self._since[phase]), None)
             if oldest is not None:
                 self.warn("too_many_waiting")
-                self.lost(oldest)
+                self.forget(oldest)
                 oldest.abort()
                 return
         self.warn("too_many_busy")
@@ -153,14 +153,14 @@ class ConnectionGuard:
         now = loop.time()
         for phase, seconds, close in (
             (_Phase.IDLE, self.limits.idle_seconds, GuardedConnection.close),
-            (_Phase.HEAD, self.limits.head_seconds, GuardedConnection.head_is_late),
-            (_Phase.BODY, self.limits.body_seconds, GuardedConnection.body_is_late),
+            (_Phase.HEAD, self.limits.head_seconds, GuardedConnection.time_out_head),
+            (_Phase.BODY, self.limits.body_seconds, GuardedConnection.time_out_body),
         ):
             for connection in _older(self._since[phase], now - seconds):
-                self.lost(connection)
+                self.forget(connection)
                 close(connection)
         for connection in _older(self._unread, now - self.limits.unread_seconds):
-            self.lost(connection)
+            self.forget(connection)
             self.warn("unread")
             connection.abort()
         self._report(now)
@@ -202,12 +202,12 @@ class GuardedConnection(asyncio.Protocol):
         """Begin with a connection."""
         self._transport = transport
         self.inner.connection_made(_GuardedTransport(self, transport))
-        self._guard.opened(self)
+        self._guard.connection_opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._held = b""
-        self._guard.lost(self)
+        self._guard.forget(self)
         self.inner.connection_lost(exc)
 
     def eof_received(self) -> bool | None:
@@ -222,19 +222,19 @@ class GuardedConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not read."""
         self._write_pauses = True
-        self._guard.unread(self)
+        self._guard.mark_unread(self)
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._write_pauses = False
-        self._guard.read(self)
+        self._guard.mark_read(self)
         self.inner.resume_writing()
         self._advance()
 
     # What the guard and the transport call.
 
-    def answered(self, _: object) -> None:
+    def response_ended(self, _: object) -> None:
         """The application has ended a request."""
         self._answering = False
         if self.phase is _Phase.ANSWER:
@@ -250,7 +250,7 @@ class GuardedConnection(asyncio.Protocol):
         """Close, once the answers that were written are read."""
         self._held = b""
         if not self._transport.is_closing():
-            self._guard.unread(self)
+            self._guard.mark_unread(self)
             self._transport.close()
 
     def abort(self) -> None:
@@ -258,12 +258,12 @@ class GuardedConnection(asyncio.Protocol):
         self._held = b""
         self._transport.abort()
 
-    def head_is_late(self) -> None:
+    def time_out_head(self) -> None:
         """Close: the rest of a head did not come in time."""
         self._guard.warn("slow_head")
         self.refuse(408, "Request Timeout")
 
-    def body_is_late(self) -> None:
+    def time_out_body(self) -> None:
         """Close: the rest of a body did not come in time. An answer may have begun."""
         self._guard.warn("slow_body")
         self.close()
@@ -302,7 +302,7 @@ class GuardedConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _enter(self, phase: _Phase) -> None:
-        self._guard.moved(self, phase)
+        self._guard.phase_changed(self, phase)
         self.phase = phase
 
     def _take_head(self) -> bool:

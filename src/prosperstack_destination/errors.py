@@ -70,9 +70,9 @@ class MissingEmail(InvalidCall):
     ``no_emails`` are the reasons why values at an email's places are none, by their places.
     """
 
-    def __init__(self, *, has_ids: bool, no_emails: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, has_ids: bool, invalid_emails: Mapping[str, str] | None = None) -> None:
         unknown = ", and no email is known for the ids of this call" if has_ids else ""
-        reasons = "".join(f" {reason}" for reason in (no_emails or {}).values())
+        reasons = "".join(f" {reason}" for reason in (invalid_emails or {}).values())
         super().__init__(
             f"Missing email address: ProsperStack's subscribers are matched by it{unknown}. Add the trait "
             f"'email' to the Identify call (traits.email or context.traits.email).{reasons}",
@@ -250,10 +250,10 @@ class SegmentApiError(DestinationError):
     ``status_code`` is its answer's; ``said`` are Segment's own words, "" where it gave none.
     """
 
-    def __init__(self, message: str, *, status_code: int | None = None, said: str = "") -> None:
+    def __init__(self, message: str, *, status_code: int | None = None, segment_message: str = "") -> None:
         super().__init__(message)
         self.status_code = status_code
-        self.said = said
+        self.segment_message = segment_message
 
 
 class SegmentInvalidToken(SegmentApiError):

@@ -19,7 +19,7 @@ from prosperstack_destination.store.database import Database
 #: The database has this long to take a write, in seconds.
 DATABASE_SECONDS: Final = 2.0
 #: What the database said is told again for so long, in seconds: whoever asks often costs no write each time.
-FRESH_SECONDS: Final = 1.0
+CACHE_SECONDS: Final = 1.0
 
 
 class Alive(BaseModel):
@@ -54,7 +54,7 @@ class WriteCheck:
     async def state(self) -> str:
         """ "ok", or why calls cannot be written; at most `FRESH_SECONDS` old."""
         async with self._asking:
-            if self._answer is None or time.monotonic() - self._answer[0] >= FRESH_SECONDS:
+            if self._answer is None or time.monotonic() - self._answer[0] >= CACHE_SECONDS:
                 said = await self._check_database()
                 self._answer = time.monotonic(), said
             _, said = self._answer

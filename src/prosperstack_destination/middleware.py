@@ -118,7 +118,7 @@ class RequestContextMiddleware:
             )
         if self._traces is not None:
             named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            self._traces.answered(f"{method} {_route(scope)}", status, seconds, named)
+            self._traces.record_response(f"{method} {_route(scope)}", status, seconds, named)
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

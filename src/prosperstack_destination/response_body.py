@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from prosperstack_destination.storable import storable_json
 
 #: A larger answer is not read, in bytes: a page of 100 subscribers has far less.
-ANSWER_BYTES: Final = 8 * 1024 * 1024
+MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024
 #: The longest id or cursor, in bytes of UTF-8.
 ID_BYTES: Final = 1024
 #: The most items that a page may have, and an item's list of properties.
@@ -47,14 +47,14 @@ async def read_body(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > ANSWER_BYTES:
-            raise UnreadableBody(f"has more than {ANSWER_BYTES // 1024**2} MB")
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise UnreadableBody(f"has more than {MAX_RESPONSE_BYTES // 1024**2} MB")
     if len(body) <= _LARGE:
         return storable_json(bytes(body))
     return await asyncio.to_thread(storable_json, bytes(body))
 
 
-async def validated(model: type[Item], items: Sequence[JsonValue]) -> AsyncIterator[Item]:
+async def validate_items(model: type[Item], items: Sequence[JsonValue]) -> AsyncIterator[Item]:
     """The items of a page, validated a few at a time. Raises `InvalidItem`."""
     for number, each in enumerate(items):
         if number % _AT_ONCE == 0:
@@ -72,7 +72,7 @@ def short_id(text: str) -> str:
     return text
 
 
-def few_items(value: object) -> object:
+def limit_items(value: object) -> object:
     """A validator that runs before others: the value, unless it is a list of more than `MAX_ITEMS`."""
     if isinstance(value, list) and len(value) > MAX_ITEMS:
         raise ValueError(f"there are more than {MAX_ITEMS:,}")

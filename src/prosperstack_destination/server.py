@@ -68,8 +68,8 @@ def serve(
     app: ASGIApp,
     sockets: Sequence[socket.socket],
     *,
-    announce: Callable[[], None] = lambda: None,
-    stopping: Callable[[], None] = lambda: None,
+    on_started: Callable[[], None] = lambda: None,
+    on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve an application until the process receives SIGTERM or SIGINT.
 
@@ -77,7 +77,7 @@ def serve(
     have no end of their own. Raises `ConfigurationError` where the application does not start; its log says why.
     """
     limits = Limits(connections=connection_limit(raise_file_limit()), idle_seconds=KEEP_ALIVE_SECONDS)
-    server = _Server(configuration(app, limits), announce=announce, stopping=stopping)
+    server = _Server(configuration(app, limits), announce=on_started, stopping=on_stopping)
     sys.setswitchinterval(SWITCH_SECONDS)
     # Freeze what exists by now: the garbage collector need not traverse it again every few hundred calls.
     gc.freeze()

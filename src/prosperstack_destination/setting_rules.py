@@ -14,7 +14,7 @@ _PREFIXES_OF_OTHERS: Final = ("OTEL_",)
 _QUOTES: Final = "\"'"
 
 
-def mistyped(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+def find_mistyped_names(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each name that is no setting and resembles one, with that one."""
     for name in sorted({name.upper() for name in names} - set(known)):
         if len(name) < SHORTEST_NAME or name in _OF_OTHERS or name.startswith(_PREFIXES_OF_OTHERS):
@@ -24,7 +24,7 @@ def mistyped(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
             yield name, nearest
 
 
-def trimmed(values: Mapping[str, object], verbatim: Collection[str]) -> dict[str, object]:
+def trim_values(values: Mapping[str, object], verbatim: Collection[str]) -> dict[str, object]:
     """Return settings without spaces around their values, and without those that are blank then.
 
     Secrets that may be any text are ``verbatim``: they are left out only where they are blank.
@@ -37,7 +37,7 @@ def trimmed(values: Mapping[str, object], verbatim: Collection[str]) -> dict[str
     }
 
 
-def without_quotes(value: object) -> object:
+def reject_quotes(value: object) -> object:
     """Refuse a text in quotation marks, which Docker's --env-file leaves around values."""
     if isinstance(value, str) and value and value[0] in _QUOTES and value[-1] in _QUOTES:
         raise ValueError("remove the quotation marks around it")

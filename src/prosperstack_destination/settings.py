@@ -24,7 +24,13 @@ from pydantic_settings import (
 
 from prosperstack_destination.auth.api_keys import KEY_PREFIX, is_prosperstack_key
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.setting_rules import http_url, listen_host, mistyped, trimmed, without_quotes
+from prosperstack_destination.setting_rules import (
+    find_mistyped_names,
+    http_url,
+    listen_host,
+    reject_quotes,
+    trim_values,
+)
 
 #: Secrets that may be any text: what is in them is taken as it is.
 _VERBATIM: Final = ("secret_key", "former_secret_keys", "admin_password")
@@ -120,12 +126,12 @@ class Settings(BaseSettings):
     @classmethod
     def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Take blank values for none, as environments have them."""
-        return trimmed(values, _VERBATIM)
+        return trim_values(values, _VERBATIM)
 
     @field_validator("*", mode="before")
     @classmethod
     def _unquoted(cls, value: object, info: ValidationInfo) -> object:
-        return value if info.field_name in _VERBATIM else without_quotes(value)
+        return value if info.field_name in _VERBATIM else reject_quotes(value)
 
     @field_validator("prosperstack_api_key")
     @classmethod
@@ -175,7 +181,7 @@ def read_settings() -> Settings:
 def _refuse_mistyped_names() -> None:
     """Raise `ConfigurationError` for a name in the environment or in .env that is a setting's, mistyped."""
     given = {**EnvSettingsSource(Settings).env_vars, **DotEnvSettingsSource(Settings).env_vars}
-    wrong = list(mistyped(given, [name.upper() for name in Settings.model_fields]))
+    wrong = list(find_mistyped_names(given, [name.upper() for name in Settings.model_fields]))
     if wrong:
         named = "; ".join(f"{name}: did you mean {nearest}" for name, nearest in wrong)
         raise ConfigurationError(f"There is no setting of this name, in the environment or in .env: {named}?")

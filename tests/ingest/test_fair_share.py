@@ -52,20 +52,20 @@ async def test_no_more_turns_at_once_than_there_are() -> None:
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on(granted: bool) -> None:
     """Cancelling who waits loses no turn, even when the turn was given at the same moment."""
     turns = FairTurns(at_once=1)
-    await turns.take("a")
-    waiting = asyncio.create_task(turns.take("b"))
+    await turns.acquire("a")
+    waiting = asyncio.create_task(turns.acquire("b"))
     await asyncio.sleep(0)
 
     if granted:
-        turns.give_back()
+        turns.release()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     if not granted:
-        turns.give_back()
+        turns.release()
 
     async with asyncio.timeout(1):
-        await turns.take("c")
+        await turns.acquire("c")
 
 
 async def read(memory: BodyMemory, account_id: str, *sizes: int, inflated: int = 0) -> None:
@@ -74,10 +74,10 @@ async def read(memory: BodyMemory, account_id: str, *sizes: int, inflated: int =
     async def receive() -> Message:
         return {"type": "http.request", "body": bytes(next(pieces)), "more_body": True}
 
-    with memory.counted(account_id, receive) as counted:
+    with memory.track(account_id, receive) as counted:
         for _ in sizes:
             await counted.receive()
-        counted.inflated(inflated)
+        counted.decompressed(inflated)
 
 
 async def test_memory_of_bodies_is_bounded() -> None:
@@ -101,7 +101,7 @@ async def test_one_account_leaves_memory_to_others() -> None:
         return {"type": "http.request", "body": bytes(75), "more_body": True}
 
     async def hold() -> None:
-        with memory.counted("a", receive) as counted:
+        with memory.track("a", receive) as counted:
             await counted.receive()
             await parked.wait()
 

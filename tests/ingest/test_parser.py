@@ -60,7 +60,7 @@ def test_where_the_email_is_found(call: dict[str, Any], address: str, place: str
     """The email is taken from the first of its places that has one, in any casing."""
     result = understood(call)
 
-    assert (result.address, result.email, result.email_from) == (address, address.lower(), place)
+    assert (result.address, result.email, result.email_field) == (address, address.lower(), place)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_an_id_decides_where_the_email_is_none(ids: dict[str, str], email: JsonV
     """A call with an id and junk for an email is understood as one with null, and the junk's place is kept."""
     result = understood({**ids, "traits": {"email": email, "plan": "pro"}})
 
-    assert (result.email, result.email_from) == (None, None)
-    assert list(result.no_emails) == ["traits.email"]
+    assert (result.email, result.email_field) == (None, None)
+    assert list(result.invalid_emails) == ["traits.email"]
     assert result.traits["plan"] == "pro"
 
 
@@ -225,7 +225,7 @@ def test_the_events_time(call: dict[str, Any], at: int, place: str) -> None:
     """The best of the times that can be read is taken; none, or one to come, is now."""
     result = understood({"email": "a@b.c", **call})
 
-    assert (result.at, result.at_from) == (NOW + at * 1_000_000, place)
+    assert (result.at, result.time_field) == (NOW + at * 1_000_000, place)
 
 
 def test_times_that_cannot_be_read_are_named() -> None:

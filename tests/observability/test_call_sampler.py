@@ -4,9 +4,9 @@ from collections import Counter
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.observability.call_sampler import (
+    ACCEPTED_PER_SECOND,
     BURST_SECONDS,
     REFUSED_PER_SECOND,
-    TAKEN_PER_SECOND,
     CallSampler,
     TokenBucket,
 )
@@ -63,7 +63,7 @@ def test_what_is_refused_has_room_of_its_own() -> None:
     refused = sum(sample.should_sample("a", CallOutcome.REFUSED) for _ in range(100_000))
 
     assert (accepted, refused) == (
-        TAKEN_PER_SECOND * BURST_SECONDS / 2,
+        ACCEPTED_PER_SECOND * BURST_SECONDS / 2,
         REFUSED_PER_SECOND * BURST_SECONDS / 2,
     )
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from prosperstack_destination.observability.event_writer import CALLS_AT_ONCE, MOST_AT_ONCE, EventWriter, EveryNth
+from prosperstack_destination.observability.event_writer import (
+    MAX_EVENTS_PER_KIND,
+    MAX_WAITING_CALLS,
+    EventWriter,
+    EveryNth,
+)
 from prosperstack_destination.store import events, recent_calls
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.events import Event, EventKind
@@ -27,29 +32,29 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     left_out: list[int] = []
     feed = EventWriter(sqlite, left_out.append, SetClock(), keep_calls)
     feed.add(EventKind.CALL, 1, event)
-    feed.add(EventKind.CALL, MOST_AT_ONCE + 9, event)
+    feed.add(EventKind.CALL, MAX_EVENTS_PER_KIND + 9, event)
     feed.add(EventKind.DELIVERY, 1, lambda number: event(number, kind=EventKind.DELIVERY))
     feed.start()
     await feed.close()
     found, last = await sqlite.read(lambda connection: events.latest(connection, "acct_1", limit=1000))
 
     assert left_out == [10]
-    assert found[:-1] == [event(0), *map(event, range(MOST_AT_ONCE - 1))]
+    assert found[:-1] == [event(0), *map(event, range(MAX_EVENTS_PER_KIND - 1))]
     assert found[-1].kind is EventKind.DELIVERY
-    assert last == MOST_AT_ONCE + 1
+    assert last == MAX_EVENTS_PER_KIND + 1
 
 
 async def test_a_flood_of_calls(sqlite: Database) -> None:
     """Calls that wait to be written are bounded, whoever asked whether there is room."""
     await sqlite.write(open_account)
     feed = EventWriter(sqlite, lambda _: None, SetClock(), keep_calls)
-    for number in range(CALLS_AT_ONCE + 9):
-        feed.came(arrival(body=f"{number}"))
+    for number in range(MAX_WAITING_CALLS + 9):
+        feed.add_call(arrival(body=f"{number}"))
     feed.start()
     await feed.close()
     kept = await sqlite.read(recent_calls.page, "acct_1", CallQuery(), since=0, limit=1000)
 
-    assert len(kept) == CALLS_AT_ONCE
+    assert len(kept) == MAX_WAITING_CALLS
     assert kept[-1].body == "0"
 
 

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.observability.tracing import SpanRecorder, exporting
+from prosperstack_destination.observability.tracing import SpanRecorder, start_otlp_export
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -17,8 +17,8 @@ def test_spans_last_as_long_as_what_they_tell_of() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     traces = SpanRecorder(provider.get_tracer("test"))
-    traces.answered("POST /identify", 202, 0.25, {"traceparent": PARENT})
-    traces.asked("GET /properties", None, 1.0)
+    traces.record_response("POST /identify", 202, 0.25, {"traceparent": PARENT})
+    traces.record_sent_request("GET /properties", None, 1.0)
     call, request = exporter.get_finished_spans()
 
     assert (call.name, call.kind, request.name, request.kind) == (
@@ -37,4 +37,4 @@ def test_spans_last_as_long_as_what_they_tell_of() -> None:
 def test_without_the_packages() -> None:
     """Where the exporter is not installed, what to install is told."""
     with pytest.raises(ConfigurationError, match=r"prosperstack-destination\[otel\]"):
-        exporting("http://localhost:4318")
+        start_otlp_export("http://localhost:4318")

@@ -22,7 +22,7 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStackClient
-from prosperstack_destination.response_body import ANSWER_BYTES
+from prosperstack_destination.response_body import MAX_RESPONSE_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -166,7 +166,7 @@ async def test_no_answer(api: respx.Router, client: ProsperStackClient, failure:
 
 async def test_an_answer_without_end_is_not_read(api: respx.Router, client: ProsperStackClient) -> None:
     """An answer that is larger than any real one is given up."""
-    api.get("/subscribers").respond(content=b" " * (ANSWER_BYTES + 1))
+    api.get("/subscribers").respond(content=b" " * (MAX_RESPONSE_BYTES + 1))
 
     with pytest.raises(ProsperStackUnavailable, match="more than 8 MB"):
         await client.find_subscribers("a@b.c")

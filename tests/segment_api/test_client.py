@@ -16,7 +16,7 @@ from prosperstack_destination.errors import (
     SegmentNotPermitted,
     SegmentUnavailable,
 )
-from prosperstack_destination.response_body import ANSWER_BYTES
+from prosperstack_destination.response_body import MAX_RESPONSE_BYTES
 from prosperstack_destination.segment_api import client as client_module
 from prosperstack_destination.segment_api.client import PublicApiClient, WorkspaceCredentials
 from prosperstack_destination.segment_api.destination_specs import SPECS
@@ -220,7 +220,7 @@ async def test_a_list_without_end(router: respx.Router, odd: PublicApiClient, cu
 
 async def test_a_large_answer_is_not_read(router: respx.Router, odd: PublicApiClient) -> None:
     """An answer that is larger than any real one is given up."""
-    router.get(f"{US}/").respond(content=b" " * (ANSWER_BYTES + 1))
+    router.get(f"{US}/").respond(content=b" " * (MAX_RESPONSE_BYTES + 1))
 
     with pytest.raises(SegmentUnavailable, match="more than 8 MB"):
         await odd.workspace()
@@ -283,8 +283,8 @@ async def test_segments_words_are_bounded(router: respx.Router, odd: PublicApiCl
     with pytest.raises(SegmentApiError) as caught:
         await odd.workspace()
 
-    assert caught.value.said.startswith("the token … is; www")
-    assert len(caught.value.said) == client_module.MAX_SAID
+    assert caught.value.segment_message.startswith("the token … is; www")
+    assert len(caught.value.segment_message) == client_module.MAX_SAID
 
 
 def test_a_token_is_not_shown() -> None:

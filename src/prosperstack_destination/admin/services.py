@@ -49,7 +49,7 @@ class AdminServices:
     #: Lists an account's properties now, and stores them. Raises `ProsperStackError`.
     refresh_catalog: Callable[[Account], Awaitable[Account]]
     #: Takes calls in, as they are taken from Segment.
-    reception: IngestService
+    ingest: IngestService
     #: Whether operators have a port of their own, so that calls come by another address than the dashboard's.
     has_admin_port: bool
     #: One at a time goes through all profiles: the receiving reads from the same database.

@@ -41,7 +41,7 @@ async def send_test(
     recent calls within a second or two. Raises `TemporaryError`'s kinds.
     """
     call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, services.clock())
-    [result] = await services.reception.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
+    [result] = await services.ingest.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
     await services.database.write(_note, account, actor, services.clock())
     return result
 

@@ -65,10 +65,10 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
     serve(
         app,
         sockets,
-        announce=lambda: _print_welcome(
+        on_started=lambda: _print_welcome(
             url, admin_url, settings, sandbox=sandbox, password=app.state.sessions.made_password
         ),
-        stopping=app.state.live.close,
+        on_stopping=app.state.live.close,
     )
 
 

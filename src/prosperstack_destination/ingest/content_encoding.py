@@ -32,7 +32,7 @@ async def read_content(
     most = max(limit, array_limit or 0)
     body = await read_body(receive, length, most)
     if coding is not None:
-        body = await asyncio.to_thread(decompressed, body, coding, most)  # others are answered meanwhile
+        body = await asyncio.to_thread(decompress, body, coding, most)  # others are answered meanwhile
     if len(body) > limit and not (array_limit is not None and is_array(body)):
         raise CallTooLarge(limit)
     return body
@@ -50,7 +50,7 @@ def _coding(named: bytes) -> str | None:
     return coding
 
 
-def decompressed(body: bytes, coding: str, limit: int) -> bytes:
+def decompress(body: bytes, coding: str, limit: int) -> bytes:
     """The content of a body that is compressed by gzip or deflate (with zlib's header, or raw).
 
     Raises `CallTooLarge` as soon as it is past a limit (bytes), `InvalidCall` for another coding, or for one

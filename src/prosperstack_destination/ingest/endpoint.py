@@ -41,7 +41,7 @@ from prosperstack_destination.ingest.responses import (
 from prosperstack_destination.ingest.service import (
     EventCodec,
     IngestService,
-    no_emails_of,
+    invalid_emails_of,
     rejected_events,
     to_call,
 )
@@ -53,9 +53,9 @@ from prosperstack_destination.store.models import Call, Identify
 from prosperstack_destination.store.recent_calls import Channel
 
 #: As much memory as arrays of the largest size need that come at once.
-LARGEST_AT_ONCE: Final = 8
+MAX_LARGE_ARRAYS: Final = 8
 #: Of a refused array so many events are named.
-SHOWN_REFUSALS: Final = 100
+MAX_SHOWN_REJECTIONS: Final = 100
 
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
@@ -110,7 +110,7 @@ class IdentifyEndpoint:
     def __init__(
         self,
         authenticator: Authenticator,
-        reception: IngestService,
+        ingest: IngestService,
         library: ExplainContextLoader,
         clock: Clock,
         *,
@@ -121,11 +121,11 @@ class IdentifyEndpoint:
         self._authenticator = authenticator
         self._library = library
         self._clock = clock
-        self._reception = reception
+        self._reception = ingest
         self._observer = observer
         self._array_bytes = array_bytes
         self._trusted_proxies = trusted_proxies
-        self._bodies = BodyMemory(LARGEST_AT_ONCE * array_bytes)
+        self._bodies = BodyMemory(MAX_LARGE_ARRAYS * array_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the errors of this service become the statuses of Segment's contract."""
@@ -147,9 +147,9 @@ class IdentifyEndpoint:
             if not _may_be_large(headers):
                 body = await read_content(receive, headers)
                 return await self._answer_body(account, way, body, headers, wish)
-            with self._bodies.counted(account.id, receive) as counted:
+            with self._bodies.track(account.id, receive) as counted:
                 body = await read_content(counted.receive, headers, array_limit=self._array_bytes)
-                counted.inflated(len(body) if len(body) > EVENT_BYTES else 0)
+                counted.decompressed(len(body) if len(body) > EVENT_BYTES else 0)
                 return await self._answer_body(account, way, body, headers, wish)
         except AccessDenied:
             raise  # whoever sent it has not shown to be one of the account's
@@ -176,7 +176,9 @@ class IdentifyEndpoint:
         call = to_call(understood, account, now, len(body))
         if wish.explain or wish.dry_run:
             return await self._explain(account, way, body, understood, call, wish)
-        return response_of(await self._reception.ingest_one(account, way, body, call, no_emails_of(understood)))
+        return response_of(
+            await self._reception.ingest_one(account, way, body, call, invalid_emails_of(understood))
+        )
 
     async def _account(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Account:
         """The account that the key opens, which must be the one that the path names, where it names one.
@@ -228,11 +230,11 @@ class IdentifyEndpoint:
         results = await self._reception.ingest_many(account, way, texts, EVENT)
         refused = rejected_events(results)
         if refused and len(refused) == len(results):
-            return rejected_batch(results, refused[:SHOWN_REFUSALS])
+            return rejected_batch(results, refused[:MAX_SHOWN_REJECTIONS])
         count = len(results) - len(refused)
         said: dict[str, object] = {"message": f"Accepted {count:,} of {len(results):,} events."}
         if refused:
-            said["refused"] = refused[:SHOWN_REFUSALS]
+            said["refused"] = refused[:MAX_SHOWN_REJECTIONS]
         return Response(dump(said), 202, media_type="application/json")
 
     async def _explain(
@@ -249,11 +251,11 @@ class IdentifyEndpoint:
         try:
             knowledge = await self._library.knowledge(account, call)
         except MissingEmail as error:
-            raise MissingEmail(has_ids=error.has_ids, no_emails=understood.no_emails) from None
+            raise MissingEmail(has_ids=error.has_ids, invalid_emails=understood.invalid_emails) from None
         if wish.dry_run:
             self._reception.record(account, way, lambda: body, call, EXPLAINED, call.received_at)
         else:
-            result = await self._reception.ingest_one(account, way, body, call, understood.no_emails)
+            result = await self._reception.ingest_one(account, way, body, call, understood.invalid_emails)
             if isinstance(result, DestinationError):
                 return error_response(result)
         explanation = explain(understood, knowledge, stored=not wish.dry_run)

@@ -165,14 +165,14 @@ def _told_by(current: Set[str], each: DesiredValue | MappingProblem) -> bool:
 
 
 def _email(call: ParsedIdentify, knowledge: ExplainContext) -> FoundEmail | None:
-    if call.email_from is not None:
-        return FoundEmail(value=call.address, found_in=call.email_from)
+    if call.email_field is not None:
+        return FoundEmail(value=call.address, found_in=call.email_field)
     return None if knowledge.email is None else FoundEmail(value=knowledge.email, found_in="ids")
 
 
 def _time(call: ParsedIdentify) -> EventTime:
     skipped = [SkippedTime(field=each.field, value=each.value, reason=each.reason) for each in call.skipped_times]
-    return EventTime(value=_iso(call.at), found_in=call.at_from, skipped=skipped)
+    return EventTime(value=_iso(call.at), found_in=call.time_field, skipped=skipped)
 
 
 def _summary(knowledge: ExplainContext, *, stored: bool) -> str:
@@ -191,7 +191,7 @@ def _ignored(
 ) -> Iterator[IgnoredTrait]:
     fed = {trait for each in projection.desired.values() for trait in each.traits}
     fed |= {trait for each in projection.problems for trait in each.traits}
-    for place, reason in call.no_emails.items():
+    for place, reason in call.invalid_emails.items():
         yield IgnoredTrait(trait=place, reason=f"not taken for the email: {reason}")
     for name in call.traits:
         if name in fed and name not in outdated:

@@ -30,7 +30,7 @@ class FairTurns:
         #: By account; the account that is served next is first.
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def take(self, account_id: str) -> None:
+    async def acquire(self, account_id: str) -> None:
         """Wait for a turn; `give_back` has to follow."""
         if self._free:
             self._free -= 1
@@ -41,10 +41,10 @@ class FairTurns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give_back()
+                self.release()
             raise
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """End a turn: the next account has it."""
         while self._waiting:
             account_id, waiting = self._waiting.popitem(last=False)
@@ -59,11 +59,11 @@ class FairTurns:
     @asynccontextmanager
     async def turn(self, account_id: str) -> AsyncIterator[None]:
         """A turn for as long as the block runs."""
-        await self.take(account_id)
+        await self.acquire(account_id)
         try:
             yield
         finally:
-            self.give_back()
+            self.release()
 
 
 class BodyMemory:
@@ -77,9 +77,9 @@ class BodyMemory:
         self._held: dict[str, int] = {}
 
     @contextmanager
-    def counted(self, account_id: str, receive: Receive) -> Iterator["CountedBody"]:
+    def track(self, account_id: str, receive: Receive) -> Iterator["TrackedBody"]:
         """Count what a request's body holds while the block runs, which reads by `CountedBody.receive`."""
-        body = CountedBody(account_id, receive, self._take)
+        body = TrackedBody(account_id, receive, self._take)
         try:
             yield body
         finally:
@@ -102,7 +102,7 @@ class BodyMemory:
             self._held.pop(account_id, None)
 
 
-class CountedBody:
+class TrackedBody:
     """A body whose memory is counted. Raises `Overloaded` where there is no room for more."""
 
     def __init__(self, account_id: str, receive: Receive, take: Callable[[str, int], None]) -> None:
@@ -118,7 +118,7 @@ class CountedBody:
         self._grow(len(message.get("body", b"")))
         return message
 
-    def inflated(self, size: int) -> None:
+    def decompressed(self, size: int) -> None:
         """Count what the body holds when it is decompressed, in bytes."""
         if size > self.size:
             self._grow(size - self.size)

@@ -30,11 +30,11 @@ class HotRouter:
     """
 
     def __init__(
-        self, app: ASGIApp, doors: Mapping[str, HotRoute], named: Mapping[str, HotRoute] | None = None
+        self, app: ASGIApp, routes: Mapping[str, HotRoute], parameter_routes: Mapping[str, HotRoute] | None = None
     ) -> None:
         self._app = app
-        self._doors = doors
-        self._named = named or {}
+        self._doors = routes
+        self._named = parameter_routes or {}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer, or pass on: to be awaited. One more coroutine around all of it would cost every step of it."""

@@ -11,7 +11,7 @@ from typing import Final
 _RAW_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf]")
 
 
-def repaired(body: bytes) -> bytes:
+def repair(body: bytes) -> bytes:
     """Return a body without a byte order mark, with raw surrogates joined to pairs, or replaced by U+FFFD.
 
     A body with other faults comes back as it is: what is no UTF-8 is not guessed at.

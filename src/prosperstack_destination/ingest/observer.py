@@ -22,10 +22,10 @@ class IngestObserver(Protocol):
     def call_rejected(self, error: DestinationError, account_id: str = "") -> None:
         """A call was refused, of an account if its key opened one."""
 
-    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
+    def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
         """Whether there is room for one more of an account's calls with this fate: if so, `came` has to follow."""
 
-    def record_call(self, arrival: IncomingCall) -> None:
+    def record_call(self, call: IncomingCall) -> None:
         """A call that there is room for, or that an operator tries."""
 
 
@@ -35,16 +35,16 @@ class NullObserver:
     def call_rejected(self, error: DestinationError, account_id: str = "") -> None:
         """See `Observer`."""
 
-    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:  # noqa: ARG002 -- whoever it is
+    def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:  # noqa: ARG002 -- whoever it is
         """See `Observer`."""
         return False
 
-    def record_call(self, arrival: IncomingCall) -> None:
+    def record_call(self, call: IncomingCall) -> None:
         """See `Observer`."""
 
 
 def to_call_record(
-    account_id: str, way: Channel, text: bytes, call: Call | None, result: Result, received_at: int
+    account_id: str, channel: Channel, text: bytes, call: Call | None, result: Result, received_at: int
 ) -> IncomingCall:
     """What is told of a call: its text, what was understood of it (None: nothing), and what came of it."""
     known = _recognized(text, received_at) if call is None else _understood(call)
@@ -53,7 +53,7 @@ def to_call_record(
         account_id=account_id,
         received_at=received_at,
         at=known.at,
-        channel=way,
+        channel=channel,
         type=known.type,
         outcome=outcome_of(result),
         message=_said(result, known),

@@ -19,7 +19,7 @@ class MessageResponse(BaseModel):
     message: str = Field(description="What became of the call, or what is wrong and what to do about it.")
 
 
-class RefusedEvent(BaseModel):
+class RejectedEvent(BaseModel):
     """One event of a batch that was not taken."""
 
     index: int = Field(description="Its place, from 0.")
@@ -29,14 +29,14 @@ class RefusedEvent(BaseModel):
 class BatchMessage(MessageResponse):
     """What became of an array of events."""
 
-    refused: list[RefusedEvent] = Field(default_factory=list, description="At most 100 of them.")
+    refused: list[RejectedEvent] = Field(default_factory=list, description="At most 100 of them.")
 
 
 class TrackingSuccess(BaseModel):
     """What SDKs look for."""
 
     success: bool
-    refused: list[RefusedEvent] = Field(default_factory=list, description="Events of a batch that were not taken.")
+    refused: list[RejectedEvent] = Field(default_factory=list, description="Events of a batch that were not taken.")
 
 
 class TrackingError(BaseModel):

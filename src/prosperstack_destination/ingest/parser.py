@@ -125,14 +125,14 @@ class ParsedIdentify:
     #: call names none, and its ids have to tell it.
     email: str | None
     address: str
-    email_from: str | None
+    email_field: str | None
     #: Values where an email may stand that are none: the reasons by their places, as in ``traits.email``.
-    no_emails: Mapping[str, str]
+    invalid_emails: Mapping[str, str]
     #: Flat: nested custom traits are among them.
     traits: Mapping[str, JsonValue]
     #: The event's time in microseconds since the epoch, and the field it came from ("now": none told it).
     at: int
-    at_from: str
+    time_field: str
     user_id: str | None
     anonymous_id: str | None
     source: CallSource
@@ -198,11 +198,11 @@ def parse_call(
     return ParsedIdentify(
         email=None if address is None else address.lower(),
         address=address or "",
-        email_from=email_from,
-        no_emails=no_emails,
+        email_field=email_from,
+        invalid_emails=no_emails,
         traits=traits,
         at=at,
-        at_from=at_from,
+        time_field=at_from,
         user_id=call.user_id or None,
         anonymous_id=call.anonymous_id or None,
         source=_source(call),

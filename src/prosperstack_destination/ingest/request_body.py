@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from prosperstack_destination.errors import CallTooLarge, InvalidCall
 from prosperstack_destination.ingest.json_array import is_array
-from prosperstack_destination.ingest.json_repair import repaired
+from prosperstack_destination.ingest.json_repair import repair
 from prosperstack_destination.storable import storable_json
 
 #: The most that one event may have, in bytes.
@@ -80,7 +80,7 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     try:
         value = _from_json(body)
     except ValueError:
-        value = _from_odd_json(repaired(body))
+        value = _from_odd_json(repair(body))
     if not isinstance(value, dict):
         raise InvalidCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # A look at the bytes spares nearly every call a walk through its values.
@@ -127,7 +127,7 @@ def without_nan(value: JsonValue) -> JsonValue:
     return value
 
 
-def check_bounds(value: JsonValue, what: str = "The body") -> None:
+def check_bounds(value: JsonValue, subject: str = "The body") -> None:
     """Walk through the values, level by level. Raises `InvalidCall` (of ``what``) for depth and infinities."""
     level: list[JsonValue] = [value]
     for _ in range(MAX_DEPTH):
@@ -139,12 +139,12 @@ def check_bounds(value: JsonValue, what: str = "The body") -> None:
             elif kind is list:
                 below.extend(each)  # type: ignore[arg-type]
             elif kind is float and math.isinf(each):  # type: ignore[arg-type]
-                raise InvalidCall(f"{what} has a number that is too large.")
+                raise InvalidCall(f"{subject} has a number that is too large.")
         if not below:
             return
         level = below
     if any(isinstance(each, dict | list) for each in level):
-        raise InvalidCall(f"{what} nests deeper than {MAX_DEPTH} levels.")
+        raise InvalidCall(f"{subject} nests deeper than {MAX_DEPTH} levels.")
 
 
 def json_kind(value: object) -> str:

@@ -53,13 +53,13 @@ _ANSWERS: Final[Mapping[Outcome, IngestResult]] = {
 }
 
 
-def result_of(outcome: Outcome, no_emails: Mapping[str, str] | None = None) -> Result:
+def result_of(outcome: Outcome, invalid_emails: Mapping[str, str] | None = None) -> Result:
     """The result of a call with this outcome; an error where its sender has to do something.
 
     ``no_emails`` are the values that the call has in place of an email: see `ingest.parser.Understood`.
     """
     if outcome is Outcome.UNKNOWN:
-        return MissingEmail(has_ids=True, no_emails=no_emails)
+        return MissingEmail(has_ids=True, invalid_emails=invalid_emails)
     return _ANSWERS[outcome]
 
 
@@ -94,11 +94,13 @@ def json_message(status: int, text: str, headers: Mapping[str, str] | None = Non
     return Response(dump({"message": text}), status, headers, "application/json")
 
 
-def rejected_batch(results: Sequence[object], refused: Sequence[Mapping[str, JsonValue]]) -> Response:
+def rejected_batch(results: Sequence[object], rejected: Sequence[Mapping[str, JsonValue]]) -> Response:
     """The answer for a batch of which every event is refused: the least of their statuses, and their reasons."""
     statuses = [status_of(each) for each in results if isinstance(each, DestinationError)]
-    text = f"All {len(results):,} events are refused. The first: {refused[0]['message']}"
-    return Response(dump({"message": text, "refused": list(refused)}), min(statuses), media_type="application/json")
+    text = f"All {len(results):,} events are refused. The first: {rejected[0]['message']}"
+    return Response(
+        dump({"message": text, "refused": list(rejected)}), min(statuses), media_type="application/json"
+    )
 
 
 def response_of(result: Result) -> Response:

@@ -20,9 +20,9 @@ from prosperstack_destination.store.models import Call, Delete, Identify
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
 #: Events that are read before others get a turn: about a millisecond.
-READ_AT_ONCE: Final = 20
+EVENTS_PER_READ: Final = 20
 #: Events that are read in one turn, and committed together, so that those of others come in between.
-COMMITTED_TOGETHER: Final = 50
+EVENTS_PER_COMMIT: Final = 50
 
 Event = TypeVar("Event")
 
@@ -38,9 +38,9 @@ class EventCodec(Generic[Event]):
     text: Callable[[Event], bytes]
 
 
-def no_emails_of(understood: ParsedIdentify | ParsedDelete) -> Mapping[str, str]:
+def invalid_emails_of(understood: ParsedIdentify | ParsedDelete) -> Mapping[str, str]:
     """The values of a call that stand in place of an email, with what is wrong with them, by their places."""
-    return understood.no_emails if isinstance(understood, ParsedIdentify) else {}
+    return understood.invalid_emails if isinstance(understood, ParsedIdentify) else {}
 
 
 def to_call(understood: ParsedIdentify | ParsedDelete, account: Account, now: int, size: int) -> Call:
@@ -89,7 +89,7 @@ class IngestService:
         self.turns = FairTurns()
 
     async def ingest_many(
-        self, account: Account, way: Channel, events: Sequence[Event], form: EventCodec[Event]
+        self, account: Account, channel: Channel, events: Sequence[Event], codec: EventCodec[Event]
     ) -> list[Result]:
         """What each event comes to, in their order; whatever is accepted is on disk.
 
@@ -98,20 +98,20 @@ class IngestService:
         database
         takes no more: to send all of them again is safe.
         """
-        batch = _Batch(account, way, self._clock())
-        if len(events) <= READ_AT_ONCE:  # as much as a single call: it waits for nobody's turn
-            return await self._keep(batch, await self._read(batch, events, form), form)
+        batch = _Batch(account, channel, self._clock())
+        if len(events) <= EVENTS_PER_READ:  # as much as a single call: it waits for nobody's turn
+            return await self._keep(batch, await self._read(batch, events, codec), codec)
         pieces: list[asyncio.Task[list[Result]]] = []
         try:
-            for start in range(0, len(events), COMMITTED_TOGETHER):
-                await self.turns.take(account.id)
+            for start in range(0, len(events), EVENTS_PER_COMMIT):
+                await self.turns.acquire(account.id)
                 try:
-                    read = await self._read(batch, events[start : start + COMMITTED_TOGETHER], form)
+                    read = await self._read(batch, events[start : start + EVENTS_PER_COMMIT], codec)
                 except BaseException:
-                    self.turns.give_back()
+                    self.turns.release()
                     raise
-                piece = asyncio.create_task(self._keep(batch, read, form))
-                piece.add_done_callback(lambda _: self.turns.give_back())
+                piece = asyncio.create_task(self._keep(batch, read, codec))
+                piece.add_done_callback(lambda _: self.turns.release())
                 pieces.append(piece)
                 await asyncio.sleep(0)  # so that its calls are handed in before those of the next one
                 if any(each.done() and each.exception() for each in pieces):
@@ -126,26 +126,26 @@ class IngestService:
         return results
 
     async def ingest_one(
-        self, account: Account, way: Channel, text: bytes, call: Call, no_emails: Mapping[str, str]
+        self, account: Account, channel: Channel, text: bytes, call: Call, invalid_emails: Mapping[str, str]
     ) -> Result:
         """What a call comes to; if it is accepted, it is on disk. Raises `TemporaryError`'s kinds.
 
         ``no_emails`` are of what was understood: see `result_of`.
         """
         [outcome] = await self._inbox.accept([call])
-        result = result_of(outcome, no_emails)
-        self.record(account, way, lambda: text, call, result, call.received_at)
+        result = result_of(outcome, invalid_emails)
+        self.record(account, channel, lambda: text, call, result, call.received_at)
         return result
 
-    def record_rejection(self, account: Account, way: Channel, text: bytes, error: DestinationError) -> None:
+    def record_rejection(self, account: Account, channel: Channel, text: bytes, error: DestinationError) -> None:
         """Tell that a whole request was refused."""
         self._observer.call_rejected(error, account.id)
-        self.record(account, way, lambda: text, None, error, self._clock())
+        self.record(account, channel, lambda: text, None, error, self._clock())
 
     def record(
         self,
         account: Account,
-        way: Channel,
+        channel: Channel,
         text: Callable[[], bytes],
         call: Call | None,
         result: Result,
@@ -153,17 +153,17 @@ class IngestService:
     ) -> bool:
         """Tell the observer of an event: see `arrival_of`. False: it has no room, which costs next to nothing."""
         if not (
-            self._observer.should_sample(account.id, outcome_of(result)) or way is Channel.TEST
+            self._observer.should_sample(account.id, outcome_of(result)) or channel is Channel.TEST
         ):  # whoever tries it, looks
             return False
-        self._observer.record_call(to_call_record(account.id, way, text(), call, result, received_at))
+        self._observer.record_call(to_call_record(account.id, channel, text(), call, result, received_at))
         return True
 
     async def _read(self, batch: "_Batch", events: Sequence[Event], form: EventCodec[Event]) -> "_Piece[Event]":
         """Understand the events of a piece."""
         piece = _Piece(events)
         for place, event in enumerate(events):
-            if place % READ_AT_ONCE == READ_AT_ONCE - 1:
+            if place % EVENTS_PER_READ == EVENTS_PER_READ - 1:
                 await asyncio.sleep(0)  # a large batch must not hold up the others
             try:
                 understood, size = form.read(event, batch.now)
@@ -177,7 +177,7 @@ class IngestService:
                 understood.at = batch.order.place(understood.at)
                 now = max(batch.now, understood.at)
                 piece.calls[place] = to_call(understood, batch.account, now, size)
-                piece.no_emails[place] = no_emails_of(understood)
+                piece.no_emails[place] = invalid_emails_of(understood)
         return piece
 
     async def _keep(self, batch: "_Batch", piece: "_Piece[Event]", form: EventCodec[Event]) -> list[Result]:

@@ -71,7 +71,7 @@ class TrackingEndpoint:
     def __init__(
         self,
         keys: SdkKeys,
-        reception: IngestService,
+        ingest: IngestService,
         clock: Clock,
         *,
         trusted_proxies: int,
@@ -81,7 +81,7 @@ class TrackingEndpoint:
         self._rate = AddressRate()
         self._clock = clock
         self._trusted_proxies = trusted_proxies
-        self._reception = reception
+        self._reception = ingest
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

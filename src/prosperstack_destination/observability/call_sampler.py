@@ -8,8 +8,8 @@ from prosperstack_destination.store.recent_calls import CallOutcome
 
 #: Calls that are taken of those that were taken in, that nothing had to be done for, and that were refused: so many
 #: a second of a process. What is wrong is not to be crowded out by what is right.
-TAKEN_PER_SECOND: Final = 10
-PASSED_PER_SECOND: Final = 5
+ACCEPTED_PER_SECOND: Final = 10
+IGNORED_PER_SECOND: Final = 5
 REFUSED_PER_SECOND: Final = 5
 #: So many seconds' worth may be taken at once: few calls, or a small batch, are seen whole.
 BURST_SECONDS: Final = 20
@@ -53,7 +53,7 @@ class CallSampler:
 
     def __init__(self, ticks: Clock) -> None:
         self._ticks = ticks
-        taken, passed, refused = map(TokenBucket, (TAKEN_PER_SECOND, PASSED_PER_SECOND, REFUSED_PER_SECOND))
+        taken, passed, refused = map(TokenBucket, (ACCEPTED_PER_SECOND, IGNORED_PER_SECOND, REFUSED_PER_SECOND))
         self._allowances: Mapping[CallOutcome, TokenBucket] = {
             CallOutcome.ACCEPTED: taken,
             CallOutcome.HELD: taken,
@@ -66,6 +66,6 @@ class CallSampler:
             CallOutcome.LATER: refused,
         }
 
-    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
+    def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
         """Whether there is room for one more of an account's calls, which is then taken."""
-        return self._allowances[fate].take(account_id, self._ticks())
+        return self._allowances[outcome].take(account_id, self._ticks())

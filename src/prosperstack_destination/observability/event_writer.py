@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 #: How often events are written, in seconds, and how many of a kind, so that a flood of calls leaves room for what
 #: came of them; what comes between is counted and left out.
 WRITE_SECONDS: Final = 1.0
-MOST_AT_ONCE: Final = 100
+MAX_EVENTS_PER_KIND: Final = 100
 #: Recent calls that may wait to be written: what bounds their memory.
-CALLS_AT_ONCE: Final = 400
+MAX_WAITING_CALLS: Final = 400
 #: Tallies are added to what is stored with every so many writes; after a rest, with the next one.
-TALLIED_EVERY: Final = 5
+ROLLUP_EVERY: Final = 5
 
 
 #: Writes calls, in a transaction.
@@ -50,7 +50,7 @@ class EventWriter:
         self._calls: list[IncomingCall] = []
         self._limits: dict[str, ReportedLimit] = {}
         self._tallies: dict[str, Rollup] = {}
-        self._turns = EveryNth(TALLIED_EVERY)
+        self._turns = EveryNth(ROLLUP_EVERY)
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -64,11 +64,11 @@ class EventWriter:
         if self._task is not None:
             await self._task
 
-    def told(self, account_id: str, limit: ReportedLimit) -> None:
+    def set_rate_limit(self, account_id: str, limit: ReportedLimit) -> None:
         """Keep what was told of an account's rate limit last. Returns at once."""
         self._limits[account_id] = limit
 
-    def tally(self, account_id: str) -> Rollup:
+    def rollup(self, account_id: str) -> Rollup:
         """What is to be added to an account's tally: count there what happens. Returns at once."""
         tally = self._tallies.get(account_id)
         if tally is None:
@@ -77,15 +77,15 @@ class EventWriter:
 
     def add(self, kind: EventKind, new: int, make: Callable[[int], Event]) -> None:
         """Add so many new events, as far as there is room: only those are made, by number. Returns at once."""
-        room = min(new, MOST_AT_ONCE - self._of_kind[kind])
+        room = min(new, MAX_EVENTS_PER_KIND - self._of_kind[kind])
         self._of_kind[kind] += room
         self._waiting += map(make, range(room))
         if room < new:
             self._left_out(new - room)
 
-    def came(self, call: IncomingCall) -> None:
+    def add_call(self, call: IncomingCall) -> None:
         """Keep a call, where there is room for it. Returns at once."""
-        if len(self._calls) < CALLS_AT_ONCE:
+        if len(self._calls) < MAX_WAITING_CALLS:
             self._calls.append(call)
 
     async def _write_all(self) -> None:
@@ -121,7 +121,7 @@ class EventWriter:
             await self._database.write(work)
         except StoreUnavailable as error:
             for account_id, tally in counted.items():  # a figure is small: it waits for the database
-                self._tallies[account_id] = self.tally(account_id) + tally
+                self._tallies[account_id] = self.rollup(account_id) + tally
             log.warning("events could not be written", reason=str(error), events=len(new), calls=len(calls))
 
     def _take_tallies(self, *, last: bool) -> dict[str, Rollup]:

@@ -54,12 +54,12 @@ class Metrics:
         self._oldest = self._gauge("oldest_pending_seconds", "How long the oldest change waits", "account")
         self._active = self._gauge("account_active", "1 where ProsperStack takes the account's key", "account")
 
-    def budget(self, account: str, limit: int, remaining: int) -> None:
+    def set_budget(self, account: str, limit: int, remaining: int) -> None:
         """What an account's rate limit was told to be."""
         self._limit.labels(account).set(limit)
         self._budget.labels(account).set(remaining)
 
-    def stand(self, accounts: Iterable[AccountStats], now: int) -> None:
+    def set_account_stats(self, accounts: Iterable[AccountStats], now: int) -> None:
         """How the accounts stand as of a time (microseconds)."""
         gauges = (self._backlog, self._oldest, self._active, self._failing, self._rejected, self._erasures)
         for gauge in gauges:
@@ -73,7 +73,7 @@ class Metrics:
             self._erasures.labels(each.fingerprint).set(each.failures.erasures)
             self._active.labels(each.fingerprint).set(each.status == "active")
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """All of them, in the form that Prometheus reads."""
         return generate_latest(self._registry)
 

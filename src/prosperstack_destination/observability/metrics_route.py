@@ -14,7 +14,7 @@ from prosperstack_destination.store import account_stats
 from prosperstack_destination.store.database import Database
 
 #: How long counted backlogs are believed, in microseconds: counting a long one takes a moment.
-COUNTED_FOR: Final = 5 * SECOND
+STATS_TTL: Final = 5 * SECOND
 
 
 def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: str | None) -> APIRouter:
@@ -30,13 +30,13 @@ def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: st
         if token is not None and not _shows(request, token):
             return Response("The token is missing or wrong.\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
         now = clock()
-        if counted_at is None or not 0 <= now - counted_at < COUNTED_FOR:
+        if counted_at is None or not 0 <= now - counted_at < STATS_TTL:
             counted_at = now
             try:
-                metrics.stand(await database.read(account_stats.of_accounts, now), now)
+                metrics.set_account_stats(await database.read(account_stats.of_accounts, now), now)
             except StoreUnavailable:
-                metrics.stand([], now)  # what is not known is not shown; the rest is
-        return Response(metrics.text(), 200, media_type=CONTENT_TYPE)
+                metrics.set_account_stats([], now)  # what is not known is not shown; the rest is
+        return Response(metrics.render(), 200, media_type=CONTENT_TYPE)
 
     return router
 

@@ -51,9 +51,9 @@ class Telemetry:
         for outcome in set(taken.outcomes):
             self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
         for account_id, count in Counter(_kept(calls, taken.outcomes)).items():
-            self._feed.tally(account_id).accepted += count
+            self._feed.rollup(account_id).accepted += count
         if len(taken.changed) == 1:  # those of a large audience are of one account; others are looked at in a while
-            tally = self._feed.tally(*taken.changed)
+            tally = self._feed.rollup(*taken.changed)
             tally.backlog = max(tally.backlog, taken.awakened)
         self._metrics.dropped.inc(taken.dropped)
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
@@ -62,16 +62,16 @@ class Telemetry:
     def call_rejected(self, error: DestinationError, account_id: str = NO_ACCOUNT) -> None:
         """A call was refused, of an account if its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
-        self._feed.tally(account_id).refused += 1
+        self._feed.rollup(account_id).refused += 1
 
-    def should_sample(self, account_id: str, fate: CallOutcome) -> bool:
+    def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
         """Whether there is room to keep one more of an account's calls that came to this."""
-        return self._sample is not None and self._sample.should_sample(account_id, fate)
+        return self._sample is not None and self._sample.should_sample(account_id, outcome)
 
     def record_call(self, call: IncomingCall) -> None:
         """A call came in that there is room for, or that an operator tries."""
         if self._sample is not None:
-            self._feed.came(call)
+            self._feed.add_call(call)
 
     def request_sent(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
         """ProsperStack was asked something; without a status it did not answer."""
@@ -79,15 +79,15 @@ class Telemetry:
         self._metrics.requests.labels(kind, word).inc()
         self._metrics.request_times.observe(seconds)
         if self._traces is not None:
-            self._traces.asked(kind, status, seconds)
-        tally = self._feed.tally(account_id)
+            self._traces.record_sent_request(kind, status, seconds)
+        tally = self._feed.rollup(account_id)
         tally.requests += 1
         tally.failed += status is None or status // 100 != 2
 
     def sent(self, sent: SentRequest) -> None:
         """A request was sent for an account; those that are nobody's are shown only if they failed."""
         if sent.succeeded:
-            self._feed.tally(sent.account_id).properties += len(sent.properties)
+            self._feed.rollup(sent.account_id).properties += len(sent.properties)
             if sent.email is None:
                 return
         details: dict[str, JsonValue] = {"request": sent.request}
@@ -103,13 +103,13 @@ class Telemetry:
 
     def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
         """An answer told an account's rate limit."""
-        self._metrics.budget(account.fingerprint, limit, remaining)
-        self._feed.told(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
+        self._metrics.set_budget(account.fingerprint, limit, remaining)
+        self._feed.set_rate_limit(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
 
     def settled(self, profile: Profile, how: str) -> None:
         """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
         self._metrics.settled.labels(how).inc()
-        tally = self._feed.tally(profile.account_id)
+        tally = self._feed.rollup(profile.account_id)
         tally.delivered += how == DELIVERED
         tally.unchanged += how == UNCHANGED
         tally.unmatched += how == UNMATCHED

@@ -26,12 +26,12 @@ class SpanRecorder:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def answered(self, route: str, status: int, seconds: float, headers: Mapping[str, str]) -> None:
+    def record_response(self, route: str, status: int, seconds: float, headers: Mapping[str, str]) -> None:
         """A request that came in; ``headers`` may name the trace that it belongs to."""
         attributes: Attributes = {"http.route": route, "http.response.status_code": status}
         self._span(route, SpanKind.SERVER, attributes, seconds, headers)
 
-    def asked(self, kind: str, status: int | None, seconds: float) -> None:
+    def record_sent_request(self, kind: str, status: int | None, seconds: float) -> None:
         """A request to ProsperStack; without a status it was not answered."""
         self._span(kind, SpanKind.CLIENT, {"http.response.status_code": status or 0}, seconds, {})
 
@@ -50,7 +50,7 @@ class SpanRecorder:
         span.end(end)
 
 
-def exporting(endpoint: str) -> tuple[SpanRecorder, Callable[[], None]]:
+def start_otlp_export(endpoint: str) -> tuple[SpanRecorder, Callable[[], None]]:
     """Traces that are sent to an OTLP endpoint, and how to send the last of them.
 
     Raises `ConfigurationError` where the optional packages are not installed.

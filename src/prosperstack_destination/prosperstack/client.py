@@ -30,7 +30,7 @@ from prosperstack_destination.prosperstack.models import (
     Subscriber,
     Subscription,
 )
-from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
+from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validate_items
 from prosperstack_destination.retry_after import read_retry_after
 from prosperstack_destination.storable import storable_text
 
@@ -185,7 +185,7 @@ class ProsperStackClient:
             query["cursor"] = cursor
         raw, headers = await self._exchanged("GET", self._base_url + path, RawPage, params=query)
         try:
-            items = [each async for each in validated(model, raw.data)]
+            items = [each async for each in validate_items(model, raw.data)]
         except InvalidItem as error:
             raise _unexpected(f"data.{error.number}.{_fault(error.cause)}", 200) from error
         return Page[model](data=tuple(items), next_cursor=raw.next_cursor), headers  # type: ignore[valid-type] # mypy knows no variable types

@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue
 
-from prosperstack_destination.response_body import ID_BYTES, few_items, short_id
+from prosperstack_destination.response_body import ID_BYTES, limit_items, short_id
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -44,7 +44,7 @@ class PropertyValue(_Answer):
     value: JsonValue = None
 
 
-_Properties = Annotated[tuple[PropertyValue, ...], BeforeValidator(few_items)]
+_Properties = Annotated[tuple[PropertyValue, ...], BeforeValidator(limit_items)]
 
 
 class Subscriber(_Answer):
@@ -87,5 +87,5 @@ class Page(_Answer, Generic[Item]):
 class RawPage(_Answer):
     """A page whose items are not validated yet."""
 
-    data: Annotated[list[JsonValue], BeforeValidator(few_items)]
+    data: Annotated[list[JsonValue], BeforeValidator(limit_items)]
     next_cursor: Id | None = None

@@ -20,7 +20,7 @@ from prosperstack_destination.errors import (
     SegmentNotPermitted,
     SegmentUnavailable,
 )
-from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validated
+from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validate_items
 from prosperstack_destination.retry_after import read_retry_after, retry_after_header
 from prosperstack_destination.segment_api.destination_specs import (
     BASE_URLS,
@@ -154,7 +154,7 @@ class PublicApiClient:
             except TimeoutError:
                 break
             try:
-                async for item in validated(model, page.items):
+                async for item in validate_items(model, page.items):
                     yield item
             except InvalidItem as error:
                 raise _unexpected(error.cause, 200) from error
@@ -240,25 +240,27 @@ def _refusal(response: httpx.Response, said: str) -> SegmentApiError | SegmentUn
                 f"Segment refuses the token: {_HOW_TO_MAKE_ONE}. The token of a workspace in the EU works in the "
                 f"region EU alone.{quoted}",
                 status_code=status,
-                said=said,
+                segment_message=said,
             )
         case 403:
             return SegmentNotPermitted(
                 "Segment does not permit this to the token: give it the role Workspace Owner, or Source Admin of "
                 f"the sources to connect, or create another one.{quoted}",
                 status_code=status,
-                said=said,
+                segment_message=said,
             )
         case 404:
             text = f"Segment knows nothing of the kind, or does not show it to this token.{quoted}"
-            return SegmentNotFound(text, status_code=status, said=said)
+            return SegmentNotFound(text, status_code=status, segment_message=said)
         case 429:
             wait = read_retry_after(response.headers, LONGEST_RETRY_SECONDS) or RETRY_SECONDS
             text = f"Segment's Public API is asked too often: try again in {retry_after_header(wait)} s."
             return SegmentUnavailable(text, retry_after=wait, status_code=status)
         case _ if 400 <= status < 500 and status not in (408, 425):
             return SegmentApiError(
-                f"Segment refuses what it was asked for ({status}).{quoted}", status_code=status, said=said
+                f"Segment refuses what it was asked for ({status}).{quoted}",
+                status_code=status,
+                segment_message=said,
             )
         case _:
             return SegmentUnavailable(

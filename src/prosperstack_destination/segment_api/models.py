@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from prosperstack_destination.response_body import few_items, short_id
+from prosperstack_destination.response_body import limit_items, short_id
 
 Data = TypeVar("Data", bound=BaseModel)
 
@@ -34,7 +34,7 @@ class Pagination(_Told):
 class RawPage(_Told):
     """A page of a list, which is called by what is in it; its items are not validated yet."""
 
-    items: Annotated[list[JsonValue], BeforeValidator(few_items)] = Field(
+    items: Annotated[list[JsonValue], BeforeValidator(limit_items)] = Field(
         validation_alias=AliasChoices("sources", "destinations", "destinationsCatalog")
     )
     pagination: Pagination = Pagination()
@@ -80,7 +80,7 @@ class CatalogEntry(_Told):
 
     id: Id
     slug: _Text = ""
-    actions: Annotated[tuple[Action, ...], BeforeValidator(few_items)] = ()
+    actions: Annotated[tuple[Action, ...], BeforeValidator(limit_items)] = ()
 
 
 class _EntryRef(_Told):

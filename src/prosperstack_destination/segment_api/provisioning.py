@@ -94,4 +94,4 @@ def _told(error: SegmentApiError | SegmentUnavailable, fate: str) -> SegmentApiE
     text = f"{error} {fate}"
     if isinstance(error, SegmentUnavailable):
         return SegmentUnavailable(text, retry_after=error.retry_after, status_code=error.status_code)
-    return type(error)(text, status_code=error.status_code, said=error.said)
+    return type(error)(text, status_code=error.status_code, segment_message=error.segment_message)
