@@ -263,7 +263,7 @@ async def test_erasing(database: Database, account: Account) -> None:
     assert [each.profiles for each in (by_email, by_user, by_profile, again)] == [1, 1, 1, 0]
     assert await due(database) == []
     assert {action for _, action, _ in await trail(database)} == {"erase"}
-    await database.write(take, identify(ANN, plan="older"))
+    await database.write(take, identify(ANN, received_at=NOW + MINUTE, plan="older"))
     assert await database.read(profiles.find, ACCOUNT, ANN) is None
 
 

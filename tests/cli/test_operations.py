@@ -243,7 +243,7 @@ def test_erase(commands: Commands) -> None:
     known(commands, ANN)
     refused = commands.fails("erase", ANN)
     erased = commands.json("erase", ANN.upper(), "--yes", "--author", "me")
-    older = [identify(ANN, account=commands.account_id, logins=1)]
+    older = [identify(ANN, account=commands.account_id, received_at=system_clock(), logins=1)]
     commands.write(ingest_calls, older, Vault(SECRET).pseudonym)
     trail = commands.run("audit")
 

@@ -22,6 +22,7 @@ DONE_BY: Final[Mapping[str, tuple[str, ...]]] = {
     # Without a draft that a browser sends along: the mapping is proposed as a whole.
     "/a/{account_id}/mapping/edit": ("GET /mapping", "POST /mapping/check"),
     "/a/{account_id}/mapping/map": ("GET /mapping", "GET /coverage", "POST /mapping/check"),
+    "/a/{account_id}/mapping/suggested": ("GET /problems", "POST /mapping/check"),
     "/a/{account_id}/mapping/options": ("GET /mapping", "POST /mapping/preview"),
     "/a/{account_id}/mapping/preview": ("POST /mapping/try",),
     "/a/{account_id}/mapping/review": ("GET /mapping", "POST /mapping/check"),
