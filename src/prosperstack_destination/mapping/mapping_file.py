@@ -15,7 +15,7 @@ from prosperstack_destination.errors import MappingError
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.name_matching import closest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
-from prosperstack_destination.mapping.transforms import TRANSFORMS
+from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
 from prosperstack_destination.mapping.yaml_reader import Document, Path, Place, YamlError, read_yaml
 from prosperstack_destination.storable import storable
 
@@ -101,8 +101,8 @@ def check_mapping(data: JsonValue, known: KnownProperties = KnownProperties()) -
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a mapping file: editors complete and check by it."""
     schema = MappingFile.model_json_schema(by_alias=True)
-    clean_up, rule = schema["$defs"]["CleanUp"], schema["$defs"]["Rule"]
-    for name, each in clean_up["properties"].items():
+    transform, rule = schema["$defs"][Transform.__name__], schema["$defs"][Rule.__name__]
+    for name, each in transform["properties"].items():
         each.pop("default", None)
         if name in ("round", "join"):
             each["anyOf"].append({"const": True})
@@ -111,8 +111,8 @@ def json_schema() -> dict[str, Any]:
             "description": f"{each['description']} Clean-ups run as they are written.",
         }
     alone = [name for name in TRANSFORMS if name not in ("scale", "date_format", "timezone", "max_length")]
-    one = {**clean_up, "minProperties": 1, "maxProperties": 1}
-    schema["$defs"]["CleanUp"] = {"anyOf": [{"enum": alone}, one]}
+    one = {**transform, "minProperties": 1, "maxProperties": 1}
+    schema["$defs"][Transform.__name__] = {"anyOf": [{"enum": alone}, one]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
