@@ -10,7 +10,7 @@ from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import CoercionError, coerce
 from prosperstack_destination.mapping.expression_runner import EvaluationError, ExpressionRunner
 from prosperstack_destination.mapping.expressions import Expression, compile_expression
-from prosperstack_destination.mapping.rules import KEEP, Rule
+from prosperstack_destination.mapping.rules import KEEP, Rule, Scalar
 from prosperstack_destination.mapping.transforms import Step, TransformError
 
 
@@ -83,15 +83,18 @@ class CompiledRule:
                 return NO_VALUE
             for source in self.sources:
                 raw = source.read(traits, evaluation)
-                value = None if _is_blank(raw) else self._cleaned(raw)
-                if not _is_blank(value):
+                value = _blank_to_none(raw)
+                if value is not None and self._steps:
+                    value = _blank_to_none(self._cleaned(value))
+                if value is not None:
                     break
-            value = self._looked_up(value)
+            if value is not None and self.rule.values is not None:
+                value = _blank_to_none(self._looked_up(value, self.rule.values))
         except EvaluationError as fault:
             raise RuleError(str(fault), None) from None
         except TransformError as fault:
             raise RuleError(str(fault), raw) from None
-        if not _is_blank(value):
+        if value is not None:
             return value
         if self.rule.default is not None:
             return self.rule.default
@@ -113,10 +116,7 @@ class CompiledRule:
             raise TransformError(f"{name}: {reason}") from None
         return value
 
-    def _looked_up(self, value: JsonValue) -> JsonValue:
-        table = self.rule.values
-        if table is None or _is_blank(value):
-            return value
+    def _looked_up(self, value: JsonValue, table: Mapping[str, Scalar]) -> JsonValue:
         try:
             key = coerce(value, PropertyType.TEXT)
         except CoercionError as refusal:
@@ -132,9 +132,9 @@ class CompiledRule:
         raise TransformError("the rule's table (values) lacks it, and the rule has no fallback")
 
 
-def _is_blank(value: JsonValue) -> bool:
-    """Whether there is nothing: null, and text of nothing but white space."""
-    return value is None or value == "" or (isinstance(value, str) and value.isspace())
+def _blank_to_none(value: JsonValue) -> JsonValue:
+    """Return the value, or None for text that is empty or only white space."""
+    return None if isinstance(value, str) and (not value or value.isspace()) else value
 
 
 def _sources(rule: Rule, audiences: Set[str]) -> tuple[ValueSource, ...]:

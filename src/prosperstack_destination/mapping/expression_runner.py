@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
 from prosperstack_destination.mapping.expressions import Expression, Node
-from prosperstack_destination.storable import storable
+from prosperstack_destination.storable import MAX_INT64, storable
 
 #: The work that one expression may be, in steps of about half a microsecond.
 EXPRESSION_STEPS: Final = 50_000
@@ -49,6 +49,8 @@ class EvaluationError(ValueError):
 
 #: The largest value that an expression may give, as JSON in bytes: as large as an event may be.
 MAX_RESULT: Final = 64 * 1024
+#: Text of at most this many characters fits into `MAX_RESULT`: JSON writes a character in at most 6 bytes.
+_SHORT_RESULT: Final = MAX_RESULT // 6 - 2
 
 
 class _StepLimitExceeded(Exception):
@@ -106,7 +108,11 @@ def _bounded(found: JsonValue) -> JsonValue:
     """
     if found is None or isinstance(found, bool):
         return found
+    if isinstance(found, int | float) and -MAX_INT64 <= found <= MAX_INT64:
+        return found
     found = storable(found)
+    if isinstance(found, str) and len(found) <= _SHORT_RESULT:
+        return found
     text = to_json(found)
     if len(text) > MAX_RESULT:
         raise EvaluationError("the expression gives more than 64 KB")

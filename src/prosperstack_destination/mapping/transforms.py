@@ -209,7 +209,14 @@ def _is_shouted(word: str) -> bool:
 
 
 def _on_text(change: Callable[[str], str]) -> Step:
-    return _each(lambda value: change(value) if isinstance(value, str) else value)
+    def clean(value: JsonValue) -> JsonValue:
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, list):
+            return [change(item) if isinstance(item, str) else item for item in value]
+        return value
+
+    return clean
 
 
 def _each(step: Step) -> Step:

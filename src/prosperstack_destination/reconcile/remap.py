@@ -152,12 +152,12 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
             person = person_of(each)
             if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
                 continue
+            if each.status not in _NOBODY:
+                due.append(each.id)
+                continue
             projected = meaning.compiled.project(person)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
             log.error("a profile could not be gone through", profile_id=each.id, error=type(error).__name__)
-            continue
-        if each.status not in _NOBODY:
-            due.append(each.id)
             continue
         changed.append(each.id)
         found[each.id] = [
