@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
-from prosperstack_destination.admin.account_removal import remove_account
+from prosperstack_destination.admin.accounts import remove_account
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import NotFoundError

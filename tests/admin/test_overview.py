@@ -1,10 +1,19 @@
 """How an account stands, from its tables."""
 
+from itertools import pairwise
+
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.admin.overview import Overview, UsageSummary, overview, since_it_began
-from prosperstack_destination.clock import HOUR, MINUTE
+from prosperstack_destination.admin.overview import (
+    Overview,
+    Period,
+    UsageSummary,
+    history,
+    overview,
+    since_it_began,
+)
+from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.store import accounts, remap_progress, rollups
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.database import Database
@@ -112,3 +121,30 @@ def test_what_a_forwarder_would_have_spent() -> None:
     assert (spent.naive, spent.saved) == (90, 65)
     assert UsageSummary(Rollup(accepted=18_000, requests=25)).saved == 0  # nobody is settled yet
     assert UsageSummary(Rollup(accepted=1, requests=600)).saved == 0
+
+
+pytestmark = pytest.mark.anyio
+
+NOW = NEW_YEAR + 8 * DAY + 30 * MINUTE
+
+
+async def test_each_part_has_its_own(database: Database) -> None:
+    """Parts are as long as they should be, up to now; quiet ones have nothing."""
+    for ago, count in ((0, 1), (10 * MINUTE, 2), (20 * HOUR, 4), (6 * DAY, 8), (8 * DAY, 16)):
+        await database.write(rollups.add, {"a": Rollup(accepted=count)}, NOW - ago)
+
+    found = {period: await database.read(history, "a", period, NOW) for period in Period}
+
+    assert {period: len(parts) for period, parts in found.items()} == {"hour": 60, "day": 96, "week": 84}
+    assert {period: sum(each.accepted for each in parts) for period, parts in found.items()} == {
+        "hour": 3,
+        "day": 7,
+        "week": 15,
+    }
+    assert [(60 - place, each.accepted) for place, each in enumerate(found[Period.HOUR]) if each.accepted] == [
+        (11, 2),
+        (1, 1),
+    ]
+    for parts in found.values():
+        assert len({later.at - earlier.at for earlier, later in pairwise(parts)}) == 1
+        assert parts[-1].at <= NOW

@@ -1,9 +1,16 @@
 """People by the API, and who may ask."""
 
+import json
+from pathlib import Path
+
 import httpx
 import pytest
 
-from support.service import Service
+from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.store.database import Database
+from support.clocks import NEW_YEAR
+from support.operators import operator
+from support.service import Service, running, settings
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +80,133 @@ async def test_the_document(service: Service) -> None:
     put = document["paths"]["/api/accounts/{account_id}/mapping"]["put"]
     assert {"200", "401", "403", "404", "409", "422", "503"} <= set(put["responses"])
     assert put["security"]
+
+
+pytestmark = pytest.mark.anyio
+
+JOHN = "john.doe@example.com"
+NOBODY = "newcomer@example.com"
+
+
+async def profile_of(api: httpx.AsyncClient, email: str) -> int:
+    [found] = (await api.get(f"profiles?email={email}")).json()["profiles"]
+    profile_id: int = found["id"]
+    return profile_id
+
+
+async def test_sync_now(service: Service, api: httpx.AsyncClient) -> None:
+    """Whoever nobody matched is looked up at once, and delivered if they are a subscriber by now."""
+    await service.identify(NOBODY, preferred_name="New")
+    profile_id = await profile_of(api, NOBODY)
+    while (await api.get(f"profiles/{profile_id}")).json()["status"] != "unmatched":
+        pass
+    subscribers = service.account().data.subscribers
+    [*_, somebody] = subscribers.after(0)
+    subscribers.remove(somebody.fields["id"])
+    somebody.fields["email"] = NOBODY
+    subscribers.add(somebody)
+    synced = await api.post(f"profiles/{profile_id}/sync")
+    await service.until(lambda: service.values(NOBODY)[0].get("preferred_name") == "New")
+
+    assert synced.status_code == 204
+    while (shown := (await api.get(f"profiles/{profile_id}")).json())["status"] != "in_sync":
+        pass
+    rows = {row["property"]: row["state"] for row in shown["subscribers"][0]["properties"]}
+    assert rows["preferred_name"] == "same"
+    assert (await api.get("audit")).json()[0]["action"] == "sync now"
+    assert (await api.post("profiles/999/sync")).status_code == 404
+
+
+async def test_what_was_edited_is_seen(service: Service, api: httpx.AsyncClient) -> None:
+    """Syncing somebody with whom all is well shows what was edited in ProsperStack, and leaves it."""
+    await service.identify(JOHN, preferred_name="Segment")
+    profile_id = await profile_of(api, JOHN)
+    while (await api.get(f"profiles/{profile_id}")).json()["status"] != "in_sync":
+        pass
+    [record] = service.account().data.subscribers.after(0, JOHN)
+    edited = {"properties": {"preferred_name": "by hand"}}
+    await service.sandbox.patch(f"subscribers/{record.fields['id']}", json=edited)
+    await api.post(f"profiles/{profile_id}/sync")
+    while (shown := (await api.get(f"profiles/{profile_id}")).json())["status"] != "in_sync":
+        pass
+
+    [row] = [each for each in shown["subscribers"][0]["properties"] if each["property"] == "preferred_name"]
+    assert (row["state"], row["desired"]["value"], row["observed"]) == ("edited_there", "Segment", "by hand")
+    assert service.values(JOHN)[0]["preferred_name"] == "by hand"
+
+
+async def test_retry(api: httpx.AsyncClient) -> None:
+    """One person is looked at again."""
+    profile_id = await profile_of(api, JOHN)
+
+    assert (await api.post(f"profiles/{profile_id}/retry")).status_code == 204
+    assert (await api.post("profiles/999/retry")).status_code == 404
+
+
+async def test_erasing(service: Service, api: httpx.AsyncClient) -> None:
+    """A person is forgotten by profile, by email or by user id, and what was written of them is cleared."""
+    await service.identify(JOHN, preferred_name="Written")
+    await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "Written")
+    for email in ("ann@example.com", "bob@example.com"):
+        call = {"userId": email[:3], "traits": {"email": email}}
+        await service.client.post("/identify", json=call)
+    while (await api.get(f"profiles?email={JOHN}&status=in_sync")).json()["profiles"] == []:
+        pass
+    by_profile = await api.delete(f"profiles/{await profile_of(api, JOHN)}")
+    by_email = await api.post("erase", json={"email": "ANN@example.com "})
+    by_user = await api.post("erase", json={"user_id": "bob"})
+    again = await api.post("erase", json={"user_id": "bob"})
+    await service.until(lambda: "preferred_name" not in service.values(JOHN)[0])
+
+    assert by_profile.json() == {"profiles": 1, "subscribers": 1, "in_prosperstack": "clear"}
+    assert [each.json()["profiles"] for each in (by_email, by_user, again)] == [1, 1, 0]
+    assert (await api.get("profiles")).json()["profiles"] == []
+    audit = (await api.get("audit")).json()
+    assert {(each["actor"], each["action"]) for each in audit} == {("ann", "erase")}
+    assert "example.com" not in str(audit)
+
+
+@pytest.mark.parametrize("body", [{}, {"email": "a@b.c", "user_id": "u"}, {"email": ""}, {"user_id": ""}, []])
+async def test_nobody_is_erased_by_mistake(api: httpx.AsyncClient, body: object) -> None:
+    """Who is meant has to be said, by one of the two."""
+    assert (await api.post("erase", json=body)).status_code == 422
+    assert len((await api.get("profiles")).json()["profiles"]) == 1
+
+
+async def test_what_cannot_be_kept(tmp_path: Path, database_url: str) -> None:
+    """A text with a character that a database cannot keep is refused, wherever it stands, by both."""
+    database = Database(database_url)
+    await database.open()
+    token = await database.write(issue_token, "ann", NEW_YEAR)
+    await database.close()
+    async with running(settings(tmp_path, database_url=database_url)) as service:
+        await service.identify(JOHN, plan="x")
+        async with operator(service, token) as api:
+            for method, path, body in (
+                ("POST", "erase", {"email": "a\0"}),
+                ("POST", "erase", {"user_id": "a\ud800"}),
+                ("POST", "keys", {"name": "\0"}),
+                ("POST", "keys", {"name": "\udfff"}),
+                ("POST", "problems/retry", {"property": "\0", "reason": "x"}),
+                ("PUT", "mapping", {"based_on": 0, "mapping": {}, "note": "\0"}),
+                ("POST", "mapping/preview", {"mapping": {"rules": [{"property": "a", "trait": "\0"}]}}),
+            ):
+                answer = await api.request(
+                    method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}
+                )
+                assert answer.status_code == 422, (path, body, answer.text)
+            for method, path, status in (
+                ("GET", "profiles?email=%00", 200),
+                ("GET", "profiles?user_id=a%00&email=%ED%A0%80", 200),
+                ("DELETE", "keys/%00", 404),
+                ("GET", f"mapping?version={2**31}", 422),
+                ("GET", f"profiles/{'9' * 4_400}", 422),
+            ):
+                assert (await api.request(method, path)).status_code == status, path
+
+
+async def test_ids_that_are_no_profiles(api: httpx.AsyncClient) -> None:
+    """What cannot be a profile's id is refused, and does not break anything."""
+    for wrong in ("0", "-1", "x", str(2**63), "1e3"):
+        assert (await api.get(f"profiles/{wrong}")).status_code == 422
+        assert (await api.delete(f"profiles/{wrong}")).status_code == 422

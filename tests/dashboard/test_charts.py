@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.admin.activity_history import Period
+from prosperstack_destination.admin.overview import Period
 from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.dashboard.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
 from prosperstack_destination.store.rollups import Rollup

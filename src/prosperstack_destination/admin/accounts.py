@@ -3,14 +3,19 @@
 Keys, secrets and connectors are issued and revoked by `auth.credential_service`, which does the same.
 """
 
+from typing import Final
+
+import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.clock import DAY
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
-from prosperstack_destination.store import accounts, audit_log
+from prosperstack_destination.store import account_removal, accounts, audit_log
 from prosperstack_destination.store.accounts import Account, OnDelete
+from prosperstack_destination.store.database import UnitOfWork
 
 
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> tuple[Account, bool]:
@@ -53,3 +58,33 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
         )
     accounts.set_reserve(connection, account.id, reserve)
     audit_log.record(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})
+
+
+log = structlog.get_logger(__name__)
+
+#: Rows that are deleted in one transaction.
+DELETED_AT_ONCE: Final = 2_000
+
+#: What an operator is told before.
+CONSEQUENCES: Final = (
+    "Everything stored for this account is deleted: profiles, mapping, keys, secrets, connectors and the audit "
+    "log. Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's "
+    "ProsperStack key, or PROSPERSTACK_API_KEY at the next start, opens the account again, empty."
+)
+
+
+async def remove_account(
+    store: UnitOfWork, account: Account, actor: str, now: int, at_once: int = DELETED_AT_ONCE
+) -> None:
+    """Delete an account and its rows, and no row of another account.
+
+    The account is closed first; its rows are deleted in short transactions, so that calls for others are accepted
+    meanwhile. Safe to repeat where it was interrupted. Tell `AdminServices.invalidate_credentials` afterwards.
+    Raises `NotFoundError`.
+    """
+    await store.write(account_removal.close, account.id, now + DAY)
+    while await store.write(account_removal.remove_some, account.id, at_once):
+        pass
+    if not await store.write(account_removal.finish, account.id):
+        raise NotFoundError(f"There is no account {account.fingerprint}: it was removed before.")
+    log.info("account removed", account=account.fingerprint, actor=actor)

@@ -1,23 +1,30 @@
 """Showing what a call looked like without showing anybody's data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
+from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.clock import SECOND
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import CallError, InvalidCall, MissingEmail, NotFoundError
+from prosperstack_destination.ingest.documented_call import DOCUMENTED_TRAITS
+from prosperstack_destination.ingest.endpoint import EVENT
 from prosperstack_destination.ingest.explain import Explanation, SkippedTime, explain, load_explain_context
 from prosperstack_destination.ingest.parser import ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import parse_object
+from prosperstack_destination.ingest.responses import Result
 from prosperstack_destination.ingest.service import to_call
-from prosperstack_destination.store import events, profile_queries, profiles, pseudonyms, recent_calls
+from prosperstack_destination.store import audit_log, events, profile_queries, profiles, pseudonyms, recent_calls
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.events import Event
 from prosperstack_destination.store.identities import Identities
+from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Identify
 from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.recent_calls import KEPT_FOR, CallOutcome, CallQuery, Channel, RecentCall
@@ -209,3 +216,36 @@ def _hidden(explanation: Explanation) -> Explanation:
 
 def _hidden_times(explanation: Explanation) -> list[SkippedTime]:
     return [each.model_copy(update={"value": mask(each.value)}) for each in explanation.time.skipped]
+
+
+#: What a test call says that it was sent by.
+LIBRARY: Final = "ProsperStack Destination, test call"
+
+
+def test_call(email: str, traits: Mapping[str, JsonValue], now: int) -> dict[str, JsonValue]:
+    """An Identify call as ProsperStack's documentation has it, without a user id: it may be somebody's."""
+    return {
+        "type": "identify",
+        "messageId": f"test-{now}",
+        "traits": {"email": email, "traits": dict(traits)},
+        "context": {"library": {"name": LIBRARY}},
+        "timestamp": datetime.fromtimestamp(now / SECOND, UTC).isoformat(),
+    }
+
+
+async def send_test(
+    services: AdminServices, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
+) -> Result:
+    """Take a test call in; what its sender would be told.
+
+    It is a call as any other: the person's properties become what it says, also in ProsperStack. It is among the
+    recent calls within a second or two. Raises `TemporaryError`'s kinds.
+    """
+    call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, services.clock())
+    [result] = await services.ingest.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
+    await services.database.write(_note, account, actor, services.clock())
+    return result
+
+
+def _note(connection: Connection, account: Account, actor: str, now: int) -> None:
+    audit_log.record(connection, account.id, now, actor=actor, action="test call", details={})

@@ -1,7 +1,8 @@
 """How accounts stand: what waits, when it will be done, how fresh ProsperStack is, what was spent and saved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import Connection
@@ -201,3 +202,37 @@ def since_it_began(minutes: list[Rollup], left: int, now: int) -> Rollup:
         if row.backlog > few:
             seen_at, seen = row.at, len(found)
     return rollups.total(found[:seen])
+
+
+class Period(StrEnum):
+    """How far back."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+#: Of each period: how long it is, how long its parts are (both in microseconds), and which rows tell of it.
+PARTS: Final[dict[Period, tuple[int, int, Bucket]]] = {
+    Period.HOUR: (HOUR, MINUTE, Bucket.MINUTE),
+    Period.DAY: (DAY, 15 * MINUTE, Bucket.MINUTE),
+    Period.WEEK: (7 * DAY, 2 * HOUR, Bucket.HOUR),
+}
+
+
+def history(
+    connection: Connection, account_id: str, period: Period, now: int, minutes: Sequence[Rollup] | None = None
+) -> list[Rollup]:
+    """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing.
+
+    ``minutes``: the last day's, where they were read before.
+    """
+    length, part, span = PARTS[period]
+    last = now - now % part
+    first = last - length + part
+    parts: dict[int, list[Rollup]] = {at: [] for at in range(first, last + part, part)}
+    if minutes is None or span is not Bucket.MINUTE:
+        minutes = rollups.of_account(connection, account_id, span, first)
+    for row in minutes:
+        parts.get(row.at - row.at % part, []).append(row)
+    return [rollups.total([Rollup(at), *rows]) for at, rows in parts.items()]

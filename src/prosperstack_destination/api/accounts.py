@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from sqlalchemy import Connection
 
-from prosperstack_destination.admin import account_removal, actions, labels
 from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin import actions, labels
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.dependencies import (
     AccountDep,
@@ -160,7 +160,7 @@ async def remove_account(services: Services, account: AccountDep, operator: Oper
     Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's ProsperStack key
     opens it again, empty.
     """
-    await account_removal.remove_account(services.database, account, operator, services.clock())
+    await choices.remove_account(services.database, account, operator, services.clock())
     services.invalidate_credentials()
 
 

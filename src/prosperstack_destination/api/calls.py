@@ -7,8 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, ShownCall
-from prosperstack_destination.admin.test_calls import send_test
+from prosperstack_destination.admin.calls import CallFilter, ShownCall, send_test
 from prosperstack_destination.api.dependencies import AccountDep, Operator, Services, to_datetime
 from prosperstack_destination.api.errors import ApiRoute, RequestBody
 from prosperstack_destination.ingest.explain import Explanation

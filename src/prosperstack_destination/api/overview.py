@@ -6,9 +6,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from prosperstack_destination.admin import activity_history as histories
-from prosperstack_destination.admin.activity_history import Period
-from prosperstack_destination.admin.overview import DeliveryProgress, UsageSummary, overview
+from prosperstack_destination.admin.overview import DeliveryProgress, Period, UsageSummary, overview
+from prosperstack_destination.admin.overview import history as history_of
 from prosperstack_destination.api.dependencies import AccountDep, Services, to_datetime, to_datetime_or_none
 from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.mappings import RemapProgressResponse as GoingThrough
@@ -137,7 +136,7 @@ async def show_history(
     services: Services, account: AccountDep, period: Period = Period.HOUR
 ) -> list[ActivityResponse]:
     """What happened in each minute of the last hour, each 15 of the last day, or each two hours of the week."""
-    parts = await services.database.read(histories.history, account.id, period, services.clock())
+    parts = await services.database.read(history_of, account.id, period, services.clock())
     return [ActivityResponse(**_happened(each)) for each in parts]
 
 

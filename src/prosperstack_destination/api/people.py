@@ -1,30 +1,35 @@
 """The people of an account: found, and shown with all that is known of them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, model_validator
+from sqlalchemy import Connection
 
-from prosperstack_destination.admin import people
+from prosperstack_destination.admin import actions, people
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
+from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.dependencies import (
     AccountDep,
+    Operator,
     ProfileId,
     Services,
     to_datetime,
     to_datetime_or_none,
 )
-from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.errors import ApiRoute, RequestBody
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import MatchedBy
 from prosperstack_destination.store import profile_queries
+from prosperstack_destination.store.accounts import Account, OnDelete
+from prosperstack_destination.store.erasure import Erased
 from prosperstack_destination.store.models import IdKind, SourceKind, Status
 
-router = APIRouter(prefix="/api/accounts/{account_id}/profiles", tags=["profiles"], route_class=ApiRoute)
+router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
 
 #: The most profiles in one answer.
 PAGE = 200
@@ -123,7 +128,28 @@ class ProfileResponse(ProfileSummaryResponse):
     problems: list[PersonProblemResponse] = Field(description="Under the mapping in force.")
 
 
-@router.get("")
+class ErasePersonRequest(RequestBody):
+    """Whom to forget: by one of the two."""
+
+    email: str | None = Field(None, min_length=1, max_length=500)
+    user_id: str | None = Field(None, min_length=1, max_length=1_000, description="Everybody who ever had it.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.email is None) is (self.user_id is None):
+            raise ValueError("send either email or user_id")
+        return self
+
+
+class ErasureResponse(BaseModel):
+    """What an erasure came to."""
+
+    profiles: int
+    subscribers: int = Field(description="Subscribers of ProsperStack's that this service had written to.")
+    in_prosperstack: OnDelete = Field(description="What is done with them there.")
+
+
+@router.get("/profiles")
 async def list_profiles(
     services: Services,
     account: AccountDep,
@@ -163,13 +189,56 @@ async def list_profiles(
     )
 
 
-@router.get("/{profile_id}")
+@router.get("/profiles/{profile_id}")
 async def show_profile(services: Services, account: AccountDep, profile_id: ProfileId) -> ProfileResponse:
     """One person: traits with their times, ids, and each property as desired, observed and applied."""
-    return _shown(await services.database.read(people.by_id, account, profile_id, services.clock()))
+    return _profile_response(await services.database.read(people.by_id, account, profile_id, services.clock()))
 
 
-def _shown(person: PersonView) -> ProfileResponse:
+@router.post("/profiles/{profile_id}/sync", status_code=204)
+async def sync_now(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
+    """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
+    await services.database.write(actions.prioritize, account, profile_id, operator, services.clock())
+    services.wake([account.id])
+
+
+@router.post("/profiles/{profile_id}/retry", status_code=204)
+async def retry_person(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
+    """Look at a person now, and send once more what ProsperStack rejected of theirs."""
+    await services.database.write(actions.retry_person, account, profile_id, operator, services.clock())
+    services.wake([account.id])
+
+
+@router.delete("/profiles/{profile_id}")
+async def erase_profile(
+    services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
+) -> ErasureResponse:
+    """Forget a person, here and in ProsperStack, as a Delete call does. It cannot be undone."""
+    return _erasure_response(
+        services,
+        account,
+        await services.database.write(
+            actions.erase_profile, account, profile_id, services.vault.pseudonym, operator, services.clock()
+        ),
+    )
+
+
+@router.post("/erase")
+async def erase(
+    services: Services, account: AccountDep, operator: Operator, whom: ErasePersonRequest
+) -> ErasureResponse:
+    """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
+
+    def work(connection: Connection) -> Erased:
+        pseudonym, now = services.vault.pseudonym, services.clock()
+        if whom.user_id is not None:
+            return actions.erase_user(connection, account, whom.user_id, pseudonym, operator, now)
+        return actions.erase(connection, account, whom.email or "", pseudonym, operator, now)
+
+    return _erasure_response(services, account, await services.database.write(work))
+
+
+def _profile_response(person: PersonView) -> ProfileResponse:
     profile = person.profile
     return ProfileResponse(
         id=profile.id,
@@ -200,7 +269,7 @@ def _shown(person: PersonView) -> ProfileResponse:
             SubscriberResponse(
                 id=each.subscriber_id,
                 observed_at=to_datetime_or_none(each.observed_at),
-                properties=[_shown_row(row) for row in each.rows],
+                properties=[_row_response(row) for row in each.rows],
             )
             for each in person.sides
         ],
@@ -217,7 +286,7 @@ def _shown(person: PersonView) -> ProfileResponse:
     )
 
 
-def _shown_row(row: PropertyComparison) -> PropertyRowResponse:
+def _row_response(row: PropertyComparison) -> PropertyRowResponse:
     desired = row.desired
     return PropertyRowResponse(
         property=row.key,
@@ -230,4 +299,11 @@ def _shown_row(row: PropertyComparison) -> PropertyRowResponse:
         applied=row.applied,
         state=row.state,
         reason=row.reason,
+    )
+
+
+def _erasure_response(services: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
+    services.wake([account.id])
+    return ErasureResponse(
+        profiles=erased.profiles, subscribers=erased.subscribers, in_prosperstack=erased.in_prosperstack
     )

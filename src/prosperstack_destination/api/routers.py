@@ -12,7 +12,6 @@ from prosperstack_destination.api import (
     mappings,
     overview,
     people,
-    person_actions,
     problems,
     segment,
     tokens,
@@ -29,6 +28,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     coverage.router,
     problems.router,
     people.router,
-    person_actions.router,
     tokens.router,
 )

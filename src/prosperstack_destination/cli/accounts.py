@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin import accounts as choices
-from prosperstack_destination.admin.account_removal import CONSEQUENCES, remove_account
+from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time

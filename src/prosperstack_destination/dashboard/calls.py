@@ -6,8 +6,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, ShownCall
-from prosperstack_destination.admin.test_calls import send_test
+from prosperstack_destination.admin.calls import CallFilter, ShownCall, send_test
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from prosperstack_destination.admin.activity_history import Period
+from prosperstack_destination.admin.overview import Period
 from prosperstack_destination.clock import utc
 from prosperstack_destination.store.rollups import Rollup
 

@@ -5,9 +5,8 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.admin.activity_history import Period, history
 from prosperstack_destination.admin.labels import brief
-from prosperstack_destination.admin.overview import Overview, minutes_of_day, overview
+from prosperstack_destination.admin.overview import Overview, Period, history, minutes_of_day, overview
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
 from prosperstack_destination.dashboard.charts import Chart, Series, chart
 from prosperstack_destination.dashboard.context import PageContext

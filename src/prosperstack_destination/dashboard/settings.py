@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import accounts as choices
-from prosperstack_destination.admin.account_removal import CONSEQUENCES, remove_account
+from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
