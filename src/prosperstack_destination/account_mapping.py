@@ -34,7 +34,7 @@ class AccountMapping:
 
     catalog: Catalog
     #: The properties of subscriptions, where a rule asks for them.
-    subscription: Catalog
+    subscription_catalog: Catalog
     rules: Rules
     #: The version of the rules; 0: none were ever applied.
     version: int
@@ -45,7 +45,9 @@ class AccountMapping:
 
     def with_rules(self, rules: Rules) -> CompiledMapping:
         """What other rules would make of it."""
-        return CompiledMapping(self.catalog, rules, subscription=self.subscription, audiences=self.audiences)
+        return CompiledMapping(
+            self.catalog, rules, subscription=self.subscription_catalog, audiences=self.audiences
+        )
 
 
 def load(connection: Connection, account: Account) -> AccountMapping:

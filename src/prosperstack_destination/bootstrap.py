@@ -115,7 +115,7 @@ class Services:
             self._notify_changed,
             clock=clock,
             ticks=monotonic_us,
-            is_ours=lambda: self.reconciler.holdings.is_first,
+            is_ours=lambda: self.reconciler.lease_manager.is_first,
         )
         self.inbox = GroupCommit(self._commit, self._notify_changed)
         self.reception = IngestService(self.inbox, clock, watch)
@@ -147,7 +147,9 @@ class Services:
         bounds = RetentionPolicy(
             settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
         )
-        self._housekeeper = RetentionJob(self.database, bounds, lambda: self.reconciler.holdings.is_first, clock)
+        self._housekeeper = RetentionJob(
+            self.database, bounds, lambda: self.reconciler.lease_manager.is_first, clock
+        )
         hear = None if self.role is Role.RECEIVE else self.reconciler.wake
         self._wakeups = PgNotifier(self.database, settings.effective_database_url, replica, hear)
         sdk_keys = SdkKeys(self.accounts, self.public_keys)

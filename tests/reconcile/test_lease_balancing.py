@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from prosperstack_destination.clock import HOUR, SECOND
 from prosperstack_destination.reconcile.lease_balancing import (
-    HEARTBEAT_EVERY,
-    LEASE_FOR,
+    HEARTBEAT_INTERVAL,
+    LEASE_TTL,
     LeaseView,
-    as_stored,
-    decide,
     is_live,
+    plan_leases,
+    with_stored,
 )
 from prosperstack_destination.store.leases import Lease
 
@@ -56,21 +56,21 @@ class World:
         """What `LeaseManager.look` does in its transaction and after it."""
         resting = frozenset(me.held.keys() - me.busy)
         seen = LeaseView(self.now, me.name, self.beats, self.leases, me.held, self.wanted, resting, resting)
-        moves = decide(seen)
+        moves = plan_leases(seen)
         changed = (*moves.taken, *moves.given_up)
-        moves = as_stored(moves, {each.account_id for each in changed} - self.in_use, me.held.keys())
+        moves = with_stored(moves, {each.account_id for each in changed} - self.in_use, me.held.keys())
         for dead in moves.dead:
             del self.beats[dead]
-        self.beats[me.name] = self.now + LEASE_FOR
+        self.beats[me.name] = self.now + LEASE_TTL
         for account in moves.kept:
-            self.leases[account] = Lease(account, me.name, me.held[account], self.now + LEASE_FOR)
+            self.leases[account] = Lease(account, me.name, me.held[account], self.now + LEASE_TTL)
         for lease in (*moves.taken, *moves.given_up):
             self.leases[lease.account_id] = lease
         me.held = {each: me.held[each] for each in moves.kept} | {
             each.account_id: each.fence for each in moves.taken
         }
-        me.until = dict.fromkeys(me.held, self.ticks + LEASE_FOR)
-        me.busy = me.busy & me.held.keys() - moves.asked_back
+        me.until = dict.fromkeys(me.held, self.ticks + LEASE_TTL)
+        me.busy = me.busy & me.held.keys() - moves.draining
 
     def may_write(self, me: Replica, account: str) -> bool:
         """What `leases.must_hold` says."""
@@ -130,7 +130,7 @@ class Sharing(RuleBasedStateMachine):
         """With everybody who is awake looking, everything wanted is soon in the hands of the living, evenly."""
         awake = [each for each in self.replicas if not each.frozen]
         self.world.in_use = set()
-        for _ in range(LEASE_FOR // SECOND + 3):
+        for _ in range(LEASE_TTL // SECOND + 3):
             self.world.pass_time(SECOND)
             for replica in awake:
                 replica.busy = set()
@@ -185,15 +185,15 @@ TestSharingWithClockSet.settings = settings(max_examples=40, stateful_step_count
 
 def test_a_lease_of_the_far_future_is_none() -> None:
     """Where the database's clock was set back, what was taken before does not last for an hour."""
-    assert is_live(NOW + LEASE_FOR, NOW)
-    assert not is_live(NOW + LEASE_FOR + 1, NOW)
+    assert is_live(NOW + LEASE_TTL, NOW)
+    assert not is_live(NOW + LEASE_TTL + 1, NOW)
     assert not is_live(NOW, NOW)
 
 
 def test_two_renewals_may_fail() -> None:
     """A lease outlives two renewals that fail, and a dead replica's account is taken within ten seconds."""
-    assert LEASE_FOR >= 3 * HEARTBEAT_EVERY
-    assert LEASE_FOR + HEARTBEAT_EVERY < 10 * SECOND
+    assert LEASE_TTL >= 3 * HEARTBEAT_INTERVAL
+    assert LEASE_TTL + HEARTBEAT_INTERVAL < 10 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_what_is_free_is_shared_evenly(others: int, mine: int, wanted: int, take
         {f"a{n}" for n in range(wanted)},
     )
 
-    assert len(decide(seen).taken) == takes
+    assert len(plan_leases(seen).taken) == takes
 
 
 def test_an_answer_that_was_lost() -> None:
     """A lease that is stored as mine, and that I do not know of, is taken anew or given up."""
     stray = {"a": Lease("a", "r0", 4, NOW + 1)}
 
-    assert decide(LeaseView(NOW, "r0", {}, stray, {}, {"a"})).taken == (Lease("a", "r0", 5, NOW + LEASE_FOR),)
-    assert decide(LeaseView(NOW, "r0", {}, stray, {})).given_up == (Lease("a", "r0", 4, 0),)
+    assert plan_leases(LeaseView(NOW, "r0", {}, stray, {}, {"a"})).taken == (Lease("a", "r0", 5, NOW + LEASE_TTL),)
+    assert plan_leases(LeaseView(NOW, "r0", {}, stray, {})).given_up == (Lease("a", "r0", 4, 0),)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prosperstack_destination.clock import DAY, MINUTE, SECOND
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit
 from prosperstack_destination.reconcile.planner import (
-    FEW,
     MAX_DEBOUNCE_WINDOWS,
+    MAX_SINGLE_LOOKUPS,
     ListPage,
     LookUp,
     Plan,
@@ -98,7 +98,7 @@ def test_the_bulk_has_its_share() -> None:
         request = plan(given_now)
         assert isinstance(request, SendUpdate)
         lanes.append(request.lane)
-        given_now = replace(given_now, spent=given_now.spent.after(request, given_now))
+        given_now = replace(given_now, history=given_now.history.after(request, given_now))
 
     assert lanes == [Lane.LIVE, Lane.LIVE, Lane.LIVE, Lane.BULK] * 3
 
@@ -155,10 +155,10 @@ def test_a_sweep_goes_round_in_a_day_unless_that_is_too_dear(size: int | None, p
 
 def test_the_next_page_waits_for_its_cursor() -> None:
     """While a page is under way the bulk goes on, and no other page is asked for."""
-    given_now = replace(situation(unknown(100), NEVER), listing=True)
+    given_now = replace(situation(unknown(100), NEVER), page_in_flight=True)
 
     assert plan(given_now) == Wait(None)
-    with_bulk = replace(given_now, pending=replace(given_now.pending, bulk=BULK))
+    with_bulk = replace(given_now, queues=replace(given_now.queues, bulk=BULK))
     assert plan(with_bulk) == SendUpdate(5, Lane.BULK, urgent=False)
 
 
@@ -173,7 +173,7 @@ def test_a_live_person_is_looked_up_while_the_listing_runs() -> None:
         assert isinstance(request, LookUp | ListPage)
         given_now = replace(
             given_now,
-            spent=given_now.spent.after(request, given_now),
+            history=given_now.history.after(request, given_now),
             ticks=given_now.ticks + BUDGET.interval,
         )
 
@@ -253,7 +253,7 @@ def test_a_few_of_those_who_gather_are_sent() -> None:
         request = plan(given_now)
         if isinstance(request, SendUpdate):
             sent += 1
-            given_now = replace(given_now, spent=given_now.spent.after(request, given_now))
+            given_now = replace(given_now, history=given_now.history.after(request, given_now))
         given_now = replace(given_now, ticks=given_now.ticks + BUDGET.interval)
 
     assert 25 <= sent <= 31
@@ -291,7 +291,7 @@ def test_whatever_can_be_sent_is_sent(
     pending = replace(unknown(many + many_live, many_live), live=live, bulk=bulk, clearing=clearing)
     if not many + many_live:
         pending = replace(pending, oldest_unknown=None)
-    request = plan(replace(situation(pending, directory), listing=listing))
+    request = plan(replace(situation(pending, directory), page_in_flight=listing))
 
     if live.size or bulk.size or clearing:
         assert not isinstance(request, Wait)
@@ -312,7 +312,7 @@ def test_every_situation_has_a_plan() -> None:
         (Queue(), CANCELLING),
         (Queue(), LIVE),
         (Queue(), BULK),
-        (0, 1, FEW + 1, 500),
+        (0, 1, MAX_SINGLE_LOOKUPS + 1, 500),
         (NEVER, LISTED),
         (True, False),
     )
@@ -320,5 +320,5 @@ def test_every_situation_has_a_plan() -> None:
         pending = replace(unknown(many), cancelling=cancelling, live=live, bulk=bulk)
         if not many:
             pending = replace(pending, oldest_unknown=None)
-        request = plan(replace(situation(pending, directory), listing=listing))
+        request = plan(replace(situation(pending, directory), page_in_flight=listing))
         assert isinstance(request, SendUpdate | SendErasure | LookUp | ListPage | Wait)

@@ -8,7 +8,7 @@ import pytest
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackRateLimited, ProsperStackUnavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.reconcile.rate_limiter import PATIENCE, RateLimiter
+from prosperstack_destination.reconcile.rate_limiter import MAX_RATE_LIMITED, RateLimiter
 from support.clocks import VIRTUAL_TIME, LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ async def test_429s_that_go_on_are_shown() -> None:
     with pytest.raises(ProsperStackRateLimited):
         await spender.send(api.refuse)
 
-    assert api.asked == PATIENCE + 1
+    assert api.asked == MAX_RATE_LIMITED + 1
     assert clock.ticks() > 5 * MINUTE
 
 

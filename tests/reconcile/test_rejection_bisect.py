@@ -17,7 +17,7 @@ def test_the_fault_is_found_in_few_requests(count: int, data: st.DataObject) -> 
     search, requests = RejectionBisect(properties, "first"), 0
     while search.fault is None:
         requests += 1
-        assert 0 < len(search.attempt) < len(search.suspects)
+        assert 0 < len(search.attempt) < len(search.candidates)
         search = search.rejected("again") if culprits & search.attempt.keys() else search.accepted()
 
     assert search.fault.key in culprits

@@ -142,9 +142,9 @@ async def test_calls_are_kept_for_a_day(store: Database, clock: SetClock) -> Non
     await store.write(keep_calls, [arrival(body="old"), arrival(at=NEW_YEAR + DAY, body="new")])
     clock.advance(86_400 + 1)
 
-    await RetentionJob(store, RetentionPolicy(0, 1, 1, calls=5), lambda: True, clock).tidy(0)
+    await RetentionJob(store, RetentionPolicy(0, 1, 1, calls=5), lambda: True, clock).delete_expired(0)
     left = await store.read(bodies)
-    await RetentionJob(store, RetentionPolicy(0, 1, 1, calls=0), lambda: True, clock).tidy(0)
+    await RetentionJob(store, RetentionPolicy(0, 1, 1, calls=0), lambda: True, clock).delete_expired(0)
 
     assert left == ["new"]
     assert await store.read(bodies) == []

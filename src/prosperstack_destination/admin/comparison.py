@@ -79,7 +79,7 @@ def compare(
     `reconcile.decision.is_believed`).
     """
     theirs = _subscribers_rows(projection, meaning.catalog, subscriber, believed=believed)
-    return (*theirs, *_subscriptions_rows(projection, meaning.subscription, state))
+    return (*theirs, *_subscriptions_rows(projection, meaning.subscription_catalog, state))
 
 
 def _subscribers_rows(

@@ -109,7 +109,7 @@ def _changed_one(
 def _changes(meaning: AccountMapping, before: Projection, after: Projection) -> tuple[Change, ...]:
     sides = [(each, {problem.property: problem.reason for problem in each.problems}) for each in (before, after)]
     named = [(each.key, each, False) for each in meaning.catalog]
-    named += [(SUBSCRIPTION + each.key, each, True) for each in meaning.subscription]
+    named += [(SUBSCRIPTION + each.key, each, True) for each in meaning.subscription_catalog]
     changes = []
     for name, target, of_subscription in named:
         outcomes = [

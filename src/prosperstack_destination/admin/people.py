@@ -134,7 +134,7 @@ def profile_id(
 
 def by_id(connection: Connection, account: Account, profile_id: int, now: int) -> PersonView:
     """The person with a profile of this id. Raises `NotFoundError` where the account has none."""
-    read = evaluation.of_profile(connection, account, profile_id)
+    read = evaluation.load_profile(connection, account, profile_id)
     if read is None or read[1].profile.account_id != account.id:
         raise NotFoundError(f"The account has no profile {profile_id}: it may have been deleted.")
     meaning, known = read

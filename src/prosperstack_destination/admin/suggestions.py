@@ -14,7 +14,7 @@ from prosperstack_destination.mapping.catalog import Property, PropertyType
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.mapping_file import InvalidMapping, as_yaml, check_mapping
 from prosperstack_destination.mapping.rules import KEEP, SUBSCRIPTION, Rule, Rules
-from prosperstack_destination.reconcile.preview import problems_under
+from prosperstack_destination.reconcile.preview import count_problems
 from prosperstack_destination.store import problems, profile_scan, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.problems import ProblemGroup
@@ -96,7 +96,7 @@ def _people(
 def _tried(meaning: AccountMapping, rule: Rule, people: Sequence[MappingInput]) -> Suggestion:
     others = (each for each in meaning.rules.rules if each.property != rule.property)
     rules = meaning.rules.model_copy(update={"rules": (*others, rule)})
-    before, after = problems_under(people, *meaning.compiled.diff(meaning.with_rules(rules)))
+    before, after = count_problems(people, *meaning.compiled.diff(meaning.with_rules(rules)))
     written = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return Suggestion(written, as_yaml(Rules(rules=(rule,))), len(people), before, after)
 
@@ -120,7 +120,7 @@ def _candidates(meaning: AccountMapping, group: ProblemGroup, values: Sequence[J
 
 def _target(meaning: AccountMapping, key: str) -> Property | None:
     if key.startswith(SUBSCRIPTION):
-        return meaning.subscription.get(key.removeprefix(SUBSCRIPTION))
+        return meaning.subscription_catalog.get(key.removeprefix(SUBSCRIPTION))
     return meaning.catalog.get(key)
 
 

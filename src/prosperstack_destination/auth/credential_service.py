@@ -24,7 +24,7 @@ from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.credentials import InboundKey, KeyOrigin
 
 #: How connector tokens begin.
-TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
+CONNECTOR_TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
 
 
 def new_account(key: str, vault: Vault) -> Account:
@@ -152,7 +152,7 @@ def revoke_secret(connection: Connection, account: Account, secret_id: str, acto
 
 def issue_connector(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
     """A new connector token: this is the only time that it is seen."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(24)
+    token = CONNECTOR_TOKEN_PREFIX + secrets.token_urlsafe(24)
     connector_tokens.add(connection, account.id, key_hash(token), fingerprint(token), name, now)
     details = {"connector": fingerprint(token), "name": name}
     audit_log.record(connection, account.id, now, actor=actor, action="issue connector", details=details)

@@ -10,7 +10,7 @@ from prosperstack_destination.store.credentials import EncryptedTexts
 
 
 @dataclass(frozen=True, slots=True)
-class Reencrypted:
+class ReencryptResult:
     """How much was encrypted anew."""
 
     account_keys: int
@@ -26,7 +26,7 @@ def load_pseudonym_key(connection: Connection, vault: Vault) -> None:
         vault.use_pseudonym_key(kept)
 
 
-def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Reencrypted:
+def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> ReencryptResult:
     """Encrypt everything with the vault's own secret, as one change; safe to repeat.
 
     The key of the pseudonyms is kept from now on: it was of the first SECRET_KEY, and erasures rest on it.
@@ -44,4 +44,4 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     credentials.store_encrypted(connection, anew)
     for account in accounts.all_accounts(connection):
         audit_log.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
-    return Reencrypted(len(anew.account_keys), len(anew.shared_secrets), len(anew.segment_tokens))
+    return ReencryptResult(len(anew.account_keys), len(anew.shared_secrets), len(anew.segment_tokens))

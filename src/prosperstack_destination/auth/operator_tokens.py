@@ -14,7 +14,7 @@ from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.operator_tokens import OperatorToken
 
 #: How tokens begin, so that nobody takes one for a key.
-TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- it is how they begin, and no token
+OPERATOR_TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- it is how they begin, and no token
 #: How long the tokens are believed before they are read again, in microseconds.
 CACHE_TTL: Final = 2 * SECOND
 
@@ -60,7 +60,7 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
     """
     if not name.strip():
         raise ConfigurationError("A token needs a name: it is the author of what is done with it.")
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = OPERATOR_TOKEN_PREFIX + secrets.token_urlsafe(32)
     operator_tokens.add(connection, OperatorToken(key_hash(token), fingerprint(token), name.strip(), now, None))
     return token
 

@@ -35,23 +35,23 @@ class Password:
         return hmac.compare_digest(*(hashlib.sha256(each.encode()).digest() for each in (self.text, shown)))
 
 
-def load_password(connection: Connection, vault: Vault, given: str | None) -> Password | None:
+def load_password(connection: Connection, vault: Vault, configured: str | None) -> Password | None:
     """The password as it is set, or was made; None: none was made yet. Raises `ConfigurationError` for a short
     one.
     """
-    if given is not None:
-        if len(given) < MIN_PASSWORD_LENGTH:
+    if configured is not None:
+        if len(configured) < MIN_PASSWORD_LENGTH:
             raise ConfigurationError(
                 f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: take a longer one."
             )
-        return Password(given, generated=False)
+        return Password(configured, generated=False)
     kept = app_secrets.get(connection, app_secrets.DASHBOARD_PASSWORD)
     return None if kept is None else Password(vault.decrypt(kept), generated=True)
 
 
-def load_or_create_password(connection: Connection, vault: Vault, given: str | None) -> Password:
+def load_or_create_password(connection: Connection, vault: Vault, configured: str | None) -> Password:
     """The same, which is made if need be: once for a database, so that replicas share it."""
-    known = load_password(connection, vault, given)
+    known = load_password(connection, vault, configured)
     if known is not None:
         return known
     made = vault.encrypt(secrets.token_urlsafe(GENERATED_BYTES))

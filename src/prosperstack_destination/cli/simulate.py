@@ -49,8 +49,8 @@ def run(
             {
                 "people": people,
                 "subscribers": subscribers,
-                "requests_to_learn": found.to_learn,
-                "requests_to_write": found.to_write,
+                "requests_to_learn": found.lookups,
+                "requests_to_write": found.updates,
                 "seconds": found.seconds,
                 "forwarder_seconds": naive,
                 "requests_a_minute": rate.per_second * 60,
@@ -60,8 +60,8 @@ def run(
     output.print_facts(
         {
             "People": people,
-            "Requests to learn who they are": found.to_learn,
-            "Requests to write": found.to_write,
+            "Requests to learn who they are": found.lookups,
+            "Requests to write": found.updates,
             "Requests a minute": rate.per_second * 60,
             "Subscribers": "unknown" if subscribers is None else subscribers,
             "Done in at most": labels.span(found.seconds),

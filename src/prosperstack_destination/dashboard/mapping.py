@@ -128,7 +128,7 @@ def _rows(meaning: AccountMapping, counted: CoverageSnapshot | None) -> Iterator
     rules = dict(meaning.rules.by_property())
     for each in meaning.catalog:
         yield Row(each.key, each.name, each.type, rules.pop(each.key, None), covered.get(each.key))
-    for each in meaning.subscription:
+    for each in meaning.subscription_catalog:
         key = SUBSCRIPTION + each.key
         if key in rules:
             yield Row(key, each.name, each.type, rules.pop(key), covered.get(key))

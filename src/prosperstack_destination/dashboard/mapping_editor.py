@@ -368,7 +368,7 @@ def _offered(meaning: AccountMapping, fields: RuleFields) -> list[tuple[str, str
     found = [(each.key, f"{each.name} ({each.key}, {each.type})") for each in meaning.catalog]
     found += [
         (f"{SUBSCRIPTION}{each.key}", f"{each.name} ({SUBSCRIPTION}{each.key}, {each.type})")
-        for each in meaning.subscription
+        for each in meaning.subscription_catalog
     ]
     if fields.key and fields.key not in dict(found):
         found.insert(0, (fields.key, f"{fields.key} (not in ProsperStack)"))

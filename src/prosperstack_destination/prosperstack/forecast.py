@@ -33,16 +33,16 @@ class Forecast:
     """What it costs to bring people's properties to ProsperStack."""
 
     #: Requests to learn which subscribers they are: by a listing, or one by one, whichever is cheaper.
-    to_learn: int
+    lookups: int
     #: Requests to write: one for each subscriber that differs.
-    to_write: int
+    updates: int
     #: How long they take, in seconds.
     seconds: float
 
     @property
     def requests(self) -> int:
         """All of them."""
-        return self.to_learn + self.to_write
+        return self.lookups + self.updates
 
 
 def forecast(people: int, rate: Rate, *, matching: int, subscribers: int | None) -> Forecast:

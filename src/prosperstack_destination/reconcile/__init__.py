@@ -1,1 +1,1 @@
-"""The reconciler: it spends an account's requests where desired and observed properties differ."""
+"""The reconciler: sends ProsperStack the requests that bring observed properties to the desired ones."""

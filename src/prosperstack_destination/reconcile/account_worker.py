@@ -1,4 +1,4 @@
-"""Reconciling one account: judge what changed, plan the next request, send it, until nothing is left to do."""
+"""Worker of one account: evaluate due profiles, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
@@ -60,27 +60,27 @@ from prosperstack_destination.store.sweep_state import Sweep
 
 log = structlog.get_logger(__name__)
 
-#: Profiles that are judged together, in one transaction.
+#: Profiles that are evaluated in one transaction.
 BATCH: Final = 200
-#: Requests that may be under way at once: enough for a slow ProsperStack, at any rate that it is known to allow.
+#: Requests that may be in flight at once: enough for a slow ProsperStack at any rate it is known to allow.
 MAX_IN_FLIGHT: Final = 32
-#: A profile that a fault of ours keeps from being worked at is tried again after this, in microseconds.
-FAULTY_WAIT: Final = 60 * SECOND
-#: Without a sign of a change, profiles whose time has come are looked for after this, in microseconds.
+#: Wait of a profile that an unexpected error keeps from being reconciled, in microseconds.
+FAULTY_PROFILE_WAIT: Final = 60 * SECOND
+#: Interval between two evaluations of due profiles while no change is signalled, in microseconds.
 EVALUATE_EVERY: Final = 1 * SECOND
-#: A wait that a timer may be short by, in microseconds.
-TRIFLE: Final = SECOND // 1000
-#: However fast changes come in, they are looked at no more often than this, in microseconds.
-POLL_PAUSE: Final = SECOND // 20
-#: While there is nothing left to spend: whatever came in could not be sent sooner.
-POLL_PAUSE_WITHOUT_BUDGET: Final = SECOND // 4
+#: Part of a wait that a timer may be short by, in microseconds.
+TIMER_TOLERANCE: Final = SECOND // 1000
+#: Shortest time between two evaluations, however fast changes arrive, in microseconds.
+MIN_EVALUATE_INTERVAL: Final = SECOND // 20
+#: The same bound while the budget is spent: nothing could be sent sooner.
+MIN_INTERVAL_WITHOUT_BUDGET: Final = SECOND // 4
 
 
 class AccountWorker:
-    """Spends one account's requests. Only one may run for an account at a time.
+    """Sends one account's requests. At most one worker may run for an account at a time.
 
-    Every write is safe to repeat, and names the version of the profile that it settles: what changes while a
-    request is in flight stays due. ``changed`` is set when there is news, or the service stops.
+    Every write is safe to repeat and names the version of the profile that it settles: a change while a request is
+    in flight stays due. ``changed`` is set when the account changed or the service stops.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class AccountWorker:
         account: Account,
         database: UnitOfWork,
         prosperstack: ProsperStackClient,
-        spender: RateLimiter,
+        rate_limiter: RateLimiter,
         *,
         clock: Clock,
         ticks: Clock,
@@ -98,240 +98,248 @@ class AccountWorker:
         observer: ReconcileObserver | None = None,
     ) -> None:
         self._log = log.bind(account=account.fingerprint)
-        self._at = WorkerContext(
-            account.id, database, prosperstack, spender, clock, self._log, observer or NullReconcileObserver()
+        self._ctx = WorkerContext(
+            account.id, database, prosperstack, rate_limiter, clock, self._log, observer or NullReconcileObserver()
         )
         self._ticks = ticks
         self._changed = changed or asyncio.Event()
         self._bulk_share = bulk_share
         self._stopping = stopping
-        self._under_way = InFlight(self._ended)
-        self._listing = False
-        #: Whether the end of a request is news as well.
-        self._heed_ends = False
-        self._looked_at: int | None = None
+        self._in_flight = InFlight(self._on_request_end)
+        self._page_in_flight = False
+        #: Whether the end of a request wakes the worker.
+        self._wake_on_end = False
+        self._woken_at: int | None = None
         self._failure: Exception | None = None
-        self._judged_at: int | None = None
-        #: Profiles that were to be judged while they had a request under way.
-        self._passed_over: Set[int] = frozenset()
-        self._queues = QueueView(self._at, self._under_way, ticks)
-        self._subscriptions = SubscriptionUpdater(self._at)
-        self._upkeep = AccountMaintenance(account, self._at, self._subscriptions, ticks)
+        self._evaluated_at: int | None = None
+        #: Due profiles that were not evaluated because they had a request in flight.
+        self._skipped: Set[int] = frozenset()
+        self._queues = QueueView(self._ctx, self._in_flight, ticks)
+        self._subscriptions = SubscriptionUpdater(self._ctx)
+        self._maintenance = AccountMaintenance(account, self._ctx, self._subscriptions, ticks)
 
     async def run(self) -> None:
-        """Work until nothing is to be done now, or the service stops.
+        """Work until nothing is left to do now, or the service stops.
 
         Raises `ProsperStackError` where the whole account has to wait.
         """
         try:
             while not self._stopping() and self._failure is None:
                 self._changed.clear()
-                self._looked_at = self._ticks()
-                await self._upkeep.run_if_due()
-                more = await self._judge()
-                if await self._step() or more or self._judged_at is None:
-                    continue  # also where a request ended meanwhile, and brought news
-                if not self._under_way:
-                    await self._upkeep.see_to_the_rest()
+                self._woken_at = self._ticks()
+                await self._maintenance.run_if_due()
+                more = await self._evaluate_due()
+                if await self._step() or more or self._evaluated_at is None:
+                    continue  # also where a request ended meanwhile and made profiles due
+                if not self._in_flight:
+                    await self._maintenance.finish()
                     return
-                await self._pause(None, heed_ends=True)
+                await self._pause(None, wake_on_end=True)
         except asyncio.CancelledError:
-            await self._under_way.end(cancel=True)
+            await self._in_flight.drain(cancel=True)
             raise
         finally:
-            await self._under_way.end()
+            await self._in_flight.drain()
         if self._failure is not None:
             raise self._failure
 
     async def _step(self) -> bool:
-        """Send the best request, or wait for one; whether there is more to do."""
-        spender = self._at.spender
-        if len(self._under_way) >= MAX_IN_FLIGHT:
-            await self._pause(None, heed_ends=True)
+        """Send the best request, or wait for one; return whether there may be more to do."""
+        limiter = self._ctx.rate_limiter
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            await self._pause(None, wake_on_end=True)
             return True
-        if (wait := spender.wait(urgent=True)) and await self._has_work():
-            await self._pause(wait, heed_ends=False, deaf_for=POLL_PAUSE_WITHOUT_BUDGET)
+        if (wait := limiter.wait(urgent=True)) and await self._has_work():
+            await self._pause(wait, wake_on_end=False, min_interval=MIN_INTERVAL_WITHOUT_BUDGET)
             return True
-        situation = await self._situation()
-        planned = plan(situation)
-        if isinstance(planned, Wait):
-            if planned.microseconds is None:
+        state = await self._planner_input()
+        request = plan(state)
+        if isinstance(request, Wait):
+            if request.microseconds is None:
                 return False
-            await self._pause(planned.microseconds, heed_ends=True)
+            await self._pause(request.microseconds, wake_on_end=True)
             return True
-        urgent = isinstance(planned, SendUpdate | LookUp) and planned.urgent
-        if wait := spender.wait(urgent=urgent):
-            await self._pause(wait, heed_ends=False)
-            if self._changed.is_set() or self._stopping() or spender.wait(urgent=urgent) > TRIFLE:
+        urgent = isinstance(request, SendUpdate | LookUp) and request.urgent
+        if wait := limiter.wait(urgent=urgent):
+            await self._pause(wait, wake_on_end=False)
+            if self._changed.is_set() or self._stopping() or limiter.wait(urgent=urgent) > TIMER_TOLERANCE:
                 return True
         try:
-            launched = await self._launch(planned)
+            launched = await self._launch(request)
         except DestinationError:
             raise
         except Exception as error:
-            if not isinstance(planned, SendUpdate | LookUp):
+            if not isinstance(request, SendUpdate | LookUp):
                 raise
-            await self._postpone_faulty({planned.profile_id: type(error).__name__})
+            await self._postpone_faulty({request.profile_id: type(error).__name__})
             return True
         if launched:
-            spender.spent = spender.spent.after(planned, replace(situation, ticks=self._ticks()))
+            limiter.history = limiter.history.after(request, replace(state, ticks=self._ticks()))
         return True
 
     async def _launch(self, request: Request) -> bool:
-        """Begin with a request; False: it is not needed any more."""
+        """Start a request; return False where it is not needed any more."""
         match request:
             case SendErasure():
-                due = await self._at.database.read(remote_erasures.due, self._at.account_id, self._at.clock(), 1)
-                if not due:
+                erasures = await self._ctx.database.read(
+                    remote_erasures.due, self._ctx.account_id, self._ctx.clock(), 1
+                )
+                if not erasures:
                     return False
-                # One by one: what was written before arrives first, and what is written anew comes after.
-                await self._under_way.written(due[0].subscriber_id)
-                await erase_remote(self._at, self._subscriptions, due[0])
+                # One at a time: earlier writes arrive before the erasure, and later ones after it.
+                await self._in_flight.wait_for_writes(erasures[0].subscriber_id)
+                await erase_remote(self._ctx, self._subscriptions, erasures[0])
             case ListPage():
-                self._listing = True
-                await self._under_way.start(self._list_page())
+                self._page_in_flight = True
+                await self._in_flight.start(self._list_page())
             case SweepPage(next_in):
-                now = self._at.clock()
-                sweep = await self._at.database.write(sweep_state.go_on, self._at.account_id, now, now + next_in)
-                await self._under_way.start(self._sweep_page(sweep))
+                now = self._ctx.clock()
+                sweep = await self._ctx.database.write(sweep_state.go_on, self._ctx.account_id, now, now + next_in)
+                await self._in_flight.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):
-                read = await self._at.database.read(evaluation.of_profile, self._upkeep.account, profile_id)
-                if read is None:
+                loaded = await self._ctx.database.read(
+                    evaluation.load_profile, self._maintenance.account, profile_id
+                )
+                if loaded is None:
                     return False
-                await self._look_up(read[1].profile, urgent=urgent)
+                await self._look_up(loaded[1].profile, urgent=urgent)
             case SendUpdate(profile_id, urgent=urgent):
                 return await self._launch_update(profile_id, urgent=urgent)
         return True
 
     async def _look_up(self, profile: Profile, *, urgent: bool) -> None:
-        request = partial(look_up, self._at, profile, urgent=urgent)
-        await self._under_way.start(self._attempt(profile, request), profile.id)
+        request = partial(look_up, self._ctx, profile, urgent=urgent)
+        await self._in_flight.start(self._attempt(profile, request), profile.id)
 
     async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
-        """Begin to update a subscriber with all that differs by now, or to look up who was lost; False: no need."""
-        read = await self._at.database.read(evaluation.of_profile, self._upkeep.account, profile_id)
-        if read is None:
+        """Start an update of all that differs now, or a lookup of lost subscribers; return False for neither."""
+        loaded = await self._ctx.database.read(evaluation.load_profile, self._maintenance.account, profile_id)
+        if loaded is None:
             return False
-        meaning, known = read
-        now = self._at.clock()
-        judged = evaluation.evaluate(known, meaning, now)
-        match judged.decision:
+        mapping, context = loaded
+        now = self._ctx.clock()
+        evaluated = evaluation.evaluate(context, mapping, now)
+        match evaluated.decision:
             case NeedsLookup(by_email=True):
-                await self._look_up(known.profile, urgent=urgent)
+                await self._look_up(context.profile, urgent=urgent)
                 return True
             case NeedsUpdate() as update:
-                if not update.send.keys() <= set(update.subscriber.unconfirmed):  # it changed since that was noted
-                    await self._record([judged], now)
-                send = partial(deliver, self._at, known.profile, update, meaning, urgent=urgent)
+                if not update.send.keys() <= set(update.subscriber.unconfirmed):  # not marked as unconfirmed yet
+                    await self._record([evaluated], now)
+                send = partial(deliver, self._ctx, context.profile, update, mapping, urgent=urgent)
             case NeedsSubscriptionUpdate() as update:
-                send = partial(deliver_subscriptions, self._at, self._subscriptions, judged, update, meaning)
+                send = partial(deliver_subscriptions, self._ctx, self._subscriptions, evaluated, update, mapping)
             case _:
-                await self._record([judged], now)
+                await self._record([evaluated], now)
                 return False
-        writes_to = [each.id for each in known.subscribers]
-        await self._under_way.start(self._attempt(known.profile, send), profile_id, writes_to)
+        writes_to = [each.id for each in context.subscribers]
+        await self._in_flight.start(self._attempt(context.profile, send), profile_id, writes_to)
         return True
 
     async def _attempt(self, profile: Profile, request: Callable[[], Awaitable[bool]]) -> None:
-        """Send a request for a profile, which says whether it brought news of whom to look at."""
+        """Send a profile's request. The request returns whether it made profiles due."""
         try:
             if await request():
-                self._judged_at = None
+                self._evaluated_at = None
         except ProsperStackError as error:
-            # It may be this profile alone that fails: the others must not wait behind it.
-            until = self._at.clock() + int(person_backoff_seconds(profile.attempts + 1) * SECOND)
-            await self._at.database.write(profiles.postpone, profile.id, until, str(error))
+            # This profile alone may fail: the others must not wait behind it.
+            until = self._ctx.clock() + int(person_backoff_seconds(profile.attempts + 1) * SECOND)
+            await self._ctx.database.write(profiles.postpone, profile.id, until, str(error))
             raise
         except DestinationError:
             raise
-        except Exception as error:  # noqa: BLE001 -- a fault of ours that this profile shows: the others go on
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
             await self._postpone_faulty({profile.id: type(error).__name__})
 
     async def _list_page(self) -> None:
         try:
-            await list_page(self._at)
+            await list_page(self._ctx)
         finally:
-            self._listing = False
-            self._judged_at = None  # it may have brought news
+            self._page_in_flight = False
+            self._evaluated_at = None  # the page may have made profiles due
 
     async def _sweep_page(self, sweep: Sweep) -> None:
         try:
-            await sweep_page(self._at, sweep)
+            await sweep_page(self._ctx, sweep)
         finally:
-            self._judged_at = None  # it may have brought news
+            self._evaluated_at = None  # the page may have made profiles due
 
-    def _ended(self, task: "asyncio.Task[None]", profile_id: int | None) -> None:
-        if profile_id in self._passed_over:
-            self._passed_over -= {profile_id}
-            self._judged_at = None
+    def _on_request_end(self, task: "asyncio.Task[None]", profile_id: int | None) -> None:
+        if profile_id in self._skipped:
+            self._skipped -= {profile_id}
+            self._evaluated_at = None
             self._changed.set()
         error = None if task.cancelled() else task.exception()
-        of_one = isinstance(error, ProsperStackUnavailable) or (
+        of_one_profile = isinstance(error, ProsperStackUnavailable) or (
             profile_id and isinstance(error, ProsperStackRejected | ProsperStackNotFound)
         )
-        if isinstance(error, ProsperStackError) and of_one and not self._at.spender.streaks.must_wait:
-            self._log.info("a request failed", reason=reason_of(error))  # it is tried again, and the others go on
+        if isinstance(error, ProsperStackError) and of_one_profile and not self._ctx.rate_limiter.streaks.must_wait:
+            self._log.info("a request failed", reason=reason_of(error))  # it is retried; the others continue
         elif isinstance(error, Exception):
             self._failure = self._failure or error
-        if self._heed_ends or error is not None:
+        if self._wake_on_end or error is not None:
             self._changed.set()
 
-    async def _judge(self) -> bool:
-        """Look at profiles whose time has come, where there may be some; whether there may be more."""
+    async def _evaluate_due(self) -> bool:
+        """Evaluate due profiles, unless that was done just now; return whether there may be more."""
         ticks = self._ticks()
-        if self._judged_at is not None and 0 <= ticks - self._judged_at < EVALUATE_EVERY:
+        if self._evaluated_at is not None and 0 <= ticks - self._evaluated_at < EVALUATE_EVERY:
             return False
-        self._judged_at = ticks
-        now = self._at.clock()
-        # Who has a request under way is judged by what comes of it, and not by what was known before.
-        under_way = self._under_way.profiles()
-        page = await self._at.database.read(evaluation.evaluate_due, self._upkeep.account, now, BATCH, under_way)
+        self._evaluated_at = ticks
+        now = self._ctx.clock()
+        # A profile with a request in flight is evaluated by its result, not by the state from before it.
+        in_flight = self._in_flight.profiles()
+        page = await self._ctx.database.read(
+            evaluation.evaluate_due, self._maintenance.account, now, BATCH, in_flight
+        )
         if page.evaluations:
             await self._record(page.evaluations, now)
             self._queues.invalidate()
         await self._postpone_faulty(page.faulty)
-        self._passed_over = page.passed_over & self._under_way.profiles()
-        more = page.more or self._passed_over != page.passed_over
+        self._skipped = page.skipped & self._in_flight.profiles()
+        more = page.more or self._skipped != page.skipped
         if more:
-            self._judged_at = None
+            self._evaluated_at = None
         return more
 
     async def _postpone_faulty(self, faulty: Mapping[int, str]) -> None:
-        """Have profiles wait that a fault of ours keeps from being worked at; by id, with the kind of the error."""
-        for profile_id, kind in faulty.items():
-            self._log.error("a profile could not be reconciled", profile_id=profile_id, error=kind)
-            until = self._at.clock() + FAULTY_WAIT
-            await self._at.database.write(profiles.postpone, profile_id, until, f"{kind} (see the log)")
+        """Postpone profiles that raised an unexpected error; ``faulty`` maps their ids to the error's kind."""
+        for profile_id, error_kind in faulty.items():
+            self._log.error("a profile could not be reconciled", profile_id=profile_id, error=error_kind)
+            until = self._ctx.clock() + FAULTY_PROFILE_WAIT
+            await self._ctx.database.write(profiles.postpone, profile_id, until, f"{error_kind} (see the log)")
 
-    async def _record(self, found: Sequence[evaluation.Evaluation], now: int) -> None:
-        await self._at.database.write(evaluation.record, found, now)
-        for each in found:
-            if isinstance(each.decision, InSync | Unmatched):
-                how = "unchanged" if isinstance(each.decision, InSync) else "unmatched"
-                self._at.observer.settled(each.context.profile, how)
+    async def _record(self, evaluations: Sequence[evaluation.Evaluation], now: int) -> None:
+        await self._ctx.database.write(evaluation.record, evaluations, now)
+        for evaluated in evaluations:
+            if isinstance(evaluated.decision, InSync | Unmatched):
+                outcome = "unchanged" if isinstance(evaluated.decision, InSync) else "unmatched"
+                self._ctx.observer.settled(evaluated.context.profile, outcome)
 
-    async def _situation(self) -> PlannerInput:
-        return await self._queues.planner_input(listing=self._listing, bulk_share=self._bulk_share)
+    async def _planner_input(self) -> PlannerInput:
+        return await self._queues.planner_input(page_in_flight=self._page_in_flight, bulk_share=self._bulk_share)
 
     async def _has_work(self) -> bool:
-        return not isinstance(plan(await self._situation()), Wait)
+        return not isinstance(plan(await self._planner_input()), Wait)
 
-    async def _pause(self, microseconds: int | None, *, heed_ends: bool, deaf_for: int = POLL_PAUSE) -> None:
-        """Wait that long, or for news; also for the end of a request under way.
+    async def _pause(
+        self, microseconds: int | None, *, wake_on_end: bool, min_interval: int = MIN_EVALUATE_INTERVAL
+    ) -> None:
+        """Wait for the time, for a change, or, with ``wake_on_end``, for the end of a request in flight.
 
-        A flood of news is looked at now and then only.
+        Changes within ``min_interval`` of the last evaluation are handled together. Times in microseconds.
         """
-        deaf = max((self._looked_at or 0) + deaf_for - self._ticks(), 0)
+        min_wait = max((self._woken_at or 0) + min_interval - self._ticks(), 0)
         if microseconds is not None:
-            deaf = min(deaf, microseconds)
-            microseconds -= deaf
-        if deaf:
-            await asyncio.sleep(deaf / SECOND)
-        self._heed_ends = heed_ends
-        if microseconds != 0 and not (heed_ends and deaf):
+            min_wait = min(min_wait, microseconds)
+            microseconds -= min_wait
+        if min_wait:
+            await asyncio.sleep(min_wait / SECOND)
+        self._wake_on_end = wake_on_end
+        if microseconds != 0 and not (wake_on_end and min_wait):
             with suppress(TimeoutError):
                 timeout = None if microseconds is None else microseconds / SECOND
                 await asyncio.wait_for(self._changed.wait(), timeout)
-        self._heed_ends = False
+        self._wake_on_end = False
         if self._changed.is_set():
-            self._judged_at = None
+            self._evaluated_at = None

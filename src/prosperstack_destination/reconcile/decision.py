@@ -1,4 +1,4 @@
-"""What a profile needs: a pure function of what is known of it."""
+"""The decision for one profile, as a pure function of its state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from prosperstack_destination.reconcile.three_way_diff import diff
 from prosperstack_destination.store.models import Profile, Status
 from prosperstack_destination.store.subscribers import Subscriber
 
-#: While the directory is not complete an unmatched profile is looked up again after this, then after twice as
-#: long, up to the second, in microseconds.
+#: First and longest interval between lookups of an unmatched profile before the first complete listing, in
+#: microseconds; it doubles each time.
 FIRST_LOOKUP_RETRY: Final = 10 * MINUTE
 MAX_LOOKUP_RETRY: Final = 1 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsLookup:
-    """It has to be learned who has the profile's email, or what they have by now."""
+    """The subscribers of the profile's email, or their properties, have to be read again."""
 
-    #: Only a look-up would show it: no listing of what was updated since does.
+    #: Only a lookup shows the subscribers: a listing of updates since then does not.
     by_email: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsUpdate:
-    """One subscriber has something else than is desired: one request."""
+    """One subscriber differs from the desired values: one request."""
 
     subscriber: Subscriber
-    #: By property key; None deletes.
+    #: Values by property key; None deletes.
     send: dict[str, PropertyValue]
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsSubscriptionUpdate:
-    """The subscribers have what is desired, and subscriptions of theirs do not: one request each, and one more."""
+    """Only subscriptions differ: one request to list them, and one for each that differs."""
 
     subscribers: tuple[Subscriber, ...]
 
@@ -46,15 +46,15 @@ class NeedsSubscriptionUpdate:
 class InSync:
     """Nothing has to be sent."""
 
-    #: By subscriber id: values that are there already, to be noted as applied.
-    found: dict[str, dict[str, PropertyValue]]
+    #: Values found in place, by subscriber id, to be stored as applied.
+    already_there: dict[str, dict[str, PropertyValue]]
 
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """Nobody has the email."""
+    """No subscriber has the email."""
 
-    #: Look again then (microseconds); None: when the directory learns of somebody.
+    #: Time of the next lookup, in microseconds; None: when a listing shows a subscriber.
     lookup_at: int | None
 
 
@@ -69,26 +69,26 @@ def decide(
     as_of: int | None,
     now: int,
 ) -> Decision:
-    """What brings a profile's subscribers nearer to what is desired, at the least cost.
+    """Return the cheapest step that brings a profile's subscribers closer to the desired values.
 
-    ``as_of`` is when the directory was complete, None: never; ``profile.lost_at`` is None where the directory shows
-    again whoever was lost then. Nothing is asked where nothing could be written. A
-    difference is sent without asking first. What seems to be there already is believed only if it was observed
-    after the profile changed: somebody may have edited it before, and what Segment says is newer.
+    ``as_of`` is the time of the latest complete listing, None for none; ``profile.lost_at`` is None where a listing
+    would show the lost subscribers again. No request is sent where nothing could be written. A difference is sent
+    without a lookup. A value that seems to be in place counts only if it was observed after the profile changed: it
+    may have been edited before, and Segment's value is newer.
     """
     desired = projection.values()
-    if not (desired or projection.subscription):  # nothing could be written, whoever they are
+    if not (desired or projection.subscription):  # nothing could be written to any subscriber
         return InSync({})
     known_at = max(as_of or -1, profile.looked_up_at or -1)
     if not subscribers:
         if profile.lost_at is not None:
-            again_at = lost_lookup_at(profile.lost_at, profile.looked_up_at)
-            return NeedsLookup(by_email=True) if again_at <= now else Unmatched(again_at)
-        its_time_has_come = profile.status is Status.UNMATCHED and as_of is None
-        if known_at < profile.changed_at or its_time_has_come:
+            lookup_at = lost_lookup_at(profile.lost_at, profile.looked_up_at)
+            return NeedsLookup(by_email=True) if lookup_at <= now else Unmatched(lookup_at)
+        is_retry_due = profile.status is Status.UNMATCHED and as_of is None
+        if known_at < profile.changed_at or is_retry_due:
             return NeedsLookup()
         return Unmatched(now + lookup_retry_delay(profile.attempts) if as_of is None else None)
-    found: dict[str, dict[str, PropertyValue]] = {}
+    already_there: dict[str, dict[str, PropertyValue]] = {}
     for subscriber in subscribers:
         difference = diff(desired, subscriber, catalog)
         if difference.send:
@@ -96,28 +96,28 @@ def decide(
         if difference.settled:
             if not is_observed_after(profile, subscriber, as_of):
                 return NeedsLookup()
-            found[subscriber.id] = dict(difference.settled)
-    return InSync(found)
+            already_there[subscriber.id] = dict(difference.settled)
+    return InSync(already_there)
 
 
 def is_observed_after(profile: Profile, subscriber: Subscriber, as_of: int | None) -> bool:
-    """Whether what is known of a subscriber was seen after the profile's newest change."""
+    """Return whether a subscriber was observed after the profile's latest change."""
     return max(subscriber.observed_at, as_of or -1, profile.looked_up_at or -1) >= profile.changed_at
 
 
 def lookup_retry_delay(attempts: int) -> int:
-    """How long an unmatched profile waits for its next look-up, in microseconds.
+    """Return the wait before the next lookup of an unmatched profile, in microseconds.
 
-    10 min, 20, 40, … up to a day: somebody may become a subscriber after the call.
+    10 min, 20, 40, … up to a day: a person may subscribe after the call.
     """
     return min(FIRST_LOOKUP_RETRY << min(attempts, 16), MAX_LOOKUP_RETRY)
 
 
 def lost_lookup_at(lost_at: int, looked_up_at: int | None) -> int:
-    """When to look again for subscribers who were forgotten, and were not there when they were looked up last.
+    """Return when to look up lost subscribers who were missing at the last lookup.
 
-    At once if that was before; then 10 min, 40 min, … after they were lost, and once a day until a sweep shows them
-    or that they are gone. However many calls come meanwhile, it costs no more.
+    At once if that lookup was before they were lost; then 10 min, 40 min, … after the loss, and once a day until a
+    sweep finds them or shows them gone. Further calls do not add lookups.
     """
     if looked_up_at is None or looked_up_at < lost_at:
         return lost_at

@@ -101,7 +101,7 @@ async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, each: R
     except ProsperStackError as error:
         until = ctx.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
         await ctx.database.write(remote_erasures.postpone, ctx.account_id, each, until, reason_of(error))
-        if isinstance(error, ProsperStackAuthError | ProsperStackRateLimited) or ctx.spender.streaks.must_wait:
+        if isinstance(error, ProsperStackAuthError | ProsperStackRateLimited) or ctx.rate_limiter.streaks.must_wait:
             raise
         ctx.log.warning("not cleared", subscriber=each.subscriber_id, reason=reason_of(error))
         return

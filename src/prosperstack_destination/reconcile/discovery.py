@@ -79,7 +79,7 @@ async def _take_page(ctx: WorkerContext, progress: ListingState) -> bool:
         None if endless else page.next_cursor,
         there=there,
         now=asked_at,
-        refresh_after=int(ctx.spender.budget.interval / REFRESH_SHARE_IDLE),
+        refresh_after=int(ctx.rate_limiter.budget.interval / REFRESH_SHARE_IDLE),
     )
     if last:
         ctx.log.info("the directory is up to date", pages=progress.pages + 1, full=progress.since is None)

@@ -1,4 +1,4 @@
-"""Units of work that judge profiles and note what came of it."""
+"""Transactions that evaluate profiles and store the results."""
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -31,19 +31,19 @@ from prosperstack_destination.store.subscription_states import SubscriptionState
 
 @dataclass(frozen=True, slots=True)
 class ProfileContext:
-    """A profile, with the subscribers that are known to have its email."""
+    """A profile and the subscribers known to have its email."""
 
     profile: Profile
     subscribers: Sequence[Subscriber]
-    #: When the directory was complete, in microseconds; None: never.
+    #: Time of the latest complete listing, in microseconds; None: none was completed.
     as_of: int | None
-    #: What was settled on subscriptions, by subscriber id, where a rule asks for any.
+    #: Subscription states by subscriber id; empty where no rule targets subscriptions.
     states: Mapping[str, SubscriptionState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a profile needs."""
+    """Projection and decision of one profile."""
 
     context: ProfileContext
     projection: Projection
@@ -52,171 +52,179 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPage:
-    """Some of the profiles that had to be looked at."""
+    """Evaluations of some of the due profiles."""
 
     evaluations: Sequence[Evaluation]
-    #: Profiles, by id, that were to be left alone.
-    passed_over: Set[int]
-    #: Whether there may be others that have to be looked at.
+    #: Ids of due profiles that were skipped.
+    skipped: Set[int]
+    #: Whether more profiles may be due.
     more: bool
-    #: Profiles, by id, that cannot be judged, and the kind of error that keeps each from it: a fault of ours.
+    #: Ids of profiles that raised an unexpected error, with the kind of the error.
     faulty: Mapping[int, str] = field(default_factory=dict)
 
 
-def evaluate_due(
-    connection: Connection, account: Account, now: int, limit: int, passing_over: Set[int]
-) -> EvaluationPage:
-    """Judge up to so many of the profiles that have to be looked at by now; ``passing_over`` some, by their ids.
+def evaluate_due(connection: Connection, account: Account, now: int, limit: int, skip: Set[int]) -> EvaluationPage:
+    """Evaluate up to ``limit`` due profiles, except those whose ids are in ``skip``.
 
-    They are read together with what traits mean: a mapping that is applied has the profiles looked at that it
-    changes, by that mapping. They are judged here, since units of work need not hold up the event loop.
+    Profiles and mapping are read in one transaction: a profile that is due because of a mapping version is
+    evaluated with it. The evaluation runs here, in the database's thread, so that it does not block the event loop.
     """
-    meaning = load(connection, account)
-    listed = listing_state.read(connection, account.id)
+    mapping = load(connection, account)
+    listing = listing_state.read(connection, account.id)
     unreadable: dict[int, str] = {}
-    due = profiles.due(connection, account.id, now, listed.as_of, limit, unreadable)
-    faulty = {profile_id: kind for profile_id, kind in unreadable.items() if profile_id not in passing_over}
-    free = [profile for profile in due if profile.id not in passing_over]
-    subscribers = subscriber_rows.with_emails(connection, account.id, [profile.email for profile in free])
-    found: list[Evaluation] = []
-    for profile in free:
-        theirs = subscribers.get(profile.email, ())
-        states = _states(connection, account.id, theirs, meaning)
-        known = ProfileContext(_as_shown(profile, listed), theirs, listed.as_of, states)
+    due = profiles.due(connection, account.id, now, listing.as_of, limit, unreadable)
+    faulty = {profile_id: kind for profile_id, kind in unreadable.items() if profile_id not in skip}
+    selected = [profile for profile in due if profile.id not in skip]
+    subscribers = subscriber_rows.with_emails(connection, account.id, [profile.email for profile in selected])
+    evaluations: list[Evaluation] = []
+    for profile in selected:
+        matching = subscribers.get(profile.email, ())
+        states = _states(connection, account.id, matching, mapping)
+        context = ProfileContext(_without_outdated_loss(profile, listing), matching, listing.as_of, states)
         try:
-            found.append(evaluate(known, meaning, now))
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
+            evaluations.append(evaluate(context, mapping, now))
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
             faulty[profile.id] = type(error).__name__
-    passed_over = passing_over & ({profile.id for profile in due} | unreadable.keys())
-    return EvaluationPage(found, passed_over, more=len(due) + len(unreadable) == limit, faulty=faulty)
+    skipped = skip & ({profile.id for profile in due} | unreadable.keys())
+    return EvaluationPage(evaluations, skipped, more=len(due) + len(unreadable) == limit, faulty=faulty)
 
 
-def of_profile(
+def load_profile(
     connection: Connection, account: Account, profile_id: int
 ) -> tuple[AccountMapping, ProfileContext] | None:
-    """One profile with what is known of it, and what traits mean then; None: it is not there."""
-    meaning = load(connection, account)
-    known = _known(connection, profile_id, meaning)
-    return None if known is None else (meaning, known)
+    """Return the account's mapping and a profile with its context; None where the profile does not exist."""
+    mapping = load(connection, account)
+    context = _load_context(connection, profile_id, mapping)
+    return None if context is None else (mapping, context)
 
 
-def evaluate(known: ProfileContext, meaning: AccountMapping, now: int) -> Evaluation:
-    """What a profile needs now."""
-    projection = meaning.compiled.project(mapping_input(known.profile))
-    verdict = decide(known.profile, projection, known.subscribers, meaning.catalog, known.as_of, now)
-    if isinstance(verdict, InSync) and not verdict.found and projection.subscription:
+def evaluate(context: ProfileContext, mapping: AccountMapping, now: int) -> Evaluation:
+    """Return what a profile needs now."""
+    projection = mapping.compiled.project(mapping_input(context.profile))
+    decision = decide(context.profile, projection, context.subscribers, mapping.catalog, context.as_of, now)
+    if isinstance(decision, InSync) and not decision.already_there and projection.subscription:
         desired = projection.subscription_values()
-        behind = [each for each in known.subscribers if pending(desired, known.states[each.id])]
-        if behind:
-            verdict = NeedsSubscriptionUpdate(tuple(behind))
-    return Evaluation(known, projection, verdict)
+        outdated = [
+            subscriber for subscriber in context.subscribers if pending(desired, context.states[subscriber.id])
+        ]
+        if outdated:
+            decision = NeedsSubscriptionUpdate(tuple(outdated))
+    return Evaluation(context, projection, decision)
 
 
-def record(connection: Connection, verdicts: Sequence[Evaluation], now: int) -> None:
-    """Note what an account's profiles wait for, or that they are settled; what was there already; their problems.
+def record(connection: Connection, evaluations: Sequence[Evaluation], now: int) -> None:
+    """Store the decisions: status of each profile, values found in place, values about to be sent, mapping
+    problems.
 
-    What is to be sent is not settled any more from then on, whatever becomes of the update. A profile that changed
-    meanwhile stays to be looked at.
+    From then on a value about to be sent counts as unconfirmed, whatever the update's result. A profile that
+    changed meanwhile stays due.
     """
-    if not verdicts:
+    if not evaluations:
         return
     waiting: list[tuple[Profile, Status]] = []
-    sent: dict[str, Collection[str]] = {}
-    found: dict[int, Sequence[RecordedProblem]] = {}
-    for each in verdicts:
-        profile = each.context.profile
-        match each.decision:
+    unconfirmed: dict[str, Collection[str]] = {}
+    problems_by_profile: dict[int, Sequence[RecordedProblem]] = {}
+    for evaluated in evaluations:
+        profile = evaluated.context.profile
+        match evaluated.decision:
             case NeedsUpdate(subscriber, send):
                 if not send.keys() <= set(subscriber.unconfirmed):
-                    sent[subscriber.id] = send.keys() | sent.get(subscriber.id, set())
+                    unconfirmed[subscriber.id] = send.keys() | unconfirmed.get(subscriber.id, set())
                 waiting.append((profile, Status.READY))
-                holds = True
+                settled = True
             case NeedsSubscriptionUpdate():
                 waiting.append((profile, Status.READY))
-                holds = True
+                settled = True
             case NeedsLookup(by_email=True):
                 waiting.append((profile, Status.READY))
-                holds = False
+                settled = False
             case NeedsLookup():
                 waiting.append((profile, Status.UNKNOWN))
-                holds = False  # what ProsperStack rejected is not known yet
-            case Unmatched(look_again_at):
-                holds = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=look_again_at)
-            case InSync(there):
-                for subscriber_id, values in there.items():
+                settled = False  # rejections are not known yet
+            case Unmatched(lookup_at):
+                settled = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=lookup_at)
+            case InSync(already_there):
+                for subscriber_id, values in already_there.items():
                     subscriber_rows.mark_applied(
                         connection, profile.account_id, subscriber_id, values, observed=None, now=now
                     )
-                holds = profiles.settle(connection, profile, Status.IN_SYNC)
-        if holds:
-            found[profile.id] = problems_of(each, now)
-    account_id = verdicts[0].context.profile.account_id
-    if sent:
-        subscriber_rows.mark_unconfirmed(connection, account_id, sent)
-    if found:
-        problems.replace(connection, account_id, found)
+                settled = profiles.settle(connection, profile, Status.IN_SYNC)
+        if settled:
+            problems_by_profile[profile.id] = problems_of(evaluated, now)
+    account_id = evaluations[0].context.profile.account_id
+    if unconfirmed:
+        subscriber_rows.mark_unconfirmed(connection, account_id, unconfirmed)
+    if problems_by_profile:
+        problems.replace(connection, account_id, problems_by_profile)
     profiles.mark_waiting(connection, waiting, now)
 
 
-def reevaluate(connection: Connection, profile: Profile, meaning: AccountMapping, now: int) -> bool:
-    """Note what is left to do for this version of a profile; whether nothing is, and it is settled.
+def reevaluate(connection: Connection, profile: Profile, mapping: AccountMapping, now: int) -> bool:
+    """Evaluate this version of a profile again and store the result; return whether it is in sync.
 
-    One that changed meanwhile stays to be looked at.
+    A profile that changed meanwhile stays due.
     """
-    known = _known(connection, profile.id, meaning)
-    if known is None or known.profile.version != profile.version:
+    context = _load_context(connection, profile.id, mapping)
+    if context is None or context.profile.version != profile.version:
         return False
-    again = evaluate(known, meaning, now)
-    record(connection, [again], now)
-    return isinstance(again.decision, InSync)
+    evaluated = evaluate(context, mapping, now)
+    record(connection, [evaluated], now)
+    return isinstance(evaluated.decision, InSync)
 
 
-def _known(connection: Connection, profile_id: int, meaning: AccountMapping) -> ProfileContext | None:
+def _load_context(connection: Connection, profile_id: int, mapping: AccountMapping) -> ProfileContext | None:
     profile = profiles.get(connection, profile_id)
     if profile is None:
         return None
-    listed = listing_state.read(connection, profile.account_id)
-    found = subscriber_rows.with_email(connection, profile.account_id, profile.email)
-    states = _states(connection, profile.account_id, found, meaning)
-    return ProfileContext(_as_shown(profile, listed), found, listed.as_of, states)
+    listing = listing_state.read(connection, profile.account_id)
+    matching = subscriber_rows.with_email(connection, profile.account_id, profile.email)
+    states = _states(connection, profile.account_id, matching, mapping)
+    return ProfileContext(_without_outdated_loss(profile, listing), matching, listing.as_of, states)
 
 
-def _as_shown(profile: Profile, listed: ListingState) -> Profile:
-    """A profile whose subscribers were lost, unless the directory would show them again by now."""
-    if profile.lost_at is None or not listed.shows(profile.lost_at):
+def _without_outdated_loss(profile: Profile, listing: ListingState) -> Profile:
+    """Clear ``lost_at`` where a listing made since then would show the lost subscribers."""
+    if profile.lost_at is None or not listing.shows(profile.lost_at):
         return profile
     return replace(profile, lost_at=None)
 
 
 def _states(
-    connection: Connection, account_id: str, found: Sequence[Subscriber], meaning: AccountMapping
+    connection: Connection, account_id: str, subscribers: Sequence[Subscriber], mapping: AccountMapping
 ) -> dict[str, SubscriptionState]:
-    if not meaning.rules.for_subscriptions:
+    if not mapping.rules.for_subscriptions:
         return {}
-    return {each.id: subscription_states.of_subscriber(connection, account_id, each.id) for each in found}
-
-
-def problems_of(each: Evaluation, now: int) -> list[RecordedProblem]:
-    """What cannot be sent, and what ProsperStack rejected, of what is desired now; one a property."""
-    found = {
-        problem.property: RecordedProblem(problem.property, problem.trait, problem.value, problem.reason, now)
-        for problem in each.projection.problems
+    return {
+        subscriber.id: subscription_states.of_subscriber(connection, account_id, subscriber.id)
+        for subscriber in subscribers
     }
-    for subscriber in each.context.subscribers:
+
+
+def problems_of(evaluation: Evaluation, now: int) -> list[RecordedProblem]:
+    """Return the mapping problems and the rejections of values that are desired now; one per property."""
+    by_property = {
+        problem.property: RecordedProblem(problem.property, problem.trait, problem.value, problem.reason, now)
+        for problem in evaluation.projection.problems
+    }
+    for subscriber in evaluation.context.subscribers:
         for key, (value, reason) in subscriber.rejected.items():
-            desired = each.projection.desired.get(key)
-            if desired is not None and same(value, desired.value) and not _is_there(each, subscriber, key, value):
-                found[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
-    for state in each.context.states.values():
-        for problem in rejections(state, each.projection):
-            found[problem.property] = RecordedProblem(
+            desired = evaluation.projection.desired.get(key)
+            if (
+                desired is not None
+                and same(value, desired.value)
+                and not _is_in_place(evaluation, subscriber, key, value)
+            ):
+                by_property[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
+    for state in evaluation.context.states.values():
+        for problem in rejections(state, evaluation.projection):
+            by_property[problem.property] = RecordedProblem(
                 problem.property, problem.trait, problem.value, problem.reason, now
             )
-    return list(found.values())
+    return list(by_property.values())
 
 
-def _is_there(each: Evaluation, subscriber: Subscriber, key: str, value: JsonValue) -> bool:
-    """Whether a subscriber has a value by now that ProsperStack rejected: somebody may have entered it there."""
-    if isinstance(each.decision, InSync) and key in each.decision.found.get(subscriber.id, {}):
+def _is_in_place(evaluation: Evaluation, subscriber: Subscriber, key: str, value: JsonValue) -> bool:
+    """Return whether the subscriber has a rejected value after all: someone may have entered it in ProsperStack."""
+    if isinstance(evaluation.decision, InSync) and key in evaluation.decision.already_there.get(subscriber.id, {}):
         return True
     return key in subscriber.applied and same(subscriber.applied[key], value)

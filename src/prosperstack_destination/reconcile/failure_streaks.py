@@ -34,7 +34,7 @@ class FailureStreaks:
     broken: set[str] = field(default_factory=set)
     _streaks: dict[str, _Streak] = field(default_factory=dict)
 
-    def failed(self, kind: str, who: str | None, attempts: int) -> None:
+    def failed(self, kind: str, subject: str | None, attempts: int) -> None:
         """Count a request that failed.
 
         ``who`` is the person or the subscriber that it is about. One who failed often before (``attempts``) does
@@ -42,10 +42,10 @@ class FailureStreaks:
         """
         streak = self._streaks.setdefault(kind, _Streak())
         streak.requests += 1
-        if who is None:
+        if subject is None:
             streak.others += 1
         elif attempts < TOLERATED:
-            streak.who.add(who)
+            streak.who.add(subject)
         if streak.is_long:
             self.broken.add(kind)
 
@@ -65,23 +65,23 @@ class FailureStreaks:
         return any(streak.is_long for streak in self._streaks.values())
 
     @property
-    def is_doubtful(self) -> bool:
+    def needs_probe(self) -> bool:
         """Whether few people have failed, but often: it has to be asked whether ProsperStack answers at all."""
         return any(streak.requests >= TOLERATED for streak in self._streaks.values())
 
-    def answers(self) -> None:
+    def probe_succeeded(self) -> None:
         """ProsperStack was asked, and answers."""
         for streak in self._streaks.values():
             streak.requests = 0
 
-    def try_again(self) -> None:
+    def start_retry(self) -> None:
         """The account has waited: one more failure of a kind that is broken makes it wait again."""
         for kind, streak in self._streaks.items():
             streak.requests = 0
             streak.who = set()
             streak.others = TOLERATED - 1 if kind in self.broken else 0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nothing is left that failed."""
         self._streaks.clear()
         self.broken.clear()

@@ -41,13 +41,13 @@ class InFlight:
         """The profiles that have one under way."""
         return {each.profile_id for each in self._tasks.values() if each.profile_id is not None}
 
-    async def written(self, subscriber_id: str) -> None:
+    async def wait_for_writes(self, subscriber_id: str) -> None:
         """Wait until nothing is being written to a subscriber."""
         writing = [task for task, each in self._tasks.items() if subscriber_id in each.writes_to]
         if writing:
             await asyncio.wait(writing)
 
-    async def end(self, *, cancel: bool = False) -> None:
+    async def drain(self, *, cancel: bool = False) -> None:
         """Wait until all have ended, or have them end now."""
         if cancel:
             for task in self._tasks:

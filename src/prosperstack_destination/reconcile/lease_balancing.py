@@ -14,9 +14,9 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.store.leases import Lease
 
 #: For how long a lease is taken, in microseconds. A dead replica's accounts wait for so long, and for one look.
-LEASE_FOR: Final = 5 * SECOND
+LEASE_TTL: Final = 5 * SECOND
 #: How often a replica renews its leases, in microseconds: two may fail.
-HEARTBEAT_EVERY: Final = 3 * SECOND // 2
+HEARTBEAT_INTERVAL: Final = 3 * SECOND // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class LeaseView:
     #: The database's time, in microseconds.
     now: int
     #: Whose look it is.
-    me: str
+    replica: str
     #: All replicas that were heard of, each until when it counts as alive.
     replicas: Mapping[str, int]
     #: By account: what is stored, whether it has run out or not.
@@ -54,7 +54,7 @@ class LeasePlan:
     #: Not mine any more: another replica has them, or had.
     lost: Set[str]
     #: Mine, but others have too few: whoever works at them has to come to an end.
-    asked_back: Set[str]
+    draining: Set[str]
     #: In the hands of others.
     elsewhere: Set[str]
     #: Replicas that are dead.
@@ -63,30 +63,30 @@ class LeasePlan:
 
 def is_live(expires_at: int, now: int) -> bool:
     """Whether a lease, or a replica, still counts; not where the clock was set back since, either."""
-    return 0 < expires_at - now <= LEASE_FOR
+    return 0 < expires_at - now <= LEASE_TTL
 
 
-def decide(seen: LeaseView) -> LeasePlan:
+def plan_leases(seen: LeaseView) -> LeasePlan:
     """What one replica does after a look."""
     mine = {
         account
         for account, fence in seen.held.items()
-        if (lease := seen.leases.get(account)) and (lease.owner, lease.fence) == (seen.me, fence)
+        if (lease := seen.leases.get(account)) and (lease.owner, lease.fence) == (seen.replica, fence)
     }
     elsewhere = {
         account
         for account, lease in seen.leases.items()
-        if lease.owner != seen.me and is_live(lease.expires_at, seen.now)
+        if lease.owner != seen.replica and is_live(lease.expires_at, seen.now)
     }
     retired = seen.retired & mine - seen.wanted
     kept = mine - retired
     free = seen.wanted - kept - elsewhere
     # Stored as mine, and I do not know of it: the answer to an earlier look was lost.
     stray = {
-        account for account, lease in seen.leases.items() if lease.owner == seen.me and lease.expires_at
+        account for account, lease in seen.leases.items() if lease.owner == seen.replica and lease.expires_at
     } - mine
-    alive = {each for each, until in seen.replicas.items() if is_live(until, seen.now)} | {seen.me}
-    quota = _quota(seen.me, alive, len(kept) + len(elsewhere) + len(free))
+    alive = {each for each, until in seen.replicas.items() if is_live(until, seen.now)} | {seen.replica}
+    quota = _quota(seen.replica, alive, len(kept) + len(elsewhere) + len(free))
     surplus = _surplus(kept, seen.resting, quota)
     handed_over = surplus & seen.resting
     kept -= handed_over
@@ -97,13 +97,13 @@ def decide(seen: LeaseView) -> LeasePlan:
         taken=tuple(_taken(seen, account) for account in taken),
         given_up=tuple(replace(seen.leases[each], expires_at=0) for each in sorted(retired | handed_over | stray)),
         lost=seen.held.keys() - mine,
-        asked_back=surplus - handed_over,
+        draining=surplus - handed_over,
         elsewhere=elsewhere,
         dead=seen.replicas.keys() - alive,
     )
 
 
-def as_stored(moves: LeasePlan, stored: Set[str], held: Set[str]) -> LeasePlan:
+def with_stored(moves: LeasePlan, stored: Set[str], held: Set[str]) -> LeasePlan:
     """What came of moves of which only the leases in ``stored`` could be kept: the next look finds the others.
 
     A lease that could not be taken counts as another's until then; one that could not be given up stays mine.
@@ -134,4 +134,4 @@ def _surplus(kept: Set[str], resting: Set[str], quota: int) -> Set[str]:
 def _taken(seen: LeaseView, account: str) -> Lease:
     before = seen.leases.get(account)
     fence = 1 if before is None else before.fence + 1
-    return Lease(account, seen.me, fence, seen.now + LEASE_FOR)
+    return Lease(account, seen.replica, fence, seen.now + LEASE_TTL)

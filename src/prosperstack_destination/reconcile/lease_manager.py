@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.reconcile.lease_balancing import (
-    HEARTBEAT_EVERY,
-    LEASE_FOR,
+    HEARTBEAT_INTERVAL,
+    LEASE_TTL,
     LeasePlan,
     LeaseView,
-    as_stored,
-    decide,
+    plan_leases,
+    with_stored,
 )
 from prosperstack_destination.store import leases
 from prosperstack_destination.store.database import Database
@@ -61,10 +61,10 @@ class HeldLease:
         finally:
             self._unconfirmed[subscriber_id] = self._ticks()
 
-    def confirmed(self, asked_at: int) -> None:
+    def confirm_before(self, began_at: int) -> None:
         """A write that was begun at ``asked_at`` (ticks) was accepted: the lease was ours until then."""
         for subscriber_id, ended_at in list(self._unconfirmed.items()):
-            if ended_at is not None and ended_at <= asked_at:
+            if ended_at is not None and ended_at <= began_at:
                 del self._unconfirmed[subscriber_id]
 
     @property
@@ -76,14 +76,14 @@ class HeldLease:
 class FencedStore:
     """The database, as the owner of a lease may write to it: with the lease checked in the same transaction."""
 
-    def __init__(self, database: Database, tenure: HeldLease, ticks: Clock) -> None:
+    def __init__(self, database: Database, held_lease: HeldLease, ticks: Clock) -> None:
         self._database = database
-        self._tenure = tenure
+        self._held_lease = held_lease
         self._ticks = ticks
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` as `Database.write` does. Raises `LeaseLost` where another replica has the lease."""
-        lease = self._tenure.lease
+        lease = self._held_lease.lease
         asked_at = self._ticks()
 
         def fenced(connection: Connection) -> T:
@@ -91,7 +91,7 @@ class FencedStore:
             return work(connection, *args, **kwargs)
 
         result = await self._database.write(fenced)
-        self._tenure.confirmed(asked_at)
+        self._held_lease.confirm_before(asked_at)
         return result
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -100,13 +100,13 @@ class FencedStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class LeaseChanges:
     """What a look changed for this process."""
 
     taken: Set[str] = frozenset()
     lost: Set[str] = frozenset()
     #: Whoever works at these has to come to an end; a later look gives them up.
-    asked_back: Set[str] = frozenset()
+    draining: Set[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -121,39 +121,39 @@ class LeaseManager:
     database: Database
     ticks: Clock
     #: By account.
-    tenures: dict[str, HeldLease] = field(default_factory=dict)
+    held: dict[str, HeldLease] = field(default_factory=dict)
     #: In the hands of others, as of the last look.
     elsewhere: Set[str] = frozenset()
     #: Whether this is the first of the replicas that are alive: what one has to do for all is up to it.
     is_first: bool = False
-    _looked_at: int | None = None
+    _rebalanced_at: int | None = None
 
-    def needs_a_look(self, wanted: Set[str]) -> bool:
+    def is_due(self, wanted: Set[str]) -> bool:
         """Whether it is time for a look: to renew what is held, or because of accounts that nobody has."""
-        due = self._looked_at is None or self.ticks() - self._looked_at >= HEARTBEAT_EVERY
-        return due or not wanted <= self.tenures.keys() | self.elsewhere
+        due = self._rebalanced_at is None or self.ticks() - self._rebalanced_at >= HEARTBEAT_INTERVAL
+        return due or not wanted <= self.held.keys() | self.elsewhere
 
-    async def look(self, wanted: Set[str], resting: Set[str], retired: Set[str]) -> Changes:
+    async def rebalance(self, wanted: Set[str], resting: Set[str], retired: Set[str]) -> LeaseChanges:
         """Renew, take and give up leases; see `Situation` for the arguments. Raises `StoreUnavailable`."""
-        held = {account: tenure.lease.fence for account, tenure in self.tenures.items()}
+        held = {account: tenure.lease.fence for account, tenure in self.held.items()}
         asked_at = self.ticks()
         moves, self.is_first = await self.database.write(_look, self.replica, held, wanted, resting, retired)
-        self._looked_at = asked_at
+        self._rebalanced_at = asked_at
         self.elsewhere = moves.elsewhere
-        until = asked_at + LEASE_FOR  # the database counts from a time after we asked
+        until = asked_at + LEASE_TTL  # the database counts from a time after we asked
         for account in moves.kept:
-            self.tenures[account].until = until
+            self.held[account].until = until
         for account in [*moves.lost, *(lease.account_id for lease in moves.given_up)]:
-            if tenure := self.tenures.pop(account, None):
+            if tenure := self.held.pop(account, None):
                 tenure.until = asked_at
         for lease in moves.taken:
-            self.tenures[lease.account_id] = HeldLease(lease, until, self.ticks)
-        return Changes({lease.account_id for lease in moves.taken}, moves.lost, moves.asked_back)
+            self.held[lease.account_id] = HeldLease(lease, until, self.ticks)
+        return LeaseChanges({lease.account_id for lease in moves.taken}, moves.lost, moves.draining)
 
-    async def leave(self) -> None:
+    async def release_all(self) -> None:
         """Give up everything: others take over at once. Raises `StoreUnavailable`."""
         await self.database.write(leases.leave, self.replica)
-        self.tenures.clear()
+        self.held.clear()
 
 
 def _look(
@@ -167,12 +167,12 @@ def _look(
     leases.one_at_a_time(connection)
     now = database_now(connection)
     replicas = leases.live_replicas(connection)
-    moves = decide(
+    moves = plan_leases(
         LeaseView(now, me, replicas, leases.load(connection, wanted | held.keys()), held, wanted, resting, retired)
     )
     leases.remove(connection, moves.dead)
-    leases.heartbeat(connection, me, now + LEASE_FOR)
-    leases.renew(connection, me, now + LEASE_FOR)
+    leases.heartbeat(connection, me, now + LEASE_TTL)
+    leases.renew(connection, me, now + LEASE_TTL)
     stored = leases.store(connection, [*moves.taken, *moves.given_up])
-    moves = as_stored(moves, stored, held.keys())
+    moves = with_stored(moves, stored, held.keys())
     return moves, me == min({*replicas, me} - moves.dead)

@@ -47,19 +47,19 @@ class AccountMaintenance:
 
         An account that failed works again when the kind of request succeeds that failed: see `FailureStreaks`.
         """
-        streaks = self._at.spender.streaks
+        streaks = self._at.rate_limiter.streaks
         old = await self._catalog_is_old()
-        if old or streaks.is_doubtful or (self._is_failing and not self._asked):
+        if old or streaks.needs_probe or (self._is_failing and not self._asked):
             await self._refresh_catalog()
-            streaks.answers()
+            streaks.probe_succeeded()
         if self._is_failing and not self._asked:
-            streaks.try_again()
+            streaks.start_retry()
             self._asked = True
         if self._is_failing and not streaks.broken:
             await self._works()
         await self._create_missing(look=old)
 
-    async def see_to_the_rest(self) -> None:
+    async def finish(self) -> None:
         """Nothing can be sent now: decide whether an account that failed works again.
 
         It does where nothing waits. Raises `ProsperStackError` where something does: the account waits on.
@@ -68,7 +68,7 @@ class AccountMaintenance:
             return
         if await self._at.database.read(account_stats.has_waiting, self.account.id):
             raise _as_before(self.account)
-        self._at.spender.streaks.forget()
+        self._at.rate_limiter.streaks.reset()
         await self._works()
 
     @property
@@ -76,7 +76,7 @@ class AccountMaintenance:
         return self.account.status is not AccountStatus.ACTIVE
 
     async def _works(self) -> None:
-        self._at.spender.failures = 0
+        self._at.rate_limiter.failures = 0
         await self._at.database.write(_activate, self.account.id, self._at.clock())
         self.account = replace(self.account, status=AccountStatus.ACTIVE)
         self._at.log.info("the account works again")

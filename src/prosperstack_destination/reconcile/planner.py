@@ -26,7 +26,7 @@ BULK_SHARE: Final = 0.25
 PAGE: Final = 100
 #: The pages that a listing is expected to have at least, while nothing is known of its length. After that, as many
 #: are expected to follow as there were: whatever the length, no more than twice the cheapest way is spent.
-EXPECTED_PAGES: Final = 10
+MIN_EXPECTED_PAGES: Final = 10
 #: The part of the requests that brings the directory up to date while somebody waits for it; while there is also
 #: a backlog, which they would wait behind anyway; and while nobody waits.
 REFRESH_SHARE: Final = 0.1
@@ -35,11 +35,11 @@ REFRESH_SHARE_IDLE: Final = 0.005
 #: The part of the requests that goes through all subscribers again, at most, whoever waits.
 SWEEP_SHARE: Final = 0.005
 #: However high the rate is, the directory is not brought up to date more often than this, in microseconds.
-REFRESH_EVERY: Final = 5 * SECOND
+MIN_REFRESH_INTERVAL: Final = 5 * SECOND
 #: The part of the requests that looks up single live people while a listing, or a backlog, is worked off.
 LOOKUP_SHARE: Final = 0.1
 #: More live unknown people than this are no longer looked up one by one while they could be listed.
-FEW: Final = 10
+MAX_SINGLE_LOOKUPS: Final = 10
 
 #: A lane gathers while more of its waiting people changed, in this part of the time that sending them all will
 #: take, than could be sent in it; the second where most of the changes are repeated.
@@ -114,19 +114,19 @@ class SpendHistory:
     #: When a listing began last.
     listed_at: int | None = None
 
-    def after(self, request: Request, given: "PlannerInput") -> "SpendHistory":
+    def after(self, request: Request, state: "PlannerInput") -> "SpendHistory":
         """After a request that was planned in a situation has gone."""
-        ticks = given.ticks
+        ticks = state.ticks
         match request:
             case SendUpdate(lane=lane):
-                gathers = lane in given.debouncing
+                gathers = lane in state.debouncing
                 trickled_at = {**self.trickled_at, lane: ticks} if gathers else self.trickled_at
                 since = 0 if lane is Lane.BULK else self.since_bulk + 1
                 return replace(self, since_bulk=since, trickled_at=trickled_at)
             case LookUp():
                 return replace(self, since_bulk=self.since_bulk + 1, looked_up_at=ticks)
             case ListPage():
-                listed_at = self.listed_at if given.directory.in_progress else ticks
+                listed_at = self.listed_at if state.listing.in_progress else ticks
                 return replace(self, since_bulk=self.since_bulk + 1, listed_at=listed_at)
             case SendErasure() | SweepPage():
                 return replace(self, since_bulk=self.since_bulk + 1)
@@ -168,14 +168,14 @@ def debounce(queue: Queue, short: RecentChanges, long: RecentChanges, budget: Bu
 class PlannerInput:
     """All that a plan rests on."""
 
-    pending: QueueSnapshot
-    directory: ListingState
+    queues: QueueSnapshot
+    listing: ListingState
     budget: Budget
-    spent: SpendHistory
+    history: SpendHistory
     #: How much longer lanes gather, in microseconds; a lane that does not is not in it.
     debouncing: Mapping[Lane, int]
     #: A page of the listing is under way: the next has to wait for its cursor.
-    listing: bool
+    page_in_flight: bool
     #: The wall's clock and the monotonic one, in microseconds.
     now: int
     ticks: int
@@ -184,18 +184,18 @@ class PlannerInput:
 
 def plan(state: PlannerInput) -> Plan:
     """The next request, or how long to wait for one to be worth sending. The budget's own wait is not in it."""
-    waiting = state.pending
+    waiting = state.queues
     if (first := waiting.cancelling.newest) is not None:
         return SendUpdate(first.profile_id, first.lane, urgent=True)
     if (first := waiting.unknown_cancelling) is not None:
         return LookUp(first.profile_id, urgent=True)
     if waiting.clearing:
         return SendErasure()
-    if state.directory.sweep_at is not None and state.directory.sweep_at <= state.now:
+    if state.listing.sweep_at is not None and state.listing.sweep_at <= state.now:
         # One request in a few hundred at most: it need not wait for its turn, which may not come for days.
-        return SweepPage(sweep_every(state.budget.interval, state.directory.size))
+        return SweepPage(sweep_every(state.budget.interval, state.listing.size))
     bulk = _bulk(state)
-    if isinstance(bulk, SendUpdate) and (state.spent.since_bulk + 1) * state.bulk_share >= 1:
+    if isinstance(bulk, SendUpdate) and (state.history.since_bulk + 1) * state.bulk_share >= 1:
         return bulk
     live = _lane(state, Lane.LIVE, waiting.live, waiting.live.newest)
     if isinstance(live, SendUpdate):
@@ -218,7 +218,7 @@ def sweep_every(interval: int, size: int | None) -> int:
 
 def _bulk(given: PlannerInput) -> SendUpdate | Wait:
     """The bulk's next: of both lanes what has been quiet for longest, so that live changes do not starve either."""
-    live, bulk = given.pending.live, given.pending.bulk
+    live, bulk = given.queues.live, given.queues.bulk
     if live.oldest is not None and Lane.LIVE not in given.debouncing:
         behind = bulk.oldest is None or live.oldest.due_at < bulk.oldest.due_at
         if behind and live.size > 1:
@@ -234,47 +234,47 @@ def _lane(given: PlannerInput, lane: Lane, queue: Queue, which: QueueItem | None
     send = SendUpdate(which.profile_id, lane, urgent=few)
     if lane not in given.debouncing:
         return send
-    trickle = _left(given.spent.trickled_at.get(lane), given.budget.interval / TRICKLE_SHARE, given.ticks)
+    trickle = _left(given.history.trickled_at.get(lane), given.budget.interval / TRICKLE_SHARE, given.ticks)
     return send if trickle == 0 else Wait(min(trickle, given.debouncing[lane]))
 
 
 def _learn(given: PlannerInput) -> LookUp | ListPage | Wait:
     """The cheaper way to learn about who is not known, if it is worth a request now."""
-    if given.directory.as_of is None:
+    if given.listing.as_of is None:
         return _learn_first(given)
-    if given.listing:
+    if given.page_in_flight:
         return Wait(None)
-    if given.directory.in_progress:
+    if given.listing.in_progress:
         return ListPage()
     return _bring_up_to_date(given)
 
 
 def _learn_first(given: PlannerInput) -> LookUp | ListPage | Wait:
     """While the directory is not complete: list everybody, where that is expected to cost less than look-ups."""
-    waiting, directory = given.pending, given.directory
+    waiting, directory = given.queues, given.listing
     one = waiting.newest_unknown or waiting.oldest_unknown
     if one is None:
         return Wait(None)
-    few = waiting.unknown_live <= FEW
+    few = waiting.unknown_live <= MAX_SINGLE_LOOKUPS
     # A page that finds more people than the one that a look-up finds is worth it, however many pages are left.
-    worth_it = directory.in_progress and directory.found > directory.pages >= EXPECTED_PAGES
-    if not worth_it and waiting.unknown + directory.lookups <= max(directory.pages, EXPECTED_PAGES):
+    worth_it = directory.in_progress and directory.found > directory.pages >= MIN_EXPECTED_PAGES
+    if not worth_it and waiting.unknown + directory.lookups <= max(directory.pages, MIN_EXPECTED_PAGES):
         return LookUp(one.profile_id, urgent=few and waiting.newest_unknown is not None)
     if few and waiting.newest_unknown is not None and _may_look_up(given) == 0:
         return LookUp(waiting.newest_unknown.profile_id, urgent=True)
-    return Wait(None) if given.listing else ListPage()
+    return Wait(None) if given.page_in_flight else ListPage()
 
 
 def _bring_up_to_date(given: PlannerInput) -> LookUp | ListPage | Wait:
     """List what was updated since, which tells of everybody who waits; or look a live one up meanwhile."""
-    waiting = given.pending
+    waiting = given.queues
     pages = _pages(given)
     if not waiting.unknown:
         return _when_idle(given)
-    backlog = waiting.bulk.size > FEW or waiting.live.size > FEW
+    backlog = waiting.bulk.size > MAX_SINGLE_LOOKUPS or waiting.live.size > MAX_SINGLE_LOOKUPS
     share = REFRESH_SHARE_IN_BACKLOG if backlog and waiting.unknown_live < pages else REFRESH_SHARE
-    period = max(pages * given.budget.interval / share, REFRESH_EVERY)
-    wait = _left(given.spent.listed_at, period, given.ticks)
+    period = max(pages * given.budget.interval / share, MIN_REFRESH_INTERVAL)
+    wait = _left(given.history.listed_at, period, given.ticks)
     if wait == 0:
         return ListPage()
     if backlog and waiting.newest_unknown is not None:
@@ -287,8 +287,8 @@ def _bring_up_to_date(given: PlannerInput) -> LookUp | ListPage | Wait:
 
 def _when_idle(given: PlannerInput) -> ListPage | Wait:
     """Somebody may have become a subscriber, or have another email now; the dearer, the later."""
-    at, as_of = given.directory.refresh_at, given.directory.as_of
-    backlog = given.pending.bulk.size or given.pending.live.size
+    at, as_of = given.listing.refresh_at, given.listing.as_of
+    backlog = given.queues.bulk.size or given.queues.live.size
     if at is None or as_of is None or backlog:
         return Wait(None)
     affordable_at = as_of + (_pages(given) - 1) * given.budget.interval / REFRESH_SHARE_IN_BACKLOG
@@ -298,12 +298,12 @@ def _when_idle(given: PlannerInput) -> ListPage | Wait:
 def _pages(given: PlannerInput) -> int:
     """How many pages a listing of what was updated since has, if nobody else updates anything."""
     # Our own updates are shown again, and those of the overlap once more.
-    again = given.directory.writes + OVERLAP // given.budget.interval
+    again = given.listing.writes + OVERLAP // given.budget.interval
     return 1 + again // PAGE
 
 
 def _may_look_up(given: PlannerInput) -> int:
-    return _left(given.spent.looked_up_at, given.budget.interval / LOOKUP_SHARE, given.ticks)
+    return _left(given.history.looked_up_at, given.budget.interval / LOOKUP_SHARE, given.ticks)
 
 
 def _left(since: int | None, period: float, ticks: int) -> int:

@@ -18,7 +18,7 @@ from prosperstack_destination.mapping.projection import Projection, differing_ke
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.prosperstack.forecast import Rate
 from prosperstack_destination.reconcile.rate_limiter import account_rate
-from prosperstack_destination.reconcile.remap import person_of
+from prosperstack_destination.reconcile.remap import input_of_scanned
 from prosperstack_destination.reconcile.three_way_diff import diff
 from prosperstack_destination.store import accounts, profile_scan
 from prosperstack_destination.store import subscribers as subscriber_rows
@@ -150,7 +150,7 @@ def _account(connection: Connection, account_id: str) -> Account:
     return account
 
 
-def problems_under(people: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
+def count_problems(people: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
     """How many traits of people cannot be values under one plan and under another one."""
     before = after = 0
     for person in people:
@@ -165,7 +165,7 @@ def _compare(
     changed = []
     for each in page:
         try:
-            person = person_of(each)
+            person = input_of_scanned(each)
             before, after = old.project(person), new.project(person)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are looked at
             log.error("a profile could not be previewed", profile_id=each.id, error=type(error).__name__)

@@ -40,9 +40,9 @@ class QueueView:
         """Profiles were judged: the counts are not true any more."""
         self._outdated = True
 
-    async def planner_input(self, *, listing: bool, bulk_share: float) -> PlannerInput:
+    async def planner_input(self, *, page_in_flight: bool, bulk_share: float) -> PlannerInput:
         """What the planner goes by now, but for the profiles under way."""
-        now, ticks, spender = self._at.clock(), self._ticks(), self._at.spender
+        now, ticks, spender = self._at.clock(), self._ticks(), self._at.rate_limiter
         if self._is_outdated(ticks):
             self._outdated = False
             self._counts, self._changes = await self._at.database.read(
@@ -61,14 +61,14 @@ class QueueView:
         }
         gathers = {lane: wait for lane, wait in longer.items() if wait is not None}
         return PlannerInput(
-            pending, directory, spender.budget, spender.spent, gathers, listing, now, ticks, bulk_share
+            pending, directory, spender.budget, spender.history, gathers, page_in_flight, now, ticks, bulk_share
         )
 
     def _is_outdated(self, ticks: int) -> bool:
         """Whether queues have to be counted anew."""
         if self._counted_at is None:
             return True
-        old = self._outdated or ticks - self._counted_at >= COUNT_TTL * self._at.spender.budget.interval
+        old = self._outdated or ticks - self._counted_at >= COUNT_TTL * self._at.rate_limiter.budget.interval
         return old and ticks >= self._count_again_at
 
 

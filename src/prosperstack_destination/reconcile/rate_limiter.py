@@ -25,11 +25,11 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.rate_limits import ReportedLimit
 
 
-def effective_rate(told: ReportedLimit | None, reserve: float) -> Rate:
+def effective_rate(reported: ReportedLimit | None, reserve: float) -> Rate:
     """What may be spent of a limit: as told, else as ProsperStack documents it."""
-    if told is None:
+    if reported is None:
         return Rate(DEFAULT_LIMIT, DEFAULT_WINDOW_SECONDS, reserve)
-    return Rate(told.limit, max(told.window_seconds, 1.0), reserve)
+    return Rate(reported.limit, max(reported.window_seconds, 1.0), reserve)
 
 
 def account_rate(connection: Connection, account: Account, reserve: float) -> Rate:
@@ -45,10 +45,10 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 #: 429s in a row that are waited out; after that the account counts as failing, for people to see.
-PATIENCE: Final = 5
+MAX_RATE_LIMITED: Final = 5
 
 #: Nobody sleeps for longer at a time, in microseconds: what else was chosen meanwhile is to count soon.
-LONGEST_NAP: Final = 2 * SECOND
+MAX_SLEEP: Final = 2 * SECOND
 
 #: Waits that many seconds. Handed in, so that tests own the time.
 Sleep = Callable[[float], Awaitable[None]]
@@ -67,7 +67,7 @@ class RateLimiter:
     def __init__(self, reserve: float, ticks: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self.budget = Budget(reserve=reserve)
         #: What the requests went to, for the next plan.
-        self.spent = SpendHistory()
+        self.history = SpendHistory()
         self._ticks = ticks
         self._sleep = sleep
         #: How often the account has waited since it last worked, as the reconciler counts it.
@@ -97,7 +97,7 @@ class RateLimiter:
         *,
         urgent: bool = False,
         kind: str = "",
-        who: str | None = None,
+        subject: str | None = None,
         attempts: int = 0,
     ) -> T:
         """Send a request as soon as the budget allows one; it is sent again only after a 429.
@@ -108,19 +108,19 @@ class RateLimiter:
         """
         while True:
             while (wait := self.wait(urgent=urgent)) > 0:
-                await self._sleep(min(wait, LONGEST_NAP) / SECOND)
+                await self._sleep(min(wait, MAX_SLEEP) / SECOND)
             self.budget = self.budget.sent(self._ticks())
             _sending.set(self.budget.ticket)
             try:
                 answer = await request()
             except ProsperStackRateLimited as refusal:
                 self.budget = self.budget.refused(refusal.retry_after, self._ticks())
-                if self.budget.refusals > PATIENCE:
+                if self.budget.refusals > MAX_RATE_LIMITED:
                     self.streaks.refused(kind)
                     raise
                 log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
             except ProsperStackUnavailable:
-                self.streaks.failed(kind, who, attempts)
+                self.streaks.failed(kind, subject, attempts)
                 raise
             except ProsperStackAuthError:
                 self.streaks.refused(kind)

@@ -1,4 +1,4 @@
-"""Keeping a worker at every account of ours that has something to do, and none at the others."""
+"""The reconciler: one worker for each account that this replica holds and that has work."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -33,26 +33,27 @@ from prosperstack_destination.store.subscribers import requeue_unconfirmed
 
 log = structlog.get_logger(__name__)
 
-#: How often accounts with work are looked for, where no call announces it, in seconds.
+#: Interval between two reads of the accounts with work, in seconds. A call wakes the reconciler sooner.
 POLL_SECONDS: Final = 1.0
-#: An account that is left alone is looked at no more often than this for what comes in, in microseconds.
-RESTED: Final = SECOND // 4
-#: An account without work is kept for so long, in microseconds: what is known of its budget is of use.
-KEPT_FOR: Final = 30 * SECOND
-#: An account whose key is refused is tried again after this, then after twice as long, up to the second, in
-#: seconds. A call for it, and so whoever mends the key, is faster: see `Authenticator.authenticate`.
+#: Calls wake an account that is backing off at most once in this time, in microseconds.
+BACKOFF_RECHECK: Final = SECOND // 4
+#: An account without work keeps its worker state, and so its budget, for this long, in microseconds.
+IDLE_TTL: Final = 30 * SECOND
+#: First and longest wait of an account whose key is refused, in seconds; the wait doubles each time. A call for the
+#: account ends the wait: see `Authenticator.authenticate`.
 STOPPED_SECONDS: Final = 60.0
 LONGEST_STOPPED_SECONDS: Final = 3_600.0
-#: Where windows are shorter than this the longest wait between two attempts is not, in seconds.
-SHORTEST_LONGEST_SECONDS: Final = 5.0
-#: How long the requests in flight may take when the service stops, in seconds.
+#: Lower bound of the longest backoff, which otherwise is the length of the rate limit's window, in seconds.
+MIN_BACKOFF_CAP_SECONDS: Final = 5.0
+#: Time that requests in flight get to finish when the service stops, in seconds.
 STOP_SECONDS: Final = 5.0
-#: A clock that went back by more than this was set, in microseconds.
-SET_BACK: Final = 5 * SECOND
-#: Without a look at the accounts for so long, the reconciler counts as stuck, in microseconds.
+#: The wall clock was set back if it lost more than this against the monotonic one, in microseconds.
+CLOCK_STEP: Final = 5 * SECOND
+#: The reconciler counts as stuck when it has not polled for this long, in microseconds.
 STUCK_AFTER: Final = 30 * SECOND
 
-#: Makes a client for an account, which tells its answers' rate limits to the second argument.
+#: Creates a client for an account. It passes each response's rate limit to the second argument, and runs
+#: each request inside the guard.
 Connect = Callable[[Account, Callable[[RateLimit | None], None], Guard], ProsperStackClient]
 
 
@@ -61,36 +62,35 @@ class _Halted(Exception):
 
 
 @dataclass(slots=True)
-class _Running:
-    """One account that is ours."""
+class _RunningAccount:
+    """State of one account that this replica holds."""
 
-    tenure: HeldLease
-    spender: RateLimiter
-    #: Nothing new is to be begun.
+    held_lease: HeldLease
+    rate_limiter: RateLimiter
+    #: Set: start no further request.
     halt: asyncio.Event
-    #: When it had work last, in ticks.
+    #: Time of its latest work, in ticks.
     worked_at: int
-    #: Set when there is news for the task, or it has to come to an end.
+    #: Set when the account changed, or its task has to end.
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = field(default=None)
-    #: Something changed while the task was running: it may have looked already.
-    again: bool = False
-    #: It was to be left alone when it was looked at last: while no task runs, news of it are not worth another look
-    #: until then, in ticks.
-    rests_until: int = 0
+    #: The account changed while its task was running, so the task has to run again.
+    run_again: bool = False
+    #: While no task runs, changes do not start one before this time, in ticks.
+    backoff_until: int = 0
 
     def stop(self) -> None:
-        """Have it begin nothing new."""
+        """Start no further request; those in flight finish."""
         self.halt.set()
         self.changed.set()
 
 
 class Reconciler:
-    """Runs an `AccountWorker` for each account of ours with work; one that fails waits, and slows no other.
+    """Runs an `AccountWorker` for each held account that has work. An account that fails backs off alone.
 
-    ``reserve`` is the part of each window that is left to the owner of an account, where none was chosen for it.
-    ``replica`` names this process among others; ``ticks`` is a monotonic clock in microseconds that goes on while
-    the machine sleeps, ``clock`` the wall's.
+    ``reserve`` is the share of each window that is left to an account's owner, where the account sets none.
+    ``replica`` names this process. ``ticks`` is a monotonic clock in microseconds that also counts while the
+    machine sleeps; ``clock`` is the wall clock.
     """
 
     def __init__(
@@ -112,180 +112,187 @@ class Reconciler:
         self._bulk_share = bulk_share
         self._clock = clock
         self._ticks = ticks
-        self.holdings = LeaseManager(replica, database, ticks)
-        self._running: dict[str, _Running] = {}
+        self.lease_manager = LeaseManager(replica, database, ticks)
+        self._running: dict[str, _RunningAccount] = {}
         self._woken: set[str] = set()
-        self._poke = asyncio.Event()
+        self._woken_event = asyncio.Event()
         self._stop = asyncio.Event()
-        self._supervisor: asyncio.Task[None] | None = None
-        self._looked_at: int | None = None
-        #: By how much the wall's clock is ahead of the one that never steps.
-        self._ahead: int | None = None
-        #: What is left to do for accounts that are not ours any more.
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._poll_task: asyncio.Task[None] | None = None
+        self._polled_at: int | None = None
+        #: Offset of the wall clock from the monotonic one, in microseconds.
+        self._clock_offset: int | None = None
+        #: Background tasks of accounts that this replica does not hold any more.
+        self._releasing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to reconcile."""
-        self._supervisor = run_forever(self._supervise, "reconciler")
+        """Start to reconcile."""
+        self._poll_task = run_forever(self._poll_forever, "reconciler")
 
     async def stop(self) -> None:
-        """Begin nothing new, finish the requests in flight, give up the leases, and stop."""
+        """Start nothing new, finish the requests in flight, give up the leases, and stop."""
         self._stop.set()
-        self._poke.set()
+        self._woken_event.set()
         for running in self._running.values():
             running.stop()
-        tasks = {running.task for running in self._running.values() if running.task is not None} | self._leaving
-        if self._supervisor is not None:
-            tasks.add(self._supervisor)
+        tasks = {running.task for running in self._running.values() if running.task is not None} | self._releasing
+        if self._poll_task is not None:
+            tasks.add(self._poll_task)
         if tasks:
             _, unfinished = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
         try:
-            await self.holdings.leave()
+            await self.lease_manager.release_all()
         except DestinationError as error:
-            log.warning("the leases could not be given up: others wait until they run out", reason=str(error))
+            log.warning(
+                "the leases could not be given up; other replicas take over when they expire", reason=str(error)
+            )
 
     def wake(self, account_ids: Iterable[str]) -> None:
-        """Look at these accounts now: something changed there."""
+        """Check these accounts now, because they changed."""
         for account_id in account_ids:
-            if account_id in self.holdings.tenures:
+            if account_id in self.lease_manager.held:
                 running = self._running.get(account_id)
-                if running is not None and running.task is None and self._ticks() < running.rests_until:
-                    continue  # while ProsperStack is away, calls go on coming
-                self._ensure(account_id)
+                if running is not None and running.task is None and self._ticks() < running.backoff_until:
+                    continue  # calls keep arriving while ProsperStack is unavailable
+                self._start_worker(account_id)
                 if (running := self._running.get(account_id)) is not None:
                     running.changed.set()
-            elif account_id not in self.holdings.elsewhere:
+            elif account_id not in self.lease_manager.elsewhere:
                 self._woken.add(account_id)
-                self._poke.set()
+                self._woken_event.set()
 
     def is_alive(self) -> bool:
-        """Whether it has looked at the accounts lately."""
-        return self._looked_at is not None and self._ticks() - self._looked_at < STUCK_AFTER
+        """Return whether the accounts were polled within `STUCK_AFTER`."""
+        return self._polled_at is not None and self._ticks() - self._polled_at < STUCK_AFTER
 
-    async def _supervise(self) -> None:
+    async def _poll_forever(self) -> None:
         while not self._stop.is_set():
-            self._poke.clear()
+            self._woken_event.clear()
             try:
-                await self._look()
+                await self._poll()
             except DestinationError as error:
-                log.warning("accounts cannot be read", reason=str(error))
-                await self._wait(self._stop, POLL_SECONDS)  # whatever pokes us meanwhile: the database is away
+                log.warning("the accounts cannot be read", reason=str(error))
+                await self._wait(self._stop, POLL_SECONDS)  # even when woken: the database is unavailable
             else:
-                self._looked_at = self._ticks()
-                await self._wait(self._poke, POLL_SECONDS)
+                self._polled_at = self._ticks()
+                await self._wait(self._woken_event, POLL_SECONDS)
 
-    async def _look(self) -> None:
-        """See what there is to do, and whose it is."""
+    async def _poll(self) -> None:
+        """Start a worker for each account with work that this replica holds."""
         now = self._clock()
-        await self._notice_clock(now)
-        found, reserves = await self._database.read(_to_look_at, now)
-        wanted = set(found) | self._woken
+        await self._check_clock(now)
+        account_ids, reserves = await self._database.read(_accounts_with_work, now)
+        wanted = set(account_ids) | self._woken
         self._woken = set()
         for account_id, running in self._running.items():
-            if running.spender.set_reserve(reserves.get(account_id, self._reserve)):
-                running.changed.set()  # it may be waiting for what is not to be left any more
-        if self.holdings.needs_a_look(wanted):
-            await self._share(wanted)
-        for account_id in wanted & self.holdings.tenures.keys():
-            self._ensure(account_id)
+            if running.rate_limiter.set_reserve(reserves.get(account_id, self._reserve)):
+                running.changed.set()  # a smaller reserve may end its wait
+        if self.lease_manager.is_due(wanted):
+            await self._rebalance(wanted)
+        for account_id in wanted & self.lease_manager.held.keys():
+            self._start_worker(account_id)
 
-    async def _notice_clock(self, now: int) -> None:
-        """A clock that was set back would have what is pending wait until it is there again."""
+    async def _check_clock(self, now: int) -> None:
+        """Correct pending times after the wall clock was set back: they would wait until it catches up."""
         ahead = now - self._ticks()
-        if self._ahead is not None and ahead < self._ahead - SET_BACK:
-            log.warning("the clock was set back", seconds=(self._ahead - ahead) / SECOND)
+        if self._clock_offset is not None and ahead < self._clock_offset - CLOCK_STEP:
+            log.warning("the clock was set back", seconds=(self._clock_offset - ahead) / SECOND)
             await self._database.write(clamp_future_times, now)
-        self._ahead = ahead
+        self._clock_offset = ahead
 
-    async def _share(self, wanted: set[str]) -> None:
+    async def _rebalance(self, wanted: set[str]) -> None:
         ticks = self._ticks()
         resting = {account_id for account_id, running in self._running.items() if running.task is None}
         retired = {
-            each
-            for each in resting
-            if ticks - self._running[each].worked_at >= KEPT_FOR and not self._running[each].spender.streaks.broken
+            account_id
+            for account_id in resting
+            if ticks - self._running[account_id].worked_at >= IDLE_TTL
+            and not self._running[account_id].rate_limiter.streaks.broken
         }
-        changes = await self.holdings.look(wanted, resting, retired)
-        for account_id in self._running.keys() - self.holdings.tenures.keys():
+        changes = await self.lease_manager.rebalance(wanted, resting, retired)
+        for account_id in self._running.keys() - self.lease_manager.held.keys():
             running = self._running.pop(account_id)
             running.stop()
             if account_id in changes.lost:
-                self._later(self._doubt(account_id, running))
+                self._in_background(self._requeue_unconfirmed(account_id, running))
         for account_id, running in self._running.items():
-            if account_id in changes.asked_back:
+            if account_id in changes.draining:
                 running.stop()
             elif not self._stop.is_set():
                 running.halt.clear()
         for account_id in changes.lost:
             log.warning("another replica took the account over", account_id=account_id)
         if changes.taken:
-            log.info("accounts taken", accounts=len(changes.taken), held=len(self.holdings.tenures))
+            log.info("accounts taken", accounts=len(changes.taken), held=len(self.lease_manager.held))
 
-    def _later(self, work: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
 
-    async def _doubt(self, account_id: str, running: _Running) -> None:
-        """What was sent while another replica may have had the account is looked at again, by whoever has it."""
+    async def _requeue_unconfirmed(self, account_id: str, running: _RunningAccount) -> None:
+        """Requeue subscribers that were written to while another replica may have held the account."""
         if running.task is not None:
             await running.task
-        while doubtful := running.tenure.unconfirmed:
-            log.warning("what was sent is in doubt", account_id=account_id, subscribers=len(doubtful))
+        while unconfirmed := running.held_lease.unconfirmed:
+            log.warning(
+                "updates are unconfirmed and are looked up again",
+                account_id=account_id,
+                subscribers=len(unconfirmed),
+            )
             try:
-                await self._database.write(requeue_unconfirmed, account_id, doubtful, self._clock())
+                await self._database.write(requeue_unconfirmed, account_id, unconfirmed, self._clock())
             except DestinationError as error:
-                log.warning("that could not be noted", account_id=account_id, reason=str(error))
+                log.warning("unconfirmed updates could not be requeued", account_id=account_id, reason=str(error))
                 if await self._wait(self._stop, POLL_SECONDS):
                     return
             else:
                 return
 
-    def _ensure(self, account_id: str) -> None:
+    def _start_worker(self, account_id: str) -> None:
         if self._stop.is_set():
             return
         running = self._running.get(account_id)
         if running is None:
             halt = asyncio.Event()
-            spender = RateLimiter(self._reserve, self._ticks, partial(self._pause, halt))
-            tenure = self.holdings.tenures[account_id]
-            running = self._running[account_id] = _Running(tenure, spender, halt, self._ticks())
+            rate_limiter = RateLimiter(self._reserve, self._ticks, partial(self._pause, halt))
+            held_lease = self.lease_manager.held[account_id]
+            running = self._running[account_id] = _RunningAccount(held_lease, rate_limiter, halt, self._ticks())
         running.worked_at = self._ticks()
         if running.task is not None:
-            running.again = True
+            running.run_again = True
         elif not running.halt.is_set():
             running.task = asyncio.create_task(self._run(account_id, running), name=f"reconcile {account_id}")
 
-    async def _run(self, account_id: str, running: _Running) -> None:
+    async def _run(self, account_id: str, running: _RunningAccount) -> None:
         try:
-            running.again = True
-            while running.again and not running.halt.is_set():
-                running.again = False
+            running.run_again = True
+            while running.run_again and not running.halt.is_set():
+                running.run_again = False
                 await self._work(account_id, running)
         except _Halted:
             pass
         except Exception as error:
-            log.exception("an account could not be reconciled", account_id=account_id)
-            await self._leave_alone(account_id, running, AccountStatus.RETRYING, error)
+            log.exception("the account could not be reconciled", account_id=account_id)
+            await self._back_off(account_id, running, AccountStatus.RETRYING, error)
         finally:
             running.task = None
             running.worked_at = self._ticks()
 
-    async def _work(self, account_id: str, running: _Running) -> None:
+    async def _work(self, account_id: str, running: _RunningAccount) -> None:
         account = await self._database.read(accounts.get, account_id)
-        if account is None or _left_alone(account, self._clock()):
-            running.rests_until = self._ticks() + RESTED
+        if account is None or _is_backing_off(account, self._clock()):
+            running.backoff_until = self._ticks() + BACKOFF_RECHECK
             return
-        running.rests_until = 0
-        running.spender.set_reserve(account.reserve_or(self._reserve))
+        running.backoff_until = 0
+        running.rate_limiter.set_reserve(account.reserve_or(self._reserve))
         worker = AccountWorker(
             account,
-            FencedStore(self._database, running.tenure, self._ticks),
-            self._connect(account, running.spender.on_answer, running.tenure.guard),
-            running.spender,
+            FencedStore(self._database, running.held_lease, self._ticks),
+            self._connect(account, running.rate_limiter.on_answer, running.held_lease.guard),
+            running.rate_limiter,
             clock=self._clock,
             ticks=self._ticks,
             changed=running.changed,
@@ -297,55 +304,57 @@ class Reconciler:
             await worker.run()
         except LeaseLost as lost:
             log.warning("the account's lease is lost", account_id=account_id, reason=str(lost))
-            self._poke.set()
+            self._woken_event.set()
         except ProsperStackAuthError as refusal:
             status = AccountStatus.NOT_PERMITTED if refusal.status_code == 403 else AccountStatus.KEY_REFUSED
-            await self._leave_alone(account_id, running, status, refusal, account.encrypted_key)
+            await self._back_off(account_id, running, status, refusal, account.encrypted_key)
         except DestinationError as error:
-            await self._leave_alone(account_id, running, AccountStatus.RETRYING, error)
+            await self._back_off(account_id, running, AccountStatus.RETRYING, error)
 
-    async def _leave_alone(
+    async def _back_off(
         self,
         account_id: str,
-        running: _Running,
+        running: _RunningAccount,
         status: AccountStatus,
         error: Exception,
         encrypted_key: str | None = None,
     ) -> None:
-        """Note why an account cannot be worked at, and until when it is left alone.
+        """Store why an account cannot be worked on, and when to try again.
 
-        ``encrypted_key`` is the one that was refused: an operator may have replaced it meanwhile.
+        ``encrypted_key`` is the key that was refused: an operator may have replaced it meanwhile.
         """
-        running.spender.failures += 1
+        running.rate_limiter.failures += 1
         if status is AccountStatus.RETRYING:
-            named = error.retry_after if isinstance(error, ProsperStackUnavailable) else None
-            # One request a window is all that an outage costs, and all that its end is late by.
-            window = running.spender.budget.length / SECOND or LONGEST_SECONDS
-            longest = min(max(window, SHORTEST_LONGEST_SECONDS), LONGEST_SECONDS)
-            wait = int(backoff_seconds(running.spender.failures, named, longest=longest) * SECOND)
+            retry_after = error.retry_after if isinstance(error, ProsperStackUnavailable) else None
+            # An outage costs one request a window, and its end is noticed within one window.
+            window = running.rate_limiter.budget.length / SECOND or LONGEST_SECONDS
+            longest = min(max(window, MIN_BACKOFF_CAP_SECONDS), LONGEST_SECONDS)
+            wait = int(backoff_seconds(running.rate_limiter.failures, retry_after, longest=longest) * SECOND)
         else:
-            doubled = STOPPED_SECONDS * 2 ** min(running.spender.failures - 1, 10)
+            doubled = STOPPED_SECONDS * 2 ** min(running.rate_limiter.failures - 1, 10)
             wait = int(min(doubled, LONGEST_STOPPED_SECONDS) * SECOND)
         reason = (
             reason_of(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
         )
-        log.warning("an account waits", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
+        log.warning(
+            "the account backs off", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND
+        )
         try:
             until = self._clock() + wait
-            store = FencedStore(self._database, running.tenure, self._ticks)
+            store = FencedStore(self._database, running.held_lease, self._ticks)
             await store.write(
                 accounts.set_status, account_id, status, reason=reason, until=until, encrypted_key=encrypted_key
             )
         except DestinationError as failure:
-            log.warning("an account's state could not be noted", account_id=account_id, reason=str(failure))
+            log.warning("the account's status could not be stored", account_id=account_id, reason=str(failure))
 
     async def _pause(self, halt: asyncio.Event, seconds: float) -> None:
-        """Sleep for the spender; whatever halts the account wakes it."""
+        """Sleep for the rate limiter. Raises `_Halted` when the account is stopped meanwhile."""
         if await self._wait(halt, seconds):
             raise _Halted
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait that long, or until something is the case; whether it is."""
+        """Wait for an event, up to so many seconds; return whether it was set."""
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
@@ -353,10 +362,10 @@ class Reconciler:
         return True
 
 
-def _to_look_at(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
-    """The accounts with something to do, and what is to be left of their budgets where that was chosen."""
+def _accounts_with_work(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
+    """Return the accounts with work, and the reserves of accounts that set one."""
     return accounts.with_work(connection, now), accounts.reserves(connection)
 
 
-def _left_alone(account: Account, now: int) -> bool:
+def _is_backing_off(account: Account, now: int) -> bool:
     return account.status_until is not None and now < account.status_until

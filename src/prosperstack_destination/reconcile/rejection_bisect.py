@@ -27,28 +27,28 @@ class RejectionBisect:
     """
 
     #: One of these is at fault.
-    suspects: Properties
+    candidates: Properties
     #: ProsperStack's words about the latest update that was rejected.
     reason: str
 
     @property
     def fault(self) -> Fault | None:
         """The property at fault, once it is known."""
-        if len(self.suspects) != 1:
+        if len(self.candidates) != 1:
             return None
-        [(key, value)] = self.suspects.items()
+        [(key, value)] = self.candidates.items()
         return Fault(key, value, self.reason)
 
     @property
     def attempt(self) -> Properties:
         """What to send next: half of the suspects."""
-        keys = list(self.suspects)[: len(self.suspects) // 2]
-        return {key: self.suspects[key] for key in keys}
+        keys = list(self.candidates)[: len(self.candidates) // 2]
+        return {key: self.candidates[key] for key in keys}
 
     def accepted(self) -> "RejectionBisect":
         """The attempt went through: the fault is in the other half."""
         attempt = self.attempt
-        rest = {key: value for key, value in self.suspects.items() if key not in attempt}
+        rest = {key: value for key, value in self.candidates.items() if key not in attempt}
         return RejectionBisect(rest, self.reason)
 
     def rejected(self, reason: str) -> "RejectionBisect":

@@ -149,7 +149,7 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     found: dict[int, list[RecordedProblem]] = {}
     for each in page:
         try:
-            person = person_of(each)
+            person = input_of_scanned(each)
             if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
                 continue
             if each.status not in _NOBODY:
@@ -168,7 +168,7 @@ def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
     return _Judged(reprojection, after, len(page), due, changed, found, last)
 
 
-def person_of(scanned: ScannedProfile) -> MappingInput:
+def input_of_scanned(scanned: ScannedProfile) -> MappingInput:
     """A profile as the mapping sees it."""
     return MappingInput(scanned.values(), scanned.user_id, scanned.anonymous_id)
 

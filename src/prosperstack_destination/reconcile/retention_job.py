@@ -43,17 +43,17 @@ class RetentionJob:
     """Keeps the bounds. ``is_first`` says whether it is up to this process."""
 
     def __init__(
-        self, database: Database, bounds: RetentionPolicy, is_first: Callable[[], bool], clock: Clock
+        self, database: Database, policy: RetentionPolicy, is_first: Callable[[], bool], clock: Clock
     ) -> None:
         self._database = database
-        self._bounds = bounds
+        self._bounds = policy
         self._is_first = is_first
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
-        for work, seconds in ((self.tidy, EVERY_SECONDS), (self.look, LOOK_SECONDS)):
+        for work, seconds in ((self.delete_expired, EVERY_SECONDS), (self.record_backlogs, LOOK_SECONDS)):
             self._tasks.append(run_forever(partial(self._keep_on, work, seconds), "housekeeping"))
 
     async def stop(self) -> None:
@@ -72,7 +72,7 @@ class RetentionJob:
             except DestinationError as error:
                 log.info("housekeeping is put off", reason=str(error))
 
-    async def look(self) -> int:
+    async def record_backlogs(self) -> int:
         """Note how many profiles wait, for charts; how many they are. Raises `StoreUnavailable`."""
         now = self._clock()
         found = await self._database.read(account_stats.backlogs, now)
@@ -81,7 +81,7 @@ class RetentionJob:
             await self._database.write(rollups.note_backlogs, waiting, now)
         return sum(waiting.values())
 
-    async def tidy(self, pause_seconds: float = PAUSE_SECONDS) -> int:
+    async def delete_expired(self, pause_seconds: float = PAUSE_SECONDS) -> int:
         """Delete everything that is too old; how many rows. Raises `StoreUnavailable`."""
         now = self._clock()
         deleted = 0

@@ -1,4 +1,4 @@
-"""What the parts of one account's worker share."""
+"""Shared state of one account's worker: database, client, rate limiter, clock, observer."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,99 +19,99 @@ from prosperstack_destination.store.models import Profile
 
 T = TypeVar("T")
 
-#: What the client takes for success, all of it.
+#: Status that is reported for every successful response.
 _SUCCESS: Final = 200
 
 
 class ReconcileObserver(Protocol):
-    """Looks at the work, without holding it up."""
+    """Receives the reconciler's events. It must not block."""
 
     def settled(self, profile: Profile, how: str) -> None:
-        """A profile is settled: "delivered", "unchanged" (nothing had to be sent) or "unmatched"."""
+        """Handle a settled profile. ``how`` is "delivered", "unchanged" (nothing to send) or "unmatched"."""
 
     def sent(self, sent: SentRequest) -> None:
-        """A request was sent, and answered or not."""
+        """Handle a request that was sent, whether or not a response came."""
 
 
 class NullReconcileObserver:
-    """An `Observer` that does not look."""
+    """Ignores all events."""
 
     def settled(self, profile: Profile, how: str) -> None:
-        """See `Observer`."""
+        """Ignore."""
 
     def sent(self, sent: SentRequest) -> None:
-        """See `Observer`."""
+        """Ignore."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What a request is about."""
+    """Description of a request, for failure counts, metrics and the activity feed."""
 
-    #: What is asked, without whom it is about, as in ``PATCH /subscribers/{id}``.
+    #: Method and path, without ids, as in ``PATCH /subscribers/{id}``.
     request: str
-    #: Whose it is; None: nobody's in particular.
+    #: Email of the profile; None: the request is for no profile.
     email: str | None = None
-    #: The subscriber or the subscription, by its id, where it names one.
+    #: Id of the subscriber or subscription in the path, if any.
     target: str | None = None
     properties: Mapping[str, PropertyValue] = field(default_factory=dict)
-    #: How many attempts in a row failed before.
+    #: Failed attempts in a row before this one.
     attempts: int = 0
 
     @property
     def kind(self) -> str:
-        """The kind of request whose failures are counted together; a listing is another kind than a look-up."""
-        return self.request if self.who is not None else f"{self.request} (no person)"
+        """Return the kind under which failures are counted. A listing is another kind than a lookup."""
+        return self.request if self.subject is not None else f"{self.request} (no person)"
 
     @property
-    def who(self) -> str | None:
-        """The person or the subscriber whose request it is."""
+    def subject(self) -> str | None:
+        """Return the email or the subscriber id that the request is for."""
         return self.email or self.target
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """One account, and what it is worked on with."""
+    """One account, with the database, client and rate limiter that its worker uses."""
 
     account_id: str
     database: UnitOfWork
     prosperstack: ProsperStackClient
-    spender: RateLimiter
-    #: The wall's clock.
+    rate_limiter: RateLimiter
+    #: The wall clock.
     clock: Clock
     log: structlog.stdlib.BoundLogger
     observer: ReconcileObserver
 
-    async def send(self, about: RequestInfo, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
-        """Send a request as soon as the budget allows one, and tell of it: see `RateLimiter.send`."""
-        return await self.spender.send(
-            partial(self._observed, about, request),
+    async def send(self, info: RequestInfo, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
+        """Send a request within the budget, and report it to the observer. See `RateLimiter.send`."""
+        return await self.rate_limiter.send(
+            partial(self._observed, info, request),
             urgent=urgent,
-            kind=about.kind,
-            who=about.who,
-            attempts=about.attempts,
+            kind=info.kind,
+            subject=info.subject,
+            attempts=info.attempts,
         )
 
-    async def _observed(self, about: RequestInfo, request: Callable[[], Awaitable[T]]) -> T:
-        begun = self.clock()
+    async def _observed(self, info: RequestInfo, request: Callable[[], Awaitable[T]]) -> T:
+        began_at = self.clock()
         try:
-            answer = await request()
+            response = await request()
         except ProsperStackError as error:
-            self._tell(about, begun, error.status_code, str(error))
+            self._record(info, began_at, error.status_code, str(error))
             raise
-        self._tell(about, begun, _SUCCESS, "")
-        return answer
+        self._record(info, began_at, _SUCCESS, "")
+        return response
 
-    def _tell(self, about: RequestInfo, begun: int, status: int | None, words: str) -> None:
-        values = [*about.properties.values(), about.email]
+    def _record(self, info: RequestInfo, began_at: int, status: int | None, words: str) -> None:
+        values = [*info.properties.values(), info.email]
         self.observer.sent(
             SentRequest(
                 account_id=self.account_id,
-                request=about.request,
-                email=about.email,
-                target=about.target,
-                properties=tuple(sorted(about.properties)),
+                request=info.request,
+                email=info.email,
+                target=info.target,
+                properties=tuple(sorted(info.properties)),
                 status=status,
-                seconds=max(self.clock() - begun, 0) / SECOND,
-                words=redact(words, values, about.properties),
+                seconds=max(self.clock() - began_at, 0) / SECOND,
+                words=redact(words, values, info.properties),
             )
         )
