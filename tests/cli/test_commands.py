@@ -290,7 +290,7 @@ def test_what_keeps_the_sandbox_from_starting(tmp_path: Path, port: int) -> None
     unusable = run(tmp_path, *serve, "--sandbox-port", str(free_port()), DATA_DIR=str(tmp_path / "file"))
 
     assert "Choose another port with --sandbox-port" in busy.stderr
-    assert "it is no folder" in unusable.stderr
+    assert "it is not a folder" in unusable.stderr
     for result in (busy, unusable):
         assert (result.returncode, "Traceback" in result.stderr) == (1, False)
 

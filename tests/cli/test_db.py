@@ -76,7 +76,7 @@ def test_a_backup(filled: Path) -> None:
 
     assert accounts("copy.db") == ["acct_1"]
     assert sorted(path.name for path in filled.glob("copy*")) == ["copy.db"]
-    with pytest.raises(ConfigurationError, match="there already"):
+    with pytest.raises(ConfigurationError, match="exists already"):
         db.backup(filled / "copy.db")
 
 

@@ -105,7 +105,7 @@ async def test_an_import_goes_on(
     """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
     monkeypatch.setattr(db_export, "ROWS_AT_ONCE", 4)
     lines = await exported(filled)
-    with pytest.raises(ConfigurationError, match="not whole"):
+    with pytest.raises(ConfigurationError, match="is incomplete"):
         await import_lines(target, lines[:kept])
 
     await import_lines(target, lines)
@@ -119,7 +119,7 @@ async def test_what_cannot_be_imported(filled: Database, target: Database) -> No
     lines = await exported(filled)
     head = json.loads(lines[0])
     for wrong, said in (
-        (["x"], "no export"),
+        (["x"], "not an export"),
         ([json.dumps({**head, "revision": "0001"})], "schema 0001"),
         ([lines[0], '{"table": "nowhere", "row": {}}'], "damaged"),
     ):

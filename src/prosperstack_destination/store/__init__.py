@@ -1,5 +1,5 @@
-"""What the service knows, durably: accounts, profiles, the directory of subscribers, problems.
+"""Durable state: accounts, profiles, subscribers, deliveries, mappings and the activity feed.
 
-Everything that speaks SQL is here. A unit of work is a plain function that takes a SQLAlchemy ``Connection``
-and runs in one transaction; `Database` runs it, on whichever engine there is.
+All SQL is in this package. A transaction is a plain function that takes a SQLAlchemy ``Connection``; `Database`
+runs it on SQLite or PostgreSQL.
 """

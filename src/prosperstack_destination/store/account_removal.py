@@ -1,4 +1,4 @@
-"""Units of work that remove an account with everything that is stored for it, and nothing of another's."""
+"""Transactions that remove an account with everything that is stored for it."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,12 +16,12 @@ from prosperstack_destination.store.tables import (
     shared_secrets,
 )
 
-#: What opens an account: it goes first.
+#: Tables of the credentials that open an account; they are deleted first.
 _CREDENTIALS: Final = (inbound_keys, shared_secrets, connector_tokens)
 
 
 def close(connection: Connection, account_id: str, until: int) -> None:
-    """Refuse whatever opens an account, and have nothing sent for it until a time (microseconds)."""
+    """Delete the credentials of an account, and stop deliveries until a time (microseconds)."""
     lock_account(connection, account_id, exclusive=True)
     for table in _CREDENTIALS:
         connection.execute(delete(table).where(table.c.account_id == account_id))
@@ -29,7 +29,7 @@ def close(connection: Connection, account_id: str, until: int) -> None:
 
 
 def remove_some(connection: Connection, account_id: str, limit: int) -> bool:
-    """Delete up to ``limit`` rows of an account, tables that refer to others first; whether there may be more."""
+    """Delete up to ``limit`` rows of an account, referring tables first. Return whether more may be left."""
     for table in _tables():
         keys = list(table.primary_key.columns)
         some = select(*keys).where(table.c.account_id == account_id).limit(limit)
@@ -40,7 +40,7 @@ def remove_some(connection: Connection, account_id: str, limit: int) -> bool:
 
 
 def finish(connection: Connection, account_id: str) -> bool:
-    """Delete the account, and what was written for it meanwhile; False: there is no such account."""
+    """Delete the account, and rows written for it in the meantime. Return False if there is no such account."""
     lock_account(connection, account_id, exclusive=True)
     for table in _tables():
         connection.execute(delete(table).where(table.c.account_id == account_id))
@@ -49,7 +49,7 @@ def finish(connection: Connection, account_id: str) -> bool:
 
 
 def _tables() -> Iterator[Table]:
-    """Every table with rows of accounts, but for the accounts and the leases, whose fences only grow."""
+    """Return every table with an account's rows except accounts and leases, since fences must only grow."""
     for table in reversed(metadata.sorted_tables):
         if "account_id" in table.c and table is not leases:
             yield table

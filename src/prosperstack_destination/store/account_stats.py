@@ -1,7 +1,7 @@
-"""Units of work that count: how much waits, how long it has waited, and what failed.
+"""Counts of an account's backlog and failures.
 
-The backlog is everyone who is not settled: also a person who waits for another attempt after one that failed. A
-person without a subscriber counts while they are looked up again.
+The backlog contains every profile that is not settled, including those that wait for a retry. An unmatched profile
+counts while its next lookup is due.
 """
 
 from dataclasses import dataclass, replace
@@ -13,27 +13,27 @@ from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import UNSETTLED, Status
 from prosperstack_destination.store.tables import accounts, clearings, has_failed, is_set_aside, problems, profiles
 
-#: A person who waits for another attempt, or for their turn, after one that failed.
+#: Condition for a profile that waits for a retry, or for its turn after a failed attempt.
 waits_after_failure: Final = and_(has_failed, profiles.c.status.in_(UNSETTLED))
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How much of an account failed, and what is next."""
+    """Failures of an account, and the next retry."""
 
-    #: People whose latest attempt failed, and who are tried again.
+    #: Profiles whose latest attempt failed and will be retried.
     waiting: int = 0
-    #: People whose email ProsperStack rejects.
+    #: Profiles whose email ProsperStack rejects.
     rejected: int = 0
-    #: Erasures that ProsperStack has not carried out although it was asked.
+    #: Erasures whose latest attempt in ProsperStack failed.
     erasures: int = 0
-    #: Why the attempt failed of the person who is tried next, and when that is, in microseconds.
+    #: Reason of the failure of the next profile to be retried, and the time of the retry in microseconds.
     reason: str | None = None
     next_attempt_at: int | None = None
 
     @property
     def in_words(self) -> str:
-        """What failed, as in "2 people wait for another attempt"; "" where nothing did."""
+        """Summary such as "2 people wait for another attempt"; "" without failures."""
         parts = [
             _counted(self.waiting, "person waits", "people wait", "for another attempt after one that failed"),
             _counted(self.rejected, "person has", "people have", "an email that ProsperStack rejects"),
@@ -44,27 +44,27 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class AccountStats:
-    """How an account stands."""
+    """Status, backlog and failures of an account."""
 
     account_id: str
-    #: The short form of its key.
+    #: Short form of the ProsperStack key.
     fingerprint: str
     live: bool
     status: AccountStatus
-    #: Why it is not active, in words, and until when it is left alone (microseconds).
+    #: Reason of an inactive status, and the end of the pause (microseconds).
     status_reason: str | None
     status_until: int | None
-    #: When its properties were listed, in microseconds; None: never.
+    #: Time of the catalog, in microseconds; None: never listed.
     catalog_at: int | None
-    #: Profiles that are not settled.
+    #: Number of profiles that are not settled.
     backlog: int
-    #: When the oldest change among them came in, in microseconds; None: nothing waits.
+    #: Arrival time of the oldest pending change, in microseconds; None: the backlog is empty.
     oldest_at: int | None
     failures: Failures
 
 
 def of_accounts(connection: Connection, now: int) -> list[AccountStats]:
-    """How every account stands, the oldest first. It looks at what waits or failed, and at nothing else."""
+    """Return the stats of all accounts, the oldest first. Reads only waiting and failed profiles."""
     waiting = (
         select(
             profiles.c.account_id,
@@ -98,9 +98,9 @@ def of_accounts(connection: Connection, now: int) -> list[AccountStats]:
 
 
 def backlogs(connection: Connection, now: int) -> dict[str, dict[Status, int]]:
-    """How many profiles of each account wait, by status; accounts without any are not there.
+    """Return the number of waiting profiles by account and status, without accounts that have none.
 
-    It reads an index, and no profile; of it, all that waits.
+    Reads only an index.
     """
     rows = connection.execute(
         select(profiles.c.account_id, profiles.c.status, func.count().label("number"))
@@ -114,7 +114,7 @@ def backlogs(connection: Connection, now: int) -> dict[str, dict[Status, int]]:
 
 
 def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict[Status, int]:
-    """How many of an account's profiles wait, by status. It reads no profile."""
+    """Return the number of an account's waiting profiles by status. Reads only an index."""
     rows = connection.execute(
         select(profiles.c.status, func.count())
         .where(profiles.c.account_id == account_id, _waits(now))
@@ -124,7 +124,7 @@ def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict
 
 
 def failures(connection: Connection, account_id: str) -> Failures:
-    """What failed of an account: a look into indexes of the few of whom that is so."""
+    """Return the failures of an account. Costs index lookups of the failed profiles only."""
 
     mine = profiles.c.account_id == account_id
     tried = (clearings.c.account_id == account_id) & (clearings.c.attempts > 0)
@@ -149,7 +149,7 @@ def _counted(count: int, one: str, many: str, what: str) -> str:
 
 
 def has_waiting(connection: Connection, account_id: str) -> bool:
-    """Whether a person waits to be settled, or an erasure that failed."""
+    """Return whether a profile waits to be settled, or a failed erasure waits for a retry."""
     people = select(profiles.c.id).where(
         profiles.c.account_id == account_id, profiles.c.due_at.is_not(None), profiles.c.status.in_(UNSETTLED)
     )
@@ -165,19 +165,19 @@ def _waits(now: int) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class ProfileCounts:
-    """How many profiles an account has, by status; and how many problems. Counting takes a look at each."""
+    """Numbers of an account's profiles, by status, and of its mapping problems. Counting scans all of them."""
 
     by_status: dict[str, int]
     problems: int
 
     @property
     def profiles(self) -> int:
-        """How many there are in all."""
+        """Total number of profiles."""
         return sum(self.by_status.values())
 
 
 def count_profiles(connection: Connection, account_id: str) -> ProfileCounts:
-    """Count an account's profiles and problems."""
+    """Count an account's profiles and mapping problems."""
     rows = connection.execute(
         select(profiles.c.status, func.count().label("number"))
         .where(profiles.c.account_id == account_id)

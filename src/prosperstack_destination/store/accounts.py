@@ -1,4 +1,4 @@
-"""Units of work on accounts."""
+"""Transactions on accounts."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,76 +12,76 @@ from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.rollups import Bucket
 from prosperstack_destination.store.tables import accounts, clearings, directories, profiles, tallies
 
-#: How long a catalog is believed, in microseconds: a property made in ProsperStack is filled this soon.
+#: Maximum age of a catalog, in microseconds: a new property in ProsperStack is filled within this time.
 CATALOG_FOR: Final = 15 * MINUTE
-#: The same for an account that is idle: there is little to fill, and thousands of them cost next to nothing.
+#: Maximum age of an idle account's catalog, in microseconds, so that thousands of idle accounts cost little.
 IDLE_CATALOG_FOR: Final = 1 * DAY
-#: An account is idle when no call came for it for so long, in microseconds, and no profile is due.
+#: Time without a call and without a due profile after which an account is idle, in microseconds.
 IDLE_AFTER: Final = 1 * DAY
-#: Accounts that are worked at, at once, for nothing but to bring up to date what is known of them.
+#: Maximum number of accounts that are worked at only to refresh their catalogs and listings.
 UPKEEP_AT_ONCE: Final = 20
 
 
 class AccountStatus(StrEnum):
-    """How an account stands with ProsperStack."""
+    """Status of an account at ProsperStack."""
 
-    #: Its key works, as far as we know.
+    #: The key works, as far as known.
     ACTIVE = "active"
-    #: ProsperStack does not answer as it should; another attempt follows.
+    #: ProsperStack fails; another attempt follows.
     RETRYING = "retrying"
-    #: ProsperStack refuses its key (401): it is stopped, and its callers are told.
+    #: ProsperStack refuses the key (401): the account is stopped, and its callers get an error.
     KEY_REFUSED = "key_refused"
-    #: ProsperStack does not permit its key what we need (403): it is stopped, and its callers are told.
+    #: ProsperStack denies the key a permission (403): the account is stopped, and its callers get an error.
     NOT_PERMITTED = "not_permitted"
 
 
-#: States in which nothing is accepted for the account, nor sent.
+#: Statuses in which no calls are accepted and no requests are sent.
 STOPPED_STATUSES = frozenset({AccountStatus.KEY_REFUSED, AccountStatus.NOT_PERMITTED})
 
 
 class OnDelete(StrEnum):
-    """What a deletion (GDPR, CCPA) does in ProsperStack."""
+    """Effect of a deletion (GDPR, CCPA) in ProsperStack."""
 
     #: Delete the values of the properties that this service wrote.
     CLEAR = "clear"
     #: Delete the subscriber.
     DELETE_SUBSCRIBER = "delete_subscriber"
-    #: Nothing: the account's owner sees to it.
+    #: Leave it to the account's owner.
     NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One ProsperStack account in one mode, live or test."""
+    """ProsperStack account in one mode, live or test."""
 
     id: str
     encrypted_key: str
-    #: The short form of its ProsperStack key, for people and logs.
+    #: Short form of the ProsperStack key, for people and logs.
     fingerprint: str
     live: bool
     status: AccountStatus
-    #: Why it is not active, in words.
+    #: Reason of an inactive status.
     status_reason: str | None
-    #: Until when it is left alone, in microseconds.
+    #: End of the pause after a failure, in microseconds.
     status_until: int | None
-    #: Its subscriber properties as JSON, or None: not listed yet.
+    #: Subscriber properties as JSON; None: not listed yet.
     catalog: str | None
-    #: When they were listed, in microseconds.
+    #: Time of the catalog, in microseconds.
     catalog_at: int | None
-    #: The properties of subscriptions as JSON, or None: no rule has asked for them.
+    #: Subscription properties as JSON; None: no rule needs them.
     subscription_catalog: str | None = None
-    #: What a deletion does there.
+    #: Effect of a deletion in ProsperStack.
     on_delete: OnDelete = OnDelete.CLEAR
-    #: The part of each window of the rate limit that is left for its owner; None: as the service is set.
+    #: Part of the rate limit that is kept free for the owner's own tools, 0 to 1; None: the service's setting.
     reserve: float | None = None
 
     def reserve_or(self, usual: float) -> float:
-        """The part that is left for its owner; ``usual`` where the service's setting holds for it."""
+        """Return the account's reserve, or ``usual``, the service's setting."""
         return usual if self.reserve is None else self.reserve
 
 
 def add(connection: Connection, account: Account, key_hash: str, now: int) -> None:
-    """Open an account. One with the same ProsperStack key must not be there."""
+    """Insert an account. No other account may have the same ProsperStack key."""
     connection.execute(
         insert(accounts).values(
             id=account.id,
@@ -98,18 +98,18 @@ def add(connection: Connection, account: Account, key_hash: str, now: int) -> No
 
 
 def get(connection: Connection, account_id: str) -> Account | None:
-    """The account with this id, or None."""
+    """Return the account with this ID, or None."""
     row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
     return None if row is None else account_of(row)
 
 
 def existing(connection: Connection, account_ids: Collection[str]) -> set[str]:
-    """Those of these accounts that there are."""
+    """Return those of these IDs that belong to accounts."""
     return set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(account_ids))))
 
 
 def all_accounts(connection: Connection) -> list[Account]:
-    """All accounts, the oldest first."""
+    """Return all accounts, the oldest first."""
     return [
         account_of(row)
         for row in connection.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))
@@ -117,13 +117,13 @@ def all_accounts(connection: Connection) -> list[Account]:
 
 
 def with_work(connection: Connection, now: int) -> list[str]:
-    """The ids of accounts to look at: a profile is due, the catalog is old, the directory is to be brought up to
-    date or swept, or they are to be tried again after a failure. Not those that are left alone still.
+    """Return the IDs of accounts that need work and are not paused.
 
-    Of those that only have something to be brought up to date it is any `UPKEEP_AT_ONCE`: after a night without the
-    service it is all of them, and calls must not wait behind that.
+    An account needs work if a profile or an erasure is due, its catalog is outdated, a listing or sweep is due, or
+    it is to be retried after a failure. Of accounts that only need a refresh, `UPKEEP_AT_ONCE` random ones are
+    returned: after a long stop all of them do, and calls must not wait for that.
 
-    A few looks into an index for each account, however many profiles there are.
+    Costs a few index lookups for each account, independent of the number of profiles.
     """
     to_clear = (
         select(clearings.c.subscriber_id)
@@ -146,7 +146,7 @@ def with_work(connection: Connection, now: int) -> list[str]:
 
 
 def is_idle(connection: Connection, account_id: str, now: int) -> bool:
-    """Whether no call came for an account for a day, and no profile of it is due."""
+    """Return whether an account got no call for a day and has no due profile."""
     busy = select(accounts.c.id).where(accounts.c.id == account_id, or_(_due(now), _called_lately(now)))
     return connection.execute(busy).one_or_none() is None
 
@@ -182,13 +182,13 @@ def _directory_due(now: int) -> ColumnElement[bool]:
 
 
 def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:
-    """The account that this ProsperStack key writes to, or None."""
+    """Return the account with this ProsperStack key, or None."""
     row = connection.execute(select(accounts).where(accounts.c.key_hash == key_hash)).one_or_none()
     return None if row is None else account_of(row)
 
 
 def replace_key(connection: Connection, account: Account, key_hash: str, status: AccountStatus) -> None:
-    """Have an account use another ProsperStack key from now on, as soon as it is next looked at."""
+    """Replace the ProsperStack key of an account. Its worker uses the new key from its next run."""
     connection.execute(
         update(accounts)
         .where(accounts.c.id == account.id)
@@ -212,9 +212,10 @@ def set_status(
     until: int | None = None,
     encrypted_key: str | None = None,
 ) -> None:
-    """Note how an account stands, why, and until when it is left alone (microseconds).
+    """Set the status of an account, its reason, and the end of the pause (microseconds).
 
-    ``encrypted_key``: only if this is its key still, since what came of it says nothing of another one.
+    ``encrypted_key``: only if the account still has this key, since the result of another key says nothing about
+    it.
     """
     same = accounts.c.id == account_id
     if encrypted_key is not None:
@@ -223,14 +224,14 @@ def set_status(
 
 
 def set_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
-    """Keep an account's properties, as JSON, as of now."""
+    """Store an account's catalog as JSON, as of ``now``."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(catalog=catalog, catalog_at=now))
 
 
 def expire_catalog(connection: Connection, account_id: str, before: int | None = None) -> bool:
-    """Have an account's properties listed anew, now; whether they will be.
+    """Request a new listing of an account's properties. Return whether it will happen.
 
-    ``before``: only if they were listed before that time, and the account is one that works.
+    ``before``: only if the catalog is older than that time (microseconds) and the account is active.
     """
     which = accounts.c.id == account_id
     if before is not None:
@@ -239,35 +240,35 @@ def expire_catalog(connection: Connection, account_id: str, before: int | None =
 
 
 def set_subscription_catalog(connection: Connection, account_id: str, catalog: str) -> None:
-    """Keep the properties of an account's subscriptions, as JSON."""
+    """Store the catalog of an account's subscriptions as JSON."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(subscription_catalog=catalog))
 
 
 def on_delete(connection: Connection, account_id: str) -> OnDelete:
-    """What a deletion does in ProsperStack for an account."""
+    """Return the effect of a deletion in ProsperStack for an account."""
     return OnDelete(
         connection.execute(select(accounts.c.on_delete).where(accounts.c.id == account_id)).scalar_one()
     )
 
 
 def set_on_delete(connection: Connection, account_id: str, on_delete: OnDelete) -> None:
-    """Choose what a deletion does in ProsperStack for an account."""
+    """Set the effect of a deletion in ProsperStack for an account."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(on_delete=on_delete))
 
 
 def set_reserve(connection: Connection, account_id: str, reserve: float | None) -> None:
-    """Choose the part of an account's rate limit that is left for its owner; None: as the service is set."""
+    """Set the part of an account's rate limit that is kept free; None: the service's setting."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(reserve=reserve))
 
 
 def reserves(connection: Connection) -> dict[str, float]:
-    """The parts that are left for the owners of accounts, by id, where that was chosen for the account."""
+    """Return the accounts' own reserves, by account ID."""
     rows = connection.execute(select(accounts.c.id, accounts.c.reserve).where(accounts.c.reserve.is_not(None)))
     return {row.id: row.reserve for row in rows}
 
 
 def account_of(row: Row[Any]) -> Account:
-    """The account in a row of the accounts table."""
+    """Convert a row of the accounts table."""
     return Account(
         id=row.id,
         encrypted_key=row.encrypted_key,

@@ -1,4 +1,4 @@
-"""Units of work on the audit trail: who did what, without personal data."""
+"""Transactions on the audit log: actions of operators and of Segment, without personal data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from prosperstack_destination.store.tables import audit
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that was done."""
+    """Entry of the audit log."""
 
     account_id: str
     #: In microseconds since the epoch.
@@ -26,7 +26,7 @@ class AuditEntry:
 def record(
     connection: Connection, account_id: str, at: int, *, actor: str, action: str, details: Mapping[str, JsonValue]
 ) -> None:
-    """Add to the trail. The details must not have personal data, nor a key."""
+    """Add an entry. The details must not contain personal data or keys."""
     connection.execute(
         insert(audit).values(
             account_id=account_id, at=at, actor=actor, action=action, details=json_codec.dump(details)
@@ -35,7 +35,7 @@ def record(
 
 
 def recent(connection: Connection, account_id: str, limit: int) -> list[AuditEntry]:
-    """An account's newest entries, the newest first."""
+    """Return an account's latest entries, the newest first."""
     rows = connection.execute(
         select(audit).where(audit.c.account_id == account_id).order_by(audit.c.id.desc()).limit(limit)
     )

@@ -1,4 +1,4 @@
-"""A copy of a SQLite database, while it is used."""
+"""Online backup of a SQLite database."""
 
 import os
 import sqlite3
@@ -11,11 +11,10 @@ from prosperstack_destination.store.dialects import unavailable
 
 
 def backup(url: str, target: Path) -> None:
-    """Copy the database as of one moment into a new file; nobody waits for it.
+    """Copy the database as of one moment into a new file, without blocking transactions.
 
-    Raises `ConfigurationError` where there is no such file, or the target is there already; `StoreUnavailable`
-    where the
-    copy cannot be made.
+    Raises `ConfigurationError` if there is no such file or the target exists, and `StoreUnavailable` if the copy
+    fails.
     """
     source = parse_database_url(url).database if backend_of(url) == "sqlite" else None
     if source is None:
@@ -23,7 +22,7 @@ def backup(url: str, target: Path) -> None:
     if not Path(source).exists():
         raise ConfigurationError(f"There is no database at {source} yet.")
     if target.exists():
-        raise ConfigurationError(f"{target} is there already: choose another name.")
+        raise ConfigurationError(f"{target} exists already: choose another name.")
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Units of work on cancel flows: who began to cancel, and what should be known of them at once."""
+"""Transactions on cancel flows: they find the profile of a person and prioritise its delivery."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from prosperstack_destination.store.tables import subscribers
 
 @dataclass(frozen=True, slots=True)
 class PersonRef:
-    """Whom ProsperStack speaks of, by whatever it tells of them."""
+    """Reference of ProsperStack to a person, by any of several IDs."""
 
     #: Trimmed and in lower case.
     email: str | None = None
-    #: Their ids as a subscriber of ProsperStack's, the surest first.
+    #: IDs as a ProsperStack subscriber, the most reliable first.
     subscriber_ids: tuple[str, ...] = ()
-    #: Their id in the billing platform.
+    #: ID in the billing platform.
     platform_id: str | None = None
 
 
-# These are made once: to make a statement takes as long as SQLite takes to answer it.
+# Built once: building a statement takes as long as SQLite takes to run it.
 _KNOWN: Final = select(subscribers.c.email).where(subscribers.c.account_id == bindparam("account")).limit(10)
 _BY_ID: Final = _KNOWN.where(subscribers.c.id == bindparam("the_id"))
 _BY_PLATFORM: Final = _KNOWN.where(subscribers.c.platform_id == bindparam("the_id")).order_by(subscribers.c.id)
@@ -40,7 +40,7 @@ _FIRST: Final = (
 
 
 def find_person(connection: Connection, account_id: str, person: PersonRef) -> Profile | None:
-    """The profile of a person: by the email, else by what the directory knows of the ids. None for a stranger."""
+    """Return the profile of a person by email, else by the subscribers with the IDs; None: unknown."""
     for email in _emails(connection, account_id, person):
         profile = profiles.find(connection, account_id, email)
         if profile is not None:
@@ -49,7 +49,7 @@ def find_person(connection: Connection, account_id: str, person: PersonRef) -> P
 
 
 def _emails(connection: Connection, account_id: str, person: PersonRef) -> Iterator[str]:
-    """The emails that a person may be stored under, the likeliest first; nothing is asked before it is needed."""
+    """Yield the possible emails of a person, the most likely first. Each query runs only when it is needed."""
     if person.email is not None:
         yield person.email
     for each in person.subscriber_ids:
@@ -59,13 +59,13 @@ def _emails(connection: Connection, account_id: str, person: PersonRef) -> Itera
 
 
 def prioritize(connection: Connection, people: Mapping[tuple[str, str], int]) -> set[str]:
-    """Put what is pending of who began to cancel before everything else: by account and email, and when.
+    """Move the pending changes of people in cancel flows to the first lane. Return the changed accounts.
 
-    Whoever waits for another attempt, or is not known as a subscriber yet, is looked at at once. The accounts with
-    something to do for them. Safe to repeat.
+    ``people`` maps account and email to the start of the cancel flow (microseconds). Profiles that wait for a
+    retry, or for a subscriber, become due at once. Safe to repeat.
     """
     changed: set[str] = set()
-    # In key order, so that two writers cannot wait for each other.
+    # Key order, so that two writers cannot deadlock.
     for (account_id, email), at in sorted(people.items()):
         result = connection.execute(_FIRST, {"whose": account_id, "who": email, "at": at})
         if result.rowcount:

@@ -1,4 +1,4 @@
-"""A clock that was set back: what is due at times that were never real, and what is stamped with them."""
+"""Correction of stored times that are in the future, after a clock was set back."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ from sqlalchemy import Connection, or_, update
 from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.store.tables import accounts, clearings, directories, profiles, subscribers
 
-#: A stored event time that is later than now by more than this is of a clock that was ahead, in microseconds. Below
-#: it are calls that overtook each other on their way into the database, and replicas whose clocks differ.
+#: Tolerance for stored times later than now, in microseconds. Later ones come from a clock that was ahead. Calls
+#: that overtake each other on their way into the database, and replicas whose clocks differ, stay below it.
 SKEW: Final = 1 * MINUTE
-#: What is left alone, and until when.
+#: Columns with a time to wait for.
 _UNTIL: Final = (
     *(profiles.c.due_at, clearings.c.due_at, accounts.c.status_until),
     *(directories.c.refresh_at, directories.c.sweep_at),
 )
-#: When something was learned.
+#: Columns with the time of an observation.
 _LEARNED: Final = (
     *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
     subscribers.c.observed_at,
@@ -23,14 +23,14 @@ _LEARNED: Final = (
 
 
 def real_time(at: int, now: int) -> int:
-    """Return a stored event time; one that was never real is the moment before ``now`` (microseconds)."""
+    """Return a stored event time, or the moment before ``now`` if it is in the future (microseconds)."""
     return at if at <= now + SKEW else now - 1
 
 
 def clamp_future_times(connection: Connection, now: int) -> None:
-    """Have everything that is put off until after ``now`` be due now. Safe to repeat; early attempts are harmless.
+    """Make everything that is due in the future due now, and date future observations back to now.
 
-    What was learned in what is the future now counts as learned now.
+    Safe to repeat; early attempts are harmless.
     """
     for column in (*_UNTIL, *_LEARNED):
         connection.execute(update(column.table).where(column > now).values({column: now}))

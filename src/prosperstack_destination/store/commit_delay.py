@@ -1,19 +1,19 @@
-"""How long a transaction waits for more calls, by their rate of arrival: PostgreSQL's ``commit_delay``."""
+"""Wait of a transaction for more calls, by their arrival rate, as PostgreSQL's ``commit_delay``."""
 
 import math
 from typing import Final
 
-#: The longest wait, in seconds. At 1,500 calls a second it halves what a call costs; none notices it.
+#: Longest wait, in seconds. At 1,500 calls a second it halves the cost of a call; senders do not notice it.
 MAX_DELAY_SECONDS: Final = 0.002
-#: The rate is an average over about so long, in seconds.
+#: Time constant of the averaged arrival rate, in seconds.
 AVERAGED_SECONDS: Final = 0.1
-#: After waits in vain so many transactions at the most go without one: a sender that waits for each of its answers
-#: sends nothing meanwhile, however fast it is.
+#: Maximum number of transactions without a wait after waits in vain. A sender that waits for each response sends
+#: nothing in the meantime, however fast it is.
 MAX_SKIPPED: Final = 64
 
 
 class CommitDelay:
-    """The policy: a rare call waits for nothing, and calls that arrive fast share transactions.
+    """Delay policy: a rare call does not wait, and calls that arrive fast share transactions.
 
     Times are of a monotonic clock, in seconds.
     """
@@ -21,13 +21,13 @@ class CommitDelay:
     def __init__(self) -> None:
         self._per_second = 0.0
         self._at: float | None = None
-        #: Transactions that still go without a wait, and how many did after the last wait in vain.
+        #: Remaining transactions without a wait, and their number after the last wait in vain.
         self._to_skip = self._skipped = 0
 
     def seconds(self, waiting: int, now: float) -> float:
-        """Return how long the transaction of ``waiting`` calls is to wait.
+        """Return the wait for a transaction of ``waiting`` calls, in seconds.
 
-        It waits where as many calls again, and at least one, should arrive meanwhile.
+        It waits if at least as many calls, and at least one, should arrive in that time.
         """
         if self._at is None:
             return 0.0
@@ -40,12 +40,12 @@ class CommitDelay:
         return MAX_DELAY_SECONDS
 
     def waited(self, gained: int) -> None:
-        """Note that a wait ended, and how many calls arrived in it."""
+        """Record that a wait ended, and the number of calls that arrived in it."""
         self._skipped = 0 if gained else min(max(2 * self._skipped, 1), MAX_SKIPPED)
         self._to_skip = self._skipped
 
     def began(self, calls: int, now: float) -> None:
-        """Note that a transaction of so many calls begins."""
+        """Record the start of a transaction of ``calls`` calls."""
         if self._at is not None and now > self._at:
             passed = now - self._at
             kept = math.exp(-passed / AVERAGED_SECONDS)

@@ -1,4 +1,4 @@
-"""Units of work on connector tokens: what stands in the URLs that ProsperStack calls."""
+"""Transactions on connector tokens, which are part of the URLs that ProsperStack calls."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from prosperstack_destination.store.tables import connector_tokens
 
 @dataclass(frozen=True, slots=True)
 class ConnectorToken:
-    """A token as it is listed: never the token itself."""
+    """Connector token in lists, without the token itself."""
 
-    #: What it is told apart and revoked by.
+    #: Short form that identifies the token, as for revoking it.
     fingerprint: str
-    #: What the operator calls it.
+    #: Name given by the operator.
     name: str
-    #: In microseconds since the epoch; `last_used_at` to the minute.
+    #: In microseconds since the epoch; `last_used_at` is rounded to the minute.
     created_at: int
     revoked_at: int | None
     last_used_at: int | None
 
 
 def add(connection: Connection, account_id: str, token_hash: str, fingerprint: str, name: str, now: int) -> None:
-    """Take calls with a token from now on, beside those with the others."""
+    """Add a token; the account's other tokens stay active."""
     connection.execute(
         insert(connector_tokens).values(
             token_hash=token_hash, account_id=account_id, fingerprint=fingerprint, name=name, created_at=now
@@ -32,7 +32,7 @@ def add(connection: Connection, account_id: str, token_hash: str, fingerprint: s
 
 
 def active(connection: Connection) -> dict[str, str]:
-    """The hash of each token that is good, of all accounts, to the account's id."""
+    """Return the account IDs of all active tokens, by hash."""
     rows = connection.execute(
         select(connector_tokens.c.token_hash, connector_tokens.c.account_id).where(
             connector_tokens.c.revoked_at.is_(None)
@@ -42,7 +42,7 @@ def active(connection: Connection) -> dict[str, str]:
 
 
 def of_account(connection: Connection, account_id: str) -> list[ConnectorToken]:
-    """An account's tokens, the newest first, those that were revoked among them."""
+    """Return an account's tokens, the newest first, including revoked ones."""
     rows = connection.execute(
         select(connector_tokens)
         .where(connector_tokens.c.account_id == account_id)
@@ -54,7 +54,7 @@ def of_account(connection: Connection, account_id: str) -> list[ConnectorToken]:
 
 
 def revoke(connection: Connection, account_id: str, fingerprint: str, now: int) -> bool:
-    """Refuse a token from now on; False: the account has no such token that is good."""
+    """Revoke a token. Return False if the account has no such active token."""
     result = connection.execute(
         update(connector_tokens)
         .where(
@@ -68,7 +68,7 @@ def revoke(connection: Connection, account_id: str, fingerprint: str, now: int) 
 
 
 def mark_used(connection: Connection, token_hashes: Collection[str], now: int) -> None:
-    """Note that tokens were shown."""
+    """Record the use of tokens."""
     connection.execute(
         update(connector_tokens).where(connector_tokens.c.token_hash.in_(token_hashes)).values(last_used_at=now)
     )

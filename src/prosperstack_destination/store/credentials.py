@@ -1,4 +1,4 @@
-"""Units of work on what callers show: inbound keys, and the secrets that sign webhooks."""
+"""Transactions on credentials of callers: inbound keys, and shared secrets that sign webhooks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from prosperstack_destination.store.tables import accounts, inbound_keys, segmen
 
 
 class KeyOrigin(StrEnum):
-    """Where an inbound key comes from."""
+    """Origin of an inbound key."""
 
-    #: The customer's own ProsperStack key, shown to us by Segment.
-    PASS_THROUGH = "pass_through"  # noqa: S105 -- a kind of key, and no key
+    #: The customer's own ProsperStack key, sent by Segment.
+    PASS_THROUGH = "pass_through"  # noqa: S105 -- a kind of key, not a key
     #: The SEGMENT_KEYS setting.
     SETTINGS = "settings"
     #: Issued by an operator, shown once.
@@ -26,48 +26,48 @@ class KeyOrigin(StrEnum):
 
 
 class KeyKind(StrEnum):
-    """What a key may do."""
+    """Permissions of an inbound key."""
 
-    #: All that callers may: it is kept by a server.
-    SECRET = "secret"  # noqa: S105 -- a kind of key, and no key
-    #: Identify alone: it stands in a web page or an app, where everybody can read it.
+    #: All calls: a server keeps the key.
+    SECRET = "secret"  # noqa: S105 -- a kind of key, not a key
+    #: Identify only: the key is readable in a web page or an app.
     PUBLIC = "public"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """An inbound key as it is listed: never the key itself."""
+    """Inbound key in lists, without the key itself."""
 
-    #: What it is told apart and revoked by.
+    #: Short form that identifies the key, as for revoking it.
     fingerprint: str
     origin: KeyOrigin
-    #: What the operator calls it.
+    #: Name given by the operator.
     name: str
-    #: In microseconds since the epoch; `last_used_at` to the minute.
+    #: In microseconds since the epoch; `last_used_at` is rounded to the minute.
     created_at: int
     revoked_at: int | None
     last_used_at: int | None
-    #: Of a public key the origins of the pages that may show it, none for apps; None: the key is secret.
+    #: Allowed origins of web pages for a public key, empty for apps; None: a secret key.
     origins: tuple[str, ...] | None = None
 
     @property
     def kind(self) -> KeyKind:
-        """What it may do."""
+        """Permissions of the key."""
         return KeyKind.SECRET if self.origins is None else KeyKind.PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key that is good: what it opens, and for the pages of which origins (none: for apps)."""
+    """Active public key: its account, and the allowed origins of web pages (empty: for apps)."""
 
     account_id: str
     origins: tuple[str, ...]
-    #: In microseconds since the epoch, to the minute.
+    #: In microseconds since the epoch, rounded to the minute.
     last_used_at: int | None
 
 
 def public_keys(connection: Connection) -> dict[str, PublicKey]:
-    """The public keys of all accounts that are good, by their hashes."""
+    """Return the active public keys of all accounts, by hash."""
     rows = connection.execute(
         select(inbound_keys).where(inbound_keys.c.origins.is_not(None), inbound_keys.c.revoked_at.is_(None))
     )
@@ -75,7 +75,7 @@ def public_keys(connection: Connection) -> dict[str, PublicKey]:
 
 
 def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KeyInfo] | None:
-    """The account that an inbound key opens, or opened until it was revoked; None: the key is not known."""
+    """Return the account of an inbound key, active or revoked; None: the key is unknown."""
     row = connection.execute(select(inbound_keys).where(inbound_keys.c.key_hash == key_hash)).one_or_none()
     if row is None:
         return None
@@ -84,12 +84,12 @@ def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KeyI
 
 
 def mark_used(connection: Connection, key_hash: str, now: int) -> None:
-    """Note that a key was shown."""
+    """Record the use of a key."""
     connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key_hash).values(last_used_at=now))
 
 
 def keys_of(connection: Connection, account_id: str) -> list[KeyInfo]:
-    """An account's inbound keys, the newest first, those that were revoked among them."""
+    """Return an account's inbound keys, the newest first, including revoked ones."""
     rows = connection.execute(
         select(inbound_keys)
         .where(inbound_keys.c.account_id == account_id)
@@ -99,7 +99,7 @@ def keys_of(connection: Connection, account_id: str) -> list[KeyInfo]:
 
 
 def revoke_key(connection: Connection, account_id: str, fingerprint: str, now: int) -> bool:
-    """Refuse a key from now on; False: the account has no such key that is good."""
+    """Revoke a key. Return False if the account has no such active key."""
     result = connection.execute(
         update(inbound_keys)
         .where(
@@ -114,7 +114,7 @@ def revoke_key(connection: Connection, account_id: str, fingerprint: str, now: i
 
 @dataclass(frozen=True, slots=True)
 class InboundKey:
-    """A key to be accepted from callers."""
+    """Inbound key to be accepted."""
 
     key_hash: str
     fingerprint: str
@@ -125,7 +125,7 @@ class InboundKey:
 
 
 def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
-    """Accept a key from callers from now on, also where it was revoked, or opened another account."""
+    """Accept an inbound key, even if it was revoked or opened another account."""
     values = {
         "account_id": account_id,
         "fingerprint": key.fingerprint,
@@ -140,7 +140,7 @@ def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int
 
 
 def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) -> None:
-    """Revoke the keys that came from the settings and are not among these hashes any more."""
+    """Revoke the keys from the settings that are not among these hashes."""
     connection.execute(
         update(inbound_keys)
         .where(
@@ -154,23 +154,23 @@ def revoke_settings_keys(connection: Connection, keep: Iterable[str], now: int) 
 
 @dataclass(frozen=True, slots=True)
 class EncryptedTexts:
-    """What is encrypted with SECRET_KEY: by the ids of accounts and of shared secrets."""
+    """All texts that are encrypted with SECRET_KEY: API keys by account ID, shared secrets by secret ID."""
 
     account_keys: dict[str, str]
     shared_secrets: dict[str, str]
-    #: Of Segment workspaces, by the ids of the accounts that they are kept for.
+    #: Tokens of Segment workspaces, by account ID.
     segment_tokens: dict[str, str]
-    #: What belongs to no account, by name: see `store.app_secrets`.
+    #: Secrets that belong to no account, by name.
     kept: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SecretInfo:
-    """A secret that signs webhooks, as it is listed: never the secret itself."""
+    """Shared secret in lists, without the secret itself."""
 
     id: str
     name: str
-    #: In microseconds since the epoch; `last_used_at` to the minute.
+    #: In microseconds since the epoch; `last_used_at` is rounded to the minute.
     created_at: int
     revoked_at: int | None
     last_used_at: int | None
@@ -178,18 +178,18 @@ class SecretInfo:
 
 @dataclass(frozen=True, slots=True)
 class ActiveSecret:
-    """A secret that is good, encrypted."""
+    """Active shared secret, encrypted."""
 
     id: str
     encrypted: str
-    #: In microseconds since the epoch, to the minute.
+    #: In microseconds since the epoch, rounded to the minute.
     last_used_at: int | None
 
 
 def add_secret(
     connection: Connection, account_id: str, secret_id: str, encrypted: str, name: str, now: int
 ) -> None:
-    """Take what a secret signs from now on, beside what the others sign."""
+    """Add a shared secret; the account's other secrets stay active."""
     connection.execute(
         insert(shared_secrets).values(
             id=secret_id, account_id=account_id, encrypted=encrypted, name=name, created_at=now
@@ -198,7 +198,7 @@ def add_secret(
 
 
 def active_secrets(connection: Connection, account_id: str) -> list[ActiveSecret]:
-    """An account's secrets that are good, the newest first."""
+    """Return an account's active secrets, the newest first."""
     rows = connection.execute(
         select(shared_secrets.c.id, shared_secrets.c.encrypted, shared_secrets.c.last_used_at)
         .where(shared_secrets.c.account_id == account_id, shared_secrets.c.revoked_at.is_(None))
@@ -208,12 +208,12 @@ def active_secrets(connection: Connection, account_id: str) -> list[ActiveSecret
 
 
 def mark_secret_used(connection: Connection, secret_id: str, now: int) -> None:
-    """Note that a secret signed something."""
+    """Record the use of a secret."""
     connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(last_used_at=now))
 
 
 def encrypted_texts(connection: Connection) -> EncryptedTexts:
-    """Everything that is encrypted with SECRET_KEY, of all accounts."""
+    """Return all texts that are encrypted with SECRET_KEY."""
     keys = connection.execute(select(accounts.c.id, accounts.c.encrypted_key))
     secrets = connection.execute(select(shared_secrets.c.id, shared_secrets.c.encrypted))
     tokens = connection.execute(select(segment_tokens.c.account_id, segment_tokens.c.encrypted))
@@ -226,7 +226,7 @@ def encrypted_texts(connection: Connection) -> EncryptedTexts:
 
 
 def store_encrypted(connection: Connection, encrypted: EncryptedTexts) -> None:
-    """Put other encryptions of the same texts in their places."""
+    """Replace the encrypted texts."""
     for account_id, text in encrypted.account_keys.items():
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(encrypted_key=text))
     for secret_id, text in encrypted.shared_secrets.items():
@@ -238,7 +238,7 @@ def store_encrypted(connection: Connection, encrypted: EncryptedTexts) -> None:
 
 
 def secrets_of(connection: Connection, account_id: str) -> list[SecretInfo]:
-    """An account's secrets, the newest first, those that were revoked among them."""
+    """Return an account's secrets, the newest first, including revoked ones."""
     rows = connection.execute(
         select(shared_secrets)
         .where(shared_secrets.c.account_id == account_id)
@@ -248,7 +248,7 @@ def secrets_of(connection: Connection, account_id: str) -> list[SecretInfo]:
 
 
 def revoke_secret(connection: Connection, account_id: str, secret_id: str, now: int) -> bool:
-    """Refuse what a secret signs from now on; False: the account has no such secret that is good."""
+    """Revoke a secret. Return False if the account has no such active secret."""
     result = connection.execute(
         update(shared_secrets)
         .where(

@@ -1,6 +1,6 @@
-"""Running units of work in transactions.
+"""Database access: one interface that runs transactions on SQLite or PostgreSQL.
 
-A unit of work is a plain function of a SQLAlchemy ``Connection``; it is the same for both engines.
+A transaction is a plain function of a SQLAlchemy ``Connection``. The same function serves both engines.
 """
 
 from collections.abc import Callable
@@ -17,29 +17,29 @@ from prosperstack_destination.store.sqlite import Sqlite
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: "postgres" is what hosting companies write.
+#: "postgres" is the scheme in the URLs of hosting companies.
 _POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
 _EXAMPLES: Final = "sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
 
 class Backend(Protocol):
-    """A kind of database."""
+    """Database engine."""
 
     async def open(self) -> None:
-        """Be ready for transactions."""
+        """Connect, and wait until the engine takes transactions."""
 
     async def close(self) -> None:
-        """Finish what runs, and let go."""
+        """Finish running transactions and close all connections."""
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
-        """Run a unit of work in a transaction; when this returns it is on disk. Raises `StoreUnavailable`."""
+        """Run ``work`` in a transaction that is on disk when this returns. Raises `StoreUnavailable`."""
 
     async def read_inline(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work that reads a few rows, with as little delay as can be. Raises `StoreUnavailable`."""
+        """Run ``work``, which reads a few rows, with the least possible delay. Raises `StoreUnavailable`."""
 
 
 class UnitOfWork(Protocol):
-    """Where units of work are handed in."""
+    """Interface that runs functions as transactions."""
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a transaction that is on disk when this returns."""
@@ -49,23 +49,23 @@ class UnitOfWork(Protocol):
 
 
 class Database:
-    """A database that is open: hand it units of work.
+    """Open database that runs functions as transactions.
 
-    Raises `StoreUnavailable`, whatever it is asked, where the database is full, locked, read-only or away; then
-    nothing of that unit of work was kept. A unit of work may be run again before that: it must do nothing but what
-    the connection undoes. Whatever else goes wrong in it is raised as SQLAlchemy says it, or SQLite's driver.
+    Every method raises `StoreUnavailable` if the database is full, locked, read-only or unreachable; the
+    transaction is then rolled back. A transaction may run several times before that, so it must have no effects
+    outside its connection. Any other error is raised as SQLAlchemy or SQLite's driver raises it.
     """
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
 
     async def open(self) -> None:
-        """Make the file where there is none, and bring the schema up to date. Safe to repeat, also at once."""
+        """Create the database file if it is missing, and migrate the schema. Safe to repeat, also concurrently."""
         await self._engine.open()
         await self.write(migrate.upgrade)
 
     async def close(self) -> None:
-        """Finish what runs, and let go of the database."""
+        """Finish running transactions and close all connections."""
         await self._engine.close()
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -79,36 +79,37 @@ class Database:
     async def read_inline(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`read`, for what finds a few rows by an index and cannot wait: it may hold up the event loop."""
+        """Read a few rows by an index, without leaving the event loop on SQLite.
+
+        For short queries whose callers cannot wait for a thread: it blocks the event loop while it runs.
+        """
         return await self._engine.read_inline(lambda connection: work(connection, *args, **kwargs))
 
 
 def backend_of(url: str) -> str:
-    """``sqlite`` or ``postgresql``. Raises `ConfigurationError` for anything else."""
+    """Return ``sqlite`` or ``postgresql``. Raises `ConfigurationError` for any other scheme."""
     return parse_database_url(url).get_backend_name()
 
 
 def parse_database_url(url: str) -> URL:
-    """Return DATABASE_URL, whose driver is the one that is used here. Raises `ConfigurationError` for anything
-    else.
-    """
+    """Return DATABASE_URL with this service's driver. Raises `ConfigurationError` for an invalid URL."""
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # a port that is no number is the latter
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         raise ConfigurationError(
-            f"DATABASE_URL is no database URL: use {_EXAMPLES}. Characters as @ : / # in a password are written as "
-            "%40 %3A %2F %23."
+            f"DATABASE_URL is not a database URL: use {_EXAMPLES}. Write characters such as @ : / # in a password "
+            "as %40 %3A %2F %23."
         ) from None
     name = parsed.drivername.partition("+")[0].lower()
     if name == "sqlite":
         if parsed.host:
             raise ConfigurationError(
-                f"DATABASE_URL has two slashes after sqlite, and a file takes three: use {_EXAMPLES}."
+                f"DATABASE_URL has two slashes after sqlite:, but a file needs three: use {_EXAMPLES}."
             )
         return parsed.set(drivername="sqlite")
     if name in _POSTGRESQL:
         return parsed.set(drivername="postgresql+asyncpg")
-    raise ConfigurationError(f"DATABASE_URL names a database that is not served here ({name}): use {_EXAMPLES}.")
+    raise ConfigurationError(f"DATABASE_URL names an unsupported database ({name}): use {_EXAMPLES}.")
 
 
 def _engine(url: str) -> Backend:

@@ -1,6 +1,6 @@
-"""Where the two engines need different words for the same.
+"""SQL that differs between SQLite and PostgreSQL.
 
-SQLite has one writer, so that nothing has to be locked there.
+SQLite has one writer, so it needs no locks.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ _ALONE: Final = Prepared(lambda _: text("SELECT pg_advisory_xact_lock(hashtextex
 
 
 def lock_account(connection: Connection, account_id: str, *, exclusive: bool) -> bool:
-    """Keep others from taking in calls of an account alone until the transaction ends, or, ``alone``, at all.
+    """Lock an account until the transaction ends; return whether the lock is exclusive.
 
-    Whether we are alone: always, on SQLite.
+    Shared locks exclude exclusive ones. On SQLite every lock is exclusive.
     """
     if connection.dialect.name == "sqlite":
         return True
@@ -34,27 +34,27 @@ _NOW: Final[Mapping[str, TextClause]] = {
 
 
 def database_now(connection: Connection) -> int:
-    """The database's time, which is the same for all replicas, in microseconds since the epoch."""
+    """Return the database's time, which is the same for all replicas, in microseconds since the epoch."""
     return int(connection.execute(_NOW[connection.dialect.name]).scalar_one())
 
 
 def insert_unless_there(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
-    """Insert a row, unless there is one with its key; whoever is inserting that just now is waited for."""
+    """Insert a row unless its key exists. Waits for a concurrent insert of the same key."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
 
-#: How long a transaction waits for its turn and for others' locks before it gives up, in seconds: its caller is
-#: answered within 4.
+#: Time that a transaction waits for its turn and for locks before it fails, in seconds. Calls are answered within
+#: 4 s.
 LOCK_WAIT_SECONDS: Final = 3.0
-#: What a caller is told to wait when the database does not take its transaction, in seconds.
+#: ``Retry-After`` of a request whose transaction the database did not take, in seconds.
 RETRY_AFTER_SECONDS: Final = 5.0
 
 
 def unavailable(reason: object) -> StoreUnavailable:
-    """The error for a database that cannot take a transaction now, with its own words.
+    """Return the error for a database that takes no transactions now, with the database's own message.
 
-    PostgreSQL's details and hints are left out: they may quote rows.
+    PostgreSQL's details and hints are omitted: they may quote rows.
     """
     return StoreUnavailable(
         f"The database cannot take the call now ({_words(reason)}); it is safe to send it again.",
@@ -63,7 +63,7 @@ def unavailable(reason: object) -> StoreUnavailable:
 
 
 def _words(reason: object) -> str:
-    """PostgreSQL's message alone, where the reason or its cause is an error of its own; else the reason's text."""
+    """Return PostgreSQL's message if the reason or its cause is a PostgreSQL error, else the reason's text."""
     for error in (reason, getattr(reason, "__cause__", None)):
         if isinstance(message := getattr(error, "message", None), str):
             return message

@@ -1,4 +1,4 @@
-"""Units of work on deletion: a person is forgotten, and older calls do not bring them back."""
+"""Transactions that erase a person and keep older calls from restoring them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,17 +27,16 @@ from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.scrub import request_scrub
 from prosperstack_destination.store.tombstones import remember, subject_of_email, subject_of_id
 
-#: How much of a pseudonym the audit trail shows.
+#: Number of characters of a pseudonym in the audit log.
 _SHOWN: Final = 12
 
 
 def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "Erased":
-    """Forget a person: their profiles, ids, recent calls and whatever is held of them. Calls of the account must
-    not be taken in meanwhile: see `store.dialects.share_account`.
+    """Erase the person of a Delete call: profiles, IDs, recent calls and held calls. Safe to repeat.
 
-    The properties that this service wrote are to be cleared in ProsperStack, or the subscriber deleted, as the
-    account wants it. Whoever is not known is erased as well: a call of theirs may still be under way. Safe to
-    repeat.
+    The transaction must hold the account's exclusive lock: see `store.dialects.lock_account`. In ProsperStack the
+    properties that this service wrote are cleared or the subscriber is deleted, by the account's setting. An
+    unknown person is erased as well: a call about them may be on its way.
     """
     user = (IdKind.USER, call.user_id)
     emails = identities.emails_of(connection, call.account_id, user)
@@ -47,10 +46,10 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What an erasure came to."""
+    """Result of an erasure."""
 
     profiles: int
-    #: Subscribers of ProsperStack's that this service had written to.
+    #: Number of ProsperStack subscribers that this service had written to.
     subscribers: int
     in_prosperstack: OnDelete
 
@@ -58,9 +57,10 @@ class Erased:
 def erase_email(
     connection: Connection, account_id: str, email: str, pseudonym: Pseudonym, actor: str, now: int
 ) -> Erased:
-    """Forget a person by an email (trimmed, in lower case), as of now, with the ids that came with it.
+    """Erase a person by an email (trimmed, in lower case) as of now, with the email's external IDs. Safe to
+    repeat.
 
-    What their calls say from now on is taken in anew. Safe to repeat.
+    Later calls create a new profile.
     """
     profile = profiles.find(connection, account_id, email)
     emails, user_ids = {email}, [] if profile is None or profile.user_id is None else [profile.user_id]
@@ -73,20 +73,20 @@ def erase_email(
 
 @dataclass(frozen=True, slots=True)
 class _Person:
-    """The person to erase: their emails, and the ids that the deletion names."""
+    """Person to erase: their emails, and the IDs that the deletion names."""
 
     account_id: str
     emails: set[str]
     named: set[Key]
-    #: The text that their pseudonym on the audit trail is made of.
+    #: Text whose pseudonym the audit log shows.
     subject: str
 
 
 def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor: str, at: int, now: int) -> Erased:
-    """Delete everything that is stored of a person, clear ProsperStack later, and record it on the audit trail.
+    """Delete all stored data of a person, queue the erasure in ProsperStack, and write the audit log.
 
-    ``at`` is the event time of the deletion: calls up to then do not bring the person back, by whichever of their
-    emails and ids they name them.
+    ``at`` is the event time of the deletion: calls up to then do not restore the person by any of the emails and
+    IDs.
     """
     account_id, emails = person.account_id, person.emails
     erased = profiles.erase(connection, account_id, emails)
@@ -95,7 +95,7 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
     remember(connection, account_id, sorted(pseudonym(subject) for subject in subjects), at)
     identities.forget(connection, account_id, ids)
     if any(len(known) >= profiles.MAX_IDS for known, _ in erased):
-        identities.forget_emails(connection, account_id, emails)  # the profile no longer has all of its ids
+        identities.forget_emails(connection, account_id, emails)  # a full profile has dropped IDs
     remap_progress.forget(connection, account_id, emails)
     request_scrub(connection)
     held_calls.forget(connection, account_id, ids)
@@ -117,9 +117,9 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
 def queue_remote_erasure(
     connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int
 ) -> OnDelete:
-    """Have done in ProsperStack what the account wants done for erased people.
+    """Queue the erasure in ProsperStack that the account's setting asks for, and return the setting.
 
-    ``wrote`` has, by subscriber id, the keys of the properties that this service wrote.
+    ``wrote`` maps subscriber IDs to the keys of the properties that this service wrote.
     """
     on_delete = accounts.on_delete(connection, account_id)
     if on_delete is not OnDelete.NOTHING:

@@ -1,4 +1,4 @@
-"""Units of work on the feed of events: what happened lately, for people to look at. It is no record."""
+"""Transactions on the activity feed: recent events for operators, without a guarantee of completeness."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,66 +11,66 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.tables import events
 
-#: Events that are kept, of all accounts together; the oldest go.
+#: Number of stored events of all accounts; the oldest are deleted.
 KEPT: Final = 20_000
 
 
 class EventKind(StrEnum):
-    """What an event tells of."""
+    """Kind of an event."""
 
     #: A call from Segment.
     CALL = "call"
-    #: What came of somebody's properties.
+    #: Result of a profile's delivery.
     DELIVERY = "delivery"
-    #: A request to ProsperStack that was somebody's, or did not succeed.
+    #: A request to ProsperStack for a profile, or a failed request.
     REQUEST = "request"
-    #: Somebody began to cancel.
+    #: A person started a cancel flow.
     CANCEL_FLOW = "cancel flow"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened."""
+    """Event of the activity feed."""
 
     account_id: str
     #: In microseconds since the epoch.
     at: int
     kind: EventKind
-    #: In a word or two, as in ``accepted``.
+    #: One or two words, such as ``accepted``.
     outcome: str
-    #: What stands for the person (see `Vault.pseudonym`); None: nobody in particular.
+    #: Pseudonym of the person (see `Vault.pseudonym`); None: no single person.
     subject: str | None
-    #: Neither personal data nor a key.
+    #: Details without personal data or keys.
     details: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """A request to ProsperStack, and what came back."""
+    """Request to ProsperStack with its result."""
 
     account_id: str
-    #: What was asked, without whom it was about, as in ``PATCH /subscribers/{id}``.
+    #: Method and path without IDs, such as ``PATCH /subscribers/{id}``.
     request: str
-    #: Whose it was, in lower case; None: nobody's in particular.
+    #: Email of its profile, in lower case; None: no single profile.
     email: str | None
-    #: The subscriber or the subscription, by its id, where it named one.
+    #: ID of the subscriber or subscription in the path, if any.
     target: str | None
-    #: The keys of the properties that were sent.
+    #: Keys of the properties in the request.
     properties: tuple[str, ...]
-    #: None: no answer came.
+    #: Status of the response; None: no response.
     status: int | None
     seconds: float
-    #: What ProsperStack said of a failure, without anybody's data.
+    #: ProsperStack's error message, without personal data.
     words: str
 
     @property
     def succeeded(self) -> bool:
-        """Whether ProsperStack did it."""
+        """True if the response has a 2xx status."""
         return self.status is not None and self.status // 100 == 2
 
 
 def append(connection: Connection, new: Sequence[Event]) -> None:
-    """Add events, and let the oldest go."""
+    """Add events and delete the oldest."""
     connection.execute(
         insert(events),
         [
@@ -90,7 +90,7 @@ def append(connection: Connection, new: Sequence[Event]) -> None:
 
 
 def of_subject(connection: Connection, account_id: str, subject: str, since: int, limit: int) -> list[Event]:
-    """What happened to a person from a time on (microseconds), the earliest first."""
+    """Return a person's events since a time (microseconds), the earliest first."""
     query = select(events).where(
         events.c.account_id == account_id, events.c.subject == subject, events.c.at >= since
     )
@@ -100,7 +100,7 @@ def of_subject(connection: Connection, account_id: str, subject: str, since: int
 def latest(
     connection: Connection, account_id: str, *, limit: int, after: int = 0, subject: str | None = None
 ) -> tuple[list[Event], int]:
-    """An account's newest events after an id, the oldest of them first, and the id of the last one."""
+    """Return an account's newest events after an ID, the oldest first, and the ID of the last one."""
     query = select(events).where(events.c.account_id == account_id, events.c.id > after)
     if subject is not None:
         query = query.where(events.c.subject == subject)

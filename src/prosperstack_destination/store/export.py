@@ -1,7 +1,7 @@
-"""Everything in the database as lines of JSON, and back: to move from one engine to the other.
+"""Export of all tables as lines of JSON, and its import, to move from one engine to the other.
 
-A file has a header, a line for each row (tables in an order that references allow, rows in that of their keys), and
-an end that says how many there are. What is encrypted stays so: the target needs the same secret.
+A file has a header, a line for each row (referenced tables first, rows in the order of their keys), and an end
+with the number of rows. Encrypted values stay encrypted: the target needs the same SECRET_KEY.
 """
 
 import json
@@ -21,10 +21,10 @@ from prosperstack_destination.store.migrate import current_revision
 from prosperstack_destination.store.statements import BulkInsert
 from prosperstack_destination.store.tables import accounts, imports, leases, metadata, replicas, sessions
 
-#: Rows that are read, or written, together.
+#: Number of rows that are read or written together.
 ROWS_AT_ONCE: Final = 1_000
 _FORMAT: Final = 1
-#: They are about processes and files here, and mean nothing elsewhere.
+#: Tables about local processes and files, without meaning elsewhere.
 _LOCAL: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
 
 Row = dict[str, Any]
@@ -32,25 +32,25 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PartialExport:
-    """What an export that was broken off has already."""
+    """Content of an interrupted export."""
 
     id: str
     revision: str
-    #: By table.
+    #: Number of rows by table.
     rows: Counter[str]
-    #: The table of the last row, and its key; None: there is no row yet.
+    #: Table and key of the last row; None: no row yet.
     last: tuple[str, tuple[Any, ...]] | None
-    #: There is nothing left to do.
+    #: Whether the export is complete.
     finished: bool
 
 
 def tables() -> list[Table]:
-    """What is exported, each after those that it refers to."""
+    """Return the exported tables, each after those that it references."""
     return [table for table in metadata.sorted_tables if table.name not in _LOCAL]
 
 
 def begun(lines: Iterable[str]) -> PartialExport:
-    """What is in a file that `export` wrote a part of. Raises `ConfigurationError` for another file."""
+    """Read an interrupted export. Raises `ConfigurationError` for any other file."""
     rows: Counter[str] = Counter()
     last: tuple[str, tuple[Any, ...]] | None = None
     reading = iter(lines)
@@ -65,13 +65,13 @@ def begun(lines: Iterable[str]) -> PartialExport:
 
 
 def export(connection: Connection, to: IO[str], before: PartialExport | None = None) -> Counter[str]:
-    """A unit of work: write everything, as of one moment, or what is missing after ``before``; rows by table."""
+    """Write all rows as of one moment, or those missing after ``before``. Return the number of rows by table."""
     revision = current_revision(connection)
     if before is None:
         _write(to, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
     elif before.revision != revision:
         raise ConfigurationError(
-            "The database was upgraded since this export was begun: delete the file, begin anew."
+            "The database was upgraded since this export started: delete the file and export again."
         )
     rows = Counter[str]() if before is None else Counter(before.rows)
     last = None if before is None else before.last
@@ -85,11 +85,10 @@ def export(connection: Connection, to: IO[str], before: PartialExport | None = N
 
 
 async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]:
-    """Take in what `export` wrote, into an empty database; the rows by table.
+    """Import an export into an empty database. Return the number of rows by table.
 
-    It may be broken off and begun again with the same file: it goes on where it was. Raises
-    `ConfigurationError` where
-    the file is none, is not whole, or the database is not empty.
+    An interrupted import continues where it stopped when it is repeated with the same file. Raises
+    `ConfigurationError` if the file is not a complete export, or the database is not empty.
     """
     reading = iter(lines)
     head = _header(next(reading, ""))
@@ -105,7 +104,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
         if count > done:
             await database.write(_take, head["export"], entries[max(len(entries) - (count - done), 0) :], count)
     if end is None or Counter(end) != seen:
-        raise ConfigurationError("The export is not whole: run `db export` again with the same file.")
+        raise ConfigurationError("The export is incomplete: run `db export` again with the same file.")
     await database.write(_finish, head["export"])
     return seen
 
@@ -117,7 +116,7 @@ def _header(line: str) -> dict[str, Any]:
             return dict(head)
     except (ValueError, LookupError, TypeError):
         pass
-    raise ConfigurationError("The file is no export of this service, or of a version that is not known here.")
+    raise ConfigurationError("The file is not an export of this service, or of an unknown version of it.")
 
 
 def _entry(line: str) -> dict[str, Any]:
@@ -127,11 +126,11 @@ def _entry(line: str) -> dict[str, Any]:
             return dict(entry)
     except (ValueError, LookupError, TypeError):
         pass
-    raise ConfigurationError("The export is damaged, or cut off: run `db export` again with the same file.")
+    raise ConfigurationError("The export is damaged or truncated: run `db export` again with the same file.")
 
 
 def _rows(connection: Connection, table: Table, after: tuple[Any, ...] | None) -> Iterator[Row]:
-    """All rows after a key, in the order of their keys."""
+    """Yield all rows after a key, in the order of their keys."""
     keys = list(table.primary_key.columns)
     while True:
         query = select(table).order_by(*keys).limit(ROWS_AT_ONCE)
@@ -158,18 +157,18 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _begin(connection: Connection, head: dict[str, Any]) -> int:
-    """How many rows of an export were taken in before."""
+    """Start or resume an import. Return the number of rows that are imported already."""
     known = connection.execute(select(imports).where(imports.c.id == head["export"])).one_or_none()
     if known is not None:
         return int(known.lines)
     revision = current_revision(connection)
     if head["revision"] != revision:
         raise ConfigurationError(
-            f"The export is of schema {head['revision']} and the database has {revision}: export it anew with this "
-            "version of the service."
+            f"The export is of schema {head['revision']} and the database has {revision}: export it again with "
+            "this version of the service."
         )
     if connection.scalar(select(func.count()).select_from(accounts)):
-        raise ConfigurationError("The database is not empty: import into a new one, before anything else uses it.")
+        raise ConfigurationError("The database is not empty: import into a new one before the service uses it.")
     connection.execute(insert(imports).values(id=head["export"], lines=0, finished=False))
     return 0
 
@@ -177,7 +176,7 @@ def _begin(connection: Connection, head: dict[str, Any]) -> int:
 def _take(connection: Connection, export_id: str, entries: Sequence[dict[str, Any]], count: int) -> None:
     for name, group in groupby(entries, lambda entry: entry["table"]):
         table = metadata.tables[name]
-        # Two keys that differ in characters that cannot be stored are one afterwards: the first row stays.
+        # Keys that differ only in unstorable characters become equal: the first row wins.
         BulkInsert(table, [column.name for column in table.columns], skip_existing=True).execute(
             connection, [_storable(table, entry["row"]) for entry in group]
         )
@@ -185,7 +184,7 @@ def _take(connection: Connection, export_id: str, entries: Sequence[dict[str, An
 
 
 def _storable(table: Table, row: Row) -> Row:
-    """A row as every engine can store it: SQLite takes U+0000 in text, and numbers of 64 bits in any column."""
+    """Return a row that every engine can store: SQLite accepts U+0000 in text, and 64 bits in any integer."""
     return {name: _storable_value(table.columns[name], value) for name, value in row.items()}
 
 
@@ -198,12 +197,12 @@ def _storable_value(column: "Column[Any]", value: Any) -> Any:
 
 
 def _finish(connection: Connection, export_id: str) -> None:
-    """Have PostgreSQL count on after the ids that were given, as SQLite does by itself."""
+    """Set PostgreSQL's ID sequences after the imported IDs. SQLite needs no such step."""
     connection.execute(update(imports).where(imports.c.id == export_id).values(finished=True))
     if connection.dialect.name != "postgresql":
         return
     for table in tables():
         if (column := table.autoincrement_column) is not None:
-            highest = f"SELECT GREATEST(MAX({column.name}), 1) FROM {table.name}"  # noqa: S608 -- names of our own
+            highest = f"SELECT GREATEST(MAX({column.name}), 1) FROM {table.name}"  # noqa: S608 -- constant names
             sequence = f"pg_get_serial_sequence('{table.name}', '{column.name}')"
             connection.execute(text(f"SELECT setval({sequence}, ({highest}))"))

@@ -74,9 +74,9 @@ class FileWatch:
             return
         self._fault = fault
         if fault is None:
-            log.warning("the database's file is back: it is used again")
+            log.warning("the database's file is back; it is used again")
         else:
-            log.error("the database's file is not the one that was opened: nothing is accepted", reason=fault)
+            log.error("the database's file is not the one that was opened; no calls are accepted", reason=fault)
 
 
 def _fault(path: str, suffix: str, expected: _Identity | None) -> str | None:
@@ -85,8 +85,8 @@ def _fault(path: str, suffix: str, expected: _Identity | None) -> str | None:
         return None
     name = Path(path).name + suffix
     if found is None:
-        return f"{name} was deleted or moved while the service runs"
-    return f"{name} was replaced by another file while the service runs"
+        return f"{name} was deleted or moved while the service is running"
+    return f"{name} was replaced by another file while the service is running"
 
 
 def _identity(path: str) -> _Identity | None:
@@ -98,4 +98,4 @@ def _identity(path: str) -> _Identity | None:
 
 
 def _gone(fault: str) -> StoreUnavailable:
-    return unavailable(f"{fault}: put the former file back, or restart the service")
+    return unavailable(f"{fault}: put the original file back, or restart the service")

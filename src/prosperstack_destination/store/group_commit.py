@@ -17,39 +17,39 @@ from prosperstack_destination.store.models import Call, Outcome
 
 log = structlog.get_logger(__name__)
 
-#: Calls in one transaction. More would gain little, and make the first of them wait.
+#: Maximum number of calls in one transaction. More would gain little and delay the first of them.
 MAX_BATCH: Final = 500
-#: A batch waits at most so many turns of the event loop for calls that are arriving, and until so many in a row
-#: have brought none; only one, where there are as many as before. An idle turn takes some 20 us; who was just
-#: answered sends the next call within a few.
+#: A batch waits at most GATHERING_TURNS turns of the event loop for arriving calls. It stops after STILL_TURNS
+#: consecutive turns without a call, or after one if as many calls as last time are there. An idle turn takes about
+#: 20 us; a sender that just got its response sends its next call within a few turns.
 GATHERING_TURNS: Final = 60
 STILL_TURNS: Final = 10
-#: Calls that may wait for the database, and the memory they may hold in bytes. Past either: `Overloaded`.
+#: Maximum number of waiting calls, and of the memory that they hold, in bytes. Past either: `Overloaded`.
 MAX_WAITING: Final = 5_000
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
-#: A transaction that fails after so long, in seconds, fails for all who waited for it as well.
+#: A transaction that fails after this long, in seconds, also fails the calls that waited for it.
 LONG_SECONDS: Final = 1.0
-#: A failure says so long that calls cannot be committed, in seconds; then it takes another one to tell.
+#: Time that a failed transaction marks the store as failing, in seconds; then it takes another failure.
 FAILURE_SECONDS: Final = 5.0
-#: What a caller is told to wait when too many wait already, in seconds.
+#: ``Retry-After`` of a call when too many wait already, in seconds.
 OVERLOAD_RETRY_SECONDS: Final = 2.0
 
 
 class CallSink(Protocol):
-    """Where understood calls go."""
+    """Interface that accepts parsed calls."""
 
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
-        """What became of these calls, once it is on disk, in their order.
+        """Commit the calls and return their outcomes, in order, once they are on disk.
 
-        Raises `TemporaryError`'s kinds where nothing of them was kept.
+        Raises a `TemporaryError` if none of them was stored.
         """
 
 
-#: Writes calls in one transaction.
+#: Function that writes calls in one transaction.
 Commit = Callable[[Sequence[Call]], Awaitable[CommitResult]]
 
 
-#: Told, once, what became of calls, or why nothing did, or nothing is known.
+#: Callback that gets the outcomes of a submission, or the error, once.
 OnCommitted = Callable[[list[Outcome] | Exception], None]
 
 
@@ -62,18 +62,18 @@ class _Submission:
         self._settle = settle
 
     def settle(self, result: list[Outcome] | Exception) -> None:
-        """Tell its sender; a fault in that is told, and must not keep others from being told."""
+        """Report the result to the sender. An error of the callback is logged and does not affect other senders."""
         try:
             self._settle(result)
         except Exception:
-            log.exception("a sender could not be told what became of their calls")
+            log.exception("the result of a call could not be reported to its sender")
 
 
 class GroupCommit:
-    """An `CallSink` over a way to commit.
+    """`CallSink` that commits calls in batches.
 
-    While one transaction is being written the next one gathers, so the busier it is the more calls share a
-    commit. ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
+    While one transaction is written the next one gathers, so calls share more transactions under load.
+    ``on_change`` is called with the accounts whose profiles changed, after they are on disk.
     """
 
     def __init__(
@@ -85,41 +85,41 @@ class GroupCommit:
         self._queue: deque[_Submission] = deque()
         self._calls = 0
         self._bytes = 0
-        #: Calls there were when the latest batch was answered, with those that waited: as many may come again.
+        #: Number of calls in the latest batch and behind it: as many may arrive again.
         self._expected = MAX_BATCH
         self._arrived = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
-        #: When the latest transaction failed, by the monotonic clock in seconds, and why; None: it did not.
+        #: Time of the latest transaction's failure (monotonic clock, seconds) and its reason; None: it succeeded.
         self._failure: tuple[float, str] | None = None
 
     def start(self) -> None:
-        """Begin to write what is accepted."""
+        """Start writing submitted calls."""
         self._task = run_forever(self._write_batches, "group commit")
 
     async def close(self) -> None:
-        """Write what waits, then stop."""
+        """Write waiting calls, then stop."""
         self._closing = True
         self._arrived.set()
         if self._task is not None:
             await self._task
 
     async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
-        """See `CallSink.accept`. Calls that are given together are committed together."""
+        """Implement `CallSink.accept`. Calls that are submitted together are committed together."""
         committed: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self.submit(calls, partial(_settle, committed))
         return await committed
 
     def failure(self) -> str | None:
-        """Why the latest calls could not be committed, if that is no longer ago than `FAILURE_SECONDS`."""
+        """Return why the latest calls could not be committed, if that was within `FAILURE_SECONDS`; else None."""
         if self._failure is None or time.monotonic() - self._failure[0] > FAILURE_SECONDS:
             return None
         return self._failure[1]
 
     def submit(self, calls: Sequence[Call], settle: OnCommitted) -> None:
-        """Have calls written; ``settle`` is called, later, with what became of them, or why nothing did.
+        """Queue calls for the next transaction; ``settle`` is called later with their outcomes or the error.
 
-        Raises `Overloaded` where there are too many already, or before `start` and after `close`.
+        Raises `Overloaded` if too many calls wait, before `start` and after `close`.
         """
         if self._task is None or self._closing:
             raise Overloaded(
@@ -154,9 +154,9 @@ class GroupCommit:
                 self._arrived.clear()
 
     async def _gather(self) -> None:
-        """Let calls that are arriving just now come along: while more of them come, and there is room for them.
+        """Let arriving calls join the batch while more arrive and it has room.
 
-        Without it those who were answered together and those who arrived meanwhile take turns, in halves.
+        Without it the senders split into two halves that alternate between transactions.
         """
         count = still = 0
         for _ in range(GATHERING_TURNS):
@@ -186,17 +186,17 @@ class GroupCommit:
         return batch
 
     async def _write(self, batch: Sequence[_Submission]) -> None:
-        """Write a batch; where it cannot be written, halve it until the call at fault is alone."""
+        """Write a batch. If it fails, halve it until the failing call is alone."""
         begun = time.monotonic()
         try:
             taken = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
-            # Who waited for this transaction has waited as long: the next one must not take their time once more.
+            # These calls waited for the failed transaction: the next one must not double their wait.
             late = self._take_all() if time.monotonic() - begun > LONG_SECONDS else []
             self._failed(error)
             for waiting in (*batch, *late):
                 waiting.settle(error)
-        except Exception as error:  # noqa: BLE001 -- a call that breaks the merge must not take others with it
+        except Exception as error:  # noqa: BLE001 -- a call that breaks the merge must not fail the others
             if len(batch) == 1:
                 batch[0].settle(error)
                 return
@@ -221,7 +221,7 @@ class GroupCommit:
 
     def _failed(self, error: StoreUnavailable) -> None:
         if self._failure is None:
-            log.warning("calls cannot be committed: they are answered 503", reason=str(error))
+            log.warning("calls cannot be committed; they are answered 503", reason=str(error))
         self._failure = time.monotonic(), str(error)
 
     def _worked(self) -> None:
@@ -233,7 +233,7 @@ class GroupCommit:
         try:
             self._on_change(changed)
         except Exception:
-            log.exception("accounts with something to do could not be told of")
+            log.exception("the change callback failed; accounts are picked up by the next poll")
 
 
 def _settle(committed: "asyncio.Future[list[Outcome]]", result: list[Outcome] | Exception) -> None:

@@ -1,4 +1,4 @@
-"""Units of work on held calls: what Engage said of ids whose email is not known yet."""
+"""Transactions on held calls: traits that Engage sent for IDs whose email is not known yet."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -13,9 +13,9 @@ from prosperstack_destination.store.models import IdKind, Stamped
 from prosperstack_destination.store.statements import Prepared
 from prosperstack_destination.store.tables import held
 
-#: Ids that are held for an account at most. Past it those go that nothing was said of for the longest time.
+#: Maximum number of held IDs of an account. Beyond it the longest unchanged are deleted.
 MAX_HELD: Final = 100_000
-#: How long an id is held without anything new, in microseconds.
+#: Time that an ID is held without a new call, in microseconds.
 HELD_FOR: Final = 30 * DAY
 
 _ANY: Final = Prepared(lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1))
@@ -28,7 +28,7 @@ def hold(
     now: int,
     reads: Reads = reads_none,
 ) -> int:
-    """Keep what was said of ids, merged with what is held of them; how many traits there was no room for."""
+    """Merge traits into the held ones, by ID. Return the number of dropped traits."""
     dropped = 0
     known = of_ids(connection, account_id, said)
     inserts: list[dict[str, Any]] = []
@@ -49,22 +49,22 @@ def hold(
 
 
 def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
-    """What is held of these ids, which is held no longer."""
+    """Delete the held traits of these IDs and return them."""
     if not _ANY.rows(connection, {"account": account_id}):
-        return {}  # as in accounts without Engage: a look that costs nothing
+        return {}  # accounts without Engage: a query that costs little
     released = of_ids(connection, account_id, keys)
     forget(connection, account_id, list(released))
     return released
 
 
 def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> None:
-    """Drop what is held of these ids."""
+    """Delete the held traits of these IDs."""
     if keys:
         connection.execute(delete(held).where(_is(account_id, keys)))
 
 
 def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
-    """What is held of these ids."""
+    """Return the held traits of these IDs."""
     if not keys:
         return {}
     rows = connection.execute(select(held).where(_is(account_id, keys)))
@@ -77,7 +77,7 @@ def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
 
 
 def _bound(connection: Connection, account_id: str, now: int) -> None:
-    """Keep the bounds in time and number."""
+    """Delete entries beyond `HELD_FOR` and `MAX_HELD`."""
     mine = held.c.account_id == account_id
     connection.execute(delete(held).where(mine, held.c.held_at < now - HELD_FOR))
     count = connection.scalar(select(func.count()).select_from(held).where(mine)) or 0

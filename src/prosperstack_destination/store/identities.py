@@ -1,7 +1,7 @@
-"""Units of work on identities: which email belongs to which id.
+"""Transactions on identities: external IDs and their emails.
 
-When an id came with an email last stands in the profile of that email, which is written with each call anyway; so
-an id that keeps its email costs no write here.
+The event times of an ID are stored in the profile of its email, which each call writes anyway. An ID that keeps
+its email costs no write here.
 """
 
 from collections.abc import Collection, Iterable
@@ -26,15 +26,15 @@ from prosperstack_destination.store.models import ID_KINDS, IdKind
 from prosperstack_destination.store.statements import BulkInsert, OneOf, Prepared
 from prosperstack_destination.store.tables import identities
 
-#: A kind and an id.
+#: Kind and value of an external ID.
 Key = tuple[IdKind, str]
 
-#: Emails that an id had before its present one, so that a deletion finds them all; the oldest go first.
+#: Maximum number of former emails of an ID, which a deletion erases as well; the oldest are dropped first.
 MAX_FORMER: Final = 20
 
 
 def _select(one_of: OneOf) -> CompoundSelect[Any]:
-    """The emails of ids, those of each kind being bound under its name."""
+    """Select the emails of IDs; the IDs of each kind are bound under the kind's name."""
     known = select(identities.c.kind, identities.c.external_id, identities.c.email)
     mine = known.where(identities.c.account_id == bindparam("account"))
     return union_all(
@@ -52,7 +52,7 @@ _INSERT: Final = BulkInsert(identities, ["account_id", "kind", "external_id", "e
 
 
 class Identities:
-    """What is known of some ids of an account, and what is learned of them in a transaction."""
+    """Known emails of an account's IDs, and those learned in this transaction."""
 
     def __init__(self, connection: Connection, account_id: str, keys: Collection[Key]) -> None:
         self._account_id = account_id
@@ -67,18 +67,18 @@ class Identities:
                 self._emails[ID_KINDS[kind], external_id] = email
 
     def email_of(self, key: Key) -> str | None:
-        """The email of an id, if it is known."""
+        """Return the email of an ID, or None."""
         return self._emails.get(key)
 
     def email(self, keys: Iterable[Key]) -> str | None:
-        """The email of the first of these ids that is known."""
+        """Return the email of the first known ID, or None."""
         for key in keys:
             if (email := self._emails.get(key)) is not None:
                 return email
         return None
 
     def learn(self, key: Key, email: str) -> None:
-        """Note that an id has this email now."""
+        """Set the email of an ID."""
         known = self._emails.get(key)
         if known is None:
             self._new.add(key)
@@ -88,16 +88,16 @@ class Identities:
 
     @property
     def moved(self) -> bool:
-        """Whether an id that was known has another email now."""
+        """True if a known ID has another email now."""
         return not self._former.keys() <= self._new
 
     @property
     def learned(self) -> set[Key]:
-        """Ids that no email was known for before this transaction."""
+        """IDs that had no email before this transaction."""
         return self._new
 
     def save(self, connection: Connection) -> None:
-        """Write what was learned."""
+        """Write the learned identities."""
         if self._new:
             _INSERT.execute_values(connection, [self._row(key) for key in sorted(self._new)])
         for key in sorted(self._former.keys() - self._new):
@@ -114,26 +114,26 @@ class Identities:
 
 
 def emails_of(connection: Connection, account_id: str, key: Key) -> set[str]:
-    """The email that an id has, and those that it had before."""
+    """Return the present and the former emails of an ID."""
     mine = _is(account_id, [key])
     row = connection.execute(select(identities.c.email, identities.c.former).where(mine)).one_or_none()
     return set() if row is None else {row.email, *json_codec.load(row.former)}
 
 
 def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> None:
-    """Drop what is known of these ids."""
+    """Delete these IDs."""
     if keys:
         connection.execute(delete(identities).where(_is(account_id, keys)))
 
 
 def forget_with(connection: Connection, account_id: str, keys: Collection[Key], emails: Collection[str]) -> None:
-    """Drop what is known of these ids, where they have one of these emails still."""
+    """Delete these IDs if they still have one of these emails."""
     if keys:
         connection.execute(delete(identities).where(_is(account_id, keys), identities.c.email.in_(list(emails))))
 
 
 def forget_emails(connection: Connection, account_id: str, emails: Collection[str]) -> None:
-    """Delete all ids that have or had one of these emails. Goes through all ids of the account."""
+    """Delete all IDs that have or had one of these emails. Scans all IDs of the account."""
     mine = identities.c.account_id == account_id
     had = or_(*(identities.c.former.contains(json_codec.dump(email), autoescape=True) for email in emails))
     connection.execute(delete(identities).where(mine, identities.c.email.in_(list(emails)) | had))

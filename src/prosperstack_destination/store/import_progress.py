@@ -1,4 +1,4 @@
-"""Units of work on imports: a file's rows and how far they are, in the same transaction."""
+"""Transactions on file imports: rows are merged in the same transaction that records the progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from prosperstack_destination.store.tables import file_imports
 
 @dataclass(frozen=True, slots=True)
 class ImportProgress:
-    """How far a file is."""
+    """Progress of a file's import."""
 
-    #: Rows that are on disk, those among them that were refused, and how many there are.
+    #: Number of rows on disk, of the rejected ones among them, and of all rows.
     done: int
     refused: int
     total: int
-    #: In microseconds; `ended_at` None: it is not done.
+    #: In microseconds; `ended_at` None: not finished.
     begun_at: int
     ended_at: int | None
 
 
 def find(connection: Connection, import_id: str) -> ImportProgress | None:
-    """How far an import is; None: it was never begun."""
+    """Return the progress of an import; None: not started."""
     row = connection.execute(select(file_imports).where(file_imports.c.id == import_id)).one_or_none()
     return None if row is None else ImportProgress(row.done, row.refused, row.total, row.begun_at, row.ended_at)
 
 
 def begin(connection: Connection, import_id: str, account_id: str, name: str, total: int, now: int) -> None:
-    """Begin an import, also one that was done before: from its first row."""
+    """Start an import at its first row, even a finished one."""
     values = {"account_id": account_id, "name": name, "done": 0, "refused": 0, "total": total}
     values |= {"begun_at": now, "ended_at": None}
     if connection.execute(update(file_imports).where(file_imports.c.id == import_id).values(values)).rowcount == 0:
@@ -47,7 +47,7 @@ def advance(
     pseudonym: Pseudonym,
     readers: Readers = no_readers,
 ) -> CommitResult:
-    """Take in the calls of the next rows, and note how far the import is with them: both or neither."""
+    """Merge the calls of the next rows and record the progress, in one transaction."""
     taken = ingest_calls(connection, calls, pseudonym, readers)
     connection.execute(
         update(file_imports)
@@ -58,5 +58,5 @@ def advance(
 
 
 def end(connection: Connection, import_id: str, now: int) -> None:
-    """Note that all rows of an import are on disk."""
+    """Record that all rows of an import are on disk."""
     connection.execute(update(file_imports).where(file_imports.c.id == import_id).values(ended_at=now))

@@ -1,4 +1,4 @@
-"""JSON as it stands in the tables."""
+"""JSON codec of the tables' text columns."""
 
 import json
 from typing import Any, Final
@@ -11,21 +11,21 @@ _NUL: Final = r"\u0000"
 
 
 def dump(value: object) -> str:
-    """JSON text of plain values; NaN and infinities, which JSON has no form for, become null."""
+    """Return the JSON text of plain values. NaN and infinities become null, since JSON has no form for them."""
     return to_json(value, inf_nan_mode="null").decode()
 
 
 def load(text: str) -> Any:
-    """What `dump` was given.
+    """Return the value of a JSON text from the database.
 
-    What earlier versions stored can be read as well: an integer that Python does not read becomes infinite, and
-    U+0000 becomes U+FFFD, since parts of it go into columns of text.
+    It also reads texts of earlier versions: an integer that Python cannot read becomes infinite, and U+0000
+    becomes U+FFFD, since PostgreSQL's text columns reject it.
     """
     if _NUL in text:
         text = storable_json(text.encode()).decode()
     try:
         return from_json(text)
-    except ValueError:  # a number of more digits than any that is stored today
+    except ValueError:  # a number with more digits than are stored today
         return json.loads(text, parse_int=_number)
 
 

@@ -1,6 +1,7 @@
-"""Units of work on leases: which replica spends an account's requests. `reconcile.lease_balancing` decides that.
+"""Transactions on leases, which decide the replica that spends an account's requests.
 
-All times are the database's own: replicas need not agree on theirs.
+`reconcile.lease_balancing` makes the decisions. All times are by the database's clock, so replicas need not agree
+on theirs.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -12,27 +13,27 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.store.tables import leases, replicas
 
-#: Who looks at the leases on PostgreSQL holds this advisory lock, so that they decide one after the other.
+#: PostgreSQL advisory lock that serialises decisions about leases.
 _LOCK: Final = 7_008_702
-#: A look waits for nobody, and nobody waits for one that fell asleep: it loses its transaction after so long.
+#: Lock timeout of a decision, and idle timeout after which a stalled process loses its transaction.
 _LOOK_TIMEOUT: Final = "1s"
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One account's lease, as it is stored."""
+    """Lease of one account, as stored."""
 
     account_id: str
-    #: The id of a replica.
+    #: ID of a replica.
     owner: str
-    #: Grows whenever the lease goes to somebody: what an earlier owner still writes is told by it.
+    #: Counter that grows with each change of the owner; writes of an earlier owner have a lower fence.
     fence: int
-    #: In microseconds of the database's clock; 0: it was given up.
+    #: Expiry in microseconds of the database's clock; 0: released.
     expires_at: int
 
 
 def one_at_a_time(connection: Connection) -> None:
-    """Wait until nobody else decides about leases; they wait until this transaction ends."""
+    """Serialise decisions about leases until the transaction ends."""
     if connection.dialect.name == "postgresql":
         for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
             connection.exec_driver_sql(f"SET LOCAL {setting} = '{_LOOK_TIMEOUT}'")
@@ -40,7 +41,7 @@ def one_at_a_time(connection: Connection) -> None:
 
 
 def load(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
-    """The leases that were not given up, and whatever there is of these accounts."""
+    """Return the leases that are not released, and those of these accounts."""
     wanted = list(wanted)
     asked = or_(leases.c.expires_at > 0, leases.c.account_id.in_(wanted)) if wanted else leases.c.expires_at > 0
     return {
@@ -50,9 +51,9 @@ def load(connection: Connection, wanted: Iterable[str]) -> dict[str, Lease]:
 
 
 def store(connection: Connection, changed: Iterable[Lease]) -> Set[str]:
-    """Keep leases as they are now; returns the accounts of those that were.
+    """Store changed leases. Return the accounts whose leases were stored.
 
-    One that a transaction holds just now (`must_hold`) stays as it is: whoever looks must not have to wait for it.
+    A lease that another transaction holds (`assert_held`) is skipped, so that no decision waits for it.
     """
     by_account = {lease.account_id: lease for lease in changed}
     if not by_account:
@@ -69,42 +70,42 @@ def store(connection: Connection, changed: Iterable[Lease]) -> Set[str]:
 
 
 def renew(connection: Connection, owner: str, expires_at: int) -> None:
-    """Have all leases of an owner last until then, also those that its transactions hold just now."""
+    """Extend all leases of an owner, including those that its transactions hold."""
     mine = (leases.c.owner == owner) & (leases.c.expires_at > 0)
     connection.execute(update(leases).where(mine).values(expires_at=expires_at))
 
 
 def assert_held(connection: Connection, account_id: str, owner: str, fence: int) -> None:
-    """Keep a lease from going to another replica until the transaction ends. Raises `LeaseLost` where it has.
+    """Keep a lease from moving to another replica until the transaction ends. Raises `LeaseLost` if it has moved.
 
-    The lock is the weakest there is, a key's: `prolong` does not wait for it, and `store` steps around it.
+    It takes the weakest row lock, FOR KEY SHARE: `renew` does not wait for it, and `store` skips it.
     """
     mine = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
     held = select(leases.c.fence).where(mine).with_for_update(read=True, key_share=True)
     if connection.execute(held).first() is None:
-        raise LeaseLost("Another replica works at the account by now.")
+        raise LeaseLost("Another replica holds the account's lease now.")
 
 
 def live_replicas(connection: Connection) -> Mapping[str, int]:
-    """The replicas, each until when it counts as alive."""
+    """Return all replicas with their expiry times."""
     return {row.id: row.expires_at for row in connection.execute(select(replicas))}
 
 
 def heartbeat(connection: Connection, replica: str, expires_at: int) -> None:
-    """A replica is alive."""
+    """Record that a replica is alive until ``expires_at``."""
     if connection.execute(update(replicas).where(replicas.c.id == replica).values(expires_at=expires_at)).rowcount:
         return
     connection.execute(insert(replicas).values(id=replica, expires_at=expires_at))
 
 
 def remove(connection: Connection, dead: Iterable[str]) -> None:
-    """Forget replicas."""
+    """Delete replicas."""
     ids = list(dead)
     if ids:
         connection.execute(delete(replicas).where(replicas.c.id.in_(ids)))
 
 
 def leave(connection: Connection, replica: str) -> None:
-    """A replica stops: whatever it holds is free at once."""
+    """Release all leases of a replica that stops."""
     connection.execute(update(leases).where(leases.c.owner == replica).values(expires_at=0))
     remove(connection, [replica])

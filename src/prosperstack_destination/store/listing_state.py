@@ -1,8 +1,7 @@
-"""Units of work on the listing of an account's subscribers: how far the directory is, and what it costs.
+"""Transactions on the progress of listing an account's subscribers.
 
-A full listing shows every subscriber, 100 a request; a later one only those that were updated since. Both go page
-by page: each page is kept together with the cursor of the next, so that a listing that was interrupted goes on
-where it was.
+A full listing returns every subscriber, 100 per request; an incremental one those updated since the last listing.
+Each page is stored together with the cursor of the next one, so an interrupted listing resumes where it was.
 """
 
 from collections.abc import Sequence
@@ -17,14 +16,14 @@ from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import directories, subscribers
 
-#: A listing asks for what was updated this much before the one before it began, in microseconds: an update may
-#: show a moment after its own time, and ProsperStack tells its time in whole seconds.
+#: Overlap of an incremental listing with the one before, in microseconds: an update may appear a moment after its
+#: own time, and ProsperStack's times are whole seconds.
 OVERLAP: Final = 3 * SECOND
-#: A listing that was interrupted for longer than this begins anew, in microseconds.
+#: Age after which an interrupted listing restarts, in microseconds.
 RESUME_FOR: Final = 1 * DAY
-#: While nothing changes in ProsperStack the directory is brought up to date at least this often, in microseconds.
+#: Longest time between two incremental listings while nothing changes, in microseconds.
 LONGEST_QUIET: Final = 1 * HOUR
-#: A full listing is good for so long before a sweep begins, in microseconds.
+#: Time between a full listing and the next sweep, in microseconds.
 SWEEP_AFTER: Final = 1 * DAY
 
 _OF_ACCOUNT: Final = directories.c.account_id == bindparam("of_account")
@@ -35,61 +34,61 @@ _COUNT_WRITE: Final = update(directories).where(_OF_ACCOUNT).values(writes=direc
 
 @dataclass(frozen=True, slots=True)
 class ListingState:
-    """How far an account's directory is. Times are ours, in microseconds, but for those of ProsperStack's clock."""
+    """Progress of an account's listings and sweeps.
 
-    #: Everything that ProsperStack had at this time is in it; None: it was never listed to its end.
+    Times are in microseconds since the epoch, by this service's clock unless ProsperStack's is named.
+    """
+
+    #: Start of the latest complete listing: the store has everything up to then; None: none was completed.
     as_of: int | None = None
-    #: What was updated since then, by ProsperStack's clock, may not be in it.
+    #: The same start by ProsperStack's clock: later updates may be missing.
     watermark: int | None = None
-    #: How many subscribers there were at the end of the latest full listing.
+    #: Number of subscribers at the end of the latest full listing.
     size: int | None = None
-    #: When the listing in progress began, by either clock; None: none is in progress.
+    #: Start of the listing in progress, by this service's and by ProsperStack's clock; None: none is in progress.
     began_at: int | None = None
     began_there: int | None = None
-    #: Subscribers updated since then are listed, by ProsperStack's clock; None: all are.
+    #: Lower bound of the listed updates, by ProsperStack's clock; None: a full listing.
     since: int | None = None
-    #: Where its next page begins; None: at the beginning.
+    #: Cursor of its next page; None: the first page.
     cursor: str | None = None
-    #: The pages that it has shown, how many of its subscribers were news, and of how many people it was news.
+    #: Its pages so far, the emails with changes, and the profiles marked as pending for them.
     pages: int = 0
     news: int = 0
     found: int = 0
-    #: Single look-ups, and updates of ours, since the latest listing.
+    #: Single lookups, and updates by this service, since the latest listing.
     lookups: int = 0
     writes: int = 0
-    #: When it is to be brought up to date if nothing else asks for it; None: it was never listed.
+    #: Time of the next incremental listing at the latest; None: never listed.
     refresh_at: int | None = None
-    #: How often that brought nothing, in a row.
+    #: Number of consecutive listings without changes.
     quiet: int = 0
-    #: When the newest time that all subscribers were gone through began, be it by a full listing or by a sweep.
+    #: Start of the latest complete pass over all subscribers, by a full listing or a sweep.
     swept_at: int | None = None
-    #: The sweep in progress, if one is: when it began, and where its next page begins.
+    #: Start and cursor of the sweep in progress; None: none is in progress.
     sweep_began_at: int | None = None
     sweep_cursor: str | None = None
-    #: When its next page is due, or the first of the next; None: the directory was never listed.
+    #: Due time of the sweep's next page, or of the next sweep; None: never listed.
     sweep_at: int | None = None
 
     @property
     def in_progress(self) -> bool:
-        """Whether a listing has begun and not ended."""
+        """True if a listing has started and not ended."""
         return self.began_at is not None
 
     def shows(self, lost_at: int) -> bool:
-        """Whether whoever was lost at a time is in it again, if they are in ProsperStack."""
+        """Return whether a subscriber forgotten at ``lost_at`` has been listed again, if it exists."""
         return self.swept_at is not None and self.swept_at >= lost_at
 
 
 def read(connection: Connection, account_id: str) -> ListingState:
-    """How far an account's directory is."""
+    """Return the progress of an account."""
     row = connection.execute(_SELECT, {"of_account": account_id}).one_or_none()
     return ListingState() if row is None else _directory(row)
 
 
 def begin(connection: Connection, account_id: str, now: int) -> ListingState:
-    """The listing to go on with: the one in progress, or a new one, of all or of what was updated since.
-
-    Safe to repeat.
-    """
+    """Return the listing in progress, or start a full or incremental one. Safe to repeat."""
     known = read(connection, account_id)
     if known.began_at is not None and 0 <= now - known.began_at < RESUME_FOR:
         return known
@@ -97,7 +96,7 @@ def begin(connection: Connection, account_id: str, now: int) -> ListingState:
 
 
 def restart(connection: Connection, account_id: str, now: int) -> ListingState:
-    """Begin a listing anew: its cursor is not taken any more, or it is too old."""
+    """Start a new listing: the cursor is no longer accepted, or too old."""
     known = read(connection, account_id)
     since = None if known.watermark is None else known.watermark - OVERLAP
     values = {"began_at": now, "began_there": None, "since": since, "cursor": None}
@@ -116,11 +115,11 @@ def take_page(
     now: int,
     refresh_after: int,
 ) -> bool:
-    """Take in a page of the listing in progress, with the cursor of the next; whether it was the last.
+    """Store a page of the listing in progress with the next cursor; return whether it was the last page.
 
-    ``there`` is when it was asked for by ProsperStack's clock. When the listing ends it is to be brought up to
-    date again ``refresh_after`` microseconds later, or after twice as long for each time that brought nothing, up
-    to an hour.
+    ``there`` is the time of the request by ProsperStack's clock. At the end of a listing the next one is scheduled
+    ``refresh_after`` microseconds later. The interval doubles with each consecutive listing without changes, up to
+    an hour.
     """
     known = read(connection, account_id)
     news = subscriber_rows.upsert_page(connection, account_id, seen, now)
@@ -146,13 +145,13 @@ def take_page(
 
 
 def count_lookup(connection: Connection, account_id: str) -> None:
-    """Note that a single look-up was spent."""
+    """Count a single lookup."""
     if not connection.execute(_COUNT_LOOKUP, {"of_account": account_id}).rowcount:
         _set(connection, account_id, {"lookups": 1})
 
 
 def count_write(connection: Connection, account_id: str) -> None:
-    """Note that a subscriber was updated: the next listing shows it again."""
+    """Count an update by this service: the next listing contains the subscriber again."""
     if not connection.execute(_COUNT_WRITE, {"of_account": account_id}).rowcount:
         _set(connection, account_id, {"writes": 1})
 

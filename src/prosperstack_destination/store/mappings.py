@@ -1,4 +1,4 @@
-"""Units of work on mappings: every one that was ever applied is kept, and the newest is in force."""
+"""Transactions on mapping versions: all applied versions are stored, and the newest is current."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,21 +10,21 @@ from prosperstack_destination.store.tables import mappings
 
 @dataclass(frozen=True, slots=True)
 class MappingVersion:
-    """A mapping of an account. Version 0: none was ever applied."""
+    """Mapping version of an account. Version 0 is the empty mapping before the first one."""
 
     version: int
-    #: The rules, as JSON.
+    #: Rules as JSON.
     rules: str
     author: str
     #: In microseconds since the epoch.
     applied_at: int
-    #: The file that it came in, with its comments; None: it came by the API.
+    #: Text of the mapping file, with comments; None: applied by the API without a file.
     source: str | None = None
-    #: What it was for, as in "back to version 3".
+    #: Reason for the version, such as "back to version 3".
     note: str = ""
 
 
-#: Built once: it is read with every profile.
+#: Built once: it is read for every profile.
 _NEWEST: Final = (
     select(mappings)
     .where(mappings.c.account_id == bindparam("account"))
@@ -35,7 +35,7 @@ NO_MAPPING: Final = MappingVersion(version=0, rules='{"rules":[]}', author="", a
 
 
 def current(connection: Connection, account_id: str) -> MappingVersion:
-    """The account's newest mapping, or `NO_MAPPING`."""
+    """Return the account's newest version, or `NO_MAPPING`."""
     row = connection.execute(_NEWEST, {"account": account_id}).one_or_none()
     return NO_MAPPING if row is None else _applied(row)
 
@@ -43,7 +43,7 @@ def current(connection: Connection, account_id: str) -> MappingVersion:
 def history(
     connection: Connection, account_id: str, limit: int, *, before: int | None = None
 ) -> list[MappingVersion]:
-    """The account's newest mappings, the newest first; ``before``: of those with a lower version."""
+    """Return the account's latest versions, the newest first, of those before version ``before``."""
     query = select(mappings).where(mappings.c.account_id == account_id)
     if before is not None:
         query = query.where(mappings.c.version < before)
@@ -52,7 +52,7 @@ def history(
 
 
 def of_version(connection: Connection, account_id: str, version: int) -> MappingVersion | None:
-    """The mapping with this version, or None; version 0 is there always."""
+    """Return a version, or None; version 0 always exists."""
     if version == 0:
         return NO_MAPPING
     row = connection.execute(
@@ -62,7 +62,7 @@ def of_version(connection: Connection, account_id: str, version: int) -> Mapping
 
 
 def add(connection: Connection, account_id: str, mapping: MappingVersion) -> None:
-    """Put a mapping in force. Its version must be the next one."""
+    """Store the next version, which becomes current. Its number must be the next one."""
     connection.execute(
         insert(mappings).values(
             account_id=account_id,

@@ -1,8 +1,7 @@
-"""Merging a call into a profile: per trait the newest event wins, in whatever order calls come.
+"""Merge of a call into a profile: last write wins per trait, by event time, in any order of arrival.
 
-The merge is a last-writer-wins register for each trait. It is commutative, associative and idempotent, so any
-order and any repetition of the same calls give the same profile (Segment retries for four hours, and promises
-no order).
+Each trait is a last-writer-wins register. The merge is commutative, associative and idempotent, so any order and
+any repetition of the same calls give the same profile. (Segment retries for four hours and guarantees no order.)
 """
 
 import json
@@ -15,47 +14,47 @@ from pydantic import JsonValue
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Stamped
 
-#: The most traits that a profile keeps. Past it those go that nothing reads, those with the oldest event times
-#: first: a script that makes up trait names must not make a profile grow for ever, nor push out what is mapped.
-#: What is kept is independent of the order of calls as well.
+#: Maximum number of traits of a profile. Beyond it, traits without a reader are dropped first, the oldest event
+#: times first: a script that invents trait names must neither grow a profile without bound nor displace mapped
+#: traits. The result is independent of the order of calls, too.
 MAX_TRAITS: Final = 1_000
-#: Whether a property or a rule reads a trait. Asked only where a profile is full.
+#: Function that returns whether a property or rule reads a trait. Called only for full profiles.
 Reads = Callable[[str], bool]
-#: Of two values of one of these types the JSON texts are the same if the values are.
+#: Types whose values are equal exactly if their JSON texts are.
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
 @dataclass(slots=True)
 class Merge:
-    """A profile's traits after a call."""
+    """Result of a merge: a profile's traits after a call."""
 
     traits: dict[str, Stamped]
-    #: Some trait has another value now, so the desired properties may differ.
+    #: Whether a trait has another value, so the desired properties may differ.
     value_changed: bool
-    #: Something has to be written: a value, or only the newer time of the same value.
+    #: Whether anything must be written: a value, or only a newer event time.
     touched: bool
-    #: How many traits there was no room for.
+    #: Number of dropped traits.
     dropped: int = 0
 
 
 def stamped(traits: Mapping[str, JsonValue], at: int) -> dict[str, Stamped]:
-    """A call's traits, all true at one time."""
+    """Return a call's traits with their common event time."""
     return {name: (value, at) for name, value in traits.items()}
 
 
 def reads_none(_trait: str) -> bool:
-    """`Reads` where nothing is mapped."""
+    """`Reads` of an account without a mapping."""
     return False
 
 
 def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped], reads: Reads = reads_none) -> Merge:
-    """Merge new values into those that are known.
+    """Merge new traits into known ones.
 
-    Of more than `MAX_TRAITS` those that ``reads`` names are kept first, then the newest.
-    A known value is replaced by one of a later time. Of two values with the very same time the one with the
-    greater JSON text wins, so that the order of arrival does not decide.
+    A later event time replaces a value. Of two values with equal times the one with the greater JSON text wins, so
+    the order of arrival does not matter. Beyond `MAX_TRAITS`, traits that ``reads`` names are kept first, then the
+    newest.
     """
-    if not known and len(new) <= MAX_TRAITS:  # as with everybody's first call
+    if not known and len(new) <= MAX_TRAITS:  # the first call of a person
         return Merge(dict(new), bool(new), bool(new))
     traits = dict(known)
     value_changed = touched = False
@@ -81,13 +80,13 @@ def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped], reads: Reads
 
 
 def same_value(one: JsonValue, other: JsonValue) -> bool:
-    """Whether two JSON values are the same: 1 is neither true nor 1.0, as Python's ``==`` would have it."""
+    """Return whether two JSON values are equal; unlike Python's ``==``, 1 equals neither true nor 1.0."""
     kind = type(one)
     if kind is type(other) and kind in _PLAIN:
         return one == other
     if one != other:
         return False
-    # The same text is the usual case, and is made much faster than one with sorted keys.
+    # Equal texts are the usual case, and much cheaper than texts with sorted keys.
     return dump(one) == dump(other) or _canonical(one) == _canonical(other)
 
 
@@ -96,7 +95,7 @@ def _canonical(value: JsonValue) -> str:
 
 
 def _bounded(known: Mapping[str, Stamped], merged: Mapping[str, Stamped], reads: Reads) -> Merge:
-    """The `MAX_TRAITS` that are read, then those with the latest times (then those first in the alphabet)."""
+    """Keep `MAX_TRAITS` traits: those with a reader first, then the latest, then in alphabetical order."""
     ranked = sorted(merged.items(), key=lambda item: (not reads(item[0]), -item[1][1], item[0]))
     kept = dict(ranked[:MAX_TRAITS])
     changed = kept.keys() != known.keys() or not all(same_value(kept[name][0], known[name][0]) for name in kept)

@@ -1,4 +1,4 @@
-"""Taking calls in: one transaction that finds out whose they are, and merges them."""
+"""Transaction that merges calls: it resolves their identities and updates profiles, held calls and erasures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,37 +27,39 @@ from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.sources import SourceCounters
 from prosperstack_destination.store.tombstones import Tombstones
 
-#: Finds what an account reads of traits. Asked only where a profile is full.
+#: Function that returns the traits that an account reads. Called only for full profiles.
 Readers = Callable[[Connection, str], Reads]
 
 
 def no_readers(_connection: Connection, _account_id: str) -> Reads:
-    """`Readers` where nothing is mapped."""
+    """`Readers` of an account without a mapping."""
     return reads_none
 
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What became of calls."""
+    """Result of the transaction for a batch of calls."""
 
-    #: One for each call, in their order.
+    #: One outcome for each call, in order.
     outcomes: list[Outcome]
-    #: The accounts with something to do.
+    #: Accounts with profiles to evaluate.
     changed: set[str]
-    #: Profiles that had nothing waiting before, and have now.
+    #: Number of profiles that had no pending change before, and have one now.
     awakened: int = 0
-    #: Traits that full profiles had no room for.
+    #: Number of traits dropped from full profiles.
     dropped: int = 0
 
 
 class NeedsExclusiveLock(Exception):
-    """Calls change whose an id is: take them in again, alone. Nothing was kept."""
+    """The calls move external IDs between emails: repeat the transaction with an exclusive lock. Nothing is
+    stored.
+    """
 
 
 async def ingest(
     store: UnitOfWork, calls: Sequence[Call], pseudonym: Pseudonym, readers: Readers = no_readers
 ) -> CommitResult:
-    """Take calls in, in a transaction that is on disk when this returns."""
+    """Merge calls in a transaction that is on disk when this returns."""
     try:
         return await store.write(ingest_calls, calls, pseudonym, readers)
     except NeedsExclusiveLock:
@@ -72,11 +74,10 @@ def ingest_calls(
     *,
     exclusive: bool = False,
 ) -> CommitResult:
-    """Take calls in: those of an account in their order, the accounts in the order of their ids.
+    """Merge calls: those of an account in order, the accounts in the order of their IDs.
 
-    What a repeated call says is there already: it changes nothing. Any number of transactions may do so at once.
-    Raises `NeedsExclusiveLock` where ``alone`` is needed: it keeps other transactions from the same accounts
-    meanwhile.
+    A repeated call changes nothing. Shared transactions may run concurrently. Raises `NeedsExclusiveLock` if
+    ``exclusive`` is required, which excludes other transactions on the same accounts.
     """
     outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(calls)
     changed: set[str] = set()
@@ -92,7 +93,7 @@ def ingest_calls(
             if kind is Delete:
                 for place in run:
                     call = calls[place]
-                    assert isinstance(call, Delete)  # noqa: S101 -- that is how they were grouped
+                    assert isinstance(call, Delete)  # noqa: S101 -- grouped by type
                     erasure.erase(connection, call, pseudonym)
                     outcomes[place] = Outcome.ERASED
                 changed.add(account_id)
@@ -111,7 +112,7 @@ def ingest_calls(
 
 
 def _needs_to_be_alone(call: Call) -> bool:
-    """Whether a call rests on what is not there: a row that is not there cannot be locked."""
+    """Return whether a call depends on the absence of a row: a missing row cannot be locked."""
     return isinstance(call, Delete) or (call.email is None and call.from_engage)
 
 
@@ -130,13 +131,13 @@ class _MergeBatch:
         self._account_id = account_id
         self._readers = readers
         self._known_reads: Reads | None = None
-        #: Traits that full profiles had no room for.
+        #: Number of traits dropped from full profiles.
         self.dropped = 0
         self._now = max(call.received_at for call in calls)
         self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
         self._tally = SourceCounters()
         self._held: dict[Key, dict[str, Stamped]] = {}
-        # Whose profiles are needed is known for sure only call by call: an email may be learned on the way.
+        # The exact profiles are known only call by call, since a call may teach an email to the next one.
         emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
         named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
         held_by = {call.ids[0] for call in calls if call.email is None and call.ids}
@@ -146,12 +147,12 @@ class _MergeBatch:
         self._waited = _waiting(self._drafts)
 
     def take(self, call: Identify) -> Outcome:
-        """Merge a call, or hold it, or say why not."""
+        """Merge a call or hold it; return its outcome."""
         email = call.email or self._identities.email(call.ids)
         if self._erasures.is_outdated(call.user_id, email, call.at):
             return Outcome.OUTDATED
         if email is None and self._erasures.covers(call.ids[:1], call.at):
-            return Outcome.OUTDATED  # by an anonymous id, which may be another person's by now
+            return Outcome.OUTDATED  # an anonymous ID alone, which may belong to another person now
         if email is None and not (call.from_engage and call.ids):
             return Outcome.UNKNOWN
         if call.source is not None:
@@ -170,16 +171,16 @@ class _MergeBatch:
 
     @property
     def moves_ids(self) -> bool:
-        """Whether an id that was known has another email now."""
+        """True if a known ID moved to another email."""
         return self._identities.moved
 
     @property
     def awakened(self) -> int:
-        """How many profiles had nothing waiting before, and have now."""
+        """Number of profiles that had no pending change before, and have one now."""
         return len(_waiting(self._drafts) - self._waited)
 
     def save(self) -> bool:
-        """Write everything; whether there is something to do for the reconciler."""
+        """Write all changes. Return whether the reconciler has profiles to evaluate."""
         self._release()
         due = profiles.save(self._connection, self._account_id, self._drafts.values())
         self._identities.save(self._connection)
@@ -197,13 +198,13 @@ class _MergeBatch:
             self._looked_for.add(email)
             draft = self._drafts.get(email)
         if draft is None:
-            # With whoever was erased it was forgotten who their subscribers are.
+            # An erasure also forgets the person's subscribers.
             lost_at = self._now if self._erasures.knows(email) else None
             draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
         return draft
 
     def _learn(self, call: Identify, draft: ProfileDraft) -> None:
-        """Note the ids that came with an email: each belongs to the one that it came with last."""
+        """Record the IDs of a call with an email: each ID belongs to its latest email."""
         for key in call.ids:
             known = self._identities.email_of(key)
             if known != draft.email:
@@ -227,7 +228,7 @@ class _MergeBatch:
         self.dropped += draft.take(new, received_at, lane, self._reads)
 
     def _reads(self, trait: str) -> bool:
-        """Whether the account reads a trait: see `Reads`."""
+        """Return whether the account reads a trait: see `Reads`."""
         if self._known_reads is None:
             self._known_reads = self._readers(self._connection, self._account_id)
         return self._known_reads(trait)
@@ -239,7 +240,7 @@ class _MergeBatch:
         self._held[key] = merged.traits
 
     def _release(self) -> None:
-        """Merge what was held of ids that an email is known for by now."""
+        """Merge held calls of IDs whose email is known now."""
         learned = self._identities.learned
         if not learned:
             return
@@ -263,5 +264,5 @@ class _MergeBatch:
 
 
 def _waiting(drafts: Mapping[str, ProfileDraft]) -> set[str]:
-    """The emails of those that have a change waiting."""
+    """Return the emails of the drafts with a pending change."""
     return {email for email, draft in drafts.items() if draft.pending_since is not None}

@@ -1,21 +1,21 @@
-"""Bringing a database's schema up to date."""
+"""Schema migrations."""
 
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select
 
-#: Whoever migrates on PostgreSQL holds this advisory lock. The number means nothing.
+#: Arbitrary number of PostgreSQL's advisory lock that serialises migrations.
 _LOCK: Final = 7_008_701
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-#: Alembic's table: one row, the version that the schema is at.
+#: Alembic's table with one row: the schema's revision.
 _VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", Text))
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that this database has not had, within the transaction.
+    """Run the missing migrations within the transaction.
 
-    Safe to repeat, and to run from several processes at once: one migrates, the others wait and find it done.
+    Safe to repeat and to run concurrently: one process migrates, the others wait and find it done.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
@@ -25,19 +25,19 @@ def upgrade(connection: Connection) -> None:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The schema's version; None: the database is empty."""
+    """Return the schema's revision; None: the database is empty."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
 def newest_revision() -> str:
-    """The version that migrating leads to: it is in the name of the last migration's file, as in ``v0010_x.py``."""
+    """Return the latest revision, from the name of the last migration's file, such as ``v0010_x.py``."""
     return max(path.name for path in (_MIGRATIONS / "versions").glob("v*.py"))[1:5]
 
 
 def _migrate(connection: Connection) -> None:
-    # Imported when a migration is due: a service whose schema is up to date starts a tenth faster without Alembic.
+    # Imported on demand: without Alembic the service starts 10% faster.
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""What Segment says of one person, and one call's contribution to it."""
+"""Domain types: calls, profiles, and their statuses and lanes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,79 +7,79 @@ from typing import Final
 
 from pydantic import JsonValue
 
-#: A trait's value and its event time, in microseconds since the epoch.
+#: Trait value and its event time, in microseconds since the epoch.
 Stamped = tuple[JsonValue, int]
 
 
 class IdKind(StrEnum):
-    """Whose id it is: the customer's own of a person, or Segment's of a browser."""
+    """Kind of an external ID: the customer's own user ID, or Segment's anonymous ID of a browser."""
 
     USER = "user"
     ANONYMOUS = "anonymous"
 
 
-#: By their values, as they stand in the tables.
+#: Kinds of external IDs by their values in the tables.
 ID_KINDS: Final[Mapping[str, IdKind]] = {kind.value: kind for kind in IdKind}
 
 
 class Lane(IntEnum):
-    """How urgent it is to deliver a profile; the lower, the sooner."""
+    """Priority of a profile's delivery; lower values go first."""
 
-    #: The person is about to cancel, and what is shown to them depends on it; or an operator waits for it.
+    #: The person is in a cancel flow that shows their properties, or an operator waits for the delivery.
     CANCELLING = 0
-    #: Something just happened to the person.
+    #: An event of the person has just happened.
     LIVE = 1
-    #: One of many: an audience of Engage's, a computed trait, another mapping.
+    #: One of many: an Engage audience, a computed trait, an import, another mapping.
     BULK = 2
 
 
 class SourceKind(StrEnum):
-    """What calls come from."""
+    """Kind of origin of a call."""
 
-    #: A source of Segment's.
+    #: Segment source.
     SOURCE = "source"
-    #: An audience of Engage: its trait says who is in.
+    #: Engage audience; its trait says whether the person is a member.
     AUDIENCE = "audience"
-    #: A computed trait of Engage.
+    #: Engage computed trait.
     TRAIT = "trait"
 
 
-@dataclass(slots=True)  # frozen, it and `Identify` would take five times as long to make, for each call
+@dataclass(slots=True)  # not frozen: creating a frozen one takes five times as long, for each call
 class CallSource:
-    """Where a call comes from."""
+    """Origin of a call."""
 
     kind: SourceKind
-    #: A source's ``projectId``; the name of the trait that Engage computes.
+    #: ``projectId`` of a Segment source, or name of the trait that Engage computes.
     key: str
-    #: The library that sent it.
+    #: Name of the library that sent the call.
     name: str = ""
 
 
 @dataclass(slots=True)
 class Identify:
-    """One Identify call, understood: whose, about whom, what, and when."""
+    """Parsed Identify call."""
 
     account_id: str
-    #: Trimmed and in lower case: the person's identity within the account. None: the ids have to tell it.
+    #: Trimmed and in lower case: the person's key within the account. None: the IDs lead to it.
     email: str | None
-    #: The email as it was sent; ProsperStack may tell cases apart.
+    #: Email in its original case, since ProsperStack may compare case-sensitively.
     address: str
     traits: Mapping[str, JsonValue]
-    #: The event's own time, in microseconds since the epoch; never later than `received_at`.
+    #: Event time, in microseconds since the epoch; never later than `received_at`.
     at: int
-    #: When it got here, in microseconds since the epoch.
+    #: Arrival time, in microseconds since the epoch.
     received_at: int
     user_id: str | None = None
     anonymous_id: str | None = None
     source: CallSource | None = None
-    #: How much memory it holds, by the length of its body in bytes.
+    #: Memory that the call holds: the length of its body in bytes.
     size: int = 0
-    #: It is one of very many that nobody waits for, as those of a file are.
+    #: One of very many calls without a waiting sender, as from an import.
     in_bulk: bool = False
 
     @property
     def ids(self) -> tuple[tuple[IdKind, str], ...]:
-        """Its ids, the one that tells more first."""
+        """The external IDs, the user ID first."""
         if self.user_id is None:
             return () if self.anonymous_id is None else ((IdKind.ANONYMOUS, self.anonymous_id),)
         user = (IdKind.USER, self.user_id)
@@ -87,22 +87,22 @@ class Identify:
 
     @property
     def lane(self) -> Lane:
-        """How urgent it is: Engage sends whole audiences at once."""
+        """Priority: Engage sends whole audiences at once."""
         return Lane.BULK if self.from_engage or self.in_bulk else Lane.LIVE
 
     @property
     def from_engage(self) -> bool:
-        """Engage sends every person twice, with and without the email: the latter is no fault."""
+        """True if Engage sent the call. It sends each person twice, with and without the email."""
         return self.source is not None and self.source.kind is not SourceKind.SOURCE
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """One Delete call (GDPR, CCPA), understood."""
+    """Parsed Delete call (GDPR, CCPA)."""
 
     account_id: str
     user_id: str
-    #: The event's own time, in microseconds since the epoch; never later than `received_at`.
+    #: Event time, in microseconds since the epoch; never later than `received_at`.
     at: int
     received_at: int
     size: int = 0
@@ -112,45 +112,45 @@ Call = Identify | Delete
 
 
 class Outcome(StrEnum):
-    """What became of a call, once its transaction is on disk."""
+    """Result of a call whose transaction is on disk."""
 
-    #: Merged into a profile; also where it said nothing new.
+    #: Merged into a profile, whether it changed anything or not.
     ACCEPTED = "accepted"
-    #: Kept under its id until an email is known for it.
+    #: Stored under its external ID until an email is known for it.
     HELD = "held"
-    #: It names no email, and none is known for its ids: nothing was kept.
+    #: Contains no email, and none is known for its IDs: nothing is stored.
     UNKNOWN = "unknown"
-    #: It is older than the person's deletion: nothing was kept.
+    #: Older than the person's deletion: nothing is stored.
     OUTDATED = "outdated"
-    #: The person was erased, if they were known at all.
+    #: The person is erased, whether they were known or not.
     ERASED = "erased"
 
 
 class Status(StrEnum):
-    """How a profile stands with ProsperStack."""
+    """Delivery status of a profile."""
 
-    #: Something changed that the reconciler has not looked at yet.
+    #: Changed since the reconciler's last evaluation.
     PENDING = "pending"
-    #: A subscriber has something else than is desired: an update waits for its turn. (Or, rarely, a look-up does,
-    #: of somebody whose subscriber was said to be gone.)
+    #: A subscriber differs from the desired values: an update waits for its turn. (Rarely a lookup does, for a
+    #: subscriber that ProsperStack reported as missing.)
     READY = "ready"
-    #: Whether there is a subscriber, or what one has by now, has to be learned first.
+    #: Waits for a lookup or listing: whether a subscriber exists, or its values, are unknown.
     UNKNOWN = "unknown"
-    #: Every matching subscriber has what is desired, or had it edited there since.
+    #: Every matching subscriber has the desired values, or was edited in ProsperStack since.
     IN_SYNC = "in_sync"
-    #: No subscriber has this email, as of the last look.
+    #: No subscriber has this email, as of the last lookup.
     UNMATCHED = "unmatched"
-    #: ProsperStack rejects the email itself; tried again when the person's next call comes.
+    #: ProsperStack rejects the email itself; retried with the person's next call.
     SET_ASIDE = "set_aside"
 
 
-#: Profiles that the reconciler has to do something for; an unmatched one that is due is only looked at again.
+#: Statuses that need work of the reconciler. An unmatched profile that is due is only looked up again.
 UNSETTLED = (Status.PENDING, Status.READY, Status.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What Segment says of one email, merged."""
+    """Profile of one email: all that Segment said of it, merged per trait."""
 
     id: int
     account_id: str
@@ -158,27 +158,27 @@ class Profile:
     address: str
     user_id: str | None
     traits: Mapping[str, Stamped]
-    #: Grows with every change of a value. What is settled names the version that it settled.
+    #: Grows with every change of a value. `profiles.settle` names the version that it settles.
     version: int
     status: Status
-    #: Why it is set aside, or why the latest attempt failed.
+    #: Reason of a rejection, or of the latest failed attempt.
     status_reason: str | None
-    #: When the oldest change that is not settled came in, in microseconds; None: nothing is pending.
+    #: Arrival time of the oldest change that is not delivered, in microseconds; None: nothing is pending.
     pending_since: int | None
-    #: When the newest change came in, or what was known of its subscribers proved wrong, in microseconds: what was
-    #: observed before that tells nothing against it.
+    #: Time of the newest change, or of the moment when the observed values proved wrong, in microseconds. Older
+    #: observations say nothing about the present values.
     changed_at: int
     lane: Lane
-    #: When its subscribers were last looked up, in microseconds; None: never.
+    #: Time of the last subscriber lookup, in microseconds; None: never.
     looked_up_at: int | None
-    #: How many attempts in a row came to nothing: nobody was found, or ProsperStack failed.
+    #: Number of consecutive attempts without result: no subscriber found, or a failure of ProsperStack.
     attempts: int
-    #: The anonymous id that came with the email last.
+    #: Anonymous ID of the email's latest call that had one.
     anonymous_id: str | None = None
-    #: When a subscriber with the email was forgotten that only a listing of all, or a look-up, would show again, in
-    #: microseconds; None: never.
+    #: Time when a subscriber with this email was forgotten, in microseconds; None: never. Only a full listing or a
+    #: lookup finds it again.
     lost_at: int | None = None
 
     def values(self) -> dict[str, JsonValue]:
-        """The traits without their times, as the mapping takes them."""
+        """Return the traits without their times, as the mapping takes them."""
         return {name: value for name, (value, _) in self.traits.items()}

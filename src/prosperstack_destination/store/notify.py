@@ -1,4 +1,4 @@
-"""Telling other processes that something changed: PostgreSQL's LISTEN and NOTIFY. Polling is the net beneath it."""
+"""Notifications between processes by PostgreSQL's LISTEN and NOTIFY. Polling covers lost ones."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -16,20 +16,20 @@ from prosperstack_destination.store.postgres_url import postgres_connection
 log = structlog.get_logger(__name__)
 
 _CHANNEL: Final = "prosperstack_destination"
-#: What changes within this time is told together, in seconds: a notification makes commits wait for each other.
+#: Time that changes are collected for one notification, in seconds: notifications serialise commits.
 GATHERED_SECONDS: Final = 0.05
-#: Accounts in one notification: PostgreSQL takes 8,000 bytes.
+#: Maximum number of accounts in one notification: PostgreSQL's payload limit is 8,000 bytes.
 ACCOUNTS_AT_ONCE: Final = 200
-#: How often listening is tried again after the connection was lost, and checked while nothing is heard, in seconds.
+#: Pause before reconnecting, and between checks of the idle connection, in seconds.
 AGAIN_SECONDS: Final = 2.0
 
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
 
 
 class PgNotifier:
-    """Tells other processes which accounts changed, and ``on_change`` what others tell. Does nothing on SQLite.
+    """Sends changed accounts to other processes, and passes theirs to ``on_change``. No effect on SQLite.
 
-    ``replica`` names this process: what it tells itself it need not hear.
+    ``replica`` names this process, whose own notifications are ignored.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class PgNotifier:
         self._telling: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to listen, where somebody wants to hear."""
+        """Start listening, if there is a callback."""
         if self._url is not None and self._on_change is not None:
             self._run(self._listen(self._url, self._on_change))
 
     async def stop(self) -> None:
-        """Stop; what was not told yet is found by polling."""
+        """Stop. Polling finds changes that were not sent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def notify(self, account_ids: Iterable[str]) -> None:
-        """Tell others that these accounts changed, soon."""
+        """Send these accounts soon."""
         if self._url is None:
             return
         self._changed.update(account_ids)
@@ -75,10 +75,10 @@ class PgNotifier:
             try:
                 await self._database.write(_notify, self._replica, changed)
             except StoreUnavailable as error:
-                log.info("others could not be woken: they poll", reason=str(error))
+                log.info("notification failed; other processes find changes by polling", reason=str(error))
 
     async def _listen(self, url: str, on_change: Callable[[list[str]], None]) -> None:
-        """Listen for ever; a connection that is lost is made anew."""
+        """Listen and reconnect until cancelled."""
 
         def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             replica, *account_ids = str(payload).split(" ")
@@ -98,12 +98,15 @@ class PgNotifier:
                 finally:
                     connection.terminate()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.info("nothing is heard from others: polling goes on", reason=type(error).__name__)
+                log.info(
+                    "listening failed; polling finds changes until it reconnects",
+                    reason=type(error).__name__,
+                )
             await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _notify(connection: Connection, replica: str, account_ids: list[str]) -> None:
-    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")  # nothing is stored
+    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")  # a notification stores nothing
     for start in range(0, len(account_ids), ACCOUNTS_AT_ONCE):
         payload = " ".join([replica, *account_ids[start : start + ACCOUNTS_AT_ONCE]])
         connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})

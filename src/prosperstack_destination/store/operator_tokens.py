@@ -1,4 +1,4 @@
-"""Units of work on operators' tokens: only their hashes are kept."""
+"""Transactions on operator tokens, which are stored as hashes."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from prosperstack_destination.store.tables import operator_tokens
 
 @dataclass(frozen=True, slots=True)
 class OperatorToken:
-    """A token, without what it is."""
+    """Operator token, without the token itself."""
 
     token_hash: str
     fingerprint: str
-    #: Who it is for.
+    #: Name of the operator.
     name: str
     #: In microseconds since the epoch.
     created_at: int
@@ -21,7 +21,7 @@ class OperatorToken:
 
 
 def add(connection: Connection, token: OperatorToken) -> None:
-    """Admit a token."""
+    """Add a token."""
     connection.execute(
         insert(operator_tokens).values(
             token_hash=token.token_hash,
@@ -33,7 +33,7 @@ def add(connection: Connection, token: OperatorToken) -> None:
 
 
 def every(connection: Connection) -> list[OperatorToken]:
-    """All tokens, the oldest first, revoked ones as well."""
+    """Return all tokens, the oldest first, including revoked ones."""
     rows = connection.execute(select(operator_tokens).order_by(operator_tokens.c.created_at))
     return [
         OperatorToken(row.token_hash, row.fingerprint, row.name, row.created_at, row.revoked_at) for row in rows
@@ -41,12 +41,12 @@ def every(connection: Connection) -> list[OperatorToken]:
 
 
 def active(connection: Connection) -> list[OperatorToken]:
-    """Those that are good."""
+    """Return the active tokens."""
     return [each for each in every(connection) if each.revoked_at is None]
 
 
 def revoke(connection: Connection, fingerprint: str, now: int) -> bool:
-    """Refuse a token from now on; whether there was one that was good."""
+    """Revoke a token. Return False if there is no such active token."""
     result = connection.execute(
         update(operator_tokens)
         .where(operator_tokens.c.fingerprint == fingerprint, operator_tokens.c.revoked_at.is_(None))

@@ -1,7 +1,7 @@
-"""Transactions on PostgreSQL.
+"""PostgreSQL engine.
 
-The same units of work run over asyncpg, several at once, in this process and in others. Where two of them want the
-same, one waits; what loses a race all the same is run again.
+Transactions run over asyncpg, several at once, in this process and in other replicas. Conflicting transactions
+wait for each other; a transaction that fails with a serialization error or a deadlock runs again.
 """
 
 import asyncio
@@ -30,39 +30,42 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Transactions that a process may have open at once.
+#: Maximum number of open connections of a process.
 CONNECTIONS: Final = 10
-#: How long connecting may take, and an answer to one statement, in seconds.
+#: Timeouts of connecting and of one statement, in seconds.
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 60.0
-#: What runs has this long to finish when the service stops, in seconds.
+#: Time that running transactions have to finish when the service stops, in seconds.
 CLOSE_SECONDS: Final = 5.0
-#: A process that falls asleep within a transaction loses it after this, and with it the locks that others wait for.
+#: Timeout after which PostgreSQL ends a transaction whose process is stalled, in seconds: its locks are released.
 IDLE_SECONDS: Final = 3
-#: A wait for a connection that is not taken off the wait for locks, in seconds: it takes a round trip to do so.
+#: Waits for a connection up to this long do not shorten the lock timeout, which costs a round trip; in seconds.
 SHORT_WAIT_SECONDS: Final = 0.25
-#: How often a unit of work that lost a race is run in all.
+#: Maximum number of times that a transaction runs after conflicts.
 ATTEMPTS: Final = 8
-#: How long the service waits at its start for a database that is not there yet, in seconds, and between two tries.
+#: Time that the service waits at its start for an unreachable database, in seconds, and the pause between two
+#: attempts (`START_PAUSE_SECONDS`).
 START_SECONDS: Final = 60.0
-#: How long a host name may be unknown at the start, in seconds: a typo, or a network that is being set up.
+#: Time that a host name may be unresolvable at the start, in seconds: a typo, or a network that is starting.
 NAME_SECONDS: Final = 4.0
 START_PAUSE_SECONDS: Final = 0.5
 
-#: Serialization failure, deadlock; a row that another transaction made first; a schema that has just changed.
+#: Conflicts: serialization failure, deadlock, a row that another transaction inserted first, a schema that just
+#: changed.
 _LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
-#: The database's state, and no fault of the unit of work: connection, rollback, resources, intervention, system;
-#: read-only, idle for too long, locked; not migrated yet, or restored just now; damaged.
+#: Outages of the database, independent of the transaction. Classes: connection, rollback, resources, operator
+#: intervention, system. Codes: read-only, idle for too long, locked, not migrated yet or just restored, damaged.
 _PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01", "XX001", "XX002")
-#: While connecting: a wrong user, password or database; a parameter that the server or a pooler does not take.
+#: Configuration errors while connecting: a wrong user, password or database; a parameter that the server or a
+#: pooler does not accept.
 _MISCONFIGURED: Final = ("28", "3D", "08P01", "22023", "42704")
 
 
 class Postgresql:
-    """One database on a server."""
+    """PostgreSQL database."""
 
     def __init__(self, url: URL) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine  # a tenth of a second that SQLite need not spend
+        from sqlalchemy.ext.asyncio import create_async_engine  # takes 0.1 s, which SQLite users need not spend
 
         connection = postgres_connection(url, connect_seconds=CONNECT_SECONDS)
         self._address = f"{url.host or 'localhost'}:{url.port or 5432}"
@@ -71,7 +74,7 @@ class Postgresql:
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=LOCK_WAIT_SECONDS,
-            hide_parameters=True,  # an error's text must not quote people's data
+            hide_parameters=True,  # error messages must not quote personal data
             connect_args={
                 **connection.arguments,
                 "command_timeout": STATEMENT_SECONDS,
@@ -82,19 +85,20 @@ class Postgresql:
                 },
             },
         )
-        # One view of the data for all statements of a unit of work, as SQLite gives it.
+        # One snapshot for all statements of a reading transaction, as on SQLite.
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        #: Units of work that run, those included whose callers wait no more.
+        #: Number of running transactions, including those whose callers were cancelled.
         self._running = 0
         self._at_rest = asyncio.Event()
         self._at_rest.set()
         self._closed = False
 
     async def open(self) -> None:
-        """Wait until the server answers. Raises `ConfigurationError` where it refuses, `StoreUnavailable` in
-        the end.
+        """Wait until the server answers.
+
+        Raises `ConfigurationError` if it refuses the connection, and `StoreUnavailable` after `START_SECONDS`.
         """
         now = asyncio.get_running_loop().time
         begun, reported = now(), False
@@ -105,30 +109,30 @@ class Postgresql:
                 unknown = isinstance(error.__cause__, socket.gaierror)
                 if unknown and now() - begun > NAME_SECONDS:
                     raise ConfigurationError(
-                        f"DATABASE_URL names a host that is not known: {self._address}. Is it written right, and "
-                        "can this machine resolve it?"
+                        f"DATABASE_URL names an unknown host: {self._address}. Check the spelling, and that "
+                        "this machine can resolve it."
                     ) from error
                 if now() - begun > START_SECONDS:
                     raise
                 if not reported:
-                    log.warning("PostgreSQL does not answer yet", address=self._address, reason=str(error))
+                    log.warning("PostgreSQL does not answer; retrying", address=self._address, reason=str(error))
                     reported = True
             else:
                 return
             await asyncio.sleep(START_PAUSE_SECONDS)
 
     async def close(self) -> None:
-        """Begin nothing more, finish what runs, and let go of the server."""
+        """Accept no more transactions, wait for running ones, and close all connections."""
         self._closed = True
-        # A connection that came back later would be closed by nobody. Past this time the server does not answer.
+        # A connection returned after `dispose` would stay open. After the timeout the server does not answer.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._at_rest.wait(), CLOSE_SECONDS)
         await self._engine.dispose()
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
-        """Run a unit of work in a transaction; again where it lost a race: it must be safe to repeat."""
+        """Run ``work`` in a transaction, again after a conflict: it must be safe to repeat."""
         if self._closed:
-            raise unavailable("it was closed")
+            raise unavailable("it is closed")
         self._running += 1
         self._at_rest.clear()
         try:
@@ -139,7 +143,7 @@ class Postgresql:
                 self._at_rest.set()
 
     async def read_inline(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work that reads a few rows."""
+        """Run ``work``, which reads a few rows."""
         return await self.run(work, writing=False)
 
     async def _run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
@@ -151,7 +155,7 @@ class Postgresql:
                     return await connection.run_sync(work)
             except DBAPIError as error:
                 if _sqlstate(error) in _LOST_A_RACE and attempt < ATTEMPTS:
-                    await asyncio.sleep(random.random() * 0.01 * attempt)  # noqa: S311 -- so that two part ways
+                    await asyncio.sleep(random.random() * 0.01 * attempt)  # noqa: S311 -- random, so that two transactions do not collide again
                     continue
                 if not _passes(error):
                     raise
@@ -161,16 +165,16 @@ class Postgresql:
             except (asyncpg.ClientConfigurationError, ssl.SSLError) as error:
                 raise ConfigurationError(f"DATABASE_URL cannot be used for {self._address}: {error}.") from error
             except (OSError, asyncpg.InterfaceError, NoConnectionFree) as error:
-                if "rejected SSL upgrade" in str(error):  # which asyncpg raises as a ConnectionError
+                if "rejected SSL upgrade" in str(error):  # asyncpg raises it as a ConnectionError
                     raise ConfigurationError(
-                        f"PostgreSQL at {self._address} does not speak TLS, which DATABASE_URL asks for (sslmode)."
+                        f"PostgreSQL at {self._address} does not support TLS, as DATABASE_URL requires (sslmode)."
                     ) from error
                 raise unavailable(str(error) or type(error).__name__) from error
         raise AssertionError  # the last attempt returns or raises
 
 
 async def _wait_for_locks(connection: "AsyncConnection", seconds: float) -> None:
-    """Have a transaction that waited for a connection wait for locks for what is left of its time."""
+    """Shorten the lock timeout of a transaction that waited for a connection to the rest of its time."""
     if seconds < LOCK_WAIT_SECONDS - SHORT_WAIT_SECONDS:
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{max(round(seconds * 1000), 50)}ms'")
 
@@ -186,5 +190,5 @@ def _refusal(error: asyncpg.PostgresError) -> ConfigurationError | StoreUnavaila
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
-    """PostgreSQL's code for what went wrong; None: it is the driver's own error, as for a lost connection."""
+    """Return PostgreSQL's error code. None: an error of the driver, such as a lost connection."""
     return getattr(error.orig, "sqlstate", None)

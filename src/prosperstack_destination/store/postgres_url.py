@@ -1,4 +1,4 @@
-"""PostgreSQL URLs as hosting companies print them, translated for the driver."""
+"""Translation of PostgreSQL URLs, as hosting companies print them, to asyncpg's arguments."""
 
 import ssl
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from sqlalchemy import URL
 
 from prosperstack_destination.errors import ConfigurationError
 
-#: What the server shows of this service, unless the URL says otherwise.
+#: Default name of this service in the server's list of connections.
 APPLICATION_NAME: Final = "prosperstack-destination"
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-#: Values of ``ssl`` that are not modes: what other drivers take.
+#: Values of ``ssl`` in the URLs of other drivers, with the equivalent mode.
 _SSL_FLAGS: Final = {"true": "require", "1": "require", "on": "require", "false": "disable", "0": "disable"}
 _BINDINGS: Final = ("disable", "prefer", "require")
 _SESSIONS: Final = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
-#: Parameters without a counterpart whose value here changes nothing.
+#: Parameters that asyncpg lacks, with the values that need no equivalent.
 _WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
     "gssencmode": ("disable", "prefer"),
     "pgbouncer": ("false",),
     "client_encoding": ("utf8", "utf-8", "auto"),
 }
-#: What is known, for the sentence that refuses the rest.
+#: Supported parameters, for the error message about others.
 _KNOWN: Final = (
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslnegotiation", "channel_binding"),
     *("connect_timeout", "application_name", "options", "schema", "target_session_attrs"),
@@ -32,19 +32,19 @@ _KNOWN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PostgresConnection:
-    """Where the server is, and what the driver is handed to connect to it."""
+    """Arguments for connecting to a server."""
 
-    #: Without a query, but for ``host`` and ``port``.
+    #: URL whose query contains only ``host`` and ``port``.
     url: URL
-    #: Keyword arguments of asyncpg's ``connect``, besides what the URL says.
+    #: Further keyword arguments of asyncpg's ``connect``.
     arguments: dict[str, Any] = field(repr=False)
 
 
 def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnection:
-    """Translate libpq's parameters. ``connect_seconds`` holds where the URL has no ``connect_timeout``.
+    """Translate libpq's parameters. ``connect_seconds`` is the default of ``connect_timeout``.
 
-    ``channel_binding=require`` becomes a check of the server's certificate, since the driver has no channel binding
-    and either keeps another server out. Raises `ConfigurationError` for a parameter without a counterpart.
+    ``channel_binding=require`` becomes a check of the server's certificate: asyncpg has no channel binding, and
+    both protect against an impostor. Raises `ConfigurationError` for a parameter without an equivalent.
     """
     query = {
         name.lower(): value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()
@@ -54,8 +54,8 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
             del query[name]
     if "pgbouncer" in query:
         raise ConfigurationError(
-            "DATABASE_URL has pgbouncer=true, an address of a pooler in transaction mode: the service needs LISTEN "
-            "and settings of a session. Use the direct address, or the session mode, without pgbouncer=true."
+            "DATABASE_URL has pgbouncer=true, the address of a pooler in transaction mode: the service needs "
+            "LISTEN and session settings. Use the direct address or session mode, without pgbouncer=true."
         )
     settings = _server_settings(query)
     arguments: dict[str, Any] = {"timeout": _timeout(query, connect_seconds), "server_settings": settings}
@@ -71,8 +71,8 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
     named = {attribute: query.pop(name) for name, attribute in renamed.items() if name in query}
     if query:
         raise ConfigurationError(
-            f"DATABASE_URL has {', '.join(sorted(query))}, which the service cannot pass on: leave it out. "
-            f"It takes {', '.join(_KNOWN)}."
+            f"DATABASE_URL has {', '.join(sorted(query))}, which the service does not support: remove it. "
+            f"Supported: {', '.join(_KNOWN)}."
         )
     return PostgresConnection(url.set(drivername="postgresql+asyncpg", query=address, **named), arguments)  # type: ignore[arg-type] # its parts are texts
 
@@ -96,12 +96,12 @@ def _timeout(query: dict[str, str], default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise ConfigurationError(f"DATABASE_URL has connect_timeout={text}: write a number of seconds.")
-    return seconds or default  # 0 is "none" elsewhere: a start that waits for ever reports nothing
+        raise ConfigurationError(f"DATABASE_URL has connect_timeout={text}: use a number of seconds, at most 3600.")
+    return seconds or default  # 0 means no timeout in libpq, but an endless start would report nothing
 
 
 def _encryption(query: dict[str, str]) -> str | ssl.SSLContext | None:
-    """What asyncpg takes as ``ssl``: a mode, or a context that checks the server's certificate."""
+    """Return asyncpg's ``ssl`` argument: a mode, or a context that checks the server's certificate."""
     flag = query.pop("ssl", None)
     if flag is not None:
         query.setdefault("sslmode", _SSL_FLAGS.get(flag.lower(), flag))
@@ -143,16 +143,16 @@ def _context(
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"DATABASE_URL names the certificate file {place}, which cannot be used: "
-            f"{getattr(error, 'strerror', None) or 'it has no certificate in PEM'}."
+            f"{getattr(error, 'strerror', None) or 'it contains no PEM certificate'}."
         ) from None
     return context
 
 
 def _one_of(query: dict[str, str], name: str, known: tuple[str, ...]) -> str | None:
-    """Take a parameter out, in lower case. Raises `ConfigurationError` for a value that is not known."""
+    """Remove a parameter and return it in lower case. Raises `ConfigurationError` for an unknown value."""
     if name not in query:
         return None
     value = query.pop(name)
     if value.lower() not in known:
-        raise ConfigurationError(f"DATABASE_URL has {name}={value}: it can be {', '.join(known)}.")
+        raise ConfigurationError(f"DATABASE_URL has {name}={value}: use one of {', '.join(known)}.")
     return value.lower()

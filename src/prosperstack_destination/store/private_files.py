@@ -1,4 +1,4 @@
-"""Folders and files that only the user who runs the service can read: they have people's data and keys."""
+"""Private folders and files: they contain personal data and keys, so only the service's user may read them."""
 
 import os
 import stat
@@ -13,26 +13,26 @@ FILE_MODE: Final = 0o600
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder with mode 0700 where there is none; one that is there stays as it is. Safe to repeat.
+    """Create a folder with mode 0700. An existing one is left unchanged. Safe to repeat.
 
-    Raises `ConfigurationError` where that cannot be done.
+    Raises `ConfigurationError` if it cannot be created.
     """
     try:
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
         raise ConfigurationError(
-            f"The data folder {path} cannot be used ({reason}): give it to the user who runs the service, or set "
-            "DATA_DIR to another one."
+            f"The data folder {path} cannot be used ({reason}): make it writable for the service's user, or set "
+            "DATA_DIR to another folder."
         ) from error
 
 
 def close_to_others(path: Path) -> None:
-    """Take everybody's rights but the owner's away from a folder or a file, where this process may do so.
+    """Remove all permissions but the owner's from a folder or file, if this process may.
 
-    A folder that the service shares with others stays as it is: the working directory, or a sticky one as /tmp.
+    Shared folders are left unchanged: the working directory, and sticky ones such as /tmp.
     """
-    with suppress(OSError):  # it is not there, or another user's
+    with suppress(OSError):  # missing, or owned by another user
         found = path.stat()
         shared = stat.S_ISDIR(found.st_mode) and (found.st_mode & stat.S_ISVTX or path.samefile(Path.cwd()))
         if found.st_mode & 0o077 and not shared:
@@ -40,7 +40,7 @@ def close_to_others(path: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file with mode 0600 where there is none, and close one that is there to others."""
+    """Create an empty file with mode 0600; restrict an existing one to its owner."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
     close_to_others(path)

@@ -1,4 +1,4 @@
-"""Units of work on problems: traits that feed a property and cannot."""
+"""Transactions on mapping problems: values that cannot become a property's type."""
 
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.statements import BulkInsert
 from prosperstack_destination.store.tables import problems, profiles
 
-#: Built once, as those below: it is read with every profile that is judged.
+#: Built once, as the statements below: it is read for every evaluated profile.
 _OF_PROFILES: Final = (
     select(problems)
     .where(problems.c.profile_id.in_(bindparam("profiles", expanding=True)))
@@ -20,7 +20,7 @@ _OF_PROFILES: Final = (
 )
 _INSERT = BulkInsert(problems, ["profile_id", "property", "account_id", "trait", "value", "reason", "since"])
 
-#: Groups that are told apart, at most.
+#: Maximum number of problem groups that are listed.
 MOST_GROUPS: Final = 500
 
 _KINDS: Final = (
@@ -29,11 +29,11 @@ _KINDS: Final = (
     .order_by(problems.c.property, problems.c.reason)
     .limit(1)
 )
-# Two looks, and no comparison of pairs: for that SQLite would go through everybody who has the problem.
+# Two lookups instead of a comparison of pairs, for which SQLite would scan all rows of the problem.
 _NEXT_REASON: Final = _KINDS.where(problems.c.property == bindparam("key"), problems.c.reason > bindparam("why"))
 _NEXT_PROPERTY: Final = _KINDS.where(problems.c.property > bindparam("key"))
 
-#: More than there are problems.
+#: Upper bound of an exact count.
 _MANY: Final = 2**62
 _SAME: Final = (
     (problems.c.account_id == bindparam("account"))
@@ -52,34 +52,34 @@ _NEWEST: Final = (
     .limit(bindparam("most"))
 )
 
-#: How the reason of a problem begins whose value is good by all that is known here, and ProsperStack rejected it.
+#: Prefix of the reason of a value that the property's type accepts and ProsperStack rejected.
 _REJECTED: Final = "ProsperStack rejects it: "
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedProblem:
-    """A problem of a profile's latest projection."""
+    """Problem of a profile's latest evaluation."""
 
     property: str
     trait: str
     value: JsonValue
     reason: str
-    #: When it was first seen with this value and reason, in microseconds.
+    #: Time of the first evaluation with this value and reason, in microseconds.
     since: int
 
 
 def as_rejected(words: str) -> str:
-    """The reason of a problem that ProsperStack told of, in its words."""
+    """Return the reason of a value that ProsperStack rejected, with ProsperStack's own text."""
     return _REJECTED + words
 
 
 def is_rejection(reason: str) -> bool:
-    """Whether ProsperStack told of the problem."""
+    """Return whether the reason is a rejection by ProsperStack."""
     return reason.startswith(_REJECTED)
 
 
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
-    """A profile's problems, by property."""
+    """Return a profile's problems, by property."""
     rows = connection.execute(_OF_PROFILES, {"profiles": [profile_id]})
     return [
         RecordedProblem(row.property, row.trait, json_codec.load(row.value), row.reason, row.since) for row in rows
@@ -88,7 +88,7 @@ def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One profile that has a problem."""
+    """Profile with a problem."""
 
     email: str
     trait: str
@@ -98,51 +98,50 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ProblemGroup:
-    """The problems of one property that have the same reason."""
+    """Problems of one property with the same reason."""
 
     property: str
     reason: str
-    #: Profiles that have it.
+    #: Number of profiles with the problem.
     count: int
-    #: When it was first seen, in microseconds.
+    #: Time of its first occurrence, in microseconds.
     since: int
     samples: tuple[Sample, ...]
 
     @builtins.property
     def is_set_aside(self) -> bool:
-        """Whether ProsperStack rejected the values, which are not sent again before they are others."""
+        """True if ProsperStack rejected the values, which are not sent again until they change."""
         return is_rejection(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """The problems of one property that have the same reason, as they were counted."""
+    """Counted problems of one property with the same reason."""
 
     property: str
     reason: str
     count: int
-    #: When it was first seen, in microseconds.
+    #: Time of its first occurrence, in microseconds.
     since: int
 
 
 def has_any(connection: Connection, account_id: str) -> bool:
-    """Whether an account has a problem: a look into an index."""
+    """Return whether an account has a problem. Costs one index lookup."""
     return connection.execute(_KINDS, {"account": account_id}).first() is not None
 
 
 def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
-    """An account's problems by property and reason, the most frequent first, with the newest as samples.
+    """Return an account's problems by property and reason, the most frequent first, with the newest samples.
 
-    Of more than `MOST_GROUPS` it knows the first, by property. It takes a look at each problem.
+    Beyond `MOST_GROUPS` only the first groups by property are known. Reads all problems.
     """
     return with_samples(connection, account_id, kinds(connection, account_id)[:limit], samples)
 
 
 def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[ProblemKind]:
-    """The same without samples.
+    """Return an account's problems by property and reason, without samples.
 
-    ``counted``: counts stop there, so that it takes no longer however many people have problems; None: they are
-    exact.
+    ``counted`` bounds each count, and with it the time that it takes; None: exact counts.
     """
     found = [
         ProblemKind(key, reason, *_count(connection, account_id, key, reason, counted))
@@ -154,7 +153,7 @@ def kinds(connection: Connection, account_id: str, counted: int | None = None) -
 def with_samples(
     connection: Connection, account_id: str, counted: Sequence[ProblemKind], most: int
 ) -> list[ProblemGroup]:
-    """Problems that were counted before, with the newest as samples; without those that nobody has any more."""
+    """Add the newest samples to counted problems, and omit those without an occurrence any more."""
     found = [(each, samples(connection, account_id, each.property, each.reason, most)) for each in counted]
     return [
         ProblemGroup(each.property, each.reason, each.count, each.since, theirs) for each, theirs in found if theirs
@@ -162,7 +161,7 @@ def with_samples(
 
 
 def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]:
-    """Each property with each of its reasons, in order: a look or two into the index for each."""
+    """Yield each property with each of its reasons, in order. Costs up to two index lookups for each."""
     last = {"account": account_id, "key": "", "why": ""}
     for _ in range(MOST_GROUPS):
         row = (
@@ -176,20 +175,20 @@ def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]
 
 
 def _count(connection: Connection, account_id: str, key: str, reason: str, counted: int | None) -> tuple[int, int]:
-    """How many people have a problem, up to a bound, and when it was first seen."""
+    """Return the number of profiles with a problem, up to a bound, and the time of its first occurrence."""
     same = {"account": account_id, "key": key, "why": reason, "most": _MANY if counted is None else counted}
     row = connection.execute(_COUNT, same).one()
     return row[0], row[1]
 
 
 def samples(connection: Connection, account_id: str, key: str, reason: str, limit: int) -> tuple[Sample, ...]:
-    """The newest people who have a problem of a property, for a reason."""
+    """Return the profiles that got this problem of a property last."""
     rows = connection.execute(_NEWEST, {"account": account_id, "key": key, "why": reason, "most": limit})
     return tuple(Sample(row.email, row.trait, json_codec.load(row.value), row.profile_id) for row in rows)
 
 
 def replace(connection: Connection, account_id: str, current: Mapping[int, Sequence[RecordedProblem]]) -> None:
-    """Make these the problems of profiles, by id: what is fixed goes by itself, what lasts keeps its age."""
+    """Replace the problems of profiles, by profile ID. A problem that persists keeps its time."""
     since: dict[tuple[int, str, str, str], int] = {
         (row.profile_id, row.property, row.trait, row.reason): row.since
         for row in connection.execute(_OF_PROFILES, {"profiles": list(current)})

@@ -1,4 +1,4 @@
-"""Units of work that look at profiles for people."""
+"""Queries of profiles for the admin services."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from prosperstack_destination.store.profiles import Ids, ids_of
 from prosperstack_destination.store.tables import identities, is_set_aside
 from prosperstack_destination.store.tables import profiles as table
 
-#: Profiles that a page of them looks at, at most.
+#: Maximum number of profiles that a page scans.
 LOOKED_AT: Final = 2_000
 
 _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
     *(table.c.id, table.c.email, table.c.user_id),
     *(table.c.status, table.c.status_reason, table.c.pending_since, table.c.due_at),
 )
-#: What finds those that stand in a way by an index of them.
+#: Conditions of the statuses that an index covers.
 _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
     **{status: (table.c.status == status, table.c.due_at.is_not(None)) for status in UNSETTLED},
     Status.SET_ASIDE: (is_set_aside,),
@@ -29,7 +29,7 @@ _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """A profile in a list."""
+    """Profile in a list."""
 
     id: int
     email: str
@@ -38,28 +38,28 @@ class ProfileSummary:
     status_reason: str | None
     #: In microseconds since the epoch.
     pending_since: int | None
-    #: When the reconciler has to look at it, in microseconds; None: not before something changes.
+    #: Time of the next evaluation, in microseconds; None: after the next change.
     due_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ProfilePage:
-    """A page of profiles."""
+    """Page of profiles."""
 
     profiles: tuple[ProfileSummary, ...]
-    #: The email after which the next page goes on; None: there are no more.
+    #: Email to continue after; None: the last page.
     after: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileDetail:
-    """What is stored of a profile besides what the reconciler needs of it."""
+    """Stored fields of a profile that are not part of `Profile`."""
 
-    #: The ids that came with the email, and when each did last (event time), in microseconds.
+    #: External IDs of the email with their latest event times, in microseconds.
     ids: Ids
-    #: When the reconciler has to look at it, in microseconds; None: not before something changes.
+    #: Time of the next evaluation, in microseconds; None: after the next change.
     due_at: int | None
-    #: When a call was about the person last, to the day, in microseconds; None: before this was noted.
+    #: Time of the latest call about the person, to the day, in microseconds; None: unknown.
     touched_at: int | None
 
 
@@ -73,15 +73,13 @@ def listed(
     statuses: Collection[Status] = (),
     looked_at: int = LOOKED_AT,
 ) -> ProfilePage:
-    """Profiles in the order of their emails, after one; those whose email begins in a way, and that stand in one of
-    these ways (none named: in any).
+    """Return profiles after an email, with a prefix and any of the statuses (empty: all), ordered by email.
 
-    However many profiles there are, it looks at no more than ``looked_at`` of them. Where those that stand so are
-    few an index has them; else they are looked for among the next emails, and a page may have few of them, or
-    nobody, and more to come.
+    Scans at most ``looked_at`` profiles. If few profiles have the statuses, an index finds them. Else the next
+    emails are scanned, and a page may have few profiles or none while more follow.
     """
     mine = _range(account_id, after, prefix)
-    if not statuses or set(statuses) == {Status.SET_ASIDE}:  # of either there is an index in the order of emails
+    if not statuses or set(statuses) == {Status.SET_ASIDE}:  # both have an index in the order of emails
         if statuses:
             mine.append(is_set_aside)
         rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
@@ -100,13 +98,13 @@ def listed(
 
 
 def failed(connection: Connection, account_id: str, limit: int) -> list[ProfileSummary]:
-    """Profiles whose latest attempt failed, and that are tried again; the next to be tried first."""
+    """Return profiles whose latest attempt failed and that will be retried, the next retry first."""
     theirs = select(*_LISTED).where(table.c.account_id == account_id, waits_after_failure)
     return [_listed(row) for row in connection.execute(theirs.order_by(table.c.due_at, table.c.id).limit(limit))]
 
 
 def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]]:
-    """One range of emails, so that the index finds it: SQLite would begin at the first of two lower bounds."""
+    """Return one range of emails, for the index: SQLite would start at the first of two lower bounds."""
     mine = table.c.account_id == account_id
     if not prefix:
         return [mine, table.c.email > after]
@@ -117,12 +115,12 @@ def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]
 def _few(
     connection: Connection, account_id: str, statuses: Collection[Status], looked_at: int
 ) -> list[Row[Any]] | None:
-    """All profiles that stand so, in no order; None: they are many, or no index has them."""
+    """Return all profiles with these statuses, unordered; None: too many, or no index."""
     if any(status not in _INDEXED for status in statuses):
         return None
     theirs = [(table.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
     count = 0
-    for each in theirs:  # first by the index alone, which takes no look at a profile
+    for each in theirs:  # count by the index first, which reads no profile
         some = select(literal(1)).where(*each).limit(looked_at + 1 - count).subquery()
         count += connection.execute(select(func.count()).select_from(some)).scalar_one()
         if count > looked_at:
@@ -131,7 +129,7 @@ def _few(
 
 
 def _page(rows: Sequence[Row[Any]], limit: int) -> ProfilePage:
-    """The first of these profiles; one more than those tells that there are more."""
+    """Return a page; a row beyond ``limit`` shows that more follow."""
     shown = tuple(_listed(row) for row in rows[:limit])
     return ProfilePage(shown, shown[-1].email if len(rows) > limit else None)
 
@@ -143,7 +141,7 @@ def _listed(row: Row[Any]) -> ProfileSummary:
 
 
 def detail(connection: Connection, profile_id: int) -> ProfileDetail:
-    """What else is stored of a profile, which has to be there."""
+    """Return further stored fields of an existing profile."""
     row = connection.execute(
         select(table.c.ids, table.c.due_at, table.c.touched_at).where(table.c.id == profile_id)
     ).one()
@@ -151,7 +149,7 @@ def detail(connection: Connection, profile_id: int) -> ProfileDetail:
 
 
 def emails_of_user(connection: Connection, account_id: str, user_id: str) -> list[str]:
-    """The email that a user id came with last, and those that it had before, the latest of them first."""
+    """Return the present and former emails of a user ID, the latest first."""
     row = connection.execute(
         select(identities.c.email, identities.c.former).where(
             identities.c.account_id == account_id,

@@ -1,7 +1,6 @@
-"""Units of work that go through all profiles of an account, a page at a time, in the order of their emails.
+"""Scan of all profiles of an account in pages, ordered by email.
 
-A page is a short transaction of its own: what goes through a million profiles holds nothing up, and holds no more
-than a page in memory.
+Each page is a short transaction: scanning a million profiles blocks no writer and keeps one page in memory.
 """
 
 from dataclasses import dataclass
@@ -15,42 +14,42 @@ from prosperstack_destination.store.models import IdKind, Stamped
 from prosperstack_destination.store.profiles import newest_id
 from prosperstack_destination.store.tables import profiles
 
-#: Profiles that are read together.
+#: Default number of profiles in a page.
 PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedProfile:
-    """A profile, as far as the mapping looks at it. Its JSON is read when it is asked for.
+    """Fields of a profile that the mapping needs, with JSON that is decoded on demand.
 
-    A page of read ones would be many small objects at once, which keep Python's garbage collector busy: that halves
+    A page of decoded profiles would be many small objects that keep Python's garbage collector busy, which halves
     the speed.
     """
 
     id: int
     email: str
     user_id: str | None
-    #: Its ids and its traits, as they are stored.
+    #: IDs and traits, as stored.
     ids: str
     traits: str
     status: str
 
     def stamped(self) -> dict[str, Stamped]:
-        """The traits with their times."""
+        """Return the traits with their times."""
         found: dict[str, Stamped] = json_codec.load(self.traits)
         return found
 
     def values(self) -> dict[str, JsonValue]:
-        """The traits without their times."""
+        """Return the traits without their times."""
         return {name: value for name, (value, _) in json_codec.load(self.traits).items()}
 
     @property
     def anonymous_id(self) -> str | None:
-        """The anonymous id that came with the email last."""
+        """Anonymous ID of the email's latest call that had one."""
         return newest_id(self.ids, IdKind.ANONYMOUS)
 
 
-#: Ids, scattered: a sample must not follow a pattern in the order in which profiles came.
+#: Hashed ID: a sample must not follow a pattern in the order of insertion.
 _SCATTERED: Final = (profiles.c.id * 2_654_435_761 % 4_294_967_296) // 65_536
 _PAGE: Final = (
     select(
@@ -69,13 +68,13 @@ _PAGE: Final = (
 def page(
     connection: Connection, account_id: str, after: str, *, limit: int = PAGE, one_in: int = 1
 ) -> list[ScannedProfile]:
-    """The profiles after an email ("" for the first page); of them, one in so many."""
+    """Return the profiles after an email ("" for the first page); with ``one_in``, a sample of one in so many."""
     rows = connection.execute(_PAGE, {"account": account_id, "after": after, "limit": limit, "one_in": one_in})
     return [ScannedProfile(*row) for row in rows]
 
 
 def count(connection: Connection, account_id: str) -> int:
-    """How many profiles an account has."""
+    """Return the number of an account's profiles."""
     return connection.execute(
         select(func.count()).select_from(profiles).where(profiles.c.account_id == account_id)
     ).scalar_one()

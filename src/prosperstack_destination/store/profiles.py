@@ -1,4 +1,4 @@
-"""Units of work on profiles."""
+"""Transactions on profiles."""
 
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profil
 from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, Prepared
 from prosperstack_destination.store.tables import profiles
 
-#: When an id came with an email last, in microseconds since the epoch.
+#: External IDs with their latest event time, in microseconds since the epoch.
 Ids = dict[tuple[IdKind, str], int]
 
-#: Ids that a profile remembers; past it the one that came longest ago goes.
+#: Maximum number of IDs in a profile; beyond it the oldest is dropped.
 MAX_IDS: Final = 50
 
 _WRITTEN: Final = (
@@ -71,7 +71,7 @@ def _ids_to_judge(status: Status, lane: Lane, until: str) -> Select[Any]:
     return select(one.c.id)
 
 
-#: One statement, built once; each part is a look into the index.
+#: One statement, built once; each part is an index lookup.
 _TO_JUDGE: Final = union_all(
     *(
         _ids_to_judge(status, lane, until)
@@ -82,9 +82,7 @@ _TO_JUDGE: Final = union_all(
 
 
 def _select_merged(one_of: OneOf) -> Select[Any]:
-    """What a `ProfileDraft` is made of, in this order; locked in key order, so that no two writers wait for
-    each other.
-    """
+    """Select the columns of a `ProfileDraft`, in order, locked in key order so that writers cannot deadlock."""
     columns = (
         *("email", "id", "address", "user_id", "ids", "traits"),
         *("version", "status", "pending_since", "changed_at", "lane", "due_at", "touched_at"),
@@ -102,14 +100,14 @@ _SELECT_MERGED: Final = Prepared(_select_merged)
 
 @dataclass(slots=True)
 class ProfileDraft:
-    """A profile while calls are merged into it."""
+    """Profile that calls are being merged into."""
 
     email: str
-    #: None: it is new.
+    #: None: a new profile.
     row_id: int | None
     address: str
     user_id: str | None
-    #: The ids that came with the email by their kind, and when last (event time), as they are stored.
+    #: External IDs of the email by kind, with their latest event times, as stored.
     ids: dict[str, dict[str, int]]
     traits: Mapping[str, Stamped]
     version: int
@@ -118,24 +116,24 @@ class ProfileDraft:
     changed_at: int
     lane: int
     due_at: int | None
-    #: When a call about the person came last, to the day.
+    #: Time of the latest call about the person, to the day.
     touched_at: int | None
-    #: When what was known of its subscribers was forgotten: see `Profile.lost_at`. Kept where it is new only.
+    #: See `Profile.lost_at`. Stored for new profiles only.
     lost_at: int | None = None
     touched: bool = False
 
     def came_up(self, received_at: int) -> None:
-        """Note, once a day, that a call was about the person."""
+        """Record, once a day, that a call was about the person."""
         if self.touched_at is None or received_at - self.touched_at >= DAY:
             self.touched_at = received_at
             self.touched = True
 
     def came_with(self, key: tuple[IdKind, str], at: int) -> None:
-        """Note that the email came with an id at an event time."""
+        """Record that a call had the email and this ID at an event time."""
         kind, external_id = key
         of_kind = self.ids.get(kind)
         if of_kind is None:
-            of_kind = self.ids[kind.value] = {}  # its plain name: a member of an enum takes long to write as JSON
+            of_kind = self.ids[kind.value] = {}  # the plain name: encoding an enum member is slow
         known = of_kind.get(external_id)
         if known is not None and known >= at:
             return
@@ -145,7 +143,7 @@ class ProfileDraft:
             self._forget_an_id()
 
     def correct_times(self, now: int) -> None:
-        """Take times of a clock that was ahead for just before now: a call that comes now is newer."""
+        """Date future times, from a clock that was ahead, just before now: a call that arrives now is newer."""
         if any(at > now + SKEW for _, at in self.traits.values()):
             self.traits = {name: (value, real_time(at, now)) for name, (value, at) in self.traits.items()}
             self.touched = True
@@ -156,19 +154,19 @@ class ProfileDraft:
             }
             self.touched = True
         if self.touched_at is not None and self.touched_at > now + SKEW:
-            self.touched_at = None  # or retention would count from then
+            self.touched_at = None  # a future time would delay retention
 
     def last_with(self, key: tuple[IdKind, str]) -> int | None:
-        """When the email came with an id last (event time); None: it never did, as far as that is remembered."""
+        """Return the latest event time of an ID of the email; None: not recorded."""
         kind, external_id = key
         return self.ids.get(kind, {}).get(external_id)
 
     def take(
         self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
     ) -> int:
-        """Merge values that came in at a time (microseconds), on a lane: the more urgent one stays.
+        """Merge traits that arrived at ``received_at`` (microseconds). Return the number of dropped traits.
 
-        How many traits there was no room for: see `merge`.
+        The more urgent of the old and the new lane stays.
         """
         merged = merge(self.traits, new, reads)
         if not (merged.touched or self.version == 0):
@@ -184,7 +182,7 @@ class ProfileDraft:
         return merged.dropped
 
     def _forget_an_id(self) -> None:
-        """Forget the one that came longest ago."""
+        """Drop the ID with the oldest event time."""
         _, kind, each = min((at, kind, each) for kind, ids in self.ids.items() for each, at in ids.items())
         del self.ids[kind][each]
         if not self.ids[kind]:
@@ -192,7 +190,7 @@ class ProfileDraft:
 
 
 def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, ProfileDraft]:
-    """The profiles of these emails, as far as they are there, by email; nobody else writes them meanwhile.
+    """Load and lock the existing profiles of these emails, by email, for the rest of the transaction.
 
     Their times are corrected as of ``now`` (microseconds): see `ProfileDraft.correct_times`.
     """
@@ -207,21 +205,21 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str], now
 
 
 def new_draft(email: str, address: str, lost_at: int | None = None) -> ProfileDraft:
-    """A profile that is not there yet; ``lost_at``: one was, and who its subscribers are was forgotten then."""
+    """Create a draft of a new profile. ``lost_at``: see `Profile.lost_at`."""
     return ProfileDraft(
         email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at
     )
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft]) -> bool:
-    """Write drafts that were touched, in the order of their emails; whether any of them is due."""
+    """Write touched drafts in the order of their emails. Return whether any of them is due."""
     inserts: list[tuple[Any, ...]] = []
     updates: list[tuple[Any, ...]] = []
     due = False
-    # In key order, so that two writers cannot wait for each other.
+    # Key order, so that two writers cannot deadlock.
     for draft in sorted((draft for draft in changed if draft.touched), key=lambda draft: draft.email):
         ids, traits = json_codec.dump(draft.ids), json_codec.dump(draft.traits)
-        written = (  # as in _WRITTEN
+        written = (  # in the order of _WRITTEN
             *(draft.address, draft.user_id, ids, traits, draft.version, draft.status),
             *(draft.pending_since, draft.changed_at, draft.lane, draft.due_at, draft.touched_at),
         )
@@ -238,7 +236,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft
 def erase(
     connection: Connection, account_id: str, emails: Collection[str]
 ) -> list[tuple[Ids, Mapping[str, Stamped]]]:
-    """Delete the profiles of these emails, and their problems with them; the ids and the traits of each."""
+    """Delete the profiles of these emails with their problems. Return the IDs and the traits of each."""
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
     rows = connection.execute(select(profiles.c.ids, profiles.c.traits).where(known)).all()
     connection.execute(delete(profiles).where(known))
@@ -246,13 +244,13 @@ def erase(
 
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:
-    """The profile of an email (trimmed, in lower case), or None."""
+    """Return the profile of an email (trimmed, in lower case), or None."""
     row = connection.execute(_BY_EMAIL, {"account": account_id, "email": email}).one_or_none()
     return None if row is None else profile_of(row)
 
 
 def get(connection: Connection, profile_id: int) -> Profile | None:
-    """The profile with this id, or None."""
+    """Return the profile with this ID, or None."""
     row = connection.execute(_BY_IDS, {"ids": [profile_id]}).one_or_none()
     return None if row is None else profile_of(row)
 
@@ -265,11 +263,11 @@ def due(
     limit: int,
     unreadable: MutableMapping[int, str] | None = None,
 ) -> list[Profile]:
-    """An account's profiles that have to be looked at by now.
+    """Return up to ``limit`` of an account's profiles that are due for evaluation.
 
-    Those that changed; those that waited for the directory to be as young as their change, which it is at
-    ``as_of`` (microseconds; None: never); and unmatched ones whose time has come. In this order, the longest due
-    first, the more urgent lanes first. Those that cannot be read are put into ``unreadable``, by id with the kind
+    First changed profiles; then profiles that waited for a listing newer than their change (the listing is as of
+    ``as_of``, microseconds; None: no listing); then unmatched profiles that are due again. Within each group
+    urgent lanes come first, then the longest due. Unreadable profiles go into ``unreadable``, by ID with the type
     of the error; without it the error is raised.
     """
     given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
@@ -286,9 +284,9 @@ def due(
 
 
 def mark_waiting(connection: Connection, waiting: Sequence[tuple[Profile, Status]], now: int) -> None:
-    """Note profiles that wait for a request: `Status.READY` for an update, `Status.UNKNOWN` for news.
+    """Mark profiles as waiting for a request: `Status.READY` for an update, `Status.UNKNOWN` for a lookup.
 
-    One that changed meanwhile stays to be looked at.
+    A profile that changed in the meantime stays pending.
     """
     if waiting:
         _AWAIT.execute(
@@ -298,7 +296,7 @@ def mark_waiting(connection: Connection, waiting: Sequence[tuple[Profile, Status
                     "id": profile.id,
                     "version": profile.version,
                     "status": status,
-                    # A change from the future, by a clock that was set back, could never be outlived.
+                    # No observation would ever be newer than a change in the future, after a clock was set back.
                     "changed_at": min(profile.changed_at, now),
                     "due_at": min(profile.changed_at, now),
                 }
@@ -308,10 +306,10 @@ def mark_waiting(connection: Connection, waiting: Sequence[tuple[Profile, Status
 
 
 def mark_changed(connection: Connection, account_id: str, emails: Collection[str], now: int) -> int:
-    """Have the profiles of these emails looked at: ProsperStack showed something new of their subscribers.
+    """Mark the profiles of these emails as pending: ProsperStack reported changes of their subscribers.
 
-    How many there are that were not to be looked at anyway; those too count as changed, since somebody may be
-    looking at them just now, without the news.
+    Return the number of those that were not pending before. All get a new version, since an evaluation without the
+    change may be running.
     """
     theirs = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
     found = select(func.count()).select_from(profiles).where(theirs, profiles.c.status != Status.PENDING)
@@ -337,9 +335,9 @@ def settle(
     reason: str | None = None,
     look_again_at: int | None = None,
 ) -> bool:
-    """Nothing is left to do for this version of a profile, or not before ``look_again_at``.
+    """Set the final status of this version of a profile, until ``look_again_at`` (microseconds) if given.
 
-    False: the profile changed meanwhile, and stays due.
+    Return False if the profile changed in the meantime; it then stays due.
     """
     result = connection.execute(
         _SETTLE,
@@ -356,7 +354,7 @@ def settle(
 
 
 def postpone(connection: Connection, profile_id: int, until: int, reason: str) -> None:
-    """Let the others go first: an attempt at a profile that is pending came to nothing."""
+    """Postpone a profile until a time (microseconds) after a failed attempt."""
     connection.execute(
         update(profiles)
         .where(profiles.c.id == profile_id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
@@ -365,10 +363,10 @@ def postpone(connection: Connection, profile_id: int, until: int, reason: str) -
 
 
 def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, *, lost: bool = False) -> None:
-    """Note that a profile's subscribers were looked up by a request sent at a time; it is to be looked at.
+    """Record a subscriber lookup that was sent at ``at`` (microseconds), and mark the profile as pending.
 
-    It counts as changed: somebody may be looking at it just now, without the news. ``lost``: subscribers that were
-    known are not there, so that they are forgotten.
+    It gets a new version, since an evaluation without the result may be running. ``lost``: known subscribers were
+    not found and are forgotten.
     """
     looked_up: dict[str, Any] = {"looked_up_at": at, "version": profiles.c.version + 1}
     looked_up |= {"status": Status.PENDING, "status_reason": None, "due_at": now}
@@ -378,12 +376,12 @@ def mark_looked_up(connection: Connection, profile: Profile, at: int, now: int, 
 
 
 def invalidate_observed(connection: Connection, profile_id: int, now: int) -> None:
-    """An update of a profile's subscribers may have been carried out: only news of them from now on count."""
+    """Invalidate older observations of a profile's subscribers, after an update with an unknown result."""
     connection.execute(update(profiles).where(profiles.c.id == profile_id).values(changed_at=now))
 
 
 def profile_of(row: Row[Any]) -> Profile:
-    """The profile in a row of the profiles table."""
+    """Convert a row of the profiles table."""
     return Profile(
         id=row.id,
         account_id=row.account_id,
@@ -405,13 +403,13 @@ def profile_of(row: Row[Any]) -> Profile:
 
 
 def newest_id(ids: str, kind: IdKind) -> str | None:
-    """Of a profile's ids (as stored) the one of a kind that came last."""
-    if ids == "{}":  # most have none: save the reading
+    """Return the latest ID of a kind from a profile's stored IDs; None: there is none."""
+    if ids == "{}":  # the usual case: skip decoding
         return None
     found: dict[str, int] = json_codec.load(ids).get(kind.value, {})
     return max(found, key=lambda each: (found[each], each), default=None)
 
 
 def ids_of(text: str) -> Ids:
-    """The ids in a profile's column."""
+    """Decode the IDs column of a profile."""
     return {(ID_KINDS[kind], each): at for kind, ids in json_codec.load(text).items() for each, at in ids.items()}

@@ -1,6 +1,6 @@
-"""Units of work on properties that were created for traits, or could not be.
+"""Transactions on the creation of properties for traits.
 
-What ProsperStack rejects is tried once; what failed because it did not answer is tried again.
+A rejected creation is final; one that failed temporarily is retried.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from prosperstack_destination.store.tables import creations
 
 @dataclass(frozen=True, slots=True)
 class PropertyCreation:
-    """One property that was tried."""
+    """Attempt to create a property."""
 
     key: str
     trait: str
-    #: Its type, as ProsperStack calls it.
+    #: Type of the property, by ProsperStack's name.
     type: str
     #: In microseconds since the epoch.
     at: int
-    #: Why it could not be created; None: it was, or it was there already.
+    #: Reason of the failure; None: created, or present already.
     reason: str | None
-    #: When it is tried again, in microseconds; None: it is not.
+    #: Time of the retry, in microseconds; None: no retry.
     retry_at: int | None = None
 
 
 def every(connection: Connection, account_id: str) -> list[PropertyCreation]:
-    """All that were tried for an account, the oldest first."""
+    """Return an account's attempts, the oldest first."""
     rows = connection.execute(
         select(creations).where(creations.c.account_id == account_id).order_by(creations.c.at, creations.c.key)
     )
@@ -35,7 +35,7 @@ def every(connection: Connection, account_id: str) -> list[PropertyCreation]:
 
 
 def note(connection: Connection, account_id: str, creation: PropertyCreation) -> None:
-    """Note one, in the place of an earlier attempt."""
+    """Record an attempt; it replaces an earlier one."""
     same = (creations.c.account_id == account_id) & (creations.c.key == creation.key)
     connection.execute(delete(creations).where(same))
     connection.execute(

@@ -1,7 +1,7 @@
-"""Units of work that say which profiles of an account wait for a request.
+"""Queries of the profiles that wait for a request.
 
-Each is a look into an index at its ends, or a count that stops at a bound: none takes longer with a million
-profiles waiting than with a thousand.
+Each is an index lookup at an end, or a bounded count: none takes longer with a million waiting profiles than with
+a thousand.
 """
 
 from collections.abc import Collection
@@ -13,56 +13,56 @@ from sqlalchemy import Connection, Select, bindparam, func, literal_column, sele
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.tables import clearings, profiles
 
-#: Counts stop here.
+#: Upper bound of all counts.
 COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
-    """A profile that waits for a request."""
+    """Profile that waits for a request."""
 
     profile_id: int
     lane: Lane
-    #: Since when there is something to deliver, in microseconds.
+    #: Arrival time of its oldest pending change, in microseconds.
     pending_since: int
-    #: When the newest change came in, or until when it is left alone after a failure, in microseconds.
+    #: Arrival time of its newest change, or the end of its backoff after a failure, in microseconds.
     due_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The profiles of one lane that wait to be sent."""
+    """Profiles of one lane that wait for an update."""
 
-    #: The one that changed last, and the one that has been quiet for longest.
+    #: Profile with the latest change, and the one without a change for the longest time.
     newest: QueueItem | None = None
     oldest: QueueItem | None = None
-    #: How many there are, up to `MAX_COUNTED`.
+    #: Number of profiles, up to `COUNTED`.
     size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RecentChanges:
-    """What changed lately in a lane, of what waits to be sent."""
+    """Recent changes of a lane's profiles that wait for an update."""
 
-    #: How many profiles, up to `MAX_COUNTED`.
+    #: Number of changed profiles, up to `COUNTED`.
     changes: int = 0
-    #: How many of them had been waiting already when they changed again.
+    #: Number of those that were waiting already when they changed.
     repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSnapshot:
-    """What an account has to do, apart from the requests that are under way."""
+    """An account's waiting work, without the requests in flight."""
 
-    #: A subscriber is to be cleared of what was written for somebody who was erased.
+    #: Whether an erasure in ProsperStack is due.
     clearing: bool = False
     cancelling: Queue = Queue()
     live: Queue = Queue()
     bulk: Queue = Queue()
-    #: How many have to be learned about, in all and of them live ones, up to `MAX_COUNTED`.
+    #: Number of profiles that need a lookup, in all and in the live lanes, up to `COUNTED`.
     unknown: int = 0
     unknown_live: int = 0
-    #: Of them, who is about to cancel; the newest of the live ones; the oldest of all others.
+    #: Of these: the newest in a cancel flow, the newest live one, and the oldest one.
     unknown_cancelling: QueueItem | None = None
     newest_unknown: QueueItem | None = None
     oldest_unknown: QueueItem | None = None
@@ -70,7 +70,7 @@ class QueueSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class QueueSizes:
-    """The sizes of an account's queues: slower to tell than their ends, and good for a while."""
+    """Sizes of an account's queues. They are slower to query than the ends, and may be reused for a while."""
 
     live: int = 0
     bulk: int = 0
@@ -79,7 +79,7 @@ class QueueSizes:
 
 
 def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
-    """How many profiles wait, each count up to `MAX_COUNTED`."""
+    """Count waiting profiles, each count up to `COUNTED`."""
 
     def bounded(status: Status, *lanes: Lane) -> int:
         given = {"account": account_id, "status": status, "lanes": lanes, "now": now}
@@ -97,7 +97,10 @@ def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
 def snapshot(
     connection: Connection, account_id: str, now: int, under_way: Collection[int], counts: QueueSizes
 ) -> QueueSnapshot:
-    """What waits now, but for the profiles under way. ``counts`` may be a little old: ends are looked up anew."""
+    """Return the waiting work without the profiles in ``under_way``.
+
+    ``counts`` may be slightly outdated; the ends are current.
+    """
     given = {"account": account_id, "now": now, "under_way": sorted(under_way)}
     ends = {
         row.end: QueueItem(row.id, Lane(row.lane), row.pending_since or row.due_at, row.due_at)
@@ -124,13 +127,13 @@ def snapshot(
 
 
 def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> RecentChanges:
-    """What changed in a lane since a time, of what waits to be sent."""
+    """Count recent changes of a lane's profiles that wait for an update."""
     given = {"account": account_id, "lane": lane, "since": since}
     return RecentChanges(*connection.execute(_RECENT, given).one())
 
 
 def _end(status: Status, lane: Lane, end: str) -> Select[Any]:
-    """The profile at one end of a queue."""
+    """Select the profile at one end of a queue."""
     due_at = profiles.c.due_at
     one = (
         select(profiles.c.id, profiles.c.lane, profiles.c.pending_since, due_at)
@@ -148,9 +151,9 @@ def _end(status: Status, lane: Lane, end: str) -> Select[Any]:
     return select(literal_column(f"'{status} {lane:d} {end}'").label("end"), one)
 
 
-#: Of people to be learned about, the newest of the live ones, who are looked up, and the oldest of the others.
+#: Ends of the lookup queues: live profiles are looked up newest first, the others oldest first.
 _UNKNOWN_END: Final = {Lane.CANCELLING: "newest", Lane.LIVE: "newest", Lane.BULK: "oldest"}
-#: All ends in one statement, built once: SQLAlchemy's work for eight of them would cost more than SQLite's.
+#: All ends in one statement, built once: SQLAlchemy's overhead for eight of them would exceed SQLite's work.
 ENDS: Final = union_all(
     *(_end(Status.READY, lane, end) for lane in Lane for end in ("newest", "oldest")),
     *(_end(Status.UNKNOWN, lane, end) for lane, end in _UNKNOWN_END.items()),

@@ -1,4 +1,4 @@
-"""Units of work on what ProsperStack told of the rate limits."""
+"""Transactions on the rate limits that ProsperStack reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from prosperstack_destination.store.tables import rate_limits
 
 @dataclass(frozen=True, slots=True)
 class ReportedLimit:
-    """An account's rate limit, as told last."""
+    """Latest reported rate limit of an account."""
 
-    #: Requests of a window, and what was left of them.
+    #: Requests per window, and the remaining ones.
     limit: int
     remaining: int
-    #: How long a window is, as far as is known, in seconds.
+    #: Length of a window, as far as known, in seconds.
     window_seconds: float
-    #: When that was told, in microseconds.
+    #: Time of the report, in microseconds.
     reported_at: int
 
 
 def note(connection: Connection, told: Mapping[str, ReportedLimit]) -> None:
-    """Keep what was told, by account. The longest window ever told is the window."""
+    """Store reported limits by account. The longest reported window is kept."""
     for account_id, each in sorted(told.items()):
         known = of_account(connection, account_id)
         values = {"limit": each.limit, "remaining": each.remaining, "told_at": each.reported_at}
@@ -39,6 +39,6 @@ def note(connection: Connection, told: Mapping[str, ReportedLimit]) -> None:
 
 
 def of_account(connection: Connection, account_id: str) -> ReportedLimit | None:
-    """What was told of an account's limit last; None: nothing yet."""
+    """Return the latest reported limit of an account; None: none yet."""
     row = connection.execute(select(rate_limits).where(rate_limits.c.account_id == account_id)).one_or_none()
     return None if row is None else ReportedLimit(row.limit, row.remaining, row.window_seconds, row.told_at)

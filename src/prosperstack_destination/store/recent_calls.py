@@ -1,6 +1,6 @@
-"""Units of work on the calls that came in lately, as they came: for people to look at, and no record of anything.
+"""Transactions on recent calls, stored as received for operators, without a guarantee of completeness.
 
-What a call says is personal data: it is kept for a day at most, and goes with the person whom it names.
+Calls contain personal data: they are stored for a day at most, and an erasure deletes them.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -20,98 +20,98 @@ from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.tables import recent_calls
 from prosperstack_destination.store.tombstones import Tombstones
 
-#: How long a call is kept, in microseconds.
+#: Retention of a call, in microseconds.
 KEPT_FOR: Final = 1 * DAY
-#: How much of a call's text is kept, in bytes.
+#: Maximum stored length of a call's text, in bytes.
 BODY_BYTES: Final = 16 * 1024
 
 
 class Channel(StrEnum):
-    """How a call came."""
+    """Way by which a call arrived."""
 
-    #: As Segment's destinations send it.
+    #: POST /v1/identify, from Segment's destinations.
     IDENTIFY = "identify"
-    #: To an account's URL, as Segment's Webhooks (Actions) send it.
+    #: The account's URL, from Segment's Webhooks (Actions).
     WEBHOOK = "webhook"
-    #: By the HTTP Tracking API, as Segment's SDKs send it.
+    #: The HTTP Tracking API, from Segment's SDKs.
     TRACKING = "tracking"
-    #: An operator tried it.
+    #: A test call of an operator.
     TEST = "test"
 
 
 class CallOutcome(StrEnum):
-    """What became of a call."""
+    """Result of a recent call."""
 
-    #: Merged into a profile; also where it said nothing new.
+    #: Merged into a profile, whether it changed anything or not.
     ACCEPTED = "accepted"
-    #: Kept under its id until an email is known for it.
+    #: Stored under its external ID until an email is known for it.
     HELD = "held"
-    #: The person was forgotten.
+    #: The person was erased.
     ERASED = "erased"
-    #: It was explained, and not kept: a dry run.
+    #: Dry run: explained, and not stored.
     EXPLAINED = "explained"
-    #: It is older than the person's deletion.
+    #: Older than the person's deletion.
     OUTDATED = "outdated"
-    #: Its integrations switch ProsperStack off.
+    #: Its integrations object switches ProsperStack off.
     SKIPPED = "skipped"
-    #: It is of a type that says nothing of who somebody is, by the HTTP Tracking API.
+    #: A type of the HTTP Tracking API that does not identify a person.
     IGNORED = "ignored"
-    #: It is at fault.
+    #: Invalid: rejected with an error.
     REFUSED = "refused"
-    #: It could not be taken just then, and its sender was told to send it again.
+    #: Failed temporarily: the sender was asked to retry.
     LATER = "later"
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """A call that came in, and what became of it."""
+    """Call to record, with its result."""
 
     account_id: str
-    #: When it got here, and its own time, in microseconds since the epoch.
+    #: Arrival time and event time, in microseconds since the epoch.
     received_at: int
     at: int
     channel: Channel
-    #: In a word: a type that there is, or "other".
+    #: Type of the call, or "other".
     type: str
     outcome: CallOutcome
-    #: What its sender was told.
+    #: Message in the response.
     message: str
-    #: "kind:key", where it names where it comes from.
+    #: "kind:key" of the call's source, if it names one.
     source: str | None
-    #: Whom it names, as far as that can be made out: the email, in lower case, and the ids, the best first.
+    #: Email (in lower case) and external IDs (the user ID first) of the call, if readable.
     email: str | None
     ids: tuple[Key, ...]
-    #: Its text, cut at `BODY_BYTES`, and how long that was, in bytes.
+    #: Text of the call, cut at `BODY_BYTES`, and its full length in bytes.
     body: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class RecentCall:
-    """A call that was kept."""
+    """Recorded call."""
 
     id: int
     account_id: str
-    #: When it got here, in microseconds since the epoch.
+    #: Arrival time, in microseconds since the epoch.
     at: int
     type: str
     channel: Channel
     outcome: CallOutcome
     message: str
     source: str | None
-    #: What stands for its email, also where its ids told it, and for its best id.
+    #: Pseudonyms of the email, sent or resolved by an ID, and of the best ID.
     subject: str | None
     id_subject: str | None
-    #: Empty where nothing of it is kept: the person was erased.
+    #: Empty if the person was erased.
     body: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """Which calls are looked for; None: any."""
+    """Filter of recent calls; None: any."""
 
-    #: What may stand for the person, by whichever of email and ids.
+    #: Pseudonyms of the person, by email or IDs.
     subjects: frozenset[str] | None = None
     type: str | None = None
     #: "kind:key", or a kind alone.
@@ -120,12 +120,12 @@ class CallQuery:
 
 
 def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseudonym, most: int) -> None:
-    """Keep calls; of an account the newest ``most`` stay.
+    """Record calls; ``most`` is the number of calls kept for each account.
 
-    What somebody said who was erased meanwhile is not kept: only that there was a call, and what became of it.
+    Of a person erased in the meantime only the fact and the result of the call are stored.
     """
     for account_id, group in groupby(sorted(new, key=lambda each: each.account_id), lambda each: each.account_id):
-        lock_account(connection, account_id, exclusive=False)  # or a deletion just now would not see them
+        lock_account(connection, account_id, exclusive=False)  # or a concurrent deletion would miss them
         connection.execute(insert(recent_calls), _rows(connection, account_id, list(group), pseudonym))
         mine = recent_calls.c.account_id == account_id
         surplus = select(recent_calls.c.id).where(mine).order_by(recent_calls.c.id.desc()).offset(most).limit(1)
@@ -135,7 +135,7 @@ def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseud
 def page(
     connection: Connection, account_id: str, wanted: CallQuery, *, since: int, before: int | None = None, limit: int
 ) -> list[RecentCall]:
-    """An account's calls from a time on (microseconds), the newest first; those before an id."""
+    """Return an account's calls since a time (microseconds), before an ID if given, the newest first."""
     query = select(recent_calls).where(recent_calls.c.account_id == account_id, recent_calls.c.at >= since)
     if before is not None:
         query = query.where(recent_calls.c.id < before)
@@ -152,20 +152,20 @@ def page(
 
 
 def newest_id(connection: Connection, account_id: str) -> int:
-    """The id of an account's newest call; 0: there is none."""
+    """Return the ID of an account's newest call; 0: none."""
     mine = select(recent_calls.c.id).where(recent_calls.c.account_id == account_id)
     return connection.scalar(mine.order_by(recent_calls.c.id.desc()).limit(1)) or 0
 
 
 def get(connection: Connection, account_id: str, call_id: int) -> RecentCall | None:
-    """The call with this id, if the account has it."""
+    """Return an account's call with this ID, or None."""
     mine = (recent_calls.c.account_id == account_id) & (recent_calls.c.id == call_id)
     row = connection.execute(select(recent_calls).where(mine)).one_or_none()
     return None if row is None else _call(row)
 
 
 def sources(connection: Connection, account_id: str) -> list[str]:
-    """Where an account's calls came from, each "kind:key", in the order of the alphabet."""
+    """Return the sources of an account's calls, each as "kind:key", in alphabetical order."""
     source = recent_calls.c.source
     query = select(source).where(recent_calls.c.account_id == account_id, source.is_not(None))
     return list(connection.scalars(query.distinct().order_by(source)))
@@ -174,7 +174,7 @@ def sources(connection: Connection, account_id: str) -> list[str]:
 def forget(
     connection: Connection, account_id: str, emails: Collection[str], ids: Collection[Key], pseudonym: Pseudonym
 ) -> None:
-    """Delete the calls of a person, those that mention them, and those without a readable email or id."""
+    """Delete the calls of a person, those that mention them, and those without a readable email or ID."""
     unreadable = recent_calls.c.subject.is_(None) & recent_calls.c.user_subject.is_(None)
     body = func.lower(recent_calls.c.body)
     texts = [email.lower() for email in emails] + [to_json(each).decode().lower() for _, each in ids]
@@ -184,7 +184,7 @@ def forget(
 
 
 def subjects_of(emails: Iterable[str], ids: Iterable[Key], pseudonym: Pseudonym) -> frozenset[str]:
-    """All that may stand for a person with these emails and ids."""
+    """Return all pseudonyms of a person with these emails and IDs."""
     by_email = {pseudonyms.of_email(pseudonym, email) for email in emails}
     return frozenset(by_email | {pseudonyms.of_id(pseudonym, key) for key in ids})
 
@@ -200,7 +200,7 @@ def _rows(
     erasures = Tombstones(connection, account_id, ids, known, pseudonym, now)
     rows = []
     for each, email in zip(new, emails, strict=True):
-        # An accepted call's email was known, if only by its ids: if it is not any more, they were erased.
+        # An accepted call has an email, at least by its IDs. If none is found now, the person was erased.
         gone = each.outcome is CallOutcome.ACCEPTED and email is None
         erased = gone or erasures.is_outdated(None, email, each.at) or erasures.covers(each.ids, each.at)
         rows.append(

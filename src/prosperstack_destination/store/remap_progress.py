@@ -1,4 +1,4 @@
-"""Units of work on re-projections: going through all profiles because what their traits mean has changed."""
+"""Transactions on remaps: evaluations of all profiles of an account after a change of its mapping or catalog."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -10,32 +10,32 @@ from prosperstack_destination.store import json_codec, mappings, profile_scan
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.tables import accounts, profiles, reprojections
 
-#: Changes that come while profiles are gone through are told apart up to this many; past it all count as changed.
+#: Maximum number of changes during a remap that are compared with; beyond it all profiles count as changed.
 MAX_BEFORE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousMapping:
-    """What traits meant before a change."""
+    """Mapping version and catalogs before a change."""
 
-    #: The version of the mapping.
+    #: Version of the mapping.
     version: int
-    #: The account's catalogs, as they are stored.
+    #: Catalogs of the account, as stored.
     catalog: str | None
     subscription: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class RemapProgress:
-    """How far one has come."""
+    """Progress of an account's latest remap."""
 
     account_id: str
     run: int
-    #: What the profiles may have been judged by; empty: by nothing that is known.
+    #: Mappings that profiles may have been evaluated by; empty: unknown.
     before: tuple[PreviousMapping, ...]
-    #: The email of the last profile that was looked at, "" before the first one and after the last one.
+    #: Email of the last processed profile; "" before the first and after the last one.
     after: str
-    #: Profiles when it began, looked at, and found to differ.
+    #: Number of profiles at the start, of processed ones, and of those that differ.
     total: int
     done: int
     changed: int
@@ -45,14 +45,14 @@ class RemapProgress:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all profiles were looked at."""
+        """True if all profiles are processed."""
         return self.finished_at is not None
 
 
 def begin(connection: Connection, account_id: str, now: int) -> int:
-    """Have all profiles of an account gone through; how many there are. To be called *before* the change is made.
+    """Start a remap of an account and return the number of profiles. Call it *before* the change is made.
 
-    One that is under way begins anew, and remembers what its profiles may have been judged by.
+    A remap in progress starts again, and remembers all mappings that profiles may have been evaluated by.
     """
     known = of_account(connection, account_id)
     before = [_meant(connection, account_id)]
@@ -79,25 +79,25 @@ def begin(connection: Connection, account_id: str, now: int) -> int:
 
 
 def of_account(connection: Connection, account_id: str) -> RemapProgress | None:
-    """The latest one of an account, or None."""
+    """Return the latest remap of an account, or None."""
     row = connection.execute(select(reprojections).where(reprojections.c.account_id == account_id)).one_or_none()
     return None if row is None else _reprojection(row)
 
 
 def unfinished(connection: Connection) -> list[str]:
-    """The accounts whose profiles are being gone through."""
+    """Return the accounts with a remap in progress."""
     return list(connection.scalars(select(reprojections.c.account_id).where(reprojections.c.finished_at.is_(None))))
 
 
 def advance(
     connection: Connection, known: RemapProgress, *, after: str, done: int, changed: int, finished_at: int | None
 ) -> bool:
-    """Note that so many more were looked at. False: it has begun anew meanwhile, and nothing was noted."""
+    """Record progress. Return False, without recording, if the remap was started again in the meantime."""
     result = connection.execute(
         update(reprojections)
         .where(reprojections.c.account_id == known.account_id, reprojections.c.run == known.run)
         .values(
-            after=after if finished_at is None else "",  # no email is kept longer than it is needed
+            after=after if finished_at is None else "",  # no email is stored longer than necessary
             done=known.done + done,
             changed=known.changed + changed,
             finished_at=finished_at,
@@ -107,9 +107,9 @@ def advance(
 
 
 def forget(connection: Connection, account_id: str, emails: Collection[str]) -> None:
-    """Keep no email that is about to be forgotten as the place that a re-projection has reached.
+    """Move the cursor of a remap off emails that are about to be erased.
 
-    One that is under way goes on after the profile before that place, and its present page counts for nothing.
+    A remap in progress continues after the preceding profile; its present page does not count.
     """
     known = of_account(connection, account_id)
     if known is None or known.is_finished:
@@ -123,7 +123,7 @@ def forget(connection: Connection, account_id: str, emails: Collection[str]) -> 
 
 
 def mark_due(connection: Connection, profile_ids: list[int], now: int) -> None:
-    """Have the reconciler look at profiles (a page of them) whose desired properties are others now."""
+    """Mark a page of profiles with changed desired values as pending."""
     connection.execute(
         update(profiles)
         .where(profiles.c.id.in_(profile_ids))
@@ -138,7 +138,7 @@ def mark_due(connection: Connection, profile_ids: list[int], now: int) -> None:
 
 
 def mark_changed(connection: Connection, profile_ids: list[int]) -> None:
-    """Whoever settles one of these profiles just now has judged it by what its traits meant before."""
+    """Give profiles a new version, so that running evaluations by an earlier mapping do not settle them."""
     connection.execute(
         update(profiles).where(profiles.c.id.in_(profile_ids)).values(version=profiles.c.version + 1)
     )

@@ -1,4 +1,4 @@
-"""Units of work on clearings: what is to be undone in ProsperStack for people who were erased."""
+"""Transactions on the queue of erasures to carry out in ProsperStack."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, u
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.tables import clearings
 
-#: Why a clearing is put off where ProsperStack says that there is no such subscriber.
+#: Reason of a retry after ProsperStack reported that the subscriber does not exist.
 GONE: Final = "ProsperStack says that the subscriber is gone: it is asked once more."
-#: So many of a queue are looked at for those that failed.
+#: Maximum number of queue entries that are searched for failed ones.
 LOOKED_AT: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteErasure:
-    """One subscriber of somebody who was erased."""
+    """Queued erasure of one subscriber."""
 
     subscriber_id: str
-    #: The keys of the properties whose values are to be deleted.
+    #: Keys of the properties whose values are deleted.
     properties: tuple[str, ...]
-    #: The subscriber is to be deleted altogether.
+    #: Whether the subscriber itself is deleted.
     delete_subscriber: bool
-    #: How many attempts in a row failed.
+    #: Number of consecutive failed attempts.
     attempts: int
-    #: Why the latest did.
+    #: Reason of the latest failure.
     reason: str | None = None
 
 
@@ -38,7 +38,10 @@ def add(
     delete_subscriber: bool,
     now: int,
 ) -> None:
-    """Have subscribers cleared of properties, by id and keys, or deleted; added to what was asked for before."""
+    """Queue the clearing of properties, or the deletion, of subscribers.
+
+    ``wrote`` maps subscriber IDs to property keys, which are added to those that are queued already.
+    """
     for subscriber_id, keys in wrote.items():
         if not (keys or delete_subscriber):
             continue
@@ -58,18 +61,18 @@ def add(
 
 @dataclass(frozen=True, slots=True)
 class FailedRemoteErasure:
-    """A subscriber who could not be cleared, and is tried again."""
+    """Queued erasure whose latest attempt failed."""
 
     clearing: RemoteErasure
-    #: When the next one is, in microseconds.
+    #: Time of the next attempt, in microseconds.
     due_at: int
 
 
 def failed(connection: Connection, account_id: str, now: int, limit: int) -> list[FailedRemoteErasure]:
-    """Whose latest attempt failed, the next to be tried first.
+    """Return erasures whose latest attempt failed, the next to be retried first.
 
-    Those who wait for another attempt, and of those who are due by now the ones among the first `LOOKED_AT`: a
-    queue may be as long as everybody who was ever written to, and a failure stands among what was not tried yet.
+    It searches the first `LOOKED_AT` of those that are due and of those that wait: the queue may be as long as the
+    list of all subscribers, with failures among entries that were not tried yet.
     """
     found: list[FailedRemoteErasure] = []
     for when in (clearings.c.due_at <= now, clearings.c.due_at > now):
@@ -87,7 +90,7 @@ def failed(connection: Connection, account_id: str, now: int, limit: int) -> lis
 
 
 def due(connection: Connection, account_id: str, now: int, limit: int) -> list[RemoteErasure]:
-    """What is to be cleared by now, the longest due first."""
+    """Return erasures that are due, the longest due first."""
     rows = connection.execute(
         select(clearings)
         .where(clearings.c.account_id == account_id, clearings.c.due_at <= now)
@@ -98,12 +101,12 @@ def due(connection: Connection, account_id: str, now: int, limit: int) -> list[R
 
 
 def done(connection: Connection, account_id: str, subscriber_id: str) -> None:
-    """A subscriber is cleared, or is not there."""
+    """Remove a subscriber's erasure from the queue: it is done, or the subscriber does not exist."""
     connection.execute(delete(clearings).where(_is(account_id, subscriber_id)))
 
 
 def postpone(connection: Connection, account_id: str, clearing: RemoteErasure, until: int, reason: str) -> None:
-    """An attempt failed: try again then."""
+    """Postpone an erasure after a failed attempt, until a time (microseconds)."""
     connection.execute(
         update(clearings)
         .where(_is(account_id, clearing.subscriber_id))
@@ -112,7 +115,7 @@ def postpone(connection: Connection, account_id: str, clearing: RemoteErasure, u
 
 
 def retry_failed(connection: Connection, account_id: str, now: int) -> None:
-    """Have what failed tried now; who is said to be gone is asked about again in time."""
+    """Make failed erasures due now, except those of subscribers that ProsperStack reported as missing."""
     failed = (clearings.c.account_id == account_id) & (clearings.c.attempts > 0) & (clearings.c.due_at > now)
     connection.execute(update(clearings).where(failed, clearings.c.reason != GONE).values(due_at=now))
 

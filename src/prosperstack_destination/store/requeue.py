@@ -1,4 +1,4 @@
-"""Units of work for operators: have people, or whole accounts, looked at again."""
+"""Transactions that requeue profiles or accounts at an operator's request."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from prosperstack_destination.store.tables import is_set_aside, problems, profil
 
 
 def retry_account(connection: Connection, account_id: str) -> bool:
-    """Try an account now that is left alone after failures; whether it was. A refused key is tried too."""
+    """Retry a failing account now, also one with a refused key. Return False if it is active or missing."""
     account = accounts.get(connection, account_id)
     if account is None or account.status is AccountStatus.ACTIVE:
         return False
@@ -31,9 +31,9 @@ def retry_account(connection: Connection, account_id: str) -> bool:
 
 
 def prioritize(connection: Connection, account_id: str, email: str, now: int) -> bool:
-    """Look one person up anew before everybody else, and send what differs; False: there is no such profile.
+    """Look up a profile before all others and send the differences. Return False if there is no such profile.
 
-    What ProsperStack rejected is not sent again, and what was edited there stays.
+    Rejected values are not sent again, and edits in ProsperStack are kept.
     """
     mine = (profiles.c.account_id == account_id) & (profiles.c.email == email)
     first = {**_now(now), "status": Status.UNKNOWN, "lane": Lane.CANCELLING, "changed_at": now}
@@ -41,7 +41,7 @@ def prioritize(connection: Connection, account_id: str, email: str, now: int) ->
 
 
 def retry_person(connection: Connection, account_id: str, email: str, now: int) -> bool:
-    """Look at one person now, and send what ProsperStack rejected before; False: there is no such profile."""
+    """Retry a profile now, with its rejected values. Return False if there is no such profile."""
     clear_rejections(connection, account_id, subscribers.c.email == email)
     result = connection.execute(
         update(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email).values(_now(now))
@@ -50,8 +50,8 @@ def retry_person(connection: Connection, account_id: str, email: str, now: int) 
 
 
 def with_trouble(connection: Connection, account_id: str) -> list[int]:
-    """The profiles, by id, with a problem, a failed attempt, or that are set aside."""
-    # One after the other, so that each finds its people by an index.
+    """Return the IDs of profiles with a mapping problem, a failed attempt, or a rejected email."""
+    # Separate queries, so that each uses an index.
     troubles = [
         select(problems.c.profile_id).where(problems.c.account_id == account_id),
         *(
@@ -63,25 +63,24 @@ def with_trouble(connection: Connection, account_id: str) -> list[int]:
 
 
 def with_problem(connection: Connection, account_id: str, key: str, reason: str) -> list[int]:
-    """The profiles, by id, whose property of this key has a problem for this reason."""
+    """Return the IDs of profiles with this problem of a property."""
     same = (problems.c.property == key) & (problems.c.reason == reason)
     found = select(problems.c.profile_id).where(problems.c.account_id == account_id, same)
     return sorted(connection.scalars(found))
 
 
 def retry(connection: Connection, account_id: str, profile_ids: Sequence[int], now: int) -> int:
-    """Look at profiles now, and send what ProsperStack rejected of them once more; how many they are by now."""
-    # By their ids alone: that way they are found one by one, however many there are besides.
+    """Retry profiles now, with their rejected values. Return the number of those that still exist."""
+    # By ID alone, so that SQLite looks each one up by its key.
     who = profiles.c.id.in_(profile_ids)
     clear_rejections(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
     return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
 
 
 def replay(connection: Connection, account_id: str, email: str, now: int) -> bool:
-    """Forget what was applied of one person, and look at them again; False: there is no such profile.
+    """Forget a profile's applied values and evaluate it again. Return False if there is no such profile.
 
-    What was observed before counts no more where it seems to be what is desired: what differs in ProsperStack is
-    written, also where somebody edited it there.
+    Older observations no longer count as in sync: differences are written, even those edited in ProsperStack.
     """
     return _replay(connection, account_id, profiles.c.email == email, subscribers.c.email == email, now) > 0
 
@@ -89,9 +88,10 @@ def replay(connection: Connection, account_id: str, email: str, now: int) -> boo
 def replay_page(
     connection: Connection, account_id: str, after: str, now: int, limit: int
 ) -> tuple[int, str | None]:
-    """The same for the next people after an email: how many they are, and the email to go on after (None: all are).
+    """Replay the next ``limit`` profiles after an email.
 
-    They are many: what is live goes first.
+    Return their number and the email to continue after (None: done). They go into the bulk lane, so that live
+    changes go first.
     """
     mine = (profiles.c.account_id == account_id) & (profiles.c.email > after)
     ordered = select(profiles.c.email).where(mine).order_by(profiles.c.email)
@@ -124,14 +124,14 @@ def _replay(
 
 
 def end_backoff(connection: Connection, account_id: str, now: int) -> None:
-    """Try now what waits for another attempt: ProsperStack works again."""
+    """Retry failed profiles and erasures now, since ProsperStack works again."""
     waits = (profiles.c.account_id == account_id) & waits_after_failure & (profiles.c.due_at > now)
     connection.execute(update(profiles).where(waits).values(due_at=now))
     remote_erasures.retry_failed(connection, account_id, now)
 
 
 def clear_rejections(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
-    """Have what ProsperStack rejected sent once more to these subscribers."""
+    """Clear the rejected values of these subscribers, so that they are sent again."""
     theirs = (subscribers.c.account_id == account_id) & whose
     _of_subscriptions(connection, account_id, theirs, {"set_aside": "{}"})
     connection.execute(update(subscribers).where(theirs, subscribers.c.set_aside != "{}").values(set_aside="{}"))
@@ -140,7 +140,7 @@ def clear_rejections(connection: Connection, account_id: str, whose: ColumnEleme
 def _of_subscriptions(
     connection: Connection, account_id: str, whose: ColumnElement[bool], values: dict[str, str]
 ) -> None:
-    """The same for the subscriptions of these subscribers."""
+    """Update the subscriptions of these subscribers."""
     connection.execute(
         update(subscription_states)
         .where(
@@ -152,7 +152,10 @@ def _of_subscriptions(
 
 
 def _now(now: int) -> dict[str, object]:
-    """A change for the reconciler, as if a call had come in: a newer version stays due whatever is under way."""
+    """Return the values that mark a profile as changed now.
+
+    The new version keeps it due while an older evaluation is running.
+    """
     return {
         "due_at": now,
         "attempts": 0,

@@ -1,4 +1,4 @@
-"""Units of work that keep the database from growing for ever, each short: who takes calls in waits for none."""
+"""Transactions that delete old data in small steps, so that no call waits for them."""
 
 from itertools import groupby
 from typing import Final
@@ -11,15 +11,15 @@ from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profiles import ids_of
 from prosperstack_destination.store.tables import accounts, profiles
 
-#: Rows that one unit of work looks at, or deletes.
+#: Maximum number of rows that one transaction scans or deletes.
 ROWS_AT_ONCE: Final = 500
 
 
 def forget_untouched(connection: Connection, after: int, before: int, now: int) -> tuple[int | None, int]:
-    """Look at some profiles with ids above ``after``, and delete those that no call was about since ``before``.
+    """Delete profiles without a call since ``before`` among the next ones with IDs above ``after``.
 
-    The id to go on after, None at the end; and how many were deleted. What is pending stays, and ProsperStack keeps
-    what it has. Profiles from before times were noted count from ``now`` on.
+    Return the ID to continue after (None: done) and the number of deleted profiles. Pending profiles stay, and
+    ProsperStack keeps its values. Profiles without a recorded time count from ``now`` on.
     """
     page = select(profiles.c.id).where(profiles.c.id > after).order_by(profiles.c.id).limit(ROWS_AT_ONCE)
     ids = list(connection.scalars(page))
@@ -30,7 +30,7 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
     old = these & (profiles.c.touched_at < before) & (profiles.c.status != Status.PENDING)
     found = connection.execute(select(profiles.c.account_id).where(old).distinct()).scalars()
     for account_id in sorted(found):
-        lock_account(connection, account_id, exclusive=True)  # nobody may rely on their ids just now
+        lock_account(connection, account_id, exclusive=True)  # no concurrent call may resolve these IDs
     rows = connection.execute(
         select(profiles.c.id, profiles.c.account_id, profiles.c.email, profiles.c.ids, profiles.c.traits)
         .where(old)
@@ -50,9 +50,9 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
 
 
 def trim(connection: Connection, table: Table, at: "Column[int]", before: int, most: int) -> int:
-    """Delete some rows of a table that are from ``before``, or of whose account there are more than ``most``.
+    """Delete some rows of a table older than ``before``, or beyond the newest ``most`` of their account.
 
-    ``at`` has their times, and their ids go up with time. How many; 0: there is nothing left to delete.
+    ``at`` is the column with their times; IDs grow with time. Return the number of deleted rows; 0: done.
     """
     oldest = select(table.c.id).where(at < before).order_by(table.c.id).limit(ROWS_AT_ONCE)
     ids = list(connection.scalars(oldest))

@@ -1,6 +1,6 @@
-"""Units of work on how much happened in each minute and each hour: what charts are made of.
+"""Transactions on rollups: counts per minute and per hour, for charts.
 
-A row is there only where something happened. Minutes are kept for a day, hours for a quarter of a year.
+Minutes and hours without activity have no row. Minutes are kept for a day, hours for a quarter of a year.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,35 +17,35 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.dialects import insert_unless_there
 from prosperstack_destination.store.tables import tallies
 
-#: Upper bounds of the times from accept to delivered that are told apart, in seconds; one more is for longer ones.
+#: Upper bounds of the histogram of times from accepted to delivered, in seconds; one more bucket has longer times.
 FRESHNESS: Final = tuple(
     round(0.1 * 1.5**step, 3) if 0.1 * 1.5**step < 10 else float(round(0.1 * 1.5**step)) for step in range(36)
 )
-#: Calls whose key opens no account are counted under this.
+#: Account ID of calls whose key opens no account.
 NO_ACCOUNT: Final = ""
 
 
 class Bucket(IntEnum):
-    """How long a row is, in seconds."""
+    """Length of a rollup, in seconds."""
 
     MINUTE = 60
     HOUR = 3600
 
     @property
     def microseconds(self) -> int:
-        """The same, as times are kept."""
+        """Length of a rollup, in microseconds."""
         return self * SECOND
 
 
-#: How long rows are kept, in microseconds: the day that charts show, and an hour to spare; and the weeks.
+#: Retention of rollups, in microseconds: a day of charts and a spare hour for minutes, 90 days for hours.
 KEPT: Final[Mapping[Bucket, int]] = {Bucket.MINUTE: 1 * DAY + 1 * HOUR, Bucket.HOUR: 90 * DAY}
 
 
 @dataclass(slots=True)
 class Rollup:
-    """How much happened in a span of time; what there is to add to it, too."""
+    """Counts of a minute or an hour; also an increment of them."""
 
-    #: When it began, in microseconds.
+    #: Start of the time span, in microseconds.
     at: int = 0
     accepted: int = 0
     refused: int = 0
@@ -55,28 +55,28 @@ class Rollup:
     properties: int = 0
     requests: int = 0
     failed: int = 0
-    #: Deliveries by `FRESHNESS`; shorter where the rest is zero.
+    #: Histogram of deliveries by `FRESHNESS`; trailing zeros may be missing.
     freshness: list[int] = field(default_factory=list)
-    #: The most profiles that were seen to wait.
+    #: Largest observed number of waiting profiles.
     backlog: int = 0
 
     @property
     def settled(self) -> int:
-        """Profiles with nothing left to do."""
+        """Number of profiles that were settled."""
         return self.delivered + self.unchanged + self.unmatched
 
     def took(self, seconds: float) -> None:
-        """Count a delivery that came so long after its call was accepted."""
+        """Count a delivery with its time from accepted to delivered, in seconds."""
         place = next((place for place, bound in enumerate(FRESHNESS) if seconds <= bound), len(FRESHNESS))
         self.freshness += [0] * (place + 1 - len(self.freshness))
         self.freshness[place] += 1
 
     def __add__(self, other: "Rollup") -> "Rollup":
-        """Both together, from the earlier one on."""
+        """Return the sum, which starts at the earlier time."""
         return total([self, other])
 
 
-#: Its counts, in the order of its fields.
+#: Fields with counts, in order.
 COUNTED: Final = ("accepted", "refused", "delivered", "unchanged", "unmatched", "properties", "requests", "failed")
 
 _COLUMNS: Final = (tallies.c.at, *(tallies.c[name] for name in COUNTED), tallies.c.freshness, tallies.c.backlog)
@@ -93,7 +93,7 @@ _SINCE: Final = (
 
 
 def total(rows: Sequence[Rollup]) -> Rollup:
-    """What happened in all of these together, from the earliest on. A day has more than a thousand."""
+    """Return the sum of rollups, which starts at the earliest time. A day has more than a thousand rows."""
     return Rollup(
         min((row.at for row in rows), default=0),
         **{name: sum(map(attrgetter(name), rows)) for name in COUNTED},
@@ -103,8 +103,9 @@ def total(rows: Sequence[Rollup]) -> Rollup:
 
 
 def percentile(freshness: Sequence[int], part: float) -> float | None:
-    """Within how many seconds so large a part was delivered, between two bounds by the rule of three; None: nothing
-    was delivered.
+    """Return the time within which a part (0 to 1) of the deliveries happened, in seconds; None: no deliveries.
+
+    Interpolates linearly between two bounds.
     """
     total = sum(freshness)
     if not total:
@@ -115,30 +116,32 @@ def percentile(freshness: Sequence[int], part: float) -> float | None:
             low = FRESHNESS[place - 1] if place else 0.0
             high = FRESHNESS[min(place, len(FRESHNESS) - 1)]
             reckoned = low + (high - low) * (wanted - (reached - freshness[place])) / freshness[place]
-            return min(reckoned, high)  # which rounding may pass
+            return min(reckoned, high)  # rounding may exceed the bound
     raise AssertionError("the last one reaches all of them")
 
 
 def add(connection: Connection, new: Mapping[str, Rollup], now: int) -> None:
-    """Add what happened just now, by account, to its minute and to its hour."""
+    """Add increments, by account, to the rollups of the present minute and hour."""
     for account_id, tally in sorted(new.items()):
         for span in Bucket:
             _add(connection, account_id, span, now - now % span.microseconds, tally)
 
 
 def note_backlogs(connection: Connection, waiting: Mapping[str, int], now: int) -> None:
-    """Note how many profiles of accounts are seen to wait just now."""
+    """Record the present number of waiting profiles, by account."""
     add(connection, {account_id: Rollup(now, backlog=count) for account_id, count in waiting.items()}, now)
 
 
 def of_account(connection: Connection, account_id: str, span: Bucket, since: int) -> list[Rollup]:
-    """What happened in an account from a time on (microseconds), the oldest first; quiet spans have no row."""
+    """Return an account's rollups since a time (microseconds), the oldest first. Spans without activity are
+    missing.
+    """
     rows = connection.execute(_SINCE, {"account": account_id, "span": span, "since": since})
     return [_tally(row) for row in rows]
 
 
 def expire(connection: Connection, now: int) -> int:
-    """Delete what is older than it is kept; how many rows."""
+    """Delete rollups beyond their retention. Return the number of rows."""
     deleted = 0
     for span, kept in KEPT.items():
         old = (tallies.c.span == span) & (tallies.c.at < now - kept)
@@ -157,7 +160,7 @@ def _add(connection: Connection, account_id: str, span: Bucket, at: int, tally: 
 
 
 def _tally(row: Row[Any]) -> Rollup:
-    """Of the `_COLUMNS`, by their places: a page reads more than a thousand."""
+    """Convert a row of the `_COLUMNS`, by position, since a page reads more than a thousand rows."""
     values: list[Any] = list(row)
     values[_FRESHNESS] = json_codec.load(values[_FRESHNESS])
     return Rollup(*values)

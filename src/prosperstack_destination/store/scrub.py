@@ -1,31 +1,31 @@
-"""Erasure from SQLite's write-ahead log, which keeps earlier versions of rows until it is written over."""
+"""Removal of erased rows from SQLite's write-ahead log, which keeps old versions until it is overwritten."""
 
 import sqlite3
 from typing import Final
 
 from sqlalchemy import Connection
 
-#: How long the log waits for transactions that still read from it, in milliseconds: calls wait as well meanwhile.
+#: Time that emptying the log waits for readers, in milliseconds; writers wait as well.
 BUSY_MS: Final = 50
 _REQUESTED: Final = "scrub_requested"
 
 
 def request_scrub(connection: Connection) -> None:
-    """Empty the write-ahead log soon after this transaction: it deletes what must not be found in any file.
+    """Request that the write-ahead log is emptied soon after this transaction, which deletes personal data.
 
-    Nothing happens on PostgreSQL, which vacuums by itself.
+    No effect on PostgreSQL, which vacuums by itself.
     """
     if connection.dialect.name == "sqlite":
         connection.info[_REQUESTED] = True
 
 
 def take_request(connection: Connection) -> bool:
-    """Whether a transaction of this connection has requested it; the request is then taken."""
+    """Return whether a transaction of this connection requested it, and clear the request."""
     return bool(connection.info.pop(_REQUESTED, False))
 
 
 def empty_log(driver: sqlite3.Connection) -> bool:
-    """Write the log back into the database, and cut it to no bytes. False: a transaction still reads from it."""
+    """Checkpoint the log and truncate it to zero bytes. Return False if a transaction still reads from it."""
     (lock_wait,) = driver.execute("PRAGMA busy_timeout").fetchone()
     driver.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     try:

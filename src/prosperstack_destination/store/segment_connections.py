@@ -1,4 +1,4 @@
-"""Units of work on Segment workspaces: the sources that were connected, and the tokens that are kept."""
+"""Transactions on connections to Segment sources, and on stored tokens of Segment workspaces."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -10,24 +10,24 @@ from prosperstack_destination.store.tables import accounts, segment_connections,
 
 
 class Region(StrEnum):
-    """Where Segment keeps a workspace."""
+    """Region of a Segment workspace."""
 
     US = "us"
     EU = "eu"
 
 
 class Kind(StrEnum):
-    """What a source was connected by."""
+    """Kind of destination that connects a source."""
 
     #: ProsperStack's own destination in Segment's catalog, with an inbound key.
     DESTINATION = "destination"
-    #: Segment's Webhooks (Actions), with a shared secret: for those who host this service themselves.
+    #: Segment's Webhooks (Actions) with a shared secret, for self-hosted services.
     WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentConnection:
-    """A source of Segment's that sends to an account, by a destination that was made for that."""
+    """Segment source that sends to an account by a destination created for it."""
 
     id: str
     account_id: str
@@ -36,10 +36,10 @@ class SegmentConnection:
     workspace_name: str
     source_id: str
     source_name: str
-    #: In Segment.
+    #: ID of the destination in Segment.
     destination_id: str
     kind: Kind
-    #: The inbound key, by its fingerprint, or the shared secret, by its id, that was issued for it.
+    #: Credential issued for it: fingerprint of the inbound key, or ID of the shared secret.
     credential: str
     #: In microseconds since the epoch.
     created_at: int
@@ -47,7 +47,7 @@ class SegmentConnection:
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:
-    """A workspace's token that is kept for an account, encrypted."""
+    """Encrypted token of a workspace, stored for an account."""
 
     region: Region
     encrypted: str
@@ -57,7 +57,7 @@ class KeptToken:
 
 
 def add(connection: Connection, connected: SegmentConnection) -> SegmentConnection | None:
-    """Store a connection; instead the one that the account has with this source already, if it has."""
+    """Store a connection unless the account has one with the source; return that existing one, or None."""
     _one_at_a_time(connection, connected.account_id)
     known = of_source(connection, connected.account_id, connected.source_id)
     if known is None:
@@ -66,24 +66,24 @@ def add(connection: Connection, connected: SegmentConnection) -> SegmentConnecti
 
 
 def of_account(connection: Connection, account_id: str) -> list[SegmentConnection]:
-    """An account's connections, the newest first."""
+    """Return an account's connections, the newest first."""
     return _found(connection, segment_connections.c.account_id == account_id)
 
 
 def get(connection: Connection, account_id: str, connection_id: str) -> SegmentConnection | None:
-    """A connection of an account's; None: the account has none with this id."""
+    """Return an account's connection with this ID, or None."""
     mine = segment_connections.c.account_id == account_id
     return next(iter(_found(connection, mine, segment_connections.c.id == connection_id)), None)
 
 
 def of_source(connection: Connection, account_id: str, source_id: str) -> SegmentConnection | None:
-    """The connection that an account has with a source."""
+    """Return an account's connection with a source, or None."""
     mine = segment_connections.c.account_id == account_id
     return next(iter(_found(connection, mine, segment_connections.c.source_id == source_id)), None)
 
 
 def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
-    """Forget a connection; False: the account has none with this id."""
+    """Delete a connection. Return False if the account has none with this ID."""
     result = connection.execute(
         delete(segment_connections).where(
             segment_connections.c.account_id == account_id, segment_connections.c.id == connection_id
@@ -93,14 +93,14 @@ def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
 
 
 def keep_token(connection: Connection, account_id: str, token: KeptToken) -> None:
-    """Keep a workspace's token for an account, instead of the one that is kept."""
+    """Store a workspace's token for an account; it replaces an earlier one."""
     _one_at_a_time(connection, account_id)
     forget_token(connection, account_id)
     connection.execute(insert(segment_tokens).values(account_id=account_id, **asdict(token)))
 
 
 def kept_token(connection: Connection, account_id: str) -> KeptToken | None:
-    """The token that is kept for an account."""
+    """Return the stored token of an account, or None."""
     row = connection.execute(select(segment_tokens).where(segment_tokens.c.account_id == account_id)).one_or_none()
     if row is None:
         return None
@@ -108,13 +108,13 @@ def kept_token(connection: Connection, account_id: str) -> KeptToken | None:
 
 
 def forget_token(connection: Connection, account_id: str) -> bool:
-    """Keep no token for an account; False: none was kept."""
+    """Delete the stored token of an account. Return False if there was none."""
     result = connection.execute(delete(segment_tokens).where(segment_tokens.c.account_id == account_id))
     return result.rowcount > 0
 
 
 def _one_at_a_time(connection: Connection, account_id: str) -> None:
-    """Have whoever else would look here, find nothing and add something wait until the transaction ends."""
+    """Lock the account's row until the transaction ends, so that no other check-and-insert overlaps."""
     connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
 
 

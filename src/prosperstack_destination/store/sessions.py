@@ -1,4 +1,4 @@
-"""Units of work on who is logged in to the dashboard."""
+"""Transactions on dashboard sessions."""
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -6,14 +6,14 @@ from prosperstack_destination.store.tables import sessions
 
 
 def add(connection: Connection, token_hash: str, password_mark: str, now: int, expires_at: int) -> None:
-    """Note that somebody is logged in until a time (microseconds); those whose time is over go."""
+    """Open a session that expires at a time (microseconds), and delete expired sessions."""
     connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
     row = {"token_hash": token_hash, "password_mark": password_mark, "created_at": now, "expires_at": expires_at}
     connection.execute(insert(sessions).values(row))
 
 
 def is_open(connection: Connection, token_hash: str, password_mark: str, now: int) -> bool:
-    """Whether somebody is logged in by this token, with the password that is in force."""
+    """Return whether the token's session is open and was opened with the current password."""
     query = select(sessions.c.token_hash).where(
         sessions.c.token_hash == token_hash,
         sessions.c.password_mark == password_mark,
@@ -23,5 +23,5 @@ def is_open(connection: Connection, token_hash: str, password_mark: str, now: in
 
 
 def remove(connection: Connection, token_hash: str) -> None:
-    """Log somebody out. Safe to repeat."""
+    """Close a session. Safe to repeat."""
     connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))

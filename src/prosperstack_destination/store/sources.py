@@ -1,4 +1,4 @@
-"""Units of work on sources: where calls come from, and how many are in Engage's audiences."""
+"""Transactions on sources of calls, and on the number of members of Engage audiences."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ from prosperstack_destination.store.models import CallSource, SourceKind, Stampe
 from prosperstack_destination.store.statements import Prepared
 from prosperstack_destination.store.tables import segment_connections, sources
 
-#: Sources that are remembered for an account at most: a script may make up names.
+#: Maximum number of stored sources of an account: a script may invent names.
 MAX_SOURCES: Final = 1_000
-#: The longest name of a library that is kept, in characters.
+#: Maximum stored length of a library name, in characters.
 _MAX_NAME: Final = 100
 
 _UPDATE: Final = Prepared(
@@ -37,7 +37,7 @@ _UPDATE: Final = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """One source, as the faces show it."""
+    """Stored source of an account."""
 
     kind: SourceKind
     key: str
@@ -46,12 +46,12 @@ class KnownSource:
     first_at: int
     last_at: int
     calls: int
-    #: Of an audience: how many are in it now.
+    #: Present number of members of an audience.
     members: int
 
 
 def audiences(connection: Connection, account_id: str) -> frozenset[str]:
-    """The traits that are audiences of Engage's."""
+    """Return the traits that are Engage audiences."""
     found = select(sources.c.key).where(
         sources.c.account_id == account_id, sources.c.kind == SourceKind.AUDIENCE.value
     )
@@ -59,13 +59,13 @@ def audiences(connection: Connection, account_id: str) -> frozenset[str]:
 
 
 def leave(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
-    """Take people who are forgotten, by their traits, out of the audiences that they are in."""
+    """Remove erased people, given by their traits, from the member counts of their audiences."""
     known = audiences(connection, account_id)
     left = Counter(name for traits in people for name in traits.keys() & known if _is_in(traits[name]))
     for name, count in sorted(left.items()):
         this = (sources.c.account_id == account_id) & (sources.c.key == name)
         audience = this & (sources.c.kind == SourceKind.AUDIENCE.value)
-        # Not below none: who was held once had not always been counted.
+        # Never below zero: held calls were not always counted.
         members = case((sources.c.members > count, sources.c.members - count), else_=0)
         connection.execute(update(sources).where(audience).values(members=members))
 
@@ -78,24 +78,24 @@ class _Count:
 
 
 class SourceCounters:
-    """What a transaction's calls add to the sources of an account."""
+    """Increments of an account's sources in a transaction."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[SourceKind, str], _Count] = {}
 
     @property
     def audiences(self) -> set[str]:
-        """The traits of the audiences that something was counted of."""
+        """Traits of the audiences with an increment."""
         return {key for kind, key in self._counts if kind is SourceKind.AUDIENCE}
 
     def count(self, source: CallSource) -> None:
-        """One more call."""
+        """Count a call."""
         count = self._of(source)
         count.calls += 1
         count.name = source.name
 
     def count_membership(self, source: CallSource, before: Stamped | None, after: Stamped | None) -> None:
-        """An audience's trait went from one value to another: somebody may have entered or left."""
+        """Count a member who enters or leaves an audience, by the values of its trait before and after."""
         self._of(source).members += _is_in(after) - _is_in(before)
 
     def _of(self, source: CallSource) -> _Count:
@@ -106,7 +106,7 @@ class SourceCounters:
         return count
 
     def save(self, connection: Connection, account_id: str, now: int) -> None:
-        """Add what was counted."""
+        """Write the increments."""
         for (kind, key), count in sorted(self._counts.items()):
             identity = {"the_account": account_id, "the_kind": kind.value, "the_key": key}
             changed = {"new_name": count.name[:_MAX_NAME], "new_last_at": now, "more_calls": count.calls}
@@ -134,12 +134,12 @@ def _add(connection: Connection, account_id: str, kind: SourceKind, key: str, co
 
 
 def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
-    """An account's sources, the one that sent last first."""
+    """Return an account's sources, the latest sender first."""
     return _found(connection, account_id)
 
 
 def not_connected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
-    """Those of an account's sources that were not connected from here, the one that sent last first."""
+    """Return an account's sources without a connection made here, the latest sender first."""
     connected = select(segment_connections.c.source_id).where(segment_connections.c.account_id == account_id)
     by_hand = (sources.c.kind != SourceKind.SOURCE.value) | sources.c.key.not_in(connected)
     return _found(connection, account_id, by_hand, limit=limit)
@@ -155,7 +155,7 @@ def _found(
         .limit(limit)
     )
     return [
-        # Not below none: members of a journey were not counted while it was taken for a computed trait.
+        # Never below zero: members of a journey were not counted while it counted as a computed trait.
         KnownSource(
             *(SourceKind(row.kind), row.key, row.name, row.first_at, row.last_at), row.calls, max(row.members, 0)
         )
@@ -164,6 +164,6 @@ def _found(
 
 
 def _is_in(stamped: Stamped | None) -> int:
-    """1 for a member of the audience, as `mapping.expression_runner` has it; journeys send the text "true"."""
+    """Return 1 for a member, by the rule of `mapping.expression_runner`. Journeys send the text "true"."""
     value: JsonValue = None if stamped is None else stamped[0]
     return int(value is True or (isinstance(value, str) and value.strip().lower() == "true"))

@@ -1,8 +1,8 @@
-"""Transactions on SQLite.
+"""SQLite engine.
 
-They run in threads: one thread writes (SQLite has one writer anyway), a few read beside it, so a whole transaction
-costs the event loop one hop and never waits inside it. A glance is done on the spot: it takes a fraction of a
-millisecond, where the hop and the way back take several on a processor that is busy with other transactions.
+Transactions run in threads: one thread writes, since SQLite allows one writer, and a few read in parallel. A
+transaction costs the event loop one hop to a thread. Inline reads run on the event loop: they take a fraction of a
+millisecond, while a hop takes several on a processor that is busy with other transactions.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ from prosperstack_destination.store.statements import sqlite_driver
 
 T = TypeVar("T")
 
-#: A commit is on disk: that is what 202 promises. What NORMAL would risk, and bring: docs/promises.md.
+#: Durability level: a commit is on disk before 202 is returned. docs/promises.md compares it with NORMAL.
 SYNCHRONOUS: Final = "FULL"
-#: The write-ahead log is written back at this size, in pages of 4 KB: up to 64 MB beside the database.
+#: Size at which the write-ahead log is checkpointed, in pages of 4 KB: up to 64 MB next to the database.
 CHECKPOINT_PAGES: Final = 16_384
-#: What a connection keeps of the database in memory, in KB.
+#: Page cache of a connection, in KB.
 CACHE_KB: Final = 16_384
-#: Reading transactions that may run side by side.
+#: Maximum number of concurrent reading transactions.
 READERS: Final = 3
-#: A transaction that waited long for its turn waits at least so long for a lock, in seconds; and how much shorter a
-#: wait has to be than the one before for the connection to be told.
+#: Shortest lock timeout of a transaction that waited long for its turn, in seconds; and the smallest difference
+#: for which the connection's lock timeout is changed.
 LEAST_LOCK_WAIT_SECONDS: Final = 0.05
 LOCK_WAIT_STEP_SECONDS: Final = 0.25
-#: The file is damaged, or no database: a state of the database as well.
+#: Error codes of a damaged file, or one that is not a database. They count as an outage.
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-#: After an erasure, how long until the log is tried to be emptied again, in seconds, while it is read from.
+#: Pause between attempts to empty the log after an erasure while readers hold it, in seconds.
 SCRUB_AGAIN_SECONDS: Final = 1.0
 
 
 class Sqlite:
-    """One file, or memory."""
+    """SQLite database in a file or in memory."""
 
     def __init__(self, url: URL) -> None:
         self._files = FileWatch()
@@ -54,25 +54,25 @@ class Sqlite:
         self._reader = _engine(url, self._files, connections=READERS)
         self._glancer = _engine(url, self._files, connections=1, lock_wait=0.0)
         self._write_thread = ThreadPoolExecutor(1, "database-write")
-        #: The writer's, kept from one transaction to the next, since to fetch one from the pool takes 20 us.
+        #: The writer's connection. It is kept open, since fetching it from the pool takes 20 us.
         self._writing: Connection | None = None
-        #: How long the writer's connection waits for a lock, in seconds.
+        #: Lock timeout of the writer's connection, in seconds.
         self._lock_wait = LOCK_WAIT_SECONDS
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
-        #: Whether the log still has what was erased; and what empties it.
+        #: Whether the log still contains erased rows, and the task that empties it.
         self._unscrubbed = False
         self._scrubbing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Make the file, and its folder where there is none, readable by this user alone. Safe to repeat.
+        """Create the file, and its folder if missing, readable by this user only. Safe to repeat.
 
-        Raises `ConfigurationError` where there cannot be one.
+        Raises `ConfigurationError` if they cannot be created.
         """
         if self._writer.url.database and self._writer.url.database != ":memory:":
             _make_file(Path(self._writer.url.database))
 
     async def close(self) -> None:
-        """Finish what runs, and let go of the file."""
+        """Finish running transactions, empty the log after an erasure, and close the file."""
         if self._scrubbing is not None:
             self._scrubbing.cancel()
             await asyncio.gather(self._scrubbing, return_exceptions=True)
@@ -87,7 +87,7 @@ class Sqlite:
         self._glancer.dispose()
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
-        """Run a unit of work in a transaction."""
+        """Run ``work`` in a transaction on a thread."""
         with _outages_told():
             loop = asyncio.get_running_loop()
             if writing:
@@ -98,7 +98,9 @@ class Sqlite:
             return await loop.run_in_executor(self._read_threads, self._read, self._reader, work)
 
     async def read_inline(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work that reads a few rows, on the spot. It waits for no lock: none keeps readers out."""
+        """Run ``work``, which reads a few rows, on the event loop. It never waits for a lock: WAL readers need
+        none.
+        """
         with _outages_told():
             return self._read(self._glancer, work)
 
@@ -108,9 +110,9 @@ class Sqlite:
             return _transaction(connection, work, "BEGIN")
 
     def _write(self, work: Callable[[Connection], T], handed_in: float) -> T:
-        """Run a unit of work that was handed in at a time of the monotonic clock.
+        """Run ``work`` in a transaction that was submitted at ``submitted_at`` (monotonic clock, seconds).
 
-        The files are looked at before it, and after it: what was committed into a deleted file is not accepted.
+        The files are checked before and after the transaction: a commit into a deleted file is not accepted.
         """
         self._files.check()
         if self._writing is None or self._writing.closed:
@@ -127,12 +129,12 @@ class Sqlite:
                 self._files.check_log(driver)
             return result
         except BaseException:
-            if driver is not None and driver.in_transaction:  # as after a commit that failed
+            if driver is not None and driver.in_transaction:  # as after a failed commit
                 driver.rollback()
             raise
 
     def _wait_for_locks(self, driver: sqlite3.Connection, seconds: float) -> None:
-        """Have the writer wait for a lock for what is left of the transaction's time, in steps."""
+        """Set the writer's lock timeout to the rest of the transaction's time, in steps."""
         seconds = max(seconds, LEAST_LOCK_WAIT_SECONDS)
         if abs(seconds - self._lock_wait) >= LOCK_WAIT_STEP_SECONDS:
             driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
@@ -146,7 +148,7 @@ class Sqlite:
 
     def _scrub(self) -> None:
         driver = None if self._writing is None else sqlite_driver(self._writing)
-        with suppress(sqlite3.Error):  # full or read-only: the next attempt, or the close, may do it
+        with suppress(sqlite3.Error):  # full or read-only: the next attempt, or `close`, repeats it
             self._unscrubbed = driver is not None and not empty_log(driver)
 
 
@@ -154,14 +156,14 @@ def _make_file(path: Path) -> None:
     make_private_folder(path.parent)
     if path.is_dir():
         raise ConfigurationError(f"DATABASE_URL names {path}, which is a folder: name a file in it.")
-    with suppress(OSError):  # a disk that is full or read-only is an outage, which the next transaction reports
+    with suppress(OSError):  # a full or read-only disk is an outage, which the next transaction reports
         make_private_file(path)
-    for suffix in ("-wal", "-shm"):  # new ones get the mode of the file
+    for suffix in ("-wal", "-shm"):  # SQLite gives new ones the mode of the database file
         close_to_others(path.with_name(path.name + suffix))
 
 
 def _transaction(connection: Connection, work: Callable[[Connection], T], begin: str) -> T:
-    # Begun here and not by an event of SQLAlchemy's: with one, each statement would look for others as well.
+    # BEGIN is sent here, not by a SQLAlchemy event: an event listener would slow down every statement.
     with connection.begin():
         connection.exec_driver_sql(begin)
         return work(connection)
@@ -169,12 +171,12 @@ def _transaction(connection: Connection, work: Callable[[Connection], T], begin:
 
 @contextmanager
 def _outages_told() -> Iterator[None]:
-    """The database's state (full, locked, damaged, away) is no fault of the unit of work."""
+    """Translate errors that mean an outage (full, locked, damaged, unreachable) to `StoreUnavailable`."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error.orig) from error
-    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # a statement handed to the driver
+    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # from a statement that ran on the driver
         raise unavailable(error) from error
     except DatabaseError as error:
         if _is_damage(error.orig):
@@ -187,7 +189,7 @@ def _outages_told() -> Iterator[None]:
 
 
 def _is_damage(error: BaseException | None) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED  # the lowest byte is the kind
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED  # the lowest byte is the primary result code
 
 
 def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = LOCK_WAIT_SECONDS) -> Engine:
@@ -196,19 +198,19 @@ def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = 
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
-        hide_parameters=True,  # an error's text must not quote people's data
-        pool_reset_on_return=None,  # every transaction here is ended by whoever began it
+        hide_parameters=True,  # error messages must not quote personal data
+        pool_reset_on_return=None,  # `_transaction` always ends its transactions
         connect_args={"timeout": lock_wait, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
+        connection.isolation_level = None  # BEGIN is sent by `_transaction`, not guessed by sqlite3
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is not left in the file's free space
-        # Random inserts touch many pages: larger checkpoints write each of them less often.
+        connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten in the file
+        # Random inserts touch many pages: a larger checkpoint writes each page less often.
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         files.opened(connection)

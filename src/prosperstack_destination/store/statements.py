@@ -1,4 +1,4 @@
-"""The driver under a SQLAlchemy connection, for statements that are run all day."""
+"""Fast execution of frequent statements: prepared statements and bulk writes on the driver's connection."""
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from prosperstack_destination.store import json_codec
 
 
 def sqlite_driver(connection: Connection) -> sqlite3.Connection | None:
-    """SQLite's own connection, in whose transaction a statement may be run; None on another engine.
+    """Return SQLite's own connection, in the same transaction; None on PostgreSQL.
 
-    Through SQLAlchemy each gets a context, a cursor and a result: 15 us, where SQLite itself needs two. What goes
-    wrong is raised as SQLite says it, which `store.sqlite` understands as well.
+    SQLAlchemy creates a context, a cursor and a result for each statement: 15 us, while SQLite needs two. The
+    driver's errors are raised as they are; `store.sqlite` translates them as well.
     """
     if connection.dialect.name != "sqlite":
         return None
@@ -25,10 +25,10 @@ def sqlite_driver(connection: Connection) -> sqlite3.Connection | None:
 
 
 class Bulk:
-    """A statement for many rows, each a mapping of the columns' ``names`` to plain values.
+    """Statement for many rows, each a mapping from the columns' ``names`` to plain values.
 
-    ``by_row`` is the statement for one row, with ``?`` for each of its values in the order of their names; ``over``
-    the one over all of them, with ``{rows}`` where it names their table, which it knows as ``given``.
+    ``by_row`` is the statement for one row, with ``?`` for each of its values in the order of ``names``. ``over``
+    is the statement for all rows, with ``{rows}`` for their table, which it calls ``given``.
     """
 
     def __init__(self, table: Table, names: Sequence[str], by_row: str, over: str) -> None:
@@ -39,11 +39,11 @@ class Bulk:
         self._compiled: str | None = None
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run the statement for each row, in their order."""
+        """Run the statement for each row, in order."""
         self.execute_values(connection, [self._values(row) for row in rows])
 
     def execute_values(self, connection: Connection, values: Sequence[tuple[Any, ...]]) -> None:
-        """The same for rows that are tuples of their values, in the order of ``names`` (an update's keys last)."""
+        """Run the statement for rows that are tuples in the order of ``names``; the keys of an update come last."""
         if not values:
             return
         driver = sqlite_driver(connection)
@@ -61,9 +61,9 @@ class Bulk:
 
 
 class BulkInsert(Bulk):
-    """Inserts rows into a table, of which it takes two columns or more.
+    """INSERT of many rows with two or more columns.
 
-    ``skip_existing``: rows whose key is there already are left out.
+    ``skip_existing`` ignores rows whose key exists.
     """
 
     def __init__(self, table: Table, names: Sequence[str], *, skip_existing: bool = False) -> None:
@@ -73,12 +73,12 @@ class BulkInsert(Bulk):
             table,
             names,
             by_row=f"{into} VALUES ({', '.join('?' * len(names))}){otherwise}",
-            over=f"{into} SELECT * FROM {{rows}}{otherwise}",  # noqa: S608 -- names of our own
+            over=f"{into} SELECT * FROM {{rows}}{otherwise}",  # noqa: S608 -- constant names
         )
 
 
 class BulkUpdate(Bulk):
-    """Updates ``names`` of a table's rows, which are found by ``keys``."""
+    """UPDATE of the columns ``names`` in rows that are identified by ``keys``."""
 
     def __init__(self, table: Table, keys: Sequence[str], names: Sequence[str]) -> None:
         new = ", ".join(f'"{name}" = ?' for name in names)
@@ -88,35 +88,35 @@ class BulkUpdate(Bulk):
         super().__init__(
             table,
             [*names, *keys],
-            by_row=f"UPDATE {table.name} SET {new} WHERE {found}",  # noqa: S608 -- names of our own
-            over=f"UPDATE {table.name} SET {given} FROM {{rows}} WHERE {found_by_given}",  # noqa: S608 -- the same
+            by_row=f"UPDATE {table.name} SET {new} WHERE {found}",  # noqa: S608 -- constant names
+            over=f"UPDATE {table.name} SET {given} FROM {{rows}} WHERE {found_by_given}",  # noqa: S608 -- constant names
         )
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names of columns in a statement: in quotes, since some are words of SQL."""
+    """Return column names for a statement, quoted because some are SQL keywords."""
     return ", ".join(f'"{name}"' for name in names)
 
 
-#: Makes the condition that a column's value is in a list of texts, which is bound under a name.
+#: Builds the condition that a column's value is in a list of texts, which is bound under a name.
 OneOf = Callable[["Column[str]", str], ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A statement as the driver takes it: its text, and its parameters in their order."""
+    """Compiled statement: its text, and its parameters in order."""
 
     text: str
     names: tuple[str, ...]
-    #: Those that the statement itself has a value for.
+    #: Values of the statement's own constants.
     given: Mapping[str, Any]
 
 
 class Prepared:
-    """A statement over plain values, the same however many there are in its lists.
+    """Statement over plain values that is compiled once for lists of any length.
 
-    ``build`` makes it, with what says that a column's value is in a list: both engines take that as one parameter,
-    PostgreSQL as an array and SQLite as JSON.
+    ``build`` creates it. It gets a function for the condition that a column's value is in a list: both engines
+    take the list as one parameter, PostgreSQL as an array and SQLite as JSON.
     """
 
     def __init__(self, build: Callable[[OneOf], ClauseElement]) -> None:
@@ -124,7 +124,7 @@ class Prepared:
         self._texts: dict[str, _Text] = {}
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """Run it with values for all of its parameters, by their names; what it finds, row by row."""
+        """Run the statement with values for its parameters, by name, and return its rows."""
         text, parameters = self._bind(connection, values)
         driver = sqlite_driver(connection)
         if driver is not None:
@@ -132,7 +132,7 @@ class Prepared:
         return connection.exec_driver_sql(text, parameters).all()
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
-        """The same for one of which nobody reads what it finds: how many rows it changed."""
+        """Run the statement without reading its rows, and return the number of changed rows."""
         text, parameters = self._bind(connection, values)
         driver = sqlite_driver(connection)
         return (driver.execute if driver is not None else connection.exec_driver_sql)(text, parameters).rowcount

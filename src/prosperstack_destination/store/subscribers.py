@@ -1,4 +1,4 @@
-"""Units of work on the directory: which subscribers ProsperStack has, and what we last settled there."""
+"""Transactions on subscribers: their last observed values and the values that this service applied."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,44 +37,44 @@ _BY_EMAILS: Final = select(subscribers).where(
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """One subscriber of ProsperStack's, as last seen."""
+    """ProsperStack subscriber, as last observed."""
 
     id: str
     #: Trimmed and in lower case.
     email: str
-    #: Property keys to values, as ProsperStack last showed them. A property without a value is not in it.
+    #: Values that ProsperStack showed last, by property key. A property without a value is missing.
     observed: Mapping[str, JsonValue]
-    #: Property keys to the values last settled: sent, or found to be there already.
+    #: Values that are known to be applied, by property key: sent, or already present.
     applied: Mapping[str, JsonValue]
-    #: Property keys to (value, reason) that ProsperStack rejected.
+    #: Rejected values with ProsperStack's reasons, by property key.
     rejected: Mapping[str, tuple[JsonValue, str]]
-    #: When it was last shown to us, in microseconds.
+    #: Time of the last observation, in microseconds since the epoch.
     observed_at: int = 0
-    #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
+    #: Keys of properties that were sent, or are about to be, without a known result.
     unconfirmed: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberSnapshot:
-    """What a ProsperStack answer said of one subscriber."""
+    """One subscriber in a response of ProsperStack."""
 
     id: str
     email: str
     observed: Mapping[str, JsonValue]
-    #: Its id in the billing platform, where one was shown.
+    #: ID in the billing platform, if the response had one.
     platform_id: str | None = None
 
 
 def with_email(connection: Connection, account_id: str, email: str) -> list[Subscriber]:
-    """The subscribers that are known to have this email (trimmed, in lower case), by id."""
+    """Return the known subscribers with an email (trimmed, in lower case), by ID."""
     return with_emails(connection, account_id, [email]).get(email, [])
 
 
 def with_emails(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[Subscriber]]:
-    """The subscribers that are known to have any of these emails, by email, then by id."""
+    """Return the known subscribers with any of these emails, by email, each list sorted by ID."""
     rows = connection.execute(_BY_EMAILS, {"account": account_id, "emails": list(emails)})
     found: dict[str, list[Subscriber]] = {}
-    # Sorted here: for an ORDER BY of the id SQLite would go through all of the account's subscribers in its order.
+    # Sorted here: with an ORDER BY of the ID SQLite would scan all of the account's subscribers.
     for each in sorted(map(_subscriber, rows), key=lambda each: each.id):
         found.setdefault(each.email, []).append(each)
     return found
@@ -83,10 +83,9 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
 def replace_for_email(
     connection: Connection, account_id: str, email: str, seen: Iterable[SubscriberSnapshot], at: int
 ) -> bool:
-    """Note that exactly these subscribers had an email at a time; whether others were known to, and are forgotten.
+    """Record that exactly these subscribers had an email at a time; return whether others were forgotten.
 
-    What was applied to those that stay is kept. What was seen later is left as it is: a listing may have overtaken
-    the look-up.
+    Their applied values are kept. Later observations win: a listing may have overtaken the lookup.
     """
     by_id = {each.id: each for each in seen}
     forgotten = connection.execute(
@@ -110,10 +109,11 @@ def upsert_page(
     *,
     but_fresh_for: int | None = None,
 ) -> set[str]:
-    """Take in subscribers as a listing showed them at a time; the emails of which something is news.
+    """Record a page of a listing, as of ``now``; return the emails with changes.
 
-    That is the emails of subscribers that were not known, or had another email, which is news of both, or other
-    properties. What was known already is not written again; nor what was seen less than ``but_fresh_for`` before.
+    These are the emails of new subscribers and of those with other properties, and both emails of one whose email
+    changed. Unchanged subscribers are not written, nor those observed less than ``but_fresh_for`` microseconds
+    before.
     """
     shown = (subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed, subscribers.c.observed_at)
     known = {
@@ -185,7 +185,7 @@ def mark_applied(
     observed: Mapping[str, JsonValue] | None,
     now: int,
 ) -> None:
-    """Note values that are settled on a subscriber, and what ProsperStack showed of it at a time, where it did."""
+    """Record applied values of a subscriber, and the observed ones at ``now`` if ProsperStack returned them."""
     key = {"of_account": account_id, "of_id": subscriber_id}
     row = connection.execute(_SETTLED, key).one_or_none()
     if row is None:
@@ -201,11 +201,11 @@ def mark_applied(
 
 
 def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
-    """Note that properties of subscribers, by id, are about to be sent, or that what was sent is in doubt.
+    """Record that properties are about to be sent, or that the result of sending them is unknown.
 
-    None: all that ever was. Until it is known what came of it they are not settled: a value that is sent, and taken
-    back before the answer is there, would seem to have been settled all the time. A deletion clears them all the
-    same.
+    ``sent`` maps subscriber IDs to property keys; None: all properties ever applied. They are not applied until
+    the result is known. Otherwise a value that is sent, and reverted before the response arrives, would look as if
+    it had been applied all the time. An erasure clears them as well.
     """
     rows: list[dict[str, Any]] = []
     for row in connection.execute(_SETTLED_ON, {"account": account_id, "ids": list(sent)}):
@@ -228,7 +228,7 @@ def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str,
 def mark_rejected(
     connection: Connection, account_id: str, subscriber_id: str, key: str, value: JsonValue, reason: str
 ) -> None:
-    """Note that ProsperStack rejected a value, and why; it is not sent again until it is another one."""
+    """Record that ProsperStack rejected a value, and why. It is not sent again until it changes."""
     row = connection.execute(
         select(subscribers.c.set_aside).where(
             subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
@@ -244,20 +244,23 @@ def mark_rejected(
 
 
 def remove(connection: Connection, account_id: str, subscriber_id: str) -> None:
-    """Drop a subscriber that ProsperStack says is not there."""
+    """Delete a subscriber that ProsperStack reported as missing."""
     connection.execute(
         delete(subscribers).where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
     )
 
 
 def clear_applied(connection: Connection, account_id: str, emails: Collection[str]) -> None:
-    """Forget what was settled on the subscribers with these emails; who they are, as of all others, stays known."""
+    """Forget the applied and rejected values of the subscribers with these emails."""
     whose = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
     connection.execute(update(subscribers).where(whose).values(applied="{}", set_aside="{}", unsure="[]"))
 
 
 def erase(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[str]]:
-    """Drop the subscribers with these emails; by id, the keys of properties that were written there, or may be."""
+    """Delete the subscribers with these emails. Return the keys of their written properties, by subscriber ID.
+
+    The keys include properties that were sent without a known result.
+    """
     known = (subscribers.c.account_id == account_id) & subscribers.c.email.in_(list(emails))
     rows = connection.execute(
         select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(known)
@@ -280,10 +283,10 @@ def _subscriber(row: Row[Any]) -> Subscriber:
 
 
 def requeue_unconfirmed(connection: Connection, account_id: str, subscriber_ids: Collection[str], now: int) -> None:
-    """Have subscribers looked up anew, and sent whatever they do not have of what is desired.
+    """Look subscribers up again, and send the desired values that they lack.
 
-    What was noted as applied to them counts no longer. Their profiles count as changed: whoever is at them just now
-    does not settle them by it.
+    Their applied values become unconfirmed. Their profiles get a new version, so that a running delivery does not
+    settle them.
     """
     mine = (subscribers.c.account_id == account_id) & subscribers.c.id.in_(list(subscriber_ids))
     emails = sorted(set(connection.scalars(select(subscribers.c.email).where(mine))))

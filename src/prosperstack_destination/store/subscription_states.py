@@ -1,4 +1,4 @@
-"""Units of work on what was settled on the subscriptions of subscribers."""
+"""Transactions on the values that were applied to subscribers' subscriptions."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -10,37 +10,37 @@ from sqlalchemy import Connection, delete, insert, select
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.tables import subscription_states as table
 
-#: What tells the key of a subscription's property from a subscriber's.
+#: Prefix that distinguishes the key of a subscription's property from a subscriber's.
 PREFIX: Final = "subscription."
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
-    """What was settled on all active subscriptions of one subscriber."""
+    """Values applied to all active subscriptions of one subscriber."""
 
-    #: Property keys to the values last settled.
+    #: Applied values by property key.
     applied: Mapping[str, JsonValue] = field(default_factory=dict)
-    #: Property keys to (value, reason) that ProsperStack rejected.
+    #: Rejected values with ProsperStack's reasons, by property key.
     set_aside: Mapping[str, tuple[JsonValue, str]] = field(default_factory=dict)
-    #: Keys of properties that were sent, or are about to be, while it is not known what came of it.
+    #: Keys of properties that were sent, or are about to be, without a known result.
     unsure: Set[str] = frozenset()
 
     def about_to_send(self, keys: Set[str]) -> "SubscriptionState":
-        """The same while properties are being sent: until it is known what came of it they are not settled."""
+        """Return the state while properties are being sent: without a known result they are not applied."""
         applied = {key: value for key, value in self.applied.items() if key not in keys}
         return replace(self, applied=applied, unsure=self.unsure | keys)
 
     def sent(
         self, settled: Mapping[str, JsonValue], rejected: Mapping[str, tuple[JsonValue, str]]
     ) -> "SubscriptionState":
-        """The same once they were: what was settled, and what was rejected of the rest."""
+        """Return the state after the result: the settled values, and the rejected ones."""
         tried = settled.keys() | rejected.keys()
         kept = {key: value for key, value in self.set_aside.items() if key not in tried}
         return SubscriptionState({**self.applied, **settled}, {**kept, **rejected}, self.unsure - settled.keys())
 
 
 def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -> SubscriptionState:
-    """What was settled, nothing at first."""
+    """Return the state of a subscriber, at first an empty one."""
     row = connection.execute(
         select(table).where(table.c.account_id == account_id, table.c.subscriber_id == subscriber_id)
     ).one_or_none()
@@ -51,10 +51,10 @@ def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -
 
 
 def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Drop what is known of subscribers' subscriptions.
+    """Delete the states of subscribers.
 
-    ``wrote`` has, by subscriber id, the keys of properties that were settled; those of subscriptions are added,
-    with `PREFIX` before them.
+    ``wrote`` maps subscriber IDs to keys of applied properties. Returns it with the keys of their subscriptions
+    added, prefixed with `PREFIX`.
     """
     every: dict[str, list[str]] = {}
     for subscriber_id, keys in wrote.items():
@@ -67,7 +67,7 @@ def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[
 
 
 def settle(connection: Connection, account_id: str, subscriber_id: str, state: SubscriptionState, now: int) -> None:
-    """Note what is settled. Safe to repeat."""
+    """Store the state. Safe to repeat."""
     connection.execute(
         delete(table).where(table.c.account_id == account_id, table.c.subscriber_id == subscriber_id)
     )

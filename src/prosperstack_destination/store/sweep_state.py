@@ -1,8 +1,8 @@
-"""Units of work on the sweep: going through all of an account's subscribers again, slowly, and without an end.
+"""Transactions on the sweep: a slow, endless pass over all of an account's subscribers.
 
-After the first full listing only what was updated since is listed. What such a listing does not show, and the
-directory lacks or has wrong (ProsperStack said that somebody was gone who was not, a clock was wrong, an update did
-not count as one) comes to light here, page by page, at the latest when the sweep has gone round.
+After the first full listing only updated subscribers are listed. The sweep finds differences that such listings
+miss: a subscriber wrongly reported as missing, a wrong clock, a change that did not count as an update. They are
+found within one pass.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from prosperstack_destination.store import listing_state, profiles, subscribers
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import directories
 
-#: A page of the sweep says nothing of whoever was seen so lately, in microseconds: it may be the older of the two.
+#: Age below which an observation is kept, in microseconds: it may be newer than the sweep's page.
 FRESH_FOR: Final = 1 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A sweep in progress."""
+    """Sweep in progress."""
 
     began_at: int
-    #: Where its next page begins; None: at the beginning.
+    #: Cursor of its next page; None: the first page.
     cursor: str | None
 
 
 def go_on(connection: Connection, account_id: str, now: int, next_at: int) -> Sweep:
-    """The sweep to take the next page of, the one after which is due at ``next_at``, whatever comes of this one."""
+    """Return the sweep in progress or start one, and schedule the page after this one at ``next_at``."""
     known = listing_state.read(connection, account_id)
     began_at = now if known.sweep_began_at is None else known.sweep_began_at
     _set(connection, account_id, {"sweep_began_at": began_at, "sweep_at": next_at})
@@ -38,7 +38,7 @@ def go_on(connection: Connection, account_id: str, now: int, next_at: int) -> Sw
 
 
 def restart(connection: Connection, account_id: str) -> None:
-    """Have the sweep begin anew: its cursor is not taken any more."""
+    """Restart the sweep: its cursor is no longer accepted."""
     _set(connection, account_id, {"sweep_began_at": None, "sweep_cursor": None})
 
 
@@ -52,7 +52,7 @@ def take_page(
     asked_at: int,
     now: int,
 ) -> int:
-    """Take in a page of a sweep, with the cursor of the next; of how many people it brought news."""
+    """Store a page of a sweep with the next cursor. Return the number of emails with changes."""
     news = subscribers.upsert_page(connection, account_id, seen, asked_at, but_fresh_for=FRESH_FOR)
     if news:
         profiles.mark_changed(connection, account_id, news, now)

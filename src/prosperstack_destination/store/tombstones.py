@@ -1,4 +1,4 @@
-"""Who was erased, and when: older calls do not bring them back."""
+"""Tombstones: pseudonyms of erased people with the event times of their deletions, which outdate older calls."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -18,10 +18,10 @@ _ANY: Final = Prepared(
 
 
 class Tombstones:
-    """Who of some people was erased, and when. ``ids`` and ``emails`` are all that will be asked for.
+    """Tombstones among the ``ids`` and ``emails`` of a batch of calls.
 
-    To be read in a transaction that may write: deletions of a clock that was ahead are noted as of just before
-    ``now`` (microseconds), or no call would bring the person back until then.
+    Loading them may write: deletions dated in the future, by a clock that was ahead, are dated just before ``now``
+    (microseconds). Otherwise no call could restore the person until then.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Tombstones:
     ) -> None:
         self._at: dict[str, int] = {}
         if not _ANY.rows(connection, {"account": account_id}):
-            return  # as in most accounts at most times: nothing has to be hashed
+            return  # most accounts: no hashing needed
         subjects = [*map(subject_of_id, ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}
         known = _known(connection, account_id, list(by_pseudonym))
@@ -44,11 +44,11 @@ class Tombstones:
         self._at = {by_pseudonym[each]: real_time(at, now) for each, at in known.items()}
 
     def knows(self, email: str) -> bool:
-        """Whether somebody with this email was erased once."""
+        """Return whether a person with this email was erased at any time."""
         return bool(self._at) and subject_of_email(email) in self._at
 
     def is_outdated(self, user_id: str | None, email: str | None, at: int) -> bool:
-        """Whether the person was erased at that event time or after it."""
+        """Return whether the person was erased at or after that event time."""
         if not self._at:
             return False
         of_user = None if user_id is None else self._at.get(subject_of_id((IdKind.USER, user_id)))
@@ -56,14 +56,14 @@ class Tombstones:
         return any(erased is not None and at <= erased for erased in (of_user, of_email))
 
     def covers(self, ids: Iterable[Key], at: int) -> bool:
-        """Whether any of these ids was an erased person's at that event time or before it."""
+        """Return whether any of these IDs belonged to a person who was erased at or after that event time."""
         if not self._at:
             return False
         return any(at <= self._at.get(subject_of_id(key), at - 1) for key in ids)
 
 
 def remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
-    """Note that whoever these pseudonyms stand for was erased at an event time; the latest counts."""
+    """Record deletions of these pseudonyms at an event time; the latest time counts."""
     known = _known(connection, account_id, subjects)
     for subject in subjects:
         if subject not in known:
@@ -88,11 +88,11 @@ def _known(connection: Connection, account_id: str, subjects: Collection[str]) -
 
 
 def subject_of_id(key: Key) -> str:
-    """The text that the pseudonym of a user id or an anonymous id is made of."""
+    """Return the text that the pseudonym of an external ID is made of."""
     kind, external_id = key
     return f"{kind}:{external_id}"
 
 
 def subject_of_email(email: str) -> str:
-    """What a pseudonym of an email is made of."""
+    """Return the text that the pseudonym of an email is made of."""
     return f"email:{email}"

@@ -1,4 +1,4 @@
-"""Unit of work that finds out whether calls can be written."""
+"""Health probe: transaction that checks whether calls can be written."""
 
 from typing import Final
 
@@ -6,20 +6,21 @@ from sqlalchemy import Connection, delete, insert, text
 
 from prosperstack_destination.store.tables import held, identities, profiles, replicas, sources
 
-#: What each call is written to: a lock on one of them holds up all calls.
+#: Tables that every call is written to: a lock on one of them blocks all calls.
 _WRITTEN_TO: Final = (profiles, identities, sources, held)
-#: A lock is waited for so long, in seconds.
+#: Lock timeout, in seconds.
 LOCK_SECONDS: Final = 1
 
 
 def probe(connection: Connection, name: str) -> None:
-    """Write a row, and delete it again, where nothing else keeps calls from being written.
+    """Insert a row and delete it again, under the locks that a call takes.
 
-    ``name`` is the process's own: two that probe at once do not wait for each other. Raises what a write raises.
+    ``name`` is the process's own, so that concurrent probes do not wait for each other. Raises the same errors as
+    a write.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         names = ", ".join(table.name for table in _WRITTEN_TO)
-        connection.execute(text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))  # which an INSERT takes as well
+        connection.execute(text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))  # the lock that an INSERT takes
     connection.execute(insert(replicas).values(id=name, expires_at=0))
     connection.execute(delete(replicas).where(replicas.c.id == name))

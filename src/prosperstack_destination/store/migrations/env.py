@@ -1,4 +1,4 @@
-"""Alembic's entry: it runs within the transaction that `store.migrate.upgrade` was given."""
+"""Alembic environment: it runs within the transaction of `store.migrate.upgrade`."""
 
 from alembic import context
 

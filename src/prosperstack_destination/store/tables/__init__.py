@@ -1,4 +1,4 @@
-"""The tables. Times are in microseconds since the epoch; JSON texts are written by `store.json_codec`."""
+"""Tables. Times are in microseconds since the epoch; JSON texts are written by `store.json_codec`."""
 
 from prosperstack_destination.store.tables.accounts import (
     accounts,

@@ -1,55 +1,55 @@
-"""Accounts, what opens them, and what belongs to each as a whole."""
+"""Tables of accounts, their credentials, and data of an account as a whole."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Integer, Table, Text
 
 from prosperstack_destination.store.tables.base import metadata
 
-#: Whose ProsperStack is written to. Live and test mode are accounts of their own.
+#: ProsperStack accounts. Live and test mode are separate accounts.
 accounts = Table(
     "accounts",
     metadata,
     Column("id", Text, primary_key=True),
-    # SHA-256 of the ProsperStack key: finds the account of a key without reading the key.
+    # SHA-256 of the ProsperStack key: finds a key's account without decrypting keys.
     Column("key_hash", Text, nullable=False, unique=True),
     Column("encrypted_key", Text, nullable=False),
-    # The short form of the key that people and logs may see.
+    # Short form of the key for people and logs.
     Column("fingerprint", Text, nullable=False),
     Column("live", Boolean, nullable=False),
     Column("status", Text, nullable=False),
-    # Why it is not active, in words, and until when it is left alone.
+    # Reason of an inactive status, and the end of the pause.
     Column("status_reason", Text),
     Column("status_until", BigInteger),
-    # ProsperStack's subscriber properties, as JSON, and when they were listed.
+    # ProsperStack's subscriber properties as JSON, and the time of their listing.
     Column("catalog", Text),
     Column("catalog_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
-    # What a deletion does in ProsperStack: see `store.accounts.OnDelete`.
+    # Effect of a deletion in ProsperStack: see `store.accounts.OnDelete`.
     Column("on_delete", Text, nullable=False, server_default="clear"),
-    # The properties of subscriptions, as JSON; null: no rule has asked for them yet.
+    # Subscription properties as JSON; null: no rule needs them.
     Column("subscription_catalog", Text),
-    # The part of each window that is left for the account's owner; null: as the service is set.
+    # Part of the rate limit that is kept free for the owner's tools; null: the service's setting.
     Column("reserve", Float),
 )
 
-#: Keys that callers show us.
+#: Inbound keys of callers.
 inbound_keys = Table(
     "inbound_keys",
     metadata,
     Column("key_hash", Text, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("fingerprint", Text, nullable=False),
-    # Where it comes from: see `store.accounts.KeyOrigin`.
+    # See `store.credentials.KeyOrigin`.
     Column("origin", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
-    # What the operator calls it, and when it was last shown, to the minute.
+    # Name given by the operator, and the time of the latest use, rounded to the minute.
     Column("name", Text, nullable=False, server_default=""),
     Column("last_used_at", BigInteger),
-    # Of a public key, as JSON: the origins of the pages that may show it; [] for apps. Null: the key is secret.
+    # JSON list of allowed origins of web pages for a public key; [] for apps. Null: a secret key.
     Column("origins", Text),
 )
 
-#: Secrets that sign webhooks, encrypted; any that is not revoked may have signed.
+#: Shared secrets that sign webhooks, encrypted; every active one is accepted.
 shared_secrets = Table(
     "shared_secrets",
     metadata,
@@ -62,7 +62,7 @@ shared_secrets = Table(
     Column("last_used_at", BigInteger),
 )
 
-#: Tokens in the URLs that ProsperStack calls: its data connector, and its webhooks.
+#: Tokens in the URLs that ProsperStack calls: the data connector and the flow webhook.
 connector_tokens = Table(
     "connector_tokens",
     metadata,
@@ -72,11 +72,11 @@ connector_tokens = Table(
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
-    # To the minute.
+    # Rounded to the minute.
     Column("last_used_at", BigInteger),
 )
 
-#: Every mapping that was ever applied to an account; the highest version is in force.
+#: All mapping versions of an account; the highest version is current.
 mappings = Table(
     "mappings",
     metadata,
@@ -85,21 +85,21 @@ mappings = Table(
     Column("rules", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("applied_at", BigInteger, nullable=False),
-    # The file that it came in, with its comments; and what it was for, as in "back to version 3".
+    # Text of the mapping file, with comments; and the reason, such as "back to version 3".
     Column("source", Text),
     Column("note", Text, nullable=False, server_default=""),
 )
 
-#: Going through an account's profiles because what their traits mean has changed; the latest of each account.
+#: Latest remap of each account.
 reprojections = Table(
     "reprojections",
     metadata,
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    # Counts up: a change that comes in the middle begins anew.
+    # Grows with each start: a change in the middle starts again.
     Column("run", Integer, nullable=False),
-    # [{"version", "catalog", "subscription"}]: what they may have been judged by; []: nothing known
+    # [{"version", "catalog", "subscription"}] that profiles may have been evaluated by; []: unknown
     Column("before", Text, nullable=False),
-    # The email of the last one that was looked at; "" before the first one, and when it is finished.
+    # Email of the last processed profile; "" before the first one, and when finished.
     Column("after", Text, nullable=False),
     Column("total", Integer, nullable=False),
     Column("done", Integer, nullable=False),
@@ -108,19 +108,19 @@ reprojections = Table(
     Column("finished_at", BigInteger),
 )
 
-#: What operators' programs show to the API.
+#: Operator tokens for the API.
 operator_tokens = Table(
     "operator_tokens",
     metadata,
     Column("token_hash", Text, primary_key=True),
     Column("fingerprint", Text, nullable=False),
-    # Who it is for: the author of what is done with it.
+    # Name of the operator: the author in the audit log.
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )
 
-#: Sources of Segment's that were connected from here, each by a destination that was made there.
+#: Segment sources that were connected here, each by a destination created for it.
 segment_connections = Table(
     "segment_connections",
     metadata,
@@ -135,12 +135,12 @@ segment_connections = Table(
     Column("destination_id", Text, nullable=False),
     # See `store.segment_connections.Kind`.
     Column("kind", Text, nullable=False),
-    # The inbound key, by its fingerprint, or the shared secret, by its id, that was issued for it.
+    # Credential issued for it: fingerprint of the inbound key, or ID of the shared secret.
     Column("credential", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
-#: Tokens of Segment workspaces that an operator asked to be kept, encrypted.
+#: Stored tokens of Segment workspaces, encrypted.
 segment_tokens = Table(
     "segment_tokens",
     metadata,
@@ -151,15 +151,15 @@ segment_tokens = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
-#: What ProsperStack told of each account's rate limit last, for those who look from another process.
+#: Latest rate limit that ProsperStack reported for each account, for other processes.
 rate_limits = Table(
     "rate_limits",
     metadata,
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    # Requests of a window, and what was left of them.
+    # Requests per window, and the remaining ones.
     Column("limit", Integer, nullable=False),
     Column("remaining", Integer, nullable=False),
-    # The longest time to a reset that was told: how long a window is, as far as is known.
+    # Longest reported time to a reset: the length of a window, as far as known.
     Column("window_seconds", Float, nullable=False),
     Column("told_at", BigInteger, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""What all tables belong to."""
+"""Metadata of all tables."""
 
 from sqlalchemy import MetaData
 

@@ -1,10 +1,10 @@
-"""What goes on: who works, who looks, what happened."""
+"""Tables of operations: replicas and leases, the activity feed, rollups, sessions, imports."""
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, Text
 
 from prosperstack_destination.store.tables.base import metadata
 
-#: Who did what, without personal data.
+#: Audit log, without personal data.
 audit = Table(
     "audit",
     metadata,
@@ -17,7 +17,7 @@ audit = Table(
     Column("details", Text, nullable=False),
 )
 
-#: Processes that reconcile, each until when it counts as alive, by the database's clock.
+#: Reconciling processes with their expiry times, by the database's clock.
 replicas = Table(
     "replicas",
     metadata,
@@ -25,19 +25,19 @@ replicas = Table(
     Column("expires_at", BigInteger, nullable=False),
 )
 
-#: Which replica spends an account's requests. A row stays when its lease is given up: its fence only grows.
+#: Replica that spends an account's requests. A released lease keeps its row, since its fence must only grow.
 leases = Table(
     "leases",
     metadata,
-    # No foreign key: what is locked here concerns nobody who writes to the account.
+    # No foreign key: a lock here must not block writers of the account.
     Column("account_id", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
-    # By the database's clock; 0: it was given up.
+    # By the database's clock; 0: released.
     Column("expires_at", BigInteger, nullable=False),
 )
 
-#: Exports that were read in, by their ids, and how far.
+#: Imported exports by ID, with their progress.
 imports = Table(
     "imports",
     metadata,
@@ -46,7 +46,7 @@ imports = Table(
     Column("finished", Boolean, nullable=False),
 )
 
-#: What happened lately: a feed for people, bounded, and no record of anything.
+#: Activity feed: bounded, without a guarantee of completeness.
 events = Table(
     "events",
     metadata,
@@ -56,87 +56,86 @@ events = Table(
     # See `store.events.EventKind`.
     Column("kind", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    # What stands for the person, where one is known: a keyed hash of the email, so that a deletion leaves nothing.
+    # Pseudonym of the person, if known: a keyed hash of the email, so that an erasure leaves nothing.
     Column("subject", Text),
     # {"detail": value}
     Column("details", Text, nullable=False),
     Index("ix_events_account_id", "account_id", "id"),
 )
 
-#: The calls that came in lately, as they came, for whoever looks why one did what it did. Bounded, and a sample
-#: where more come in than people can look at.
+#: Recent calls as received. Bounded, and a sample at a high rate.
 recent_calls = Table(
     "recent_calls",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("at", BigInteger, nullable=False),
-    # As it calls itself: "identify", "delete", or anything.
+    # Type in the call: "identify", "delete", or any other text.
     Column("type", Text, nullable=False),
-    # The way that it came: see `store.recent_calls.Way`.
+    # See `store.recent_calls.Channel`.
     Column("way", Text, nullable=False),
-    # See `store.recent_calls.Fate`; and what its sender was told.
+    # See `store.recent_calls.CallOutcome`; and the message in the response.
     Column("outcome", Text, nullable=False),
     Column("message", Text, nullable=False),
-    # "kind:key" of the source, audience or computed trait that it comes from, where it names one.
+    # "kind:key" of the source, audience or computed trait, if the call names one.
     Column("source", Text),
-    # What stands for its email and for its user id, so that a deletion finds it: see `Vault.pseudonym`.
+    # Pseudonyms of the email and of the best ID, by which an erasure finds it: see `Vault.pseudonym`.
     Column("subject", Text),
     Column("user_subject", Text),
-    # The call's JSON text, up to a bound, and how long it was, in bytes.
+    # JSON text of the call, cut at a bound, and its full length in bytes.
     Column("body", Text, nullable=False),
     Column("size", Integer, nullable=False),
     Index("ix_recent_calls_account_id", "account_id", "id"),
 )
 
-#: How much happened in each minute and in each hour, for charts.
+#: Rollups per minute and per hour, for charts.
 tallies = Table(
     "tallies",
     metadata,
     # "" for calls whose key opens no account.
     Column("account_id", Text, primary_key=True),
-    # How long, in seconds: 60 or 3600; and when it began.
+    # Length in seconds, 60 or 3600; and the start.
     Column("span", Integer, primary_key=True),
     Column("at", BigInteger, primary_key=True),
-    # Calls that were accepted, and refused.
+    # Accepted and rejected calls.
     Column("accepted", BigInteger, nullable=False, server_default="0"),
     Column("refused", BigInteger, nullable=False, server_default="0"),
-    # Profiles that were settled: by an update, because nothing had to be sent, because nobody has the email.
+    # Settled profiles: by an update, without a difference, without a subscriber.
     Column("delivered", BigInteger, nullable=False, server_default="0"),
     Column("unchanged", BigInteger, nullable=False, server_default="0"),
     Column("unmatched", BigInteger, nullable=False, server_default="0"),
-    # Values that were sent by those updates.
+    # Values in those updates.
     Column("properties", BigInteger, nullable=False, server_default="0"),
-    # Requests to ProsperStack, and those of them that did not succeed.
+    # Requests to ProsperStack, and the failed ones among them.
     Column("requests", BigInteger, nullable=False, server_default="0"),
     Column("failed", BigInteger, nullable=False, server_default="0"),
-    # Deliveries by the time from accept to delivered: see `store.rollups.FRESHNESS`.
+    # Histogram of times from accepted to delivered: see `store.rollups.FRESHNESS`.
     Column("freshness", Text, nullable=False, server_default="[]"),
-    # The most profiles that were seen to wait.
+    # Largest observed number of waiting profiles.
     Column("backlog", BigInteger, nullable=False, server_default="0"),
 )
 
-#: Who is logged in to the dashboard.
+#: Dashboard sessions.
 sessions = Table(
     "sessions",
     metadata,
     Column("token_hash", Text, primary_key=True),
-    # What the password was, hashed: with another one nobody is logged in any more.
+    # Hash of the password at login: a changed password closes the session.
     Column("password_mark", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
 
-#: Files that were imported, and how far.
+#: Imported files with their progress.
 file_imports = Table(
     "file_imports",
     metadata,
-    # A hash of the file's content, and of how it was read.
+    # Hash of the file's content and of the way it was read.
     Column("id", Text, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
-    # The file's name, without its folder.
+    # Name of the file, without its folder.
     Column("name", Text, nullable=False),
-    # Rows that are on disk, those among them that were refused, and how many there are.
+    # Number of rows on disk, of the rejected ones among them, and of all rows.
     Column("done", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
     Column("total", BigInteger, nullable=False),
@@ -144,11 +143,11 @@ file_imports = Table(
     Column("ended_at", BigInteger),
 )
 
-#: What has to outlive SECRET_KEY, encrypted with it.
+#: Secrets that belong to no account, encrypted with SECRET_KEY.
 kept_secrets = Table(
     "kept_secrets",
     metadata,
-    # "pseudonyms"
+    # See `store.encrypted_texts`.
     Column("name", Text, primary_key=True),
     Column("encrypted", Text, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""What Segment says of people, and what ProsperStack has of them."""
+"""Tables of profiles, identities, subscribers and erasures."""
 
 from sqlalchemy import (
     BigInteger,
@@ -15,37 +15,37 @@ from sqlalchemy import (
 
 from prosperstack_destination.store.tables.base import metadata
 
-#: What Segment says of each email.
+#: Profile of each email.
 profiles = Table(
     "profiles",
     metadata,
-    # A 64-bit integer that SQLite counts up by itself only under this exact name.
+    # 64-bit integer. SQLite generates IDs only for a column of exactly this type.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("email", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("user_id", Text),
-    # {"kind": {"id": event time}}: the ids that came with the email, and when last
+    # {"kind": {"id": event time}}: external IDs of the email with their latest event times
     Column("ids", Text, nullable=False, server_default="{}"),
     # {"trait": [value, event time]}
     Column("traits", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
-    # Why it is set aside, or why the latest attempt failed.
+    # Reason of a rejection, or of the latest failed attempt.
     Column("status_reason", Text),
     Column("pending_since", BigInteger),
-    # When the newest change came in: what was observed of its subscribers before tells nothing against it.
+    # Arrival time of the newest change: older observations of subscribers say nothing about it.
     Column("changed_at", BigInteger, nullable=False, server_default="0"),
-    # How urgent it is while it is pending: see `store.models.Lane`.
+    # Priority while pending: see `store.models.Lane`.
     Column("lane", Integer, nullable=False, server_default="1"),
-    # When the reconciler has to look at it; null: not before something changes.
+    # Time of the next evaluation; null: after the next change.
     Column("due_at", BigInteger),
     Column("looked_up_at", BigInteger),
-    # When a subscriber with the email was forgotten, though no listing said so: one of what was updated since then
-    # would not show it again. Null: never.
+    # Time when a subscriber was forgotten without a listing: an incremental listing would not return it again.
+    # Null: never.
     Column("lost_at", BigInteger),
     Column("attempts", Integer, nullable=False),
-    # When a call about the person came last, to the day; null: before this was noted.
+    # Time of the latest call about the person, to the day; null: unknown.
     Column("touched_at", BigInteger),
     UniqueConstraint("account_id", "email"),
 )
@@ -58,8 +58,8 @@ Index(
     sqlite_where=profiles.c.due_at.is_not(None),
     postgresql_where=profiles.c.due_at.is_not(None),
 )
-#: Whose email ProsperStack rejects: few, so that an index of them alone costs nothing. SQLite looks into it only
-#: where a query has this condition as it stands.
+#: Condition for a profile whose email ProsperStack rejects. Few have it, so their index costs nothing. SQLite uses
+#: the index only for queries with exactly this condition.
 is_set_aside = profiles.c.status == literal_column("'set_aside'")
 Index(
     "ix_profiles_set_aside",
@@ -68,7 +68,7 @@ Index(
     sqlite_where=is_set_aside,
     postgresql_where=is_set_aside,
 )
-#: The latest attempt failed, or ProsperStack rejects the email. The index has few rows, as above.
+#: Condition for a profile whose latest attempt failed or whose email is rejected. Its index has few rows, too.
 has_failed = profiles.c.status_reason.is_not(None)
 Index(
     "ix_profiles_failed",
@@ -79,29 +79,29 @@ Index(
     postgresql_where=has_failed,
 )
 
-#: The directory: what ProsperStack has, as last seen, and what we last settled there.
+#: ProsperStack's subscribers: last observed values, and the values that this service applied.
 subscribers = Table(
     "subscribers",
     metadata,
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("id", Text, primary_key=True),
     Column("email", Text, nullable=False),
-    # The subscriber's id in the billing platform, where ProsperStack showed one.
+    # ID in the billing platform, if ProsperStack returned one.
     Column("platform_id", Text),
-    # {"property": value} as ProsperStack last showed it, and when.
+    # {"property": value} as last observed, and the time.
     Column("observed", Text, nullable=False),
     Column("observed_at", BigInteger, nullable=False),
-    # {"property": value} as last desired and settled, whether it had to be sent or was there already.
+    # {"property": value} as last desired and applied, by a request or without one.
     Column("applied", Text, nullable=False),
-    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    # ["property"] that was sent, or is about to be, without a known result.
     Column("unsure", Text, nullable=False, server_default="[]"),
-    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
+    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value changes.
     Column("set_aside", Text, nullable=False),
     Index("ix_subscribers_email", "account_id", "email"),
     Index("ix_subscribers_platform_id", "account_id", "platform_id"),
 )
 
-#: How far each account's directory is: see `store.listing_state.Directory`.
+#: Progress of each account's listings and sweeps: see `store.listing_state.ListingState`.
 directories = Table(
     "directories",
     metadata,
@@ -109,7 +109,7 @@ directories = Table(
     Column("as_of", BigInteger),
     Column("watermark", BigInteger),
     Column("size", Integer),
-    # The listing in progress.
+    # Listing in progress.
     Column("began_at", BigInteger),
     Column("began_there", BigInteger),
     Column("since", BigInteger),
@@ -117,36 +117,36 @@ directories = Table(
     Column("pages", Integer, nullable=False, server_default="0"),
     Column("news", Integer, nullable=False, server_default="0"),
     Column("found", Integer, nullable=False, server_default="0"),
-    # What was spent since the newest listing came to its end.
+    # Requests since the end of the latest listing.
     Column("lookups", Integer, nullable=False, server_default="0"),
     Column("writes", Integer, nullable=False, server_default="0"),
-    # When it is brought up to date if nothing else asks for it, and how often that brought nothing, in a row.
+    # Time of the next listing at the latest, and the number of consecutive ones without changes.
     Column("refresh_at", BigInteger),
     Column("quiet", Integer, nullable=False, server_default="0"),
-    # When the newest sweep through all subscribers that came to its end began; the one in progress, and where its
-    # next page begins; when that is due. See `store.sweep_state`.
+    # Start of the latest complete sweep; start and cursor of the one in progress; due time of its next page. See
+    # `store.sweep_state`.
     Column("swept_at", BigInteger),
     Column("sweep_began_at", BigInteger),
     Column("sweep_cursor", Text),
     Column("sweep_at", BigInteger),
 )
 
-#: What was settled on the subscriptions of subscribers, for accounts whose rules ask for that.
+#: Values applied to subscribers' subscriptions, for accounts with rules for them.
 subscription_states = Table(
     "subscription_states",
     metadata,
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("subscriber_id", Text, primary_key=True),
-    # {"property": value} as last desired and settled on every active subscription.
+    # {"property": value} as last desired and applied to every active subscription.
     Column("applied", Text, nullable=False),
-    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value is another.
+    # {"property": [value, reason]} that ProsperStack rejected; not sent again until the value changes.
     Column("set_aside", Text, nullable=False),
-    # ["property"] that was sent, or is about to be, while it is not known what came of it.
+    # ["property"] that was sent, or is about to be, without a known result.
     Column("unsure", Text, nullable=False, server_default="[]"),
     Column("settled_at", BigInteger, nullable=False),
 )
 
-#: Properties that were created for traits, or could not be.
+#: Attempts to create properties for traits.
 creations = Table(
     "creations",
     metadata,
@@ -155,13 +155,13 @@ creations = Table(
     Column("trait", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
-    # Why it could not be created; null: it was.
+    # Reason of the failure; null: created.
     Column("reason", Text),
-    # When it is tried again, where ProsperStack did not answer as it should; null: it is not.
+    # Time of the retry after a temporary failure; null: no retry.
     Column("retry_at", BigInteger),
 )
 
-#: Traits that feed a property and cannot, as of the profile's last projection.
+#: Mapping problems of a profile's latest evaluation.
 problems = Table(
     "problems",
     metadata,
@@ -175,7 +175,7 @@ problems = Table(
     Index("ix_problems_grouped", "account_id", "property", "reason", "since"),
 )
 
-#: Which email each id has, and which it had.
+#: Present and former emails of external IDs.
 identities = Table(
     "identities",
     metadata,
@@ -186,10 +186,10 @@ identities = Table(
     Column("email", Text, nullable=False),
     # ["email"], the oldest first
     Column("former", Text, nullable=False),
-    sqlite_with_rowid=False,  # it is found by its key alone
+    sqlite_with_rowid=False,  # found by its key only
 )
 
-#: What Engage said of ids whose email is not known yet.
+#: Held calls: traits from Engage for IDs whose email is not known yet.
 held = Table(
     "held",
     metadata,
@@ -202,7 +202,7 @@ held = Table(
     Index("ix_held_held_at", "account_id", "held_at"),
 )
 
-#: Who was erased and when (event time), by keyed hashes of ids and emails: older calls do not bring them back.
+#: Tombstones: keyed hashes of erased IDs and emails, with the event time of the deletion.
 erasures = Table(
     "erasures",
     metadata,
@@ -211,7 +211,7 @@ erasures = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-#: Subscribers of erased people, to be cleared of what this service wrote, or deleted.
+#: Queue of erasures in ProsperStack: properties to clear, or subscribers to delete.
 clearings = Table(
     "clearings",
     metadata,
@@ -222,12 +222,12 @@ clearings = Table(
     Column("delete_subscriber", Boolean, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
-    # Why the latest attempt failed.
+    # Reason of the latest failure.
     Column("reason", Text),
     Index("ix_clearings_due_at", "account_id", "due_at"),
 )
 
-#: Where calls come from: Segment sources, and Engage's audiences and computed traits.
+#: Sources of calls: Segment sources, Engage audiences and computed traits.
 sources = Table(
     "sources",
     metadata,
@@ -235,11 +235,11 @@ sources = Table(
     # "source", "audience" or "trait"
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    # The library that sent the latest call of a source.
+    # Name of the library in the latest call of a source.
     Column("name", Text, nullable=False),
     Column("first_at", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
-    # How many are in an audience now.
+    # Present number of members of an audience.
     Column("members", BigInteger, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""The first tables: accounts and their keys, mappings, profiles, the directory, problems."""
+"""Create accounts and their keys, mappings, profiles, subscribers and mapping problems."""
 
 import sqlalchemy as sa
 from alembic import op

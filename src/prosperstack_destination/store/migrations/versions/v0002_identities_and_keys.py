@@ -1,4 +1,4 @@
-"""Identities, deletion, issued keys and shared secrets, sources, the audit trail."""
+"""Add identities, erasures, issued keys and shared secrets, sources, and the audit log."""
 
 import sqlalchemy as sa
 from alembic import op

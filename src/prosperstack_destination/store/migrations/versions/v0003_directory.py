@@ -1,4 +1,4 @@
-"""The directory's listing, and lanes for profiles that wait for a request."""
+"""Add the listing progress, and lanes of profiles that wait for a request."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Mappings with their files, re-projections, operators' tokens, subscriptions, created properties."""
+"""Add mapping files, remaps, operator tokens, subscriptions, and created properties."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Several processes on one database: leases; imports that go on where they stopped; when a profile was touched."""
+"""Add leases of replicas, resumable imports, and the day of a profile's latest call."""
 
 import sqlalchemy as sa
 from alembic import op

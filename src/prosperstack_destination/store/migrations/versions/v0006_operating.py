@@ -1,4 +1,4 @@
-"""Tokens of connectors, cancel flows, platform ids; and what operators look at: events, limits, imports."""
+"""Add connector tokens, cancel flows, platform IDs, events, reported rate limits, and file imports."""
 
 import sqlalchemy as sa
 from alembic import op

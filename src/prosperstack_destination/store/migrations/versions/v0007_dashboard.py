@@ -1,4 +1,4 @@
-"""What the dashboard shows and needs: recent calls, tallies, sessions, connections to Segment, reserves."""
+"""Add recent calls, rollups, dashboard sessions, Segment connections, and reserves."""
 
 import sqlalchemy as sa
 from alembic import op

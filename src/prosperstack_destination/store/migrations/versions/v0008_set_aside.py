@@ -1,4 +1,4 @@
-"""Whose email ProsperStack rejects can be found among many."""
+"""Add an index of profiles whose email ProsperStack rejects."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""When a shared secret signed something last."""
+"""Add the time of a shared secret's latest use."""
 
 import sqlalchemy as sa
 from alembic import op

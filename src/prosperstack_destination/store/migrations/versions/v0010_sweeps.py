@@ -1,4 +1,4 @@
-"""Sweeps through all subscribers, who was lost in between, and what was sent without an answer."""
+"""Add sweeps, the times of forgotten subscribers, and unconfirmed values."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Finished re-projections that keep no email."""
+"""Clear the emails in finished remaps."""
 
 from alembic import op
 

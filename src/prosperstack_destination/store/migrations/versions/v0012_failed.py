@@ -1,4 +1,4 @@
-"""People whose latest attempt failed can be found among many; properties are created again after an outage."""
+"""Add an index of failed profiles, and retries of property creations."""
 
 import sqlalchemy as sa
 from alembic import op

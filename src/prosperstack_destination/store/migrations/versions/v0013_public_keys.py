@@ -1,4 +1,4 @@
-"""Public keys: the origins of the web pages that may show them."""
+"""Add public keys with their allowed origins."""
 
 import sqlalchemy as sa
 from alembic import op
