@@ -137,7 +137,7 @@ async def test_attempts_are_counted(database: Database) -> None:
     assert len(await database.read(profiles.due, "acct_1", NOW + MINUTE, None, 1)) == 1
 
 
-#: Characters that both databases store: every door replaces the others.
+#: Characters that both databases store: ingest replaces the others.
 STORABLE = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 json_values = st.recursive(
@@ -149,5 +149,5 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_trait_survives_its_column(value: JsonValue) -> None:
-    """Whatever value a trait has, it comes back as it was."""
+    """A trait of any storable value (without U+0000) is loaded as it was stored."""
     assert repr(json_codec.load(json_codec.dump(value))) == repr(value)
