@@ -1,9 +1,9 @@
-"""The request budget of one account, as ProsperStack's answers tell it.
+"""The request budget of one account, as ProsperStack's responses report it.
 
-Every answer carries ``RateLimit-Limit`` (requests a window), ``RateLimit-Remaining`` and ``RateLimit-Reset``
-(seconds until the window resets). Nothing about the limit is known beforehand: the owner of the account, and
-other tools of theirs, spend from the same window, so the headers are followed. A count of our own only fills in
-for the requests whose answers are not here yet, since requests overlap.
+Every response carries ``RateLimit-Limit`` (requests per window), ``RateLimit-Remaining`` and ``RateLimit-Reset``
+(seconds until the window resets). The limit is not known beforehand, and the account's owner and their other tools
+spend from the same window, so the headers decide. A local count only covers requests whose responses have not
+arrived: requests overlap.
 
 Times are ticks of a monotonic clock, in microseconds: a wall clock that jumps changes nothing.
 """
@@ -16,227 +16,234 @@ from typing import Final
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.storable import MAX_INT32
 
-#: Between two requests while no answer has told a budget: be careful, in microseconds.
+#: Interval between requests while no response has reported a limit, in microseconds.
 DEFAULT_INTERVAL: Final = 1 * SECOND
-#: A window is taken to be at most this long, whatever a header says, in seconds.
+#: Upper bound of a window's length, for any header, in seconds.
 LONGEST_WINDOW_SECONDS: Final = 3_600.0
-#: What is waited after a 429 that names no time, in seconds; doubled while 429s go on.
+#: Wait after a 429 without a time, in seconds; doubled for each further 429 in a row.
 DEFAULT_RESET_SECONDS: Final = 10.0
-#: Added to what is told of a window's end, in microseconds: a request a trifle early counts in the window before.
+#: Margin added to the reported end of a window, in microseconds: a request slightly early counts in the window
+#: before.
 GUARD: Final = SECOND // 1000
-#: The last part of a window that pacing leaves free, for what an event loop and a network add to each wait.
+#: Last part of a window that pacing leaves free, for delays of the event loop and the network.
 SLACK: Final = 0.03
-#: How much of what others spent before still counts, where they spend less now; more counts at once.
+#: Weight of others' earlier spending where they spend less now; an increase counts at once.
 OTHERS_DECAY: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What the headers of one answer say."""
+    """Rate limit headers of one response."""
 
     limit: int
     remaining: int
-    #: Until the window resets, in seconds.
+    #: Time until the window resets, in seconds.
     reset_seconds: float
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> "RateLimit | None":
-        """Read the three headers; None where any of them is missing or absurd."""
+        """Read the three headers; return None where one is missing or invalid."""
         limit = _number(headers.get("RateLimit-Limit"))
         remaining = _number(headers.get("RateLimit-Remaining"))
         reset = _number(headers.get("RateLimit-Reset"))
         if limit is None or remaining is None or reset is None or limit < 1:
             return None
-        most = min(int(limit), MAX_INT32)
-        return cls(most, min(int(remaining), most), min(reset, LONGEST_WINDOW_SECONDS))
+        capped = min(int(limit), MAX_INT32)
+        return cls(capped, min(int(remaining), capped), min(reset, LONGEST_WINDOW_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window of the limit, as far as it is known."""
+    """One window of the rate limit, as far as it is known."""
 
     limit: int
     began_at: int
-    #: The earliest end that any answer allows: resets come in whole seconds, rounded up.
+    #: The earliest end that any response allows: resets come in whole seconds, rounded up.
     ends_at: int
-    #: What was spent of it before our first request; nobody knows by whom.
+    #: Requests spent before our first one, by unknown senders.
     base: int = 0
-    #: Requests of ours that went in it.
+    #: Our requests in the window.
     sent: int = 0
-    #: Requests of others, by the answer to the newest of ours that was answered.
+    #: Requests of others, by the response to our newest answered request.
     others_spent: int = 0
-    #: Which of ours that was, and how many requests of anybody's it was told of.
+    #: Number of that request, and the total of requests that its response reported.
     newest: int = 0
     used: int = 0
-    #: Whether any answer has told of it; otherwise it is the window before, expected again.
+    #: Whether a response reported this window; otherwise it is predicted from the one before.
     reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Which request of which window an answer belongs to; given out by `Budget.sent`."""
+    """The request and window that a response belongs to; issued by `Budget.sent`."""
 
-    #: When its window began; -1: there was none.
+    #: Start of its window; -1: there was none.
     window: int
-    #: Counted from 1 in the window.
+    #: Number in the window, from 1.
     number: int
     sent_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may still be spent, and when there is more. Immutable: each event gives the next one."""
+    """Requests that may still be sent, and the time of the next. Immutable: each event returns a new budget."""
 
-    #: The part of every window that is left for the account's owner; what they spend counts towards it.
+    #: Share of every window that is left for the account's owner; their own requests count towards it.
     reserve: float
-    #: None: no answer has told of one.
+    #: None: no response has reported a window.
     window: Window | None = None
-    #: How long windows are, by the longest reset that was told, in microseconds.
+    #: Length of windows, by the longest reported reset, in microseconds.
     length: int = 0
-    #: How many requests others spend in a window: at once where it grows, slowly where it falls.
+    #: Expected requests of others per window: follows an increase at once, a decrease slowly.
     others_spent: float = 0.0
-    #: How many requests of anybody's the window before had in the end.
+    #: Total of requests in the window before.
     used_before: int = 0
-    #: When the latest request went; None: none did.
+    #: Time of the latest request; None: none was sent.
     sent_at: int | None = None
-    #: Requests whose answers are not here yet.
+    #: Requests whose responses have not arrived.
     in_flight: int = 0
-    #: 429s in a row, and until when they let nothing go.
+    #: Responses with 429 in a row, and the time before which no request goes.
     refusals: int = 0
     not_before: int = 0
 
     @property
     def interval(self) -> int:
-        """The mean time between two requests at full speed, in microseconds; `DEFAULT_INTERVAL` while untold."""
+        """Mean time between requests at full speed, in microseconds; `DEFAULT_INTERVAL` while no limit is known."""
         if self.window is None or not self.length:
             return DEFAULT_INTERVAL
         usable = self.window.limit - max(math.ceil(self.window.limit * self.reserve), math.ceil(self.others_spent))
         return max(self.length // max(usable, 1), 1)
 
     def wait(self, now: int, *, urgent: bool = False) -> int:
-        """How long to wait before the next request, in microseconds; 0: it may go now.
+        """Return the wait before the next request, in microseconds; 0: it may go now.
 
-        Requests are spread over what is left of a window, so that it is neither burnt at its beginning nor left
-        unused at its end. An urgent one goes as soon as the budget has one left.
+        Requests are spread over the rest of a window, so that it is neither used up at its start nor left unused at
+        its end. An urgent request goes as soon as the budget has one left.
         """
         wait = max(self.not_before - now, 0)
         window = self._window(now)
         if window is None:
             spaced = 0 if self.sent_at is None else self.sent_at + DEFAULT_INTERVAL - now
             return max(wait, spaced, 0)
-        rest = max(window.ends_at - now, 1)
+        remaining = max(window.ends_at - now, 1)
         free = window.limit - window.base - window.others_spent - window.sent
-        owners = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others_spent
-        if free <= max(owners, 0):
-            return max(wait, rest)
-        left = free - max(owners, self._expected(window, now))
-        if left <= 0 and window.sent:  # what others are expected to spend shrinks as the window passes
-            return max(wait, min(rest, max(self.length // 60, 1)))
-        # The first request of a window goes, whatever was spent before: or nobody would learn that others stopped.
+        reserved = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others_spent
+        if free <= max(reserved, 0):
+            return max(wait, remaining)
+        left = free - max(reserved, self._expected(window, now))
+        if left <= 0 and window.sent:  # the expected spending of others shrinks as the window passes
+            return max(wait, min(remaining, max(self.length // 60, 1)))
+        # The first request of a window always goes: its response shows when others have stopped.
         return wait if urgent else max(wait, self._spread(window, left, now))
 
     def sent(self, now: int) -> "Budget":
-        """After a request has gone; its `ticket` goes with its answer."""
+        """Return the budget after a request was sent; `ticket` identifies its response."""
         window = self._window(now)
         budget = replace(self, sent_at=now, in_flight=self.in_flight + 1)
         if window is None:
             return replace(budget, window=None)
         if self.window is not None and window is not self.window:
-            over = self.window
-            others = max(over.others_spent, OTHERS_DECAY * self.others_spent)
-            budget = replace(budget, others_spent=others, used_before=over.base + over.others_spent + over.sent)
+            ended = self.window
+            others = max(ended.others_spent, OTHERS_DECAY * self.others_spent)
+            budget = replace(budget, others_spent=others, used_before=ended.base + ended.others_spent + ended.sent)
         return replace(budget, window=replace(window, sent=window.sent + 1))
 
     @property
     def ticket(self) -> Ticket:
-        """What the answer to the request that was sent last has to be told with."""
+        """Ticket of the latest request, for its response."""
         sent_at = self.sent_at or 0
         if self.window is None:
             return Ticket(-1, 1, sent_at)
         return Ticket(self.window.began_at, self.window.sent, sent_at)
 
     def answered(self, ticket: Ticket, reported: RateLimit | None, now: int) -> "Budget":
-        """After the answer to a request, with what its headers said; None also where no answer came."""
+        """Return the budget after a response; ``reported`` is its rate limit, None without one or without a
+        response.
+        """
         budget = replace(self, in_flight=max(self.in_flight - 1, 0))
         if reported is None:
             return budget
         reset = max(int((reported.reset_seconds or 1.0) * SECOND), 1)  # 0 is "within this second"
         served_at = (ticket.sent_at + now) // 2
-        until = served_at + reset + GUARD
+        ends_at = served_at + reset + GUARD
         if reported.remaining:
             budget = replace(budget, refusals=0)
         used = reported.limit - reported.remaining
         window = budget.window
         if window is None or window.limit != reported.limit:
             first = Window(
-                reported.limit, served_at, until, base=used - 1, sent=1, newest=1, used=used, reported=True
+                reported.limit, served_at, ends_at, base=used - 1, sent=1, newest=1, used=used, reported=True
             )
             return replace(budget, window=first, length=reset)
         if ticket.window != window.began_at:
-            return budget  # it tells of a window that is over
-        # Its length is the longest reset, but an absurd one is forgotten in the windows that follow.
+            return budget  # the response belongs to a window that is over
+        # The length is the longest reset; a wrong one decays in the windows that follow.
         budget = replace(budget, length=max(reset, self.length if window.reported else self.length // 2))
         if ticket.number <= window.newest:
-            return replace(budget, window=replace(window, ends_at=min(window.ends_at, until), reported=True))
+            return replace(budget, window=replace(window, ends_at=min(window.ends_at, ends_at), reported=True))
         if used < window.used:  # the next window began with this request, or shortly before
             since = window.sent - ticket.number
             began = Window(reported.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
             return replace(budget, window=replace(began, newest=since, used=used, reported=True))
-        if not window.reported:  # when it ends was a guess, by windows that may have been met in their middle
-            window = replace(window, base=max(used - ticket.number, 0), ends_at=until)
-            if self._goes_on(window, ticket, used, until):
+        if not window.reported:  # its end was predicted from windows that may have been joined midway
+            window = replace(window, base=max(used - ticket.number, 0), ends_at=ends_at)
+            if self._continues_previous(window, ticket, used, ends_at):
                 soon = now + max(now - ticket.sent_at, 10 * GUARD)
-                window = replace(window, ends_at=min(until, soon))
+                window = replace(window, ends_at=min(ends_at, soon))
         others = max(used - window.base - ticket.number, 0)
-        ends_at = min(window.ends_at, until)
+        ends_at = min(window.ends_at, ends_at)
         newer = replace(
             window, ends_at=ends_at, others_spent=others, newest=ticket.number, used=used, reported=True
         )
         return replace(budget, window=newer)
 
     def refused(self, retry_after: float | None, now: int) -> "Budget":
-        """After a 429: nothing goes before the window ends, or before a later time that it named (seconds)."""
-        rest = 0 if self.window is None else max(self.window.ends_at - now, 0)
+        """Return the budget after a 429.
+
+        Nothing is sent before the window ends, or before a later time that the response names (``retry_after``, in
+        seconds).
+        """
+        remaining = 0 if self.window is None else max(self.window.ends_at - now, 0)
         if retry_after is None:
-            wait = rest or int(DEFAULT_RESET_SECONDS * SECOND) << min(self.refusals, 8)
+            wait = remaining or int(DEFAULT_RESET_SECONDS * SECOND) << min(self.refusals, 8)
         else:
             wait = int(min(retry_after, LONGEST_WINDOW_SECONDS) * SECOND)
-            if rest and not self.refusals and wait <= rest + SECOND:
-                wait = rest  # the same reset, known better than in whole seconds
+            if remaining and not self.refusals and wait <= remaining + SECOND:
+                wait = remaining  # the same reset, known more precisely than in whole seconds
         wait = min(max(wait, DEFAULT_INTERVAL // 100), int(LONGEST_WINDOW_SECONDS * SECOND))
         return replace(self, refusals=self.refusals + 1, not_before=max(self.not_before, now + wait))
 
     def _window(self, now: int) -> Window | None:
-        """The window that a request of now counts in, as far as can be known before its answer."""
+        """Return the window that a request counts in now, as far as known before its response."""
         window = self.window
         if window is None or now < window.ends_at:
             return window
-        if not window.reported:  # a whole window without a word of it: be careful again
+        if not window.reported:  # no response in a whole window: start over
             return None
         return Window(window.limit, now, now + self.length + GUARD)
 
-    def _goes_on(self, window: Window, ticket: Ticket, used: int, until: int) -> bool:
-        """Whether the first answer of an expected window shows that the window before is not over yet.
+    def _continues_previous(self, window: Window, ticket: Ticket, used: int, until: int) -> bool:
+        """Return whether the first response of a predicted window shows that the window before has not ended.
 
-        Its reset is too near, or it counts on from where the window before was.
+        Its reset is too near, or its count continues from the window before.
         """
-        near = until < window.began_at + self.length // 2
+        resets_soon = until < window.began_at + self.length // 2
         counts_on = (
             2 * self.used_before > window.limit and used - ticket.number >= self.used_before - self.in_flight - 1
         )
-        return near or counts_on
+        return resets_soon or counts_on
 
     def _expected(self, window: Window, now: int) -> int:
-        """What others may still spend in the window, by what they spent before: the mean and two deviations.
+        """Return the expected requests of others in the rest of the window: the mean and two deviations.
 
-        Where they spent anything the last one is theirs: they may spend it while our newest answer is on its way.
+        Where others spent anything one more is kept for them: they may send it before our newest response arrives.
         """
-        rest = min(max(window.ends_at - now, 0) / self.length, 1.0) if self.length else 0.0
-        mean = self.others_spent * rest
+        fraction = min(max(window.ends_at - now, 0) / self.length, 1.0) if self.length else 0.0
+        mean = self.others_spent * fraction
         return math.ceil(mean + 2 * math.sqrt(mean)) + (self.others_spent > 0)
 
     def _spread(self, window: Window, left: int, now: int) -> int:
-        """How long to wait so that as many requests as are left spread over the rest of the window."""
+        """Return the wait that spreads ``left`` requests over the rest of the window."""
         since = window.began_at if self.sent_at is None else max(self.sent_at, window.began_at)
         if window.sent == 0:
             return 0
@@ -245,7 +252,7 @@ class Budget:
 
 
 def _number(text: str | None) -> float | None:
-    """A header's number, None where it is missing, negative, or none."""
+    """Return a header's number; None where it is missing, negative or no number."""
     if text is None:
         return None
     try:

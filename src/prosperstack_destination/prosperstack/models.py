@@ -1,4 +1,4 @@
-"""What ProsperStack answers: read tolerantly, since what is not documented may come too."""
+"""Responses of ProsperStack's API, read tolerantly: undocumented fields may occur."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -8,23 +8,23 @@ from prosperstack_destination.response_body import ID_BYTES, limit_items, short_
 
 Item = TypeVar("Item", bound=BaseModel)
 
-#: An id, a key or a cursor, of `ID_BYTES` at most.
+#: An id, key or cursor of at most `ID_BYTES` bytes.
 Id = Annotated[str, AfterValidator(short_id)]
 
 
 def _email(value: object) -> object:
-    """An email, or "": one that is longer than any is nobody's whom Segment can name."""
+    """Return an email, or "" for one longer than any that Segment can send."""
     if isinstance(value, str) and len(value.encode(errors="replace")) > ID_BYTES:
         return ""
     return value or ""
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class PropertyDefinition(_Answer):
-    """One custom property of the account; ``entity`` is "subscriber" or "subscription"."""
+class PropertyDefinition(_Response):
+    """A custom property of the account; ``entity`` is "subscriber" or "subscription"."""
 
     id: Id
     key: Id
@@ -33,12 +33,12 @@ class PropertyDefinition(_Answer):
     type: Id
 
 
-class _PropertyRef(_Answer):
+class _PropertyRef(_Response):
     key: Id
 
 
-class PropertyValue(_Answer):
-    """A property's value on a subscriber, by the property's type."""
+class PropertyValue(_Response):
+    """A property's value on a subscriber, in the property's type."""
 
     property: _PropertyRef
     value: JsonValue = None
@@ -47,44 +47,44 @@ class PropertyValue(_Answer):
 _Properties = Annotated[tuple[PropertyValue, ...], BeforeValidator(limit_items)]
 
 
-class Subscriber(_Answer):
-    """One subscriber with the custom properties that have values. Emails come as ProsperStack keeps them."""
+class Subscriber(_Response):
+    """A subscriber with its custom properties that have values. ProsperStack chooses the email's spelling."""
 
     id: Id
     email: Annotated[str, BeforeValidator(_email)] = ""
-    #: Its id in the billing platform.
+    #: Id in the billing platform.
     platform_id: Id | None = None
     properties: _Properties = ()
 
     def values(self) -> dict[str, JsonValue]:
-        """Property keys to values; a property without a value is not in it."""
+        """Return values by property key; properties without a value are left out."""
         return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
 
 
-class Subscription(_Answer):
-    """One subscription with the custom properties that have values."""
+class Subscription(_Response):
+    """A subscription with its custom properties that have values."""
 
     id: Id
     status: Id = ""
     properties: _Properties = ()
 
     def values(self) -> dict[str, JsonValue]:
-        """Property keys to values; a property without a value is not in it."""
+        """Return values by property key; properties without a value are left out."""
         return {each.property.key: each.value for each in self.properties if each.value not in (None, "")}
 
 
-class EmptyResponse(_Answer):
-    """The answer to what leaves nothing to show."""
+class EmptyResponse(_Response):
+    """A response without content."""
 
 
-class Page(_Answer, Generic[Item]):
-    """One page of a list; ``next_cursor`` asks for the next, None or "" ends it."""
+class Page(_Response, Generic[Item]):
+    """One page of a list; ``next_cursor`` is the cursor of the next, None or "" for the last."""
 
     data: tuple[Item, ...]
     next_cursor: Id | None = None
 
 
-class RawPage(_Answer):
+class RawPage(_Response):
     """A page whose items are not validated yet."""
 
     data: Annotated[list[JsonValue], BeforeValidator(limit_items)]

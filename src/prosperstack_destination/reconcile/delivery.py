@@ -1,4 +1,4 @@
-"""Delivering: one update to one subscriber, and what to make of its answer."""
+"""Delivery: send one update to one subscriber and store the result."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -32,31 +32,31 @@ from prosperstack_destination.store.models import Profile
 from prosperstack_destination.store.remote_erasures import RemoteErasure
 from prosperstack_destination.store.subscribers import Subscriber, SubscriberSnapshot
 
-#: How long a clearing of a subscriber who is gone is put off, in microseconds.
-GONE_FOR: Final = 1 * HOUR
+#: Time after which an erasure whose subscriber was not found is tried once more, in microseconds.
+GONE_RECHECK: Final = 1 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class _Came:
-    """What came of an update."""
+class _DeliveryResult:
+    """Result of an update."""
 
     #: Nothing is left to do for the profile.
     settled: bool
-    #: The subscriber turned out to have another email.
+    #: The subscriber has another email now.
     moved: bool
 
 
 async def deliver(
-    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, meaning: AccountMapping, *, urgent: bool
+    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, mapping: AccountMapping, *, urgent: bool
 ) -> bool:
-    """Send one subscriber what differs, and note it; what changes meanwhile stays due.
+    """Send one subscriber what differs, and store the result. A later change stays due.
 
-    A property that ProsperStack rejects is found and set aside, and the rest delivered. A subscriber who is gone
-    is looked up by the email, or has another email by now: then there are profiles to be looked at, and the answer
-    is True.
+    A property that ProsperStack rejects is isolated and marked as rejected; the others are delivered. Where the
+    subscriber is gone, the email is looked up. Returns whether profiles became due: after that lookup, or where the
+    subscriber has another email now.
     """
     try:
-        return await _send_or_isolate(ctx, profile, update, meaning, urgent=urgent)
+        return await _send_or_isolate(ctx, profile, update, mapping, urgent=urgent)
     except ProsperStackNotFound:
         ctx.log.info("a subscriber is gone", subscriber=update.subscriber.id)
         return await look_up(ctx, profile, urgent=urgent, gone=update.subscriber)
@@ -65,57 +65,58 @@ async def deliver(
 async def deliver_subscriptions(
     ctx: WorkerContext,
     updater: SubscriptionUpdater,
-    judged: Evaluation,
+    evaluated: Evaluation,
     update: NeedsSubscriptionUpdate,
-    meaning: AccountMapping,
+    mapping: AccountMapping,
 ) -> bool:
-    """Bring the subscriptions of a profile's subscribers to what is desired, and note what is left to do."""
-    await updater.update(judged.context.profile, update.subscribers, judged.projection)
-    if await ctx.database.write(reevaluate, judged.context.profile, meaning, ctx.clock()):
-        ctx.observer.settled(judged.context.profile, "delivered")
+    """Update the subscriptions of a profile's subscribers, and store what is left to do."""
+    await updater.update(evaluated.context.profile, update.subscribers, evaluated.projection)
+    if await ctx.database.write(reevaluate, evaluated.context.profile, mapping, ctx.clock()):
+        ctx.observer.settled(evaluated.context.profile, "delivered")
     return False
 
 
-async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, each: RemoteErasure) -> None:
-    """Undo in ProsperStack what was written for a person who was erased. What fails is tried again later.
+async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, erasure: RemoteErasure) -> None:
+    """Clear or delete a subscriber in ProsperStack after an erasure. A failure is retried later.
 
-    Raises `ProsperStackError` where the account has to wait.
-
-    That the subscriber is gone is believed when ProsperStack says so twice, an hour apart.
+    Raises `ProsperStackError` where the account has to wait. A subscriber counts as gone when two responses an hour
+    apart say so.
     """
     try:
-        if each.delete_subscriber:
-            about = RequestInfo("DELETE /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
-            await ctx.send(about, partial(ctx.prosperstack.delete_subscriber, each.subscriber_id))
+        if erasure.delete_subscriber:
+            info = RequestInfo("DELETE /subscribers/{id}", target=erasure.subscriber_id, attempts=erasure.attempts)
+            await ctx.send(info, partial(ctx.prosperstack.delete_subscriber, erasure.subscriber_id))
         else:
-            nothing = dict.fromkeys(await updater.clear(each.subscriber_id, each.properties))
-            if nothing:
-                about = RequestInfo("PATCH /subscribers/{id}", target=each.subscriber_id, attempts=each.attempts)
-                await ctx.send(about, partial(ctx.prosperstack.update_subscriber, each.subscriber_id, nothing))
+            cleared = dict.fromkeys(await updater.clear(erasure.subscriber_id, erasure.properties))
+            if cleared:
+                info = RequestInfo(
+                    "PATCH /subscribers/{id}", target=erasure.subscriber_id, attempts=erasure.attempts
+                )
+                await ctx.send(info, partial(ctx.prosperstack.update_subscriber, erasure.subscriber_id, cleared))
     except ProsperStackNotFound:
-        if each.reason != remote_erasures.GONE:
+        if erasure.reason != remote_erasures.GONE:
             await ctx.database.write(
-                remote_erasures.postpone, ctx.account_id, each, ctx.clock() + GONE_FOR, remote_erasures.GONE
+                remote_erasures.postpone, ctx.account_id, erasure, ctx.clock() + GONE_RECHECK, remote_erasures.GONE
             )
             return
     except ProsperStackError as error:
-        until = ctx.clock() + int(person_backoff_seconds(each.attempts + 1) * SECOND)
-        await ctx.database.write(remote_erasures.postpone, ctx.account_id, each, until, reason_of(error))
+        until = ctx.clock() + int(person_backoff_seconds(erasure.attempts + 1) * SECOND)
+        await ctx.database.write(remote_erasures.postpone, ctx.account_id, erasure, until, reason_of(error))
         if isinstance(error, ProsperStackAuthError | ProsperStackRateLimited) or ctx.rate_limiter.streaks.must_wait:
             raise
-        ctx.log.warning("not cleared", subscriber=each.subscriber_id, reason=reason_of(error))
+        ctx.log.warning("a subscriber was not cleared", subscriber=erasure.subscriber_id, reason=reason_of(error))
         return
-    await ctx.database.write(remote_erasures.done, ctx.account_id, each.subscriber_id)
-    ctx.log.info("cleared", subscriber=each.subscriber_id, deleted=each.delete_subscriber)
+    await ctx.database.write(remote_erasures.done, ctx.account_id, erasure.subscriber_id)
+    ctx.log.info("cleared", subscriber=erasure.subscriber_id, deleted=erasure.delete_subscriber)
 
 
 async def _send_or_isolate(
-    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, meaning: AccountMapping, *, urgent: bool
+    ctx: WorkerContext, profile: Profile, update: NeedsUpdate, mapping: AccountMapping, *, urgent: bool
 ) -> bool:
     try:
-        return await _send(ctx, profile, update.subscriber, update.send, meaning, urgent=urgent)
+        return await _send(ctx, profile, update.subscriber, update.send, mapping, urgent=urgent)
     except ProsperStackRejected as rejection:
-        await _isolate(ctx, profile, update.subscriber, RejectionBisect(update.send, str(rejection)), meaning)
+        await _isolate(ctx, profile, update.subscriber, RejectionBisect(update.send, str(rejection)), mapping)
         return False
 
 
@@ -124,91 +125,88 @@ async def _send(
     profile: Profile,
     subscriber: Subscriber,
     properties: dict[str, PropertyValue],
-    meaning: AccountMapping,
+    mapping: AccountMapping,
     *,
     urgent: bool = False,
 ) -> bool:
     asked_at = ctx.clock()
-    about = RequestInfo("PATCH /subscribers/{id}", profile.email, subscriber.id, properties, profile.attempts)
+    info = RequestInfo("PATCH /subscribers/{id}", profile.email, subscriber.id, properties, profile.attempts)
     update = partial(ctx.prosperstack.update_subscriber, subscriber.id, properties)
     try:
-        answer = await ctx.send(about, update, urgent=urgent)
+        response = await ctx.send(info, update, urgent=urgent)
     except ProsperStackRejected:
         raise
-    except ProsperStackError:  # it may have been carried out, whatever the answer says
-        await ctx.database.write(_in_doubt, profile, subscriber, properties, ctx.clock())
+    except ProsperStackError:  # ProsperStack may have applied the update
+        await ctx.database.write(_mark_unconfirmed, profile, subscriber, properties, ctx.clock())
         raise
-    came = await ctx.database.write(_delivered, profile, subscriber, properties, answer, meaning, asked_at)
+    result = await ctx.database.write(_mark_delivered, profile, subscriber, properties, response, mapping, asked_at)
     ctx.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
-    if came.settled:
+    if result.settled:
         ctx.observer.settled(profile, "delivered")
-    return came.moved
+    return result.moved
 
 
 async def _isolate(
-    ctx: WorkerContext, profile: Profile, subscriber: Subscriber, search: RejectionBisect, meaning: AccountMapping
+    ctx: WorkerContext, profile: Profile, subscriber: Subscriber, search: RejectionBisect, mapping: AccountMapping
 ) -> None:
-    """Find the one property that makes ProsperStack reject an update, and set it aside."""
+    """Find the property that makes ProsperStack reject an update, and mark it as rejected."""
     while (fault := search.fault) is None:
         try:
-            await _send(ctx, profile, subscriber, dict(search.attempt), meaning)
+            await _send(ctx, profile, subscriber, dict(search.attempt), mapping)
         except ProsperStackRejected as rejection:
             search = search.rejected(str(rejection))
         else:
             search = search.accepted()
-    await ctx.database.write(_set_aside, profile, subscriber, fault, meaning, ctx.clock())
-    ctx.log.warning("set aside", subscriber=subscriber.id, property=fault.key)
+    await ctx.database.write(_mark_rejected, profile, subscriber, fault, mapping, ctx.clock())
+    ctx.log.warning("property rejected", subscriber=subscriber.id, property=fault.key)
 
 
-def _delivered(
+def _mark_delivered(
     connection: Connection,
     profile: Profile,
     subscriber: Subscriber,
     sent: dict[str, PropertyValue],
-    answer: models.Subscriber,
-    meaning: AccountMapping,
+    response: models.Subscriber,
+    mapping: AccountMapping,
     now: int,
-) -> _Came:
-    """Note an update that went through.
-
-    If the person was erased while it was under way, what it wrote is cleared as what was written before is.
-    """
+) -> _DeliveryResult:
+    """Store an update that succeeded. If the profile was erased meanwhile, queue a remote erasure of the values."""
     account_id = profile.account_id
     if profiles.get(connection, profile.id) is None:
         queue_remote_erasure(connection, account_id, {subscriber.id: list(sent)}, now)
-        return _Came(settled=False, moved=False)
-    subscribers.mark_applied(connection, account_id, subscriber.id, sent, observed=answer.values(), now=now)
+        return _DeliveryResult(settled=False, moved=False)
+    subscribers.mark_applied(connection, account_id, subscriber.id, sent, observed=response.values(), now=now)
     listing_state.count_write(connection, account_id)
-    email = normalize_email(answer.email)
+    email = normalize_email(response.email)
     moved = email not in ("", subscriber.email)
     if moved:
-        news = subscribers.upsert_page(
+        changed_emails = subscribers.upsert_page(
             connection,
             account_id,
-            [SubscriberSnapshot(subscriber.id, email, answer.values(), answer.platform_id)],
+            [SubscriberSnapshot(subscriber.id, email, response.values(), response.platform_id)],
             now,
         )
-        profiles.mark_changed(connection, account_id, news, now)
-    return _Came(settled=reevaluate(connection, profile, meaning, now), moved=moved)
+        profiles.mark_changed(connection, account_id, changed_emails, now)
+    return _DeliveryResult(settled=reevaluate(connection, profile, mapping, now), moved=moved)
 
 
-def _in_doubt(
+def _mark_unconfirmed(
     connection: Connection, profile: Profile, subscriber: Subscriber, sent: dict[str, PropertyValue], now: int
 ) -> None:
-    """Note an update of which nobody knows what came of it; if the person was erased meanwhile, it is cleared."""
+    """Store that an update's result is unknown. If the profile was erased meanwhile, queue a remote erasure."""
     if profiles.get(connection, profile.id) is None:
         queue_remote_erasure(connection, profile.account_id, {subscriber.id: list(sent)}, now)
     else:
         profiles.invalidate_observed(connection, profile.id, now)
 
 
-def _set_aside(
+def _mark_rejected(
     connection: Connection,
     profile: Profile,
     subscriber: Subscriber,
     fault: Fault,
-    meaning: AccountMapping,
+    mapping: AccountMapping,
     now: int,
 ) -> None:
     subscribers.mark_rejected(connection, profile.account_id, subscriber.id, fault.key, fault.value, fault.reason)
-    reevaluate(connection, profile, meaning, now)
+    reevaluate(connection, profile, mapping, now)

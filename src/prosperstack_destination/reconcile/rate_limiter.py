@@ -1,4 +1,4 @@
-"""How many requests an account may spend."""
+"""The rate limiter of one account: sends requests within its budget."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,16 +26,16 @@ from prosperstack_destination.store.rate_limits import ReportedLimit
 
 
 def effective_rate(reported: ReportedLimit | None, reserve: float) -> Rate:
-    """What may be spent of a limit: as told, else as ProsperStack documents it."""
+    """Return the rate of a limit: as reported, else ProsperStack's documented default."""
     if reported is None:
         return Rate(DEFAULT_LIMIT, DEFAULT_WINDOW_SECONDS, reserve)
     return Rate(reported.limit, max(reported.window_seconds, 1.0), reserve)
 
 
 def account_rate(connection: Connection, account: Account, reserve: float) -> Rate:
-    """What an account may spend, by what it was told last.
+    """Return the rate of an account, by the limit that was reported last.
 
-    ``reserve`` is the part that is left for its owner where none was chosen for the account.
+    ``reserve`` is the share left to the owner where the account sets none.
     """
     return effective_rate(rate_limits.of_account(connection, account.id), account.reserve_or(reserve))
 
@@ -44,51 +44,52 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: 429s in a row that are waited out; after that the account counts as failing, for people to see.
+#: Responses with 429 in a row that are waited out; after that the account counts as failing, so that operators see
+#: it.
 MAX_RATE_LIMITED: Final = 5
 
-#: Nobody sleeps for longer at a time, in microseconds: what else was chosen meanwhile is to count soon.
+#: Longest sleep at a time, in microseconds: a change of the reserve takes effect within it.
 MAX_SLEEP: Final = 2 * SECOND
 
-#: Waits that many seconds. Handed in, so that tests own the time.
+#: Sleeps for some seconds. A parameter, so that tests control the time.
 Sleep = Callable[[float], Awaitable[None]]
 
-#: The request that this task is sending: its client tells of an answer, and cannot know which of the
-#: overlapping requests of the account it belongs to.
+#: Ticket of the request that this task is sending. The client reports a response without knowing to which of the
+#: overlapping requests it belongs.
 _sending: ContextVar[Ticket | None] = ContextVar("sending", default=None)
 
 
 class RateLimiter:
-    """The request budget of one account, in use. Requests may overlap.
+    """Request budget of one account, in use. Requests may overlap.
 
-    ``ticks`` is a clock that is never set back (monotonic), in microseconds.
+    ``ticks`` is a monotonic clock in microseconds.
     """
 
     def __init__(self, reserve: float, ticks: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self.budget = Budget(reserve=reserve)
-        #: What the requests went to, for the next plan.
+        #: Recent requests, for the planner.
         self.history = SpendHistory()
         self._ticks = ticks
         self._sleep = sleep
-        #: How often the account has waited since it last worked, as the reconciler counts it.
+        #: Backoffs of the account since it last worked, as the reconciler counts them.
         self.failures = 0
         self.streaks = FailureStreaks()
 
     def set_reserve(self, reserve: float) -> bool:
-        """Leave this part of each window to the account's owner from now on; whether it was another before."""
+        """Set the share of each window that is left to the account's owner; return whether it changed."""
         changed = reserve != self.budget.reserve
         self.budget = replace(self.budget, reserve=reserve)
         return changed
 
     def on_answer(self, rate_limit: RateLimit | None) -> None:
-        """Take in what the headers of the answer to this task's request say."""
+        """Apply the rate limit that the response to this task's request reported."""
         ticket = _sending.get()
         if ticket is not None:
             _sending.set(None)
             self.budget = self.budget.answered(ticket, rate_limit, self._ticks())
 
     def wait(self, *, urgent: bool = False) -> int:
-        """How long until a request may go, in microseconds; 0: now."""
+        """Return the time until a request may go, in microseconds; 0: now."""
         return self.budget.wait(self._ticks(), urgent=urgent)
 
     async def send(
@@ -100,11 +101,11 @@ class RateLimiter:
         subject: str | None = None,
         attempts: int = 0,
     ) -> T:
-        """Send a request as soon as the budget allows one; it is sent again only after a 429.
+        """Send a request as soon as the budget allows it. Only a 429 is retried.
 
-        ``kind``, ``who`` and ``attempts`` say how a failure counts: see `FailureStreaks.failed`.
+        ``kind``, ``subject`` and ``attempts`` decide how a failure counts: see `FailureStreaks.failed`.
 
-        Raises what the request raises, but `ProsperStackRateLimited` only if it goes on: it is waited out first.
+        Raises what the request raises; `ProsperStackRateLimited` only after `MAX_RATE_LIMITED` in a row.
         """
         while True:
             while (wait := self.wait(urgent=urgent)) > 0:
@@ -126,10 +127,10 @@ class RateLimiter:
                 self.streaks.refused(kind)
                 raise
             except ProsperStackError:
-                self.streaks.succeeded(kind)  # it answered
+                self.streaks.succeeded(kind)  # ProsperStack responded
                 raise
             else:
                 self.streaks.succeeded(kind)
                 return answer
             finally:
-                self.on_answer(None)  # no answer came, if it has not been told yet
+                self.on_answer(None)  # without effect if a response was reported

@@ -1,4 +1,4 @@
-"""Finding the property that makes ProsperStack reject a whole update, in few requests."""
+"""Bisection: find the property that makes ProsperStack reject a whole update, in few requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Properties = Mapping[str, PropertyValue]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The property at fault, and ProsperStack's words about the smallest update that had it."""
+    """The rejected property, with ProsperStack's reason for the smallest update that contained it."""
 
     key: str
     value: PropertyValue
@@ -19,21 +19,21 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class RejectionBisect:
-    """A search for one property at fault among those of a rejected update.
+    """A search for one rejected property among those of a rejected update.
 
-    Halving: send `attempt`, tell the search what came of it, until `fault` is there. What was accepted on the
-    way is delivered already; what was never tried is simply still to be sent. For n properties this takes at
-    most ceil(log2 n) requests after the rejected one.
+    Send `attempt`, call `accepted` or `rejected`, until `fault` is set. Accepted attempts are delivered already;
+    what was never tried is still to be sent. For n properties this takes at most ceil(log2 n) requests after the
+    rejected one.
     """
 
-    #: One of these is at fault.
+    #: One of these is rejected.
     candidates: Properties
-    #: ProsperStack's words about the latest update that was rejected.
+    #: ProsperStack's reason for the latest rejection.
     reason: str
 
     @property
     def fault(self) -> Fault | None:
-        """The property at fault, once it is known."""
+        """The rejected property, once it is known."""
         if len(self.candidates) != 1:
             return None
         [(key, value)] = self.candidates.items()
@@ -41,16 +41,16 @@ class RejectionBisect:
 
     @property
     def attempt(self) -> Properties:
-        """What to send next: half of the suspects."""
+        """The next update to send: half of the candidates."""
         keys = list(self.candidates)[: len(self.candidates) // 2]
         return {key: self.candidates[key] for key in keys}
 
     def accepted(self) -> "RejectionBisect":
-        """The attempt went through: the fault is in the other half."""
+        """Return the search after the attempt was accepted: the fault is in the other half."""
         attempt = self.attempt
         rest = {key: value for key, value in self.candidates.items() if key not in attempt}
         return RejectionBisect(rest, self.reason)
 
     def rejected(self, reason: str) -> "RejectionBisect":
-        """The attempt was rejected: a fault is in it, and nothing is known of the other half."""
+        """Return the search after the attempt was rejected: it contains a fault."""
         return RejectionBisect(self.attempt, reason)

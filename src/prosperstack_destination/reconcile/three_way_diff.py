@@ -1,4 +1,4 @@
-"""What has to be sent to a subscriber: three-way, as ``kubectl apply`` is."""
+"""Three-way diff of desired, applied and observed properties, as in ``kubectl apply``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from prosperstack_destination.store.subscribers import Subscriber
 
 @dataclass(frozen=True, slots=True)
 class PropertyDiff:
-    """Desired properties against one subscriber; both parts by property key."""
+    """Difference between desired properties and one subscriber; both parts by property key."""
 
-    #: To be sent: desired anew, and not what is there.
+    #: Values to send: changed, and different from the observed value.
     send: Mapping[str, PropertyValue]
-    #: Desired anew, and there already: to be noted as applied, at no cost.
+    #: Changed values that are observed already: to be stored as applied, without a request.
     settled: Mapping[str, PropertyValue]
 
 
 def diff(desired: Mapping[str, PropertyValue], subscriber: Subscriber, catalog: Catalog) -> PropertyDiff:
-    """Compare what is desired with what was applied and what is observed.
+    """Compare desired with applied and observed values.
 
-    A property is sent only where its desired value changed since it was last applied *and* differs from what
-    was observed: what somebody edited by hand in ProsperStack stays until Segment says something new. A value
-    that ProsperStack rejected is not sent again.
+    A property is sent only where its desired value changed since it was last applied *and* differs from the
+    observed one: a value edited by hand in ProsperStack stays until Segment sends a new one. A rejected value is
+    not sent again.
     """
     send: dict[str, PropertyValue] = {}
     settled: dict[str, PropertyValue] = {}
     for key, value in desired.items():
         if key in subscriber.applied and same(subscriber.applied[key], value):
             continue
-        target = catalog.get(key)
-        if target is not None and same(comparable(subscriber.observed.get(key), target.type), value):
+        prop = catalog.get(key)
+        if prop is not None and same(comparable(subscriber.observed.get(key), prop.type), value):
             settled[key] = value
             continue
         rejected = subscriber.rejected.get(key)
@@ -43,7 +43,7 @@ def diff(desired: Mapping[str, PropertyValue], subscriber: Subscriber, catalog: 
 
 
 def comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
-    """An observed value in the form that desired ones have (ProsperStack may show a date as a datetime)."""
+    """Return an observed value in the form of desired ones. ProsperStack may show a date as a datetime."""
     try:
         return coerce(observed, kind)
     except CoercionError:
@@ -51,5 +51,5 @@ def comparable(observed: JsonValue, kind: PropertyType) -> JsonValue:
 
 
 def same(one: JsonValue, other: JsonValue) -> bool:
-    """Equal values; true is not 1."""
+    """Return whether two JSON values are equal; true is not 1."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
