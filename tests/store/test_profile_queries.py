@@ -129,3 +129,18 @@ async def test_those_who_are_left_alone(database: Database) -> None:
     assert [(each.email, each.status_reason, each.due_at) for each in later] == [
         ("p02@x.y", "away", NEW_YEAR + HOUR)
     ]
+
+
+async def test_unmatched_profiles_are_found_among_many(database: Database) -> None:
+    """A page of unmatched profiles is full wherever they are, whatever number of others lies before them."""
+    await database.write(fill)
+
+    def page(connection: Connection) -> ProfilePage:
+        return profile_queries.listed(
+            connection, ACCOUNT, after="", limit=3, statuses=[Status.UNMATCHED], looked_at=1
+        )
+
+    found = await database.read(page)
+
+    assert numbers(found) == [1, 4, 7]
+    assert found.after == "p07@x.y"

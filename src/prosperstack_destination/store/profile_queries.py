@@ -10,7 +10,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import waits_after_failure
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Status
 from prosperstack_destination.store.profiles import Ids, ids_of
-from prosperstack_destination.store.tables import identities, is_set_aside
+from prosperstack_destination.store.tables import identities, is_set_aside, is_unmatched
 from prosperstack_destination.store.tables import profiles as table
 
 #: Maximum number of profiles that a page scans.
@@ -24,6 +24,13 @@ _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
 _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
     **{status: (table.c.status == status, table.c.due_at.is_not(None)) for status in UNSETTLED},
     Status.SET_ASIDE: (is_set_aside,),
+}
+
+
+#: Statuses with an index in the order of emails.
+_INDEXED_BY_EMAIL: Final[Mapping[Status, ColumnElement[bool]]] = {
+    Status.SET_ASIDE: is_set_aside,
+    Status.UNMATCHED: is_unmatched,
 }
 
 
@@ -79,9 +86,10 @@ def listed(
     emails are scanned, and a page may have few profiles or none while more follow.
     """
     mine = _range(account_id, after, prefix)
-    if not statuses or set(statuses) == {Status.SET_ASIDE}:  # both have an index in the order of emails
-        if statuses:
-            mine.append(is_set_aside)
+    only = next(iter(statuses)) if len(set(statuses)) == 1 else None
+    if not statuses or only in _INDEXED_BY_EMAIL:
+        if only is not None:
+            mine.append(_INDEXED_BY_EMAIL[only])
         rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
         return _page(list(rows), limit)
     few = _few(connection, account_id, statuses, looked_at)

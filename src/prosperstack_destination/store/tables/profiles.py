@@ -68,6 +68,15 @@ Index(
     sqlite_where=is_set_aside,
     postgresql_where=is_set_aside,
 )
+#: Condition for a profile without a subscriber. Its index may have most profiles, and serves pages of them.
+is_unmatched = profiles.c.status == literal_column("'unmatched'")
+Index(
+    "ix_profiles_unmatched",
+    profiles.c.account_id,
+    profiles.c.email,
+    sqlite_where=is_unmatched,
+    postgresql_where=is_unmatched,
+)
 #: Condition for a profile whose latest attempt failed or whose email is rejected. Its index has few rows, too.
 has_failed = profiles.c.status_reason.is_not(None)
 Index(
