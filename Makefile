@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs lock clean
+.PHONY: help setup run test coverage test-whole chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs docs-site lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -71,10 +71,13 @@ bench-dashboard: $(READY) ## How long the dashboard's pages take with a million 
 bench-size: $(READY) ## How soon the service is ready, and what it needs, with a million profiles in a thousand accounts
 	PYTHONPATH=tests $(BIN)/python -m bench.size
 
-docs: $(READY) ## Write the API reference anew
+docs: $(READY) ## Write the API reference
 	$(BIN)/python -m tools.api_reference
 
-lock: ## Pin the newest dependencies anew (needs uv)
+docs-site: docs ## Build the documents as a site, in site/
+	$(BIN)/python -m mkdocs build --strict
+
+lock: ## Pin the newest dependencies (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
 		--custom-compile-command "make lock" --upgrade -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
@@ -83,4 +86,4 @@ lock: ## Pin the newest dependencies anew (needs uv)
 		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
 clean: ## Remove what make made (the data folder stays)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

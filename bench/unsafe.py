@@ -1,6 +1,6 @@
 """The service with SQLite's ``synchronous=NORMAL``, to see what that would bring.
 
-What it risks stands in docs/promises.md.
+What it risks stands in docs/explanation/promises.md.
 """
 
 from prosperstack_destination.cli import main

@@ -1,4 +1,4 @@
-"""What the pages under docs/ say is so: the reference, the table of imports, every command that is shown."""
+"""The README and the pages under docs/ are true: the reference, the tables, every command and block."""
 
 import re
 import shlex
@@ -20,14 +20,25 @@ from test_imports import MAY_IMPORT
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMAND = "prosperstack-destination"
-#: Blocks of the README that are run elsewhere, by how they begin, and where.
+DOCS = ROOT / "docs"
+ARCHITECTURE = DOCS / "explanation" / "architecture.md"
+SOURCE = ROOT / "src" / "prosperstack_destination"
+#: Pages whose blocks a reader pastes in their order; each is run on a service with a sandbox.
+PASTED = [
+    ROOT / "README.md",
+    DOCS / "reference" / "mapping-file.md",
+    DOCS / "reference" / "calls.md",
+    DOCS / "how-to" / "use-segment-sdks.md",
+]
+#: Blocks of these pages that other tests run, by their beginning, and where.
 ELSEWHERE = {
     "make run": "test_commands.py starts what it starts",
+    f".venv/bin/{COMMAND} serve": "this test starts the service; tests/cli runs doctor",
     "docker build": "tests/packaging runs the steps of the image",
     'echo "POSTGRES_PASSWORD': "tests/packaging starts the same processes",
-    "curl -s -H": "tests/api asks the API with a token",
-    "make lint": "CI runs these",
 }
+#: The walks of the architecture may have this many files.
+WALK = 15
 
 
 def blocks(page: Path, language: str = "sh") -> Iterator[str]:
@@ -61,13 +72,13 @@ def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
 
 
 def test_the_api_reference_is_current() -> None:
-    """docs/api.md is what `make docs` writes."""
+    """docs/reference/api.md is what `make docs` writes."""
     assert api_reference.PAGE.read_text() == api_reference.current(), "run make docs"
 
 
 def test_the_table_of_imports_is_current() -> None:
     """The architecture's table of who may import whom is the one that modules are held to."""
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", ARCHITECTURE.read_text(), re.MULTILINE)
     table = {part: set(re.findall(r"`(\w+)`", allowed)) for part, allowed in rows}  # the page's last table counts
 
     assert {part: table.get(part) for part in MAY_IMPORT} == MAY_IMPORT
@@ -86,39 +97,87 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert heading in slugs, f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("walk", ["Walk 1: receive a call", "Walk 2: deliver a change"])
+def test_a_walk_names_files_of_the_code(walk: str) -> None:
+    """Each file of a walk is there, and a walk is short enough to be read."""
+    _, _, rest = ARCHITECTURE.read_text().partition(f"## {walk}\n")
+    files = re.findall(r"^\| `([\w/]+\.py)` \|", rest.partition("\n## ")[0], re.MULTILINE)
+
+    assert [each for each in files if not (SOURCE / each).is_file()] == []
+    assert 10 <= len(files) <= WALK
+
+
+def test_paths_in_the_architecture_exist() -> None:
+    """A file or folder of the code that the architecture names is there, below the package or the project."""
+    named = re.findall(r"`([\w]+(?:/[\w.]+)+)`", ARCHITECTURE.read_text())
+
+    assert [each for each in named if not ((SOURCE / each).exists() or (ROOT / each).exists())] == []
+
+
+def test_the_readme_is_short() -> None:
+    """The README leads to the documents, and does not contain them."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 170
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    """mkdocs builds the site without a warning, with every page in its navigation, and nothing from other hosts."""
+    built = subprocess.run(  # noqa: S603 -- our own configuration
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    page = (tmp_path / "site" / "reference" / "settings.html").read_text()
+    loaded = re.findall(r"<(?:script|img|source)[^>]* src=[\"']?(https?:[^\"'> ]+)", page)
+    loaded += re.findall(r"<link[^>]* rel=[\"']?(?:stylesheet|preconnect)[^>]* href=[\"']?(https?:[^\"'> ]+)", page)
+
+    assert loaded == []
+
+
 @pytest.mark.whole
-def test_the_readmes_blocks_run(tmp_path: Path) -> None:
-    """Pasted in their order, the README's blocks do what they are there for, on a fresh start."""
+@pytest.mark.parametrize("page", PASTED, ids=lambda page: str(page.name))
+def test_pasted_blocks_run(page: Path, tmp_path: Path) -> None:
+    """Pasted in their order on a fresh start, the blocks of a page succeed."""
     port, sandbox_port = free_port(), free_port()
     serve = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(sandbox_port)]
     binaries = Path(sys.executable).parent
     where = f"--to http://127.0.0.1:{port}/identify --prosperstack-url http://127.0.0.1:{sandbox_port}/v1"
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(binaries)
-    for name, text in _files():
+    for name, text in _files(page):
         (tmp_path / name).write_text(text)
     with started(serve, f"http://127.0.0.1:{port}/readyz", tmp_path, tmp_path / "serve.log"):
-        for block in blocks(ROOT / "README.md"):
+        _run(f"{COMMAND} send {where}\n", tmp_path, binaries)  # opens the account, as the quick start does
+        for block in blocks(page):
             if any(block.startswith(begin) for begin in ELSEWHERE):
                 continue
             script = block.replace("127.0.0.1:8700", f"127.0.0.1:{port}").replace("curl -s", "curl -sf")
-            script = script.replace(f"{COMMAND} send", f"{COMMAND} send {where}")
-            result = subprocess.run(  # noqa: S603 -- our own README
-                [shutil.which("bash") or "bash", "-euo", "pipefail", "-c", script],
-                cwd=tmp_path,
-                env={**environment(), "PATH": f"{binaries}:{environment()['PATH']}"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert result.returncode == 0, f"{block}\n{result.stdout}{result.stderr}"
+            _run(script.replace(f"{COMMAND} send", f"{COMMAND} send {where}"), tmp_path, binaries)
+
+
+def test_blocks_that_run_elsewhere_are_there() -> None:
+    """Each block that another test runs is in the README."""
     for begin in ELSEWHERE:
         assert any(block.startswith(begin) for block in blocks(ROOT / "README.md")), f"no block begins with {begin}"
 
 
-def _files() -> Iterator[tuple[str, str]]:
-    """The files that the README shows, by the name that stands in their first line."""
-    for block in blocks(ROOT / "README.md", "yaml"):
+def _run(script: str, folder: Path, binaries: Path) -> None:
+    result = subprocess.run(  # noqa: S603 -- our own pages
+        [shutil.which("bash") or "bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**environment(), "PATH": f"{binaries}:{environment()['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{script}\n{result.stdout}{result.stderr}"
+
+
+def _files(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield the files that a page shows, by the name in their first line."""
+    for block in blocks(page, "yaml"):
         name = block.splitlines()[0].removeprefix("# ")
         assert name.endswith(".yaml"), "a block of YAML begins with the name of its file"
         yield name, block

@@ -17,7 +17,7 @@ from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio
 
-#: What docs/promises.md promises of a cancel flow, in seconds; and what a busy machine adds to some of several.
+#: The promise of docs/explanation/promises.md for a cancel flow, in seconds; and what a busy machine adds at times.
 PROMISED = 0.3
 AT_WORST = 1.5
 

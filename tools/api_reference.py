@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the OpenAPI document, so that the two cannot differ."""
+"""Writes docs/reference/api.md from the OpenAPI document, so that the two cannot differ."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from prosperstack_destination.app import create_app
 from prosperstack_destination.settings import Settings
 
-PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
 _HEAD = """# API reference
 
 Written by `make docs` from the OpenAPI document. The service has it at `/openapi.json`, and to try out at `/docs`.

@@ -72,7 +72,7 @@ def backup(target: Path, *, as_json: bool = False) -> None:
     if as_json:
         output.print_json({"file": str(target)})
         return
-    print(f"The database is copied to {target}. Keep the secret that it is encrypted with as well (README).")
+    print(f"The database is copied to {target}. Keep the secret that it is encrypted with as well.")
 
 
 async def _export(file: IO[str], before: PartialExport | None) -> Counter[str]:

@@ -91,7 +91,7 @@ async def _all(*, offline: bool) -> list[Finding]:
         settings = read_settings()
         url = parse_database_url(settings.effective_database_url)
     except ConfigurationError as error:
-        advice = "Correct it in the environment or in .env; the README lists them."
+        advice = "Correct it in the environment or in .env; docs/reference/settings.md lists them."
         return [Finding("settings", Severity.FAILED, str(error), advice)]
     findings = [Finding("settings", Severity.OK, f"the database is {url.set(query={})!r}")]
     findings += [_disk(settings)]

@@ -27,7 +27,7 @@ from prosperstack_destination.store.statements import sqlite_driver
 
 T = TypeVar("T")
 
-#: Durability level: a commit is on disk before 202 is returned. docs/promises.md compares it with NORMAL.
+#: Durability level: a commit is on disk before 202 is returned; docs/explanation/promises.md says why not NORMAL.
 SYNCHRONOUS: Final = "FULL"
 #: Size at which the write-ahead log is checkpointed, in pages of 4 KB: up to 64 MB next to the database.
 CHECKPOINT_PAGES: Final = 16_384
