@@ -119,6 +119,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 170
 
 
+@pytest.mark.whole
 def test_the_site_builds(tmp_path: Path) -> None:
     """mkdocs builds the site without a warning, with every page in its navigation, and nothing from other hosts."""
     built = subprocess.run(  # noqa: S603 -- our own configuration
