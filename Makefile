@@ -75,7 +75,7 @@ docs: $(READY) ## Write the API reference
 	$(BIN)/python -m tools.api_reference
 
 docs-site: docs ## Build the documents as a site, in site/
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: ## Pin the newest dependencies (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
