@@ -63,7 +63,7 @@ class Site:
         """The password that was made, as it is printed when the service is there."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            if found := re.search(r"its password\s+(\S+)", self.output.read_text()):
+            if found := re.search(r"Password\s+(\S+)", self.output.read_text()):
                 return found[1]
         raise AssertionError("no password was printed")
 

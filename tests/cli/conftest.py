@@ -1,4 +1,4 @@
-"""Commands in this process, on a database of their own."""
+"""Fixtures that run commands in this process, on a database of their own."""
 
 import asyncio
 import json
@@ -36,19 +36,19 @@ CATALOG = Catalog(
 
 @dataclass(frozen=True)
 class Commands:
-    """The command line, and the database that it works on."""
+    """Command line with its database."""
 
     folder: Path
     account_id: str
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
-        """What a command prints; raises what it raises."""
+        """Run a command and return its output. Raises the errors of the command."""
         result = CliRunner().invoke(app, arguments, input=stdin, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def fails(self, *arguments: str) -> str:
-        """What a command that cannot do it says."""
+        """Run a command that fails, and return its message."""
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code != 0, result.output
         if isinstance(result.exception, DestinationError):
@@ -56,11 +56,11 @@ class Commands:
         return result.output
 
     def json(self, *arguments: str) -> Any:
-        """What a command prints as JSON."""
+        """Run a command with --json and return its output."""
         return json.loads(self.run(*arguments, "--json"))
 
     def write(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run a unit of work in its database."""
+        """Run a unit of work in the database."""
         return in_database(self.folder, work, *arguments)
 
 
@@ -77,7 +77,7 @@ def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
 
 
 def open_account(connection: Connection, key: str = KEY) -> str:
-    """A unit of work: an account as the service has it, with a catalog."""
+    """Open an account with a catalog, and return its ID."""
     account = credential_service.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
     accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), NEW_YEAR)
     return account.id
@@ -85,8 +85,8 @@ def open_account(connection: Connection, key: str = KEY) -> str:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """The command line, on a database with one account."""
-    monkeypatch.chdir(tmp_path)  # where there is no .env
+    """Command line with a database that has one account."""
+    monkeypatch.chdir(tmp_path)  # a folder without .env
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SECRET_KEY", SECRET)
     monkeypatch.setenv("PROSPERSTACK_BASE_URL", "http://127.0.0.1:9/v1")  # nothing answers there

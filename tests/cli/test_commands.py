@@ -1,4 +1,4 @@
-"""The commands, run as people run them."""
+"""Tests of the commands in processes of their own."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def serving(tmp_path: Path, port: int, **settings: str) -> Process:
 
 
 def operate(tmp_path: Path, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command as `run` does, in this process: a new one takes longer to start than to work."""
+    """Run an operator's command as `run` does, but in this process, which is faster."""
     with chdir(tmp_path), pytest.MonkeyPatch.context() as patch:
         out, err, code = io.StringIO(), io.StringIO(), 0
         for name in set(os.environ) - set(environment()):
@@ -81,12 +81,12 @@ def john(sandbox: str) -> dict[str, Any]:
     return {each["property"]["key"]: each["value"] for each in answer["data"][0]["properties"]}
 
 
-def test_the_version(tmp_path: Path) -> None:
+def test_version_is_printed(tmp_path: Path) -> None:
     """--version prints the version and nothing else."""
     assert run(tmp_path, "--version").stdout.strip() == __version__
 
 
-def test_send_shows_what_came_of_it(tmp_path: Path, sandbox: str, port: int) -> None:
+def test_send_shows_changed_properties(tmp_path: Path, sandbox: str, port: int) -> None:
     """send posts the documented example, and shows the answer and the properties before and after."""
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
         sent = send(tmp_path, port, sandbox)
@@ -97,8 +97,8 @@ def test_send_shows_what_came_of_it(tmp_path: Path, sandbox: str, port: int) -> 
     assert john(sandbox)["preferred_name"] == "Johnny"
 
 
-def test_send_says_at_once_that_nothing_changes(tmp_path: Path, sandbox: str, port: int) -> None:
-    """send of values that ProsperStack has says so, and does not wait for them to change."""
+def test_send_does_not_wait_for_equal_values(tmp_path: Path, sandbox: str, port: int) -> None:
+    """`send` of values that ProsperStack has reports this, and does not wait for a change."""
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
         first = send(tmp_path, port, sandbox)
         begun = time.monotonic()
@@ -111,7 +111,7 @@ def test_send_says_at_once_that_nothing_changes(tmp_path: Path, sandbox: str, po
 
 
 def test_send_reads_files(tmp_path: Path, sandbox: str, port: int) -> None:
-    """send takes JSONL and JSON; refused calls are shown with their messages, and make it fail."""
+    """`send` reads JSONL and JSON; refused calls are shown with their messages, and it fails."""
     calls = [{"email": JOHN, "traits": {"preferred_name": f"{n}"}} for n in range(30)]
     (tmp_path / "calls.jsonl").write_text("\n".join(map(json.dumps, calls)) + "\n\n")
     (tmp_path / "calls.json").write_text(json.dumps([{"email": JOHN}, {"traits": {}}]))
@@ -128,11 +128,11 @@ def test_send_reads_files(tmp_path: Path, sandbox: str, port: int) -> None:
     assert broken.returncode == 1
     assert "broken.jsonl, line 2, is not JSON" in broken.stderr
     assert away.returncode == 1
-    assert "is the service running?" in away.stdout
+    assert "Start it with `serve`" in away.stdout
 
 
-def test_a_kill_between_accept_and_delivery_loses_nothing(tmp_path: Path, sandbox: str, port: int) -> None:
-    """What was accepted by a process that is killed on the spot is delivered by the next one."""
+def test_kill_between_accept_and_delivery_loses_nothing(tmp_path: Path, sandbox: str, port: int) -> None:
+    """A call that a killed process accepted is delivered by the next process."""
     own = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": "segment-1"}
     nowhere = f"http://127.0.0.1:{free_port()}/v1"
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=nowhere, **own) as process:
@@ -142,14 +142,14 @@ def test_a_kill_between_accept_and_delivery_loses_nothing(tmp_path: Path, sandbo
         process.send_signal(signal.SIGKILL)
 
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox, **own):
-        deadline = time.monotonic() + 20  # the lease of the dead lasts for five
+        deadline = time.monotonic() + 20  # the lease of the killed process lasts for five
         while john(sandbox)["preferred_name"] != "kept":
             assert time.monotonic() < deadline
     assert john(sandbox)["preferred_name"] == "kept"
 
 
-def test_it_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
-    """SIGTERM stops the service in time, also while ProsperStack does not answer."""
+def test_service_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
+    """SIGTERM stops the service in time, even if ProsperStack does not answer."""
     silent = free_port()
     with serving(
         tmp_path, port, PROSPERSTACK_BASE_URL=f"http://127.0.0.1:{silent}/v1", PROSPERSTACK_API_KEY=KEY
@@ -159,11 +159,11 @@ def test_it_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
         process.wait(15)
 
     assert time.monotonic() - begun < 10
-    assert process.returncode == 0  # it did what it was told
+    assert process.returncode == 0  # a requested stop is no failure
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"PORT": "many"}, "PORT"),
         ({"RATE_LIMIT_RESERVE": "2"}, "RATE_LIMIT_RESERVE"),
@@ -171,18 +171,18 @@ def test_it_stops_within_ten_seconds(tmp_path: Path, port: int) -> None:
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
     ],
 )
-def test_settings_that_make_no_service(tmp_path: Path, settings: dict[str, str], said: str) -> None:
-    """A bad setting is told by its name, in a sentence, and the service does not start."""
+def test_invalid_setting_stops_the_start(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    """An invalid setting is reported by name, and the service does not start."""
     result = run(tmp_path, "serve", **settings)
 
     assert result.returncode == 1
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_newcomers_first_start(tmp_path: Path, port: int, number: signal.Signals) -> None:
-    """What is printed can be pasted, and changes a subscriber; the sandbox ends with the service, and remembers."""
+def test_printed_commands_can_be_pasted(tmp_path: Path, port: int, number: signal.Signals) -> None:
+    """The printed command changes a subscriber. The sandbox ends with the service, and keeps its data."""
     sandbox_port = free_port()
     sandbox = f"http://127.0.0.1:{sandbox_port}/v1"
     arguments = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(sandbox_port)]
@@ -206,8 +206,8 @@ def test_a_newcomers_first_start(tmp_path: Path, port: int, number: signal.Signa
     assert remembered["number_of_contacts"] == 5800
 
 
-def test_a_journal_of_another_sandbox(tmp_path: Path) -> None:
-    """A journal that belongs to other subscribers is told with what to do."""
+def test_journal_of_another_sandbox_is_rejected(tmp_path: Path) -> None:
+    """A journal of other subscribers is rejected with advice."""
     (tmp_path / "journal.jsonl").write_text('{"subscribers": 7, "seed": 1}\n')
     result = run(tmp_path, "sandbox", "--port", str(free_port()), "--journal", "journal.jsonl")
 
@@ -245,8 +245,8 @@ def test_a_port_for_operators(tmp_path: Path, port: int) -> None:
     assert f"http://127.0.0.1:{admin}/dashboard" in (tmp_path / "serve.log").read_text()
 
 
-def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
-    """A port that somebody listens on is told, with what to do."""
+def test_used_port_is_reported(tmp_path: Path, port: int) -> None:
+    """A port in use is reported with advice."""
     with serving(tmp_path, port):
         result = run(tmp_path, "serve", "--port", str(port))
 
@@ -254,8 +254,8 @@ def test_a_port_that_is_taken(tmp_path: Path, port: int) -> None:
     assert f"Cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
-def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
-    """Rules that are applied while the service runs change what was received before."""
+def test_applied_mapping_changes_stored_profiles(tmp_path: Path, sandbox: str, port: int) -> None:
+    """Rules that are applied while the service runs apply to stored profiles."""
     (tmp_path / "mapping.yaml").write_text("rules:\n  - {property: preferred_name, trait: nickname}\n")
     (tmp_path / "wrong.yaml").write_text("rules:\n  - {property: preferred_name, form: nickname}\n")
     with serving(tmp_path, port, PROSPERSTACK_BASE_URL=sandbox):
@@ -272,15 +272,15 @@ def test_mappings(tmp_path: Path, sandbox: str, port: int) -> None:
         shown = operate(tmp_path, "mappings", "show")
         wrong = operate(tmp_path, "mappings", "apply", "wrong.yaml")
 
-    assert "Version 1 is in force" in applied.stdout
+    assert "Version 1 is applied" in applied.stdout
     assert "# version 1, by me" in shown.stdout
     assert "trait: nickname" in shown.stdout
     assert wrong.returncode == 1
     assert "wrong.yaml:2:32: rules[0].form: there is no key 'form' here: did you mean from?" in wrong.stderr
 
 
-def test_what_keeps_the_sandbox_from_starting(tmp_path: Path, port: int) -> None:
-    """A busy port of the sandbox advises its option; an unusable data folder is named, without a traceback."""
+def test_sandbox_start_errors_have_advice(tmp_path: Path, port: int) -> None:
+    """A used sandbox port and an unusable data folder are reported without a traceback."""
     (tmp_path / "file").write_text("")
     serve = ["serve", "--port", str(port), "--with-sandbox"]
     with socket.socket() as taken:
@@ -295,21 +295,21 @@ def test_what_keeps_the_sandbox_from_starting(tmp_path: Path, port: int) -> None
         assert (result.returncode, "Traceback" in result.stderr) == (1, False)
 
 
-def test_an_ipv6_address(tmp_path: Path, port: int) -> None:
-    """Where the service listens on an IPv6 address, the URLs that it prints can be pasted."""
+def test_ipv6_urls_are_printed(tmp_path: Path, port: int) -> None:
+    """With an IPv6 address, the printed URLs are valid."""
     log = tmp_path / "serve.log"
     url = f"http://[::1]:{port}"
     with started(["serve", "--host", "::1", "--port", str(port)], f"{url}/healthz", tmp_path, log):
         assert f"{url}/dashboard" in log.read_text()
 
 
-def test_mappings_without_an_account(tmp_path: Path) -> None:
-    """Before there is an account, that is told."""
+def test_mappings_need_an_account(tmp_path: Path) -> None:
+    """Without an account, `mappings` reports that there is none."""
     assert "There is no account yet" in operate(tmp_path, "mappings", "show").stderr
 
 
-def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> None:
-    """Neither emails nor keys, tokens or signatures get into the log, at any level, by any route."""
+def test_log_has_no_secrets(tmp_path: Path, sandbox: str, port: int) -> None:
+    """The log has no emails, keys, tokens or signatures, at any level and on any route."""
     settings = {"PROSPERSTACK_BASE_URL": sandbox, "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
     with serving(tmp_path, port, **settings):
         send(tmp_path, port, sandbox)
@@ -333,7 +333,7 @@ def test_nothing_secret_is_logged(tmp_path: Path, sandbox: str, port: int) -> No
 
 
 def every_route(url: str, token: str, secret: str) -> None:
-    """Ask each route for something good and for something bad, with secrets wherever somebody may put one."""
+    """Send valid and invalid requests to each route, with secrets in every part."""
     person = {"data": {"subscriber": {"email": JOHN}}}
     call = {"type": "identify", "userId": JOHN, "traits": {"email": JOHN, "number_of_contacts": "Johnny"}}
     bad = {"traits": {"email": f"{JOHN} {KEY}"}, "userId": {"id": JOHN}}
@@ -354,8 +354,8 @@ def every_route(url: str, token: str, secret: str) -> None:
         client.get("/metrics", headers={"X-Request-Id": JOHN})
 
 
-def test_commands_know_what_the_service_is_connected_to(tmp_path: Path, port: int) -> None:
-    """doctor and accounts add ask the sandbox that the service was started with, where it listens."""
+def test_commands_use_the_sandbox_of_the_service(tmp_path: Path, port: int) -> None:
+    """`doctor` and `accounts add` use the service's URL and sandbox."""
     arguments = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(free_port())]
     other = "key_test_mistyped"
     with started(arguments, f"http://127.0.0.1:{port}/readyz", tmp_path, tmp_path / "serve.log"):
@@ -376,8 +376,8 @@ def test_commands_know_what_the_service_is_connected_to(tmp_path: Path, port: in
     assert left == []
 
 
-def test_accounts_and_keys(tmp_path: Path, sandbox: str, port: int) -> None:
-    """An operator opens an account, issues keys for it, and sees what came with them; no key is shown again."""
+def test_credentials_are_issued_and_revoked(tmp_path: Path, sandbox: str, port: int) -> None:
+    """An operator opens an account, issues and revokes keys; no list has a whole key."""
     added = operate(tmp_path, "accounts", "add", "--unchecked", "--author", "me", typed=KEY + "\n")
     wrong = operate(tmp_path, "accounts", "add", typed="sk_1\n")
     issued = operate(tmp_path, "keys", "issue", "--name", "segment").stdout.splitlines()[-1]

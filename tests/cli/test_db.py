@@ -1,4 +1,4 @@
-"""The commands for the database as a whole."""
+"""Tests of `db`."""
 
 import re
 import sqlite3
@@ -15,7 +15,7 @@ from support.postgres import Databases
 
 @pytest.fixture
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a SQLite database that has an account."""
+    """Folder with a SQLite database that has an account."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "")
     db.upgrade()
@@ -33,10 +33,10 @@ def accounts(path: str) -> list[str]:
         return [row[0] for row in database.execute("SELECT id FROM accounts")]
 
 
-def test_from_sqlite_to_postgresql_and_back(
+def test_export_moves_data_between_engines(
     filled: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An export is taken in on the other engine, and its export on the first one again."""
+    """An export of SQLite is imported into PostgreSQL, and back."""
     db.export("there.jsonl")
     with databases.empty() as url:
         monkeypatch.setenv("DATABASE_URL", url)
@@ -54,8 +54,8 @@ def test_from_sqlite_to_postgresql_and_back(
     assert make_url(url).get_backend_name() == "postgresql"
 
 
-def test_an_export_that_was_cut_off(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that was cut off within a line is mended and gone on with; a whole one is left alone."""
+def test_truncated_export_is_resumed(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A truncated export is repaired and resumed; a complete one is not changed."""
     db.export("whole.jsonl")
     text = (filled / "whole.jsonl").read_text()
     for cut in (5, len(text.splitlines()[0]) + 20):
@@ -65,12 +65,12 @@ def test_an_export_that_was_cut_off(filled: Path, capsys: pytest.CaptureFixture[
     db.export("whole.jsonl")
 
     assert (filled / "whole.jsonl").read_text() == text
-    assert "whole already" in capsys.readouterr().err
+    assert "complete already" in capsys.readouterr().err
 
 
-def test_a_backup(filled: Path) -> None:
-    """A copy has everything, and is never written over another file."""
-    with closing(sqlite3.connect("data/destination.db")) as busy:  # a writer is at it
+def test_backup_has_all_data(filled: Path) -> None:
+    """A backup has all data, and never overwrites a file."""
+    with closing(sqlite3.connect("data/destination.db")) as busy:  # a concurrent writer
         busy.execute("BEGIN IMMEDIATE")
         db.backup(filled / "copy.db")
 
@@ -80,8 +80,8 @@ def test_a_backup(filled: Path) -> None:
         db.backup(filled / "copy.db")
 
 
-def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot be read, and a database that is not there, are told."""
+def test_missing_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable file and a missing database are reported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "")
     with pytest.raises(ConfigurationError, match="no database"):

@@ -1,4 +1,4 @@
-"""Tests of commands on what hostile calls left in the database."""
+"""Tests of commands on the data of hostile calls."""
 
 import json
 import random
@@ -16,8 +16,8 @@ from support.intake import take
 
 
 def calls(account_id: str, seed: int, count: int) -> list[Identify]:
-    """Those of so many hostile calls that are accepted."""
-    chance = random.Random(seed)  # noqa: S311 -- input that can be had again
+    """Return the accepted ones of ``count`` hostile calls."""
+    chance = random.Random(seed)  # noqa: S311 -- reproducible input
     found: list[Identify] = []
     for _ in range(count):
         try:
@@ -33,8 +33,8 @@ def calls(account_id: str, seed: int, count: int) -> list[Identify]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_every_command_answers(commands: Commands, seed: int) -> None:
-    """Commands that show something print it, whatever calls said."""
+def test_commands_print_data_of_hostile_calls(commands: Commands, seed: int) -> None:
+    """Commands that print data work with any data."""
     accepted = calls(commands.account_id, seed, 100)
     commands.write(take, *accepted)
 

@@ -1,4 +1,4 @@
-"""Files of people, taken in as calls are."""
+"""Tests of `import`."""
 
 import csv
 import gzip
@@ -25,7 +25,7 @@ AS_OF = 1_764_547_200_000_000  # 2025-12-01
 
 
 def people(folder: Path, count: int, name: str = "people.csv") -> Path:
-    """A CSV file of people, and two rows that are no good."""
+    """Write a CSV file of people, with two invalid rows at its end."""
     file = folder / name
     with file.open("w", newline="") as text:
         writer = csv.writer(text)
@@ -48,14 +48,14 @@ def traits(commands: Commands, email: str) -> dict[str, Any]:
     return found.values()
 
 
-def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
-    """A row is a call with its columns as traits, at its own time; what cannot be read is told with its number."""
+def test_csv_file_is_imported(commands: Commands, tmp_path: Path) -> None:
+    """A row is a call with its columns as traits, at its own time. Invalid rows are reported by number."""
     file = people(tmp_path, 3)
-    told = commands.json("import", str(file), "--dry-run")
+    survey = commands.json("import", str(file), "--dry-run")
     nothing_yet = profile(commands, "person.1@example.com")
     done = commands.json("import", str(file), "--yes")
 
-    assert told == {
+    assert survey == {
         "rows": 5,
         "done_already": 0,
         "unreadable": 1,
@@ -90,8 +90,8 @@ def test_a_csv_file(commands: Commands, tmp_path: Path) -> None:
     assert {at for _, at in found.traits.values()} == {1_764_892_800_000_000}
 
 
-def test_live_calls_go_first(commands: Commands, tmp_path: Path) -> None:
-    """Who is imported waits in the bulk, so that what happens just now is not held up; live ones stay live."""
+def test_imported_people_are_in_the_bulk_lane(commands: Commands, tmp_path: Path) -> None:
+    """Imported profiles are delivered after live ones; a live profile stays live."""
     commands.write(take, identify("person.1@example.com", account=commands.account_id, plan="x"))
     commands.json("import", str(people(tmp_path, 3)), "--yes")
 
@@ -99,16 +99,16 @@ def test_live_calls_go_first(commands: Commands, tmp_path: Path) -> None:
     assert lanes == [Lane.BULK, Lane.LIVE, Lane.BULK]
 
 
-def test_it_asks_before_it_begins(commands: Commands, tmp_path: Path) -> None:
-    """Without a yes nothing is taken in; what it costs is told first."""
-    told = commands.fails("import", str(people(tmp_path, 3)))
+def test_import_asks_for_confirmation(commands: Commands, tmp_path: Path) -> None:
+    """Without a confirmation nothing is imported."""
+    message = commands.fails("import", str(people(tmp_path, 3)))
 
-    assert "--yes" in told
+    assert "--yes" in message
     assert profile(commands, "person.1@example.com") is None
 
 
-def test_again_changes_nothing(commands: Commands, tmp_path: Path) -> None:
-    """A file that was imported is not imported again unless asked to, and then overwrites nothing newer."""
+def test_second_import_changes_nothing(commands: Commands, tmp_path: Path) -> None:
+    """An imported file is imported again only with --restart, which overwrites no newer values."""
     file = people(tmp_path, 3)
     commands.run("import", str(file), "--yes")
     newer = identify(
@@ -125,8 +125,8 @@ def test_again_changes_nothing(commands: Commands, tmp_path: Path) -> None:
     assert traits(commands, "person.1@example.com")["logins"] == "newer"
 
 
-def test_it_goes_on_where_it_was_stopped(commands: Commands, tmp_path: Path) -> None:
-    """Rows that are on disk are not read in again; those after them are."""
+def test_interrupted_import_is_resumed(commands: Commands, tmp_path: Path) -> None:
+    """Committed rows are skipped; the rows after them are imported."""
     file = people(tmp_path, 5)
     import_id = identity(file, commands.account_id, ColumnOptions())
 
@@ -136,12 +136,12 @@ def test_it_goes_on_where_it_was_stopped(commands: Commands, tmp_path: Path) -> 
         import_progress.advance(connection, import_id, [call], 3, 0, str)
 
     commands.write(interrupted)
-    told = commands.json("import", str(file), "--dry-run")
+    survey = commands.json("import", str(file), "--dry-run")
     done = commands.json("import", str(file), "--yes")
 
-    assert told["done_already"] == 3
+    assert survey["done_already"] == 3
     assert done["accepted"] == 2
-    assert profile(commands, "person.2@example.com") is None  # it was said to be on disk
+    assert profile(commands, "person.2@example.com") is None  # the recorded progress covers its row
     assert profile(commands, "person.3@example.com") is not None
     state = commands.write(import_progress.find, import_id)
     assert state is not None
@@ -149,8 +149,8 @@ def test_it_goes_on_where_it_was_stopped(commands: Commands, tmp_path: Path) -> 
     assert state.ended_at is not None
 
 
-def test_many_batches(commands: Commands, tmp_path: Path) -> None:
-    """A file of more rows than fit a transaction is taken in whole."""
+def test_large_file_is_imported_in_batches(commands: Commands, tmp_path: Path) -> None:
+    """A file with more rows than a batch is imported completely."""
     count = import_file.BATCH + 7
     done = commands.json("import", str(people(tmp_path, count)), "--yes")
 
@@ -158,8 +158,8 @@ def test_many_batches(commands: Commands, tmp_path: Path) -> None:
     assert profile(commands, f"person.{count - 1}@example.com") is not None
 
 
-def test_segments_own_calls(commands: Commands, tmp_path: Path) -> None:
-    """Calls as Segment keeps them are understood as those that it posts: deletions, ids, and other types too."""
+def test_archived_calls_are_imported(commands: Commands, tmp_path: Path) -> None:
+    """Calls of Segment's archive are imported as posted ones: IDs, times and other types."""
     calls = [
         {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "logins": 1}, "timestamp": "2025-12-01"},
         {"type": "identify", "userId": "u1", "traits": {"logins": 2}, "timestamp": "2025-12-02T00:00:00Z"},
@@ -177,22 +177,22 @@ def test_segments_own_calls(commands: Commands, tmp_path: Path) -> None:
     assert "not valid JSON" in reasons[5]
 
 
-def test_deletions_are_counted_before_it_asks(commands: Commands, tmp_path: Path) -> None:
-    """Delete calls in a file, also without traits, are no people, and are named before any is erased."""
+def test_deletions_are_counted_before_the_confirmation(commands: Commands, tmp_path: Path) -> None:
+    """Delete calls in a file are counted apart from people, and shown before any erasure."""
     commands.write(take, identify("a@b.c", account=commands.account_id, user_id="u1", at=AS_OF))
     file = tmp_path / "calls.jsonl"
     file.write_text('{"type": "delete", "userId": "u1", "timestamp": "2025-12-02"}\n')
-    told = commands.run("import", str(file), "--dry-run")
+    shown = commands.run("import", str(file), "--dry-run")
     kept = profile(commands, "a@b.c")
     commands.run("import", str(file), "--yes")
 
-    assert "about 0 people; 1 Delete calls" in told
+    assert "about 0 people; 1 Delete calls" in shown
     assert kept is not None
     assert profile(commands, "a@b.c") is None
 
 
-def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
-    """Columns are named, renamed and left out as asked; an empty cell deletes only where that is wanted."""
+def test_named_columns_are_used(commands: Commands, tmp_path: Path) -> None:
+    """Options name, rename and leave out columns; an empty cell deletes only with --empty-deletes."""
     file = tmp_path / "people.tsv"
     file.write_text("mail\tid\tplan\tsecret\nann@example.com\t7\t\tx\n")
     options = ["--email", "mail", "--user-id", "id", "--map", "plan=Plan name", "--skip", "secret"]
@@ -207,14 +207,14 @@ def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
-        ("people.xlsx", b"x", "of no known kind"),
-        ("people.gz", gzip.compress(b"email", mtime=0), "of no known kind"),
+        ("people.xlsx", b"x", "of an unknown kind"),
+        ("people.gz", gzip.compress(b"email", mtime=0), "of an unknown kind"),
         ("people.csv", b"", "has no rows"),
         ("people.csv.gz", b"email", "has no rows"),
         ("people.csv", b"PK\x03\x04\x14\x00\x06", "is a spreadsheet"),
-        ("calls.jsonl", b'{"type": "track", "userId": "u1"}\n{"email": "x"}\n', "every row is refused"),
+        ("calls.jsonl", b'{"type": "track", "userId": "u1"}\n{"email": "x"}\n', "every row is rejected"),
         ("people.csv.gz", gzip.compress(b"email" * 9_000, mtime=0)[:-9], "cannot be read"),
         ("people.csv.gz", gzip.compress(b"email\n", mtime=0)[:12] + b"\xff" * 20, "cannot be read"),
         ("people.csv", b"email,name\na@b.c,Jos\xe9\n", "--encoding windows-1252"),
@@ -226,13 +226,13 @@ def test_columns_by_name(commands: Commands, tmp_path: Path) -> None:
         ("people.json", b'[{"email": "a@b.c", "x": {"n": 1, "n": 2}}]', "more than one column 'n'"),
     ],
 )
-def test_files_that_cannot_be_read(
-    commands: Commands, tmp_path: Path, name: str, content: bytes, said: str
+def test_unreadable_file_is_rejected(
+    commands: Commands, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
-    """A file that is none is told with what it should be, before anything is done."""
+    """An unreadable file is rejected with advice, before any row is imported."""
     (tmp_path / name).write_bytes(content)
 
-    assert said in commands.fails("import", str(tmp_path / name), "--yes")
+    assert message in commands.fails("import", str(tmp_path / name), "--yes")
     assert "There is no file" in commands.fails("import", str(tmp_path / "missing.csv"))
 
 
@@ -249,12 +249,12 @@ def test_files_that_cannot_be_read(
         ({"traits": {"email": "a@b.c"}, "timestamp": "x", "sentAt": "2025-12-05"}, 1_764_892_800_000_000),
     ],
 )
-def test_the_time_of_a_row(row: dict[str, Any], at: int) -> None:
-    """A row has its own time, or that of the file: the same each time that it is read."""
-    understood = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
+def test_row_gets_its_time(row: dict[str, Any], at: int) -> None:
+    """A row has its own time, or that of the file."""
+    parsed = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
-    assert isinstance(understood, ParsedIdentify)
-    assert understood.at == at
+    assert isinstance(parsed, ParsedIdentify)
+    assert parsed.at == at
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_the_time_of_a_row(row: dict[str, Any], at: int) -> None:
         {"type": "delete", "userId": "u1", "timestamp": "not a time"},
     ],
 )
-def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
-    """A row with a time that is there and cannot be used is refused; it never takes the file's time."""
+def test_invalid_time_is_rejected(row: dict[str, Any]) -> None:
+    """A row with an invalid time is rejected; it never gets the file's time."""
     with pytest.raises(InvalidTime) as caught:
         RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
@@ -280,43 +280,43 @@ def test_a_time_that_cannot_be_used(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", [{"email": "a@b.c"}, {"traits": {"email": "a@b.c"}}])
-def test_the_time_of_a_file_without_one(row: dict[str, Any]) -> None:
-    """A row without a time is refused where the file's own time is none either, as of files out of archives."""
+def test_row_without_any_time_is_rejected(row: dict[str, Any]) -> None:
+    """A row without a time is rejected if the file's own time is too old, as after unpacking an archive."""
     with pytest.raises(InvalidCall, match="own time is 1980-01-01"):
         RowParser(ColumnOptions(), 315_532_800_000_000).parse(row, NEW_YEAR)
 
 
-def test_times_are_shown_before_it_asks(commands: Commands, tmp_path: Path) -> None:
-    """Before it asks, `import` shows a time as it was understood, and how many cannot be used."""
+def test_times_are_shown_before_the_confirmation(commands: Commands, tmp_path: Path) -> None:
+    """The survey shows an example of a parsed time, and the number of invalid ones."""
     file = tmp_path / "people.csv"
     file.write_text("email,updated_at\na@b.c,1620129600\nb@b.c,05/04/2021 12:00\nc@b.c,25/04/2021 12:00\n")
-    asked = commands.run("import", str(file), "--dry-run")
+    shown = commands.run("import", str(file), "--dry-run")
     done = commands.json("import", str(file), "--yes")
     commands.run("import", str(file), "--yes", "--restart", "--time-format", "%d/%m/%Y %H:%M")
 
-    assert "row 1 has '1620129600' in 'updated_at', understood as 2021-05-04 12:00:00 UTC" in asked
-    assert "cannot be used: 2 rows, the first of them row 2 with '05/04/2021 12:00'" in asked
-    assert "--time-format" in asked
+    assert "row 1 has '1620129600' in 'updated_at', read as 2021-05-04 12:00:00 UTC" in shown
+    assert "Invalid times: 2 rows, the first in row 2 with '05/04/2021 12:00'" in shown
+    assert "--time-format" in shown
     assert [each["row"] for each in done["reasons"]] == [2, 3]
     found = profile(commands, "b@b.c")
     assert found is not None
     assert found.traits["email"][1] == 1_617_624_000_000_000  # 5 April
-    assert "no form of a day" in commands.fails("import", str(file), "--time-format", "%H:%M")
+    assert "does not parse a date" in commands.fails("import", str(file), "--time-format", "%H:%M")
 
 
-def test_segments_own_tables(commands: Commands, tmp_path: Path) -> None:
-    """Segment's table `users` has the user id in `id`, in any case; `identifies` has it in `user_id`."""
+def test_warehouse_tables_are_imported(commands: Commands, tmp_path: Path) -> None:
+    """Segment's table `users` has the user ID in `id`, in any case; `identifies` has it in `user_id`."""
     users, identifies = tmp_path / "users.csv", tmp_path / "identifies.csv"
     users.write_text("ID,RECEIVED_AT,UUID_TS,EMAIL,PLAN\nu1,2025-12-05 00:00:00 UTC,x,a@b.c,pro\n")
     identifies.write_text(
         "id,received_at,uuid_ts,user_id,anonymous_id,timestamp,email\n"
         "m1,2025-12-05,x,u2,an2,2025-12-05,b@b.c\nm2,2025-12-05,x,,an3,2025-12-05,c@b.c\n"
     )
-    told = commands.run("import", str(users), "--yes")
+    printed = commands.run("import", str(users), "--yes")
     commands.run("import", str(identifies), "--yes")
     one, two, three = (profile(commands, f"{name}@b.c") for name in "abc")
 
-    assert "user ID from 'ID'" in told
+    assert "user ID from 'ID'" in printed
     assert one is not None
     assert two is not None
     assert three is not None
@@ -325,8 +325,8 @@ def test_segments_own_tables(commands: Commands, tmp_path: Path) -> None:
     assert (three.user_id, three.anonymous_id) == (None, "an3")
 
 
-def test_a_file_without_user_ids(commands: Commands, tmp_path: Path) -> None:
-    """A file that brings no user ids is warned of: a Delete call names one."""
+def test_file_without_user_ids_warns(commands: Commands, tmp_path: Path) -> None:
+    """A file without user IDs gives a warning: a Delete call names a user ID."""
     file = tmp_path / "people.csv"
     file.write_text("email,plan\na@b.c,pro\n")
 
@@ -334,21 +334,21 @@ def test_a_file_without_user_ids(commands: Commands, tmp_path: Path) -> None:
     assert "no user IDs" not in commands.run("import", str(people(tmp_path, 2, "more.csv")), "--dry-run")
 
 
-def test_a_file_of_which_nothing_can_be_used(commands: Commands, tmp_path: Path) -> None:
-    """Where every row is refused the command fails, takes nothing in, and says what to name."""
+def test_file_of_rejected_rows_fails(commands: Commands, tmp_path: Path) -> None:
+    """If every row is rejected, the command fails, imports nothing and names the columns."""
     file = tmp_path / "people.csv"
     file.write_text("mail,plan\na@b.c,pro\n")
-    said = commands.fails("import", str(file), "--yes")
+    message = commands.fails("import", str(file), "--yes")
 
-    assert "--email COLUMN; the file has mail, plan" in said
-    assert "Row 1" in said
+    assert "--email COLUMN; the file has mail, plan" in message
+    assert "Row 1" in message
     assert json.loads(commands.fails("import", str(file), "--yes", "--json"))["refused"] == 1
     (tmp_path / "ids.csv").write_text("user_id,plan\nu99,pro\n")
     assert "--email COLUMN" in commands.fails("import", str(tmp_path / "ids.csv"), "--yes")
 
 
-def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: Path) -> None:
-    """People who are no subscribers, or have these values already, count as no update in the estimate."""
+def test_cost_is_estimated_from_stored_subscribers(commands: Commands, tmp_path: Path) -> None:
+    """People who are not subscribers, or are up to date, cost no update in the estimate."""
     file = tmp_path / "people.csv"
     file.write_text("email,preferred_name\na@b.c,Ann\nb@b.c,Bob\nc@b.c,Cy\n")
 
@@ -371,7 +371,7 @@ def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("row", "reading", "said"),
+    ("row", "columns", "message"),
     [
         ({"a": 1, "plan": 2}, ColumnOptions(renames=(("a", "plan"),)), "both become the trait 'plan'"),
         ({"a": 1, "b": 2}, ColumnOptions(renames=(("a", "x"), ("b", "x"))), "both become the trait 'x'"),
@@ -379,24 +379,24 @@ def test_the_cost_is_estimated_from_what_is_known(commands: Commands, tmp_path: 
         ({"user_id": 1, "User ID": 2}, ColumnOptions(), "'user_id' and 'User ID'"),
     ],
 )
-def test_columns_that_mean_the_same(row: dict[str, Any], reading: ColumnOptions, said: str) -> None:
-    """Of two columns for one thing none is chosen: the file is refused."""
-    with pytest.raises(ConfigurationError, match=said):
-        RowParser(reading, AS_OF).parse(row, NEW_YEAR)
+def test_ambiguous_columns_are_rejected(row: dict[str, Any], columns: ColumnOptions, message: str) -> None:
+    """Two columns with one meaning reject the file."""
+    with pytest.raises(ConfigurationError, match=message):
+        RowParser(columns, AS_OF).parse(row, NEW_YEAR)
 
 
-def test_rows_of_json_have_columns_of_their_own() -> None:
-    """Lines of JSON leave out what is null: each line's email is found, whatever the first line has."""
-    understanding = RowParser(ColumnOptions(), AS_OF)
-    found = [understanding.parse(row, NEW_YEAR) for row in ({"user_id": 7.0}, {"email": "a@b.c", "plan": "x"})]
+def test_columns_of_json_rows_may_differ() -> None:
+    """Lines of JSON may leave out fields: each line's email is found."""
+    parser = RowParser(ColumnOptions(), AS_OF)
+    calls = [parser.parse(row, NEW_YEAR) for row in ({"user_id": 7.0}, {"email": "a@b.c", "plan": "x"})]
 
-    assert [each.email for each in found if isinstance(each, ParsedIdentify)] == [None, "a@b.c"]
-    assert isinstance(found[0], ParsedIdentify)
-    assert found[0].user_id == "7"
+    assert [each.email for each in calls if isinstance(each, ParsedIdentify)] == [None, "a@b.c"]
+    assert isinstance(calls[0], ParsedIdentify)
+    assert calls[0].user_id == "7"
 
 
-def test_warehouse_columns_are_nobodys_traits() -> None:
-    """What Segment's warehouses add to a person's columns is left out."""
+def test_warehouse_columns_are_no_traits() -> None:
+    """Columns that Segment's warehouses add are left out."""
     row = {
         "email": "a@b.c",
         "uuid": "1",
@@ -405,9 +405,9 @@ def test_warehouse_columns_are_nobodys_traits() -> None:
         "plan": "x",
         "user_id": "u",
     }
-    understood = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
+    parsed = RowParser(ColumnOptions(), AS_OF).parse(row, NEW_YEAR)
 
-    assert isinstance(understood, ParsedIdentify)
-    assert understood.traits == {"email": "a@b.c", "plan": "x"}
+    assert isinstance(parsed, ParsedIdentify)
+    assert parsed.traits == {"email": "a@b.c", "plan": "x"}
     with pytest.raises(InvalidCall, match="--email"):
         RowParser(ColumnOptions(), AS_OF).parse({"plan": "x"}, NEW_YEAR)

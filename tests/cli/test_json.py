@@ -1,4 +1,4 @@
-"""What commands print for scripts."""
+"""Tests of the JSON output of commands."""
 
 import json
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from prosperstack_destination.store import accounts
 from prosperstack_destination.store.tables import profiles
 from support.intake import identify, take
 
-#: These print nothing but a log, until they are stopped.
+#: Commands that print only a log, until they are stopped.
 RUNNING = {"serve", "sandbox"}
 MAPPING = "rules:\n  - property: preferred_name\n    from: traits.nickname\n"
 ANN = "ann@example.com"
 
 
 def every_command(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Each command that does something, by its full name."""
+    """Yield every command that is not a group, with its full name."""
     for word, each in getattr(command, "commands", {}).items():
         full = f"{name} {word}".strip()
         if hasattr(each, "commands"):
@@ -36,14 +36,14 @@ COMMANDS = dict(every_command(get_command(app)))
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - RUNNING))
-def test_every_command_that_prints(name: str) -> None:
-    """A command that prints prints JSON where that is asked for."""
+def test_every_command_has_json_output(name: str) -> None:
+    """Every command with output has the option --json."""
     assert any("--json" in each.opts for each in COMMANDS[name].params)
 
 
 @pytest.fixture
 def file(commands: Commands) -> str:
-    """A mapping file; somebody whom it is about has called."""
+    """Write a mapping file, and ingest a call with the trait that it maps."""
     commands.write(take, identify(ANN, account=commands.account_id, nickname="Ann", preferred_name="A"))
     path = commands.folder.parent / "mapping.yaml"
     path.write_text(MAPPING)
@@ -51,7 +51,7 @@ def file(commands: Commands) -> str:
 
 
 def test_mappings(commands: Commands, file: str) -> None:
-    """A mapping is checked, compared, applied, shown and taken back, in forms that scripts read."""
+    """The mapping commands print their results as JSON."""
     checked = commands.json("mappings", "validate", file)
     compared = commands.json("mappings", "diff", file)
     applied = commands.json("mappings", "apply", file, "--author", "ann")
@@ -78,8 +78,8 @@ def test_mappings(commands: Commands, file: str) -> None:
     assert "rules" in commands.json("mappings", "schema")["properties"]
 
 
-def test_nothing_applied_yet(commands: Commands) -> None:
-    """Where no mapping was applied there is an empty one, of no version, and no history."""
+def test_mapping_is_empty_at_first(commands: Commands) -> None:
+    """Before the first mapping there is an empty one of version 0, and no history."""
     shown = commands.json("mappings", "show")
 
     assert (shown["version"], shown["applied_at"], shown["mapping"]) == (0, None, {"rules": []})
@@ -93,8 +93,8 @@ def test_nothing_applied_yet(commands: Commands) -> None:
         ("rules:\n  - property: preferred_name\n    form: traits.x\n", "rules[0].form", 3),
     ],
 )
-def test_faults(commands: Commands, text: str, key: str, line: int) -> None:
-    """What is wrong with a mapping is told by its place, and the command fails."""
+def test_faults_have_places(commands: Commands, text: str, key: str, line: int) -> None:
+    """A fault in a mapping has its line and column, and the command fails."""
     path = commands.folder.parent / "wrong.yaml"
     path.write_text(text)
     result = CliRunner().invoke(app, ["mappings", "validate", str(path), "--json"])
@@ -105,7 +105,7 @@ def test_faults(commands: Commands, text: str, key: str, line: int) -> None:
 
 
 def test_tokens(commands: Commands) -> None:
-    """A token is shown once, listed by its fingerprint, and refused when it is revoked."""
+    """A token is printed once and listed by its fingerprint, also after it is revoked."""
     issued = commands.json("tokens", "issue", "--name", "ann")
     [listed] = commands.json("tokens", "list")
     revoked = commands.json("tokens", "revoke", issued["fingerprint"])
@@ -116,8 +116,8 @@ def test_tokens(commands: Commands) -> None:
     assert commands.json("tokens", "list")[0]["revoked"] is not None
 
 
-def test_the_database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was exported, imported, copied and migrated is told by numbers."""
+def test_database_commands_print_counts(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export, import, backup and upgrade print counts, file and version."""
     folder = commands.folder.parent
     version = commands.json("db", "upgrade")["version"]
     exported = commands.json("db", "export", str(folder / "all.jsonl"))
@@ -135,23 +135,33 @@ def test_the_database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> No
     assert Path(copied["file"]).exists()
 
 
-def test_send(commands: Commands) -> None:
-    """What became of calls is told, and nothing else is printed; where nobody answers, that."""
-    nobody = "http://127.0.0.1:1"
+def test_send_reports_unreachable_service(commands: Commands) -> None:
+    """Without a service, `send` prints the error as JSON and fails."""
+    unreachable = "http://127.0.0.1:1"
     result = CliRunner().invoke(
-        app, ["send", "--json", "--wait", "0", "--to", f"{nobody}/identify", "--prosperstack-url", f"{nobody}/v1"]
+        app,
+        [
+            "send",
+            "--json",
+            "--wait",
+            "0",
+            "--to",
+            f"{unreachable}/identify",
+            "--prosperstack-url",
+            f"{unreachable}/v1",
+        ],
     )
     [answer] = json.loads(result.stdout)["answers"]
 
     assert result.exit_code == 1
     assert (answer["status"], answer["calls"]) == (None, 1)
-    assert "is the service running?" in answer["message"]
+    assert "Start it with `serve`" in answer["message"]
     assert json.loads(result.stdout)["people"] == []
-    assert commands.write(accounts.all_accounts)  # nothing was done here
+    assert commands.write(accounts.all_accounts)  # the database is unchanged
 
 
-def test_values_of_earlier_versions(commands: Commands) -> None:
-    """What earlier versions stored, NaN and times before the year 1, is shown, and as JSON that others read."""
+def test_values_of_earlier_versions_are_printed(commands: Commands) -> None:
+    """NaN and times out of range, which earlier versions stored, are printed as valid JSON."""
     commands.write(take, identify(ANN, account=commands.account_id, logins=1))
     odd = '{"email": ["a", -62135596860000000], "logins": [Infinity, 1], "x": [[NaN], 9223372036854775807]}'
     commands.write(lambda connection: connection.execute(update(profiles).values(traits=odd)))

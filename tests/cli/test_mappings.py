@@ -1,4 +1,4 @@
-"""The commands about mappings, in this process: they are many, and starting Python is slow."""
+"""Tests of `mappings`, in this process: a new one starts slowly."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder with a database; what it prints, or the error that it ends with."""
+    """Function that runs a command in a folder with a database, and returns its output or its error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PROSPERSTACK_BASE_URL", "http://127.0.0.1:9/v1")  # nothing answers there
@@ -38,24 +38,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
-def test_from_a_file_and_back(run: Run) -> None:
-    """A file is checked, compared, applied, shown as it is, and taken back by one command."""
-    assert run("validate", "mapping.yaml") == "mapping.yaml: 1 rule, nothing is wrong with it.\n"
+def test_mapping_is_applied_and_rolled_back(run: Run) -> None:
+    """A file is validated, compared, applied, shown unchanged, and rolled back."""
+    assert run("validate", "mapping.yaml") == "mapping.yaml is valid: 1 rule.\n"
     assert "1 of 1 profiles would change" in (compared := run("diff", "mapping.yaml"))
     assert all(word in compared for word in ("a@x.y", "old", "new", "2 requests", "90 a minute"))
-    assert "Version 1 is in force" in run("apply", "mapping.yaml", "--author", "ann")
-    assert "there is nothing to apply" in run("apply", "mapping.yaml")
+    assert "Version 1 is applied" in run("apply", "mapping.yaml", "--author", "ann")
+    assert "Nothing to apply" in run("apply", "mapping.yaml")
     assert run("show").endswith(FILE)
     assert "0 of 1 profiles would change" in run("diff", "mapping.yaml")
-    assert "Version 2 is in force" in run("rollback", "--author", "bob")
+    assert "Version 2 is applied" in run("rollback", "--author", "bob")
     shown = run("history")
-    assert all(word in shown for word in ("ann", "bob", "back to version 0", "0 of 1 profiles were looked at"))
+    assert all(word in shown for word in ("ann", "bob", "back to version 0", "0 of 1 profiles are compared"))
     assert run("show", "--version", "1").endswith(FILE)
     assert "There is no version 9" in run("show", "--version", "9")
 
 
-def test_what_is_wrong_is_told(run: Run) -> None:
-    """Faults have file, line and column; rules for unknown properties are refused, or wait if told to."""
+def test_faults_are_reported(run: Run) -> None:
+    """Faults have file, line and column. Rules for unknown properties are rejected unless allowed."""
     Path("wrong.yaml").write_text("rules:\n  - property: plam\n    from: traits.tier\n")
     Path("worse.yaml").write_text("rules:\n  - property: plan\n    form: traits.tier\n")
     unknown = "wrong.yaml:2:5: rules[0].property: the account has no subscriber property 'plam': did you mean plan?"
@@ -64,12 +64,12 @@ def test_what_is_wrong_is_told(run: Run) -> None:
     assert unknown in (refused := run("apply", "wrong.yaml"))
     assert "--allow-unknown" in refused
     assert "worse.yaml:3:5: rules[0].form: there is no key 'form' here" in run("diff", "worse.yaml")
-    assert "Its rule waits for one" in run("apply", "wrong.yaml", "--allow-unknown")
+    assert "Its rule applies once the property exists" in run("apply", "wrong.yaml", "--allow-unknown")
     assert "cannot be read" in run("validate", "nowhere.yaml")
 
 
-def test_two_people(run: Run) -> None:
-    """Who applies what is based on an older version is told of the newer one."""
+def test_newer_version_is_a_conflict(run: Run) -> None:
+    """A file that is based on an older version is rejected, with the newer one in the message."""
     run("apply", "mapping.yaml", "--author", "ann", "--based-on", "0")
     Path("other.yaml").write_text("based_on: 0\nrules: []\n")
 
@@ -77,14 +77,14 @@ def test_two_people(run: Run) -> None:
     assert "It replaces version 1, applied by ann" in run("apply", "other.yaml", "--based-on", "1")
 
 
-def test_rules_without_a_file_are_shown_as_one(run: Run) -> None:
-    """Where no file was applied there is an empty one to begin with; the schema is there for editors."""
+def test_empty_mapping_is_shown_as_file(run: Run) -> None:
+    """Before the first mapping, `show` prints an empty one; `schema` prints the JSON Schema."""
     assert run("show").endswith("rules: []\n")
     assert '"forgiving_names"' in run("schema")
 
 
-def test_rising_problems_are_confirmed(run: Run) -> None:
-    """A file with which problems rise is applied after a confirmation; values that stay are said to stay."""
+def test_increase_of_problems_needs_confirmation(run: Run) -> None:
+    """A file that increases problems is applied after a confirmation; `diff` shows values that stay."""
     Path("worse.yaml").write_text("rules:\n  - property: plan\n    trait: tier\n    values: {pro: x}\n")
 
     compared = run("diff", "worse.yaml")
@@ -93,4 +93,4 @@ def test_rising_problems_are_confirmed(run: Run) -> None:
     assert "unchanged: no value" in compared
     assert "problems rise from 0 to 1" in (refused := run("apply", "worse.yaml"))
     assert "--yes" in refused
-    assert "Version 1 is in force" in run("apply", "worse.yaml", "--yes")
+    assert "Version 1 is applied" in run("apply", "worse.yaml", "--yes")

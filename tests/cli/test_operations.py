@@ -1,4 +1,4 @@
-"""What operators look at, and what they do about it."""
+"""Tests of the commands that monitor the service and act on people."""
 
 import json
 from collections.abc import Callable
@@ -37,8 +37,8 @@ from support.intake import identify, stored, take
 ANN = "ann@example.com"
 
 
-def known(commands: Commands, *emails: str) -> None:
-    """Calls about people came in."""
+def ingest(commands: Commands, *emails: str) -> None:
+    """Ingest a call about each person."""
     for email in emails:
         commands.write(take, identify(email, account=commands.account_id, user_id="u1", logins="many", plan="x"))
 
@@ -49,19 +49,19 @@ def status_of(commands: Commands) -> dict[str, Any]:
     return found
 
 
-def test_status(commands: Commands) -> None:
-    """status tells the backlog, since when, how fast it goes, when it is done, and what is left of the budget."""
+def test_status_reports_backlog_and_budget(commands: Commands) -> None:
+    """`status` reports the backlog, its age, the rate, the time left and the remaining requests."""
     empty = status_of(commands)
-    known(commands, "a@b.c", "b@b.c", "c@b.c")
-    told = ReportedLimit(100, 40, 60.0, NEW_YEAR)
-    commands.write(rate_limits.note, {commands.account_id: told})
+    ingest(commands, "a@b.c", "b@b.c", "c@b.c")
+    limit = ReportedLimit(100, 40, 60.0, NEW_YEAR)
+    commands.write(rate_limits.note, {commands.account_id: limit})
     untouched = status_of(commands)
     commands.write(rollups.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
     going = status_of(commands)
     commands.write(remap_progress.begin, commands.account_id, NEW_YEAR)
 
     assert status_of(commands)["going_through"] == {"total": 3, "done": 0}
-    assert "0 of 3 profiles were looked at" in commands.run("status")
+    assert "0 of 3 profiles are compared" in commands.run("status")
     assert going["going_through"] is None
     assert (empty["backlog"], empty["oldest_pending_at"], empty["seconds_left"]) == (0, None, None)
     assert (untouched["backlog"], untouched["oldest_pending_at"]) == (3, "2026-01-01T00:00:00+00:00")
@@ -71,9 +71,9 @@ def test_status(commands: Commands) -> None:
     assert going["seconds_left"] == untouched["seconds_left"]
 
 
-def test_status_for_people(commands: Commands) -> None:
-    """status and watch show a table, why an account waits, and what to do; --count counts the profiles."""
-    known(commands, ANN)
+def test_status_is_a_table(commands: Commands) -> None:
+    """`status` and `watch` print a table; --count adds the profiles by status."""
+    ingest(commands, ANN)
     shown = commands.run("status", "--count")
     live = commands.run("watch", "--times", "1")
     lines = commands.run("watch", "--times", "2", "--every", "0.1", "--json").splitlines()
@@ -83,8 +83,8 @@ def test_status_for_people(commands: Commands) -> None:
     assert [each["backlog"] for line in lines for each in json.loads(line)] == [1, 1]
 
 
-def test_an_account_that_waits(commands: Commands) -> None:
-    """Why an account waits is shown with what to do; retry has it tried now."""
+def test_waiting_account_is_retried(commands: Commands) -> None:
+    """`status` shows why an account waits, with advice; `retry` ends the wait."""
 
     def refuse(connection: Connection) -> None:
         until = system_clock() + 600 * SECOND
@@ -96,14 +96,14 @@ def test_an_account_that_waits(commands: Commands) -> None:
     commands.run("retry")
 
     assert "no such key" in shown
-    assert "`retry` makes it now" in shown
+    assert "`retry` tries now" in shown
     assert status_of(commands)["status_until"] is None
     assert status_of(commands)["status"] == "key_refused"  # until it works
 
 
-def test_profile(commands: Commands) -> None:
-    """profile shows traits with their times, and each property as desired, observed and applied."""
-    known(commands, ANN)
+def test_profile_shows_traits_and_properties(commands: Commands) -> None:
+    """`profile` prints traits with their times, and the desired, observed and applied properties."""
+    ingest(commands, ANN)
     commands.write(take, identify(ANN, account=commands.account_id, preferred_name="Ann"))
     commands.write(
         subscribers.replace_for_email,
@@ -134,8 +134,8 @@ def test_profile(commands: Commands) -> None:
     assert "the audit trail shows" in commands.fails("profile", "nobody@example.com")
 
 
-def test_a_terminal_is_not_steered(commands: Commands) -> None:
-    """What a trait has of a terminal's own language, or of ours, is shown as text."""
+def test_control_characters_are_escaped(commands: Commands) -> None:
+    """Control characters and markup in a trait are printed as text."""
     hostile = "\x1b[31mred\x1b]0;title\x07[bold]x[/bold]\u202e"
     commands.write(take, identify(ANN, account=commands.account_id, preferred_name=hostile))
     shown = commands.run("profile", ANN)
@@ -146,8 +146,8 @@ def test_a_terminal_is_not_steered(commands: Commands) -> None:
     assert commands.json("profile", ANN)["traits"]["preferred_name"]["value"] == hostile
 
 
-def test_events(commands: Commands) -> None:
-    """events shows what happened lately, one line each, of everybody or of one person, without their email."""
+def test_events_are_listed_and_filtered(commands: Commands) -> None:
+    """`events` prints recent events, one a line, of all people or of one, without emails."""
     about_ann = pseudonym_of_email(Vault(SECRET), ANN)
     commands.write(
         events.append,
@@ -173,8 +173,8 @@ def test_events(commands: Commands) -> None:
 
 @pytest.fixture
 def with_problems(commands: Commands) -> Callable[[], list[str]]:
-    """Two people with the same problem, settled; a way to see who is due."""
-    known(commands, ANN, "bob@example.com", "fine@example.com")
+    """Settle two people with one problem; return a function that lists the due emails."""
+    ingest(commands, ANN, "bob@example.com", "fine@example.com")
 
     def work(connection: Connection) -> None:
         for email in (ANN, "bob@example.com", "fine@example.com"):
@@ -193,37 +193,37 @@ def with_problems(commands: Commands) -> Callable[[], list[str]]:
     return due
 
 
-def test_problems_and_retry(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
-    """problems groups what is the same, with samples; retry looks at one person, or at all with a problem."""
+def test_people_with_problems_are_retried(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
+    """`problems` groups equal problems, with samples; `retry` makes one person or all of them due."""
     [group] = commands.json("problems")
     one = commands.json("retry", "--email", ANN)
     due_then = with_problems()
-    everybody = commands.json("retry")
+    everyone = commands.json("retry")
 
     assert (group["property"], group["people"], len(group["samples"])) == ("logins", 2, 2)
     assert "not a number" in commands.run("problems")
     assert (one, due_then) == ({"profiles": 1}, [ANN])
-    assert (everybody, with_problems()) == ({"profiles": 2}, [ANN, "bob@example.com"])
+    assert (everyone, with_problems()) == ({"profiles": 2}, [ANN, "bob@example.com"])
     assert "Nobody with this email" in commands.fails("retry", "--email", "nobody@example.com")
 
 
-def test_replay(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
-    """replay tells what it costs, does nothing without a yes, and then has everybody looked at."""
-    told = commands.fails("replay")
-    nobody_yet = with_problems()
+def test_replay_makes_all_profiles_due(commands: Commands, with_problems: Callable[[], list[str]]) -> None:
+    """`replay` shows its cost, and after a confirmation makes all profiles due."""
+    message = commands.fails("replay")
+    due_before = with_problems()
     done = commands.run("replay", "--yes")
 
-    assert "3 profiles" in told
-    assert "At most 6 requests" in told
-    assert "--yes" in told
-    assert nobody_yet == []
+    assert "3 profiles" in message
+    assert "At most 6 requests" in message
+    assert "--yes" in message
+    assert due_before == []
     assert "3 profiles are due" in done
     assert len(with_problems()) == 3
 
 
-def test_replay_forgets_what_was_applied(commands: Commands) -> None:
-    """After replay a value that was applied before is compared with ProsperStack anew."""
-    known(commands, ANN)
+def test_replay_clears_applied_values(commands: Commands) -> None:
+    """After `replay` an applied value is compared with ProsperStack again."""
+    ingest(commands, ANN)
 
     def work(connection: Connection) -> None:
         subscribers.replace_for_email(
@@ -238,9 +238,9 @@ def test_replay_forgets_what_was_applied(commands: Commands) -> None:
     assert subscriber.applied == {}
 
 
-def test_erase(commands: Commands) -> None:
-    """erase forgets a person after asking; older calls do not bring them back, and the trail has no email."""
-    known(commands, ANN)
+def test_erased_person_stays_erased(commands: Commands) -> None:
+    """`erase` deletes a person after a confirmation. Older calls do not restore them; the log has no email."""
+    ingest(commands, ANN)
     refused = commands.fails("erase", ANN)
     erased = commands.json("erase", ANN.upper(), "--yes", "--author", "me")
     older = [identify(ANN, account=commands.account_id, received_at=system_clock(), logins=1)]
@@ -250,15 +250,15 @@ def test_erase(commands: Commands) -> None:
     by_id = commands.json("erase", "u1", "--user-id", "--yes")
 
     assert "--yes" in refused
-    assert by_id["profiles"] == 0  # nobody is left
+    assert by_id["profiles"] == 0  # the person is erased already
     assert erased == {"profiles": 1, "subscribers": 0, "in_prosperstack": "clear"}
     assert "Nobody with this email" in commands.fails("profile", ANN)
     assert "erase" in trail
     assert "ann" not in trail
 
 
-def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After reencrypt the former SECRET_KEY is no longer needed, and whoever was erased stays so."""
+def test_secret_key_is_rotated(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `reencrypt` the former SECRET_KEY is not needed, and erased people stay erased."""
     token = KeptToken(Region.US, Vault(SECRET).encrypt("sgp_1"), "Acme", NEW_YEAR)
     commands.write(segment_connections.keep_token, commands.account_id, token)
     commands.run("secrets", "issue")
@@ -283,8 +283,8 @@ def test_secret_key_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPat
     assert (imported["accepted"], imported["ignored"]) == (0, 1)
 
 
-def test_simulate(commands: Commands) -> None:
-    """simulate tells requests and time, by look-ups or by a listing, whichever is cheaper."""
+def test_simulate_prints_requests_and_time(commands: Commands) -> None:
+    """`simulate` prints requests and time, with lookups or a listing, the cheaper of both."""
     looked_up = commands.json("simulate", "18000")
     listed = commands.json(
         "simulate", "18000", "--subscribers", "50000", "--matching", "0.8333333", "--limit", "200"
@@ -302,8 +302,8 @@ def test_simulate(commands: Commands) -> None:
     )  # 18,000 people are not 18,000 writes
 
 
-def test_simulate_knows_the_accounts_subscribers(commands: Commands) -> None:
-    """simulate goes by the number of subscribers that the account was seen to have."""
+def test_simulate_uses_listed_subscribers(commands: Commands) -> None:
+    """`simulate` uses the listed number of subscribers."""
     size = {"account_id": commands.account_id, "size": 4_999}
     commands.write(lambda connection: connection.execute(insert(directories).values(size)).rowcount)
     found = commands.json("simulate", "18000")
@@ -311,8 +311,8 @@ def test_simulate_knows_the_accounts_subscribers(commands: Commands) -> None:
     assert (found["subscribers"], found["requests_to_write"]) == (4_999, 4_999)
 
 
-def test_doctor(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """doctor looks at everything, says what to do, and fails where something has to be done."""
+def test_doctor_reports_faults(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` checks everything, gives advice, and fails if an action is needed."""
     name = fingerprint(commands)
     good = {each["what"]: each["health"] for each in commands.json("doctor", "--offline")}
     monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
@@ -323,9 +323,9 @@ def test_doctor(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", str(commands.folder / "elsewhere"))
     no_database = commands.fails("doctor")
 
-    assert good.pop(f"{name}, catalog") == "warning"  # it is from the beginning of the year
+    assert good.pop(f"{name}, catalog") == "warning"  # it was listed at the new year
     assert set(good.values()) == {"ok"}
-    assert "Put the former" in wrong_secret
+    assert "Restore the former" in wrong_secret
     assert "PORT" in wrong_setting
     assert "Start the service" in no_database
 
@@ -336,8 +336,8 @@ def fingerprint(commands: Commands) -> str:
     return found
 
 
-def test_public_keys(commands: Commands) -> None:
-    """A public key is issued for origins, and listed with its kind and them; what is none is refused."""
+def test_public_keys_have_origins(commands: Commands) -> None:
+    """A public key is listed with its kind and origins; an invalid origin is rejected."""
     key = commands.json("keys", "issue", "--public", "--origin", "https://a.example", "--origin", "http://b:81/")[
         "key"
     ]
@@ -352,8 +352,8 @@ def test_public_keys(commands: Commands) -> None:
     assert "is no origin" in commands.fails("keys", "issue", "--public", "--origin", "*")
 
 
-def test_lists_as_json(commands: Commands) -> None:
-    """Every list is JSON where that is asked for, with times that scripts can read; secrets are shown once."""
+def test_lists_have_json_output(commands: Commands) -> None:
+    """Every list has JSON output with ISO 8601 times; credentials are printed once."""
     key = commands.json("keys", "issue", "--name", "one")["key"]
     secret = commands.json("secrets", "issue")
     connector = commands.json("connectors", "issue", "--name", "flow")
@@ -372,13 +372,13 @@ def test_lists_as_json(commands: Commands) -> None:
     assert commands.json("sources") == []
 
 
-def test_several_accounts(commands: Commands) -> None:
-    """Where there are several accounts, a command asks which; it does nothing to the other."""
-    known(commands, ANN)
+def test_several_accounts_need_a_choice(commands: Commands) -> None:
+    """With several accounts, a command needs --account, and does not change the others."""
+    ingest(commands, ANN)
     other = commands.write(open_account, "key_test_other")
-    asked = commands.fails("profile", ANN)
+    message = commands.fails("profile", ANN)
 
-    assert "choose one with --account" in asked
+    assert "choose one with --account" in message
     assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN
     assert "Nobody" in commands.fails("profile", ANN, "--account", other)
     assert commands.json("erase", ANN, "--account", other, "--yes")["profiles"] == 0
@@ -386,9 +386,9 @@ def test_several_accounts(commands: Commands) -> None:
     assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN
 
 
-def test_no_database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that reads makes no database: it says where it looked, and what to do."""
+def test_missing_database_is_not_created(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that reads creates no database; its message has the path and advice."""
     monkeypatch.setenv("DATA_DIR", str(commands.folder / "elsewhere"))
 
-    assert "`serve` makes it" in commands.fails("status")
+    assert "Run `serve`" in commands.fails("status")
     assert not (commands.folder / "elsewhere").exists()

@@ -1,4 +1,4 @@
-"""Reader of Parquet files, with the real pyarrow."""
+"""Tests of the Parquet reader, with the real pyarrow."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ EMAILS = ["a@b.c", "b@b.c", "c@b.c"]
 
 
 def read(file: Path, table: Any, **options: Any) -> list[Any]:
-    """A table's rows; of invalid ones the reasons."""
+    """Return the rows of a table, with the reasons of invalid ones."""
     parquet.write_table(table, file, **options)
     return [row.reason if isinstance(row, InvalidRow) else dict(row) for row in rows(file)]
 
 
-def test_values_of_a_warehouse(tmp_path: Path) -> None:
-    """Each type becomes JSON: nanoseconds are cut off, NaN and Infinity are missing, null is null."""
+def test_warehouse_values_become_json(tmp_path: Path) -> None:
+    """Each type becomes JSON: nanoseconds are truncated, NaN and Infinity are missing, null is null."""
     times = pyarrow.array([1_620_129_600_123_456_789, None, 0], pyarrow.timestamp("ns", "UTC"))
     found = read(
         tmp_path / "a.parquet",
@@ -52,8 +52,8 @@ def test_values_of_a_warehouse(tmp_path: Path) -> None:
     ]
 
 
-def test_dates_past_9999(tmp_path: Path) -> None:
-    """A row with a day or time that Python has no form for is invalid; the others are read."""
+def test_dates_after_9999_are_invalid(tmp_path: Path) -> None:
+    """A row with a date or time that Python cannot represent is invalid; the others are read."""
     days = pyarrow.array([18_751, 10**7, 18_751], pyarrow.int32()).cast(pyarrow.date32())
     times = pyarrow.array([0, 0, 10**18], pyarrow.timestamp("us"))
     first, day, time = read(tmp_path / "a.parquet", pyarrow.table({"email": EMAILS, "day": days, "time": times}))
@@ -63,8 +63,8 @@ def test_dates_past_9999(tmp_path: Path) -> None:
     assert "'time'" in time
 
 
-def test_deep_nesting(tmp_path: Path) -> None:
-    """A value that nests deeper than a call's may is an invalid row."""
+def test_deep_nesting_is_invalid(tmp_path: Path) -> None:
+    """A value that nests deeper than a call may is an invalid row."""
     deep = pyarrow.array([1, 2, 3])
     for _ in range(40):
         deep = pyarrow.StructArray.from_arrays([deep], names=["x"])
@@ -72,8 +72,8 @@ def test_deep_nesting(tmp_path: Path) -> None:
     assert all("deeper" in each for each in read(tmp_path / "a.parquet", pyarrow.table({"deep": deep})))
 
 
-def test_a_damaged_page(tmp_path: Path) -> None:
-    """The rows of a damaged part are invalid, each for itself; those of the other parts are read."""
+def test_damaged_page_invalidates_its_row_group(tmp_path: Path) -> None:
+    """Every row of a damaged row group is invalid; those of the others are read."""
     file = tmp_path / "a.parquet"
     count, part = 3_000, 1_000
     table = pyarrow.table(
@@ -90,8 +90,8 @@ def test_a_damaged_page(tmp_path: Path) -> None:
     assert [isinstance(each, InvalidRow) for each in found] == [False] * part + [True] * part + [False] * part
 
 
-def test_files_that_are_refused(tmp_path: Path) -> None:
-    """A column that is there twice, and a file that is cut off, refuse the file."""
+def test_invalid_file_is_rejected(tmp_path: Path) -> None:
+    """A duplicate column and a truncated file are rejected."""
     file = tmp_path / "a.parquet"
     doubled = pyarrow.Table.from_arrays([pyarrow.array(EMAILS)] * 3, names=["email", "name", "email"])
     with pytest.raises(ConfigurationError, match="more than one column 'email'"):

@@ -1,4 +1,4 @@
-"""Readers of files: whatever is damaged in one is an invalid row, and the others are read."""
+"""Tests of the file readers: damaged rows are invalid, and the others are read."""
 
 import gzip
 import json
@@ -16,15 +16,15 @@ from prosperstack_destination.errors import ConfigurationError
 
 
 def read(folder: Path, name: str, content: bytes | str, encoding: str | None = None) -> list[Any]:
-    """A file's rows; of invalid ones the reasons."""
+    """Return the rows of a file, with the reasons of invalid ones."""
     file = folder / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return [row.reason if isinstance(row, InvalidRow) else dict(row) for row in rows(file, encoding)]
 
 
 @pytest.mark.parametrize(("separator", "suffix"), [(",", ".csv"), (";", ".csv"), ("\t", ".tsv"), ("|", ".csv")])
-def test_separators(tmp_path: Path, separator: str, suffix: str) -> None:
-    """Columns are told apart by what separates them in the first line; a byte order mark is none of theirs."""
+def test_separator_is_detected(tmp_path: Path, separator: str, suffix: str) -> None:
+    """The first line decides on the separator; a byte order mark is no part of a column."""
     content = f"\ufeffemail{separator}note\na@b.c{separator}one\n"
 
     assert read(tmp_path, f"people{suffix}", content) == [{"email": "a@b.c", "note": "one"}]
@@ -41,15 +41,15 @@ def test_separators(tmp_path: Path, separator: str, suffix: str) -> None:
         "sep=,\nemail,note\n",
     ],
 )
-def test_headers(tmp_path: Path, head: str) -> None:
-    """Blank lines and `sep=` before the names are skipped, names are trimmed, columns without one left out."""
+def test_header_is_normalized(tmp_path: Path, head: str) -> None:
+    """Blank lines and `sep=` before the names are skipped, names are trimmed, nameless columns left out."""
     more = "," * (head.count(",,") * 2)
 
     assert read(tmp_path, "people.csv", f"{head}a@b.c,one{more}\n,{more}\n") == [{"email": "a@b.c", "note": "one"}]
 
 
-def test_the_separator_that_is_named(tmp_path: Path) -> None:
-    """A spreadsheet's `sep=` says what separates, whatever the names have more of."""
+def test_declared_separator_is_used(tmp_path: Path) -> None:
+    """A spreadsheet's `sep=` declares the separator, even if the names contain another one."""
     assert read(tmp_path, "a.csv", "\ufeffsep=;\nemail;a,b,c\nx@y.z;1\n") == [{"email": "x@y.z", "a,b,c": "1"}]
 
 
@@ -59,13 +59,13 @@ def test_the_separator_that_is_named(tmp_path: Path) -> None:
         ("b@b.c," + "x" * 200_000, "more than 131,072 characters"),
         ('b@b.c,"never closed', "quote is not closed"),
         ('b@b.c,"closed" late', "quote is not closed"),
-        ("b@b.c", "1 cells, and there are 2 columns"),
-        ("b@b.c,x,y", "3 cells, and there are 2 columns"),
+        ("b@b.c", "1 cells, but the file has 2 columns"),
+        ("b@b.c,x,y", "3 cells, but the file has 2 columns"),
     ],
 )
 @pytest.mark.parametrize("after", ["c@b.c,fine\n", 'c@b.c,"fine"\n', '"c@b.c",fine\nd@b.c,"fi""ne"\n'])
-def test_a_broken_line_of_csv(tmp_path: Path, broken: str, reason: str, after: str) -> None:
-    """A broken line is one invalid row; the next line begins a new row."""
+def test_malformed_csv_line_is_one_invalid_row(tmp_path: Path, broken: str, reason: str, after: str) -> None:
+    """A malformed line is one invalid row; the next line begins a new row."""
     before, bad, *rest = read(tmp_path, "people.csv", f"email,note\na@b.c,\\N\n{broken}\n{after}")
 
     assert before == {"email": "a@b.c", "note": None}
@@ -78,13 +78,13 @@ def test_a_broken_line_of_csv(tmp_path: Path, broken: str, reason: str, after: s
     ("name", "content"),
     [("a.csv", "name\nJosé\n"), ("a.jsonl", '{"name": "José"}\n'), ("a.json", '[{"name": "José"}]')],
 )
-def test_encodings_that_show_themselves(tmp_path: Path, encoding: str, name: str, content: str) -> None:
-    """UTF-8, UTF-16 and UTF-32 are found by a file's first bytes."""
+def test_unicode_encoding_is_detected(tmp_path: Path, encoding: str, name: str, content: str) -> None:
+    """UTF-8, UTF-16 and UTF-32 are detected from the first bytes."""
     assert read(tmp_path, name, content.encode(encoding)) == [{"name": "José"}]
 
 
-def test_an_encoding_that_is_named(tmp_path: Path) -> None:
-    """Another encoding is the one that is named; a name that is none, or a wrong one, is refused."""
+def test_named_encoding_is_used(tmp_path: Path) -> None:
+    """A named encoding is used; an unknown or a wrong one is rejected."""
     content = "name\nJosé €\n".encode("cp1252")
 
     assert read(tmp_path, "a.csv", content, "windows-1252") == [{"name": "José €"}]
@@ -97,13 +97,13 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-def test_gzip_is_found_by_its_bytes(tmp_path: Path, name: str) -> None:
-    """A file is inflated where its bytes are gzip, whatever its name says."""
+def test_gzip_is_detected_from_bytes(tmp_path: Path, name: str) -> None:
+    """The first bytes decide on gzip, not the name."""
     assert read(tmp_path, name, gzip.compress(b"name\nAnn\n")) == [{"name": "Ann"}]
     assert read(tmp_path, name, b"name\nAnn\n") == [{"name": "Ann"}]
 
 
-def test_a_byte_that_is_no_text(tmp_path: Path) -> None:
+def test_undecodable_row_is_invalid(tmp_path: Path) -> None:
     """A row whose bytes are not UTF-8 is invalid; the others of the file are read."""
     found = read(tmp_path, "a.csv", b"name\nJos\xe9\n" + "Zoë\n".encode())
     lines = read(tmp_path, "a.jsonl", b'{"name": "Jos\xe9"}\n' + '{"name": "Zoë"}\n'.encode())
@@ -124,15 +124,15 @@ DEEP = '{"x": ' * 100_000 + "1" + "}" * 100_000
         ('{"name": "cut}', "not valid JSON"),
         ('{"name": 1e999}', "too large"),
         ('{"name": ' + "9" * 5_000 + "}", "too many digits"),
-        ("5", "no JSON object"),
-        ('["a"]', "no JSON object"),
+        ("5", "not a JSON object"),
+        ('["a"]', "not a JSON object"),
         ('{"name": "' + "x" * LONGEST_ROW + '"}', "longer than"),
-        ('{"name": ' + "x" * LONGEST_ROW + "}", "it is "),  # too long, or no JSON
+        ('{"name": ' + "x" * LONGEST_ROW + "}", "it is "),  # too long, or not JSON
     ],
 )
 @pytest.mark.parametrize("form", ["a.jsonl", "a.jsonl.gz", "a.gz", "a.json", "array.json"])
-def test_a_broken_value_of_json(tmp_path: Path, broken: str, reason: str, form: str) -> None:
-    """A broken value is one invalid row, in lines and in arrays; those around it are read."""
+def test_malformed_json_value_is_one_invalid_row(tmp_path: Path, broken: str, reason: str, form: str) -> None:
+    """A malformed value is one invalid row, in lines and in arrays; its neighbours are read."""
     values = ['{"name": "A"}', broken, '{"name": "C"}', '{"name": "D"}']
     content = "[" + ",\n".join(values) + "]" if form == "array.json" else "\n".join(values)
     data = gzip.compress(content.encode()) if form.endswith(".gz") else content.encode()
@@ -143,8 +143,8 @@ def test_a_broken_value_of_json(tmp_path: Path, broken: str, reason: str, form: 
     assert rest == [{"name": "C"}, {"name": "D"}]
 
 
-def test_layouts_of_json(tmp_path: Path) -> None:
-    """A .json file has an array, an object, objects one after the other, or one a line."""
+def test_json_layouts_are_detected(tmp_path: Path) -> None:
+    """A .json file has an array, an object, consecutive objects, or one object a line."""
     pair = [{"a": 1}, {"a": 2}]
 
     assert read(tmp_path, "a.json", json.dumps(pair)) == pair
@@ -156,7 +156,7 @@ def test_layouts_of_json(tmp_path: Path) -> None:
     assert read(tmp_path, "a.jsonl", b"\xef\xbb\xbf" + b'{"a": 1}\r\n\r\n{"a": 2}') == pair
     assert read(tmp_path, "a.json", "[]") == []
     assert read(tmp_path, "a.json", "") == []
-    assert read(tmp_path, "a.json", '[{"a": 1}] x')[1].startswith("the file goes on")
+    assert read(tmp_path, "a.json", '[{"a": 1}] x')[1].startswith("the file has more text")
     assert read(tmp_path, "a.json", '[{"a": 1}')[1].startswith("the file ends within")
     assert len(read(tmp_path, "a.json", '[{"a": 1}, {"a": "')) == 2
     assert read(tmp_path, "a.json", '[{"a": 1}, {"a": }, foo, 5, {"a": 2},]')[::4] == pair
@@ -164,7 +164,7 @@ def test_layouts_of_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
 def test_nan_is_missing(tmp_path: Path, name: str) -> None:
-    """NaN and Infinity, which are no JSON, count as missing; as text they are text."""
+    """NaN and Infinity count as missing; as strings they are text."""
     content = '{"a": NaN, "b": [1, -Infinity], "c": {"d": Infinity}, "e": "NaN", "f": "\\u0000"}'
 
     assert read(tmp_path, name, content) == [{"b": [1], "c": {}, "e": "NaN", "f": "\ufffd"}]
@@ -172,7 +172,7 @@ def test_nan_is_missing(tmp_path: Path, name: str) -> None:
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text() | st.lists(st.text()))))
 def test_arrays_are_read_in_pieces(tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]]) -> None:
-    """Whatever its values, an array is read as they are."""
+    """Every array is read with its values unchanged."""
     folder = tmp_path_factory.mktemp("values")
     expected = [{name.replace("\0", "\ufffd"): value for name, value in each.items()} for each in values]
     found = read(folder, "a.json", json.dumps(values, indent=len(values) % 2 or None))
@@ -181,8 +181,10 @@ def test_arrays_are_read_in_pieces(tmp_path_factory: pytest.TempPathFactory, val
 
 
 @given(st.binary() | st.text().map(str.encode), st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.csv.gz", "a.gz"]))
-def test_any_bytes_are_rows_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
-    """Whatever a file has is rows, invalid rows, or `ConfigurationError`."""
+def test_any_bytes_are_rows_or_rejected(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
+) -> None:
+    """Any content gives rows, invalid rows, or `ConfigurationError`."""
     data = gzip.compress(content) if name.endswith(".gz") else content
     try:
         read(tmp_path_factory.mktemp("bytes"), name, data)

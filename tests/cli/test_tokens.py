@@ -1,4 +1,4 @@
-"""The commands about tokens, in this process."""
+"""Tests of `tokens`."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from prosperstack_destination.cli import app
 
 
-def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token is shown once, listed by its fingerprint and its name, and refused when it is revoked."""
+def test_token_is_issued_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is printed once, listed by fingerprint and name, and revoked once."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     run = CliRunner(env={"COLUMNS": "200"}).invoke
     token = run(app, ["tokens", "issue", "--name", "ann"]).output.strip()

@@ -66,15 +66,15 @@ def test_the_wheel_has_the_package(wheel: dict[str, bytes]) -> None:
 def test_the_wheel_can_migrate(wheel: dict[str, bytes]) -> None:
     """The wheel has the types' marker, and what Alembic reads from disk."""
     assert f"{PACKAGE}/py.typed" in wheel
-    assert f"{PACKAGE}/state/migrations/env.py" in wheel
-    assert f"{PACKAGE}/state/migrations/script.py.mako" in wheel
-    assert any(name.startswith(f"{PACKAGE}/state/migrations/versions/v0001") for name in wheel)
+    assert f"{PACKAGE}/store/migrations/env.py" in wheel
+    assert f"{PACKAGE}/store/migrations/script.py.mako" in wheel
+    assert any(name.startswith(f"{PACKAGE}/store/migrations/versions/v0001") for name in wheel)
 
 
 def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -> None:
     """The wheel's metadata has the version, the licence and its text, and what Python it needs."""
     assert metadata["Name"] == PROJECT["name"]
-    assert metadata["MappingVersionResponse"] == __version__
+    assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     needed = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.sandbox.seed import seeded
+from prosperstack_destination.sandbox.seed import seed_account
 from support.clocks import SetClock
 
 JOHN = {"email": "john.doe@example.com"}
@@ -90,7 +90,7 @@ async def test_accounts_have_their_own_data(api: httpx.AsyncClient) -> None:
 @pytest.mark.anyio
 async def test_some_share_an_email(api: httpx.AsyncClient) -> None:
     """Now and then two subscribers have one email, in whatever case it is asked for."""
-    store = seeded(250, "1/0")
+    store = seed_account(250, "1/0")
     shared = [each.fields["email"] for each in store.subscribers.after(198)][:2]
     found = await api.get("subscribers", params={"email": shared[0].upper()})
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.sandbox.pages import page, read_cursor, read_limit, time_filters
-from prosperstack_destination.sandbox.seed import seeded
+from prosperstack_destination.sandbox.seed import seed_account
 from prosperstack_destination.sandbox.store import Record, Refused
 
 
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_any_page_size_pages_through(count: int, limit: int) -> None:
     """Whatever the size of pages, they have every record once and end."""
-    store = seeded(count, "x")
+    store = seed_account(count, "x")
     seen: list[object] = []
     cursor: str | None = None
     while True:
@@ -34,7 +34,7 @@ def test_any_page_size_pages_through(count: int, limit: int) -> None:
 @given(st.sets(st.integers(1, 20)), st.integers(1, 10))
 def test_what_is_deleted_meanwhile_hides_nothing(deleted: set[int], limit: int) -> None:
     """Whichever records are deleted after the first page, the others are seen once."""
-    records = seeded(20, "x").subscribers
+    records = seed_account(20, "x").subscribers
     numbers = {each.fields["id"]: each.number for each in records.after(0)}
     first: Any = page(records.after(0), limit)
     for record in [each for each in records.after(0) if each.number in deleted]:

@@ -2,12 +2,12 @@
 
 import re
 
-from prosperstack_destination.sandbox.seed import seeded
+from prosperstack_destination.sandbox.seed import seed_account
 
 
 def test_the_same_seed_gives_the_same() -> None:
     """Two accounts of one seed are alike to the last character, and another seed's is not."""
-    one, two, other = (seeded(20, seed).subscribers for seed in ("1/0", "1/0", "2/0"))
+    one, two, other = (seed_account(20, seed).subscribers for seed in ("1/0", "1/0", "2/0"))
 
     assert [each.shown() for each in one.after(0)] == [each.shown() for each in two.after(0)]
     assert [each.shown() for each in one.after(0)] != [each.shown() for each in other.after(0)]
@@ -15,7 +15,7 @@ def test_the_same_seed_gives_the_same() -> None:
 
 def test_everyone_is_made_up() -> None:
     """Ids have the documented forms, emails are of example.com, and each subscriber has one subscription."""
-    account = seeded(300, "1/0")
+    account = seed_account(300, "1/0")
     for subscriber, subscription in zip(account.subscribers.after(0), account.subscriptions.after(0), strict=True):
         assert re.fullmatch("subr_[A-Za-z0-9]{24}", subscriber.fields["id"])
         assert re.fullmatch("cus_[A-Za-z0-9]{14}", subscriber.fields["platform_id"])
@@ -26,17 +26,17 @@ def test_everyone_is_made_up() -> None:
 
 def test_one_in_two_hundred_emails_is_shared() -> None:
     """Where there are at least 200 subscribers, one in 200 has the email of another; a third have values."""
-    subscribers = list(seeded(1000, "1/0").subscribers.after(0))
+    subscribers = list(seed_account(1000, "1/0").subscribers.after(0))
 
     assert len(subscribers) - len({each.fields["email"] for each in subscribers}) == 5
     assert 250 < sum(bool(each.values) for each in subscribers) < 420
-    few = list(seeded(199, "1/0").subscribers.after(0))
+    few = list(seed_account(199, "1/0").subscribers.after(0))
     assert len({each.fields["email"] for each in few}) == 199
 
 
 def test_there_may_be_nobody() -> None:
     """An account without subscribers has the properties all the same."""
-    account = seeded(0, "1/0")
+    account = seed_account(0, "1/0")
 
     assert len(account.subscribers) == 0
     assert len(account.properties) == 5

@@ -2,27 +2,27 @@
 
 import pytest
 
-from prosperstack_destination.sandbox.seed import seeded
-from prosperstack_destination.sandbox.store import Account, Record, Refused
+from prosperstack_destination.sandbox.seed import seed_account
+from prosperstack_destination.sandbox.store import AccountData, Record, Refused
 
 AT = "2026-01-01T00:00:00.000Z"
 
 
 @pytest.fixture
-def account() -> Account:
-    return seeded(5, "1/0")
+def account() -> AccountData:
+    return seed_account(5, "1/0")
 
 
 @pytest.fixture
-def john(account: Account) -> Record:
+def john(account: AccountData) -> Record:
     return next(account.subscribers.after(0, "John.Doe@Example.com"))
 
 
-def update(account: Account, record: Record, properties: dict[str, object]) -> None:
+def update(account: AccountData, record: Record, properties: dict[str, object]) -> None:
     account.update(account.subscribers, "subscriber", record_id=record.fields["id"], properties=properties, at=AT)
 
 
-def test_a_value_at_fault_keeps_the_others_out(account: Account, john: Record) -> None:
+def test_a_value_at_fault_keeps_the_others_out(account: AccountData, john: Record) -> None:
     """One bad value rejects the whole update, and is named."""
     before = john.shown()
 
@@ -31,14 +31,14 @@ def test_a_value_at_fault_keeps_the_others_out(account: Account, john: Record) -
     assert john.shown() == before
 
 
-def test_an_update_without_a_change_moves(account: Account, john: Record) -> None:
+def test_an_update_without_a_change_moves(account: AccountData, john: Record) -> None:
     """Every update that is accepted moves updated_at, also one that sets what was there."""
     update(account, john, {"preferred_name": "John"})
 
     assert john.shown()["updated_at"] == AT
 
 
-def test_a_property_belongs_to_its_entity(account: Account, john: Record) -> None:
+def test_a_property_belongs_to_its_entity(account: AccountData, john: Record) -> None:
     """A subscription's property is none of a subscriber's, though both may have one of the same key."""
     with pytest.raises(Refused, match="seats"):
         update(account, john, {"seats": 3})
@@ -50,7 +50,7 @@ def test_a_property_belongs_to_its_entity(account: Account, john: Record) -> Non
     assert refused.value.status == 409
 
 
-def test_a_subscriber_goes_with_their_subscriptions(account: Account, john: Record) -> None:
+def test_a_subscriber_goes_with_their_subscriptions(account: AccountData, john: Record) -> None:
     """Nothing finds a subscriber who was deleted, or what was theirs; the others stay."""
     account.delete_subscriber(john.fields["id"])
 
@@ -62,7 +62,7 @@ def test_a_subscriber_goes_with_their_subscriptions(account: Account, john: Reco
     assert refused.value.status == 404
 
 
-def test_filters_are_met_together(account: Account, john: Record) -> None:
+def test_filters_are_met_together(account: AccountData, john: Record) -> None:
     """A list has the records that meet all of its filters, whether they are indexed or not."""
     fields = john.fields
     found = account.subscribers.after(

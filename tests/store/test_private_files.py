@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prosperstack_destination.auth.vault import read_secret
-from prosperstack_destination.cli.connected import Connection, record, recorded
+from prosperstack_destination.cli.serving_record import ServingRecord, load, save
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.private_files import close_to_others, make_private_folder
@@ -105,11 +105,11 @@ def test_a_secrets_file_that_cannot_be_used(tmp_path: Path, content: bytes | Non
 def test_the_record_of_a_running_service_is_private(tmp_path: Path) -> None:
     """What `serve` notes in the data folder is private as well; a folder that cannot be has no record."""
     configured = settings(tmp_path)
-    record(configured, Connection("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
+    save(configured, ServingRecord("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
     (tmp_path / "file").write_text("")
     unusable = settings(tmp_path, data_dir=tmp_path / "file")
-    record(unusable, Connection("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
+    save(unusable, ServingRecord("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
 
     assert mode(configured.data_dir) == 0o700
     assert [mode(path) for path in configured.data_dir.iterdir()] == [0o600]
-    assert recorded(unusable) is None
+    assert load(unusable) is None

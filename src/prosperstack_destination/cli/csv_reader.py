@@ -1,4 +1,4 @@
-"""Reader of CSV files: a line that cannot be read is one invalid row, and the next line begins a new one."""
+"""Reader of CSV files. A malformed line is one invalid row, and the next line begins a new row."""
 
 import csv
 from collections import deque
@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from prosperstack_destination.cli.row_source import InvalidRow, Row, open_text, refuse_doubled, undecodable
+from prosperstack_destination.cli.row_source import (
+    InvalidRow,
+    Row,
+    open_text,
+    reject_duplicate_columns,
+    undecodable,
+)
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.storable import storable_text
 
 _SEPARATORS: Final = ",;\t|"
-#: The line in which spreadsheets say what separates their columns, as in ``sep=;``.
+#: Start of the line in which spreadsheets declare the separator, as in ``sep=;``.
 _SEPARATOR_LINE: Final = "sep="
-#: How Redshift's and MySQL's exports write null.
+#: Null in exports of Redshift and MySQL.
 _NULL: Final = "\\N"
-#: The longest cell, in characters.
+#: Longest cell, in characters.
 LONGEST_CELL: Final = 128 * 1024
 
 
 class _Lines:
-    """A file's lines, of which those of a broken row can be read again."""
+    """Lines of a file. Those of a malformed row can be read again."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -40,13 +46,13 @@ class _Lines:
         self._row.clear()
 
     def read_again(self, *, but: int = 0) -> None:
-        """Read the row's lines again, but for the first ones."""
+        """Read the lines of the row again, except the first ``but`` ones."""
         self._again.extendleft(reversed(self._row[but:]))
         self._row.clear()
 
 
 def csv_rows(file: Path, encoding: str | None) -> Iterator[Row | InvalidRow]:
-    """Read a CSV file's rows, without blank ones. Raises `ConfigurationError` where its columns are at fault."""
+    """Yield the rows of a CSV file, without blank ones. Raises `ConfigurationError` for invalid column names."""
     with open_text(file, encoding, newline="") as text:
         lines = _Lines(text)
         reader = csv.reader(lines, delimiter=_separator(lines), strict=True)
@@ -56,13 +62,13 @@ def csv_rows(file: Path, encoding: str | None) -> Iterator[Row | InvalidRow]:
             if isinstance(cells, InvalidRow):
                 yield cells
             elif len(cells) != len(columns):
-                yield InvalidRow(f"it has {len(cells)} cells, and there are {len(columns)} columns")
+                yield InvalidRow(f"it has {len(cells)} cells, but the file has {len(columns)} columns")
             else:
                 yield _row(columns, cells)
 
 
 def _separator(lines: _Lines) -> str:
-    """What separates the columns of the first line that is not blank; the lines before it are skipped."""
+    """Return the separator of the first line that is not blank, after skipping the lines before it."""
     for line in lines:
         text = line.strip(" \r\n\ufeff")
         if text[:4].lower() == _SEPARATOR_LINE and len(text) == 5:
@@ -76,21 +82,19 @@ def _separator(lines: _Lines) -> str:
 
 
 def _columns(file: Path, reader: Iterator[list[str]]) -> list[str]:
-    """The names of the columns; one without a name is left out of the rows."""
+    """Return the names of the columns; rows leave out a column without a name."""
     columns: list[str] = []
     try:
         columns = next((cells for cells in reader if any(map(str.strip, cells))), [])
     except csv.Error as error:
-        raise ConfigurationError(
-            f"The first line of {file}, the columns' names, cannot be read: {error}."
-        ) from None
+        raise ConfigurationError(f"The first line of {file}, the column names, cannot be read: {error}.") from None
     if bad := undecodable("".join(columns)):
         raise ConfigurationError(
-            f"The first line of {file}, the columns' names, cannot be read: {bad.reason}. Export the file as "
+            f"The first line of {file}, the column names, cannot be read: {bad.reason}. Export the file as "
             "UTF-8, or name its encoding, as in --encoding windows-1252."
         )
     names = [storable_text(column).strip() for column in columns]
-    refuse_doubled(file, [name for name in names if name])
+    reject_duplicate_columns(file, [name for name in names if name])
     return names
 
 
@@ -115,7 +119,7 @@ def _reason(error: csv.Error) -> str:
         return f"a cell has more than {LONGEST_CELL:,} characters, or a quote is not closed"
     if "unexpected end" in text:
         return "a quote is not closed"
-    return "a quote is not closed, or is followed by other text than the next cell's"
+    return "a quote is not closed, or text follows a closing quote"
 
 
 def _row(columns: list[str], cells: list[str]) -> Row:

@@ -1,4 +1,4 @@
-"""``db``: the operators' commands for the database as a whole."""
+"""Implementation of `db`: upgrade, export, import and back up the database."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.export import PartialExport
 from prosperstack_destination.store.migrate import current_revision
 
-#: The standard input or output.
+#: Argument for standard input or output.
 STANDARD: Final = "-"
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def upgrade(*, as_json: bool = False) -> None:
-    """Bring the schema up to date, and print its version."""
+    """Migrate the schema to the current version, and print the version."""
     version = write(current_revision)
     if as_json:
         output.print_json({"version": version})
@@ -37,49 +37,49 @@ def upgrade(*, as_json: bool = False) -> None:
 
 
 def export(target: str, *, as_json: bool = False) -> None:
-    """Write everything to a file, or to the standard output; go on with a file that was broken off.
+    """Write the database to a file or to standard output. A partial file is resumed, a complete one left unchanged.
 
-    What was done is told on the standard error output where the export itself takes the other one.
+    The counts go to standard error if the export goes to standard output.
     """
     if target == STANDARD:
         rows = asyncio.run(_export(sys.stdout, None))
     else:
-        before = _begun(Path(target))
-        if before is not None and before.finished:
+        partial = _load_partial(Path(target))
+        if partial is not None and partial.finished:
             if as_json:
-                output.print_json({"rows": {**before.rows}})
+                output.print_json({"rows": {**partial.rows}})
             else:
-                _console.print(f"{target} is whole already: {before.rows.total():,} rows.")
+                _console.print(f"{target} is complete already: {partial.rows.total():,} rows.")
             return
-        private = os.open(target, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)  # it has people's data
+        private = os.open(target, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)  # it holds personal data
         with os.fdopen(private, "a", encoding="utf-8") as file:
-            rows = asyncio.run(_export(file, before))
+            rows = asyncio.run(_export(file, partial))
             file.flush()
             os.fsync(file.fileno())
-    _told("exported", rows, as_json=as_json, to=sys.stderr if target == STANDARD else sys.stdout)
+    _report("exported", rows, as_json=as_json, to=sys.stderr if target == STANDARD else sys.stdout)
 
 
 def import_(source: str, *, as_json: bool = False) -> None:
-    """Take in what `export` wrote."""
+    """Load a file that `export` wrote into an empty database. An interrupted import is resumed."""
     with _lines(source) as lines:
         rows = asyncio.run(_import(lines))
-    _told("imported", rows, as_json=as_json)
+    _report("imported", rows, as_json=as_json)
 
 
 def backup(target: Path, *, as_json: bool = False) -> None:
-    """Copy a SQLite database while it is used."""
+    """Copy a SQLite database while the service uses it."""
     backups.backup(read_settings().effective_database_url, target)
     if as_json:
         output.print_json({"file": str(target)})
         return
-    print(f"The database is copied to {target}. Keep the secret that it is encrypted with as well.")
+    print(f"The database is copied to {target}. Back up its secret, too: SECRET_KEY or secret.key.")
 
 
-async def _export(file: IO[str], before: PartialExport | None) -> Counter[str]:
+async def _export(file: IO[str], partial: PartialExport | None) -> Counter[str]:
     database = Database(read_settings().effective_database_url)
     try:
         await database.open()
-        return await database.read(db_export.export, file, before)
+        return await database.read(db_export.export, file, partial)
     finally:
         await database.close()
 
@@ -93,8 +93,8 @@ async def _import(lines: Iterator[str]) -> Counter[str]:
         await database.close()
 
 
-def _begun(path: Path) -> PartialExport | None:
-    """What a file has already; a last line that was cut off goes."""
+def _load_partial(path: Path) -> PartialExport | None:
+    """Return the state of a partial export, after truncating an incomplete last line."""
     if not path.exists() or path.stat().st_size == 0:
         return None
     with path.open("rb+") as file:
@@ -107,15 +107,15 @@ def _begun(path: Path) -> PartialExport | None:
 
 
 def _end_of_lines(file: IO[bytes]) -> int:
-    """Where the last line that has an end ends."""
-    place = file.seek(0, os.SEEK_END)
-    while place > 0:
-        start = max(place - 65_536, 0)
+    """Return the offset of the end of the last complete line, in bytes."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(end - 65_536, 0)
         file.seek(start)
-        found = file.read(place - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        place = start
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
     return 0
 
 
@@ -131,10 +131,10 @@ def _lines(source: str) -> Iterator[Iterator[str]]:
         raise ConfigurationError(f"{source} cannot be read ({error.strerror}).") from None
 
 
-def _told(what: str, rows: Counter[str], *, as_json: bool, to: IO[str] | None = None) -> None:
+def _report(action: str, rows: Counter[str], *, as_json: bool, to: IO[str] | None = None) -> None:
     if as_json:
         print(output.one_line({"rows": {**rows}}), file=to)
         return
     _console.print(
-        f"{rows.total():,} rows {what}: " + ", ".join(f"{count:,} {name}" for name, count in rows.items())
+        f"{rows.total():,} rows {action}: " + ", ".join(f"{count:,} {name}" for name, count in rows.items())
     )

@@ -1,4 +1,4 @@
-"""``events``: what happened lately."""
+"""Implementation of `events`."""
 
 import time
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ from prosperstack_destination.store import events
 from prosperstack_destination.store.events import Event
 from prosperstack_destination.vault import vault_from_settings
 
-#: Between two looks while following, in seconds.
+#: Pause between two queries of `--follow`, in seconds.
 FOLLOW_SECONDS: Final = 1.0
 
 
 def tail(
     account_name: str | None, *, limit: int, email: str | None, follow: bool, times: int | None, as_json: bool
 ) -> None:
-    """Print the latest events, and those that come while it follows; with JSON one a line."""
+    """Print the latest events, and with ``follow`` new ones; JSON output has one event a line."""
     settings = read_settings()
     vault = vault_from_settings(settings)
-    after = seen = 0
+    after = queries = 0
 
     def work(connection: Connection) -> tuple[list[Event], int]:
         account = resolve_account(connection, account_name)
@@ -38,23 +38,23 @@ def tail(
         return events.latest(connection, account.id, limit=limit, after=after, subject=subject)
 
     while True:
-        found, after = read(work, settings)
-        _print(found, as_json=as_json)
-        seen += 1
-        if not follow or (times is not None and seen >= times):
+        batch, after = read(work, settings)
+        _print(batch, as_json=as_json)
+        queries += 1
+        if not follow or (times is not None and queries >= times):
             return
         time.sleep(FOLLOW_SECONDS)
 
 
-def _print(found: Iterable[Event], *, as_json: bool) -> None:
-    for each in found:
+def _print(batch: Iterable[Event], *, as_json: bool) -> None:
+    for each in batch:
         if as_json:
             print(output.one_line(_facts(each)), flush=True)
             continue
         details = ", ".join(f"{name}: {output.format_cell(value)}" for name, value in each.details.items())
-        who = "" if each.subject is None else f"person {each.subject}"
-        what = f"{each.kind.value:<11}  [bold]{escape(output.visible(each.outcome)):<12}[/bold]"
-        output.console.print(f"{Time(each.at)}  {what}  {who:<19}  {escape(details)}")
+        person = "" if each.subject is None else f"person {each.subject}"
+        kind = f"{each.kind.value:<11}  [bold]{escape(output.visible(each.outcome)):<12}[/bold]"
+        output.console.print(f"{Time(each.at)}  {kind}  {person:<19}  {escape(details)}")
 
 
 def _facts(event: Event) -> JsonValue:

@@ -1,4 +1,4 @@
-"""Estimate of what an import costs in requests, from what the service knows of the account."""
+"""Estimate of an import's cost in requests, from the stored subscribers of the account."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.merge import merge, stamped
 from prosperstack_destination.store.subscribers import Subscriber
 
-#: Emails in one query.
+#: Number of emails in one query.
 _EMAILS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an import costs."""
+    """Cost of an import."""
 
     rate: Rate
-    #: At most: every person a subscriber, with other values than the file's.
+    #: Upper bound: every person is a subscriber, with values that differ from the file's.
     most: Forecast
-    #: As far as the service knows the account's subscribers; None: it knows none of them yet.
+    #: Estimate from the stored subscribers; None if there are none yet.
     likely: Forecast | None
 
 
 def estimate(connection: Connection, account: Account, survey: Survey, reserve: float) -> Estimate:
-    """Work out what the people of a file cost, by a sample of them.
+    """Estimate the cost of a file from its sample of people.
 
-    ``reserve``: the part of the rate limit that is left to the account's owner where the account says nothing else.
+    ``reserve`` is the share of the rate limit kept free for the owner's tools, unless the account has its own.
     """
     rate = account_rate(connection, account, reserve)
     people = survey.most_people
@@ -51,7 +51,7 @@ def estimate(connection: Connection, account: Account, survey: Survey, reserve: 
     unknown = sum(each.email not in subscribers for each in survey.sample) * scale
     writes = _writes(connection, account, survey.sample, subscribers) * scale
     if listed.as_of is None:
-        writes += unknown  # each of them may be a subscriber
+        writes += unknown  # each of these people may be a subscriber
         to_learn = unknown
     else:
         to_learn = min(unknown, -(-(listed.size or 0) // PAGE))
@@ -62,11 +62,11 @@ def estimate(connection: Connection, account: Account, survey: Survey, reserve: 
 def _subscribers(
     connection: Connection, account: Account, sample: Sequence[ParsedIdentify]
 ) -> dict[str, list[Subscriber]]:
-    found: dict[str, list[Subscriber]] = {}
+    subscribers: dict[str, list[Subscriber]] = {}
     emails = iter([each.email for each in sample if each.email is not None])
-    while some := list(islice(emails, _EMAILS)):
-        found |= subscriber_rows.with_emails(connection, account.id, some)
-    return found
+    while batch := list(islice(emails, _EMAILS)):
+        subscribers |= subscriber_rows.with_emails(connection, account.id, batch)
+    return subscribers
 
 
 def _writes(
@@ -75,16 +75,16 @@ def _writes(
     sample: Sequence[ParsedIdentify],
     subscribers: dict[str, list[Subscriber]],
 ) -> int:
-    """Updates that a sample's people cost: those of them who are known subscribers with other values."""
-    meaning = load(connection, account)
+    """Return the number of updates for a sample: its stored subscribers whose values differ."""
+    mapping = load(connection, account)
     count = 0
     for each in sample:
-        known = subscribers.get(each.email or "", [])
-        if not known:
+        stored_subscribers = subscribers.get(each.email or "", [])
+        if not stored_subscribers:
             continue
         profile = profiles.find(connection, account.id, each.email or "")
         stored = {} if profile is None else profile.traits
         traits = {name: value for name, (value, _) in merge(stored, stamped(each.traits, each.at)).traits.items()}
-        desired = meaning.compiled.project(MappingInput(traits, each.user_id, each.anonymous_id)).values()
-        count += sum(1 for subscriber in known if diff(desired, subscriber, meaning.catalog).send)
+        desired = mapping.compiled.project(MappingInput(traits, each.user_id, each.anonymous_id)).values()
+        count += sum(1 for subscriber in stored_subscribers if diff(desired, subscriber, mapping.catalog).send)
     return count

@@ -1,4 +1,4 @@
-"""Reader of JSON files: lines, arrays and objects one after the other; a broken one is one invalid row."""
+"""Reader of JSON files: lines, arrays and consecutive objects. A malformed value is one invalid row."""
 
 import json
 import re
@@ -14,32 +14,31 @@ from prosperstack_destination.cli.row_source import (
     Row,
     half_character,
     open_text,
-    refuse_doubled,
+    reject_duplicate_columns,
     undecodable,
 )
 from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.ingest.request_body import MAX_DEPTH, check_bounds, not_a_number, without_nan
 from prosperstack_destination.storable import storable
 
-#: The longest row, in characters: a call has at most 64 KB.
+#: Longest row, in characters. A call has at most 64 KB.
 LONGEST_ROW: Final = 1 << 20
 _SPACE: Final = re.compile(r"[\s\ufeff]*")
-#: Space between the elements of an array. That of damaged ones may have too many commas.
+#: Space between the elements of an array. Damaged arrays may have extra commas.
 _BETWEEN: Final = re.compile(r"[\s,]*")
-#: What decides where a value ends: strings (also ones that are not closed on their line), brackets and commas.
+#: Tokens that decide where a value ends: strings (also unclosed ones of a line), brackets and commas.
 _TOKEN: Final = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|[{}\[\],]', re.DOTALL)
-#: What follows a broken line where the next value begins.
+#: Start of the next value after a malformed line.
 _NEXT_LINE: Final = re.compile(r"\s*\{")
 _TOO_LONG: Final = f"it is longer than {LONGEST_ROW:,} characters"
 _HALF: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def json_rows(file: Path, encoding: str | None, *, lines: bool) -> Iterator[Row | InvalidRow]:
-    """Read the rows of a JSON file: an array's elements, or values one after the other.
+    """Yield the rows of a JSON file: the elements of an array, or consecutive values.
 
-    ``lines``: each line is a value of its own; else they are where the first one is. Raises
-    `ConfigurationError` where
-    an object has a name twice.
+    ``lines`` means one value a line; otherwise the first line decides. Raises `ConfigurationError` for an object
+    with a duplicate name.
     """
     decoder = json.JSONDecoder(object_pairs_hook=partial(_object, file), parse_constant=not_a_number)
     with open_text(file, encoding, newline="\n") as text:
@@ -52,14 +51,14 @@ def json_rows(file: Path, encoding: str | None, *, lines: bool) -> Iterator[Row 
 
 
 def _object(file: Path, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        refuse_doubled(file, [name for name, _ in pairs])
-    return found
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        reject_duplicate_columns(file, [name for name, _ in pairs])
+    return content
 
 
 def _is_whole(line: str) -> bool:
-    """Whether a line is a whole value, or a broken one, and not the beginning of one on several lines."""
+    """Return False if a line is the beginning of a value that continues on the next line."""
     return line.rstrip()[-1:] not in ("{", "[", ",")
 
 
@@ -75,11 +74,11 @@ def _lines(text: TextIO, decoder: json.JSONDecoder) -> Iterator[Row | InvalidRow
             except (ValueError, RecursionError) as error:
                 yield undecodable(line) or InvalidRow(_reason(error, 0))
                 continue
-            yield _row(value, line) if end == len(line) else InvalidRow("its line goes on after the JSON object")
+            yield (_row(value, line) if end == len(line) else InvalidRow("its line goes on after the JSON object"))
 
 
 class _Values:
-    """Reads values that stand one after the other, or in an array, a piece of the file at a time."""
+    """Iterator over consecutive values, or over the elements of an array. It reads the file in pieces."""
 
     def __init__(self, text: TextIO, decoder: json.JSONDecoder, *, in_array: bool) -> None:
         self._text = text
@@ -98,11 +97,11 @@ class _Values:
             if self._in_array and self._piece[self._place] == "]":
                 self._place += 1
                 if self._skip(_SPACE):
-                    yield InvalidRow("the file goes on after its array, and the rest is not read")
+                    yield InvalidRow("the file has more text after its array, which is not read")
                 return
             yield self._next()
         if self._in_array and not self._broken:
-            yield InvalidRow("the file ends within its array: it was cut off")
+            yield InvalidRow("the file ends within its array: it is truncated")
 
     def _next(self) -> Row | InvalidRow:
         begin, self._broken = self._place, False
@@ -117,7 +116,7 @@ class _Values:
         return _row(value, self._piece[begin : self._place])
 
     def _skip(self, space: re.Pattern[str]) -> bool:
-        """Go on to the next value, all of which is read unless it is too long; False: there is none."""
+        """Move to the next value and read all of it, unless it is too long; return False at the end."""
         while True:
             match = space.match(self._piece, self._place)
             self._place = self._place if match is None else match.end()
@@ -126,7 +125,7 @@ class _Values:
             return self._place < len(self._piece)
 
     def _read(self) -> bool:
-        """Read on, and drop what was read before; False: the file has ended."""
+        """Read the next piece and drop consumed text; return False at the end of the file."""
         if self._ended:
             return False
         more = self._text.read(4 * LONGEST_ROW)
@@ -136,14 +135,14 @@ class _Values:
         return not self._ended
 
     def _skip_broken(self) -> bool:
-        """Go to the end of a value that cannot be read; False: it was too long to be read whole."""
+        """Move to the end of a malformed value; return False if it was too long to read as a whole."""
         depth, short = 0, True
         while True:
             for token in _TOKEN.finditer(self._piece, self._place):
                 text = token[0]
                 closed = len(text) > 1 and text[-1] == '"'
                 if text[0] == '"' and not closed and token.end() == len(self._piece):
-                    break  # it may go on in the next piece
+                    break  # the string may continue in the next piece
                 if text == "]" and depth == 0 and self._in_array:
                     return short  # the array's own end
                 self._place = token.end()
@@ -163,9 +162,9 @@ class _Values:
 
 
 def _row(value: JsonValue, text: str) -> Row | InvalidRow:
-    """A value that was read from a text, as a row."""
+    """Return a parsed value as a row; ``text`` is its source."""
     if not isinstance(value, dict):
-        return InvalidRow("it is no JSON object")
+        return InvalidRow("it is not a JSON object")
     if bad := undecodable(text):
         return bad
     try:
@@ -176,13 +175,13 @@ def _row(value: JsonValue, text: str) -> Row | InvalidRow:
         if half := _HALF.search(json.dumps(value, ensure_ascii=False)):
             return half_character(ord(half[0]))
         value = storable(value)
-    found = without_nan(value) if "NaN" in text or "Infinity" in text else value
-    assert isinstance(found, dict)  # noqa: S101 -- as it was
-    return found
+    row = without_nan(value) if "NaN" in text or "Infinity" in text else value
+    assert isinstance(row, dict)  # noqa: S101 -- for mypy: the type stays
+    return row
 
 
 def _reason(error: Exception, begin: int) -> str:
-    """Why a row that begins at a place of the text that was read is no JSON."""
+    """Return the reason why the row that begins at offset ``begin`` is not JSON."""
     if isinstance(error, RecursionError):
         return f"the row nests deeper than {MAX_DEPTH} levels"
     if isinstance(error, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""``mappings``: the rules of an account, checked, compared, applied and taken back."""
+"""Implementation of `mappings`: check, compare, apply and roll back rules."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,8 @@ from prosperstack_destination.account_mapping import ApplyResult, may_refresh
 from prosperstack_destination.admin import labels
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.problems import confirm
-from prosperstack_destination.cli.prosperstack import refreshed
-from prosperstack_destination.cli.session import resolve_account, run, write
+from prosperstack_destination.cli.prosperstack import with_current_catalog
+from prosperstack_destination.cli.session import confirm, resolve_account, run, write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, ProblemsRise
 from prosperstack_destination.mapping.mapping_file import (
@@ -35,35 +34,34 @@ from prosperstack_destination.store.remap_progress import RemapProgress
 
 
 def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
-    """Check a file, against the account's properties where there is an account; whether it is good.
+    """Check a file against the account's properties, if there is one account; return True if it is valid.
 
-    Raises `ConfigurationError` for people, with everything that is wrong.
+    Raises `ConfigurationError` with every fault, unless ``as_json``.
     """
 
-    def chosen(connection: Connection) -> Account | None:
+    def optional_account(connection: Connection) -> Account | None:
         several = account_name is None and len(accounts.all_accounts(connection)) != 1
         return None if several else resolve_account(connection, account_name)
 
     settings = read_settings()
-    account = write(chosen, settings)
+    account = write(optional_account, settings)
     properties = KnownProperties() if account is None else known_properties(settings, account, file)
     if as_json:
         return _validate_for_scripts(file, properties)
-    read = _read(file, properties)
-    _refuse(file, read.unknown)
-    output.console.print(f"{file}: {_rules(len(read.rules))}, nothing is wrong with it.", markup=False)
+    mapping = _read(file, properties)
+    _reject_unknown(file, mapping.unknown)
+    output.console.print(f"{file} is valid: {_rules(len(mapping.rules))}.", markup=False)
     return True
 
 
 def show(account_name: str | None, version: int | None, *, as_json: bool) -> None:
-    """Print a mapping in the form that `apply` takes: the file itself, where it came as one."""
+    """Print a mapping as a file that `apply` reads: the applied file itself, or one made of the rules."""
 
     def work(connection: Connection) -> MappingVersion:
         account = resolve_account(connection, account_name)
-        found = mappings.current(connection, account.id)
         if version is not None:
-            found = _version(connection, account, version)
-        return found
+            return _version(connection, account, version)
+        return mappings.current(connection, account.id)
 
     mapping = write(work)
     rules = load_rules(mapping.rules)
@@ -71,22 +69,22 @@ def show(account_name: str | None, version: int | None, *, as_json: bool) -> Non
     if as_json:
         output.print_json({**_applied(mapping), "mapping": json.loads(dump_rules(rules)), "yaml": text})
         return
-    said = f"version {mapping.version}, by {mapping.author}" if mapping.version else "none was ever applied"
-    print(f"# {said}; apply an edited copy with --based-on {mapping.version}, and nobody's work is undone")
+    origin = f"version {mapping.version}, by {mapping.author}" if mapping.version else "no mapping was applied yet"
+    print(f"# {origin}; to keep later changes of others, apply an edited copy with --based-on {mapping.version}")
     print(text, end="")
 
 
 def diff(file: Path, account_name: str | None, *, as_json: bool) -> None:
-    """Show what a file would change, and change nothing."""
+    """Print the changes that a file would make, without applying it."""
     settings = read_settings()
-    account, read = _read_for(file, account_name, settings)
-    found = _preview(settings, account, read, sample=None)
+    account, mapping = _read_for(file, account_name, settings)
+    changes = _preview(settings, account, mapping, sample=None)
     if as_json:
-        output.print_json(_facts(found, read))
+        output.print_json(_facts(changes, mapping))
         return
-    _print_preview(found)
-    for fault in read.unknown:
-        output.console.print(_told(file, fault), style="yellow", markup=False)
+    _print_preview(changes)
+    for fault in mapping.unknown:
+        output.console.print(_fault_line(file, fault), style="yellow", markup=False)
 
 
 def apply(
@@ -99,38 +97,40 @@ def apply(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Put a file's rules in force. Raises `ConfigurationError` that says where the file is wrong.
+    """Apply a file's rules, after confirmation if problems increase, unless ``yes``.
 
-    Asks first where problems would rise, unless ``yes``.
+    Raises `ConfigurationError` with the place of every fault in the file.
     """
     settings = read_settings()
-    account, read = _read_for(file, account_name, settings)
+    account, mapping = _read_for(file, account_name, settings)
     if not allow_unknown:
-        _refuse(file, read.unknown)
+        _reject_unknown(file, mapping.unknown)
     if not yes:
-        found = _preview(settings, account, read, sample=SAMPLE)
-        if found.raises_problems:
-            rise = ProblemsRise(before=found.problems_before, after=found.problems_after)
+        changes = _preview(settings, account, mapping, sample=SAMPLE)
+        if changes.raises_problems:
+            rise = ProblemsRise(before=changes.problems_before, after=changes.problems_after)
             confirm(str(rise), yes=yes, as_json=as_json, style="bold red")
     source = _text(file)
 
     def work(connection: Connection) -> ApplyResult:
-        expected = read.based_on if based_on is None else based_on
+        expected = mapping.based_on if based_on is None else based_on
         return account_mapping.apply(
-            connection, account, read.rules, author=author, now=system_clock(), source=source, based_on=expected
+            connection, account, mapping.rules, author=author, now=system_clock(), source=source, based_on=expected
         )
 
     applied = write(work)
     if as_json:
-        output.print_json({**_outcome(applied, account), "unknown": [_fault(each) for each in read.unknown]})
+        output.print_json({**_outcome(applied, account), "unknown": [_fault(each) for each in mapping.unknown]})
         return
     _print_applied(applied, account)
-    for fault in read.unknown:
-        output.console.print(f"{_told(file, fault)} Its rule waits for one.", style="yellow", markup=False)
+    for fault in mapping.unknown:
+        output.console.print(
+            f"{_fault_line(file, fault)} Its rule applies once the property exists.", style="yellow", markup=False
+        )
 
 
 def roll_back(account_name: str | None, version: int | None, author: str, *, as_json: bool) -> None:
-    """Put an earlier version in force again."""
+    """Apply an earlier version again, as a new version."""
 
     def work(connection: Connection) -> tuple[ApplyResult, Account]:
         account = resolve_account(connection, account_name)
@@ -144,24 +144,25 @@ def roll_back(account_name: str | None, version: int | None, author: str, *, as_
 
 
 def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
-    """Print the versions, the newest first, and how far the newest has come."""
+    """Print the versions, the newest first, and the progress of the newest."""
 
     def work(connection: Connection) -> tuple[list[MappingVersion], RemapProgress | None]:
         account = resolve_account(connection, account_name)
         return mappings.history(connection, account.id, limit), remap_progress.of_account(connection, account.id)
 
-    found, progress = write(work)
+    versions, progress = write(work)
     if as_json:
         done: JsonValue = None if progress is None else {"total": progress.total, "done": progress.done}
-        output.print_json({"versions": [_applied(each) for each in found], "progress": done})
+        output.print_json({"versions": [_applied(each) for each in versions], "progress": done})
         return
     rows: list[list[Cell]] = [
-        [each.version, Time(each.applied_at), each.author, len(load_rules(each.rules)), each.note] for each in found
+        [each.version, Time(each.applied_at), each.author, len(load_rules(each.rules)), each.note]
+        for each in versions
     ]
     output.print_rows(["Version", "Applied (UTC)", "By", "Rules", "Note"], rows, as_json=False)
     if progress is not None and not progress.is_finished:
         output.console.print(
-            f"{progress.done:,} of {progress.total:,} profiles were looked at since the last change."
+            f"{progress.done:,} of {progress.total:,} profiles are compared with the latest version."
         )
 
 
@@ -171,14 +172,14 @@ def schema() -> None:
 
 
 def _validate_for_scripts(file: Path, known: KnownProperties) -> bool:
-    """Print what is wrong with a file, by place; whether nothing is."""
+    """Print the faults of a file with their places; return True if there are none."""
     try:
-        read = read_mapping(_text(file), known)
+        mapping = read_mapping(_text(file), known)
     except InvalidMapping as error:
         output.print_json({"rules": None, "faults": [_fault(each) for each in error.faults]})
         return False
-    output.print_json({"rules": len(read.rules), "faults": [_fault(each) for each in read.unknown]})
-    return not read.unknown
+    output.print_json({"rules": len(mapping.rules), "faults": [_fault(each) for each in mapping.unknown]})
+    return not mapping.unknown
 
 
 def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, ParsedMapping]:
@@ -187,21 +188,22 @@ def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple
 
 
 def known_properties(settings: Settings, account: Account, file: Path) -> KnownProperties:
-    """An account's properties; listed now where the file names one that is not known, as it may be new."""
+    """Return an account's properties, listed again if the file names an unknown one, which may be new."""
     now = system_clock()
     known = account_mapping.known_properties(account, now)
     try:
         is_unknown = bool(read_mapping(_text(file), known).unknown)
     except InvalidMapping:
-        is_unknown = False  # it has to be corrected first
+        is_unknown = False  # the file has to be corrected first
     if not (is_unknown and may_refresh(account, now)):
         return known
-    return account_mapping.known_properties(refreshed(settings, account), system_clock())
+    return account_mapping.known_properties(with_current_catalog(settings, account), system_clock())
 
 
-def _preview(settings: Settings, account: Account, read: ParsedMapping, *, sample: int | None) -> Preview:
+def _preview(settings: Settings, account: Account, mapping: ParsedMapping, *, sample: int | None) -> Preview:
     reserve = settings.rate_limit_reserve
-    return run(settings, lambda database: preview(database, account.id, read.rules, reserve=reserve, sample=sample))
+    rules = mapping.rules
+    return run(settings, lambda database: preview(database, account.id, rules, reserve=reserve, sample=sample))
 
 
 def _read(file: Path, known: KnownProperties) -> ParsedMapping:
@@ -209,7 +211,7 @@ def _read(file: Path, known: KnownProperties) -> ParsedMapping:
     try:
         return read_mapping(text, known)
     except InvalidMapping as error:
-        raise ConfigurationError("\n".join(_told(file, fault) for fault in error.faults)) from None
+        raise ConfigurationError("\n".join(_fault_line(file, fault) for fault in error.faults)) from None
 
 
 def _text(file: Path) -> str:
@@ -219,24 +221,24 @@ def _text(file: Path) -> str:
         raise ConfigurationError(f"{file} cannot be read: {error}") from None
 
 
-def _refuse(file: Path, unknown: tuple[Fault, ...]) -> None:
+def _reject_unknown(file: Path, unknown: tuple[Fault, ...]) -> None:
     if unknown:
-        told = [_told(file, fault) for fault in unknown]
+        lines = [_fault_line(file, fault) for fault in unknown]
         raise ConfigurationError(
-            "\n".join([*told, "(--allow-unknown applies rules that wait for their properties.)"])
+            "\n".join([*lines, "To apply rules before their properties exist, add --allow-unknown."])
         )
 
 
-def _told(file: Path, fault: Fault) -> str:
+def _fault_line(file: Path, fault: Fault) -> str:
     place = "" if fault.place is None else f":{fault.place.line}:{fault.place.column}"
     return f"{file}{place}: {fault}"
 
 
 def _version(connection: Connection, account: Account, version: int) -> MappingVersion:
-    found = mappings.of_version(connection, account.id, version)
-    if found is None:
-        raise ConfigurationError(f"There is no version {version}: `mappings history` shows those there are.")
-    return found
+    mapping = mappings.of_version(connection, account.id, version)
+    if mapping is None:
+        raise ConfigurationError(f"There is no version {version}: `mappings history` lists the versions.")
+    return mapping
 
 
 def _rules(count: int) -> str:
@@ -246,41 +248,43 @@ def _rules(count: int) -> str:
 def _print_applied(applied: ApplyResult, account: Account) -> None:
     mapping, replaced = applied.mapping, applied.replaced
     count = _rules(len(load_rules(mapping.rules)))
-    tell = output.console.print
+    print_line = output.console.print
     if mapping.version == replaced.version:
-        tell(f"Version {mapping.version} has the same {count}: there is nothing to apply.")
+        print_line(f"Nothing to apply: version {mapping.version} has the same {count}.")
         return
-    tell(f"Version {mapping.version} is in force for {account.fingerprint}: {count}.")
+    print_line(f"Version {mapping.version} is applied to {account.fingerprint}: {count}.")
     if replaced.version:
         when = Time(replaced.applied_at)
-        tell(f"It replaces version {replaced.version}, applied by {replaced.author} at {when} UTC.", markup=False)
+        print_line(
+            f"It replaces version {replaced.version}, applied by {replaced.author} at {when} UTC.", markup=False
+        )
     if applied.changed:
-        tell(f"{applied.profiles:,} profiles are looked at again; only what differs is sent.")
+        print_line(f"{applied.profiles:,} profiles are compared again; only differences are sent.")
 
 
-def _print_preview(found: Preview) -> None:
-    about, tell = "" if found.exact else "about ", output.console.print
-    tell(f"{about}{found.changed:,} of {found.profiles:,} profiles would change.")
-    if found.problems_before != found.problems_after:
-        style = "bold red" if found.raises_problems else None
-        tell(f"Problems: {found.problems_before:,} before, {found.problems_after:,} after.", style=style)
-    if not found.changed:
+def _print_preview(changes: Preview) -> None:
+    about, print_line = "" if changes.exact else "about ", output.console.print
+    print_line(f"{about}{changes.changed:,} of {changes.profiles:,} profiles would change.")
+    if changes.problems_before != changes.problems_after:
+        style = "bold red" if changes.raises_problems else None
+        print_line(f"Problems: {changes.problems_before:,} before, {changes.problems_after:,} after.", style=style)
+    if not changes.changed:
         return
-    took = labels.span(found.seconds)
-    rate = f"{found.requests_per_minute:.0f} a minute"
-    tell(f"That costs about {found.requests:,} requests to ProsperStack: {took} at {rate}.")
-    for key, count in found.by_property.items():
-        tell(f"  {key}: {count:,}", markup=False)
+    duration = labels.span(changes.seconds)
+    rate = f"{changes.requests_per_minute:.0f} a minute"
+    print_line(f"Cost: about {changes.requests:,} requests to ProsperStack, {duration} at {rate}.")
+    for key, count in changes.by_property.items():
+        print_line(f"  {key}: {count:,}", markup=False)
     rows: list[list[Cell]] = [
-        [example.email, key, before, _then(example, key)]
-        for example in found.examples
+        [example.email, key, before, _after(example, key)]
+        for example in changes.examples
         for key, before in example.before.items()
     ]
     output.print_rows(["Email", "Property", "Before", "After"], rows, as_json=False)
 
 
-def _then(example: Example, key: str) -> Cell:
-    """What a property becomes."""
+def _after(example: Example, key: str) -> Cell:
+    """Return the value of a property after the change, for people."""
     if key not in example.after:
         return "unchanged: no value"
     return "(deleted)" if example.after[key] is None else example.after[key]
@@ -306,20 +310,20 @@ def _outcome(applied: ApplyResult, account: Account) -> dict[str, JsonValue]:
     }
 
 
-def _facts(found: Preview, read: ParsedMapping) -> dict[str, JsonValue]:
+def _facts(changes: Preview, mapping: ParsedMapping) -> dict[str, JsonValue]:
     return {
-        "profiles": found.profiles,
-        "changed": found.changed,
-        "by_property": {**found.by_property},
+        "profiles": changes.profiles,
+        "changed": changes.changed,
+        "by_property": {**changes.by_property},
         "examples": [
-            {"email": each.email, "before": {**each.before}, "after": {**each.after}} for each in found.examples
+            {"email": each.email, "before": {**each.before}, "after": {**each.after}} for each in changes.examples
         ],
-        "problems_before": found.problems_before,
-        "problems_after": found.problems_after,
-        "requests": found.requests,
-        "requests_per_minute": found.requests_per_minute,
-        "seconds": found.seconds,
-        "unknown": [_fault(each) for each in read.unknown],
+        "problems_before": changes.problems_before,
+        "problems_after": changes.problems_after,
+        "requests": changes.requests,
+        "requests_per_minute": changes.requests_per_minute,
+        "seconds": changes.seconds,
+        "unknown": [_fault(each) for each in mapping.unknown],
     }
 
 

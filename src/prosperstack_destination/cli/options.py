@@ -1,12 +1,16 @@
-"""Options that several commands have."""
+"""Options and defaults that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+#: Port and API key of the sandbox that `make run` and `sandbox` start, so that `send` finds it.
+SANDBOX_PORT: Final = 8701
+SANDBOX_KEY: Final = "key_test_sandbox"
+
 
 def _account_names() -> list[str]:
-    """For a shell to complete."""
+    """Return the names of the accounts, for a shell to complete."""
     from prosperstack_destination.cli.session import account_names
 
     return account_names()
@@ -15,9 +19,11 @@ def _account_names() -> list[str]:
 Account = Annotated[
     str | None,
     typer.Option(
-        "--account", help="Its id or fingerprint; needed where there are several.", autocompletion=_account_names
+        "--account",
+        help="ID or fingerprint of the account; required if there are several.",
+        autocompletion=_account_names,
     ),
 ]
-Author = Annotated[str, typer.Option("--author", envvar="USER", help="Who does it, for the audit trail.")]
+Author = Annotated[str, typer.Option("--author", envvar="USER", help="Your name, for the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Name = Annotated[str, typer.Option("--name", help="What to call it.")]
+Name = Annotated[str, typer.Option("--name", help="A name to recognize it by.")]

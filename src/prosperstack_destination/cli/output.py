@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for scripts; the same facts in both."""
+"""Output of commands: tables for people and JSON for scripts, with equal facts."""
 
 import json
 import sys
@@ -14,16 +14,16 @@ from rich.table import Table
 from prosperstack_destination.clock import utc
 from prosperstack_destination.store.json_codec import dump, load
 
-#: How wide tables are where no terminal says: a pipe should cut nothing, in characters.
+#: Width of tables without a terminal, in characters, so that a pipe truncates nothing.
 _PIPE_WIDTH: Final = 200
-#: Where warnings go, so that scripts read nothing but results.
+#: Console for warnings on standard error, so that standard output has results only.
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A time in microseconds since the epoch: ISO 8601 for scripts, shorter for people; None: never."""
+    """Time in microseconds since the epoch, or None for never: ISO 8601 for scripts, shorter for people."""
 
     at: int | None
 
@@ -32,7 +32,7 @@ class Time:
 
     @property
     def iso(self) -> str | None:
-        """As scripts read it."""
+        """ISO 8601 text, for scripts."""
         return None if self.at is None else utc(self.at).isoformat()
 
 
@@ -45,23 +45,23 @@ def print_json(content: JsonValue) -> None:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, as_json: bool, nothing: str = "") -> None:
-    """Print a list: a table under its columns, or an array of objects whose keys are the columns' names.
+    """Print a table, or as JSON an array of objects with the column names as keys.
 
-    ``nothing`` is told instead of an empty table.
+    ``nothing`` is printed instead of an empty table.
     """
-    found = list(rows)
+    cells = list(rows)
     if as_json:
         keys = [column.lower().replace(" ", "_") for column in columns]
-        print_json([dict(zip(keys, map(to_json, row), strict=True)) for row in found])
+        print_json([dict(zip(keys, map(to_json, row), strict=True)) for row in cells])
         return
-    if not found and nothing:
+    if not cells and nothing:
         console.print(nothing)
         return
-    console.print(table(columns, found))
+    console.print(table(columns, cells))
 
 
 def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
-    """Print what is known of one thing: a line each, or an object."""
+    """Print named facts, one a line, or as a JSON object."""
     if as_json:
         print_json({name.lower().replace(" ", "_"): to_json(value) for name, value in facts.items()})
         return
@@ -72,19 +72,19 @@ def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
-    """A table of cells; numbers stand to the right."""
-    found = list(rows)
-    made = Table(*columns, box=None, header_style="bold")
-    for number, column in enumerate(made.columns):
-        if found and all(isinstance(row[number], int | float | None) for row in found):
+    """Return a table of cells, with columns of numbers right-aligned."""
+    cells = list(rows)
+    result = Table(*columns, box=None, header_style="bold")
+    for number, column in enumerate(result.columns):
+        if cells and all(isinstance(row[number], int | float | None) for row in cells):
             column.justify = "right"
-    for row in found:
-        made.add_row(*(escape(format_cell(cell)) for cell in row))
-    return made
+    for row in cells:
+        result.add_row(*(escape(format_cell(cell)) for cell in row))
+    return result
 
 
 def format_cell(cell: Cell) -> str:
-    """A cell for people."""
+    """Return a cell as text for people."""
     match cell:
         case None:
             return ""
@@ -103,24 +103,24 @@ def format_cell(cell: Cell) -> str:
 
 
 def visible(text: str) -> str:
-    """Text as a terminal may have it: whatever would steer it (colours, cursors, directions) is written out."""
+    """Return text that is safe for a terminal: control characters (colours, cursors, directions) are escaped."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def to_json(cell: Cell) -> JsonValue:
-    """A cell for scripts."""
+    """Return a cell as JSON."""
     return cell.iso if isinstance(cell, Time) else cell
 
 
 def one_line(content: JsonValue) -> str:
-    """A JSON value on one line, for what prints many of them."""
+    """Return a JSON value on one line, for output with one value a line."""
     return _json(content)
 
 
 def _json(content: JsonValue, indent: int | None = None) -> str:
-    """JSON text; NaN and infinities, which databases of earlier versions may have, become null."""
+    """Return JSON text. NaN and infinities, which databases of earlier versions may hold, become null."""
     try:
         return json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reader of Parquet files: values that have no form in JSON, and damaged parts, are invalid rows."""
+"""Reader of Parquet files. Rows with values that JSON cannot hold, and rows of damaged parts, are invalid."""
 
 import importlib
 import math
@@ -10,29 +10,30 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.cli.row_source import InvalidRow, Row, refuse_doubled
+from prosperstack_destination.cli.row_source import InvalidRow, Row, reject_duplicate_columns
 from prosperstack_destination.errors import ConfigurationError, InvalidCall
 from prosperstack_destination.ingest.request_body import check_bounds, without_nan
 from prosperstack_destination.storable import storable
 
-#: Rows that are in memory at once.
+#: Number of rows in memory at once.
 _ROWS: Final = 5_000
 
 
 class _Unreadable:
-    """A cell whose value Python cannot have, as a day past the year 9999."""
+    """Marker of a cell whose value Python cannot represent, such as a day after the year 9999."""
 
 
 _UNREADABLE: Final = _Unreadable()
 
 
 def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
-    """Read a Parquet file's rows. Raises `ConfigurationError` where the file, or its columns, are at fault."""
+    """Yield the rows of a Parquet file. Raises `ConfigurationError` for an invalid file or invalid columns."""
     try:
         parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
     except ImportError:
         raise ConfigurationError(
-            "Parquet files need pyarrow: pip install 'prosperstack-destination[parquet]', or export CSV or JSONL."
+            "Parquet files need pyarrow. Run pip install 'prosperstack-destination[parquet]', or export CSV or "
+            "JSONL."
         ) from None
     try:
         table = parquet.ParquetFile(file)
@@ -40,13 +41,13 @@ def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
         groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except Exception as error:  # noqa: BLE001 -- for damaged files pyarrow raises errors of many kinds
         raise ConfigurationError(f"{file} cannot be read: {error}") from None
-    refuse_doubled(file, names)
+    reject_duplicate_columns(file, names)
     for group, count in enumerate(groups):
         yield from _group(table, group, count)
 
 
 def _group(table: Any, group: int, count: int) -> Iterator[Row | InvalidRow]:
-    """The rows of one part of the file; those from a damaged page on are invalid."""
+    """Yield the rows of one row group; from a damaged page on they are invalid."""
     done = 0
     try:
         for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group]):
@@ -66,7 +67,7 @@ def _rows(batch: Any) -> list[Row | InvalidRow]:
 
 
 def _values(column: Any) -> list[Any]:
-    """A column's values: nanoseconds are cut off, as they are of calls' times."""
+    """Return the values of a column, with nanoseconds truncated as in the times of calls."""
     pyarrow = importlib.import_module("pyarrow")
     kind, types = column.type, pyarrow.types
     if types.is_timestamp(kind) and kind.unit == "ns":
@@ -77,7 +78,7 @@ def _values(column: Any) -> list[Any]:
         column = column.cast(pyarrow.duration("us"), safe=False)
     try:
         values: list[Any] = column.to_pylist()
-    except Exception:  # noqa: BLE001 -- a value has no form in Python: it is looked for
+    except Exception:  # noqa: BLE001 -- Python cannot represent a value: find it
         return [_value(cell) for cell in column]
     return values
 
@@ -85,7 +86,7 @@ def _values(column: Any) -> list[Any]:
 def _value(cell: Any) -> Any:
     try:
         return cell.as_py()
-    except Exception:  # noqa: BLE001 -- errors of many kinds; the cell is refused
+    except Exception:  # noqa: BLE001 -- pyarrow raises errors of many kinds
         return _UNREADABLE
 
 
@@ -93,7 +94,7 @@ def _row(names: Sequence[str], cells: Sequence[Any]) -> Row | InvalidRow:
     row: dict[str, JsonValue] = {}
     for name, cell in zip(names, cells, strict=True):
         if cell is _UNREADABLE:
-            return InvalidRow(f"its {name!r} has no form that can be read, as a day past the year 9999 has none")
+            return InvalidRow(f"its value of {name!r} cannot be read, as a day after the year 9999")
         value = _as_json(cell)
         if not (isinstance(value, float) and math.isnan(value)):
             row[name] = value
@@ -101,13 +102,13 @@ def _row(names: Sequence[str], cells: Sequence[Any]) -> Row | InvalidRow:
         check_bounds(row, "its value")
     except InvalidCall as error:
         return InvalidRow(str(error))
-    tidy = storable(without_nan(row))
-    assert isinstance(tidy, dict)  # noqa: S101 -- as it was
-    return tidy
+    result = storable(without_nan(row))
+    assert isinstance(result, dict)  # noqa: S101 -- for mypy: the type stays
+    return result
 
 
 def _as_json(value: Any) -> JsonValue:
-    """A warehouse's value in JSON; Infinity, as NaN, counts as missing."""
+    """Return a warehouse value as JSON. Infinity and NaN count as missing."""
     match value:
         case None | bool() | int() | str():
             return value

@@ -1,4 +1,4 @@
-"""``profile``: everything that is known of one person."""
+"""Implementation of `profile`."""
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
@@ -13,12 +13,12 @@ from prosperstack_destination.clock import system_clock
 
 
 def show(account_name: str | None, who: str, *, by_user_id: bool, as_json: bool) -> None:
-    """Print a person, by email or by user id. Raises `NotFoundError` where nobody is known by it."""
+    """Print a person by email or user ID. Raises `NotFoundError` if the account has no such person."""
 
     def work(connection: Connection) -> PersonView:
         account = resolve_account(connection, account_name)
-        named = {"user_id": who} if by_user_id else {"email": who}
-        return people.find(connection, account, system_clock(), **named)
+        key = {"user_id": who} if by_user_id else {"email": who}
+        return people.find(connection, account, system_clock(), **key)
 
     person = read(work)
     if as_json:
@@ -32,15 +32,15 @@ def _print(person: PersonView) -> None:
     output.print_facts(
         {
             "Email": profile.address,
-            "User id": profile.user_id,
+            "User ID": profile.user_id,
             "Status": profile.status.value,
             "Why": person.in_words,
             "Pending since": Time(profile.pending_since),
-            "Goes": labels.LANE[profile.lane] if profile.pending_since is not None else None,
+            "Lane": labels.LANE[profile.lane] if profile.pending_since is not None else None,
             "Failed attempts": profile.attempts,
             "Next attempt": Time(person.next_attempt_at),
             "Looked up": Time(profile.looked_up_at),
-            "Subscribers": ", ".join(_subscribers(person)) or "none known",
+            "Subscribers": ", ".join(_subscribers(person)) or "none found yet",
         },
         as_json=False,
     )
@@ -52,28 +52,33 @@ def _print(person: PersonView) -> None:
     output.print_rows(["Trait", "Value", "Event time", "Engage"], traits, as_json=False)
     output.console.print()
     columns = ["Property", "From", "Desired", "Observed", "Applied", "Subscriber", "State", "Reason"]
-    fed = [list(_property(row, subscriber).values()) for row, subscriber in _rows(person) if _is_fed(row)]
-    output.print_rows(columns, fed, as_json=False, nothing="No trait feeds a property: see the mapping.")
+    mapped = [list(_property(row, subscriber).values()) for row, subscriber in _rows(person) if _is_mapped(row)]
+    output.print_rows(
+        columns,
+        mapped,
+        as_json=False,
+        nothing="No trait is mapped to a property. `mappings show` prints the mapping.",
+    )
     for problem in person.problems:
-        said = output.visible(f"Problem: {problem.property} from {problem.trait}: {problem.reason}")
-        output.console.print(said, markup=False)
+        line = output.visible(f"Problem: {problem.property} from {problem.trait}: {problem.reason}")
+        output.console.print(line, markup=False)
 
 
 def _rows(person: PersonView) -> list[tuple[PropertyComparison, str | None]]:
     return [(row, side.subscriber_id) for side in person.sides for row in side.rows]
 
 
-def _is_fed(row: PropertyComparison) -> bool:
+def _is_mapped(row: PropertyComparison) -> bool:
     return row.state is not PropertyState.NOT_FED
 
 
 def _property(row: PropertyComparison, subscriber: str | None) -> dict[str, JsonValue]:
-    fed_by = None if row.problem is None else row.problem.trait
+    source = None if row.problem is None else row.problem.trait
     if row.desired is not None:
-        fed_by = f"{row.desired.trait} ({row.desired.matched_by.value})"
+        source = f"{row.desired.trait} ({row.desired.matched_by.value})"
     return {
         "property": row.key,
-        "from": fed_by,
+        "from": source,
         "desired": None if row.desired is None else row.desired.value,
         "observed": row.observed,
         "applied": row.applied,

@@ -1,4 +1,4 @@
-"""Files of people, row by row, and what a row says as a call."""
+"""Reader of import files, and parser of rows as calls."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,74 +25,74 @@ from prosperstack_destination.ingest.parser import (
 )
 from prosperstack_destination.ingest.timestamps import EARLIEST, UnreadableTime, read_time
 
-#: Columns that Segment's warehouses add, which are nobody's traits; and those of the context.
+#: Columns that Segment's warehouses add, which are not traits; `_CONTEXT` is the prefix of the context's columns.
 SEGMENT_COLUMNS: Final = frozenset(
     {"uuid", "uuid_ts", "loaded_at", "received_at", "sent_at", "original_timestamp", "timestamp", "anonymous_id"}
 )
 _CONTEXT: Final = "context_"
-#: The usual names of columns; the first that a file has counts.
+#: Usual names of columns. The first that a file has is used.
 _EMAIL_COLUMNS: Final = ("email", "email_address", "emailaddress")
 _USER_COLUMNS: Final = ("user_id", "userid")
 _ANONYMOUS_COLUMNS: Final = ("anonymous_id",)
 _TIME_COLUMNS: Final = ("timestamp", "original_timestamp", "updated_at", "received_at")
-#: Of Segment's own tables `users` has the user id in `id`, and `identifies`, with these columns, the message's.
+#: Segment's table `users` has the user ID in `id`. `identifies`, with `_OF_IDENTIFIES`, has the message ID there.
 _ID: Final = "id"
 _SEGMENT_TABLE: Final = ({"received_at"}, {"uuid_ts", "uuid", "loaded_at"})
 _OF_IDENTIFIES: Final = frozenset({"user_id", "anonymous_id", "sent_at", "original_timestamp", "timestamp"})
-#: The type and one of these fields make a call, also one without traits and context.
+#: Types of calls. A row with one of them and one of `_CALL_FIELDS` is a call, even without traits and context.
 CALL_TYPES: Final = OTHER_TYPES | {"identify", "delete"}
 _CALL_FIELDS: Final = frozenset({"userId", "anonymousId", "messageId"})
-#: Shapes of rows that are kept with the meaning of their columns: lines of JSON have many.
+#: Number of row shapes whose columns are cached. Lines of JSON have many shapes.
 _SHAPES: Final = 10_000
-_FORM_ADVICE: Final = "; say it with --time-format, as in '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
+_FORM_ADVICE: Final = "; name the format with --time-format, as in '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnOptions:
-    """How a file's columns are understood."""
+    """Options for the columns of a file."""
 
-    #: The columns of the email, the user id and the event time; None: found by their names.
+    #: Columns of the email, the user ID and the event time; None to find them by name.
     email: str | None = None
     user_id: str | None = None
     time: str | None = None
-    #: The form of times, as `datetime.strptime` takes it; None: as they say by themselves.
+    #: Format of times for `datetime.strptime`; None to detect it.
     time_format: str | None = None
-    #: The text's encoding; None: as the file's first bytes show.
+    #: Encoding of the text; None to detect it from the first bytes.
     encoding: str | None = None
-    #: Column names to the trait names that they become.
+    #: Pairs of a column and its trait name.
     renames: tuple[tuple[str, str], ...] = ()
-    #: Columns that are left out.
+    #: Columns to leave out.
     skip: frozenset[str] = frozenset()
-    #: Whether an empty cell deletes the trait's value; otherwise it says nothing.
+    #: True if an empty cell deletes the trait's value; otherwise the cell is ignored.
     empty_deletes: bool = False
 
     @property
     def named_roles(self) -> list[str]:
-        """The columns that are named for what they say of a row."""
+        """Columns that the options name for the email, the user ID and the time."""
         return [each for each in (self.email, self.user_id, self.time) if each is not None]
 
     @property
     def named_columns(self) -> list[str]:
-        """The columns that the file must have."""
+        """Columns that the file must have."""
         return [*self.named_roles, *(column for column, _ in self.renames), *sorted(self.skip)]
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The columns that say of whom and when a row is."""
+    """Columns for the person, the time and the traits of a row."""
 
     email: str | None
     user_id: str | None
     anonymous_id: str | None
-    #: The best first; the first that is not empty in a row counts.
+    #: Best first. The first that is not empty in a row is used.
     times: tuple[str, ...]
-    #: Columns to the traits that they become.
+    #: Trait names by column.
     traits: Mapping[str, str]
 
 
-def identity(file: Path, account_id: str, reading: ColumnOptions) -> str:
-    """Return what identifies an import: a hash of the file's content, the account, and how it is read."""
-    digest = hashlib.sha256(f"{account_id}\n{reading}\n".encode())
+def identity(file: Path, account_id: str, options: ColumnOptions) -> str:
+    """Return the ID of an import: a hash of the file's content, the account and the column options."""
+    digest = hashlib.sha256(f"{account_id}\n{options}\n".encode())
     with open_binary(file) as content:
         while piece := content.read(1 << 20):
             digest.update(piece)
@@ -100,8 +100,9 @@ def identity(file: Path, account_id: str, reading: ColumnOptions) -> str:
 
 
 def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
-    """Read a file's rows in their order. Raises `ConfigurationError` for a file of no known kind, or that is
-    damaged.
+    """Yield the rows of a file in order.
+
+    Raises `ConfigurationError` for an unknown kind of file, and for a damaged file.
     """
     suffixes = [suffix.lower().removeprefix(".") for suffix in file.suffixes]
     is_gzip = suffixes[-1:] == ["gz"]
@@ -116,10 +117,11 @@ def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
         case "parquet" if not is_gzip:
             return parquet_rows(file)
         case _ if is_gzip and _begins_with_object(file):
-            return json_rows(file, encoding, lines=True)  # as in Segment's archive, whose names say no more
+            return json_rows(file, encoding, lines=True)  # Segment's archive, whose names have no other suffix
     raise ConfigurationError(
-        f"{file} is of no known kind: the name of a file ends with .csv, .tsv, .jsonl, .ndjson, .json (all of them "
-        "also with .gz) or .parquet; NAME.gz holds lines of JSON."
+        f"{file} is of an unknown kind. The name has to end with .csv, .tsv, .jsonl, .ndjson, .json (each also "
+        "with "
+        ".gz) or .parquet; NAME.gz holds lines of JSON."
     )
 
 
@@ -129,27 +131,30 @@ def _begins_with_object(file: Path) -> bool:
 
 
 class RowParser:
-    """Understands rows. ``as_of`` (microseconds) is the time of those that tell none themselves: the file's."""
+    """Parser of rows as calls. ``as_of`` is the time of rows without one: the file's, in microseconds."""
 
-    def __init__(self, reading: ColumnOptions, as_of: int) -> None:
-        self._reading = reading
-        self._renames = dict(reading.renames)
+    def __init__(self, options: ColumnOptions, as_of: int) -> None:
+        self._options = options
+        self._renames = dict(options.renames)
         self._as_of = as_of
         self._roles: dict[tuple[str, ...], Roles] = {}
 
     def parse(self, row: Row, now: int) -> ParsedIdentify | ParsedDelete | None:
-        """What a row says as of now (microseconds); None: it asks to be skipped. Raises `CallError`'s kinds."""
+        """Return the call of a row received ``now`` (microseconds); None if it disables this integration.
+
+        Raises `CallError`.
+        """
         if is_call(row):
             return parse_call(self._with_time(row, now), now)
         roles = self.roles(row)
         try:
-            return parse_call(self._call(row, roles, now), now)
+            return parse_call(self._to_call(row, roles, now), now)
         except MissingEmail:
-            where = "the file has no column of emails: name it" if roles.email is None else "it names no email"
-            raise InvalidCall(f"{where} (--email COLUMN, --user-id COLUMN).") from None
+            problem = "the file has no email column" if roles.email is None else "it has no email"
+            raise InvalidCall(f"{problem}: name the column (--email COLUMN, --user-id COLUMN).") from None
 
     def roles(self, row: Row) -> Roles:
-        """What the columns of a row mean. Raises `ConfigurationError` where two columns mean the same."""
+        """Return the roles of a row's columns. Raises `ConfigurationError` if two columns have one role."""
         shape = tuple(row)
         found = self._roles.get(shape)
         if found is None:
@@ -159,31 +164,31 @@ class RowParser:
         return found
 
     def time(self, row: Row) -> tuple[str, JsonValue, int] | None:
-        """The column, the value and the time in microseconds that a row of columns has; None: the file's counts.
+        """Return column, value and time (microseconds) of a row; None if it has no time and gets the file's.
 
-        Raises `InvalidCall` where it cannot be read.
+        Raises `InvalidTime` for a value that is not a time.
         """
         for column in self.roles(row).times:
             value = row.get(column)
             if value is None or value == "":
                 continue
             try:
-                return column, value, read_time(value, self._reading.time_format)
+                return column, value, read_time(value, self._options.time_format)
             except UnreadableTime as error:
                 advice = _FORM_ADVICE if error.is_regional else ""
                 raise InvalidTime(column, value, f"{error}{advice}") from None
         return None
 
     def _roles_of(self, shape: Sequence[str]) -> Roles:
-        reading = self._reading
-        columns = [column for column in shape if column not in reading.skip or column in reading.named_roles]
-        email = _column(columns, reading.email, _EMAIL_COLUMNS)
-        user_id = _column(columns, reading.user_id, _USER_COLUMNS)
+        options = self._options
+        columns = [column for column in shape if column not in options.skip or column in options.named_roles]
+        email = _column(columns, options.email, _EMAIL_COLUMNS)
+        user_id = _column(columns, options.user_id, _USER_COLUMNS)
         anonymous_id = _column(columns, None, _ANONYMOUS_COLUMNS)
-        named = [reading.time] if reading.time is not None else _TIME_COLUMNS
-        times = tuple(found for each in named if (found := _column(columns, reading.time, (each,))) is not None)
+        named = [options.time] if options.time is not None else _TIME_COLUMNS
+        times = tuple(found for each in named if (found := _column(columns, options.time, (each,))) is not None)
         normal = {_normal(column): column for column in columns}
-        no_traits = {email, user_id, anonymous_id, *times[:1], *reading.skip}
+        no_traits = {email, user_id, anonymous_id, *times[:1], *options.skip}
         if all(names & normal.keys() for names in _SEGMENT_TABLE) and _ID in normal:
             if normal.keys() & _OF_IDENTIFIES:
                 no_traits.add(normal[_ID])
@@ -193,7 +198,7 @@ class RowParser:
         return Roles(email, user_id, anonymous_id, times, self._traits(columns, no_traits, email))
 
     def _traits(self, columns: Sequence[str], no_traits: set[str | None], email: str | None) -> dict[str, str]:
-        """Which column becomes which trait. Raises `ConfigurationError` where two become the same."""
+        """Return the trait names by column. Raises `ConfigurationError` if two columns become one trait."""
         traits: dict[str, str] = {}
         for column in columns:
             if column in self._renames:
@@ -208,12 +213,12 @@ class RowParser:
             if trait == other_trait:
                 raise ConfigurationError(
                     f"The columns {one!r} and {other!r} both become the trait {trait!r}: leave one out with "
-                    "--skip, or name its trait with --map."
+                    "--skip, or give it another trait with --map."
                 )
         return traits
 
-    def _call(self, row: Row, roles: Roles, now: int) -> dict[str, JsonValue]:
-        """A row of columns as an Identify call."""
+    def _to_call(self, row: Row, roles: Roles, now: int) -> dict[str, JsonValue]:
+        """Return a row of columns as an Identify call."""
         found = self.time(row)
         if found is not None and found[2] > now + DAY:
             raise InvalidTime(found[0], found[1], "it is in the future")
@@ -225,7 +230,7 @@ class RowParser:
         traits = {
             trait: row[column]
             for column, trait in roles.traits.items()
-            if row[column] != "" or self._reading.empty_deletes
+            if row[column] != "" or self._options.empty_deletes
         }
         if roles.email is not None:
             traits["email"] = row.get(roles.email)
@@ -233,7 +238,7 @@ class RowParser:
         return call
 
     def _with_time(self, row: Row, now: int) -> Row:
-        """A call of Segment's with a time: where it has none, the file's. Raises `InvalidTime`."""
+        """Return a row that is a call, with the file's time if it has none. Raises `InvalidTime`."""
         place, skipped = time_of_call(row, now)
         if place != "now":
             return row
@@ -242,16 +247,16 @@ class RowParser:
         return {**row, "timestamp": self._time_of_file()}
 
     def _time_of_file(self) -> int:
-        if self._as_of < EARLIEST:  # as archives give to the files in them
+        if self._as_of < EARLIEST:  # archives give such times to their files
             raise InvalidCall(
                 f"it has no time, and the file's own time is {utc(self._as_of).date()}: name the column of times "
-                "(--time COLUMN), or set the file's time to when it was exported (touch)."
+                "(--time COLUMN), or set the file's time to that of the export (touch)."
             )
         return self._as_of
 
 
 def is_call(row: Row) -> bool:
-    """Whether a row is a call of Segment's already, and no row of columns."""
+    """Return True if a row is a Segment call already, not a row of columns."""
     if isinstance(row.get("traits"), dict) or isinstance(row.get("context"), dict):
         return True
     kind = row.get("type")
@@ -259,23 +264,23 @@ def is_call(row: Row) -> bool:
 
 
 def check_time_format(form: str | None) -> None:
-    """Raise `ConfigurationError` for a form of times that reads none."""
+    """Raise `ConfigurationError` for a format that cannot parse a date with its year."""
     if form is None:
         return
-    moment = datetime(2021, 5, 14, 13, 45, 30)  # noqa: DTZ001 -- a form need not have an offset
+    moment = datetime(2021, 5, 14, 13, 45, 30)  # noqa: DTZ001 -- a format may have no offset
     try:
         if datetime.strptime(moment.strftime(form), form).date() == moment.date():  # noqa: DTZ007
             return
     except ValueError:
         pass
     raise ConfigurationError(
-        f"--time-format {form!r} is no form of a day with its year: it takes what Python's strptime takes, such as "
+        f"--time-format {form!r} does not parse a date with its year. Use a format of Python's strptime, such as "
         "'%d/%m/%Y %H:%M'."
     )
 
 
 def _identifier(value: JsonValue) -> JsonValue:
-    """A user id; tables that have empty cells keep whole numbers as 7.0."""
+    """Return a user ID without the ".0" that tables with empty cells add to whole numbers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -284,8 +289,9 @@ def _normal(column: str) -> str:
 
 
 def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> str | None:
-    """The column that is named, or the first of the usual ones. Raises `ConfigurationError` where two may be
-    meant.
+    """Return the named column, or the first of the usual ones; None if the file has neither.
+
+    Raises `ConfigurationError` if two columns match a usual name.
     """
     if named is not None:
         return named if named in columns else None
@@ -294,8 +300,7 @@ def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> 
         if len(found) > 1:
             names = " and ".join(map(repr, found))
             raise ConfigurationError(
-                f"The file has the columns {names}, and does not say which counts: leave out all but one with "
-                "--skip."
+                f"The file has the columns {names}, which have one meaning: leave out all but one with --skip."
             )
         if found:
             return found[0]

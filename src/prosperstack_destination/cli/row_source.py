@@ -1,4 +1,4 @@
-"""Opening a file of people: compression, text encoding, and the rows that cannot be read."""
+"""Access to import files: compression, text encoding, and invalid rows."""
 
 import codecs
 import gzip
@@ -16,12 +16,12 @@ from pydantic import JsonValue
 from prosperstack_destination.errors import ConfigurationError
 
 Row = Mapping[str, JsonValue]
-#: The longest piece that is read at once while a file's encoding is looked for, in bytes.
+#: Longest piece that is read at once to detect an encoding, in bytes.
 _PIECE: Final = 1 << 20
 _UTF_8: Final = "utf-8-sig"
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
-#: Byte order marks to encodings; UTF-32's begins as UTF-16's does.
+#: Byte order marks and their encodings. UTF-32's comes first: it begins with UTF-16's.
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -32,24 +32,24 @@ _MARKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be read, and the reason."""
+    """Row that cannot be read, with the reason."""
 
     reason: str
-    #: Whether bytes of it are no text in the file's encoding.
+    #: True if the row has bytes that are invalid in the file's encoding.
     undecodable: bool = False
 
 
 @contextmanager
 def open_binary(file: Path) -> Iterator[BinaryIO]:
-    """Open a file, inflating gzip. Raises `ConfigurationError` where it cannot be read, also while it is read.
+    """Open a file and decompress gzip. Raises `ConfigurationError` if it cannot be read, also during reading.
 
-    Its first bytes say whether it is gzip: browsers inflate a file and leave its name, or the other way round.
+    The first bytes decide on gzip, not the name: browsers decompress a file and keep its name, or the reverse.
     """
     try:
         with file.open("rb") as content:
             if content.peek(2)[:2] == _GZIP:
                 with gzip.open(content, "rb") as inflated:
-                    yield inflated  # type: ignore[misc] # it reads as a file does
+                    yield inflated  # type: ignore[misc] # a GzipFile reads like a file
             else:
                 yield content
     except (OSError, EOFError, zlib.error) as error:
@@ -58,14 +58,15 @@ def open_binary(file: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[TextIO]:
-    """Open a file as text, in an encoding or in the one that its first bytes show: UTF-8, UTF-16 or UTF-32.
+    """Open a file as text. Without an encoding, the first bytes decide on UTF-8, UTF-16 or UTF-32.
 
-    Bytes that are no UTF-8 are read as lone surrogates: `undecodable` finds them. Raises `ConfigurationError`.
+    Invalid UTF-8 is read as lone surrogates, which `undecodable` finds. Raises `ConfigurationError` for a ZIP
+    archive, and for text that is not in the encoding.
     """
     with open_binary(file) as content:
         if content.peek(4)[:4] == _ZIP:  # type: ignore[attr-defined] # both kinds of files have it
             raise ConfigurationError(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
-        name = _encoding(content.peek(64)[:64]) if encoding is None else _known(encoding)  # type: ignore[attr-defined] # both kinds of files have it
+        name = _detect_encoding(content.peek(64)[:64]) if encoding is None else _normalize_encoding(encoding)  # type: ignore[attr-defined] # both kinds of files have it
         errors = {_UTF_8: "surrogateescape", "utf-16": "surrogatepass"}.get(name, "strict")
         try:
             yield io.TextIOWrapper(content, encoding=name, errors=errors, newline=newline)
@@ -76,7 +77,7 @@ def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[Tex
             ) from None
 
 
-def _encoding(head: bytes) -> str:
+def _detect_encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
@@ -88,10 +89,10 @@ def _encoding(head: bytes) -> str:
     return _UTF_8
 
 
-def _known(encoding: str) -> str:
+def _normalize_encoding(encoding: str) -> str:
     try:
         name = codecs.lookup(encoding).name
-        "".encode(name)  # what is no encoding of text, as base64, refuses
+        "".encode(name)  # codecs that do not encode text, such as base64, raise here
     except LookupError:
         raise ConfigurationError(
             f"There is no encoding {encoding!r}: --encoding takes names such as utf-8, utf-16 and windows-1252."
@@ -100,7 +101,7 @@ def _known(encoding: str) -> str:
 
 
 def undecodable(text: str) -> InvalidRow | None:
-    """A row's text that was not decoded, or that has half of a character; None: it is good."""
+    """Return the invalid row of a text with undecoded bytes or half a character; None for valid text."""
     if text.isascii():
         return None
     try:
@@ -114,14 +115,14 @@ def undecodable(text: str) -> InvalidRow | None:
 
 
 def half_character(code: int) -> InvalidRow:
-    """A row with a lone surrogate, as of an emoji that was cut in half."""
+    """Return the invalid row of a text with a lone surrogate, as of a truncated emoji."""
     return InvalidRow(f"it has half of a character (the lone surrogate \\u{code:04x})")
 
 
-def refuse_if_not_utf8(file: Path, number: int, reason: str) -> None:
-    """Raise `ConfigurationError` for a file in which nothing but ASCII is UTF-8: its encoding is another one.
+def reject_if_not_utf8(file: Path, number: int, reason: str) -> None:
+    """Raise `ConfigurationError` for a file without any UTF-8 beyond ASCII, which has another encoding.
 
-    ``number`` is the first row that is not UTF-8, for the reason.
+    ``number`` is the first row that is not UTF-8, with its ``reason``.
     """
     with open_binary(file) as content:
         while piece := content.readline(_PIECE):
@@ -141,11 +142,9 @@ def _is_utf8(piece: bytes) -> bool:
     return True
 
 
-def refuse_doubled(file: Path, columns: Iterable[str]) -> None:
-    """Raise `ConfigurationError` that names the columns that a file has twice."""
-    doubled = [name for name, count in Counter(columns).items() if count > 1]
-    if doubled:
-        names = ", ".join(map(repr, doubled))
-        raise ConfigurationError(
-            f"{file} has more than one column {names}, and does not say which counts: rename or remove one of them."
-        )
+def reject_duplicate_columns(file: Path, columns: Iterable[str]) -> None:
+    """Raise `ConfigurationError` with the names of duplicate columns."""
+    duplicates = [name for name, count in Counter(columns).items() if count > 1]
+    if duplicates:
+        names = ", ".join(map(repr, duplicates))
+        raise ConfigurationError(f"{file} has more than one column {names}. Rename or remove the others.")

@@ -1,4 +1,4 @@
-"""``send``: post Identify calls, and show what came of them."""
+"""Implementation of `send`: post calls and show the resulting properties."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from prosperstack_destination.errors import ConfigurationError, ProsperStackErro
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 
-#: Calls under way at once.
+#: Concurrent calls.
 CONCURRENCY: Final = 16
-#: A call is given up after so long, in seconds.
+#: Timeout of a call, in seconds.
 CALL_SECONDS: Final = 30.0
-#: Of how many people the properties are shown: each look costs a request of the sandbox's rate limit.
+#: People whose properties are shown. Each poll costs one request of the sandbox's rate limit for each of them.
 SHOWN_PEOPLE: Final = 3
-#: Between two looks at the properties, in seconds.
-LOOK_SECONDS: Final = 1.0
+#: Interval between two polls of the properties, in seconds.
+POLL_SECONDS: Final = 1.0
 
 Properties = dict[str, JsonValue]
 
@@ -38,13 +38,13 @@ class _CallResult:
 
 
 def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float, as_json: bool) -> bool:
-    """Post the calls; whether all of them were taken. Raises `ConfigurationError` for a file that is no calls."""
+    """Post the calls; return True if all are accepted. Raises `ConfigurationError` for a file without calls."""
     calls = [DOCUMENTED_CALL] if file is None else read_calls(file)
     return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=as_json))
 
 
 def read_calls(file: Path) -> list[JsonValue]:
-    """The calls in a JSON file (one, or an array) or in a JSONL file (one a line)."""
+    """Return the calls of a JSON file (one call, or an array) or a JSONL file (one call a line)."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -76,13 +76,13 @@ async def _send(
         _show_answers(answers, console)
         after = before
         if before is None:
-            console.print(f"No sandbox answers at {prosperstack_url}, so what came of them is not shown.")
+            console.print(f"No sandbox answers at {prosperstack_url}: the resulting properties are not shown.")
         else:
             desired = await _desired(http, calls, people, to, key)
-            there = {email for email in people if _has(before[email], desired.get(email))}
-            after = await _after(sandbox, [each for each in people if each not in there], before, wait, console)
+            unchanged = {email for email in people if _has(before[email], desired.get(email))}
+            after = await _after(sandbox, [each for each in people if each not in unchanged], before, wait, console)
             for email in people:
-                console.print(_changes(email, before[email], after[email], is_there=email in there))
+                console.print(_changes(email, before[email], after[email], is_unchanged=email in unchanged))
     if as_json:
         output.print_json(_facts(answers, before or {}, after or {}))
     return all(answer.status in (200, 202) for answer in answers)
@@ -116,12 +116,14 @@ async def _answer(http: httpx.AsyncClient, call: JsonValue, to: str, key: str) -
     try:
         response = await http.post(to, json=call, auth=httpx.BasicAuth(key, ""))
     except httpx.TransportError as error:
-        return _CallResult(0, f"{to} cannot be reached ({type(error).__name__}): is the service running?")
+        return _CallResult(
+            0, f"{to} cannot be reached ({type(error).__name__}). Is the service running? Start it with `serve`."
+        )
     try:
-        said: Any = response.json()
+        body: Any = response.json()
     except ValueError:
-        said = None
-    text = said.get("message") if isinstance(said, dict) else None
+        body = None
+    text = body.get("message") if isinstance(body, dict) else None
     return _CallResult(response.status_code, text if isinstance(text, str) else response.reason_phrase)
 
 
@@ -148,7 +150,7 @@ def _show_answers(answers: Sequence[_CallResult], console: Console) -> None:
 
 
 async def _properties(sandbox: ProsperStackClient, people: Sequence[str]) -> dict[str, Properties] | None:
-    """By email the properties of its first subscriber; None where no sandbox answers."""
+    """Return the properties of the first subscriber of each email; None if no sandbox answers."""
     try:
         pages = {email: await sandbox.find_subscribers(email) for email in people}
     except ProsperStackError:
@@ -163,13 +165,13 @@ async def _after(
     wait: float,
     console: Console,
 ) -> dict[str, Properties]:
-    """The properties once those of all these people have changed, or after the wait."""
+    """Return the properties when those of all these people have changed, or after ``wait`` seconds."""
     after = before
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     with console.status("Waiting for ProsperStack's properties to change"):
         while people and loop.time() < deadline and any(after[email] == before[email] for email in people):
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             after = await _properties(sandbox, people) or after
     return after
 
@@ -177,7 +179,7 @@ async def _after(
 async def _desired(
     http: httpx.AsyncClient, calls: Sequence[JsonValue], people: Sequence[str], to: str, key: str
 ) -> dict[str, Properties]:
-    """By email what the service wants ProsperStack to have, as it explains the person's latest call."""
+    """Return the desired properties by email, from a dry run of each person's latest call."""
     latest = {email: call for call in calls if (email := _email(call)) is not None and email in people}
     found: dict[str, Properties] = {}
     for email, call in latest.items():
@@ -186,24 +188,24 @@ async def _desired(
             properties = answer.json()["properties"]
             found[email] = {each["property"]: each["value"] for each in properties}
         except (httpx.TransportError, ValueError, KeyError, TypeError):
-            continue  # it is another service, or the call is refused: then the properties are watched
+            continue  # another service, or a refused call: the properties are polled instead
     return found
 
 
-def _has(there: Properties, desired: Properties | None) -> bool:
-    """Whether ProsperStack has all desired values; no where they are not known."""
-    return bool(desired) and all(there.get(key) == value for key, value in (desired or {}).items())
+def _has(observed: Properties, desired: Properties | None) -> bool:
+    """Return True if ProsperStack has all desired values; False if they are not known."""
+    return bool(desired) and all(observed.get(key) == value for key, value in (desired or {}).items())
 
 
-def _changes(email: str, before: Properties, after: Properties, *, is_there: bool) -> Table:
+def _changes(email: str, before: Properties, after: Properties, *, is_unchanged: bool) -> Table:
     table = Table("Property", "Before", "After", box=None, header_style="bold", title=email, title_justify="left")
     for key in sorted(before.keys() | after.keys()):
         old, new = _shown(before.get(key)), _shown(after.get(key))
         table.add_row(key, old, new if old == new else f"[green]{new}[/]")
-    if is_there:
-        table.caption = "ProsperStack has these values already: nothing had to be sent."
+    if is_unchanged:
+        table.caption = "Up to date: ProsperStack has these values already."
     elif before == after:
-        table.caption = "Nothing changed yet: nobody has this email, or the update waits (see `status`)."
+        table.caption = "No change yet: no subscriber has this email, or the update is waiting (see `status`)."
     return table
 
 
@@ -212,7 +214,7 @@ def _shown(value: JsonValue) -> str:
 
 
 def _email(call: JsonValue) -> str | None:
-    """The email of a call, where it is in the usual place: only to have something to show."""
+    """Return the email of a call from `traits.email`, the usual place; None elsewhere."""
     traits = call.get("traits") if isinstance(call, dict) else None
     email = traits.get("email") if isinstance(traits, dict) else None
     return email if isinstance(email, str) else None

@@ -1,4 +1,4 @@
-"""``simulate``: how long a first sync would take, before one turns it on in Engage."""
+"""Implementation of `simulate`."""
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,10 @@ def run(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Print what it would cost that so many people enter an audience."""
+    """Print the requests and the time of a first sync of an audience of ``people``.
+
+    ``matching`` is the share of them who are subscribers, ``changed`` the share of those whose values differ.
+    """
     settings = read_settings()
 
     def work(connection: Connection) -> tuple[Rate, int | None]:
@@ -31,27 +34,24 @@ def run(
         return rate, listing_state.read(connection, account.id).size
 
     try:
-        rate, known = read(work, settings)
+        rate, listed = read(work, settings)
     except ConfigurationError:
         if account_name is not None:
             raise
-        rate, known = (
-            effective_rate(None, settings.rate_limit_reserve),
-            None,
-        )  # it may well be asked before there is an account
+        rate, listed = effective_rate(None, settings.rate_limit_reserve), None  # an estimate needs no account
     if limit is not None:
         rate = Rate(limit, rate.window_seconds, rate.reserve)
-    subscribers = known if subscribers is None else subscribers
-    found = forecast(people, rate, matching=round(people * matching * changed), subscribers=subscribers)
+    subscribers = listed if subscribers is None else subscribers
+    estimate = forecast(people, rate, matching=round(people * matching * changed), subscribers=subscribers)
     naive = naive_seconds(people, rate)
     if as_json:
         output.print_json(
             {
                 "people": people,
                 "subscribers": subscribers,
-                "requests_to_learn": found.lookups,
-                "requests_to_write": found.updates,
-                "seconds": found.seconds,
+                "requests_to_learn": estimate.lookups,
+                "requests_to_write": estimate.updates,
+                "seconds": estimate.seconds,
                 "forwarder_seconds": naive,
                 "requests_a_minute": rate.per_second * 60,
             }
@@ -60,16 +60,16 @@ def run(
     output.print_facts(
         {
             "People": people,
-            "Requests to learn who they are": found.lookups,
-            "Requests to write": found.updates,
+            "Requests to look them up": estimate.lookups,
+            "Requests to write": estimate.updates,
             "Requests a minute": rate.per_second * 60,
             "Subscribers": "unknown" if subscribers is None else subscribers,
-            "Done in at most": labels.span(found.seconds),
+            "Done in at most": labels.span(estimate.seconds),
             "A plain forwarder": labels.span(naive),
         },
         as_json=False,
     )
     output.console.print(
-        "Live calls go first. This assumes that everyone is a subscriber whose values differ, unless --matching "
-        "(the part that are subscribers) and --changed (the part of those that differ) say less."
+        "Live calls go first. The estimate assumes that all people are subscribers and that all values differ. "
+        "Lower it with --matching (share of people who are subscribers) and --changed (share whose values differ)."
     )

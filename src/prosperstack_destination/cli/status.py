@@ -1,4 +1,4 @@
-"""``status`` and ``watch``: how the accounts stand, and when what waits will be done."""
+"""Implementation of `status` and `watch`."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from prosperstack_destination.admin import labels
 from prosperstack_destination.admin.overview import Overview, overview
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.session import read
+from prosperstack_destination.cli.session import NO_ACCOUNT, read
 from prosperstack_destination.clock import SECOND, system_clock
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store import account_stats, accounts
@@ -23,27 +23,27 @@ from prosperstack_destination.store.accounts import AccountStatus
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """What there is to say of one account."""
+    """State of one account."""
 
-    standing: AccountStats
+    stats: AccountStats
     overview: Overview
-    #: Only where it was asked for.
-    census: ProfileCounts | None
+    #: Profiles by status; None unless they were counted.
+    profile_counts: ProfileCounts | None
 
     @property
     def per_minute(self) -> float:
-        """Profiles settled a minute, lately."""
+        """Recent rate of settled profiles, per minute."""
         return self.overview.settled_per_minute
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the backlog takes; None: nothing waits, or nothing moves."""
+        """Estimated time to empty the backlog; None if it is empty, or if nothing is delivered."""
         progress = self.overview.progress
         return None if progress is None or progress.arrival is None else progress.arrival.seconds
 
 
-def look(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[AccountView]:
-    """A unit of work: every account, the oldest first; ``count`` counts profiles by status, which takes longer."""
+def load_views(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[AccountView]:
+    """Return every account, the oldest first. ``count`` adds the profiles by status, which takes longer."""
     by_id = {each.id: each for each in accounts.all_accounts(connection)}
     return [
         AccountView(
@@ -56,11 +56,11 @@ def look(connection: Connection, now: int, reserve: float, *, count: bool = Fals
 
 
 def status(*, count: bool, as_json: bool) -> None:
-    """Print how the accounts stand."""
+    """Print the state of every account."""
     settings = read_settings()
     now = system_clock()
     reserve = settings.rate_limit_reserve
-    views = read(lambda connection: look(connection, now, reserve, count=count), settings)
+    views = read(lambda connection: load_views(connection, now, reserve, count=count), settings)
     if as_json:
         output.print_json([_facts(each, now) for each in views])
         return
@@ -68,21 +68,23 @@ def status(*, count: bool, as_json: bool) -> None:
 
 
 def watch(*, every: float, times: int | None, as_json: bool) -> None:
-    """Print it again and again, until interrupted, or as often as asked; as JSON a line each time."""
+    """Print the state of every account repeatedly, ``times`` times or until interrupted; JSON output has one line
+    for each update.
+    """
     settings = read_settings()
-    seen = 0
+    updates = 0
     with Live(console=output.console, auto_refresh=False, transient=False) as live:
-        while times is None or seen < times:
-            if seen:
+        while times is None or updates < times:
+            if updates:
                 time.sleep(every)
             now = system_clock()
             reserve = settings.rate_limit_reserve
-            views = read(lambda connection: look(connection, now, reserve), settings)  # noqa: B023 -- run at once
+            views = read(lambda connection: load_views(connection, now, reserve), settings)  # noqa: B023 -- it runs before the next iteration
             if as_json:
                 print(output.one_line([_facts(each, now) for each in views]), flush=True)
             else:
                 live.update(_rendered(views, now), refresh=True)
-            seen += 1
+            updates += 1
     if not (as_json or output.console.is_terminal):
         output.console.print()
 
@@ -93,7 +95,7 @@ _COLUMNS: Final = (
     "Status",
     "Backlog",
     "Oldest",
-    "A minute",
+    "Per minute",
     "Done in",
     "Requests left",
     "Mapping",
@@ -102,37 +104,40 @@ _COLUMNS: Final = (
 
 def _rendered(views: list[AccountView], now: int) -> RenderableType:
     if not views:
-        return "There is no account yet: the first call with its key opens it, or `accounts add`."
+        return NO_ACCOUNT
     lines: list[RenderableType] = [output.table(_COLUMNS, [_row(each, now) for each in views])]
     for each in views:
-        if each.standing.status is not AccountStatus.ACTIVE:
-            lines.append(
-                f"{each.standing.fingerprint}: {each.standing.status_reason or each.standing.status.value}"
-            )
-            if each.standing.status_until is not None and each.standing.status_until > now:
-                wait = labels.span((each.standing.status_until - now) / SECOND)
-                lines.append(f"  The next attempt is in {wait}; `retry` makes it now.")
-        failures = each.standing.failures
+        if each.stats.status is not AccountStatus.ACTIVE:
+            lines.append(f"{each.stats.fingerprint}: {each.stats.status_reason or each.stats.status.value}")
+            if each.stats.status_until is not None and each.stats.status_until > now:
+                wait = labels.span((each.stats.status_until - now) / SECOND)
+                lines.append(f"  Next attempt in {wait}. `retry` tries now.")
+        failures = each.stats.failures
         if failures.in_words:
-            lines.append(f"{each.standing.fingerprint}: {failures.in_words}.")
+            lines.append(f"{each.stats.fingerprint}: {failures.in_words}.")
             if failures.reason is not None and failures.next_attempt_at is not None:
                 lines.append(f"  {failures.reason}")
                 wait = labels.span(max(failures.next_attempt_at - now, 0) / SECOND)
-                lines.append(f"  The next attempt is in {wait}; `failures` lists them, `retry` tries them now.")
-        if (through := each.overview.going_through) is not None:
+                lines.append(f"  Next attempt in {wait}. `failures` lists them, `retry` tries now.")
+        if (remap := each.overview.going_through) is not None:
             lines.append(
-                f"{each.standing.fingerprint}: {through.done:,} of {through.total:,} profiles were looked at since "
-                "what traits mean has changed; more may have to wait."
+                f"{each.stats.fingerprint}: {remap.done:,} of {remap.total:,} profiles are compared with "
+                "the new mapping; the backlog may still grow."
             )
-        if each.census is not None:
-            counts = ", ".join(f"{number:,} {name}" for name, number in each.census.by_status.items())
-            lines.append(f"{each.standing.fingerprint}: {each.census.profiles:,} profiles ({counts or 'none'})")
-            lines.append(f"  {each.census.problems:,} problems" + ("; see `problems`" * bool(each.census.problems)))
+        if each.profile_counts is not None:
+            counts = ", ".join(f"{number:,} {name}" for name, number in each.profile_counts.by_status.items())
+            lines.append(
+                f"{each.stats.fingerprint}: {each.profile_counts.profiles:,} profiles ({counts or 'none'})"
+            )
+            lines.append(
+                f"  {each.profile_counts.problems:,} problems"
+                + ("; `problems` lists them" * bool(each.profile_counts.problems))
+            )
     return Group(*lines)
 
 
 def _row(view: AccountView, now: int) -> list[Cell]:
-    account, told = view.standing, view.overview.told
+    account, limit = view.stats, view.overview.told
     return [
         account.fingerprint,
         "live" if account.live else "test",
@@ -141,7 +146,7 @@ def _row(view: AccountView, now: int) -> list[Cell]:
         "" if account.oldest_at is None else labels.ago(account.oldest_at, now),
         round(view.per_minute, 1),
         _done_in(view),
-        "" if told is None else f"{told.remaining:,} of {told.limit:,}",
+        "" if limit is None else f"{limit.remaining:,} of {limit.limit:,}",
         view.overview.mapping,
     ]
 
@@ -153,8 +158,8 @@ def _done_in(view: AccountView) -> str:
 
 
 def _facts(view: AccountView, now: int) -> JsonValue:
-    account, told, left = view.standing, view.overview.told, view.seconds_left
-    through = view.overview.going_through
+    account, limit, left = view.stats, view.overview.told, view.seconds_left
+    remap = view.overview.going_through
     facts: dict[str, JsonValue] = {
         "at": Time(now).iso,
         "account": account.account_id,
@@ -172,14 +177,14 @@ def _facts(view: AccountView, now: int) -> JsonValue:
         "next_attempt_at": Time(account.failures.next_attempt_at).iso,
         "settled_per_minute": view.per_minute,
         "seconds_left": left,
-        "rate_limit": None if told is None else told.limit,
-        "rate_limit_remaining": None if told is None else told.remaining,
-        "rate_limit_told_at": None if told is None else Time(told.reported_at).iso,
-        "going_through": None if through is None else {"total": through.total, "done": through.done},
+        "rate_limit": None if limit is None else limit.limit,
+        "rate_limit_remaining": None if limit is None else limit.remaining,
+        "rate_limit_told_at": None if limit is None else Time(limit.reported_at).iso,
+        "going_through": None if remap is None else {"total": remap.total, "done": remap.done},
         "mapping_version": view.overview.mapping,
         "catalog_at": Time(account.catalog_at).iso,
     }
-    if view.census is not None:
-        facts["profiles"] = dict(view.census.by_status)
-        facts["problems"] = view.census.problems
+    if view.profile_counts is not None:
+        facts["profiles"] = dict(view.profile_counts.by_status)
+        facts["problems"] = view.profile_counts.problems
     return facts

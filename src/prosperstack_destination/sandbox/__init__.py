@@ -1,7 +1,7 @@
-"""A ProsperStack of our own to develop against.
+"""Stand-in for ProsperStack's REST API v1, for development and tests.
 
-It stands in for the REST API v1 as the published reference describes it, and shares no code with the client, so
-that a wrong belief in one cannot hide in the other.
+It follows the published reference and shares no code with the client, so that a misreading in one shows in the
+other.
 """
 
 from prosperstack_destination.sandbox.app import create_sandbox

@@ -1,37 +1,37 @@
-"""One API key's account: its data, its rate limit, and its part of the journal."""
+"""Account of one API key: its data, its rate limit and its part of the journal."""
 
 from collections.abc import Callable
 from typing import Any
 
 from prosperstack_destination.sandbox.rate_limit import FixedWindow
-from prosperstack_destination.sandbox.store import Account
+from prosperstack_destination.sandbox.store import AccountData
 
 Shown = dict[str, object]
 
 
 class SandboxAccount:
-    """An account; every write goes through `write`, so that it can be kept and replayed."""
+    """Account whose writes all pass `write`, so that the journal can record and replay them."""
 
     def __init__(
         self,
         name: str,
-        data: Account,
+        data: AccountData,
         window: FixedWindow,
-        keep: Callable[[dict[str, Any]], None],
+        record: Callable[[dict[str, Any]], None],
     ) -> None:
         self.name = name
         self.data = data
         self.window = window
-        self._keep = keep
+        self._record = record
 
     def write(self, operation: str, arguments: dict[str, Any]) -> Shown:
-        """Carry out a write, then keep it. Raises `Refused`, and then nothing was written."""
+        """Apply a write and record it in the journal. Raises `Refused`, in which case nothing is written."""
         shown = self.apply(operation, arguments)
-        self._keep({"account": self.name, "operation": operation, "arguments": arguments})
+        self._record({"account": self.name, "operation": operation, "arguments": arguments})
         return shown
 
     def apply(self, operation: str, arguments: dict[str, Any]) -> Shown:
-        """Carry out a write; what it made or changed."""
+        """Apply a write; return the created or changed resource, or an empty one after a deletion."""
         data = self.data
         match operation:
             case "create_property":
@@ -45,5 +45,5 @@ class SandboxAccount:
             case "delete_subscriber":
                 data.delete_subscriber(**arguments)
             case _:
-                raise ValueError(f"there is no write {operation!r}")
+                raise ValueError(f"unknown write operation {operation!r}")
         return {}

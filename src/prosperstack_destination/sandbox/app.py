@@ -1,4 +1,4 @@
-"""The application: who asks, how often they may, and the routes behind that."""
+"""Application of the sandbox: authentication, rate limit, latency, routes and server."""
 
 import asyncio
 import base64
@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -18,24 +19,24 @@ from prosperstack_destination.sandbox.config import SandboxConfig
 from prosperstack_destination.sandbox.journal import Entry, Journal
 from prosperstack_destination.sandbox.rate_limit import FixedWindow
 from prosperstack_destination.sandbox.routes import router
-from prosperstack_destination.sandbox.seed import seeded
+from prosperstack_destination.sandbox.seed import seed_account
 from prosperstack_destination.sandbox.store import Refused, iso, whole_milliseconds
 
-#: Requests that ``GET /requests`` shows.
+#: Number of requests that ``GET /requests`` shows.
 SHOWN_REQUESTS = 1000
 
-#: Gives the present in seconds since the epoch.
+#: Function that returns the time in seconds since the epoch.
 Clock = Callable[[], float]
 
 
 def create_sandbox(config: SandboxConfig, *, clock: Clock = time.time) -> FastAPI:
-    """Make a sandbox. Raises `JournalMismatch` where its journal belongs to other data.
+    """Create a sandbox. Raises `JournalMismatch` if its journal belongs to other data.
 
-    Beside the API under ``/v1`` it has ``GET /`` (what it is) and ``GET /requests`` (what it was asked), neither
-    of which needs a key or counts as a request. ``app.state.accounts`` has the accounts by their keys.
+    In addition to the API under ``/v1`` it has ``GET /`` (description) and ``GET /requests`` (received requests).
+    Neither needs a key or counts as a request. ``app.state.accounts`` has the accounts by key.
     """
     accounts = _accounts(config)
-    strangers = FixedWindow(config.rate_limit, config.window_seconds)
+    unknown_keys = FixedWindow(config.rate_limit, config.window_seconds)
     counts: Counter[str] = Counter()
     latest: deque[dict[str, object]] = deque(maxlen=SHOWN_REQUESTS)
 
@@ -47,28 +48,28 @@ def create_sandbox(config: SandboxConfig, *, clock: Clock = time.time) -> FastAP
     app.add_exception_handler(RequestValidationError, _invalid)
 
     @app.get("/")
-    async def what_it_is() -> dict[str, object]:
-        """What this is."""
+    async def describe() -> dict[str, object]:
+        """Return a description of the sandbox."""
         return {"what": "a ProsperStack sandbox", "api": "/v1", "subscribers": config.subscribers}
 
     @app.get("/requests")
     async def requests() -> dict[str, object]:
-        """What was asked so far."""
+        """Return the number of requests so far and the latest of them."""
         return {"total": counts.total(), "by_operation": dict(counts), "latest": list(latest)}
 
     @app.middleware("http")
     async def gate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Authenticate, count, delay, and tell of the rate limit with every answer."""
+        """Authenticate, count and delay a request, and add the rate limit headers to its response."""
         if not f"{request.url.path}/".startswith("/v1/"):
             return await call_next(request)
         if config.latency_ms:
             await asyncio.sleep(config.latency_ms / 1000)
         now = clock()
         account = accounts.get(_key(request))
-        window = strangers if account is None else account.window
-        taken = window.take(now)
-        limits = window.headers(now)  # as they are now: while the answer is made others may begin another window
-        if not taken:
+        window = unknown_keys if account is None else account.window
+        allowed = window.take(now)
+        limits = window.headers(now)  # read now: a concurrent request may begin the next window
+        if not allowed:
             response: Response = _error(429, "Too many requests")
         elif account is None:
             response = _error(401, "Unauthorized: the API key is not known")
@@ -92,20 +93,32 @@ def create_sandbox(config: SandboxConfig, *, clock: Clock = time.time) -> FastAP
     return app
 
 
+def run_sandbox(host: str, port: int, config: SandboxConfig, log_level: str = "warning") -> None:
+    """Serve a sandbox until it is interrupted or terminated."""
+    uvicorn.run(
+        create_sandbox(config),
+        host=host,
+        port=port,
+        log_level=log_level,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
 def _accounts(config: SandboxConfig) -> dict[str, SandboxAccount]:
-    """An account for each key; what an earlier run was told is told to them again."""
+    """Return an account for each key, after replaying the journal of an earlier run."""
     journal = None if config.journal is None else Journal(config.journal, config)
 
-    def keep(entry: Entry) -> None:
+    def record(entry: Entry) -> None:
         if journal is not None:
             journal.append(entry)
 
     by_name = {
         str(number): SandboxAccount(
             str(number),
-            seeded(config.subscribers, f"{config.seed}/{number}"),
+            seed_account(config.subscribers, f"{config.seed}/{number}"),
             FixedWindow(config.rate_limit, config.window_seconds),
-            keep,
+            record,
         )
         for number in range(len(config.keys))
     }
@@ -116,12 +129,12 @@ def _accounts(config: SandboxConfig) -> dict[str, SandboxAccount]:
 
 def _replay(by_name: dict[str, SandboxAccount], entry: Entry) -> None:
     account = by_name.get(entry["account"])
-    if account is not None:  # or the sandbox has fewer keys this time: kept for when they are back
+    if account is not None:  # with fewer keys than before, the entry stays in the journal
         account.apply(entry["operation"], entry["arguments"])
 
 
 def _key(request: Request) -> str:
-    """The user name of basic authentication, or ""."""
+    """Return the user name of basic authentication, or ""."""
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""
@@ -132,7 +145,7 @@ def _key(request: Request) -> str:
 
 
 def _template(scope: Scope) -> str:
-    """The path of the route, also of a request that was turned away before it came to one."""
+    """Return the path template of the route, also for a request that was rejected before routing."""
 
     def matches(route: BaseRoute) -> bool:
         return route.matches(scope)[0] is not Match.NONE
@@ -141,7 +154,7 @@ def _template(scope: Scope) -> str:
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    # A text may quote half a surrogate pair of the request, which no answer can carry.
+    # A text may quote a lone surrogate of the request, which a response cannot encode.
     return JSONResponse({"error": text.encode(errors="replace").decode()}, status, headers)
 
 
@@ -157,7 +170,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    """A body that is none: 400, where FastAPI would say 422."""
+    """Answer an invalid body with 400, where FastAPI answers 422."""
     if not isinstance(error, RequestValidationError):
         return _error(500, "")
     first = error.errors()[0]

@@ -1,4 +1,4 @@
-"""What a sandbox is like."""
+"""Configuration of a sandbox."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """How many subscribers there are, how fast it may be asked, and who may ask."""
+    """Subscribers, rate limit, latency, keys and journal of a sandbox."""
 
-    #: In each account.
+    #: Number of subscribers in each account.
     subscribers: int = 1000
-    #: Requests a window, for each account.
+    #: Requests in a window, for each account.
     rate_limit: int = 100
     window_seconds: float = 60.0
-    #: How long each answer takes at least, in milliseconds.
+    #: Minimum time of each response, in milliseconds.
     latency_ms: float = 0.0
-    #: The same seed gives the same subscribers.
+    #: Seed of the generated subscribers. Equal seeds give equal subscribers.
     seed: int = 1
-    #: API keys; each has an account of its own.
+    #: API keys, each with an account of its own.
     keys: tuple[str, ...] = ("key_test_sandbox",)
-    #: What is written to the sandbox is kept in this file for its next start; None: in memory only.
+    #: File that keeps all writes for the next start; None to keep them in memory only.
     journal: Path | None = None

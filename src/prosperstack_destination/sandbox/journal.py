@@ -1,4 +1,4 @@
-"""Keeping what was written to the sandbox, as ProsperStack would."""
+"""Journal that keeps the writes to the sandbox across restarts."""
 
 import json
 import os
@@ -14,13 +14,13 @@ Entry = dict[str, Any]
 
 
 class JournalMismatch(Exception):
-    """A journal does not fit the sandbox: it has other subscribers, or is damaged. The text says what to do."""
+    """Error for a journal of other subscribers, or a damaged one. The text has the advice."""
 
 
 class Journal:
-    """A file with a line for each write that was accepted, after one that says which data they belong to.
+    """File with a header line that names its data, and a line for each accepted write.
 
-    Accounts are in it by their place among the keys, never by the keys.
+    An entry names its account by the position of its key. Keys are not in the file.
     """
 
     def __init__(self, path: Path, config: SandboxConfig) -> None:
@@ -28,10 +28,10 @@ class Journal:
         self._header: Entry = {"subscribers": config.subscribers, "seed": config.seed}
 
     def replay(self, apply: Callable[[Entry], None]) -> None:
-        """Apply the entries of an earlier run, in order; a new file is begun where there are none.
+        """Apply the entries of an earlier run in order, or begin a new file if there are none.
 
-        A last line without an end (the sandbox was killed while it wrote) is cut off with a warning.
-        Raises `JournalMismatch`, and then the file is as it was but for that line.
+        An incomplete last line (the sandbox was killed during a write) is removed with a warning.
+        Raises `JournalMismatch`, and leaves the other lines of the file unchanged.
         """
         lines = self._lines()
         if not lines:
@@ -43,10 +43,10 @@ class Journal:
                 entry = json.loads(line)
                 if number > 1:
                     apply(entry)
-            except (LookupError, TypeError, ValueError, Refused) as fault:
+            except (LookupError, TypeError, ValueError, Refused) as error:
                 raise JournalMismatch(
                     f"{self._path} is damaged in line {number}: remove that line, or delete the file."
-                ) from fault
+                ) from error
             if number == 1 and entry != self._header:
                 raise JournalMismatch(
                     f"{self._path} belongs to a sandbox with other subscribers or another seed: "
@@ -54,15 +54,15 @@ class Journal:
                 )
 
     def append(self, entry: Entry) -> None:
-        """Add an entry. It outlives the process at once, the machine when the system comes to write it."""
+        """Append an entry. It survives a kill of the process, but not always a crash of the machine (no fsync)."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _lines(self) -> list[bytes]:
-        """The lines that have an end. What follows the last one goes: the next entry would be lost with it."""
+        """Return the complete lines, after truncating an incomplete one, which would corrupt the next entry."""
         content = self._path.read_bytes() if self._path.exists() else b""
         end = content.rfind(b"\n") + 1
         if end < len(content):
-            warnings.warn(f"{self._path}: the last line is cut off and left out", stacklevel=4)
+            warnings.warn(f"{self._path}: the last line is incomplete and was removed", stacklevel=4)
             os.truncate(self._path, end)
         return content[:end].splitlines()

@@ -1,8 +1,8 @@
-"""Lists in pages with opaque cursors, and their filters by time.
+"""Pages of lists with opaque cursors, and filters by time.
 
-Pages follow the order of creation, and a cursor names the last one shown. Neither is moved by an update, so that
-who pages while others write sees what stays exactly once, and comes to an end; by ``updated_at`` a record that is
-updated meanwhile would move behind the cursor and be shown again, for as long as it is updated.
+Pages follow the order of creation, and a cursor names the last record shown. Updates change neither: a client
+that pages during writes sees every remaining record exactly once, and reaches the end. In the order of
+``updated_at``, an updated record would move behind the cursor and be shown again, as often as it is updated.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from prosperstack_destination.sandbox.store import Record, Refused
 
-#: A page without a limit has this many, and at most that many.
+#: Number of records on a page without a limit, and largest limit.
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 
@@ -29,23 +29,23 @@ _COMPARE: Final[dict[str, Callable[[datetime, datetime], bool]]] = {
     "lte": operator.le,
 }
 
-#: Whether a record belongs to a list.
+#: Function that returns True for the records of a list.
 Condition = Callable[[Record], bool]
 
 
-class Listed(Protocol):
-    """What lists are made of."""
+class ListItem(Protocol):
+    """Item of a list."""
 
     @property
     def number(self) -> int:
-        """Its place in the order of creation."""
+        """Position in the order of creation."""
 
     def shown(self) -> dict[str, object]:
-        """It as the API shows it."""
+        """Return the item as JSON of the API."""
 
 
 def read_limit(text: str | None) -> int:
-    """The size of a page; raises `Refused` (400) for what is none."""
+    """Return the size of a page. Raises `Refused` (400) for an invalid one."""
     if text is None:
         return DEFAULT_LIMIT
     if _LIMIT.fullmatch(text) is None or not 1 <= int(text) <= MAX_LIMIT:
@@ -54,7 +54,7 @@ def read_limit(text: str | None) -> int:
 
 
 def read_cursor(text: str | None) -> int:
-    """The number after which a page begins; raises `Refused` (400) for a cursor that is none of ours."""
+    """Return the number after which a page begins. Raises `Refused` (400) for an invalid cursor."""
     if text is None:
         return 0
     try:
@@ -66,22 +66,22 @@ def read_cursor(text: str | None) -> int:
     return int(match[1])
 
 
-def page(items: Iterator[Listed], limit: int) -> dict[str, object]:
-    """A page as the API shows it, of items that come in order and begin where the page does."""
-    found = list(islice(items, limit + 1))
-    more = len(found) > limit
-    cursor = f"after:{found[limit - 1].number}" if more else None
+def page(items: Iterator[ListItem], limit: int) -> dict[str, object]:
+    """Return a page as JSON of the API. The items are in order, from the first of the page."""
+    items_and_next = list(islice(items, limit + 1))
+    more = len(items_and_next) > limit
+    cursor = f"after:{items_and_next[limit - 1].number}" if more else None
     return {
-        "data": [item.shown() for item in found[:limit]],
+        "data": [item.shown() for item in items_and_next[:limit]],
         "next_cursor": None if cursor is None else base64.urlsafe_b64encode(cursor.encode()).decode(),
     }
 
 
 def time_filters(query: Iterable[tuple[str, str]]) -> list[Condition]:
-    """The filters of a query such as ``updated_at[gte]``; a date stands for its first moment in UTC.
+    """Return the filters of a query such as ``updated_at[gte]``. A date means its first moment in UTC.
 
-    Raises `Refused` (400) for no date, and for a comparison that is not documented: to pass over it would be to
-    answer with everything.
+    Raises `Refused` (400) for an invalid date, and for an undocumented comparison: ignoring it would return every
+    record.
     """
     return [
         _compared(match[1], match[2], text)

@@ -1,10 +1,10 @@
-"""The fixed-window rate limit, and the headers that tell of it."""
+"""Fixed-window rate limit and its headers."""
 
 import math
 
 
 class FixedWindow:
-    """So many requests a window. A window begins with the first request after the one before has ended."""
+    """Limit of requests in a window. A window begins with the first request after the end of the previous one."""
 
     def __init__(self, limit: int, window_seconds: float) -> None:
         self.limit = limit
@@ -13,7 +13,7 @@ class FixedWindow:
         self._used = 0
 
     def take(self, now: float) -> bool:
-        """Count a request at a time (seconds); False: it is one too many."""
+        """Count a request at ``now`` (seconds); return False if it exceeds the limit."""
         if now >= self._ends_at:
             self._ends_at = now + self.window_seconds
             self._used = 0
@@ -23,11 +23,11 @@ class FixedWindow:
         return True
 
     def headers(self, now: float) -> dict[str, str]:
-        """What is told with every answer; the reset is in whole seconds, rounded up.
+        """Return the headers of a response; the reset is in whole seconds, rounded up.
 
-        ``now`` is that of the `take` the answer belongs to.
+        ``now`` is the time of the `take` of its request.
         """
-        # (now + window) - now can come out a trifle over the window, which would round up to a second more.
+        # Floating point: (now + window) - now may exceed the window, and would round up to one second more.
         left = min(self._ends_at - now, self.window_seconds)
         return {
             "RateLimit-Limit": str(self.limit),

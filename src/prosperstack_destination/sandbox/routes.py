@@ -1,4 +1,4 @@
-"""The operations of ProsperStack's REST API v1 that a destination needs."""
+"""Operations of ProsperStack's REST API v1 that a destination needs."""
 
 import secrets
 from typing import Annotated, Any, Final, Literal
@@ -13,11 +13,11 @@ from prosperstack_destination.sandbox.store import Records, Refused
 
 router = APIRouter(prefix="/v1")
 
-#: What subscribers may be filtered by; it is more than the statuses that are shown.
+#: Statuses in filters of subscribers. Records have only some of them.
 _STATUSES: Final = ("active", "canceled", "converted", "deflected", "inactive", "reactivated", "saved")
 
 
-async def _account(request: Request) -> SandboxAccount:  # a thread for it would cost more than it does
+async def _account(request: Request) -> SandboxAccount:  # async: a sync dependency would run in a thread
     account: SandboxAccount = request.state.account
     return account
 
@@ -26,8 +26,8 @@ TheAccount = Annotated[SandboxAccount, Depends(_account)]
 Text = Annotated[str | None, Query()]
 
 
-class NewProperty(BaseModel):
-    """The body that makes a property."""
+class PropertyBody(BaseModel):
+    """Body of a request that creates a property."""
 
     key: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=100)]
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -37,7 +37,7 @@ class NewProperty(BaseModel):
 
 
 class Update(BaseModel):
-    """The body that sets custom properties. One without any is taken for a mistake, as the document shows none."""
+    """Body of a request that sets custom properties. They are required: the reference has no body without them."""
 
     properties: dict[str, Any]
 
@@ -46,17 +46,17 @@ class Update(BaseModel):
 async def list_properties(
     account: TheAccount, entity: Text = None, cursor: Text = None, limit: Text = None
 ) -> dict[str, object]:
-    """The custom properties, in the order of their creation."""
+    """Return the custom properties in the order of creation."""
     if entity not in (None, "subscriber", "subscription"):
         raise Refused(400, "entity must be subscriber or subscription")
     size, start = read_limit(limit), read_cursor(cursor)
-    every = account.data.properties.values()
-    return page((each for each in every if each.number > start and entity in (None, each.entity)), size)
+    properties = account.data.properties.values()
+    return page((each for each in properties if each.number > start and entity in (None, each.entity)), size)
 
 
 @router.post("/properties", status_code=201)
-async def create_property(account: TheAccount, new: NewProperty, response: Response) -> dict[str, object]:
-    """Make a custom property."""
+async def create_property(account: TheAccount, new: PropertyBody, response: Response) -> dict[str, object]:
+    """Create a custom property."""
     made_id = f"prop_{secrets.token_hex(12)}"
     arguments = {
         "made_id": made_id,
@@ -66,23 +66,23 @@ async def create_property(account: TheAccount, new: NewProperty, response: Respo
         "kind": new.type,
         "display": new.format,
     }
-    made = account.write("create_property", arguments)
+    created = account.write("create_property", arguments)
     response.headers["Location"] = f"/v1/properties/{made_id}"
-    return made
+    return created
 
 
 @router.get("/properties/{property_id}")
 async def retrieve_property(account: TheAccount, property_id: str) -> dict[str, object]:
-    """One custom property."""
-    found = account.data.properties.get(property_id)
-    if found is None:
+    """Return one custom property."""
+    record = account.data.properties.get(property_id)
+    if record is None:
         raise Refused(404, "Not found")
-    return found.shown()
+    return record.shown()
 
 
 @router.delete("/properties/{property_id}", status_code=204)
 async def delete_property(account: TheAccount, property_id: str) -> None:
-    """Delete a custom property; values that are stored stay."""
+    """Delete a custom property. Stored values stay."""
     account.write("delete_property", {"property_id": property_id})
 
 
@@ -96,7 +96,7 @@ async def list_subscribers(
     cursor: Text = None,
     limit: Text = None,
 ) -> dict[str, object]:
-    """Subscribers in the order of their creation."""
+    """Return subscribers in the order of creation."""
     if status not in (None, *_STATUSES):
         raise Refused(400, f"status must be one of {', '.join(_STATUSES)}")
     fields = {"email": email, "platform_id": platform_id, "status": status}
@@ -105,7 +105,7 @@ async def list_subscribers(
 
 @router.get("/subscribers/{subscriber_id}")
 async def retrieve_subscriber(account: TheAccount, subscriber_id: str) -> dict[str, object]:
-    """One subscriber."""
+    """Return one subscriber."""
     return account.data.subscribers.get(subscriber_id).shown()
 
 
@@ -113,7 +113,7 @@ async def retrieve_subscriber(account: TheAccount, subscriber_id: str) -> dict[s
 async def update_subscriber(
     request: Request, account: TheAccount, subscriber_id: str, update: Update
 ) -> dict[str, object]:
-    """Set a subscriber's custom properties; null and "" delete a value."""
+    """Set a subscriber's custom properties. null and "" delete a value."""
     return account.write("update_subscriber", _update(request, subscriber_id, update))
 
 
@@ -132,7 +132,7 @@ async def list_subscriptions(
     cursor: Text = None,
     limit: Text = None,
 ) -> dict[str, object]:
-    """Subscriptions in the order of their creation."""
+    """Return subscriptions in the order of creation."""
     fields = {"platform_id": platform_id, "subscriber_id": subscriber_id}
     return _list(request, account.data.subscriptions, fields, cursor, limit)
 
@@ -153,7 +153,7 @@ def _list(
     request: Request, records: Records, fields: dict[str, str | None], cursor: str | None, limit: str | None
 ) -> dict[str, object]:
     size, start = read_limit(limit), read_cursor(cursor)
-    found = records.after(start, **fields)
+    matching = records.after(start, **fields)
     for condition in time_filters(request.query_params.multi_items()):
-        found = filter(condition, found)
-    return page(found, size)
+        matching = filter(condition, matching)
+    return page(matching, size)

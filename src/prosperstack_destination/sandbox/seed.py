@@ -1,14 +1,14 @@
-"""Made-up data: the same seed gives the same."""
+"""Generated data of an account. Equal seeds give equal data."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
-from prosperstack_destination.sandbox.store import Account, Record
+from prosperstack_destination.sandbox.store import AccountData, Record
 from prosperstack_destination.sandbox.values import Value
 
-#: The properties of ProsperStack's documented example, and one of subscriptions.
+#: Properties of ProsperStack's documented example, and one of subscriptions.
 _PROPERTIES: Final = (
     ("number_of_contacts", "Number of contacts", "subscriber", "number", "number"),
     ("is_professional", "Is professional", "subscriber", "boolean", None),
@@ -16,7 +16,7 @@ _PROPERTIES: Final = (
     ("preferred_name", "Preferred name", "subscriber", "text", None),
     ("seats", "Seats", "subscription", "number", "number"),
 )
-#: What the subscriber of the documented example has at first.
+#: Initial values of the documented example's subscriber.
 _JOHN: Final[dict[str, Value]] = {
     "number_of_contacts": 120,
     "is_professional": False,
@@ -53,16 +53,16 @@ _LAST: Final = [
     "Tanner",
     "Weaver",
 ]
-#: One subscriber in so many shares the email of the one before.
+#: Every subscriber with a multiple of this number has the email of the previous one.
 _SHARED_EVERY: Final = 200
 _BEGINNING: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-def seeded(subscribers: int, seed: str) -> Account:
-    """An account with so many subscribers, one subscription each; the first is the documented example's."""
-    random = Random(seed)  # noqa: S311 -- made-up data, and the same each time
-    account = Account()
+def seed_account(subscribers: int, seed: str) -> AccountData:
+    """Return an account of generated subscribers with one subscription each, the documented example's first."""
+    random = Random(seed)  # noqa: S311 -- generated data, reproducible
+    account = AccountData()
     for key, name, entity, kind, display in _PROPERTIES:
         account.create_property(_identifier(random, "prop"), key, name, entity, kind, display)
     by_key = {each.key: each for each in account.properties.values()}
@@ -105,7 +105,7 @@ def _subscription(random: Random, number: int, subscriber: Record) -> Record:
 
 
 def _values(random: Random) -> dict[str, Value]:
-    """A third of the subscribers have some values."""
+    """Return generated values for a third of the subscribers, and none for the others."""
     if random.random() > 1 / 3:
         return {}
     return {

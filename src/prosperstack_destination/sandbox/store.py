@@ -1,4 +1,4 @@
-"""One account's data, in memory."""
+"""Data of one account, in memory."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from prosperstack_destination.sandbox.values import InvalidValue, Value, formatt
 
 
 class Refused(Exception):
-    """A request that the API answers with an error: a status, and the text that goes with it."""
+    """Request that the API answers with an error: a status and a text."""
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
@@ -18,20 +18,20 @@ class Refused(Exception):
 
 
 def iso(moment: datetime) -> str:
-    """A time in UTC as the API shows times, to the millisecond."""
+    """Return a time in UTC as ISO 8601 with milliseconds, as in the API."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def whole_milliseconds(now: float) -> datetime:
-    """Seconds since the epoch, as precise as the API shows times: what is shown can be filtered by."""
+    """Return seconds since the epoch as a time with the precision of the API, so that filters match shown times."""
     return datetime.fromtimestamp(int(now * 1000) / 1000, UTC)
 
 
 @dataclass(slots=True)
-class Property:
-    """A custom property."""
+class SandboxProperty:
+    """Custom property."""
 
-    #: Its place in the order of creation.
+    #: Position in the order of creation.
     number: int
     id: str
     key: str
@@ -41,7 +41,7 @@ class Property:
     format: str | None
 
     def shown(self) -> dict[str, object]:
-        """It as the API shows it."""
+        """Return the resource as JSON of the API."""
         return {
             "id": self.id,
             "key": self.key,
@@ -54,21 +54,21 @@ class Property:
 
 @dataclass(slots=True)
 class Record:
-    """A subscriber or a subscription: its fixed fields, and its custom properties by key."""
+    """Subscriber or subscription: its fixed fields, and its custom properties by key."""
 
-    #: Its place in the order of creation, which lists follow: nothing that changes moves in it, so a client that
-    #: pages while others write sees everything once.
+    #: Position in the order of creation, which lists follow. Updates do not change it, so a client that pages
+    #: during writes sees every record once.
     number: int
     fields: dict[str, str]
-    #: In UTC, as are filters: kept as times, since a filter by time looks at every record.
+    #: Times in UTC, as in filters. They are not text, because a filter compares every record.
     created_at: datetime
     updated_at: datetime
-    #: By property key: the property as it was when the value was written, and the value. A value stays, and is
-    #: shown, after its property was deleted.
-    values: dict[str, tuple[Property, Value]] = field(default_factory=dict)
+    #: Property at the time of the write, and value, by property key. A value stays, and is shown, after its
+    #: property is deleted.
+    values: dict[str, tuple[SandboxProperty, Value]] = field(default_factory=dict)
 
     def shown(self) -> dict[str, object]:
-        """It as the API shows it."""
+        """Return the resource as JSON of the API."""
         properties = [
             {"property": each.shown(), "value": value, "formatted_value": formatted(value, each.format)}
             for each, value in self.values.values()
@@ -78,7 +78,7 @@ class Record:
 
 
 class Records:
-    """Subscribers, or subscriptions, in the order of their creation."""
+    """Subscribers or subscriptions in the order of creation, with indexes by field."""
 
     def __init__(self, *indexed: str) -> None:
         self._ordered: list[Record] = []
@@ -89,21 +89,21 @@ class Records:
         return len(self._by_id)
 
     def add(self, record: Record) -> None:
-        """Add a record; its number has to be the highest."""
+        """Add a record. Its number has to be the highest."""
         self._ordered.append(record)
         self._by_id[record.fields["id"]] = record
         for name, index in self._by_field.items():
             index.setdefault(_compared(name, record.fields[name]), []).append(record)
 
     def get(self, record_id: str) -> Record:
-        """The record with this id; raises `Refused` (404)."""
+        """Return the record with this ID. Raises `Refused` (404)."""
         record = self._by_id.get(record_id)
         if record is None:
             raise Refused(404, "Not found")
         return record
 
     def remove(self, record_id: str) -> None:
-        """Delete a record; raises `Refused` (404)."""
+        """Delete a record. Raises `Refused` (404)."""
         record = self.get(record_id)
         del self._by_id[record_id]
         del self._ordered[bisect_left(self._ordered, record.number, key=_number)]
@@ -111,18 +111,18 @@ class Records:
             index[_compared(name, record.fields[name])].remove(record)
 
     def after(self, number: int, email: str | None = None, **fields: str | None) -> Iterator[Record]:
-        """The records after a number, in order; with an email or other fields only those that have them all.
+        """Yield the records after a number, in order, that match the email and all other given fields.
 
-        Emails are compared without case: the reference does not say how they are.
+        Emails are compared case-insensitively; the reference does not define the comparison.
         """
-        given = {"email": email, **fields}.items()
-        wanted = {name: _compared(name, value) for name, value in given if value is not None}
+        conditions = {"email": email, **fields}.items()
+        wanted = {name: _compared(name, value) for name, value in conditions if value is not None}
         indexed = [self._by_field[name].get(wanted[name], []) for name in self._by_field if name in wanted]
         records = min(indexed, key=len, default=self._ordered)
-        found: Iterator[Record] = islice(records, bisect_right(records, number, key=_number), None)
+        matching: Iterator[Record] = islice(records, bisect_right(records, number, key=_number), None)
         for name, value in wanted.items():
-            found = filter(_has(name, value), found)
-        return found
+            matching = filter(_has(name, value), matching)
+        return matching
 
 
 def _compared(name: str, value: str) -> str:
@@ -137,32 +137,32 @@ def _number(record: Record) -> int:
     return record.number
 
 
-class Account:
-    """What one API key sees."""
+class AccountData:
+    """Properties, subscribers and subscriptions of one API key."""
 
     def __init__(self) -> None:
-        self.properties: dict[str, Property] = {}
+        self.properties: dict[str, SandboxProperty] = {}
         self.subscribers = Records("email", "platform_id")
         self.subscriptions = Records("platform_id", "subscriber_id")
 
     def create_property(
         self, made_id: str, key: str, name: str, entity: str, kind: str, display: str | None
-    ) -> Property:
-        """Make a property; raises `Refused` (409) where its key is taken."""
+    ) -> SandboxProperty:
+        """Create a property. Raises `Refused` (409) if its key exists."""
         if self._property(key, entity) is not None:
             raise Refused(409, f"A {entity} property with the key {key} exists")
         number = max((each.number for each in self.properties.values()), default=0) + 1
-        made = Property(number, made_id, key, name, entity, kind, display)
-        self.properties[made_id] = made
-        return made
+        created = SandboxProperty(number, made_id, key, name, entity, kind, display)
+        self.properties[made_id] = created
+        return created
 
     def delete_property(self, property_id: str) -> None:
-        """Delete a property, not its values; raises `Refused` (404)."""
+        """Delete a property, and keep its values. Raises `Refused` (404)."""
         if self.properties.pop(property_id, None) is None:
             raise Refused(404, "Not found")
 
     def delete_subscriber(self, subscriber_id: str) -> None:
-        """Delete a subscriber and their subscriptions; raises `Refused` (404)."""
+        """Delete a subscriber and their subscriptions. Raises `Refused` (404)."""
         self.subscribers.remove(subscriber_id)
         for each in list(self.subscriptions.after(0, subscriber_id=subscriber_id)):
             self.subscriptions.remove(each.fields["id"])
@@ -170,21 +170,21 @@ class Account:
     def update(
         self, records: Records, entity: str, *, record_id: str, properties: dict[str, object], at: str
     ) -> Record:
-        """Set properties by key, all of them or, where one is at fault (`Refused`, 400), none.
+        """Set properties by key: all of them, or none if one is invalid (`Refused`, 400).
 
-        ``at`` is the present, in ISO 8601. ``updated_at`` becomes it also where nothing changed: the reference
-        does not say that it stays.
+        ``at`` is the current time, in ISO 8601. It becomes ``updated_at``, even if no value changes: the reference
+        has no exception.
         """
         record = records.get(record_id)
-        checked: dict[str, tuple[Property, Value] | None] = {}
+        checked: dict[str, tuple[SandboxProperty, Value] | None] = {}
         for key, value in properties.items():
             known = self._property(key, entity)
             if known is None:
                 raise Refused(400, f"{key}: there is no such {entity} property")
             try:
                 checked[key] = None if value in (None, "") else (known, validated(value, known.type))
-            except InvalidValue as fault:
-                raise Refused(400, f"{key}: {fault}") from None
+            except InvalidValue as error:
+                raise Refused(400, f"{key}: {error}") from None
         for key, pair in checked.items():
             if pair is None:
                 record.values.pop(key, None)
@@ -193,6 +193,6 @@ class Account:
         record.updated_at = datetime.fromisoformat(at)
         return record
 
-    def _property(self, key: str, entity: str) -> Property | None:
-        found = (each for each in self.properties.values() if (each.key, each.entity) == (key, entity))
-        return next(found, None)
+    def _property(self, key: str, entity: str) -> SandboxProperty | None:
+        matching = (each for each in self.properties.values() if (each.key, each.entity) == (key, entity))
+        return next(matching, None)

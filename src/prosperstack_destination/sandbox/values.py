@@ -1,28 +1,28 @@
-"""Property values: validated by type, and as people see them."""
+"""Property values: validation by type, and format for people."""
 
 import math
 import re
 from datetime import date, datetime
 from typing import Any, Final
 
-#: A value as it is kept: text, number, boolean, or an ISO date as text.
+#: Stored value: text, number, boolean, or an ISO 8601 date as text.
 Value = str | int | float | bool
 
 _BOOLEANS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-#: Narrower than Python's own readers, which also take "1_000", " 5 ", "20210504" and "2021-W18-2".
+#: Narrower than Python's parsers, which also accept "1_000", " 5 ", "20210504" and "2021-W18-2".
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DATE: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ].+)?")
 
 
 class InvalidValue(ValueError):
-    """A value is none of its property's type; the text says so."""
+    """Error for a value that does not have its property's type."""
 
 
 def validated(value: Any, kind: str) -> Value:
-    """A value as it is kept. Raises `InvalidValue` for what is none of the type.
+    """Return the value to store. Raises `InvalidValue` for a value that does not have the type.
 
-    The sandbox is strict where the real API is lax: that one takes any other text than the documented ones for
-    a boolean that is true. A datetime becomes its date as written, in whatever zone it is.
+    The sandbox is strict where the real API is lax, which reads any undocumented text as a boolean true. A datetime
+    becomes its date as written, regardless of its zone.
     """
     match kind:
         case "text" if isinstance(value, str):
@@ -39,7 +39,7 @@ def validated(value: Any, kind: str) -> Value:
 
 
 def formatted(value: Value, display: str | None) -> str:
-    """A value as the product shows it; ``display`` is the property's format."""
+    """Return a value as text for people; ``display`` is the property's format."""
     if isinstance(value, bool):
         return "Yes" if value else "No"
     if isinstance(value, int | float):
@@ -50,7 +50,7 @@ def formatted(value: Value, display: str | None) -> str:
 def _text(text: str) -> str:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: JSON can carry it, no answer could
+    except UnicodeEncodeError:  # a lone surrogate: JSON can hold it, a response cannot
         raise InvalidValue("must be a text in Unicode") from None
     return text
 
@@ -60,9 +60,9 @@ def _number(value: int | float | str) -> int | float:
         raise InvalidValue("must be a number")
     try:
         finite = math.isfinite(float(value))
-    except OverflowError:  # an integer past what a float holds
+    except OverflowError:  # an integer above the range of a float
         finite = False
-    if not finite:  # Python reads NaN and 1e999 from JSON, which cannot carry them back
+    if not finite:  # Python parses NaN and 1e999, which JSON cannot hold
         raise InvalidValue("must be a finite number")
     if isinstance(value, str):
         return int(value) if value.removeprefix("-").isdigit() else float(value)

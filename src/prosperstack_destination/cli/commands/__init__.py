@@ -1,1 +1,1 @@
-"""The commands as they are declared; what they do is imported when they are run, so that ``--help`` stays quick."""
+"""Declarations of the commands: names, options and help. Each imports its implementation when it runs."""

@@ -1,4 +1,4 @@
-"""What callers, operators and ProsperStack show to be let in: issued once, listed, revoked."""
+"""Commands for credentials: inbound keys, shared secrets, operator tokens, connector tokens."""
 
 from typing import Annotated
 
@@ -6,11 +6,11 @@ import typer
 
 from prosperstack_destination.cli.options import Account, Author, Json, Name
 
-keys_app = typer.Typer(help="The keys that callers show.", no_args_is_help=True)
-secrets_app = typer.Typer(help="The secrets that sign webhooks.", no_args_is_help=True)
-tokens_app = typer.Typer(help="The tokens that operators show to the API.", no_args_is_help=True)
+keys_app = typer.Typer(help="Manage the keys that callers authenticate with.", no_args_is_help=True)
+secrets_app = typer.Typer(help="Manage the shared secrets that sign webhooks.", no_args_is_help=True)
+tokens_app = typer.Typer(help="Manage the tokens that operators use for the API.", no_args_is_help=True)
 connectors_app = typer.Typer(
-    help="The URLs that ProsperStack calls when somebody begins to cancel.", no_args_is_help=True
+    help="Manage the URLs that ProsperStack calls when a subscriber starts to cancel.", no_args_is_help=True
 )
 
 
@@ -21,140 +21,156 @@ def keys_issue(
     public: Annotated[
         bool,
         typer.Option(
-            "--public", help="For a web page or an app, where everybody can read it: it may only identify."
+            "--public", help="For a web page or an app, where the key is readable: it permits Identify calls only."
         ),
     ] = False,
     origin: Annotated[
         list[str] | None,
         typer.Option(
-            "--origin", help="A page that may show a public key, as https://app.example.com; may be repeated."
+            "--origin", help="Origin of a page that may use a public key, as https://app.example.com; repeatable."
         ),
     ] = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Make a key for Segment, a server, a web page or an app to show, and print it: only now."""
-    from prosperstack_destination.cli.accounts import issue_key
+    """Issue a key for Segment, a server, a web page or an app. It is printed once, now."""
+    from prosperstack_destination.cli.credentials import issue_key
 
     issue_key(account, name, author, public=public, origins=origin or [], as_json=json)
 
 
 @keys_app.command("list")
 def keys_list(account: Account = None, json: Json = False) -> None:
-    """Print the keys, never whole."""
-    from prosperstack_destination.cli.accounts import list_keys
+    """List the keys by fingerprint."""
+    from prosperstack_destination.cli.credentials import list_keys
 
     list_keys(account, as_json=json)
 
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(help="Its fingerprint, as `keys list` shows it.")],
+    key: Annotated[str, typer.Argument(help="Fingerprint of the key, from `keys list`.")],
     account: Account = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Refuse a key from now on."""
-    from prosperstack_destination.cli.accounts import revoke_key
+    """Revoke a key. It is refused within seconds."""
+    from prosperstack_destination.cli.credentials import revoke_key
 
     revoke_key(account, key, author, as_json=json)
 
 
 @secrets_app.command("issue")
 def secrets_issue(account: Account = None, name: Name = "", author: Author = "unknown", json: Json = False) -> None:
-    """Make a shared secret for Segment's Webhooks (Actions) destination, and print it: only now."""
-    from prosperstack_destination.cli.accounts import issue_secret
+    """Issue a shared secret for Segment's Webhooks (Actions) destination. It is printed once, now."""
+    from prosperstack_destination.cli.credentials import issue_secret
 
     issue_secret(account, name, author, as_json=json)
 
 
 @secrets_app.command("list")
 def secrets_list(account: Account = None, json: Json = False) -> None:
-    """Print the shared secrets, never whole."""
-    from prosperstack_destination.cli.accounts import list_secrets
+    """List the shared secrets by ID."""
+    from prosperstack_destination.cli.credentials import list_secrets
 
     list_secrets(account, as_json=json)
 
 
 @secrets_app.command("revoke")
 def secrets_revoke(
-    secret: Annotated[str, typer.Argument(help="Its id, as `secrets list` shows it.")],
+    secret: Annotated[str, typer.Argument(help="ID of the secret, from `secrets list`.")],
     account: Account = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Refuse what a shared secret signs from now on."""
-    from prosperstack_destination.cli.accounts import revoke_secret
+    """Revoke a shared secret. Webhooks signed with it are refused within seconds."""
+    from prosperstack_destination.cli.credentials import revoke_secret
 
     revoke_secret(account, secret, author, as_json=json)
 
 
 @tokens_app.command("issue")
 def tokens_issue(
-    name: Annotated[str, typer.Option("--name", help="Who it is for: the author of what is done with it.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the operator, recorded in the audit log.")],
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Make a token for the API, and print it: only now."""
-    from prosperstack_destination.cli.tokens import issue
+    """Issue an operator token for the API. It is printed once, now."""
+    from prosperstack_destination.cli.credentials import issue_token
 
-    issue(name, author, as_json=json)
+    issue_token(name, author, as_json=json)
 
 
 @tokens_app.command("list")
 def tokens_list(json: Json = False) -> None:
-    """Print the tokens, never whole."""
-    from prosperstack_destination.cli.tokens import list_tokens
+    """List the operator tokens by fingerprint."""
+    from prosperstack_destination.cli.credentials import list_tokens
 
     list_tokens(as_json=json)
 
 
 @tokens_app.command("revoke")
 def tokens_revoke(
-    token: Annotated[str, typer.Argument(help="Its fingerprint, as `tokens list` shows it.")],
+    token: Annotated[str, typer.Argument(help="Fingerprint of the token, from `tokens list`.")],
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Refuse a token from now on."""
-    from prosperstack_destination.cli.tokens import revoke
+    """Revoke an operator token. It is refused within seconds."""
+    from prosperstack_destination.cli.credentials import revoke_token
 
-    revoke(token, author, as_json=json)
+    revoke_token(token, author, as_json=json)
 
 
 @connectors_app.command("issue")
 def connectors_issue(
     account: Account = None, name: Name = "", author: Author = "unknown", json: Json = False
 ) -> None:
-    """Make a token for ProsperStack's data connector and webhooks, and print the paths: only now."""
-    from prosperstack_destination.cli.connectors import issue
+    """Issue a token for ProsperStack's data connector and flow webhook. The paths are printed once, now."""
+    from prosperstack_destination.cli.credentials import issue_connector
 
-    issue(account, name, author, as_json=json)
+    issue_connector(account, name, author, as_json=json)
 
 
 @connectors_app.command("list")
 def connectors_list(account: Account = None, json: Json = False) -> None:
-    """Print the tokens, never whole."""
-    from prosperstack_destination.cli.connectors import list_tokens
+    """List the connector tokens by fingerprint."""
+    from prosperstack_destination.cli.credentials import list_connectors
 
-    list_tokens(account, as_json=json)
+    list_connectors(account, as_json=json)
 
 
 @connectors_app.command("revoke")
 def connectors_revoke(
-    token: Annotated[str, typer.Argument(help="Its fingerprint, as `connectors list` shows it.")],
+    token: Annotated[str, typer.Argument(help="Fingerprint of the token, from `connectors list`.")],
     account: Account = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Refuse a token from now on."""
-    from prosperstack_destination.cli.connectors import revoke
+    """Revoke a connector token. It is refused within seconds."""
+    from prosperstack_destination.cli.credentials import revoke_connector
 
-    revoke(account, token, author, as_json=json)
+    revoke_connector(account, token, author, as_json=json)
+
+
+def password(json: Json = False) -> None:
+    """Print the generated password of the dashboard. It exists if ADMIN_PASSWORD is not set."""
+    from prosperstack_destination.cli.credentials import show_password
+
+    show_password(as_json=json)
+
+
+def reencrypt(author: Author = "unknown", json: Json = False) -> None:
+    """Encrypt every stored key again with SECRET_KEY. FORMER_SECRET_KEYS are not needed afterwards."""
+    from prosperstack_destination.cli.credentials import reencrypt
+
+    reencrypt(author, as_json=json)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add these groups to the command line."""
+    """Add these commands to the command line."""
     app.add_typer(keys_app, name="keys")
     app.add_typer(secrets_app, name="secrets")
     app.add_typer(tokens_app, name="tokens")
     app.add_typer(connectors_app, name="connectors")
+    app.command()(password)
+    app.command()(reencrypt)

@@ -1,4 +1,4 @@
-"""The database as a whole: upgrading, moving, backing up."""
+"""Commands that upgrade, move and back up the database."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,12 @@ import typer
 
 from prosperstack_destination.cli.options import Json
 
-db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True)
+db_app = typer.Typer(help="Upgrade, move and back up the database.", no_args_is_help=True)
 
 
 @db_app.command("upgrade")
 def db_upgrade(json: Json = False) -> None:
-    """Bring the schema up to date; `serve` does that by itself as well."""
+    """Migrate the schema to the current version. `serve` does this at its start, too."""
     from prosperstack_destination.cli.db import upgrade
 
     upgrade(as_json=json)
@@ -20,10 +20,12 @@ def db_upgrade(json: Json = False) -> None:
 
 @db_app.command("export")
 def db_export(
-    file: Annotated[str, typer.Argument(help="A file, which is gone on with if it was broken off, or -.")],
+    file: Annotated[
+        str, typer.Argument(help="File to write, or - for standard output; a partial file is resumed.")
+    ],
     json: Json = False,
 ) -> None:
-    """Write everything in the database to a file, as lines of JSON, for `import` on SQLite or PostgreSQL."""
+    """Write the whole database to a file, as lines of JSON. `db import` reads it on SQLite and PostgreSQL."""
     from prosperstack_destination.cli.db import export
 
     export(file, as_json=json)
@@ -31,10 +33,10 @@ def db_export(
 
 @db_app.command("import")
 def db_import(
-    file: Annotated[str, typer.Argument(help="What `export` wrote, or - for standard input.")],
+    file: Annotated[str, typer.Argument(help="File that `db export` wrote, or - for standard input.")],
     json: Json = False,
 ) -> None:
-    """Take an export in, into an empty database; where that was broken off it goes on."""
+    """Load an export into an empty database. An interrupted import resumes where it stopped."""
     from prosperstack_destination.cli.db import import_
 
     import_(file, as_json=json)
@@ -42,7 +44,7 @@ def db_import(
 
 @db_app.command("backup")
 def db_backup(
-    file: Annotated[Path, typer.Argument(help="Where to; it must not be there yet.")], json: Json = False
+    file: Annotated[Path, typer.Argument(help="File to write; it must not exist yet.")], json: Json = False
 ) -> None:
     """Copy a SQLite database while the service runs."""
     from prosperstack_destination.cli.db import backup
@@ -51,5 +53,5 @@ def db_backup(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this group to the command line."""
+    """Add these commands to the command line."""
     app.add_typer(db_app, name="db")

@@ -1,4 +1,4 @@
-"""Which trait feeds which property: looking, trying, applying, going back."""
+"""Commands that check, compare, apply and roll back mappings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,14 +7,14 @@ import typer
 
 from prosperstack_destination.cli.options import Account, Author, Json
 
-_MappingFile = Annotated[Path, typer.Argument(help="The mapping, as YAML.")]
+_MappingFile = Annotated[Path, typer.Argument(help="Mapping file, as YAML.")]
 
-mappings_app = typer.Typer(help="The rules that say which trait feeds which property.", no_args_is_help=True)
+mappings_app = typer.Typer(help="Manage the rules that map traits to properties.", no_args_is_help=True)
 
 
 @mappings_app.command("validate")
 def mappings_validate(file: _MappingFile, account: Account = None, json: Json = False) -> None:
-    """Check a file, and apply nothing."""
+    """Check a mapping file without applying it."""
     from prosperstack_destination.cli.mappings import validate
 
     if not validate(file, account, as_json=json):
@@ -24,10 +24,10 @@ def mappings_validate(file: _MappingFile, account: Account = None, json: Json = 
 @mappings_app.command("show")
 def mappings_show(
     account: Account = None,
-    version: Annotated[int | None, typer.Option(min=0, help="An earlier version; else the one in force.")] = None,
+    version: Annotated[int | None, typer.Option(min=0, help="Earlier version. Default: the current one.")] = None,
     json: Json = False,
 ) -> None:
-    """Print the mapping in force, in the form that `apply` takes."""
+    """Print the current mapping as a file that `mappings apply` reads."""
     from prosperstack_destination.cli.mappings import show
 
     show(account, version, as_json=json)
@@ -35,7 +35,7 @@ def mappings_show(
 
 @mappings_app.command("diff")
 def mappings_diff(file: _MappingFile, account: Account = None, json: Json = False) -> None:
-    """Show what a file would change for the profiles that are stored, and what that would cost."""
+    """Show the changes that a mapping file makes to stored profiles, and their cost in requests."""
     from prosperstack_destination.cli.mappings import diff
 
     diff(file, account, as_json=json)
@@ -47,15 +47,16 @@ def mappings_apply(
     account: Account = None,
     author: Author = "unknown",
     based_on: Annotated[
-        int | None, typer.Option(min=0, help="Refuse if another version than this one is in force.")
+        int | None, typer.Option(min=0, help="Fail if the current version is not this one.")
     ] = None,
     allow_unknown: Annotated[
-        bool, typer.Option("--allow-unknown", help="Take rules for properties that the account does not have yet.")
+        bool,
+        typer.Option("--allow-unknown", help="Accept rules for properties that do not exist yet."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask where problems would rise.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation if problems increase.")] = False,
     json: Json = False,
 ) -> None:
-    """Put the mapping of a file in force, for every profile already received as well."""
+    """Apply a mapping file, to stored profiles and to new calls."""
     from prosperstack_destination.cli.mappings import apply
 
     apply(file, account, author, based_on=based_on, allow_unknown=allow_unknown, yes=yes, as_json=json)
@@ -64,10 +65,10 @@ def mappings_apply(
 @mappings_app.command("history")
 def mappings_history(
     account: Account = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many versions.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of versions.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show the versions that were applied: when, by whom."""
+    """List the applied versions, with time and author."""
     from prosperstack_destination.cli.mappings import history
 
     history(account, limit, as_json=json)
@@ -76,26 +77,26 @@ def mappings_history(
 @mappings_app.command("rollback")
 def mappings_rollback(
     version: Annotated[
-        int | None, typer.Argument(min=0, help="The version to go back to; else the one before.")
+        int | None, typer.Argument(min=0, help="Version to apply again. Default: the previous one.")
     ] = None,
     account: Account = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
-    """Put an earlier version in force again."""
+    """Apply an earlier version again, as a new version."""
     from prosperstack_destination.cli.mappings import roll_back
 
     roll_back(account, version, author, as_json=json)
 
 
 @mappings_app.command("schema")
-def mappings_schema(json: Json = True) -> None:  # noqa: ARG001 -- it prints nothing else, and scripts may say so
-    """Print the JSON Schema of mapping files, by which editors complete them."""
+def mappings_schema(json: Json = True) -> None:  # noqa: ARG001 -- the output is always JSON; scripts may pass --json
+    """Print the JSON Schema of mapping files, for completion in editors."""
     from prosperstack_destination.cli.mappings import schema
 
     schema()
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this group to the command line."""
+    """Add these commands to the command line."""
     app.add_typer(mappings_app, name="mappings")
