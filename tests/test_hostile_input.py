@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 FULL = os.environ.get("HOSTILE") == "full"
 PASSWORD = "correct horse battery"
-#: Rules whose expressions and clean-ups make much of what they are given.
+#: Rules whose expressions and transforms build much larger values than they get.
 RULES: tuple[dict[str, Any], ...] = (
     {"from": "sum(traits.*.[@][] | [?type(@) == 'number'])"},
     {"from": "join(',', [to_string(traits), to_string(traits), `\"\\u0000\"`])"},

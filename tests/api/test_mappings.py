@@ -81,7 +81,7 @@ async def test_two_operators_at_once(api: httpx.AsyncClient) -> None:
             "preferred_name?",
         ),
         ({"mapping": {"rules": [{**RULE, "from": "nickname"}]}}, "rules[0].from", None, "traits.nickname"),
-        ({"yaml": "a: b: c"}, "", 1, "it is not YAML"),
+        ({"yaml": "a: b: c"}, "", 1, "the text is not YAML"),
     ],
 )
 async def test_faults(

@@ -183,7 +183,7 @@ async def test_fields_that_nobody_touched(dashboard: Dashboard) -> None:
             {"rule-property": "preferred_name", "rule-values": "a"},
             "'a' is no line of the form `value = what is sent`",
         ),
-        ({"draft": "a: b: c", "rule-property": "preferred_name", "rule-trait": "x"}, "it is not YAML"),
+        ({"draft": "a: b: c", "rule-property": "preferred_name", "rule-trait": "x"}, "the text is not YAML"),
     ],
 )
 async def test_a_form_that_makes_no_rule(dashboard: Dashboard, fields: dict[str, str], why: str) -> None:
@@ -203,9 +203,9 @@ async def test_a_form_that_makes_no_rule(dashboard: Dashboard, fields: dict[str,
     [
         ("rules:\n  - property: plan\n    form: x\n", "line 3 rules[0].form", "did you mean from? form: x"),
         ("rules:\n  - property: preferred_name\n    from: nickname\n", "line 3 rules[0].from", "traits.nickname"),
-        ("a: b: c", "line 1", "it is not YAML"),
-        ("rules:\n  - property: preferred_name\n    default: [1]\n", "line 3", "one value is needed here"),
-        ("x" * 300_000, "", "262,144 is the most that is taken"),
+        ("a: b: c", "line 1", "the text is not YAML"),
+        ("rules:\n  - property: preferred_name\n    default: [1]\n", "line 3", "write one value here"),
+        ("x" * 300_000, "", "shorten it to 262,144"),
     ],
 )
 async def test_faults(dashboard: Dashboard, draft: str, where: str, why: str) -> None:

@@ -9,7 +9,13 @@ from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
-from prosperstack_destination.mapping.coverage import MAX_TRAITS, Coverage, PropertyCoverage, TraitCoverage, type_of
+from prosperstack_destination.mapping.coverage import (
+    MAX_TRAITS,
+    Coverage,
+    PropertyCoverage,
+    TraitCoverage,
+    infer_type,
+)
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.rules import Rules
 from support.json_values import json_values
@@ -121,4 +127,4 @@ def test_coverage_is_total(people: list[dict[str, tuple[JsonValue, int]]]) -> No
 @given(json_values)
 def test_a_type_takes_the_value(value: JsonValue) -> None:
     """Only arrays and objects are of no property's type."""
-    assert (type_of(value) is None) == (value is None or isinstance(value, dict | list))
+    assert (infer_type(value) is None) == (value is None or isinstance(value, dict | list))

@@ -1,4 +1,4 @@
-"""Hints against the common mistakes in expressions."""
+"""Hints for common mistakes in expressions."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from prosperstack_destination.mapping.expression_runner import ExpressionRunner, MappingInput
 from prosperstack_destination.mapping.expressions import InvalidExpression, compile_expression
 
-PERSON = MappingInput(
+PROFILE = MappingInput(
     {
         "plan": "pro",
         "seats": 9,
@@ -30,7 +30,7 @@ PERSON = MappingInput(
     "a1",
 )
 
-#: What is written, what the hint says, and what that gives.
+#: Mistake, hint, and value of the hint.
 MISTAKES: list[tuple[str, str, JsonValue]] = [
     ("traits.seats > 5", "traits.seats > `5`", True),
     ("traits.seats>=10", "traits.seats>=`10`", False),
@@ -61,10 +61,10 @@ MISTAKES: list[tuple[str, str, JsonValue]] = [
     ('"traits.plan"', "traits.plan", "pro"),
     ("plan", "traits.plan", "pro"),
     ("trait.plan", "traits.plan", "pro"),
-    ("lower(traits.plan)", "traits.plan, with the clean-up lower: true in the rule", "pro"),
-    ("traits.plan.toUpperCase()", "traits.plan, with the clean-up upper: true in the rule", "pro"),
-    ("round(traits.seats, 2)", "traits.seats, with the clean-up round: 2 in the rule", 9),
-    ("traits.seats / 100", "traits.seats, with the clean-up scale: 0.01 in the rule", 9),
+    ("lower(traits.plan)", "traits.plan, with the transform lower: true in the rule", "pro"),
+    ("traits.plan.toUpperCase()", "traits.plan, with the transform upper: true in the rule", "pro"),
+    ("round(traits.seats, 2)", "traits.seats, with the transform round: 2 in the rule", 9),
+    ("traits.seats / 100", "traits.seats, with the transform scale: 0.01 in the rule", 9),
     ("traits.plan = 'pro'", "traits.plan == 'pro'", True),
     ("traits.plan !== 'pro'", "traits.plan != 'pro'", False),
     ("traits.vip or traits.plan", "traits.vip || traits.plan", "pro"),
@@ -86,25 +86,25 @@ MISTAKES: list[tuple[str, str, JsonValue]] = [
 
 
 @pytest.mark.parametrize(("mistake", "hint", "value"), MISTAKES)
-def test_each_hint_mends_the_mistake(mistake: str, hint: str, value: JsonValue) -> None:
-    """What the hint of a mistake says is an expression, and gives what was meant."""
-    with pytest.raises(InvalidExpression) as refused:
+def test_hint_is_the_intended_expression(mistake: str, hint: str, value: JsonValue) -> None:
+    """The hint for a mistake is a valid expression, and gives the intended value."""
+    with pytest.raises(InvalidExpression) as error:
         compile_expression(mistake)
 
-    assert hint in str(refused.value)
+    assert hint in str(error.value)
     if not hint.endswith("()"):
-        expression = compile_expression(hint.partition(", with the clean-up")[0])
-        assert ExpressionRunner(lambda: PERSON.context()).value(expression) == value
+        expression = compile_expression(hint.partition(", with the transform")[0])
+        assert ExpressionRunner(lambda: PROFILE.context()).value(expression) == value
 
 
-def test_the_type_of_a_missing_trait_is_called_null() -> None:
-    """A function over a trait that is missing says null, and what leaves such people out."""
+def test_missing_trait_is_reported_as_null() -> None:
+    """The error for a missing trait says null, and how a condition leaves such profiles out."""
     with pytest.raises(ValueError, match=r"not null: leave out people without the trait by a condition \(when\)"):
-        ExpressionRunner(lambda: PERSON.context()).value(compile_expression("length(traits.nothing)"))
+        ExpressionRunner(lambda: PROFILE.context()).value(compile_expression("length(traits.nothing)"))
 
 
 @given(st.text(alphabet="traits.plan'\"`=<>!?&|()[]{}$ 0123+-*/,:", max_size=80))
-def test_any_mistake_has_an_end(text: str) -> None:
-    """Whatever is written is an expression, or is refused for what it is."""
+def test_any_text_compiles_or_is_refused(text: str) -> None:
+    """Any text gives an expression or `InvalidExpression`, with or without a hint."""
     with suppress(InvalidExpression):
         compile_expression(text)

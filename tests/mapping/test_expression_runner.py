@@ -97,7 +97,7 @@ def test_text_of_an_expression_can_be_stored() -> None:
 )
 def test_what_holds(condition: str, holds: bool) -> None:
     """A condition holds where JMESPath takes the value for true: zero is, empty things are not."""
-    assert ExpressionRunner(lambda: PERSON.context({"vip"})).holds(compile_expression(condition)) is holds
+    assert ExpressionRunner(lambda: PERSON.context({"vip"})).is_true(compile_expression(condition)) is holds
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Expressions, looked through before they are run."""
+"""Compiled expressions."""
 
 from contextlib import suppress
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.mapping.expressions import COMPILED, InvalidExpression, compile_expression
+from prosperstack_destination.mapping.expressions import CACHE_SIZE, InvalidExpression, compile_expression
 
 
 @pytest.mark.parametrize(
@@ -27,19 +27,21 @@ from prosperstack_destination.mapping.expressions import COMPILED, InvalidExpres
         ("keys(traits)", (), None),
     ],
 )
-def test_the_traits_that_are_named(text: str, traits: tuple[str, ...], path: tuple[str, ...] | None) -> None:
-    """The traits that feed an expression can be told without running it, and plain paths are known as such."""
+def test_expression_names_its_traits_and_path(
+    text: str, traits: tuple[str, ...], path: tuple[str, ...] | None
+) -> None:
+    """Compiling finds the traits that an expression reads, and its path if it is only a path."""
     expression = compile_expression(text)
 
     assert (expression.traits, expression.path) == (traits, path)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "empty"),
         ("traits.", "something is missing at its end"),
-        ("traits.last contacted", "a name with spaces is written in quotes"),
+        ("traits.last contacted", "write a name with spaces in quotes"),
         ("traits.a ==", "something is missing"),
         ("traits.a = 'x'", "Unknown token '='"),
         ("traits.'x'", "is not expected at character 8"),
@@ -50,35 +52,35 @@ def test_the_traits_that_are_named(text: str, traits: tuple[str, ...], path: tup
         ("lenght(traits.a)", "there is no function lenght(): did you mean length()?"),
         ("length(traits.a, traits.b)", "length() takes 1 argument, not 2"),
         ("not_null()", "at least 1 argument, not 0"),
-        ("&traits.a", "& belongs before an argument of map"),
-        ("!traits.a", "put what it negates in brackets, as in !(traits.vip)"),
-        ("length(&traits.a)", "& belongs before an argument of map"),
-        ("traits." + "a" * 1000, "may have 1,000 characters"),
-        ("(" * 400 + "traits" + ")" * 400, "nested more than 40 deep"),
-        ("!" * 60 + "traits", "nested more than 40 deep"),
-        ("`" + "[" * 990, "nested more than 40 deep"),
-        ('`"a`', "no JMESPath"),
+        ("&traits.a", "& is only allowed before an argument of map"),
+        ("!traits.a", "put the whole path in brackets, as in !(traits.vip)"),
+        ("length(&traits.a)", "& is only allowed before an argument of map"),
+        ("traits." + "a" * 1000, "shorten it to 1,000"),
+        ("(" * 400 + "traits" + ")" * 400, "nested more than 40 levels deep"),
+        ("!" * 60 + "traits", "nested more than 40 levels deep"),
+        ("`" + "[" * 990, "nested more than 40 levels deep"),
+        ('`"a`', "is not JMESPath"),
         ("traits[" + "9" * 990 + "]", None),
     ],
 )
-def test_what_is_no_expression(text: str, said: str | None) -> None:
-    """What could never be run is refused, with the place or with what would be right."""
-    if said is None:
+def test_invalid_expression_is_refused_with_a_correction(text: str, message: str | None) -> None:
+    """The error for an invalid expression has the position or a correction."""
+    if message is None:
         compile_expression(text)
         return
-    with pytest.raises(InvalidExpression) as refused:
+    with pytest.raises(InvalidExpression) as error:
         compile_expression(text)
-    assert said in str(refused.value)
+    assert message in str(error.value)
 
 
 @given(st.text(alphabet="traisuedI.*[]{}()'\"`|&!<>=?:,@- 0123456789\\", max_size=60))
-def test_any_text_is_an_expression_or_is_refused(text: str) -> None:
-    """Whatever is written gives an expression, or the one error that tells why not."""
+def test_any_text_compiles_or_is_refused(text: str) -> None:
+    """Any text gives an expression or `InvalidExpression`."""
     with suppress(InvalidExpression):
         compile_expression(text)
 
 
-def test_expressions_are_compiled_once_and_not_kept_for_ever() -> None:
-    """The same text is the same expression; the cache has a bound."""
+def test_compiled_expressions_are_cached_up_to_a_bound() -> None:
+    """Compiling a text twice gives one expression; the cache has a bound."""
     assert compile_expression("traits.once") is compile_expression("traits.once")
-    assert compile_expression.cache_info().maxsize == COMPILED
+    assert compile_expression.cache_info().maxsize == CACHE_SIZE

@@ -1,4 +1,4 @@
-"""Names that are alike."""
+"""Normalization and similarity of names."""
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,8 @@ from prosperstack_destination.mapping.name_matching import (
 )
 
 
-def test_what_forgiving_matching_does_not_look_at() -> None:
-    """Case, spaces and underscores make no difference; other signs do."""
+def test_normalization_ignores_case_spaces_and_underscores() -> None:
+    """Names that differ in case, spaces and underscores are equal; other characters count."""
     assert (
         len({normalize(name) for name in ("Last contacted", "last_contacted", "lastContacted", "LAST  CONTACTED")})
         == 1
@@ -22,8 +22,8 @@ def test_what_forgiving_matching_does_not_look_at() -> None:
     assert normalize("last-contacted") != normalize("last_contacted")
 
 
-def test_the_nearest_name() -> None:
-    """A misspelt name finds the one that is meant; one that is like nothing finds none."""
+def test_misspelt_name_finds_the_most_similar() -> None:
+    """A misspelt name finds the intended one; a dissimilar one finds none."""
     known = ["preferred_name", "number_of_contacts", "plan"]
 
     assert closest("prefered_name", known) == "preferred_name"
@@ -40,7 +40,7 @@ def test_the_nearest_name() -> None:
     ],
 )
 def test_names_are_compared_by_their_words(trait: str, better: str, worse: str) -> None:
-    """The form of a name and the order of its words do not hide what it means."""
+    """The form of a name and the order of its words do not reduce its similarity."""
     assert similarity(trait, better) > similarity(trait, worse)
 
 
@@ -54,16 +54,16 @@ def test_names_are_compared_by_their_words(trait: str, better: str, worse: str) 
         ("!!!", "", "!!!"),
     ],
 )
-def test_names_for_new_properties(name: str, key: str, shown: str) -> None:
-    """A property that is made for a trait gets the key that ProsperStack would make of it, and a name to read."""
+def test_new_property_gets_key_and_name(name: str, key: str, shown: str) -> None:
+    """A property for a trait gets the key that ProsperStack makes of its name, and a readable name."""
     assert property_key(name) == key
     assert property_name(name) == shown
 
 
 @given(st.text())
-def test_keys_are_keys(name: str) -> None:
-    """Whatever a trait is called, the key has only what keys may have."""
+def test_key_has_only_valid_characters(name: str) -> None:
+    """Any trait gives a key of at most 100 lower-case letters, digits and underscores."""
     key = property_key(name)
 
     assert len(key) <= 100
-    assert all(each in "abcdefghijklmnopqrstuvwxyz0123456789_" for each in key)
+    assert all(character in "abcdefghijklmnopqrstuvwxyz0123456789_" for character in key)

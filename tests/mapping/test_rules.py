@@ -9,7 +9,7 @@ from prosperstack_destination.mapping.rules import Rule, Rules, dump_rules, load
 
 
 def test_two_rules_for_a_property_are_refused() -> None:
-    """A property has at most one rule, or nobody could tell which trait feeds it."""
+    """A property has at most one rule, so that one trait feeds it."""
     rule = {"property": "plan", "trait": "a"}
 
     with pytest.raises(ValidationError, match="two rules feed the property 'plan'"):
@@ -17,34 +17,34 @@ def test_two_rules_for_a_property_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
-        ({"property": "plan"}, "it has no source"),
+        ({"property": "plan"}, "the rule has no source"),
         ({"property": "", "trait": "x"}, "at least 1 character"),
         ({"property": "a", "trait": "b", "frm": "c"}, "Extra inputs"),
-        ({"property": "a", "trait": "b", "from": "traits.c"}, "from and trait are both there"),
+        ({"property": "a", "trait": "b", "from": "traits.c"}, "from and trait are both in the rule"),
         ({"property": "a", "from": "plan"}, "the trait 'plan' is traits.plan"),
         ({"property": "a", "first_of": ["traits.a", "b"]}, "the trait 'b' is traits.b"),
         ({"property": "a", "first_of": []}, "at least 1 item"),
         ({"property": "a", "from": "traits.a", "when": "traits."}, "something is missing at its end"),
-        ({"property": "a", "ignore": True, "from": "traits.a"}, "nothing else belongs into its rule"),
-        ({"property": "a", "from": "traits.a", "fallback": 1}, "fallback is for what is not in values"),
-        ({"property": "a", "from": "traits.a", "trim": True, "clean": ["lower"]}, "put all clean-ups into clean"),
+        ({"property": "a", "ignore": True, "from": "traits.a"}, "remove the other keys of its rule"),
+        ({"property": "a", "from": "traits.a", "fallback": 1}, "fallback is for values that the table lacks"),
+        ({"property": "a", "from": "traits.a", "trim": True, "clean": ["lower"]}, "put all transforms into clean"),
         ({"property": "a", "from": "traits.a", "round": "x"}, "valid integer"),
-        ({"property": "a", "from": "traits.a", "clean": [{"scale": None}]}, "scale is there without a value"),
+        ({"property": "a", "from": "traits.a", "clean": [{"scale": None}]}, "scale has no value"),
         ({"property": "a", "from": "traits.a", "values": {"x": [1]}}, "valid"),
         ({"property": "a", "from": ["traits.a"]}, "valid string"),
     ],
 )
-def test_a_rule_that_is_none_is_refused(rule: dict[str, Any], said: str) -> None:
-    """A rule has one source, and nothing that is misspelt or makes no sense."""
-    with pytest.raises(ValidationError) as refused:
+def test_invalid_rule_is_refused_with_a_correction(rule: dict[str, Any], message: str) -> None:
+    """The error for an invalid rule says what to change."""
+    with pytest.raises(ValidationError) as error:
         Rules.model_validate({"rules": [rule]})
-    assert said in str(refused.value)
+    assert message in str(error.value)
 
 
-def test_clean_ups_in_the_rule_run_as_they_are_written() -> None:
-    """Clean-ups that stand in the rule itself are those of clean, in the same order."""
+def test_transforms_in_the_rule_run_in_written_order() -> None:
+    """Transforms that are keys of the rule equal those of ``clean`` in the same order."""
     short = Rule.model_validate({"property": "a", "from": "traits.a", "scale": 0.01, "round": 0, "trim": False})
 
     assert [each.name for each in short.clean] == ["scale", "round"]
@@ -56,8 +56,8 @@ def test_clean_ups_in_the_rule_run_as_they_are_written() -> None:
     )
 
 
-def test_rules_are_kept_as_they_are() -> None:
-    """What is stored and read again is the same; what was stored by the first version too."""
+def test_stored_rules_are_unchanged() -> None:
+    """Rules are equal after storing and loading, also in the form of the first version."""
     rules = Rules.model_validate(
         {
             "forgiving_names": True,

@@ -1,4 +1,4 @@
-"""Clean-ups."""
+"""Transforms."""
 
 from contextlib import suppress
 from typing import Any
@@ -13,7 +13,7 @@ from support.json_values import json_values
 
 
 @pytest.mark.parametrize(
-    ("clean_up", "value", "cleaned"),
+    ("transform", "value", "expected"),
     [
         ("trim", "  Jo ", "Jo"),
         ("trim", [" a", "b "], ["a", "b"]),
@@ -65,16 +65,16 @@ from support.json_values import json_values
         ({"max_length": 3}, 12345, 12345),
     ],
 )
-def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
-    """Each clean-up does what its name says, and leaves alone what it is not for."""
-    found = Transform.model_validate(clean_up).step()(value)
+def test_transform_gives_value(transform: Any, value: JsonValue, expected: JsonValue) -> None:
+    """A transform changes values of its kind, and leaves other values unchanged."""
+    result = Transform.model_validate(transform).step()(value)
 
-    assert found == cleaned
-    assert type(found) is type(cleaned)
+    assert result == expected
+    assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("clean_up", "value", "said"),
+    ("transform", "value", "message"),
     [
         ("round", "many", "it cannot be rounded: the text is not a number"),
         ({"scale": 0.01}, True, "a boolean is not a number"),
@@ -87,33 +87,33 @@ def test_clean_ups(clean_up: Any, value: JsonValue, cleaned: JsonValue) -> None:
         ({"timezone": "Europe/Berlin"}, 44320, "less than nine digits"),
     ],
 )
-def test_what_cannot_be_cleaned(clean_up: Any, value: JsonValue, said: str) -> None:
-    """A value that a clean-up cannot take is told in words."""
-    with pytest.raises(TransformError, match=said):
-        Transform.model_validate(clean_up).step()(value)
+def test_unsuitable_value_is_refused_with_a_reason(transform: Any, value: JsonValue, message: str) -> None:
+    """A transform refuses a value that it cannot take, with the reason."""
+    with pytest.raises(TransformError, match=message):
+        Transform.model_validate(transform).step()(value)
 
 
 @pytest.mark.parametrize(
-    ("clean_up", "said"),
+    ("transform", "message"),
     [
-        ("trimm", "there is no clean-up 'trimm': did you mean trim?"),
-        ({"round": 2, "trim": True}, "one clean-up an item"),
+        ("trimm", "there is no transform 'trimm': did you mean trim?"),
+        ({"round": 2, "trim": True}, "each item of clean holds one transform"),
         ({"round": 99}, "less than or equal to 15"),
         ({"round": "2"}, "valid integer"),
-        ({"scale": "0.01"}, "a number is needed"),
-        ({"date_format": "DD/MM/YYYY"}, "written with %, as in %d/%m/%Y"),
-        ({"date_format": "%d/%Q"}, "%Q is no part of a date"),
+        ({"scale": "0.01"}, "write a number"),
+        ({"date_format": "DD/MM/YYYY"}, "write the parts of a date with %, as in %d/%m/%Y"),
+        ({"date_format": "%d/%Q"}, "%Q is not a part of a date"),
         ({"timezone": "Europe/Berln"}, "did you mean Europe/Berlin?"),
         ({"max_length": 0}, "greater than or equal to 1"),
     ],
 )
-def test_what_is_no_clean_up(clean_up: Any, said: str) -> None:
-    """A clean-up that is written wrongly is refused, with what would be right."""
-    with pytest.raises(ValidationError, match=said):
-        Transform.model_validate(clean_up)
+def test_invalid_transform_is_refused_with_a_correction(transform: Any, message: str) -> None:
+    """The error for an invalid transform says what to write instead."""
+    with pytest.raises(ValidationError, match=message):
+        Transform.model_validate(transform)
 
 
-every = st.sampled_from(
+transforms = st.sampled_from(
     [
         *("trim", "lower", "upper", "title", "round", "join", "count"),
         *(
@@ -127,8 +127,8 @@ every = st.sampled_from(
 ).map(Transform.model_validate)
 
 
-@given(every, json_values)
-def test_clean_ups_are_total(clean_up: Transform, value: JsonValue) -> None:
-    """Any value is cleaned, or the one error says why it cannot be."""
+@given(transforms, json_values)
+def test_transforms_raise_only_their_own_error(transform: Transform, value: JsonValue) -> None:
+    """Any JSON value is transformed, or raises `TransformError`."""
     with suppress(TransformError):
-        clean_up.step()(value)
+        transform.step()(value)

@@ -121,9 +121,9 @@ def test_any_way_to_write(text: str, with_it: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: b: c", "it is not YAML"),
+        ("a: b: c", "the text is not YAML"),
         ("- a", "keys and values"),
-        ("rules: {a: 1}", "has to be a list"),
+        ("rules: {a: 1}", "is not a list"),
         ("rules: []\n# more: a\n? [", "not YAML"),
         ("{rules}", "by hand"),
     ],

@@ -1,4 +1,4 @@
-"""YAML as mapping files have it."""
+"""The YAML reader."""
 
 import time
 from contextlib import suppress
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from prosperstack_destination.mapping.yaml_reader import Place, YamlError, read_yaml
 
 
-def test_plain_data() -> None:
-    """YAML 1.2: no and on are text, dates are text, keys are always text; comments say nothing."""
+def test_yaml_1_2_gives_plain_data() -> None:
+    """``no``, dates and keys are text, and comments are ignored."""
     text = """
-    # what a comment says
+    # a comment
     country: no
     day: 2021-05-04
     sure: true
@@ -35,16 +35,16 @@ def test_plain_data() -> None:
     assert read_yaml("").data is None
 
 
-def test_what_json_escapes() -> None:
-    """A sign that JSON writes as two escapes is one sign; half of one is none."""
+def test_surrogate_pairs_are_joined() -> None:
+    """A character that JSON writes as two escapes is joined; half of one is error."""
     assert read_yaml('{"\\ud83d\\ude00": "a\\ud83d\\ude00"}').data == {"\U0001f600": "a\U0001f600"}
     for text in ('{"a": "\\ud83d"}', '{"\\ude00\\ud83d": 1}'):
-        with pytest.raises(YamlError, match="halves of a sign"):
+        with pytest.raises(YamlError, match="half of a character"):
             read_yaml(text)
 
 
-def test_places() -> None:
-    """Where a key or an item stands is remembered; what is not there stands where its parent does."""
+def test_place_is_that_of_the_key_or_its_container() -> None:
+    """A path has the place of its key or item; a missing one has the place of its container."""
     document = read_yaml("rules:\n  - property: plan\n    values:\n      a: 1\n")
 
     assert document.place(("rules", 0, "values", "a")) == Place(4, 7)
@@ -54,36 +54,36 @@ def test_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "line"),
+    ("text", "message", "line"),
     [
         ("a:\n\t- b", "not with tabs", 2),
-        ("a: b: c", "text with a colon in it is written in quotes", 1),
-        ("a: 1\nb: 2\na: 3", "the key 'a' is there twice", 3),
-        ("a: &x 1\nb: *x", "anchors and aliases (& and *) are not taken", 1),
-        ("a: !!python/object:os.system x", "tags (!) are not taken", 1),
-        ("? [a]\n: 1", "a key has to be one word", 1),
+        ("a: b: c", "write text with a colon in quotes", 1),
+        ("a: 1\nb: 2\na: 3", "the key 'a' occurs twice", 3),
+        ("a: &x 1\nb: *x", "anchors and aliases (& and *) are not allowed", 1),
+        ("a: !!python/object:os.system x", "tags (!) are not allowed", 1),
+        ("? [a]\n: 1", "a key is not a single value", 1),
         ("--- a\n--- b", "another document", 2),
-        ("[" * 5_000, "nested more than 20 deep", 1),
-        ("- " * 5_000, "nested more than 20 deep", 1),
-        ("a: {" * 5_000, "nested more than 20 deep", 1),
+        ("[" * 5_000, "nested more than 20 levels deep", 1),
+        ("- " * 5_000, "nested more than 20 levels deep", 1),
+        ("a: {" * 5_000, "nested more than 20 levels deep", 1),
         ("x\0", "special characters are not allowed", None),
-        ("x" * 300_000, "262,144 is the most", None),
+        ("x" * 300_000, "shorten it to 262,144", None),
         ('"' + "x" * 200_000, "end of stream", 1),
     ],
 )
-def test_what_is_not_read(text: str, said: str, line: int | None) -> None:
-    """What cannot be read, or is made to take for ever, is refused with its place, and soon."""
-    begun = time.process_time()
-    with pytest.raises(YamlError) as refused:
+def test_invalid_text_is_refused_with_its_line(text: str, message: str, line: int | None) -> None:
+    """Invalid and hostile texts are error with their line, within 3 s of processor time."""
+    started = time.process_time()
+    with pytest.raises(YamlError) as error:
         read_yaml(text)
 
-    assert said in str(refused.value)
-    assert (None if refused.value.place is None else refused.value.place.line) == line
-    assert time.process_time() - begun < 3
+    assert message in str(error.value)
+    assert (None if error.value.place is None else error.value.place.line) == line
+    assert time.process_time() - started < 3
 
 
 @given(st.text(alphabet="ab:- \n[]{}'\"#&*!|>%?,0.~", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """Whatever a file has gives data or the one error."""
+    """Any text gives data or `YamlError`."""
     with suppress(YamlError):
         read_yaml(text)

@@ -41,7 +41,7 @@ from prosperstack_destination.mapping.yaml_reader import YamlError
 from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
-#: Clean-ups that a form has room for, and so many more than a rule has.
+#: Rows for transforms in a form, and empty rows in addition to those of the rule.
 ROWS: Final = 3
 MORE_ROWS: Final = 2
 #: Properties and traits that a form offers, and how long the names of those are; others can be written.

@@ -16,9 +16,9 @@ from prosperstack_destination.dashboard.context import Form
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.transforms import DEFAULT_JOIN
 
-#: The most clean-ups that a rule may have.
+#: Most transforms of one rule.
 MOST_CLEAN_UPS: Final = 20
-#: Clean-ups that take something, and those that do so if they like.
+#: Transforms with an argument, and those with an optional one.
 WITH_ARGUMENT: Final = ("scale", "date_format", "timezone", "max_length")
 MAY_HAVE_ARGUMENT: Final = {"round": 0, "join": DEFAULT_JOIN}
 #: Of these the argument is a number.
@@ -57,7 +57,7 @@ class RuleFields:
     #: An expression a line.
     first_of: str = ""
     when: str = ""
-    #: The names of clean-ups, and what each is given.
+    #: Names of transforms, and their arguments.
     clean: tuple[tuple[str, str], ...] = ()
     #: A line ``value = what is sent`` each.
     values: str = ""

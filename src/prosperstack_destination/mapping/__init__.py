@@ -1,4 +1,4 @@
-"""What traits mean to ProsperStack: pure functions from traits, rules and a catalog to desired properties.
+"""Mapping: pure functions from traits, rules and a catalog to desired properties.
 
-Nothing here knows of HTTP, of SQL, or of the time of day.
+The package uses neither HTTP nor SQL nor the time of day.
 """

@@ -1,4 +1,4 @@
-"""The properties that a ProsperStack account has: what there is to map to."""
+"""Catalog: the custom properties of a ProsperStack account."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ class PropertyType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One custom property of subscribers."""
+    """One custom property."""
 
-    #: Its unique identifier, fixed once created, as in ``last_contacted``. Writes name it.
+    #: Unique identifier, fixed at creation, as in ``last_contacted``. Requests that write values use it.
     key: str
-    #: What people call it, as in ``Last contacted``. ProsperStack's documentation matches traits on it.
+    #: Name for people, as in ``Last contacted``. ProsperStack's documentation matches traits by it.
     name: str
-    #: What its values are.
+    #: Type of its values.
     type: PropertyType
 
 
 class Catalog:
-    """An account's subscriber properties, in ProsperStack's order, found by their keys."""
+    """An account's properties by key, in ProsperStack's order."""
 
     def __init__(self, properties: Iterable[Property] = ()) -> None:
-        self._by_key = {each.key: each for each in properties}
+        self._by_key = {prop.key: prop for prop in properties}
 
     def __iter__(self) -> Iterator[Property]:
         return iter(self._by_key.values())
@@ -39,5 +39,5 @@ class Catalog:
         return len(self._by_key)
 
     def get(self, key: str) -> Property | None:
-        """The property with this key, or None."""
+        """Return the property with this key, or None."""
         return self._by_key.get(key)

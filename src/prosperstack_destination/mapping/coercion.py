@@ -1,7 +1,8 @@
-"""From a trait's value to a value of a property's type, or to the reason why there is none.
+"""Coercion of a trait's value to a property's type.
 
-ProsperStack validates by type, and takes *any* unknown text as true for a boolean ("no" would be stored as
-true), so what cannot be turned into exactly the type is refused here and never sent.
+ProsperStack validates values by type, but stores *any* unknown text as true in a boolean property
+("no" becomes true). Coercion therefore refuses a value that has no exact equivalent in the type, and the value is
+never sent.
 """
 
 import math
@@ -14,45 +15,45 @@ from pydantic import JsonValue
 
 from prosperstack_destination.mapping.catalog import PropertyType
 
-#: A property's value: of the property's type, dates as ``YYYY-MM-DD``. None deletes what is there.
+#: Value of a property, of the property's type; dates are ``YYYY-MM-DD``. None deletes the value.
 PropertyValue = str | int | float | bool | None
 
 _NUMERAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGRAL: Final = re.compile(r"[+-]?[0-9]+")
-#: Text that is read as a number would be; other text is read as ISO 8601.
+#: Text that `parse_datetime` reads as a number; it reads other text as ISO 8601.
 _NUMBER_TEXT: Final = re.compile(r"-?[0-9]{1,17}(\.[0-9]+)?")
 _TRUE: Final = frozenset({"true", "t", "1"})
 _FALSE: Final = frozenset({"false", "f", "0"})
-#: The longest numeral that is looked at: more digits than a double can tell apart, by far.
+#: Longest accepted numeral, in characters. A double distinguishes far fewer digits.
 _NUMERAL_LENGTH: Final = 64
-#: Unix times start here, in March 1973: a smaller number is a year, an Excel date or a count, and no time.
+#: Smallest Unix time, in March 1973. A smaller number is a year, an Excel date or a count.
 _UNIX_FROM: Final = 100_000_000
-#: From here on (the year 5138 in seconds, March 1973 in milliseconds) a Unix time is in milliseconds.
+#: Smallest Unix time in milliseconds (March 1973; in seconds it would be the year 5138).
 _MILLISECONDS_FROM: Final = 100_000_000_000
-#: From here on (the year 5138 in milliseconds, March 1973 in microseconds) a Unix time is in microseconds.
+#: Smallest Unix time in microseconds (March 1973; in milliseconds it would be the year 5138).
 _MICROSECONDS_FROM: Final = 100_000_000_000_000
-#: Numbers that are a day as it is written, by how many digits they have.
+#: Formats of numbers that write out a day, by their number of digits.
 _WRITTEN_DAYS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-#: The years of those that could be Unix times as well, which have more digits than a day alone.
+#: Accepted years where such a number also has a time of day, and could be a Unix time.
 _WRITTEN_YEARS: Final = range(1900, 2100)
-#: A date before this year is a placeholder, as 0001-01-01 is for Go and .NET, or has only two digits of its year.
+#: Earliest accepted year. Earlier dates are placeholders (0001-01-01 in Go and .NET) or have two-digit years.
 _FIRST_YEAR: Final = 1000
 
 
 class CoercionError(ValueError):
-    """The value is none of the type; ``str()`` says why, in words for the person who sent the trait."""
+    """A value has no equivalent in the type; ``str()`` is the reason, worded for the sender of the trait."""
 
 
 def coerce(value: JsonValue, to: PropertyType) -> PropertyValue:
-    """Turn a trait's value into one of a property's type; null and ``""`` become None, which deletes.
+    """Return a trait's value as a property's type; null and ``""`` become None, which deletes.
 
-    Total: any JSON value gives a value or `CoercionError`, never another exception.
+    Raises `CoercionError`, and no other exception for any JSON value.
     """
     return coercer(to)(value)
 
 
 def coercer(to: PropertyType) -> Callable[[JsonValue], PropertyValue]:
-    """`coerce` for one type."""
+    """Return `coerce` for one type."""
     to_type = _COERCERS[to]
 
     def coerce_one(value: JsonValue) -> PropertyValue:
@@ -72,7 +73,7 @@ def _kind(value: JsonValue) -> str:
 
 
 def _text(value: str | float | bool) -> str:
-    """Text as it is; numbers and booleans by their JSON text."""
+    """Return text unchanged, numbers and booleans as their JSON text."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -81,12 +82,12 @@ def _text(value: str | float | bool) -> str:
         raise CoercionError("not a finite number")
     try:
         return str(value)
-    except ValueError:  # Python writes out no integer of more than 4,300 digits
+    except ValueError:  # Python formats no integer of more than 4,300 digits
         raise CoercionError("the number is too large") from None
 
 
-def number_of(value: JsonValue) -> int | float:
-    """The number that a value is, or that its text is; whole ones as int. Raises `CoercionError`."""
+def parse_number(value: JsonValue) -> int | float:
+    """Return a number, or the number that a text spells; whole numbers as int. Raises `CoercionError`."""
     if value is None or isinstance(value, bool | dict | list):
         raise CoercionError(f"{_kind(value)} is not a number")
     if isinstance(value, str):
@@ -98,7 +99,7 @@ def number_of(value: JsonValue) -> int | float:
 
 
 def _plain(value: float) -> int | float:
-    """A finite number, whole ones as int, so that 5800.0 and 5800 are the same value."""
+    """Return a finite number, whole numbers as int, so that 5800.0 and 5800 are the same value."""
     try:
         as_float = float(value)
     except OverflowError:
@@ -129,50 +130,48 @@ def _date(value: str | float | bool) -> str:
     if isinstance(value, bool):
         raise CoercionError("a boolean is not a date")
     try:
-        moment = moment_of(value)
-        if moment.tzinfo is not None:  # a time without an offset is taken to be in UTC already
-            moment = moment.astimezone(UTC)
+        time = parse_datetime(value)
+        if time.tzinfo is not None:  # a time without an offset is in UTC already
+            time = time.astimezone(UTC)
     except CoercionError:
         raise
     except (ValueError, OverflowError):
         raise CoercionError("the text is not an ISO 8601 date such as 2021-05-04") from None
-    if moment.year < _FIRST_YEAR:
-        raise CoercionError(
-            f"the year {moment.year:04} is not the year of a date: it is a placeholder, or mistyped"
-        )
-    return moment.date().isoformat()
+    if time.year < _FIRST_YEAR:
+        raise CoercionError(f"the year {time.year:04} is not the year of a date: it is a placeholder, or mistyped")
+    return time.date().isoformat()
 
 
-def moment_of(value: str | float) -> datetime:
-    """The time that text or a number says, with its offset where it has one.
+def parse_datetime(value: str | float) -> datetime:
+    """Parse text or a number as a time, with its offset where it has one.
 
-    Text is ISO 8601, or a number. A number is a day as it is written (``20210504``, with or without its hours and
-    minutes, and seconds), or Unix time in seconds, milliseconds or microseconds. Raises `CoercionError` for other
-    numbers, and ValueError for other text.
+    Text is ISO 8601 or a number. A number is a written day (``20210504``, optionally followed by hours and minutes,
+    and by seconds) or a Unix time in seconds, milliseconds or microseconds. Raises `CoercionError` for other
+    numbers and `ValueError` for other text.
     """
     if isinstance(value, str):
         text = value.strip()
         if not _NUMBER_TEXT.fullmatch(text):
             return datetime.fromisoformat(text)
         value = float(text) if "." in text else int(text)
-    return _written_day(value) or _unix_moment(value)
+    return _parse_written_day(value) or _parse_unix_time(value)
 
 
-def _written_day(value: float) -> datetime | None:
-    """The time that the digits of a number write out; None: it is no such number."""
+def _parse_written_day(value: float) -> datetime | None:
+    """Return the time that the digits of a number write out, or None."""
     if not 0 < value < _MICROSECONDS_FROM or value != int(value):
         return None
     digits = str(int(value))
-    form = _WRITTEN_DAYS.get(len(digits))
-    if form is None or (len(digits) > len("YYYYMMDD") and int(digits[:4]) not in _WRITTEN_YEARS):
+    format_ = _WRITTEN_DAYS.get(len(digits))
+    if format_ is None or (len(digits) > len("YYYYMMDD") and int(digits[:4]) not in _WRITTEN_YEARS):
         return None
     try:
-        return datetime.strptime(digits, form)  # noqa: DTZ007 -- digits have no zone
+        return datetime.strptime(digits, format_)  # noqa: DTZ007 -- digits have no zone
     except ValueError:
         return None
 
 
-def _unix_moment(value: float) -> datetime:
+def _parse_unix_time(value: float) -> datetime:
     size = abs(value)
     if size < _UNIX_FROM:
         raise CoercionError(
@@ -187,7 +186,7 @@ def _unix_moment(value: float) -> datetime:
 
 _COERCERS: Final[Mapping[PropertyType, Callable[[str | float | bool], PropertyValue]]] = {
     PropertyType.TEXT: _text,
-    PropertyType.NUMBER: number_of,
+    PropertyType.NUMBER: parse_number,
     PropertyType.BOOLEAN: _boolean,
     PropertyType.DATE: _date,
 }

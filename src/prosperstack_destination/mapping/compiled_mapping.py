@@ -1,4 +1,4 @@
-"""From what is known of a person to the properties that ProsperStack should have for them."""
+"""Compiled mapping: turns a profile's traits into desired properties."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from copy import copy
@@ -22,24 +22,23 @@ _NO_CATALOG: Final = Catalog()
 
 @dataclass(frozen=True, slots=True)
 class PropertyStep:
-    """How one property gets its value."""
+    """Source of one property's value."""
 
     target: Property
-    #: Makes a value one of its type.
+    #: Coercion to the property's type.
     coerce: Callable[[JsonValue], PropertyValue]
-    #: What it is called in rules and problems.
+    #: Name of the property in rules and problems.
     name: str
-    #: Its rule; None: the trait of its key, or of its name.
+    #: Rule of the property; None if the trait with its key or its name feeds it.
     rule: CompiledRule | None
 
 
 class CompiledMapping:
-    """An account's rules and catalog, made ready once for any number of people.
+    """An account's rules and catalog, compiled once for any number of profiles.
 
-    For each property: the account's rule for it, and nothing else where there is one; otherwise the trait
-    whose name is exactly the property's key; otherwise the trait whose name is exactly its name; otherwise, where
-    names are forgiven, one that differs in case, spaces and underscores. A trait that is there with null counts as
-    there: it deletes. Properties of subscriptions take nothing but rules.
+    The first of these sources feeds a property: its rule; the trait whose name is exactly its key; the trait whose
+    name is exactly its name; with `forgiving_names`, a trait whose name differs from these only in case, spaces and
+    underscores. A trait that is null exists, and deletes the value. Only rules feed properties of subscriptions.
     """
 
     def __init__(
@@ -51,45 +50,45 @@ class CompiledMapping:
         audiences: Set[str] = NO_AUDIENCES,
     ) -> None:
         by_property = {rule.property: rule for rule in rules.rules}
-        ready = {key: CompiledRule(rule, audiences) for key, rule in by_property.items() if not rule.ignore}
-        off = {key for key, rule in by_property.items() if rule.ignore}
+        compiled = {key: CompiledRule(rule, audiences) for key, rule in by_property.items() if not rule.ignore}
+        ignored = {key for key, rule in by_property.items() if rule.ignore}
         self.catalog = catalog
         self.rules = rules
-        #: The properties that may get a value, in the order of the catalog.
+        #: Properties that may get a value, in the order of the catalog.
         self.steps = [
-            PropertyStep(each, coercer(each.type), each.key, ready.get(each.key))
-            for each in catalog
-            if each.key not in off
+            PropertyStep(prop, coercer(prop.type), prop.key, compiled.get(prop.key))
+            for prop in catalog
+            if prop.key not in ignored
         ]
-        named = ((each, SUBSCRIPTION + each.key) for each in subscription)
+        named = ((prop, SUBSCRIPTION + prop.key) for prop in subscription)
         self.subscription_steps = [
-            PropertyStep(each, coercer(each.type), name, ready[name]) for each, name in named if name in ready
+            PropertyStep(prop, coercer(prop.type), name, compiled[name]) for prop, name in named if name in compiled
         ]
-        #: The traits that are audiences of Engage.
+        #: Traits that are audiences of Engage.
         self.audiences = audiences
-        self._exact = {name for each in catalog for name in (each.key, each.name)}
+        self._exact = {name for prop in catalog for name in (prop.key, prop.name)}
         self._automatic_names = rules.forgiving_names
         by_name = (name for step in self.steps if step.rule is None for name in (step.target.key, step.target.name))
-        by_rules = (name for rule in ready.values() for name in rule.rests_on)
+        by_rules = (name for rule in compiled.values() for name in rule.depends_on)
         self._read = frozenset((*by_name, *by_rules)) | audiences
         self._forgiven_read = frozenset(map(normalize, self._exact)) if rules.forgiving_names else frozenset()
 
     def reads(self, trait: str) -> bool:
-        """Whether a property or a rule may take something from this trait."""
+        """Return whether a property or a rule may read this trait."""
         return trait in self._read or (bool(self._forgiven_read) and normalize(trait) in self._forgiven_read)
 
     def diff(self, other: "CompiledMapping") -> tuple["CompiledMapping", "CompiledMapping"]:
-        """This plan and another one, without the properties that get their values in the same way in both.
+        """Return this mapping and another one, both without the properties whose sources are equal.
 
-        What the two make of a person differs just where these do, and they are quicker.
+        Comparing the two results for a profile finds every difference, in less time than the whole mappings take.
         """
-        one, theirs = self._ways(), other._ways()
-        same = {name for name, way in one.items() if theirs.get(name) == way}
-        return self._without(same), other._without(same)
+        sources, other_sources = self._sources(), other._sources()
+        equal = {name for name, source in sources.items() if other_sources.get(name) == source}
+        return self._without(equal), other._without(equal)
 
-    def _ways(self) -> dict[str, object]:
-        """How each property gets its value, by its name in rules; equal where it is the same way."""
-        # What forgiven names match depends on all the others.
+    def _sources(self) -> dict[str, object]:
+        """Return the source of each property by its name in rules, as values that can be compared."""
+        # The match of a forgiven name depends on the names of all other properties.
         forgiving = frozenset(self._exact) if self._automatic_names else None
         return {
             step.name: (step.target, forgiving)
@@ -99,81 +98,84 @@ class CompiledMapping:
         }
 
     def _without(self, names: Set[str]) -> "CompiledMapping":
-        plan = copy(self)
-        plan.steps = [step for step in self.steps if step.name not in names]
-        plan.subscription_steps = [step for step in self.subscription_steps if step.name not in names]
-        return plan
+        mapping = copy(self)
+        mapping.steps = [step for step in self.steps if step.name not in names]
+        mapping.subscription_steps = [step for step in self.subscription_steps if step.name not in names]
+        return mapping
 
-    def project(self, person: MappingInput) -> Projection:
-        """Map a person to desired properties.
+    def project(self, profile: MappingInput) -> Projection:
+        """Map a profile to desired properties.
 
-        Deterministic and total: any JSON values whatever give values or problems, never an exception.
+        Deterministic and total: any JSON values give values or problems, never an exception.
         """
-        traits = person.traits
+        traits = profile.traits
         problems: list[MappingProblem] = []
         desired: dict[str, DesiredValue] = {}
-        evaluation = ExpressionRunner(lambda: person.context(self.audiences))
-        forgiven: Mapping[str, str] | None = None
+        runner = ExpressionRunner(lambda: profile.context(self.audiences))
+        normalized: Mapping[str, str] | None = None
         for step in self.steps:
             target = step.target
             if step.rule is not None:
-                _by_rule(step, step.rule, traits, evaluation, desired, problems)
+                _apply_rule(step, step.rule, traits, runner, desired, problems)
                 continue
             if target.key in traits:
                 trait, matched_by = target.key, MatchedBy.KEY
             elif target.name in traits:
                 trait, matched_by = target.name, MatchedBy.NAME
             elif self._automatic_names:
-                forgiven = self._forgiven(traits) if forgiven is None else forgiven
-                found = forgiven.get(normalize(target.key)) or forgiven.get(normalize(target.name))
-                if found is None:
+                normalized = self._normalized(traits) if normalized is None else normalized
+                match = normalized.get(normalize(target.key)) or normalized.get(normalize(target.name))
+                if match is None:
                     continue
-                trait, matched_by = found, MatchedBy.FORGIVING
+                trait, matched_by = match, MatchedBy.FORGIVING
             else:
                 continue
             value = traits[trait]
             try:
                 desired[target.key] = DesiredValue(step.coerce(value), trait, matched_by)
-            except CoercionError as refusal:
-                problems.append(MappingProblem(target.key, trait, value, _reason(refusal, step)))
+            except CoercionError as error:
+                problems.append(MappingProblem(target.key, trait, value, _reason(error, step)))
         if not self.subscription_steps:
             return Projection(desired, tuple(problems))
-        theirs: dict[str, DesiredValue] = {}
+        subscription: dict[str, DesiredValue] = {}
         for step in self.subscription_steps:
-            assert step.rule is not None  # noqa: S101 -- there is no other way to feed them
-            _by_rule(step, step.rule, traits, evaluation, theirs, problems)
-        return Projection(desired, tuple(problems), theirs)
+            assert step.rule is not None  # noqa: S101 -- only rules feed them
+            _apply_rule(step, step.rule, traits, runner, subscription, problems)
+        return Projection(desired, tuple(problems), subscription)
 
-    def _forgiven(self, traits: Iterable[str]) -> dict[str, str]:
-        """Forgiving names to traits; of several the first in the alphabet, and none that a property is exactly."""
+    def _normalized(self, traits: Iterable[str]) -> dict[str, str]:
+        """Return the traits by normalized name, without those that match a property exactly.
+
+        Of several traits with one normalized name, the first in the alphabet counts.
+        """
         return {normalize(name): name for name in sorted(traits, reverse=True) if name not in self._exact}
 
 
 def project(traits: Mapping[str, JsonValue], catalog: Catalog, rules: Rules = NO_RULES) -> Projection:
-    """Map one person's traits: a `Plan` for a single use."""
+    """Map the traits of one profile."""
     return CompiledMapping(catalog, rules).project(MappingInput(traits))
 
 
-def _by_rule(
+def _apply_rule(
     step: PropertyStep,
     rule: CompiledRule,
     traits: Mapping[str, JsonValue],
-    evaluation: ExpressionRunner,
+    runner: ExpressionRunner,
     desired: dict[str, DesiredValue],
     problems: list[MappingProblem],
 ) -> None:
     value: JsonValue | NoValue = None
     try:
-        value = rule.value(traits, evaluation)
+        value = rule.value(traits, runner)
         if not isinstance(value, NoValue):
-            found = step.coerce(value)
-            desired[step.target.key] = DesiredValue(found, rule.label, MatchedBy.RULE, rule.rests_on)
-    except RuleError as fault:
-        problems.append(MappingProblem(step.name, rule.label, fault.value, _reason(fault, step), rule.rests_on))
-    except CoercionError as refusal:
-        shown = None if isinstance(value, NoValue) else value
-        problems.append(MappingProblem(step.name, rule.label, shown, _reason(refusal, step), rule.rests_on))
+            coerced = step.coerce(value)
+            desired[step.target.key] = DesiredValue(coerced, rule.label, MatchedBy.RULE, rule.depends_on)
+    except RuleError as error:
+        problems.append(MappingProblem(step.name, rule.label, error.value, _reason(error, step), rule.depends_on))
+    except CoercionError as error:
+        uncoerced = None if isinstance(value, NoValue) else value
+        problems.append(MappingProblem(step.name, rule.label, uncoerced, _reason(error, step), rule.depends_on))
 
 
-def _reason(fault: Exception, step: PropertyStep) -> str:
-    return f"{fault} ({step.name} is a {step.target.type} property)"
+def _reason(error: Exception, step: PropertyStep) -> str:
+    return f"{error} ({step.name} is a {step.target.type} property)"

@@ -1,4 +1,4 @@
-"""One rule, made ready to be run."""
+"""Compiled rule: a rule with parsed expressions and transforms, which turns traits into a value."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from prosperstack_destination.mapping.transforms import Step, TransformError
 
 
 class NoValue:
-    """What a rule gives that says nothing about its property: it stays as it is."""
+    """Result of a rule that does not apply: the property keeps its value."""
 
 
 NO_VALUE: Final = NoValue()
 
 
 class RuleError(ValueError):
-    """A rule comes to no value; ``value`` is what it started from, ``str()`` says why it ends there."""
+    """A rule fails; ``value`` is the value before transforms, ``str()`` the reason."""
 
     def __init__(self, reason: str, value: JsonValue) -> None:
         super().__init__(reason)
@@ -31,24 +31,24 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ValueSource:
-    """Where a value comes from."""
+    """Source of a rule's value: a path into the traits, or an expression."""
 
-    #: A path into the traits, its first step the trait; None: only the expression tells.
+    #: Path into the traits, beginning with the trait; None if the expression is more than a path.
     path: tuple[str, ...] | None
     expression: Expression | None
-    #: The traits that it reads: those that it names, and those of audiences where it looks at ``audiences``.
+    #: Traits that the source reads: those that it names, and all audiences if it uses ``audiences``.
     traits: tuple[str, ...]
 
     @property
     def reads_traits(self) -> bool:
-        """Whether it looks at traits at all."""
+        """Return whether the source reads any trait."""
         return self.expression is None or "traits" in self.expression.roots
 
-    def read(self, traits: Mapping[str, JsonValue], evaluation: ExpressionRunner) -> JsonValue:
-        """The value, None where there is none. Raises `EvaluationError`."""
+    def read(self, traits: Mapping[str, JsonValue], runner: ExpressionRunner) -> JsonValue:
+        """Return the value, or None if there is none. Raises `EvaluationError`."""
         if self.path is None:
-            assert self.expression is not None  # noqa: S101 -- a source is one or the other
-            return evaluation.value(self.expression)
+            assert self.expression is not None  # noqa: S101 -- a source has a path or an expression
+            return runner.value(self.expression)
         value: JsonValue = traits.get(self.path[0])
         for step in self.path[1:]:
             value = value.get(step) if isinstance(value, dict) else None
@@ -56,73 +56,75 @@ class ValueSource:
 
 
 class CompiledRule:
-    """A rule that can be run."""
+    """A rule, ready to be applied to any number of profiles."""
 
     def __init__(self, rule: Rule, audiences: Set[str]) -> None:
         self.rule = rule
         self.sources = _sources(rule, audiences)
         self.when = None if rule.when is None else compile_expression(rule.when)
         self.traits = tuple(dict.fromkeys(name for source in self.sources for name in source.traits))
-        #: What feeds the property, in few words.
+        #: Trait or expressions that feed the property, for people.
         self.label = _label(rule, self.sources)
-        #: It looks at all traits, and names none.
+        #: The rule reads the traits as a whole, and names none.
         self._reads_all = not self.traits and any(source.reads_traits for source in self.sources)
-        #: The traits that it and its condition read.
-        self.rests_on = tuple(dict.fromkeys((*self.traits, *(_read(self.when, audiences) if self.when else ()))))
-        self._steps: list[tuple[str, Step]] = [(each.name, each.step()) for each in rule.clean]
+        #: Traits that the rule and its condition read.
+        condition_traits = () if self.when is None else _traits_read(self.when, audiences)
+        self.depends_on = tuple(dict.fromkeys((*self.traits, *condition_traits)))
+        self._steps: list[tuple[str, Step]] = [(transform.name, transform.step()) for transform in rule.clean]
 
-    def value(self, traits: Mapping[str, JsonValue], evaluation: ExpressionRunner) -> JsonValue | NoValue:
-        """What the rule gives, before it becomes a value of the property's type.
+    def value(self, traits: Mapping[str, JsonValue], runner: ExpressionRunner) -> JsonValue | NoValue:
+        """Return the rule's value before coercion, or `NO_VALUE` if the rule does not apply.
 
-        None deletes: a trait that the rule reads is there, and no value comes of it. Raises `RuleError`.
+        None deletes the property's value: a trait that the rule reads exists, but gives no value.
+        Raises `RuleError`.
         """
         raw: JsonValue = None
         value: JsonValue = None
         try:
-            if self.when is not None and not evaluation.holds(self.when):
+            if self.when is not None and not runner.is_true(self.when):
                 return NO_VALUE
             for source in self.sources:
-                raw = source.read(traits, evaluation)
+                raw = source.read(traits, runner)
                 value = _blank_to_none(raw)
                 if value is not None and self._steps:
-                    value = _blank_to_none(self._cleaned(value))
+                    value = _blank_to_none(self._transformed(value))
                 if value is not None:
                     break
             if value is not None and self.rule.values is not None:
                 value = _blank_to_none(self._looked_up(value, self.rule.values))
-        except EvaluationError as fault:
-            raise RuleError(str(fault), None) from None
-        except TransformError as fault:
-            raise RuleError(str(fault), raw) from None
+        except EvaluationError as error:
+            raise RuleError(str(error), None) from None
+        except TransformError as error:
+            raise RuleError(str(error), raw) from None
         if value is not None:
             return value
         if self.rule.default is not None:
             return self.rule.default
-        return None if self._was_fed(traits) else NO_VALUE
+        return None if self._has_input(traits) else NO_VALUE
 
-    def _was_fed(self, traits: Mapping[str, JsonValue]) -> bool:
-        """Whether there ever was anything that it could have made a value of."""
+    def _has_input(self, traits: Mapping[str, JsonValue]) -> bool:
+        """Return whether the profile has any trait that the rule reads."""
         return any(name in traits for name in self.traits) or (self._reads_all and bool(traits))
 
-    def _cleaned(self, value: JsonValue) -> JsonValue:
+    def _transformed(self, value: JsonValue) -> JsonValue:
         name = ""
         try:
-            for name, step in self._steps:  # noqa: B007 -- told where it fails
+            for name, step in self._steps:  # noqa: B007 -- the error names it
                 if value is None or value == "":
                     return None
                 value = step(value)
-        except (ValueError, ArithmeticError) as fault:
-            reason = str(fault) if isinstance(fault, TransformError) else "the value is too large"
+        except (ValueError, ArithmeticError) as error:
+            reason = str(error) if isinstance(error, TransformError) else "the value is too large"
             raise TransformError(f"{name}: {reason}") from None
         return value
 
     def _looked_up(self, value: JsonValue, table: Mapping[str, Scalar]) -> JsonValue:
         try:
             key = coerce(value, PropertyType.TEXT)
-        except CoercionError as refusal:
+        except CoercionError as error:
             if self.rule.fallback == KEEP:
                 return value
-            raise TransformError(f"values: {refusal}") from None
+            raise TransformError(f"values: {error}") from None
         if key in table:
             return table[str(key)]
         if self.rule.fallback == KEEP:
@@ -141,12 +143,12 @@ def _sources(rule: Rule, audiences: Set[str]) -> tuple[ValueSource, ...]:
     if rule.trait is not None:
         return (ValueSource((rule.trait,), None, (rule.trait,)),)
     texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
-    found = [compile_expression(text) for text in texts]
-    return tuple(ValueSource(each.path, each, _read(each, audiences)) for each in found)
+    expressions = [compile_expression(text) for text in texts]
+    return tuple(ValueSource(each.path, each, _traits_read(each, audiences)) for each in expressions)
 
 
-def _read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:
-    """The traits that an expression reads."""
+def _traits_read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:
+    """Return the traits that an expression reads."""
     return (*expression.traits, *(sorted(audiences) if "audiences" in expression.roots else ()))
 
 

@@ -1,4 +1,4 @@
-"""What feeds what: of each property who fills it, of each trait who takes it, or who most likely would."""
+"""Coverage: the traits that feed each property, and the properties that each trait feeds or could feed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.mapping.catalog import Property, PropertyType
+from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coerce
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
@@ -15,54 +15,58 @@ from prosperstack_destination.mapping.name_matching import MIN_SIMILARITY, simil
 from prosperstack_destination.mapping.projection import DesiredValue, Projection
 from prosperstack_destination.mapping.rules import SUBSCRIPTION
 
-#: Traits that are told apart; a script that makes up names must not fill the memory.
+#: Most traits that are counted, so that a source with generated names cannot fill the memory.
 MAX_TRAITS: Final = 2_000
-#: How long a sample is shown, in characters of its text.
+#: Longest sample, in characters of its text.
 SAMPLE: Final = 200
 
+#: A trait's value and its event time, in microseconds since the epoch.
 Stamped = tuple[JsonValue, int]
 
 
 @dataclass(frozen=True, slots=True)
 class PropertyCoverage:
-    """How one property is filled."""
+    """Traits that feed one property, and the number of profiles with a value."""
 
-    #: Its key, as rules name it.
+    #: Key of the property, as rules name it.
     property: str
     name: str
     type: PropertyType
-    #: What feeds it, and why: rule, key, name, forgiving; the most frequent first. Empty: nothing does.
+    #: Trait or expression and the reason (rule, key, name, forgiving), most frequent first; empty if nothing feeds
+    #: the property.
     fed_by: tuple[tuple[str, str], ...]
-    #: It has a rule that switches it off.
+    #: Whether a rule switches the property off.
     ignored: bool
-    #: Profiles that give it a value, and whose trait cannot be one.
+    #: Profiles with a value.
     filled: int
+    #: Profiles with a mapping problem.
     problems: int
-    #: Of the profile whose trait is the newest.
+    #: Value in the profile with the newest trait.
     sample: PropertyValue
 
 
 @dataclass(frozen=True, slots=True)
 class TraitCoverage:
-    """Where one trait goes."""
+    """Properties that one trait feeds, or the most similar one."""
 
     trait: str
-    #: Profiles that have it.
+    #: Profiles with the trait.
     seen: int
-    #: The properties that take it, by their keys.
+    #: Keys of the properties that the trait feeds.
     feeds: tuple[str, ...]
-    #: Where none does: the property whose name is likest, and how alike they are, of 100.
+    #: Key of the property with the most similar name, if the trait feeds none.
     likeliest: str | None
+    #: Similarity of the two names, from 0 to 100.
     alike: float
-    #: What a property for it would be; None: its values are none of a property's.
+    #: Type of a property for the trait; None if no type takes all of its values.
     type: PropertyType | None
     sample: JsonValue
-    #: It is one of Engage's audiences.
+    #: Whether the trait is an audience of Engage.
     audience: bool = False
 
 
 @dataclass(slots=True)
-class _Property:
+class _PropertyCounters:
     fed_by: Counter[tuple[str, str]] = field(default_factory=Counter)
     filled: int = 0
     problems: int = 0
@@ -71,7 +75,7 @@ class _Property:
 
 
 @dataclass(slots=True)
-class _Trait:
+class _TraitCounters:
     seen: int = 0
     feeds: set[str] = field(default_factory=set)
     types: set[PropertyType | None] = field(default_factory=set)
@@ -80,67 +84,67 @@ class _Trait:
 
 
 class Coverage:
-    """Counts profiles, one after the other. What it holds does not grow with their number."""
+    """Counters over profiles. Memory does not grow with the number of profiles."""
 
-    def __init__(self, plan: CompiledMapping) -> None:
-        self._plan = plan
-        #: Profiles that were counted.
+    def __init__(self, mapping: CompiledMapping) -> None:
+        self._mapping = mapping
+        #: Profiles counted so far.
         self.profiles = 0
-        self._properties: dict[str, _Property] = {}
-        self._traits: dict[str, _Trait] = {}
+        self._properties: dict[str, _PropertyCounters] = {}
+        self._traits: dict[str, _TraitCounters] = {}
 
-    def count(self, traits: Mapping[str, Stamped], person: MappingInput) -> None:
-        """One more profile: its traits with their times, and the same as the mapping sees it."""
+    def count(self, traits: Mapping[str, Stamped], profile: MappingInput) -> None:
+        """Count one profile: its traits with their times, and the mapping's view of it."""
         self.profiles += 1
         for name, (value, at) in traits.items():
             self._count_trait(name, value, at)
-        self._count_projection(self._plan.project(person), traits)
+        self._count_projection(self._mapping.project(profile), traits)
 
     def properties(self) -> Iterator[PropertyCoverage]:
-        """The account's properties, in the order of the catalog."""
-        named = [(each, each.key) for each in self._plan.catalog]
-        named += [(step.target, step.name) for step in self._plan.subscription_steps]
-        off = {rule.property for rule in self._plan.rules.rules if rule.ignore}
+        """Yield the coverage of the account's properties, in the order of the catalog."""
+        named = [(prop, prop.key) for prop in self._mapping.catalog]
+        named += [(step.target, step.name) for step in self._mapping.subscription_steps]
+        ignored = {rule.property for rule in self._mapping.rules.rules if rule.ignore}
         for target, name in named:
-            found = self._properties.get(name, _Property())
+            counters = self._properties.get(name, _PropertyCounters())
             yield PropertyCoverage(
                 property=name,
                 name=target.name,
                 type=target.type,
-                fed_by=tuple(key for key, _ in found.fed_by.most_common()),
-                ignored=name in off,
-                filled=found.filled,
-                problems=found.problems,
-                sample=found.sample,
+                fed_by=tuple(key for key, _ in counters.fed_by.most_common()),
+                ignored=name in ignored,
+                filled=counters.filled,
+                problems=counters.problems,
+                sample=counters.sample,
             )
 
     def traits(self) -> Iterator[TraitCoverage]:
-        """The traits that were seen, the most frequent first."""
-        fed = {name for name, found in self._properties.items() if found.filled}
-        for name, found in sorted(self._traits.items(), key=lambda item: (-item[1].seen, item[0])):
-            likeliest, score = (None, 0.0) if found.feeds else suggest_property(name, self._plan, fed)
+        """Yield the coverage of the traits, most frequent first."""
+        fed = {name for name, counters in self._properties.items() if counters.filled}
+        for name, counters in sorted(self._traits.items(), key=lambda item: (-item[1].seen, item[0])):
+            likeliest, score = (None, 0.0) if counters.feeds else suggest_property(name, self._mapping, fed)
             yield TraitCoverage(
                 trait=name,
-                seen=found.seen,
-                feeds=tuple(sorted(found.feeds)),
+                seen=counters.seen,
+                feeds=tuple(sorted(counters.feeds)),
                 likeliest=likeliest,
                 alike=round(score),
-                type=_common(found.types),
-                sample=found.sample,
-                audience=name in self._plan.audiences,
+                type=_common(counters.types),
+                sample=counters.sample,
+                audience=name in self._mapping.audiences,
             )
 
     def _count_trait(self, name: str, value: JsonValue, at: int) -> None:
-        found = self._traits.get(name)
-        if found is None:
+        counters = self._traits.get(name)
+        if counters is None:
             if len(self._traits) >= MAX_TRAITS:
                 return
-            found = self._traits[name] = _Trait()
-        found.seen += 1
+            counters = self._traits[name] = _TraitCounters()
+        counters.seen += 1
         if value is not None and value != "":
-            found.types.add(type_of(value))
-        if at > found.sample_at:
-            found.sample, found.sample_at = _short(value), at
+            counters.types.add(infer_type(value))
+        if at > counters.sample_at:
+            counters.sample, counters.sample_at = _sample(value), at
 
     def _count_projection(self, projection: Projection, traits: Mapping[str, Stamped]) -> None:
         for key, desired in projection.desired.items():
@@ -148,40 +152,43 @@ class Coverage:
         for key, desired in projection.subscription.items():
             self._count_desired(SUBSCRIPTION + key, desired, traits)
         for problem in projection.problems:
-            found = self._properties.setdefault(problem.property, _Property())
-            found.problems += 1
-            self._takes(problem.property, problem.traits)
+            counters = self._properties.setdefault(problem.property, _PropertyCounters())
+            counters.problems += 1
+            self._feed(problem.property, problem.traits)
 
     def _count_desired(self, name: str, desired: DesiredValue, traits: Mapping[str, Stamped]) -> None:
-        found = self._properties.setdefault(name, _Property())
-        found.fed_by[desired.trait, desired.matched_by.value] += 1
-        self._takes(name, desired.traits)
+        counters = self._properties.setdefault(name, _PropertyCounters())
+        counters.fed_by[desired.trait, desired.matched_by.value] += 1
+        self._feed(name, desired.traits)
         if desired.value is None:
             return
-        found.filled += 1
+        counters.filled += 1
         at = max((traits[trait][1] for trait in desired.traits if trait in traits), default=0)
-        if at > found.sample_at:
+        if at > counters.sample_at:
             sample = desired.value
-            found.sample, found.sample_at = sample[:SAMPLE] if isinstance(sample, str) else sample, at
+            counters.sample, counters.sample_at = sample[:SAMPLE] if isinstance(sample, str) else sample, at
 
-    def _takes(self, name: str, traits: tuple[str, ...]) -> None:
+    def _feed(self, name: str, traits: tuple[str, ...]) -> None:
         for trait in traits:
             if trait in self._traits:
                 self._traits[trait].feeds.add(name)
 
 
-def suggest_property(trait: str, plan: CompiledMapping, fed: set[str]) -> tuple[str | None, float]:
-    """The property whose key or name is likest to a trait's, and how alike they are; of equals one that is free."""
+def suggest_property(trait: str, mapping: CompiledMapping, fed: set[str]) -> tuple[str | None, float]:
+    """Return the property with the most similar key or name and the similarity, or (None, 0).
+
+    Of equally similar properties, one without a source (not in ``fed``) wins.
+    """
     best: tuple[float, bool, str] | None = None
-    for each in plan.catalog:
-        score = _alike(trait, each)
+    for prop in mapping.catalog:
+        score = max(similarity(trait, prop.key), similarity(trait, prop.name))
         if score >= MIN_SIMILARITY:
-            best = max(best or (0.0, False, ""), (score, each.key not in fed, each.key))
+            best = max(best or (0.0, False, ""), (score, prop.key not in fed, prop.key))
     return (None, 0.0) if best is None else (best[2], best[0])
 
 
-def type_of(value: JsonValue) -> PropertyType | None:
-    """The type of a property that would take a value as it is; None for arrays and objects."""
+def infer_type(value: JsonValue) -> PropertyType | None:
+    """Return the type of a property that takes the value unchanged; None for arrays, objects and null."""
     if isinstance(value, bool):
         return PropertyType.BOOLEAN
     if isinstance(value, int | float):
@@ -198,18 +205,14 @@ def type_of(value: JsonValue) -> PropertyType | None:
 
 
 def _common(types: set[PropertyType | None]) -> PropertyType | None:
-    """The type that takes all; text takes every single value."""
+    """Return the type that takes values of all these types; text takes any value but arrays and objects."""
     if len(types) == 1:
         return next(iter(types))
     return None if None in types or not types else PropertyType.TEXT
 
 
-def _alike(trait: str, target: Property) -> float:
-    return max(similarity(trait, target.key), similarity(trait, target.name))
-
-
-def _short(value: JsonValue) -> JsonValue:
-    """A sample of bounded size."""
+def _sample(value: JsonValue) -> JsonValue:
+    """Return a sample of bounded size."""
     if isinstance(value, str):
         return value[:SAMPLE]
     if isinstance(value, list | dict):

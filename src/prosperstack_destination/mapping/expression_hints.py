@@ -1,28 +1,28 @@
-"""Hints that mend the common mistakes in expressions.
+"""Expression hints: corrections of common mistakes in JMESPath expressions.
 
-Each repair turns one mistake into what JMESPath has for it. They are tried one after the other until the text is an
-expression: a hint is given only where what it says can be run.
+Each repair rewrites one kind of mistake to the JMESPath form. Repairs run in order until the text is a valid
+expression, so that every hint is an expression that can be run.
 """
 
 import re
 from collections.abc import Callable
 from typing import Final
 
-#: Longer texts get no hint, in characters: each repair is tried by parsing the whole.
+#: Longest text that gets a hint, in characters. Each repair parses the whole text.
 MAX_HINTED: Final = 300
 
 Repair = Callable[[str], str]
 
-#: Functions of other languages that are clean-ups here.
-CLEAN_UP_FUNCTIONS: Final = {
+#: Functions of other languages, with the transform that replaces them.
+TRANSFORM_FUNCTIONS: Final = {
     **dict.fromkeys(("lower", "lowercase", "tolower", "tolowercase", "lcase", "downcase"), "lower: true"),
     **dict.fromkeys(("upper", "uppercase", "toupper", "touppercase", "ucase", "upcase"), "upper: true"),
     **dict.fromkeys(("trim", "strip"), "trim: true"),
     **dict.fromkeys(("title", "capitalize", "proper", "initcap", "titlecase"), "title: true"),
     "round": "round: 2",
 }
-#: Functions of other languages, and JMESPath's own.
-FUNCTIONS: Final = {
+#: Functions of other languages, with JMESPath's function.
+FUNCTION_ALIASES: Final = {
     **dict.fromkeys(("len", "count", "size"), "length"),
     **dict.fromkeys(("coalesce", "ifnull", "isnull", "nvl", "default", "firstof"), "not_null"),
     **dict.fromkeys(("str", "string", "tostring", "text"), "to_string"),
@@ -32,9 +32,9 @@ FUNCTIONS: Final = {
     "startswith": "starts_with",
     "endswith": "ends_with",
 }
-#: Roots of other tools, for what is among the traits here.
-ELSEWHERE: Final = frozenset({"context", "properties", "user", "event", "profile", "this", "data", "trait"})
-#: Literals, as others write them.
+#: Roots in other tools for values that are traits here.
+FOREIGN_ROOTS: Final = frozenset({"context", "properties", "user", "event", "profile", "this", "data", "trait"})
+#: Literals of other languages, with JMESPath's.
 LITERALS: Final = {
     "null": "null",
     "None": "null",
@@ -63,36 +63,36 @@ _KEY: Final = re.compile(r"""(?<=[\w\]"])\[\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*\]""
 _NAME: Final = r"[A-Za-z_]\w*"
 
 
-def mended(text: str, is_good: Callable[[str], bool]) -> str | None:
-    """What was most likely meant, in a form that is good; None where that is not known."""
+def repair_expression(text: str, is_valid: Callable[[str], bool]) -> str | None:
+    """Return the most likely intended expression, for which ``is_valid`` returns true; None without one."""
     if len(text) > MAX_HINTED:
         return None
-    now = text
+    repaired = text
     for repair in _REPAIRS:
-        now, before = repair(now), now
-        if now != before and is_good(now):
-            return now
+        repaired, before = repair(repaired), repaired
+        if repaired != before and is_valid(repaired):
+            return repaired
     return None
 
 
-def _outside(change: Repair) -> Repair:
-    """A repair of what is in no quotes."""
+def _outside_quotes(change: Repair) -> Repair:
+    """Return a repair that leaves quoted parts unchanged."""
 
     def repair(text: str) -> str:
         parts = _QUOTED.split(text)
-        parts[::2] = [change(each) for each in parts[::2]]
+        parts[::2] = [change(part) for part in parts[::2]]
         return "".join(parts)
 
     return repair
 
 
-def _replaced(pattern: str | re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> Repair:
+def _substitute(pattern: str | re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> Repair:
     compiled = re.compile(pattern)
     return lambda text: compiled.sub(by, text)
 
 
 def _name(name: str) -> str:
-    """A name as a step of a path."""
+    """Return a name as a step of a path."""
     return name if re.fullmatch(_NAME, name) else f'"{name}"'
 
 
@@ -101,123 +101,123 @@ def _function(match: re.Match[str]) -> str:
 
 
 def _function_name(name: str) -> str:
-    return FUNCTIONS.get(name.lower(), FUNCTIONS.get(name.lower().replace("_", ""), name))
+    return FUNCTION_ALIASES.get(name.lower(), FUNCTION_ALIASES.get(name.lower().replace("_", ""), name))
 
 
 def _method(match: re.Match[str]) -> str:
-    """``traits.tags.contains('vip')`` as the call of a function; of a clean-up only what it is to clean."""
+    """Rewrite ``traits.tags.contains('vip')`` to a function call; drop methods that are transforms."""
     receiver, name, arguments = match[1], match[2], match[3].strip()
-    if name.lower() in CLEAN_UP_FUNCTIONS:
+    if name.lower() in TRANSFORM_FUNCTIONS:
         return receiver
     return f"{_function_name(name)}({receiver}{', ' if arguments else ''}{arguments})"
 
 
-def _without_clean_ups(text: str) -> str:
-    """``lower(traits.x)`` as ``traits.x``: the rule's clean-ups do the rest."""
-    names = "|".join(CLEAN_UP_FUNCTIONS)
+def _remove_transforms(text: str) -> str:
+    """Rewrite ``lower(traits.x)`` to ``traits.x``: a transform of the rule replaces the function."""
+    names = "|".join(TRANSFORM_FUNCTIONS)
     return re.sub(rf"(?i)(?<![\w.])(?:{names})\(([^(),]*)(?:,[^()]*)?\)", r"\1", text)
 
 
-def _concatenated(text: str) -> str:
-    """Text that is put together with ``+`` or ``concat()``; numbers are added up."""
-    called = re.fullmatch(r"\s*concat\((.*)\)\s*", text, re.IGNORECASE)
-    if called is not None:
-        return f"join('', [{called[1]}])"
+def _join(text: str) -> str:
+    """Rewrite ``+`` and ``concat()`` to ``join`` for text and to ``sum`` for numbers."""
+    call = re.fullmatch(r"\s*concat\((.*)\)\s*", text, re.IGNORECASE)
+    if call is not None:
+        return f"join('', [{call[1]}])"
     if not re.search(r"\s\+\s", text):
         return text
-    parts = [each.strip() for each in re.split(r"\s\+\s", text)]
-    texts = any(each.startswith(("'", '"')) for each in parts)
-    return f"join('', [{', '.join(parts)}])" if texts else f"sum([{', '.join(parts)}])"
+    parts = [part.strip() for part in re.split(r"\s\+\s", text)]
+    is_text = any(part.startswith(("'", '"')) for part in parts)
+    return f"join('', [{', '.join(parts)}])" if is_text else f"sum([{', '.join(parts)}])"
 
 
-def _contained(text: str) -> str:
-    """``x in ['a', 'b']`` by ``contains``."""
-    found = re.fullmatch(r"\s*(\S+)\s+in\s+(.+?)\s*", text, re.IGNORECASE)
-    if found is None:
+def _use_contains(text: str) -> str:
+    """Rewrite ``x in ['a', 'b']`` to ``contains``."""
+    match = re.fullmatch(r"\s*(\S+)\s+in\s+(.+?)\s*", text, re.IGNORECASE)
+    if match is None:
         return text
-    items = found[2]
+    items = match[2]
     if items.startswith("(") and items.endswith(")"):
         items = f"[{items[1:-1]}]"
-    return f"contains({items}, {found[1]})"
+    return f"contains({items}, {match[1]})"
 
 
-def _unwrapped(text: str) -> str:
-    """An expression in quotes, or in the marks of a template."""
-    bare = text.strip()
+def _unwrap(text: str) -> str:
+    """Remove quotes or template marks around an expression."""
+    unquoted = text.strip()
     for opening, closing in (("{{", "}}"), ("${", "}"), ('"', '"'), ("'", "'"), ("<%=", "%>")):
-        inside = bare[len(opening) : len(bare) - len(closing)]
-        if bare.startswith(opening) and bare.endswith(closing) and re.match(rf"\s*\$?\.?{_NAME}\.", inside):
+        inside = unquoted[len(opening) : len(unquoted) - len(closing)]
+        if unquoted.startswith(opening) and unquoted.endswith(closing) and re.match(rf"\s*\$?\.?{_NAME}\.", inside):
             return inside.strip()
-    if re.fullmatch(r'"[^"\\.]+"', bare):
-        return f"traits.{bare}"
+    if re.fullmatch(r'"[^"\\.]+"', unquoted):
+        return f"traits.{unquoted}"
     return text
 
 
-def _rooted(text: str) -> str:
-    """Names that stand alone as traits; those of other tools' roots too."""
+def _add_root(text: str) -> str:
+    """Put ``traits.`` before names without a root, and in place of roots of other tools."""
     text = re.sub(r"(?<![\w.\"])(?:user_id|userid|user\.id|UserId)\b(?!\()", "userId", text)
     text = re.sub(r"(?<![\w.\"])(?:anonymous_id|anonymousid|user\.anonymous_?[iI]d)\b(?!\()", "anonymousId", text)
-    roots = "|".join(sorted(ELSEWHERE))
+    roots = "|".join(sorted(FOREIGN_ROOTS))
     text = re.sub(rf"(?<![\w.\"])(?:{roots})\.(?:traits\.)?(?=[A-Za-z_\"])", "traits.", text)
     return re.sub(
         rf"(?<![\w.\"@&])(?!(?:traits|userId|anonymousId|audiences)\b)({_NAME})\b(?!\s*[(:\"])", r"traits.\1", text
     )
 
 
-def _closed(text: str) -> str:
-    """Quotes and brackets closed that are open at the end."""
+def _close(text: str) -> str:
+    """Close quotes and brackets that are open at the end."""
     for quote in "'\"`":
         if text.count(quote) % 2:
             text += quote
-    open_ones: list[str] = []
-    for each in "".join(_QUOTED.split(text)[::2]):
-        if each in "([{":
-            open_ones.append({"(": ")", "[": "]", "{": "}"}[each])
-        elif open_ones and each == open_ones[-1]:
-            open_ones.pop()
-    return text + "".join(reversed(open_ones))
+    missing: list[str] = []
+    for character in "".join(_QUOTED.split(text)[::2]):
+        if character in "([{":
+            missing.append({"(": ")", "[": "]", "{": "}"}[character])
+        elif missing and character == missing[-1]:
+            missing.pop()
+    return text + "".join(reversed(missing))
 
 
-#: In this order: what a later one looks at is as the earlier ones leave it.
+#: Repairs in order: each works on the result of the earlier ones.
 _REPAIRS: Final[tuple[Repair, ...]] = (
-    _replaced("[\u2018\u2019]", "'"),
-    _replaced("[\u201c\u201d]", '"'),
-    _unwrapped,
-    _closed,
-    _outside(_replaced(r"\$\.?(?=[A-Za-z_])", "")),
-    _replaced(r"""([=!]==?|[^=!<>]=|<>)\s*"([^"'\\]*)"(?![.:\[])""", r"\1 '\2'"),
-    _outside(_replaced(r"(?i)\sis\s+not\s+(?=null|none)", " != ")),
-    _outside(_replaced(r"(?i)\sis\s+(?=null|none)", " == ")),
-    _outside(_replaced(r"===|!==|<>|\?\?|(?<![=!<>])=(?!=)", lambda match: _OPERATORS[match[0]])),
-    _outside(_replaced(r"(?i)(?<=\s)(and|or)(?=\s)", lambda match: _WORDS[match[1].lower()])),
-    _outside(_replaced(rf"(?i)(?<![\w.])not\s+((?:{_NAME}\.)*{_NAME}(?:\([^()]*\))?)", r"!(\1)")),
-    _replaced(rf"(?<![\w.)])!((?:{_NAME}\.)+{_NAME})(?![\w.(])", r"!(\1)"),
-    _replaced(_KEY, lambda match: "." + _name(match[1] if match[1] is not None else match[2])),
-    _outside(_replaced(r"(?<=[A-Za-z_\"\]]\.)([A-Za-z_]\w*(?:-\w+)+|\d\w*|[$@]\w+)", r'"\1"')),
-    _outside(_replaced(r"(?<=\.)([A-Za-z_]\w*(?: [A-Za-z_]\w*)+)(?=\s*(?:$|[|=<>!&,)\]]))", r'"\1"')),
-    _outside(_replaced(_NUMBER, r"`\g<0>`")),
-    _outside(_replaced(_LITERAL, lambda match: f"`{LITERALS[match[1]]}`")),
-    _replaced(r"^(.+?)\s*\?\s+(.+?)\s+:\s+(.+)$", r"\1 && \2 || \3"),
-    _replaced(_TEXT, r"'\1'"),
-    _contained,
-    _concatenated,
-    _replaced(r"^\s*(\S+)\s*[*/]\s*`?[\d.]+`?\s*$", r"\1"),
-    _replaced(_METHOD, _method),
-    _without_clean_ups,
-    _outside(_replaced(_CALL, _function)),
-    _outside(_rooted),
+    _substitute("[\u2018\u2019]", "'"),
+    _substitute("[\u201c\u201d]", '"'),
+    _unwrap,
+    _close,
+    _outside_quotes(_substitute(r"\$\.?(?=[A-Za-z_])", "")),
+    _substitute(r"""([=!]==?|[^=!<>]=|<>)\s*"([^"'\\]*)"(?![.:\[])""", r"\1 '\2'"),
+    _outside_quotes(_substitute(r"(?i)\sis\s+not\s+(?=null|none)", " != ")),
+    _outside_quotes(_substitute(r"(?i)\sis\s+(?=null|none)", " == ")),
+    _outside_quotes(_substitute(r"===|!==|<>|\?\?|(?<![=!<>])=(?!=)", lambda match: _OPERATORS[match[0]])),
+    _outside_quotes(_substitute(r"(?i)(?<=\s)(and|or)(?=\s)", lambda match: _WORDS[match[1].lower()])),
+    _outside_quotes(_substitute(rf"(?i)(?<![\w.])not\s+((?:{_NAME}\.)*{_NAME}(?:\([^()]*\))?)", r"!(\1)")),
+    _substitute(rf"(?<![\w.)])!((?:{_NAME}\.)+{_NAME})(?![\w.(])", r"!(\1)"),
+    _substitute(_KEY, lambda match: "." + _name(match[1] if match[1] is not None else match[2])),
+    _outside_quotes(_substitute(r"(?<=[A-Za-z_\"\]]\.)([A-Za-z_]\w*(?:-\w+)+|\d\w*|[$@]\w+)", r'"\1"')),
+    _outside_quotes(_substitute(r"(?<=\.)([A-Za-z_]\w*(?: [A-Za-z_]\w*)+)(?=\s*(?:$|[|=<>!&,)\]]))", r'"\1"')),
+    _outside_quotes(_substitute(_NUMBER, r"`\g<0>`")),
+    _outside_quotes(_substitute(_LITERAL, lambda match: f"`{LITERALS[match[1]]}`")),
+    _substitute(r"^(.+?)\s*\?\s+(.+?)\s+:\s+(.+)$", r"\1 && \2 || \3"),
+    _substitute(_TEXT, r"'\1'"),
+    _use_contains,
+    _join,
+    _substitute(r"^\s*(\S+)\s*[*/]\s*`?[\d.]+`?\s*$", r"\1"),
+    _substitute(_METHOD, _method),
+    _remove_transforms,
+    _outside_quotes(_substitute(_CALL, _function)),
+    _outside_quotes(_add_root),
 )
 
 
-def remark(text: str) -> str:
-    """What belongs into the rule besides the expression, as a clause that goes on after it; "": nothing."""
-    bare = "".join(_QUOTED.split(text)[::2])
-    for name in re.findall(rf"({_NAME})\(", bare):
-        clean_up = CLEAN_UP_FUNCTIONS.get(name.lower())
-        if clean_up is not None:
-            return f", with the clean-up {clean_up} in the rule"
-    scaled = re.search(r"([*/])\s*([\d.]+)\s*$", bare)
+def transform_hint(text: str) -> str:
+    """Return the transform that the rule needs in addition to a repaired expression, as a clause; "" if none."""
+    unquoted = "".join(_QUOTED.split(text)[::2])
+    for name in re.findall(rf"({_NAME})\(", unquoted):
+        transform = TRANSFORM_FUNCTIONS.get(name.lower())
+        if transform is not None:
+            return f", with the transform {transform} in the rule"
+    scaled = re.search(r"([*/])\s*([\d.]+)\s*$", unquoted)
     if scaled is not None and float(scaled[2].strip(".") or 0):
         factor = float(scaled[2].strip("."))
-        return f", with the clean-up scale: {factor if scaled[1] == '*' else 1 / factor:g} in the rule"
+        return f", with the transform scale: {factor if scaled[1] == '*' else 1 / factor:g} in the rule"
     return ""

@@ -1,8 +1,8 @@
-"""Running expressions, with an end to how much work one person's may be.
+"""Expression runner: evaluates expressions for one profile within a budget of steps.
 
-JMESPath has no loops, but its results can double with every few characters (``[@,@] | [@,@] | …``), and a
-projection runs over as much as a person's traits hold. So every step is counted, and whatever an expression builds
-is weighed before it goes on: all that is alive stays as small as the budget.
+JMESPath has no loops, but its results can double with every few characters (``[@,@] | [@,@] | …``), and a JMESPath
+projection iterates over all of a profile's traits. The runner therefore counts every step and the size of every
+value that an expression builds, so that the budget bounds time and memory.
 """
 
 from collections.abc import Callable, Mapping, Set
@@ -18,20 +18,20 @@ from pydantic_core import from_json, to_json
 from prosperstack_destination.mapping.expressions import Expression, Node
 from prosperstack_destination.storable import MAX_INT64, storable
 
-#: The work that one expression may be, in steps of about half a microsecond.
+#: Budget of one expression, in steps of about half a microsecond.
 EXPRESSION_STEPS: Final = 50_000
-#: The work that all expressions together may be for one person.
-PERSON_STEPS: Final = 200_000
-#: Text of so many characters weighs as much as one step.
+#: Budget of all expressions for one profile, in steps.
+PROFILE_STEPS: Final = 200_000
+#: Characters of text that cost one step.
 _TEXT_STEP: Final = 64
 
 
-#: Functions that look into the parts of what they are given; the others look at its items and no further. None of
-#: them makes more of what it is given: only lists and objects that an expression builds can have a part twice.
+#: Functions that read their arguments at any depth; the others read only the items. No function copies parts of its
+#: arguments: only lists and objects that an expression builds can contain a part twice.
 _DEEP: Final = frozenset({"to_string", "contains"})
 
 
-#: Python's names of types in jmespath's errors, as JMESPath has them.
+#: JMESPath's names of the Python types in jmespath's errors.
 _KINDS: Final = {
     "NoneType": "null",
     "str": "string",
@@ -44,10 +44,10 @@ _KINDS: Final = {
 
 
 class EvaluationError(ValueError):
-    """The expression has no value for this person; ``str()`` says why, without quoting anybody's values."""
+    """An expression has no value for this profile; ``str()`` is the reason, without values of traits."""
 
 
-#: The largest value that an expression may give, as JSON in bytes: as large as an event may be.
+#: Largest result of an expression, as JSON in bytes: the size limit of a call.
 MAX_RESULT: Final = 64 * 1024
 #: Text of at most this many characters fits into `MAX_RESULT`: JSON writes a character in at most 6 bytes.
 _SHORT_RESULT: Final = MAX_RESULT // 6 - 2
@@ -58,80 +58,77 @@ class _StepLimitExceeded(Exception):
 
 
 class ExpressionRunner:
-    """The expressions of one person; their work counts together.
+    """Evaluates the expressions of one profile, which share a budget of steps.
 
-    ``context`` makes what they see, when the first of them needs it: most rules are no more than paths.
+    ``context`` returns their input. The first expression calls it; most rules are paths and need none.
     """
 
-    def __init__(self, context: Callable[[], Mapping[str, JsonValue]], steps: int = PERSON_STEPS) -> None:
-        self._make = context
+    def __init__(self, context: Callable[[], Mapping[str, JsonValue]], steps: int = PROFILE_STEPS) -> None:
+        self._build_context = context
         self._context: Mapping[str, JsonValue] | None = None
         self._left = steps
         self._interpreter = _Interpreter()
 
     def value(self, expression: Expression) -> JsonValue:
-        """What an expression gives. Raises `EvaluationError`, and no other exception whatever the values are."""
+        """Return the value of an expression. Raises `EvaluationError`, and no other exception for any values."""
         if self._context is None:
-            self._context = self._make()
+            self._context = self._build_context()
         allowed = min(self._left, EXPRESSION_STEPS)
         interpreter = self._interpreter
         interpreter.left = allowed
         try:
-            found: JsonValue = interpreter.visit(expression.tree, self._context)
+            result: JsonValue = interpreter.visit(expression.tree, self._context)
         except EvaluationError:
             raise
         except _StepLimitExceeded:
             raise EvaluationError("the expression is too much work for this person's traits") from None
         except JMESPathTypeError as error:
-            wanted = " or ".join(error.expected_types)
-            given = _KINDS.get(error.actual_type, error.actual_type)
-            said = f"{error.function_name}() takes {wanted}, not {given}"
-            if given == "null":
-                said += ": leave out people without the trait by a condition (when)"
-            raise EvaluationError(said) from None
-        except Exception as error:  # noqa: BLE001 -- jmespath's functions raise whatever Python does: total means all
+            expected = " or ".join(error.expected_types)
+            actual = _KINDS.get(error.actual_type, error.actual_type)
+            message = f"{error.function_name}() takes {expected}, not {actual}"
+            if actual == "null":
+                message += ": leave out people without the trait by a condition (when)"
+            raise EvaluationError(message) from None
+        except Exception as error:  # noqa: BLE001 -- jmespath's functions raise any of Python's exceptions
             raise EvaluationError(f"the expression cannot be evaluated ({type(error).__name__})") from None
         finally:
             self._left -= allowed - max(interpreter.left, 0)
-        return _bounded(found)
+        return _bounded(result)
 
-    def holds(self, expression: Expression) -> bool:
-        """Whether a condition is true, as JMESPath has it: not false, null, or empty. Raises `EvaluationError`."""
-        found = self.value(expression)
-        return not (found is None or found is False or found in ("", [], {}))
+    def is_true(self, expression: Expression) -> bool:
+        """Return whether a condition is true by JMESPath: not false, null or empty. Raises `EvaluationError`."""
+        result = self.value(expression)
+        return not (result is None or result is False or result in ("", [], {}))
 
 
-def _bounded(found: JsonValue) -> JsonValue:
-    """What an expression gives, where a call could have it as a trait: it can be stored, and read again.
-
-    Raises `EvaluationError`.
-    """
-    if found is None or isinstance(found, bool):
-        return found
-    if isinstance(found, int | float) and -MAX_INT64 <= found <= MAX_INT64:
-        return found
-    found = storable(found)
-    if isinstance(found, str) and len(found) <= _SHORT_RESULT:
-        return found
-    text = to_json(found)
+def _bounded(result: JsonValue) -> JsonValue:
+    """Return a result in storable form. Raises `EvaluationError` for a result that no trait of a call could be."""
+    if result is None or isinstance(result, bool):
+        return result
+    if isinstance(result, int | float) and -MAX_INT64 <= result <= MAX_INT64:
+        return result
+    result = storable(result)
+    if isinstance(result, str) and len(result) <= _SHORT_RESULT:
+        return result
+    text = to_json(result)
     if len(text) > MAX_RESULT:
         raise EvaluationError("the expression gives more than 64 KB")
     try:
         from_json(text, allow_inf_nan=False)
-    except ValueError:  # sums of numbers of thousands of digits, and infinities
+    except ValueError:  # infinities, and sums with thousands of digits
         raise EvaluationError("the expression gives a number that is too large") from None
-    return found
+    return result
 
 
 class _Functions(Functions):
-    """jmespath's functions, which need not work out anew which types an argument may have each time."""
+    """Functions of jmespath, with the accepted types of each signature cached."""
 
     def _get_allowed_pytypes(self, types: Any) -> tuple[list[str], list[Any]]:
         named = tuple(types)
         allowed = _ALLOWED.get(named)
-        if allowed is None:  # there are as many as jmespath has signatures
-            found: tuple[list[str], list[Any]] = super()._get_allowed_pytypes(types)  # type: ignore[misc]
-            allowed = _ALLOWED[named] = found
+        if allowed is None:  # bounded by the number of jmespath's signatures
+            result: tuple[list[str], list[Any]] = super()._get_allowed_pytypes(types)  # type: ignore[misc]
+            allowed = _ALLOWED[named] = result
         return allowed
 
 
@@ -139,23 +136,23 @@ _ALLOWED: Final[dict[tuple[str, ...], tuple[list[str], list[Any]]]] = {}
 
 
 class _Interpreter(TreeInterpreter):
-    """jmespath's interpreter, which stops when its steps are used up."""
+    """Interpreter of jmespath that stops when its budget is spent."""
 
     _functions: Functions = _Functions()
     _dict_cls = dict
 
-    #: Steps that may still be made.
+    #: Steps left in the budget.
     left: int = 0
 
     def __init__(self) -> None:
-        """Not jmespath's own, which makes anew what all can share."""
+        """Skip jmespath's constructor, which creates objects that all interpreters can share."""
 
     def visit(self, node: Node, value: Any) -> Any:
         self.left -= 1
         if self.left < 0:
             raise _StepLimitExceeded
         kind = node["type"]
-        if kind == "field":  # most steps are: a method for it would take as long again
+        if kind == "field":  # the most frequent step, inlined for speed
             return value.get(node["value"]) if isinstance(value, dict) else None
         return _METHODS[kind](self, node, value)
 
@@ -175,7 +172,7 @@ class _Interpreter(TreeInterpreter):
         left, right = self.visit(node["children"][0], value), self.visit(node["children"][1], value)
         if node["value"] not in ("eq", "ne"):
             if not _comparable(left, right):
-                _refuse_to_compare(left, right)
+                _refuse_comparison(left, right)
                 return None
         elif isinstance(left, list | dict) and isinstance(right, list | dict):
             self._weighed(left)
@@ -190,11 +187,11 @@ class _Interpreter(TreeInterpreter):
             elif isinstance(each, list | dict):
                 self._spend(len(each))
         if name == "join" and isinstance(arguments[0], str) and isinstance(arguments[1], list):
-            self._spend(len(arguments[0]) * len(arguments[1]) // _TEXT_STEP)  # before it is as long as that
-        found = self._functions.call_function(name, arguments)
-        if isinstance(found, str):
-            self._spend(len(found) // _TEXT_STEP)
-        return found
+            self._spend(len(arguments[0]) * len(arguments[1]) // _TEXT_STEP)  # before the text is built
+        result = self._functions.call_function(name, arguments)
+        if isinstance(result, str):
+            self._spend(len(result) // _TEXT_STEP)
+        return result
 
     def _spend(self, steps: int) -> None:
         self.left -= steps
@@ -207,7 +204,7 @@ class _Interpreter(TreeInterpreter):
         return value
 
     def _weighed(self, value: Any) -> Any:
-        """The value, once it is known how large it is: shared parts count as often as they are reached."""
+        """Spend steps for the size of a value, and return it. Shared parts count each time they occur."""
         if isinstance(value, str):
             self._spend(len(value) // _TEXT_STEP)
             return value
@@ -227,16 +224,16 @@ class _Interpreter(TreeInterpreter):
 
 
 def _comparable(left: object, right: object) -> bool:
-    """Numbers have an order, and so have texts; one of each has none."""
+    """Return whether two values have an order: two numbers, or two texts."""
     if isinstance(left, str) or isinstance(right, str):
         return isinstance(left, str) and isinstance(right, str)
     return _is_number(left) and _is_number(right)
 
 
-def _refuse_to_compare(left: object, right: object) -> None:
-    """Raise `EvaluationError` for text and a number: JMESPath gives null, which would delete a value unseen.
+def _refuse_comparison(left: object, right: object) -> None:
+    """Raise `EvaluationError` for text and a number, for which JMESPath gives null and so deletes the value.
 
-    Blank text says as little as null.
+    Blank text counts as null, and raises nothing.
     """
     for one, other in ((left, right), (right, left)):
         if isinstance(one, str) and one.strip() and _is_number(other):
@@ -254,20 +251,20 @@ _METHODS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
-#: Nobody is in any audience, as far as is known.
+#: No audiences.
 NO_AUDIENCES: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class MappingInput:
-    """One person."""
+    """Input of a mapping: the traits and IDs of one profile."""
 
     traits: Mapping[str, JsonValue]
     user_id: str | None = None
     anonymous_id: str | None = None
 
     def context(self, audiences: Set[str] = NO_AUDIENCES) -> dict[str, JsonValue]:
-        """What expressions see: of ``audiences``, those that the person is in, in order."""
+        """Return the input of expressions, with those of ``audiences`` that contain the profile, in order."""
         joined: list[JsonValue] = [name for name in sorted(audiences) if _is_in(self.traits.get(name))]
         return {
             "traits": self.traits if isinstance(self.traits, dict) else dict(self.traits),
@@ -278,5 +275,5 @@ class MappingInput:
 
 
 def _is_in(membership: JsonValue) -> bool:
-    """Whether an audience's trait says that the person is in; journeys send the text "true"."""
+    """Return whether an audience's trait means membership; journeys send the text "true"."""
     return membership is True or (isinstance(membership, str) and membership.strip().lower() == "true")

@@ -1,8 +1,7 @@
-"""JMESPath expressions: parsed once, looked through before they are ever run.
+"""JMESPath expressions: parsed and checked once, before the first run.
 
-An expression sees ``{traits, userId, anonymousId, audiences}``. What is wrong with it, other than what depends on a
-person's values, is told when it is compiled: a function that does not exist, an argument too few, a name that is
-not one of the four.
+An expression reads ``{traits, userId, anonymousId, audiences}``. Compiling reports all errors that do not depend on
+a profile's values: unknown functions, a wrong number of arguments, names other than these four.
 """
 
 import re
@@ -17,79 +16,79 @@ from jmespath.functions import Functions
 from jmespath.parser import Parser
 
 from prosperstack_destination.mapping.expression_hints import (
-    CLEAN_UP_FUNCTIONS,
-    ELSEWHERE,
-    FUNCTIONS,
+    FOREIGN_ROOTS,
+    FUNCTION_ALIASES,
     LITERALS,
-    mended,
-    remark,
+    TRANSFORM_FUNCTIONS,
+    repair_expression,
+    transform_hint,
 )
 from prosperstack_destination.mapping.name_matching import closest
 
-#: The longest expression, in characters.
+#: Longest expression, in characters.
 MAX_LENGTH: Final = 1_000
-#: How deep its parts may be nested.
+#: Deepest nesting of its parts.
 MAX_DEPTH: Final = 40
-#: Expressions that stay compiled, of all accounts together.
-COMPILED: Final = 2_048
-#: What an expression sees.
+#: Size of the cache of compiled expressions, shared by all accounts.
+CACHE_SIZE: Final = 2_048
+#: Names that an expression may read.
 ROOTS: Final = ("traits", "userId", "anonymousId", "audiences")
 
-#: Two words without anything between them.
+#: Two words with only a space between them.
 _TWO_WORDS: Final = re.compile(r"\w +[A-Za-z_]")
-#: What are operators in other languages.
+#: Words that are operators in other languages.
 _OPERATOR_WORD: Final = re.compile(r"\b(?:and|or|in|is|not)\b", re.IGNORECASE)
-_TOO_DEEP: Final = f"its parts are nested more than {MAX_DEPTH} deep: make it simpler"
+_TOO_DEEP: Final = f"the expression is nested more than {MAX_DEPTH} levels deep: make it simpler"
 
 Node = Mapping[str, Any]
 
 
 class InvalidExpression(ValueError):
-    """The text is no expression that could be run; ``str()`` says why, and what would be right if that is known."""
+    """A text is not a valid expression; ``str()`` is the reason, with a correction if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A JMESPath expression that can be run."""
+    """A compiled JMESPath expression."""
 
     text: str
-    #: jmespath's syntax tree.
+    #: Syntax tree of jmespath.
     tree: Node
-    #: The traits that it names, in their order.
+    #: Traits that the expression names, in order.
     traits: tuple[str, ...]
-    #: Which of `ROOTS` it looks at.
+    #: Members of `ROOTS` that the expression reads.
     roots: frozenset[str]
-    #: Where it is no more than a path into the traits (as in ``traits.address.city``): its steps after ``traits``.
+    #: Steps after ``traits`` if the expression is only a path, as ``traits.address.city``; otherwise None.
     path: tuple[str, ...] | None
 
 
-@lru_cache(maxsize=COMPILED)
+@lru_cache(maxsize=CACHE_SIZE)
 def compile_expression(text: str) -> Expression:
-    """Parse an expression and look through it. Raises `InvalidExpression`, with what would be right if known."""
+    """Parse and check an expression. Raises `InvalidExpression`, with a correction if there is one."""
     try:
-        return _looked_through(text)
+        return _parse_and_check(text)
     except InvalidExpression as error:
-        likely = mended(text, _is_good)
-        if likely is None or f" {likely}" in str(error):
+        correction = repair_expression(text, _is_valid)
+        if correction is None or f" {correction}" in str(error):
             raise
         reason = str(error).partition(": did you mean")[0]
-        raise InvalidExpression(f"{reason}: did you mean {likely}{remark(text)}?") from None
+        raise InvalidExpression(f"{reason}: did you mean {correction}{transform_hint(text)}?") from None
 
 
-def _is_good(text: str) -> bool:
+def _is_valid(text: str) -> bool:
     try:
-        _looked_through(text)
+        _parse_and_check(text)
     except InvalidExpression:
         return False
     return True
 
 
-def _looked_through(text: str) -> Expression:
+def _parse_and_check(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
-        raise InvalidExpression(f"an expression may have {MAX_LENGTH:,} characters; this one has {len(text):,}")
-    if _brackets(text) > MAX_DEPTH:
+        raise InvalidExpression(f"the expression has {len(text):,} characters: shorten it to {MAX_LENGTH:,}")
+    if _bracket_depth(text) > MAX_DEPTH:
         raise InvalidExpression(_TOO_DEEP)
-    tree = _parsed(text)
+    tree = _parse(text)
     if _depth(tree) > MAX_DEPTH:
         raise InvalidExpression(_TOO_DEEP)
     _check_functions(tree)
@@ -102,8 +101,8 @@ def _looked_through(text: str) -> Expression:
     return Expression(text, tree, traits, frozenset(roots), _path(tree))
 
 
-def _brackets(text: str) -> int:
-    """How deep brackets are nested, before anything follows them down."""
+def _bracket_depth(text: str) -> int:
+    """Return the nesting depth of brackets, before the parser recurses into them."""
     deepest = depth = 0
     for each in text:
         depth += (each in "([{") - (each in ")]}")
@@ -111,38 +110,39 @@ def _brackets(text: str) -> int:
     return deepest
 
 
-def _parsed(text: str) -> Node:
+def _parse(text: str) -> Node:
     try:
         with warnings.catch_warnings():
-            # `foo` for `"foo"`: an old form that is still taken.
+            # `foo` for `"foo"`: an old form that jmespath still accepts.
             warnings.simplefilter("ignore", PendingDeprecationWarning)
             tree: Node = Parser().parse(text).parsed
     except LexerError as error:
         raise InvalidExpression(
-            f"it is no JMESPath: {error.message} (character {error.lexer_position + 1})"
+            f"the expression is not JMESPath: {error.message} (character {error.lexer_position + 1})"
         ) from None
     except ParseError as error:
-        raise InvalidExpression(_unparsed(text, error)) from None
+        raise InvalidExpression(_parse_error_message(text, error)) from None
     except JMESPathError as error:
         raise InvalidExpression(str(error)) from None
     except RecursionError:
         raise InvalidExpression(_TOO_DEEP) from None
-    except ValueError:  # Python reads no integer of more than 4,300 digits; and what else a literal may be
-        raise InvalidExpression("it is no JMESPath: a literal in it cannot be read") from None
+    except ValueError:  # Python parses no integer of more than 4,300 digits, and other literals may be invalid
+        raise InvalidExpression("the expression is not JMESPath: one of its literals cannot be read") from None
     return tree
 
 
-def _unparsed(text: str, error: ParseError) -> str:
+def _parse_error_message(text: str, error: ParseError) -> str:
     if error.token_value in (None, ""):
-        return "it is no JMESPath: something is missing at its end"
-    said = f"it is no JMESPath: {error.token_value!r} is not expected at character {(error.lex_position or 0) + 1}"
+        return "the expression is not JMESPath: something is missing at its end"
+    position = (error.lex_position or 0) + 1
+    message = f"the expression is not JMESPath: {error.token_value!r} is not expected at character {position}"
     if _TWO_WORDS.search(_OPERATOR_WORD.sub("&", text)) and "'" not in text and '"' not in text:
-        said += '; a name with spaces is written in quotes, as in traits."Last contacted"'
-    return said
+        message += '; write a name with spaces in quotes, as in traits."Last contacted"'
+    return message
 
 
 def _children(node: Node) -> Sequence[Node]:
-    """The parts of a node; a slice has numbers for them."""
+    """Return the child nodes; a slice has numbers instead of nodes."""
     return () if node["type"] == "slice" else [each for each in node.get("children", ()) if isinstance(each, dict)]
 
 
@@ -163,7 +163,10 @@ def _nodes(tree: Node) -> Iterator[Node]:
 
 
 def _check_functions(tree: Node) -> None:
-    """Functions exist and get as many arguments as they take; ``&expressions`` go only where one is taken."""
+    """Check functions, their numbers of arguments, and that ``&`` occurs only where a function takes it.
+
+    Raises `InvalidExpression`.
+    """
     taken: set[int] = set()
     for node in _nodes(tree):
         if node["type"] == "function_expression":
@@ -172,16 +175,16 @@ def _check_functions(tree: Node) -> None:
                     taken.add(id(child))
             _check_arity(node)
         elif node["type"] == "expref" and id(node) not in taken:
-            raise InvalidExpression("& belongs before an argument of map, sort_by, max_by or min_by")
+            raise InvalidExpression("& is only allowed before an argument of map, sort_by, max_by or min_by")
 
 
 def _check_negations(tree: Node) -> None:
-    """In JMESPath ``!a.b`` is ``(!a).b``, which is always null, and never what is meant."""
+    """Refuse ``!a.b``, which JMESPath reads as ``(!a).b`` and which is always null. Raises `InvalidExpression`."""
     for node in _nodes(tree):
         children = _children(node)
         if node["type"] in _CHAINED and children and children[0]["type"] == "not_expression":
             raise InvalidExpression(
-                "! takes only the next word: put what it negates in brackets, as in !(traits.vip)"
+                "! negates only the next word: put the whole path in brackets, as in !(traits.vip)"
             )
 
 
@@ -189,16 +192,16 @@ def _check_arity(node: Node) -> None:
     name, given = node["value"], len(node["children"])
     known = Functions.FUNCTION_TABLE.get(name)
     if known is None:
-        clean_up = CLEAN_UP_FUNCTIONS.get(name.lower())
-        if clean_up is not None:
-            raise InvalidExpression(f"there is no function {name}(): the rule's clean-up {clean_up} does that")
-        hint = FUNCTIONS.get(name.lower()) or closest(name, Functions.FUNCTION_TABLE)
+        transform = TRANSFORM_FUNCTIONS.get(name.lower())
+        if transform is not None:
+            raise InvalidExpression(f"there is no function {name}(): use the transform {transform} in the rule")
+        hint = FUNCTION_ALIASES.get(name.lower()) or closest(name, Functions.FUNCTION_TABLE)
         raise InvalidExpression(f"there is no function {name}()" + (f": did you mean {hint}()?" if hint else ""))
     signature = known["signature"]
-    wanted, more = len(signature), bool(signature and signature[-1].get("variadic"))
-    if given < wanted or (given > wanted and not more):
-        least = "at least " if more else ""
-        raise InvalidExpression(f"{name}() takes {least}{wanted} argument{'s' * (wanted != 1)}, not {given}")
+    expected, is_variadic = len(signature), bool(signature and signature[-1].get("variadic"))
+    if given < expected or (given > expected and not is_variadic):
+        least = "at least " if is_variadic else ""
+        raise InvalidExpression(f"{name}() takes {least}{expected} argument{'s' * (expected != 1)}, not {given}")
 
 
 def _takes_expression(node: Node, number: int) -> bool:
@@ -207,25 +210,25 @@ def _takes_expression(node: Node, number: int) -> bool:
     return number < len(signature) and "expref" in signature[number]["types"]
 
 
-#: Nodes whose first child sees what the node sees, and whose others see what the first one gives.
+#: Nodes whose first child reads the node's input, and whose other children read the result of the first.
 _CHAINED: Final = frozenset(
     {"subexpression", "index_expression", "pipe", "projection", "value_projection", "filter_projection"}
 )
 
 
 def _at_root(tree: Node) -> Iterator[Node]:
-    """The nodes that see the whole context."""
+    """Yield the nodes that read the whole context."""
     left = [tree]
     while left:
         node = left.pop()
         yield node
         children = list(_children(node))
         if node["type"] in _CHAINED:
-            # what comes after a leading @ still sees the context
-            seen = 1
-            while seen < len(children) and children[seen - 1]["type"] == "current":
-                seen += 1
-            children = children[:seen]
+            # nodes after a leading @ still read the context
+            count = 1
+            while count < len(children) and children[count - 1]["type"] == "current":
+                count += 1
+            children = children[:count]
         elif node["type"] == "expref":
             children = []
         left.extend(reversed(children))
@@ -238,7 +241,7 @@ def _roots(tree: Node) -> Iterator[str]:
 def _named_traits(tree: Node) -> Iterator[str]:
     for node in _at_root(tree):
         if node["type"] in ("subexpression", "pipe") and _is_traits(node["children"][0]):
-            yield from _roots(node["children"][1])  # what sees the traits as the context
+            yield from _roots(node["children"][1])  # nodes that read the traits as their context
 
 
 def _is_traits(node: Node) -> bool:
@@ -254,13 +257,13 @@ def _path(tree: Node) -> tuple[str, ...] | None:
 
 def _unknown_root(name: str, text: str) -> str:
     if name in LITERALS:
-        return f"{name} is written in backticks, as in `{LITERALS[name]}`"
+        return f"write {name} in backticks, as in `{LITERALS[name]}`"
     if f'"{name}"' in text and text.strip() != f'"{name}"' and f'"{name}".' not in text:
-        return f"double quotes are for names: text is written in single quotes, as in '{name}'"
-    if name in ELSEWHERE and name != "trait":
-        return f"there is no {name!r} here, only {', '.join(ROOTS)}: what a rule needs is sent as a trait"
-    close = closest(name, ROOTS, least=75)
-    if close is not None:
-        return f"there is no {name!r} here: did you mean {close}?"
+        return f"double quotes are for names: write text in single quotes, as in '{name}'"
+    if name in FOREIGN_ROOTS and name != "trait":
+        return f"there is no {name!r} here, only {', '.join(ROOTS)}: send the value as a trait"
+    similar = closest(name, ROOTS, min_similarity=75)
+    if similar is not None:
+        return f"there is no {name!r} here: did you mean {similar}?"
     quoted = name if name.isidentifier() and name.isascii() else f'"{name}"'
     return f"there is no {name!r} here, only {', '.join(ROOTS)}: the trait {name!r} is traits.{quoted}"

@@ -1,4 +1,4 @@
-"""The mapping file: YAML 1.2 (and so JSON too), whose faults are told by line and key."""
+"""Mapping file: reads and checks a mapping in YAML 1.2 or JSON, and reports faults by line and key."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
 from prosperstack_destination.mapping.yaml_reader import Document, Path, Place, YamlError, read_yaml
 from prosperstack_destination.storable import storable
 
-#: The most faults that are told at once.
+#: Most faults in one report.
 MAX_FAULTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong in a mapping."""
+    """One error in a mapping."""
 
-    #: The keys that lead to it, as in ``rules[2].from``; "" for the whole.
+    #: Path to the fault, as in ``rules[2].from``; "" for the whole mapping.
     key: str
-    #: What is wrong, and what would be right.
+    #: Error, and what to write instead.
     message: str
-    #: Where it stands in the text, counted from 1; None where there is no text.
+    #: Line and column in the text, counted from 1; None for a mapping that is not text.
     place: Place | None = None
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Fault:
 
 
 class InvalidMapping(MappingError):
-    """A mapping that cannot be applied, with all its faults."""
+    """A mapping cannot be applied; ``faults`` lists all errors."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -47,44 +47,46 @@ class InvalidMapping(MappingError):
 
 
 class MappingFile(Rules):
-    """What a mapping file may have."""
+    """Content of a mapping file."""
 
-    schema_: Annotated[str | None, Field(alias="$schema", description="For editors.")] = None
+    schema_: Annotated[str | None, Field(alias="$schema", description="The file's JSON Schema, for editors.")] = (
+        None
+    )
     based_on: Annotated[
         StrictInt | None,
         Field(
             ge=0,
-            description="The version that this one was made from. If another one is in force by then, applying "
-            "this one is refused, so that nobody undoes what somebody else did meanwhile.",
+            description="The version that this mapping is based on. If another version is in force, applying this "
+            "mapping is refused, so that it does not undo changes that were made in the meantime.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class KnownProperties:
-    """The properties that an account has; None: not listed yet."""
+    """Catalogs of an account; None if the properties were not listed yet."""
 
     subscriber: Catalog | None = None
     subscription: Catalog | None = None
-    #: How long ago they were listed, in seconds; None: not known.
+    #: Age of the catalogs in seconds; None if unknown.
     listed_seconds_ago: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedMapping:
-    """A mapping that was read."""
+    """A checked mapping."""
 
     rules: Rules
-    #: The version that it says it is based on.
+    #: Version in ``based_on``.
     based_on: int | None
-    #: Rules for properties that the account does not have.
+    #: Faults of rules for properties that the account lacks.
     unknown: tuple[Fault, ...]
 
 
 def read_mapping(text: str, known: KnownProperties = KnownProperties()) -> ParsedMapping:
-    """Read a mapping file. Raises `InvalidMapping`, with every fault that there is.
+    """Read a mapping file. Raises `InvalidMapping` with all its faults.
 
-    Properties that are not known are told apart from faults: they may come to be.
+    Unknown properties alone raise nothing, because they may be created later: `ParsedMapping.unknown` lists them.
     """
     try:
         document = read_yaml(text)
@@ -94,12 +96,12 @@ def read_mapping(text: str, known: KnownProperties = KnownProperties()) -> Parse
 
 
 def check_mapping(data: JsonValue, known: KnownProperties = KnownProperties()) -> ParsedMapping:
-    """The same for a mapping that comes as data, by the API."""
+    """Check a mapping that the API receives as data. Raises `InvalidMapping` as `read_mapping` does."""
     return _validated(data, known, None)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a mapping file: editors complete and check by it."""
+    """Return the JSON Schema of a mapping file, by which editors complete and check it."""
     schema = MappingFile.model_json_schema(by_alias=True)
     transform, rule = schema["$defs"][Transform.__name__], schema["$defs"][Rule.__name__]
     for name, each in transform["properties"].items():
@@ -108,16 +110,16 @@ def json_schema() -> dict[str, Any]:
             each["anyOf"].append({"const": True})
         rule["properties"][name] = {
             **each,
-            "description": f"{each['description']} Clean-ups run as they are written.",
+            "description": f"{each['description']} Transforms run in the order in which they are written.",
         }
-    alone = [name for name in TRANSFORMS if name not in ("scale", "date_format", "timezone", "max_length")]
-    one = {**transform, "minProperties": 1, "maxProperties": 1}
-    schema["$defs"][Transform.__name__] = {"anyOf": [{"enum": alone}, one]}
+    plain = [name for name in TRANSFORMS if name not in ("scale", "date_format", "timezone", "max_length")]
+    with_argument = {**transform, "minProperties": 1, "maxProperties": 1}
+    schema["$defs"][Transform.__name__] = {"anyOf": [{"enum": plain}, with_argument]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def as_yaml(rules: Rules) -> str:
-    """Rules as a mapping file."""
+    """Return rules as the text of a mapping file."""
     content = json.loads(dump_rules(rules))
     out = StringIO()
     yaml = YAML(pure=True)
@@ -128,9 +130,9 @@ def as_yaml(rules: Rules) -> str:
 
 
 def _validated(data: JsonValue, known: KnownProperties, document: Document | None) -> ParsedMapping:
-    data = storable(data)  # names of traits too: they are compared with those of calls, which are made so as well
+    data = storable(data)  # as calls are, so that names of traits in rules match those in calls
     unknown = [
-        Fault(_shown(path), message, _place(document, path))
+        Fault(_path_text(path), message, _place(document, path))
         for path, message in islice(_unknown_properties(data, known), MAX_FAULTS)
     ]
     try:
@@ -145,36 +147,36 @@ def _validated(data: JsonValue, known: KnownProperties, document: Document | Non
 
 
 def _unknown_properties(data: object, known: KnownProperties) -> Iterator[tuple[Path, str]]:
-    """Paths to properties that the account does not have; also in a mapping that has other faults as well."""
+    """Yield path and message for each property that the account lacks, even if the mapping has other faults."""
     rules = data.get("rules") if isinstance(data, Mapping) else None
     age = _age(known.listed_seconds_ago)
     for number, rule in enumerate(rules if isinstance(rules, Sequence) else ()):
-        named = rule.get("property") if isinstance(rule, Mapping) else None
-        if not isinstance(named, str) or not named:
+        key_with_prefix = rule.get("property") if isinstance(rule, Mapping) else None
+        if not isinstance(key_with_prefix, str) or not key_with_prefix:
             continue
-        of_subscription = named.startswith(SUBSCRIPTION)
+        of_subscription = key_with_prefix.startswith(SUBSCRIPTION)
         catalog = known.subscription if of_subscription else known.subscriber
-        key = named.removeprefix(SUBSCRIPTION)
+        key = key_with_prefix.removeprefix(SUBSCRIPTION)
         if catalog is not None and catalog.get(key) is None:
-            yield ("rules", number, "property"), _unknown(named, key, catalog, of_subscription) + age
+            yield ("rules", number, "property"), _unknown(key_with_prefix, key, catalog, of_subscription) + age
 
 
-def _unknown(shown: str, key: str, catalog: Catalog, of_subscription: bool) -> str:
+def _unknown(name: str, key: str, catalog: Catalog, of_subscription: bool) -> str:
     entity = "subscription" if of_subscription else "subscriber"
     prefix = SUBSCRIPTION if of_subscription else ""
-    said = f"the account has no {entity} property {shown!r}"
-    for each in catalog:
-        if key.casefold() == each.name.casefold():
-            return f"{said}: the key of the property named {each.name!r} is {prefix}{each.key}"
-    close = closest(key, (each.key for each in catalog))
-    if close is not None:
-        return f"{said}: did you mean {prefix}{close}?"
-    every = ", ".join(prefix + each.key for each in catalog)
-    return f"{said}: it has {every[:300]}" if every else f"{said}, nor any other: create it in ProsperStack first"
+    message = f"the account has no {entity} property {name!r}"
+    for prop in catalog:
+        if key.casefold() == prop.name.casefold():
+            return f"{message}: the key of the property named {prop.name!r} is {prefix}{prop.key}"
+    similar = closest(key, (prop.key for prop in catalog))
+    if similar is not None:
+        return f"{message}: did you mean {prefix}{similar}?"
+    keys = ", ".join(prefix + prop.key for prop in catalog)
+    return f"{message}: it has {keys[:300]}" if keys else f"{message}, nor any other: create it in ProsperStack"
 
 
 def _age(seconds: float | None) -> str:
-    """How old the list of properties is, in words."""
+    """Return the age of the catalog in words."""
     if seconds is None:
         return ""
     if seconds < 120:
@@ -185,17 +187,17 @@ def _age(seconds: float | None) -> str:
 
 
 def _faults(errors: Sequence[ErrorDetails], data: object, document: Document | None) -> Iterator[Fault]:
-    """One fault for each place: what several alternatives say of one value is said once."""
+    """Yield one fault for each path, though each alternative of a union reports an error."""
     by_path: dict[Path, list[ErrorDetails]] = {}
     for error in errors:
-        path = _resolved(error, data)
+        path = _path_to(error, data)
         by_path.setdefault(path, []).append(error)
     for path, found in list(by_path.items())[:MAX_FAULTS]:
-        yield Fault(_shown(path), _message(path, found), _place(document, path))
+        yield Fault(_path_text(path), _message(path, found), _place(document, path))
 
 
-def _resolved(error: ErrorDetails, data: object) -> Path:
-    """The part of the data that an error is about: its location, without what is not written there."""
+def _path_to(error: ErrorDetails, data: object) -> Path:
+    """Return the path to the data that an error is about: its location without pydantic's own steps."""
     location = list(error["loc"])
     if error["type"] == "two_rules":
         location = ["rules", error.get("ctx", {})["rule"], "property"]
@@ -203,13 +205,13 @@ def _resolved(error: ErrorDetails, data: object) -> Path:
     while location:
         step = location.pop(0)
         if isinstance(data, Mapping) and step == "clean" and step not in data and len(location) >= 2:
-            step = location[1]  # a clean-up that stands in the rule itself
+            step = location[1]  # a transform that is a key of the rule itself
             location = []
-        inner = _inner(data, step)
-        if inner is _MISSING:
+        child = _child(data, step)
+        if child is _MISSING:
             break
         path.append(step)
-        data = inner
+        data = child
     if error["type"] == "missing":
         path = path[: len(error["loc"]) - 1]
     return tuple(path)
@@ -218,7 +220,7 @@ def _resolved(error: ErrorDetails, data: object) -> Path:
 _MISSING: Final = object()
 
 
-def _inner(data: object, step: str | int) -> object:
+def _child(data: object, step: str | int) -> object:
     if isinstance(data, Mapping):
         return data.get(step, _MISSING)
     if isinstance(data, Sequence) and not isinstance(data, str) and isinstance(step, int):
@@ -228,20 +230,20 @@ def _inner(data: object, step: str | int) -> object:
 
 def _message(path: Path, errors: Sequence[ErrorDetails]) -> str:
     first = errors[0]
-    kind, said = first["type"], first["msg"]
+    kind, message = first["type"], first["msg"]
     if kind == "extra_forbidden":
-        close = closest(str(path[-1]), _keys_at(path[:-1]))
-        return f"there is no key {path[-1]!r} here" + (f": did you mean {close}?" if close else "")
+        similar = closest(str(path[-1]), _keys_at(path[:-1]))
+        return f"there is no key {path[-1]!r} here" + (f": did you mean {similar}?" if similar else "")
     if kind == "missing":
-        return f"{first['loc'][-1]} is missing: each rule names the property that it is for"
+        return f"{first['loc'][-1]} is missing: add the key of the property that the rule feeds"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"keys and values are needed here, as in `{_example(path)}`"
+        return f"write keys and values here, as in `{_example(path)}`"
     if kind in ("tuple_type", "list_type"):
-        return "a list is needed here, each item in a line of its own that begins with '- '"
+        return "write a list here, each item in a line of its own that begins with '- '"
     if len(errors) > 1:
-        return "one value is needed here: text, a number, true or false"
-    said = said.removeprefix("Value error, ").replace("Input should be a valid string", "text is needed here")
-    return said.replace("Input should be", "it has to be")
+        return "write one value here: text, a number, true or false"
+    message = message.removeprefix("Value error, ").replace("Input should be a valid string", "write text here")
+    return message.replace("Input should be", "the value must be")
 
 
 def _example(path: Path) -> str:
@@ -256,7 +258,7 @@ def _keys_at(path: Path) -> list[str]:
     return list(TRANSFORMS)
 
 
-def _shown(path: Path) -> str:
+def _path_text(path: Path) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

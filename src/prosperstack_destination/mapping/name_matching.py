@@ -1,4 +1,4 @@
-"""Names: compared forgivingly, compared by likeness, and made for new properties."""
+"""Names of traits and properties: normalization, similarity, and names for new properties."""
 
 import re
 from collections.abc import Iterable
@@ -8,70 +8,82 @@ from typing import Final
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import JaroWinkler
 
-#: Names whose forgiving form is kept, of all accounts together.
-_FORGIVEN: Final = 16_384
-#: Names that are less alike than this are not suggested, of 100.
+#: Size of each cache of names, shared by all accounts.
+_CACHE_SIZE: Final = 16_384
+#: Least similarity of a suggested name, from 0 to 100.
 MIN_SIMILARITY: Final = 62.0
-#: A property's key has at most so many characters.
+#: Longest key of a property, in characters.
 MAX_KEY: Final = 100
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_NO_WORD: Final = re.compile(r"[\W_]+")
-#: Words that say nothing in a name, and words for the same.
-_SMALL: Final = frozenset({"a", "an", "the", "of", "is", "has", "at", "on", "date", "time", "customer", "user"})
-_SAME: Final = {"number": "count", "num": "count", "no": "count", "qty": "count", "total": "count", "mail": "email"}
-_NO_KEY: Final = re.compile(r"[^a-z0-9]+")
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+#: Words without meaning in a name.
+_STOP_WORDS: Final = frozenset(
+    {"a", "an", "the", "of", "is", "has", "at", "on", "date", "time", "customer", "user"}
+)
+#: Synonyms, each with the word that stands for all of them.
+_SYNONYMS: Final = {
+    "number": "count",
+    "num": "count",
+    "no": "count",
+    "qty": "count",
+    "total": "count",
+    "mail": "email",
+}
+_NOT_IN_KEYS: Final = re.compile(r"[^a-z0-9]+")
 
 
-@lru_cache(maxsize=_FORGIVEN)
+@lru_cache(maxsize=_CACHE_SIZE)
 def normalize(name: str) -> str:
-    """A name without what forgiving matching does not look at: case, spaces and underscores."""
+    """Return a name without case, spaces and underscores, as forgiving matching compares it."""
     return "".join(name.casefold().replace("_", "").split())
 
 
-def closest(word: str, known: Iterable[str], least: float = MIN_SIMILARITY) -> str | None:
-    """The known word that a misspelt one most likely stands for, or None."""
-    options = {each: each.casefold() for each in sorted(known)}
+def closest(word: str, known: Iterable[str], min_similarity: float = MIN_SIMILARITY) -> str | None:
+    """Return the known word that is most similar to a misspelt one, or None."""
+    options = {name: name.casefold() for name in sorted(known)}
     found = process.extractOne(
-        word.casefold(), options, scorer=JaroWinkler.normalized_similarity, score_cutoff=least / 100
+        word.casefold(), options, scorer=JaroWinkler.normalized_similarity, score_cutoff=min_similarity / 100
     )
     return None if found is None else str(found[2])
 
 
 def similarity(trait: str, name: str) -> float:
-    """How alike the names of a trait and a property are, of 100: words count, their order and form do not."""
-    one, other = _said(trait), _said(name)
+    """Return the similarity of two names from 0 to 100; the order and the form of their words do not count."""
+    one, other = _significant_words(trait), _significant_words(name)
     if not one or not other:
         return 0.0
     whole = fuzz.ratio(one.replace(" ", ""), other.replace(" ", ""))
     return max(whole, 0.95 * fuzz.token_sort_ratio(one, other), 0.9 * fuzz.token_set_ratio(one, other))
 
 
-@lru_cache(maxsize=_FORGIVEN)
+@lru_cache(maxsize=_CACHE_SIZE)
 def words(name: str) -> str:
-    """The words of a name in lower case: ``lastContacted`` and ``last_contacted`` are the same."""
-    return _NO_WORD.sub(" ", _CAMEL.sub(" ", name)).strip().casefold()
+    """Return the words of a name in lower case; ``lastContacted`` and ``last_contacted`` give the same words."""
+    return _SEPARATORS.sub(" ", _CAMEL.sub(" ", name)).strip().casefold()
 
 
-@lru_cache(maxsize=_FORGIVEN)
-def _said(name: str) -> str:
-    """What the words of a name say: without small words, plurals, and the many words for a number."""
-    said = [_SAME.get(word, word) for word in words(name).split()]
-    kept = [word.removesuffix("s") if len(word) > len("ids") else word for word in said if word not in _SMALL]
-    return " ".join(kept or said)
+@lru_cache(maxsize=_CACHE_SIZE)
+def _significant_words(name: str) -> str:
+    """Return the significant words of a name: without stop words and plurals, and with synonyms replaced."""
+    spelled = [_SYNONYMS.get(word, word) for word in words(name).split()]
+    kept = [
+        word.removesuffix("s") if len(word) > len("ids") else word for word in spelled if word not in _STOP_WORDS
+    ]
+    return " ".join(kept or spelled)
 
 
 def property_key(name: str) -> str:
-    """The key that ProsperStack would make of a name, as ``number_of_contacts``; "" where nothing is left."""
-    return _NO_KEY.sub("_", words(name)).strip("_")[:MAX_KEY].strip("_")
+    """Return the key that ProsperStack makes of a name, as ``number_of_contacts``; "" if no character is left."""
+    return _NOT_IN_KEYS.sub("_", words(name)).strip("_")[:MAX_KEY].strip("_")
 
 
 def property_name(trait: str) -> str:
-    """What to call a property that is made for a trait: its key or its name is the trait's, so that they match.
+    """Return the name of a property that is created for a trait, so that its key or its name matches the trait.
 
-    As ``Number of contacts`` for ``number_of_contacts``; other names than keys stay as they are.
+    The name for ``number_of_contacts`` is ``Number of contacts``. A trait that is not a key keeps its name.
     """
     if property_key(trait) != trait:
         return trait
-    spoken = words(trait)
-    return spoken[:1].upper() + spoken[1:]
+    spaced = words(trait)
+    return spaced[:1].upper() + spaced[1:]

@@ -1,4 +1,4 @@
-"""What a projection comes to."""
+"""Projection: the desired values and problems that a mapping gives for one profile."""
 
 import builtins
 from collections.abc import Iterator, Mapping
@@ -12,83 +12,86 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 
 
 class MatchedBy(StrEnum):
-    """Why a trait feeds a property."""
+    """Reason why a trait feeds a property."""
 
     RULE = "rule"
     KEY = "key"
     NAME = "name"
-    #: Its key or name but for case, spaces and underscores.
+    #: The key or the name, apart from case, spaces and underscores.
     FORGIVING = "forgiving"
 
 
 class DesiredValue(NamedTuple):
-    """What one property should be. There are very many: a tuple is made in a third of a frozen dataclass's time."""
+    """Desired value of one property.
 
-    #: The value to have there; None: no value.
+    A named tuple, because it is created three times as fast as a frozen dataclass.
+    """
+
+    #: Value that the property gets; None deletes it.
     value: PropertyValue
-    #: The trait that gave it, or the expression that did.
+    #: Trait or expression that gives the value.
     trait: str
     #: Why that trait.
     matched_by: MatchedBy
-    #: The traits that its rule names; None: it rests on `trait`.
+    #: Traits that the rule reads; None if the value depends on `trait` alone.
     depends_on: tuple[str, ...] | None = None
 
     @property
     def traits(self) -> tuple[str, ...]:
-        """The traits that it rests on."""
+        """Return the traits that the result depends on."""
         return (self.trait,) if self.depends_on is None else self.depends_on
 
 
 @dataclass(frozen=True, slots=True)
 class MappingProblem:
-    """A trait that feeds a property and cannot: never sent, and it stops nothing else."""
+    """A value that cannot become the property's type. It is never sent, and does not hold up other properties."""
 
-    #: The key of the property.
+    #: Key of the property.
     property: str
-    #: The trait that feeds it, or the expression.
+    #: Trait or expression that feeds the property.
     trait: str
-    #: The value that it started from.
+    #: Value before coercion.
     value: JsonValue
-    #: Why it cannot be a value of the property.
+    #: Reason why the value cannot become the property's type.
     reason: str
-    #: The traits that its rule names; None: it rests on `trait`.
+    #: Traits that the rule reads; None if the value depends on `trait` alone.
     depends_on: tuple[str, ...] | None = None
 
     @builtins.property
     def traits(self) -> tuple[str, ...]:
-        """The traits that it rests on."""
+        """Return the traits that the result depends on."""
         return (self.trait,) if self.depends_on is None else self.depends_on
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What traits give under an account's rules and catalog."""
+    """Desired values and problems of one profile, by an account's rules and catalog."""
 
-    #: By property key. A property that no trait feeds is not in it, and stays as it is.
+    #: Desired values by property key. A property that no trait feeds is missing, and keeps its value.
     desired: Mapping[str, DesiredValue]
     problems: tuple[MappingProblem, ...]
-    #: The same for properties of subscriptions, by their keys.
+    #: Desired values of properties of subscriptions by property key.
     subscription: Mapping[str, DesiredValue] = field(default_factory=dict)
 
     def values(self) -> dict[str, PropertyValue]:
-        """The desired values alone, by property key."""
-        return {key: each.value for key, each in self.desired.items()}
+        """Return the desired values by property key."""
+        return {key: desired.value for key, desired in self.desired.items()}
 
     def subscription_values(self) -> dict[str, PropertyValue]:
-        """The desired values of subscriptions alone, by property key."""
-        return {key: each.value for key, each in self.subscription.items()}
+        """Return the desired values of subscriptions by property key."""
+        return {key: desired.value for key, desired in self.subscription.items()}
 
 
 def same_values(one: Mapping[str, DesiredValue], other: Mapping[str, DesiredValue]) -> bool:
-    """Whether the same properties get the same values, wherever they come from; true is not 1."""
+    """Return whether two projections give the same values; true differs from 1, and sources do not count."""
     return one.keys() == other.keys() and not any(True for _ in differing_keys(one, other))
 
 
 def differing_keys(one: Mapping[str, DesiredValue], other: Mapping[str, DesiredValue]) -> Iterator[str]:
-    """The keys that are in only one of the two, or have another value there; in order."""
+    """Yield the keys that are missing in one of the two or have different values, in order."""
     for key in dict.fromkeys((*one, *other)):
-        here, there = one.get(key), other.get(key)
-        if here is None or there is None or not _same(here.value, there.value):
+        left, right = one.get(key), other.get(key)
+        if left is None or right is None or not _same(left.value, right.value):
             yield key
 
 

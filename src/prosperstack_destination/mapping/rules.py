@@ -1,4 +1,4 @@
-"""Rules: what an account says about its properties, before names are matched. This is the mapping file's form."""
+"""Rules: an account's mapping, in the form of the mapping file. A rule takes precedence over matching names."""
 
 import builtins
 import math
@@ -21,35 +21,35 @@ from pydantic_core import PydanticCustomError
 from prosperstack_destination.mapping.expressions import MAX_LENGTH, InvalidExpression, compile_expression
 from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
 
-#: The most rules that one account may have; ProsperStack shows far fewer properties than this.
+#: Most rules of one account. ProsperStack shows far fewer properties.
 MAX_RULES: Final = 500
-#: The most entries of one lookup table.
+#: Most entries of one lookup table.
 MAX_VALUES: Final = 5_000
-#: How a rule names a property of subscriptions, before its key.
+#: Prefix of the key of a property of subscriptions in a rule.
 SUBSCRIPTION: Final = "subscription."
-#: The fallback that lets a value through which is not in the table.
+#: Fallback that sends a value unchanged if the lookup table lacks it.
 KEEP: Final = "keep"
 
 
 Number = TypeVar("Number", int, float)
 
 
-def _of_a_double(number: Number) -> Number:
-    """Refuse what no property takes, and JSON has no form for."""
+def _check_finite(number: Number) -> Number:
+    """Return a number that JSON can express. Raises `ValueError` for infinities and NaN."""
     try:
         fits = math.isfinite(number)
     except OverflowError:
         fits = False
     if not fits:
-        raise ValueError("the number is too large, or none")
+        raise ValueError("the number is too large, or not a number: write a finite number")
     return number
 
 
-#: A value as a file has it.
+#: Single value in a mapping file.
 Scalar = (
     StrictBool
-    | Annotated[int, AfterValidator(_of_a_double)]
-    | Annotated[float, AfterValidator(_of_a_double)]
+    | Annotated[int, AfterValidator(_check_finite)]
+    | Annotated[float, AfterValidator(_check_finite)]
     | str
     | None
 )
@@ -59,17 +59,17 @@ _SOURCES: Final = ("from", "trait", "first_of")
 
 
 class CreateMissing(StrEnum):
-    """For what a property is created in ProsperStack where none takes it."""
+    """Traits for which a property is created in ProsperStack if no property takes them."""
 
     NONE = "none"
-    #: Engage's audiences, as booleans.
+    #: Audiences of Engage, as booleans.
     AUDIENCES = "audiences"
-    #: Every trait that no property takes, audiences among them.
+    #: All traits, audiences included.
     TRAITS = "traits"
 
 
 class Rule(BaseModel):
-    """What one property is, instead of the trait that has its key or its name."""
+    """Source and transforms of one property, in place of the trait with its key or its name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
@@ -78,21 +78,21 @@ class Rule(BaseModel):
         Field(
             min_length=1,
             max_length=200,
-            description="The key of the property; `subscription.` before it for one of subscriptions.",
+            description="The key of the property, with the prefix `subscription.` for a property of subscriptions.",
         ),
     ]
     from_: Annotated[
         ExpressionText | None,
         Field(
             alias="from",
-            description="Where the value comes from: JMESPath over traits, userId, anonymousId and audiences, "
+            description="The source of the value: JMESPath over traits, userId, anonymousId and audiences, "
             "as in traits.address.city.",
         ),
     ] = None
     trait: Annotated[
         str | None,
         Field(
-            min_length=1, max_length=1000, description="The exact name of a trait, for a `from` that is no more."
+            min_length=1, max_length=1000, description="The exact name of a trait, for a source that is one trait."
         ),
     ] = None
     first_of: Annotated[
@@ -100,109 +100,112 @@ class Rule(BaseModel):
         Field(
             min_length=1,
             max_length=20,
-            description="Several sources: the first that gives something after clean-ups.",
+            description="Several sources: the first that gives a value after the transforms counts.",
         ),
     ] = None
     when: Annotated[
         ExpressionText | None,
-        Field(description="A JMESPath condition. Where it does not hold the rule says nothing: the value stays."),
+        Field(description="A JMESPath condition. If it is false, the rule does not apply: the value stays."),
     ] = None
     clean: Annotated[
-        tuple[Transform, ...], Field(max_length=20, description="Clean-ups, one after the other.")
+        tuple[Transform, ...], Field(max_length=20, description="Transforms, which run in this order.")
     ] = ()
     values: Annotated[
         Mapping[str, Scalar] | None,
-        Field(max_length=MAX_VALUES, description="A lookup table: the value, after clean-ups, to what is sent."),
+        Field(
+            max_length=MAX_VALUES,
+            description="A lookup table: the value after the transforms, to the value that is sent.",
+        ),
     ] = None
     fallback: Annotated[
         Scalar,
         Field(
-            description="What is sent for a value that is not in `values`; without it that is a problem. "
-            "`keep` lets the value through where the property can take it."
+            description="The value that is sent if `values` lacks an entry; without a fallback that is a problem. "
+            "`keep` sends the value unchanged if it fits the property."
         ),
     ] = None
-    default: Annotated[Scalar, Field(description="What is sent where no value comes out.")] = None
+    default: Annotated[Scalar, Field(description="The value that is sent if the rule gives none.")] = None
     ignore: Annotated[StrictBool, Field(description="Switch the property off: no trait feeds it.")] = False
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, given: object) -> object:
-        """Gather the clean-ups that stand in the rule itself, in the order in which they are written."""
-        if not isinstance(given, dict):
-            return given
-        if isinstance(given.get("clean"), str):
-            given = {**given, "clean": [given["clean"]]}
-        short = [name for name in given if name in TRANSFORMS]
+    def _expand_short_forms(cls, data: object) -> object:
+        """Move transforms that are keys of the rule itself into ``clean``, in their order."""
+        if not isinstance(data, dict):
+            return data
+        if isinstance(data.get("clean"), str):
+            data = {**data, "clean": [data["clean"]]}
+        short = [name for name in data if name in TRANSFORMS]
         if not short:
-            return given
-        if "clean" in given:
-            raise ValueError(f"{short[0]} stands beside clean: put all clean-ups into clean, in their order")
-        rest = {name: value for name, value in given.items() if name not in TRANSFORMS}
-        return rest | {"clean": [{name: given[name]} for name in short if not _is_off(given[name])]}
+            return data
+        if "clean" in data:
+            raise ValueError(f"{short[0]} and clean are both in the rule: put all transforms into clean, in order")
+        rest = {name: value for name, value in data.items() if name not in TRANSFORMS}
+        return rest | {"clean": [{name: data[name]} for name in short if not _is_off(data[name])]}
 
     @field_validator("from_", "when")
     @classmethod
     def _expression(cls, text: str | None) -> str | None:
         if text is not None:
-            _check(text)
+            _check_expression(text)
         return text
 
     @field_validator("first_of")
     @classmethod
     def _expressions(cls, texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for text in texts or ():
-            _check(text)
+            _check_expression(text)
         return texts
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Rule":
-        given = [
+    def _check_source(self) -> "Rule":
+        sources = [
             name for name, value in zip(_SOURCES, (self.from_, self.trait, self.first_of), strict=True) if value
         ]
         if self.ignore:
             if self.model_fields_set - {"property", "ignore"}:
-                raise ValueError("ignore: true switches the property off, so nothing else belongs into its rule")
-        elif len(given) > 1:
+                raise ValueError("ignore: true switches the property off: remove the other keys of its rule")
+        elif len(sources) > 1:
             raise ValueError(
-                f"{' and '.join(given)} are both there: a rule has one source (first_of takes several)"
+                f"{' and '.join(sources)} are both in the rule: keep one of them (first_of takes several sources)"
             )
-        elif not given and self.default is None:
-            raise ValueError("it has no source: add from, as in `from: traits.plan`, or first_of")
+        elif not sources and self.default is None:
+            raise ValueError("the rule has no source: add from, as in `from: traits.plan`, or first_of")
         if "fallback" in self.model_fields_set and self.values is None:
             raise ValueError(
-                "fallback is for what is not in values, and there are none: add values, or use default"
+                "fallback is for values that the table lacks, and the rule has no table: add values, or use default"
             )
         return self
 
     @builtins.property
     def source(self) -> str:
-        """Where it takes its value from, for people."""
+        """Return the source of the value, for people."""
         if self.trait is not None:
             return f"the trait {self.trait!r}"
         return ", ".join(self.first_of or (() if self.from_ is None else (self.from_,))) or "its default alone"
 
     @builtins.property
     def has_fallback(self) -> bool:
-        """Whether values that are not in the table are replaced; null, which deletes, is a replacement too."""
+        """Return whether the rule has a fallback; null, which deletes the value, is one."""
         return "fallback" in self.model_fields_set
 
 
 class Rules(BaseModel):
-    """The mapping of an account: at most one rule a property, and what goes for all of them."""
+    """Mapping of an account: at most one rule for each property, and options for all properties."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProsperStack Destination mapping")
 
     forgiving_names: Annotated[
         StrictBool,
-        Field(description="Match the names of traits and properties ignoring case, spaces and underscores."),
+        Field(description="Ignore case, spaces and underscores when matching names of traits and properties."),
     ] = False
     create_missing: Annotated[
-        CreateMissing, Field(description="Create properties in ProsperStack for what none takes.")
+        CreateMissing, Field(description="Create properties in ProsperStack for traits that no property takes.")
     ] = CreateMissing.NONE
     rules: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)] = ()
 
     @model_validator(mode="after")
-    def _one_rule_a_property(self) -> "Rules":
+    def _check_unique_properties(self) -> "Rules":
         seen: set[str] = set()
         for number, rule in enumerate(self.rules):
             if rule.property in seen:
@@ -215,12 +218,12 @@ class Rules(BaseModel):
         return self
 
     def by_property(self) -> Mapping[str, Rule]:
-        """The rules by the property key that they feed."""
+        """Return the rules by the key of their property."""
         return {rule.property: rule for rule in self.rules}
 
     @property
     def for_subscriptions(self) -> bool:
-        """Whether any rule is for a property of subscriptions, which costs requests."""
+        """Return whether any rule feeds a property of subscriptions, which costs requests."""
         return any(rule.property.startswith(SUBSCRIPTION) and not rule.ignore for rule in self.rules)
 
     def __len__(self) -> int:
@@ -228,27 +231,27 @@ class Rules(BaseModel):
 
 
 def dump_rules(rules: Rules) -> str:
-    """Rules as they are stored."""
+    """Return rules as the text that the store keeps."""
     return rules.model_dump_json(by_alias=True, exclude_unset=True)
 
 
 def load_rules(text: str) -> Rules:
-    """What `dump_rules` was given."""
+    """Return the rules of a text that `dump_rules` wrote."""
     return Rules.model_validate_json(text)
 
 
 def unknown_properties(rules: Rules, keys: Iterable[str]) -> Iterator[str]:
-    """The properties that rules feed and the account does not have, in the order of the rules."""
+    """Yield the properties that rules feed and the account lacks, in the order of the rules."""
     known = set(keys)
     return (rule.property for rule in rules.rules if rule.property not in known)
 
 
 def _is_off(argument: object) -> bool:
-    """Whether a clean-up is written and not wanted; ``round: 0`` is wanted."""
+    """Return whether a transform is switched off; ``round: 0`` is not."""
     return argument is None or argument is False
 
 
-def _check(text: str) -> None:
+def _check_expression(text: str) -> None:
     try:
         compile_expression(text)
     except InvalidExpression as error:

@@ -1,4 +1,4 @@
-"""Clean-ups: small steps from what a source gives to what a property takes, in the order that they are written."""
+"""Transforms: steps separator a rule's source and its property, as ``trim`` or ``round``, run in written order."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,29 +21,29 @@ from pydantic import (
     model_validator,
 )
 
-from prosperstack_destination.mapping.coercion import CoercionError, moment_of, number_of
+from prosperstack_destination.mapping.coercion import CoercionError, parse_datetime, parse_number
 from prosperstack_destination.mapping.name_matching import closest
 
-#: The longest text that an array is joined to, in characters: as much as an event may have.
+#: Longest text that ``join`` makes of an array, in characters: the size limit of a call.
 MAX_JOINED: Final = 64 * 1024
-#: Puts the items of an array together where no other text is named.
+#: Separator of joined items if the rule names none.
 DEFAULT_JOIN: Final = ", "
 
-#: One step: a value to the next. Raises `TransformError`.
+#: One step, from a value to the next. Raises `TransformError`.
 Step = Callable[[JsonValue], JsonValue]
 
 _LETTER: Final = "[^\\W\\d_][\u0300-\u036f]*"
 _APOSTROPHE: Final = "['\u2019]"
 _WORD: Final = re.compile(rf"(?<![^\W_])(?:{_LETTER})+(?:(?:{_APOSTROPHE}|-)(?:{_LETTER})+)*")
-#: A word after whose beginning another capital follows: O'Brien, D'Angelo, McDonald; but not I'll and john's.
+#: Words with a second capital after their prefix: O'Brien, D'Angelo, McDonald; not I'll or john's.
 _PREFIXED: Final = re.compile(rf"((?:{_LETTER}{_APOSTROPHE}|mc)(?=(?:{_LETTER}){{3}}))(.*)", re.IGNORECASE)
-#: Words in capitals with fewer letters are taken for abbreviations, as IBM.
+#: Words in capitals with fewer letters are abbreviations, as IBM.
 _SHOUTED_FROM: Final = 4
 _DIRECTIVE: Final = re.compile(r"%(.?)")
 _DIRECTIVES: Final = frozenset("aAbBdHIjmMpSfyYzZcxX%")
 _TIME_OF_DAY: Final = frozenset("HIMSfpXcz")
-#: How others write the parts of a date.
-_FOREIGN: Final = {
+#: Other notations for the parts of a date, with the directives to use instead.
+_FOREIGN_DATE_PARTS: Final = {
     "YYYY": "%Y",
     "yyyy": "%Y",
     "YY": "%y",
@@ -58,74 +58,77 @@ _NO_TIME: Final = "it is no date and time, so it cannot be seen in another time 
 _EXACT: Final = Context(prec=400, rounding=ROUND_HALF_UP)
 
 
-#: The form of a date, as in ``%d/%m/%Y``.
+#: Format of a date, as in ``%d/%m/%Y``.
 DateForm = Annotated[StrictStr, StringConstraints(min_length=1, max_length=100)]
-#: The most forms of one ``date_format``.
+#: Most formats of one ``date_format``.
 MAX_FORMS: Final = 20
 
 
 class TransformError(ValueError):
-    """The value cannot be taken through a clean-up; ``str()`` says why."""
+    """A transform cannot take the value; ``str()`` is the reason."""
 
 
 class Transform(BaseModel):
-    """One clean-up. On an array, those of text and numbers clean each item."""
+    """One transform. Transforms of text and numbers apply to each item of an array."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trim: Annotated[Literal[True] | None, Field(description="Without spaces at both ends.")] = None
-    lower: Annotated[Literal[True] | None, Field(description="In lower case.")] = None
-    upper: Annotated[Literal[True] | None, Field(description="In upper case.")] = None
+    trim: Annotated[Literal[True] | None, Field(description="Remove spaces at both ends.")] = None
+    lower: Annotated[Literal[True] | None, Field(description="Convert to lower case.")] = None
+    upper: Annotated[Literal[True] | None, Field(description="Convert to upper case.")] = None
     title: Annotated[
         Literal[True] | None,
-        Field(description="Each Word With a Capital; SHOUTED words in small letters, but for IBM."),
+        Field(description="Capitalize Each Word; SHOUTED words become lower case, abbreviations such as IBM stay."),
     ] = None
     round: Annotated[
-        StrictInt | None, Field(ge=-15, le=15, description="To so many decimals (true: none), halves upwards.")
+        StrictInt | None,
+        Field(ge=-15, le=15, description="Round to so many decimals (true: none), halves up."),
     ] = None
     scale: Annotated[
-        float | None, Field(allow_inf_nan=False, description="Times this: 0.01 makes cents a currency amount.")
+        float | None,
+        Field(allow_inf_nan=False, description="Multiply by this: 0.01 converts cents to a currency amount."),
     ] = None
     join: Annotated[
-        StrictStr | None, Field(max_length=100, description="An array to text, with this between (true: a comma).")
+        StrictStr | None,
+        Field(max_length=100, description="Join an array to text, separated by this (true: a comma)."),
     ] = None
-    count: Annotated[Literal[True] | None, Field(description="How many items an array has.")] = None
+    count: Annotated[Literal[True] | None, Field(description="Count the items of an array.")] = None
     date_format: Annotated[
         DateForm | tuple[DateForm, ...] | None,
-        Field(description="Read text as a date in this form, or in one of a list; ISO dates are read as well."),
+        Field(description="Read text as a date in this format, or in one of a list; ISO dates are read as well."),
     ] = None
     timezone: Annotated[
         StrictStr | None,
-        Field(description="The date and time as a clock in this zone shows it, as in Europe/Berlin."),
+        Field(description="Convert a date and time to the local time of this zone, as in Europe/Berlin."),
     ] = None
-    max_length: Annotated[StrictInt | None, Field(ge=1, le=100_000, description="At most so many characters.")] = (
-        None
-    )
+    max_length: Annotated[
+        StrictInt | None, Field(ge=1, le=100_000, description="Keep at most so many characters.")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, given: object) -> object:
-        """``trim`` for ``{trim: true}``, and true for the ordinary argument."""
-        if isinstance(given, str):
-            given = {given: True}
-        if not isinstance(given, dict):
-            return given
-        for name in given:
+    def _expand_short_form(cls, data: object) -> object:
+        """Expand ``trim`` to ``{trim: true}``, and true to the default argument."""
+        if isinstance(data, str):
+            data = {data: True}
+        if not isinstance(data, dict):
+            return data
+        for name in data:
             if name not in TRANSFORMS:
                 hint = closest(str(name), TRANSFORMS)
-                raise ValueError(f"there is no clean-up {name!r}" + (f": did you mean {hint}?" if hint else ""))
-        if len(given) != 1:
-            raise ValueError("one clean-up an item: write each in a line of its own")
-        if None in given.values():
-            raise ValueError(f"{next(iter(given))} is there without a value: write one, or take it out")
+                raise ValueError(f"there is no transform {name!r}" + (f": did you mean {hint}?" if hint else ""))
+        if len(data) != 1:
+            raise ValueError("each item of clean holds one transform: write each in a line of its own")
+        if None in data.values():
+            raise ValueError(f"{next(iter(data))} has no value: write one, or remove the key")
         defaults: dict[str, object] = {"round": 0, "join": DEFAULT_JOIN}
-        return {name: defaults.get(name, True) if value is True else value for name, value in given.items()}
+        return {name: defaults.get(name, True) if value is True else value for name, value in data.items()}
 
     @field_validator("scale", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
         if isinstance(value, bool | str):
-            raise ValueError("a number is needed, as in 0.01")
+            raise ValueError("write a number, as in 0.01")
         return value
 
     @field_validator("date_format")
@@ -133,7 +136,7 @@ class Transform(BaseModel):
     def _format(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         forms = (value,) if isinstance(value, str) else value
         if forms is not None and not 0 < len(forms) <= MAX_FORMS:
-            raise ValueError(f"one form of a date is needed, and {MAX_FORMS} are the most")
+            raise ValueError(f"write 1 to {MAX_FORMS} formats of a date, as in %d/%m/%Y")
         for each in forms or ():
             _check_format(each)
         return value
@@ -153,16 +156,16 @@ class Transform(BaseModel):
 
     @property
     def name(self) -> str:
-        """Which clean-up it is."""
+        """Return the name of the transform."""
         return next(name for name in TRANSFORMS if getattr(self, name) is not None)
 
     @property
     def argument(self) -> Any:
-        """What it is given; True for those that take nothing."""
+        """Return the argument; True for transforms without one."""
         return getattr(self, self.name)
 
     def step(self) -> Step:
-        """What it does, as a function."""
+        """Return the transform as a function."""
         return _STEPS[self.name](self.argument)
 
 
@@ -171,13 +174,13 @@ TRANSFORMS: Final = tuple(Transform.model_fields)
 
 def _check_format(text: str) -> None:
     if "%" not in text:
-        for theirs, ours in _FOREIGN.items():
-            text = text.replace(theirs, ours)
+        for foreign, directive in _FOREIGN_DATE_PARTS.items():
+            text = text.replace(foreign, directive)
         hint = f", as in {text}" if "%" in text else ", as in %d/%m/%Y"
-        raise ValueError(f"the parts of a date are written with %{hint}")
+        raise ValueError(f"write the parts of a date with %{hint}")
     for letter in _DIRECTIVE.findall(text):
         if letter not in _DIRECTIVES or not letter:
-            raise ValueError(f"%{letter} is no part of a date: %Y %m %d %H %M %S are, and %b %B %y %p %z")
+            raise ValueError(f"%{letter} is not a part of a date: use %Y %m %d %H %M %S, %b %B %y %p or %z")
 
 
 def _titled(text: str) -> str:
@@ -185,8 +188,8 @@ def _titled(text: str) -> str:
 
 
 def _titled_word(word: str) -> str:
-    """A word with a capital, and one in each part that a hyphen divides; what stands in capitals becomes small."""
-    if word.isalpha() and word.islower() and not word.startswith("mc"):  # as most are: no need to look any further
+    """Return a word with each hyphenated part capitalized; longer words in capitals become lower case."""
+    if word.isalpha() and word.islower() and not word.startswith("mc"):  # the common case, kept short
         return _with_capital(word)
     shouted = _is_shouted(word)
     parts = [part.lower() if shouted or _is_shouted(part) else part for part in word.split("-")]
@@ -208,7 +211,7 @@ def _is_shouted(word: str) -> bool:
     return word.isupper() and sum(map(str.isalpha, word)) >= _SHOUTED_FROM
 
 
-def _on_text(change: Callable[[str], str]) -> Step:
+def _text_step(change: Callable[[str], str]) -> Step:
     def clean(value: JsonValue) -> JsonValue:
         if isinstance(value, str):
             return change(value)
@@ -219,7 +222,7 @@ def _on_text(change: Callable[[str], str]) -> Step:
     return clean
 
 
-def _each(step: Step) -> Step:
+def _item_step(step: Step) -> Step:
     def clean(value: JsonValue) -> JsonValue:
         return [step(item) for item in value] if isinstance(value, list) else step(value)
 
@@ -227,20 +230,20 @@ def _each(step: Step) -> Step:
 
 
 def _decimal(value: JsonValue, doing: str) -> Decimal | None:
-    """The number that a value is, exactly as it is written; None for null and ""."""
+    """Return the number that a value spells, exactly; None for null and ""."""
     if type(value) is int:
         return Decimal(value)
     if value is None or value == "":
         return None
     try:
-        number = number_of(value)
-    except CoercionError as refusal:
-        raise TransformError(f"it cannot be {doing}: {refusal}") from None
+        number = parse_number(value)
+    except CoercionError as error:
+        raise TransformError(f"it cannot be {doing}: {error}") from None
     return Decimal(str(number))
 
 
 def _plain(number: Decimal) -> int | float:
-    """A number of JSON's; whole ones as int."""
+    """Return a number of JSON; whole numbers as int."""
     if not abs(number) < Decimal("1e300"):
         raise TransformError("the number is too large")
     return int(number) if number == number.to_integral_value() else float(number)
@@ -261,16 +264,16 @@ def _scale(factor: float, value: JsonValue) -> JsonValue:
     return value if number is None else _plain(_EXACT.multiply(number, Decimal(str(factor))))
 
 
-def _join(between: str, value: JsonValue) -> JsonValue:
+def _join(separator: str, value: JsonValue) -> JsonValue:
     if not isinstance(value, list):
         return value
-    items = [_item(each) for each in value if each is not None]
-    if sum(map(len, items)) + len(between) * len(items) > MAX_JOINED:
+    items = [_joined_item(item) for item in value if item is not None]
+    if sum(map(len, items)) + len(separator) * len(items) > MAX_JOINED:
         raise TransformError("the text would be too long")
-    return between.join(items)
+    return separator.join(items)
 
 
-def _item(value: JsonValue) -> str:
+def _joined_item(value: JsonValue) -> str:
     if isinstance(value, dict | list):
         raise TransformError("its items cannot be joined: one is an object or an array itself")
     if isinstance(value, bool):
@@ -287,24 +290,24 @@ def _count(value: JsonValue) -> JsonValue:
 
 
 def _date_format(forms: Sequence[str], value: JsonValue) -> JsonValue:
-    """A date in the first form that fits, as ISO text; what is a date without any form stays as it is."""
+    """Return a date in the first format that fits, as ISO text; other forms of a date stay unchanged."""
     if value is None or value == "":
         return value
-    said = " or ".join(forms)
+    expected = " or ".join(forms)
     if isinstance(value, bool | dict | list):
-        raise TransformError(f"it is no text that could be a date of the form {said}")
+        raise TransformError(f"it is no text that could be a date of the form {expected}")
     text = str(value).strip()
     for form in forms:
         try:
-            moment = datetime.strptime(text, form)  # noqa: DTZ007 -- whether there is a zone is the form's
+            time = datetime.strptime(text, form)  # noqa: DTZ007 -- the format may have a zone
         except ValueError:
             continue
         has_time = _TIME_OF_DAY.intersection(_DIRECTIVE.findall(form))
-        return moment.isoformat() if has_time else moment.date().isoformat()
+        return time.isoformat() if has_time else time.date().isoformat()
     try:
-        moment_of(value)
+        parse_datetime(value)
     except (ValueError, OverflowError):
-        raise TransformError(f"it is no date of the form {said}, and no ISO 8601 date either") from None
+        raise TransformError(f"it is no date of the form {expected}, and no ISO 8601 date either") from None
     return value
 
 
@@ -314,14 +317,14 @@ def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
     if isinstance(value, bool | dict | list):
         raise TransformError(_NO_TIME)
     if isinstance(value, str) and _DAY.fullmatch(value.strip()):
-        return value  # a day without a time of day is the same in every zone
+        return value  # a day without a time is the same in every zone
     try:
-        moment = moment_of(value)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(zone).replace(tzinfo=None)
-    except (ValueError, OverflowError) as fault:
-        raise TransformError(f"{_NO_TIME}: {fault}" if isinstance(fault, CoercionError) else _NO_TIME) from None
-    return moment.isoformat()
+        time = parse_datetime(value)
+        if time.tzinfo is not None:
+            time = time.astimezone(zone).replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:
+        raise TransformError(f"{_NO_TIME}: {error}" if isinstance(error, CoercionError) else _NO_TIME) from None
+    return time.isoformat()
 
 
 def _zone(name: str) -> Step:
@@ -332,15 +335,15 @@ def _zone(name: str) -> Step:
 
 
 _STEPS: Final[dict[str, Callable[[Any], Step]]] = {
-    "trim": lambda _: _on_text(str.strip),
-    "lower": lambda _: _on_text(str.lower),
-    "upper": lambda _: _on_text(str.upper),
-    "title": lambda _: _on_text(_titled),
-    "round": lambda decimals: _each(partial(_round, decimals)),
-    "scale": lambda factor: _each(partial(_scale, factor)),
-    "join": lambda between: partial(_join, between),
+    "trim": lambda _: _text_step(str.strip),
+    "lower": lambda _: _text_step(str.lower),
+    "upper": lambda _: _text_step(str.upper),
+    "title": lambda _: _text_step(_titled),
+    "round": lambda decimals: _item_step(partial(_round, decimals)),
+    "scale": lambda factor: _item_step(partial(_scale, factor)),
+    "join": lambda separator: partial(_join, separator),
     "count": lambda _: _count,
-    "date_format": lambda forms: _each(partial(_date_format, (forms,) if isinstance(forms, str) else forms)),
+    "date_format": lambda forms: _item_step(partial(_date_format, (forms,) if isinstance(forms, str) else forms)),
     "timezone": _zone,
-    "max_length": lambda most: _on_text(lambda text: text[:most]),
+    "max_length": lambda most: _text_step(lambda text: text[:most]),
 }

@@ -1,8 +1,8 @@
-"""Rules put into the text of a mapping file, and taken out of it: every other letter of it stays as it is.
+"""YAML editor: changes rules in the text of a mapping file, and leaves the rest of the text unchanged.
 
-A person keeps comments, an order and a layout in such a file, and what writes the whole of it anew would lose them.
-So places are found by their marks, and only what differs is written there. What comes out is read again: a text
-that would then say anything else than what was asked for is never handed out.
+A mapping file has comments, an order and a layout, which writing the whole file again would lose. The editor finds
+places by the marks of YAML nodes, and replaces only the parts that differ. It reads every result again, and never
+returns a text whose content differs from the requested content.
 """
 
 import json
@@ -21,80 +21,85 @@ from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.transforms import TRANSFORMS
 from prosperstack_destination.mapping.yaml_reader import YamlError, compose, document_of
 
-#: Keys and values, as a file has them.
+#: Keys and values, in the form of the mapping file.
 Content = Mapping[str, Any]
 
-#: No line is folded: where a line ends is a person's to say.
+#: Line width that is never reached, so that no line is folded.
 _WIDE: Final = 1_000_000
-#: What YAML takes only escaped, and JSON writes as it is.
+#: Characters that YAML accepts only escaped, and that JSON does not escape.
 _NOT_PRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BREAKS: Final = re.compile("[\n\r\x85\u2028\u2029]")
-#: Any rule: to compare the clean-ups of two.
-_ANY: Final[Content] = {"property": "any", "default": 0}
+#: Valid rule without transforms, to compare the transforms of two rules.
+_BARE_RULE: Final[Content] = {"property": "any", "default": 0}
 
 
 def with_rule(text: str, rule: Content) -> str:
-    """The text with this rule (in the file's form) in the place of the one for its property, or as the last one.
+    """Return the text with this rule in place of the rule for the same property, or added as the last one.
 
-    Keys of a rule that is there already, and that stay as they are, keep their form and their comments. Raises
-    `YamlError` where the text cannot be read, or is written in a way that a rule cannot be put into.
+    Unchanged keys of the old rule keep their form and their comments. Raises `YamlError` if the text cannot be
+    read, or its form does not allow the change.
     """
-    page = _page(text)
-    number = _number(page.rules, rule["property"])
+    source = _parse_source(text)
+    number = _rule_index(source.rules, rule["property"])
     if number is None:
-        return _first_that_says({**page.data, "rules": [*page.rules, rule]}, [_addition(page, rule)], page)
-    old, node = page.rules[number], page.rule_nodes[number]
-    if _same(old, rule):
-        return page.text
-    rule = _in_its_form(old, rule)
-    whole = [_Edit(node.start_mark.index, page.end(node), _written(page, node, rule))]
-    wanted = {**page.data, "rules": [*page.rules[:number], rule, *page.rules[number + 1 :]]}
-    return _first_that_says(wanted, [_edits(page, node, old, rule), whole], page)
+        return _first_valid(
+            {**source.data, "rules": [*source.rules, rule]}, [_addition_edits(source, rule)], source
+        )
+    old, node = source.rules[number], source.rule_nodes[number]
+    if _is_equivalent(old, rule):
+        return source.text
+    rule = _keep_form(old, rule)
+    whole = [_Edit(node.start_mark.index, source.end(node), _rule_text(source, node, rule))]
+    wanted = {**source.data, "rules": [*source.rules[:number], rule, *source.rules[number + 1 :]]}
+    return _first_valid(wanted, [_rule_edits(source, node, old, rule), whole], source)
 
 
 def without_rule(text: str, key: str) -> str:
-    """The text without the rule for a property; as it is where there is none. Raises `YamlError` as `with_rule`."""
-    page = _page(text)
-    number = _number(page.rules, key)
+    """Return the text without the rule for a property, if it has one. Raises `YamlError` as `with_rule` does."""
+    source = _parse_source(text)
+    number = _rule_index(source.rules, key)
     if number is None:
-        return page.text
-    wanted = {**page.data, "rules": [*page.rules[:number], *page.rules[number + 1 :]]}
-    return _first_that_says(wanted, [[_removal(page, number)]], page)
+        return source.text
+    wanted = {**source.data, "rules": [*source.rules[:number], *source.rules[number + 1 :]]}
+    return _first_valid(wanted, [[_removal_edit(source, number)]], source)
 
 
 def with_based_on(text: str, version: int) -> str:
-    """The text with another version in ``based_on``, where it has one. Raises `YamlError` as `with_rule`."""
-    page = _page(text)
-    if page.entry("based_on") is None:
-        return page.text
-    return _first_that_says({**page.data, "based_on": version}, [[_setting(page, "based_on", version)]], page)
+    """Return the text with another version in ``based_on``, if it has one.
+
+    Raises `YamlError` as `with_rule` does.
+    """
+    source = _parse_source(text)
+    if source.entry("based_on") is None:
+        return source.text
+    return _first_valid({**source.data, "based_on": version}, [[_key_edit(source, "based_on", version)]], source)
 
 
 def with_option(text: str, key: str, value: bool | str) -> str:
-    """The text with another value of a key of the whole mapping, as ``forgiving_names``; a text is one word.
+    """Return the text with another value of a top-level key, as ``forgiving_names``; a missing key is added last.
 
-    One that is not there is put below all others. Raises `YamlError` as `with_rule`.
+    ``value`` is a boolean or one word. Raises `YamlError` as `with_rule` does.
     """
-    page = _page(text)
-    if page.data.get(key) == value:
-        return page.text
-    return _first_that_says({**page.data, key: value}, [[_setting(page, key, value)]], page)
+    source = _parse_source(text)
+    if source.data.get(key) == value:
+        return source.text
+    return _first_valid({**source.data, key: value}, [[_key_edit(source, key, value)]], source)
 
 
 def rule_in(text: str, key: str) -> Content | None:
-    """The rule for a property as the text has it, faulty or not; None: it has none. Raises `YamlError`."""
-    rules = _page(text).rules
-    number = _number(rules, key)
+    """Return the rule for a property as it is written, valid or not; None if there is none. Raises `YamlError`."""
+    rules = _parse_source(text).rules
+    number = _rule_index(rules, key)
     return None if number is None else rules[number]
 
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """A part of a text, by its beginning and its end, and what is to stand there."""
+    """Replacement of a part of the text, from ``start`` to before ``end``."""
 
     start: int
     end: int
-    instead: str
+    replacement: str
 
 
 _Edits = Sequence[_Edit]
@@ -102,7 +107,7 @@ _Edits = Sequence[_Edit]
 
 @dataclass(frozen=True, slots=True)
 class _YamlSource:
-    """A text, its nodes, and what it says."""
+    """Text of a mapping file, with its nodes and its data."""
 
     text: str
     root: Node | None
@@ -110,34 +115,34 @@ class _YamlSource:
 
     @property
     def rules(self) -> list[Any]:
-        """The rules, as they are written."""
+        """Return the rules as they are written."""
         found = self.data.get("rules")
         return found if isinstance(found, list) else []
 
     @property
     def rule_nodes(self) -> Sequence[Node]:
-        """Their nodes."""
+        """Return the nodes of the rules."""
         found = self.entry("rules")
         return found[1].value if found is not None and isinstance(found[1], SequenceNode) else ()
 
     def entry(self, key: str) -> tuple[Node, Node] | None:
-        """The nodes of one of the keys of the whole, and of its value."""
+        """Return the nodes of a top-level key and of its value, or None."""
         entries = self.root.value if isinstance(self.root, MappingNode) else []
         return next(((one, value) for one, value in entries if one.value == key), None)
 
     def colon(self, key: Node) -> int:
-        """The place after the colon of a key. Raises `YamlError`."""
+        """Return the position after the colon of a key. Raises `YamlError`."""
         found = self.text.find(":", key.end_mark.index)
         if found < 0:
-            raise _cannot()
+            raise _not_editable()
         return found + 1
 
     def is_unwritten(self, node: Node) -> bool:
-        """Whether a value is null by not being there."""
+        """Return whether a value is null because nothing is written."""
         return isinstance(node, ScalarNode) and node.style is None and not node.value
 
     def end(self, node: Node, key: Node | None = None) -> int:
-        """Where what a node says ends, before comments, spaces and lines after it; ``key``: whose value it is."""
+        """Return the end of a node's content, before comments and white space; ``key`` is the node's key."""
         if key is not None and self.is_unwritten(node):
             return self.colon(key)
         marked: int = node.end_mark.index
@@ -150,188 +155,192 @@ class _YamlSource:
             return self.end(value, last)
         return self.end(node.value[-1])
 
-    def line_begins(self, place: int) -> int:
-        """Where the line of a place begins."""
-        return self.text.rfind("\n", 0, place) + 1
+    def line_start(self, position: int) -> int:
+        """Return the start of the line with a position."""
+        return self.text.rfind("\n", 0, position) + 1
 
-    def line_ends(self, place: int) -> int:
-        """Where the line of a place ends, before its line break."""
-        found = self.text.find("\n", place)
+    def line_end(self, position: int) -> int:
+        """Return the end of the line with a position, before the line break."""
+        found = self.text.find("\n", position)
         return len(self.text) if found < 0 else found
 
     def edited(self, edits: _Edits) -> str:
-        """The text with these edits, which do not overlap."""
+        """Return the text with these edits applied. Edits do not overlap."""
         text = self.text
         for edit in sorted(edits, key=lambda each: (each.start, each.end), reverse=True):
-            text = text[: edit.start] + edit.instead + text[edit.end :]
+            text = text[: edit.start] + edit.replacement + text[edit.end :]
         return text
 
 
-def _page(text: str) -> _YamlSource:
+def _parse_source(text: str) -> _YamlSource:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     root = compose(text)
     data = document_of(root).data
     if data is not None and not isinstance(data, dict):
-        raise YamlError("the file has to be keys and values, as in `rules: []`")
+        raise YamlError("write keys and values at the top level of the file, as in `rules: []`")
     if data is not None and not isinstance(data.get("rules"), list | None):
-        raise YamlError("rules has to be a list, each rule in a line of its own that begins with '- '")
+        raise YamlError("rules is not a list: write each rule in a line of its own that begins with '- '")
     return _YamlSource(text, root, {} if data is None else data)
 
 
-def _cannot() -> YamlError:
-    return YamlError("the text is written in a way that this cannot be put into: write it there by hand")
+def _not_editable() -> YamlError:
+    return YamlError("the form of the text does not allow this change: edit the text by hand")
 
 
-def _number(rules: Sequence[Any], key: str) -> int | None:
-    """Which of the rules is the one for a property."""
-    for number, each in enumerate(rules):
-        if isinstance(each, dict) and each.get("property") == key:
-            return number
+def _rule_index(rules: Sequence[Any], key: str) -> int | None:
+    """Return the index of the rule for a property, or None."""
+    for index, rule in enumerate(rules):
+        if isinstance(rule, dict) and rule.get("property") == key:
+            return index
     return None
 
 
-def _first_that_says(wanted: Content, ways: Sequence[_Edits], page: _YamlSource) -> str:
-    """The text by the first of several ways to edit it that has it say what is wanted. Raises `YamlError`."""
-    for edits in ways:
-        text = page.edited(edits)
+def _first_valid(wanted: Content, alternatives: Sequence[_Edits], source: _YamlSource) -> str:
+    """Return the text by the first alternative whose result has the wanted content. Raises `YamlError`."""
+    for edits in alternatives:
+        text = source.edited(edits)
         try:
-            said = _page(text).data
+            data = _parse_source(text).data
         except YamlError:
             continue
-        if edits and _exactly(said) == _exactly(wanted):
+        if edits and _canonical(data) == _canonical(wanted):
             return text
-    raise _cannot()
+    raise _not_editable()
 
 
-def _exactly(content: Any) -> str:
-    """To compare by: true is not 1."""
+def _canonical(content: Any) -> str:
+    """Return content in a form for comparison, where true differs from 1."""
     return json.dumps(content, sort_keys=True)
 
 
-def _same(one: Content, other: Content) -> bool:
-    """Whether two rules come to the same, however they are written."""
+def _is_equivalent(one: Content, other: Content) -> bool:
+    """Return whether two rules mean the same, though their forms may differ."""
     try:
         return Rule.model_validate(one).model_dump_json() == Rule.model_validate(other).model_dump_json()
     except ValidationError:
         return False
 
 
-def _in_its_form(old: Content, rule: Content) -> Content:
-    """A new rule with the clean-ups left where the old one has them, in itself, if they are the same."""
+def _keep_form(old: Content, rule: Content) -> Content:
+    """Return the new rule with transforms as keys of the rule, if the old one has the same transforms there."""
     short = {name: old[name] for name in old if name in TRANSFORMS}
-    if not short or not _same({**_ANY, **short}, {**_ANY, "clean": rule.get("clean", [])}):
+    if not short or not _is_equivalent({**_BARE_RULE, **short}, {**_BARE_RULE, "clean": rule.get("clean", [])}):
         return rule
     return {**{name: value for name, value in rule.items() if name != "clean"}, **short}
 
 
-def _edits(page: _YamlSource, node: Node, old: Content, rule: Content) -> _Edits:
-    """What makes a rule another one, key by key; nothing where it is in brackets."""
+def _rule_edits(source: _YamlSource, node: Node, old: Content, rule: Content) -> _Edits:
+    """Return the edits that change a rule key by key; none for a rule in brackets."""
     if not isinstance(node, MappingNode) or _in_brackets(node):
         return []
     entries = [(key, value) for key, value in node.value if key.value in rule]
     (first, _), (last, last_value) = entries[0], entries[-1]
     edits = []
-    if node.start_mark.index < first.start_mark.index:  # before it there is a dash, which stays
+    if node.start_mark.index < first.start_mark.index:  # the dash before it stays
         edits.append(_Edit(node.start_mark.index, first.start_mark.index, ""))
     column = node.start_mark.column
     for key, value in node.value:
-        start, end = key.start_mark.index, page.end(value, key)
+        start, end = key.start_mark.index, source.end(value, key)
         if start < first.start_mark.index:
             continue
         if key.value not in rule:
-            edits.append(_Edit(page.line_begins(start) - 1, page.line_ends(end), ""))
-        elif _exactly(rule[key.value]) != _exactly(old[key.value]):
+            edits.append(_Edit(source.line_start(start) - 1, source.line_end(end), ""))
+        elif _canonical(rule[key.value]) != _canonical(old[key.value]):
             edits.append(_Edit(start, end, _block({key.value: rule[key.value]}, column)))
     new = {name: value for name, value in rule.items() if name not in old}
     if new:
-        at = page.line_ends(page.end(last_value, last))
+        at = source.line_end(source.end(last_value, last))
         edits.append(_Edit(at, at, f"\n{' ' * column}{_block(new, column)}"))
     return edits
 
 
-def _written(page: _YamlSource, node: Node, rule: Content) -> str:
-    """A rule for the place of a node."""
-    found = page.entry("rules")
+def _rule_text(source: _YamlSource, node: Node, rule: Content) -> str:
+    """Return the text of a rule that replaces a node."""
+    found = source.entry("rules")
     in_brackets = found is not None and _in_brackets(found[1])
     return _flow(rule) if in_brackets else _block(rule, node.start_mark.column)
 
 
-def _addition(page: _YamlSource, rule: Content) -> _Edits:
-    """What adds a rule."""
-    found = page.entry("rules")
+def _addition_edits(source: _YamlSource, rule: Content) -> _Edits:
+    """Return the edits that add a rule."""
+    found = source.entry("rules")
     if found is None:
-        return [_first_rules(page, rule)]
+        return [_rules_key_edit(source, rule)]
     key, rules = found
-    if page.rule_nodes:
-        end = page.end(rules)
+    if source.rule_nodes:
+        end = source.end(rules)
         if _in_brackets(rules):
-            at = page.end(page.rule_nodes[-1])
+            at = source.end(source.rule_nodes[-1])
             return [_Edit(at, at, f", {_flow(rule)}")]
-        return [_item(page, end, rules.start_mark.column, rule)]
-    colon, end = page.colon(key), page.end(rules, key)
-    if _in_brackets(page.root):
+        return [_item_edit(source, end, rules.start_mark.column, rule)]
+    colon, end = source.colon(key), source.end(rules, key)
+    if _in_brackets(source.root):
         return [_Edit(colon, end, f" [{_flow(rule)}]")]
-    return [_Edit(colon, end, ""), _item(page, end, key.start_mark.column + 2, rule)]
+    return [_Edit(colon, end, ""), _item_edit(source, end, key.start_mark.column + 2, rule)]
 
 
-def _setting(page: _YamlSource, name: str, value: bool | int | str) -> _Edit:
-    """What gives a key of the whole a value; one that is not there stands below all others."""
+def _key_edit(source: _YamlSource, name: str, value: bool | int | str) -> _Edit:
+    """Return the edit that sets a top-level key; a missing key is added last."""
     written = value if isinstance(value, str) else json.dumps(value)
-    found, root, text = page.entry(name), page.root, page.text
+    found, root, text = source.entry(name), source.root, source.text
     if found is not None:
         key, old = found
-        if page.is_unwritten(old):
-            return _Edit(page.colon(key), page.end(old, key), f" {written}")
-        return _Edit(old.start_mark.index, page.end(old, key), written)
-    if not isinstance(root, MappingNode):  # there are comments alone, or null
+        if source.is_unwritten(old):
+            return _Edit(source.colon(key), source.end(old, key), f" {written}")
+        return _Edit(old.start_mark.index, source.end(old, key), written)
+    if not isinstance(root, MappingNode):  # only comments, or null
         start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
-        begun = text[:start]
-        return _Edit(start, end, ("\n" if begun and begun[-1] != "\n" else "") + f"{name}: {written}\n")
+        before = text[:start]
+        return _Edit(start, end, ("\n" if before and before[-1] != "\n" else "") + f"{name}: {written}\n")
     if _in_brackets(root):
-        at = page.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
+        at = source.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
         return _Edit(at, at, f'{", " if root.value else ""}"{name}": {json.dumps(value)}')
-    at = page.line_ends(page.end(root))
+    at = source.line_end(source.end(root))
     return _Edit(at, at, f"\n{' ' * root.start_mark.column}{name}: {written}")
 
 
-def _first_rules(page: _YamlSource, rule: Content) -> _Edit:
-    """What adds the key ``rules``, with one of them."""
-    root, text = page.root, page.text
-    if not isinstance(root, MappingNode):  # there are comments alone, or null
+def _rules_key_edit(source: _YamlSource, rule: Content) -> _Edit:
+    """Return the edit that adds the key ``rules`` with one rule."""
+    root, text = source.root, source.text
+    if not isinstance(root, MappingNode):  # only comments, or null
         start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
-        begun = text[:start]
-        return _Edit(start, end, ("\n" if begun and begun[-1] != "\n" else "") + f"rules:\n  - {_block(rule, 4)}\n")
+        before = text[:start]
+        return _Edit(
+            start, end, ("\n" if before and before[-1] != "\n" else "") + f"rules:\n  - {_block(rule, 4)}\n"
+        )
     if _in_brackets(root):
-        at = page.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
+        at = source.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
         return _Edit(at, at, f'{", " if root.value else ""}"rules": [{_flow(rule)}]')
-    at, column = page.line_ends(page.end(root)), root.start_mark.column
+    at, column = source.line_end(source.end(root)), root.start_mark.column
     return _Edit(at, at, f"\n{' ' * column}rules:\n{' ' * column}  - {_block(rule, column + 4)}")
 
 
-def _item(page: _YamlSource, end: int, column: int, rule: Content) -> _Edit:
-    """What adds a rule after the line where something ends."""
-    at = page.line_ends(end)
+def _item_edit(source: _YamlSource, end: int, column: int, rule: Content) -> _Edit:
+    """Return the edit that adds a rule after the line with the position ``end``."""
+    at = source.line_end(end)
     return _Edit(at, at, f"\n{' ' * column}- {_block(rule, column + 2)}")
 
 
-def _removal(page: _YamlSource, number: int) -> _Edit:
-    """What takes a rule out; comments above it stay."""
-    found = page.entry("rules")
-    assert found is not None  # noqa: S101 -- the rule is in it
-    (key, rules), nodes = found, page.rule_nodes
-    start, end = nodes[number].start_mark.index, page.end(nodes[number])
+def _removal_edit(source: _YamlSource, number: int) -> _Edit:
+    """Return the edit that removes a rule; comments above it stay."""
+    found = source.entry("rules")
+    assert found is not None  # noqa: S101 -- it contains the rule
+    (key, rules), nodes = found, source.rule_nodes
+    start, end = nodes[number].start_mark.index, source.end(nodes[number])
     if _in_brackets(rules):
         if number:
-            return _Edit(page.end(nodes[number - 1]), end, "")
+            return _Edit(source.end(nodes[number - 1]), end, "")
         return _Edit(start, nodes[1].start_mark.index if len(nodes) > 1 else end, "")
     if len(nodes) == 1:
-        colon = page.colon(key)
-        above = page.text[colon : page.line_begins(rules.start_mark.index)].rstrip()
-        return _Edit(colon, page.line_ends(end), f" []{above}")
-    begin = page.line_ends(page.end(nodes[number - 1])) + 1 if number else page.line_begins(rules.start_mark.index)
-    while begin < start and not page.text[begin:start].lstrip(" ").startswith("-"):
-        begin = page.line_ends(begin) + 1  # a comment
-    return _Edit(begin, min(page.line_ends(end) + 1, len(page.text)), "")
+        colon = source.colon(key)
+        above = source.text[colon : source.line_start(rules.start_mark.index)].rstrip()
+        return _Edit(colon, source.line_end(end), f" []{above}")
+    start_of_line = (
+        source.line_end(source.end(nodes[number - 1])) + 1 if number else source.line_start(rules.start_mark.index)
+    )
+    while start_of_line < start and not source.text[start_of_line:start].lstrip(" ").startswith("-"):
+        start_of_line = source.line_end(start_of_line) + 1  # a comment
+    return _Edit(start_of_line, min(source.line_end(end) + 1, len(source.text)), "")
 
 
 def _in_brackets(node: Node | None) -> bool:
@@ -339,7 +348,7 @@ def _in_brackets(node: Node | None) -> bool:
 
 
 def _block(content: Content, column: int) -> str:
-    """Keys and values over several lines; all but the first are indented to a column."""
+    """Return content in block form; all lines but the first are indented to a column."""
     out = StringIO()
     yaml = YAML(pure=True)
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -349,13 +358,13 @@ def _block(content: Content, column: int) -> str:
 
 
 def _flow(content: Content) -> str:
-    """The same in one line, as JSON."""
+    """Return content in one line, as JSON."""
     text = json.dumps(content, ensure_ascii=False)
     return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _in_one_line(value: Any) -> Any:
-    """A value each of whose texts is written in one line."""
+    """Return a value whose texts are all written in one line."""
     if isinstance(value, str):
         return DoubleQuotedScalarString(value) if _BREAKS.search(value) else value
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""YAML to plain data that remembers where everything stood.
+"""YAML reader: parses YAML to plain data with the line and column of every value.
 
-YAML 1.2, where ``no`` and ``on`` are text, not booleans. Aliases and tags are refused: a mapping has no use for
-them, and a few lines of them can make a document of a billion values.
+The version is YAML 1.2, where ``no`` and ``on`` are text, not booleans. Aliases and tags are refused: a mapping has
+no use for them, and a few lines of aliases can expand to a billion values.
 """
 
 import re
@@ -15,27 +15,27 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.tokens import AliasToken, AnchorToken, TagToken
 
-#: The longest text, in characters.
+#: Longest text, in characters.
 MAX_TEXT: Final = 256 * 1024
-#: How deep lists and mappings may be nested.
+#: Deepest nesting of lists and mappings.
 MAX_DEPTH: Final = 20
 
-_HALF: Final = re.compile("[\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-#: The keys and list positions that lead to a value.
+#: Keys and list indexes that lead to a value.
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in a text, counted from 1."""
+    """Line and column in a text, counted from 1."""
 
     line: int
     column: int
 
 
 class YamlError(ValueError):
-    """The text cannot be read; ``place`` is where, if that is known."""
+    """A text cannot be read; ``place`` is the position of the error, if known."""
 
     def __init__(self, message: str, place: Place | None = None) -> None:
         super().__init__(message)
@@ -43,14 +43,14 @@ class YamlError(ValueError):
 
 
 class Document:
-    """A text as data."""
+    """Data of a text, with the place of each value."""
 
     def __init__(self, data: JsonValue, places: dict[Path, Place]) -> None:
         self.data = data
         self._places = places
 
     def place(self, path: Path) -> Place:
-        """Where what a path leads to stands: its key, or the item of a list; else what contains it."""
+        """Return the place of a path: its key or list item, or the nearest container that is in the text."""
         while path and path not in self._places:
             path = path[:-1]
         return self._places.get(path, Place(1, 1))
@@ -62,9 +62,9 @@ def read_yaml(text: str) -> Document:
 
 
 def compose(text: str) -> Node | None:
-    """The nodes of one YAML document, with the marks where they stand; None: it is empty. Raises `YamlError`."""
+    """Return the root node of one YAML document; None if it is empty. Raises `YamlError`."""
     if len(text) > MAX_TEXT:
-        raise YamlError(f"it has {len(text):,} characters, and {MAX_TEXT:,} is the most that is taken")
+        raise YamlError(f"the text has {len(text):,} characters: shorten it to {MAX_TEXT:,}")
     try:
         _refuse_references(text)
         node: Node | None = YAML(typ="safe", pure=True).compose(text)
@@ -73,14 +73,14 @@ def compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = None if mark is None else Place(mark.line + 1, mark.column + 1)
-        raise YamlError(f"it is not YAML: {error.problem or error.context}{_hint(error)}", place) from None
-    except (YAMLError, ValueError, RecursionError) as error:  # control characters, and brackets without an end
-        raise YamlError(f"it is not YAML: {_first_line(error)}") from None
+        raise YamlError(f"the text is not YAML: {error.problem or error.context}{_hint(error)}", place) from None
+    except (YAMLError, ValueError, RecursionError) as error:  # control characters, and unclosed brackets
+        raise YamlError(f"the text is not YAML: {_first_line(error)}") from None
     return node
 
 
 def document_of(node: Node | None) -> Document:
-    """Nodes as data. Raises `YamlError`."""
+    """Return the data of a node. Raises `YamlError`."""
     places: dict[Path, Place] = {}
     return Document(None if node is None else _data(node, (), places), places)
 
@@ -90,12 +90,12 @@ def _refuse_references(text: str) -> None:
     for token in YAML(typ="safe", pure=True).scan(text):
         if isinstance(token, AliasToken | AnchorToken | TagToken):
             kind = "tags (!)" if isinstance(token, TagToken) else "anchors and aliases (& and *)"
-            hint = "; text that begins with such a sign is written in quotes"
-            raise YamlError(f"{kind} are not taken: write the value out{hint}", _place(token))
+            hint = "; write text that begins with such a character in quotes"
+            raise YamlError(f"{kind} are not allowed: write the value out{hint}", _place(token))
         name = type(token).__name__
         depth += (name in _OPENING) - (name in _CLOSING)
         if depth > MAX_DEPTH:
-            raise YamlError(f"it is nested more than {MAX_DEPTH} deep", _place(token))
+            raise YamlError(f"the text is nested more than {MAX_DEPTH} levels deep: make it flatter", _place(token))
 
 
 _OPENING: Final = frozenset(
@@ -106,9 +106,9 @@ _CLOSING: Final = frozenset({"BlockEndToken", "FlowSequenceEndToken", "FlowMappi
 
 def _hint(error: MarkedYAMLError) -> str:
     if "tab" in str(error.problem) or "'\\t'" in str(error.problem):
-        return " (lines are indented with spaces, not with tabs)"
+        return " (indent lines with spaces, not with tabs)"
     if "mapping values are not allowed" in str(error.problem):
-        return " (text with a colon in it is written in quotes)"
+        return " (write text with a colon in quotes)"
     return ""
 
 
@@ -118,8 +118,8 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _place(marked: Any) -> Place:
-    return Place(marked.start_mark.line + 1, marked.start_mark.column + 1)
+def _place(node_or_token: Any) -> Place:
+    return Place(node_or_token.start_mark.line + 1, node_or_token.start_mark.column + 1)
 
 
 def _data(node: Node, path: Path, places: dict[Path, Place]) -> JsonValue:
@@ -135,10 +135,10 @@ def _items(node: MappingNode, path: Path, places: dict[Path, Place]) -> Iterator
     seen: set[str] = set()
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode):
-            raise YamlError("a key has to be one word or text", _place(key_node))
+            raise YamlError("a key is not a single value: write one word or text", _place(key_node))
         key = _text(key_node)
         if key in seen:
-            raise YamlError(f"the key {key!r} is there twice: remove one of them", _place(key_node))
+            raise YamlError(f"the key {key!r} occurs twice: remove one of them", _place(key_node))
         seen.add(key)
         places[(*path, key)] = _place(key_node)
         yield key, _data(value_node, (*path, key), places)
@@ -155,19 +155,22 @@ def _scalar(node: Node) -> JsonValue:
         return text.lower() == "true"
     if kind in ("int", "float"):
         return _number(text)
-    return text  # dates too: what they are is the property's type to say
+    return text  # dates too, because the property's type decides how to read them
 
 
 def _text(node: Node) -> str:
-    """What a scalar says. JSON writes what is past U+FFFF as two escapes, which are one sign."""
+    """Return the text of a scalar; JSON writes a character above U+FFFF as two escapes, which are joined.
+
+    Raises `YamlError` for half of such a pair.
+    """
     text = str(node.value)
-    if not _HALF.search(text):
+    if not _SURROGATE.search(text):
         return text
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
         raise YamlError(
-            "escapes from \\uD800 to \\uDFFF are halves of a sign, and stand in pairs", _place(node)
+            "an escape from \\uD800 to \\uDFFF is half of a character: write both halves", _place(node)
         ) from None
 
 
