@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from prosperstack_destination.ingest.parser import IdentifyCall
+from prosperstack_destination.ingest.identify_call import IdentifyCall
 
 #: How long the forwarder's ProsperStack takes for an answer, in seconds.
 API_SECONDS = 0.02

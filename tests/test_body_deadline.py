@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination.app import create_app
-from prosperstack_destination.body_deadline import BodyDeadline
+from prosperstack_destination.middleware import BodyDeadline
 from support.service import settings
 
 pytestmark = pytest.mark.anyio

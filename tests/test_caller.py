@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message
 
-from prosperstack_destination.caller import while_connected
+from prosperstack_destination.deadlines import while_connected
 from prosperstack_destination.errors import CallerLeft
 
 pytestmark = pytest.mark.anyio

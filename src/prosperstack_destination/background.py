@@ -1,4 +1,4 @@
-"""Work that goes on in the background for as long as the service runs."""
+"""Background tasks that run as long as the service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,17 +8,17 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: Before work that broke off begins anew, in seconds.
+#: Delay before a failed task restarts, in seconds.
 RESTART_SECONDS: Final = 1.0
 
 
 def run_forever(
     work: Callable[[], Awaitable[None]], name: str, restart_delay: float = RESTART_SECONDS
 ) -> "asyncio.Task[None]":
-    """Begin work that is to go on until it returns or the task is cancelled.
+    """Start a task that runs until ``work`` returns or the task is cancelled.
 
-    A fault of ours in it is told, and the work begins anew ``again`` seconds later: one call, or one account, that
-    nobody thought of must not end it in silence for all others.
+    An exception is logged, and the work restarts after ``restart_delay`` seconds: an unexpected error at one call
+    or account must not stop the work for all others.
     """
     return asyncio.create_task(_restart_on_error(work, name, restart_delay), name=name)
 
@@ -28,7 +28,7 @@ async def _restart_on_error(work: Callable[[], Awaitable[None]], name: str, rest
         try:
             await work()
         except Exception:
-            log.exception("work in the background broke off: it begins anew", work=name)
+            log.exception("background task failed; restarting", work=name, delay_seconds=restart_delay)
             await asyncio.sleep(restart_delay)
         else:
             return

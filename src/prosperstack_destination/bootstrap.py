@@ -1,4 +1,4 @@
-"""The composition root: the parts of the service, put together from its settings; how they start and stop."""
+"""Composition root: builds the parts of the service from the settings, and starts and stops them."""
 
 import asyncio
 import os
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import httpx
 import structlog
@@ -27,17 +26,17 @@ from prosperstack_destination.auth.key_rotation import load_pseudonym_key
 from prosperstack_destination.auth.operator_tokens import TokenAuthenticator
 from prosperstack_destination.auth.password import load_or_create_password, load_password
 from prosperstack_destination.auth.public_keys import PublicKeys
-from prosperstack_destination.auth.vault import pseudonym_of_email
+from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.cancel_flow.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
-from prosperstack_destination.cancel_flow.lookup import PropertyLookup as PeopleKnowledge
-from prosperstack_destination.cancel_flow.lookup import TokenCache
+from prosperstack_destination.cancel_flow.lookup import PropertyLookup, TokenCache
 from prosperstack_destination.cancel_flow.payloads import ResponseFormat
 from prosperstack_destination.cancel_flow.priority_writer import PriorityWriter
-from prosperstack_destination.clock import Clock
+from prosperstack_destination.clock import Clock, monotonic_us
 from prosperstack_destination.dashboard.rendering import Templates
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.ingest.browser_settings import BrowserSettingsEndpoint
 from prosperstack_destination.ingest.endpoint import IdentifyEndpoint
 from prosperstack_destination.ingest.explain import ExplainContext, load_explain_context
@@ -69,239 +68,427 @@ from prosperstack_destination.vault import vault_from_settings
 
 log = structlog.get_logger(__name__)
 
-_UNSTEPPED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; elsewhere the next best
 
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Parts that most other parts need. The database is closed until `running`."""
 
-class Services:
-    """The parts, put together. Nothing is opened before `running`."""
-
-    def __init__(
-        self, settings: Settings, http: httpx.AsyncClient, segment_http: httpx.AsyncClient, clock: Clock
-    ) -> None:
-        self._settings = settings
-        self._http = http
-        self._segment_http = segment_http
-        close_to_others(settings.data_dir)
-        self.database = Database(settings.effective_database_url)
-        self.role = settings.role
-        replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._vault = vault_from_settings(settings)
-        self.metrics = Metrics()
-        keep_calls = partial(recent_calls.append, pseudonym=self._vault.pseudonym, most=settings.recent_calls)
-        self._feed = EventWriter(self.database, self.metrics.events_left_out.inc, clock, keep_calls)
-        self.traces, self._end_traces = _tracing(settings)
-        sample = CallSampler(monotonic_us) if settings.recent_calls else None
-        self._watch = watch = Telemetry(self.metrics, self._feed, self._subject, clock, self.traces, sample)
-        self.accounts = Authenticator(
-            self.database,
-            self._vault,
-            self._client_for_key,
-            clock,
-            allow_pass_through=settings.allow_pass_through,
-        )
-        self.public_keys = PublicKeys(self.database, self.accounts.by_id, clock)
-        self.reconciler = Reconciler(
-            self.database,
-            self._client_for_account,
-            replica=replica,
-            reserve=settings.rate_limit_reserve,
-            bulk_share=settings.bulk_share,
-            clock=clock,
-            ticks=monotonic_us,
-            observer=watch,
-        )
-        self.reprojector = Remapper(
-            self.database,
-            self._notify_changed,
-            clock=clock,
-            ticks=monotonic_us,
-            is_ours=lambda: self.reconciler.lease_manager.is_first,
-        )
-        self.inbox = GroupCommit(self._commit, self._notify_changed)
-        self.reception = IngestService(self.inbox, clock, watch)
-        scanning = asyncio.Lock()
-        self.admin = AdminServices(
-            self.database,
-            TokenAuthenticator(self.database, clock),
-            clock,
-            WorkspaceService(self.database, self._vault, segment_http, clock, self.accounts.invalidate),
-            reserve=settings.rate_limit_reserve,
-            vault=self._vault,
-            on_change=self.reprojector.wake,
-            wake=self._notify_changed,
-            invalidate_credentials=self._forget_keys,
-            check_key=self.accounts.check_key,
-            refresh_catalog=self._refresh_catalog,
-            ingest=self.reception,
-            has_admin_port=settings.admin_port is not None,
-            scan_lock=scanning,
-            coverage=CoverageCache(self.database, clock, scanning),
-            backlogs=SlowQueryCache(self._backlogs, monotonic_us),
-            problem_kinds=SlowQueryCache(self._problem_kinds, monotonic_us),
-            replay_costs=SlowQueryCache(self._replay_cost, monotonic_us),
-            replays=ReplayJobs(self.database, clock, self._notify_changed),
-        )
-        self.sessions = Sessions(self.database, clock)
-        self.live = LiveUpdates()
-        self.templates = Templates()
-        bounds = RetentionPolicy(
-            settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
-        )
-        self._housekeeper = RetentionJob(
-            self.database, bounds, lambda: self.reconciler.lease_manager.is_first, clock
-        )
-        hear = None if self.role is Role.RECEIVE else self.reconciler.wake
-        self._wakeups = PgNotifier(self.database, settings.effective_database_url, replica, hear)
-        sdk_keys = SdkKeys(self.accounts, self.public_keys)
-        self.sdk_settings = BrowserSettingsEndpoint(sdk_keys, trusted_proxies=settings.trusted_proxies)
-        self.tracking = TrackingEndpoint(
-            sdk_keys, self.reception, clock, trusted_proxies=settings.trusted_proxies, observer=watch
-        )
-        self.identify = IdentifyEndpoint(
-            self.accounts,
-            self.reception,
-            _Library(self.database),
-            clock,
-            array_bytes=settings.max_array_bytes,
-            trusted_proxies=settings.trusted_proxies,
-            observer=watch,
-        )
-        self._front = PriorityWriter(self.database, self._notify_changed, clock)
-        self._tokens = TokenCache(self.database, clock)
-        self._people = PeopleKnowledge(self.database, clock)
-        shape, tell = ResponseFormat(settings.data_connector_shape), watch.cancel_flow
-        self.data_connector = DataConnectorEndpoint(self._tokens, self._people, self._front, tell, shape)
-        self.flow_webhook = FlowWebhookEndpoint(self._tokens, self._people, self._front, tell)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Open everything; at the end commit what is accepted, finish what is in flight, close."""
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(asyncio.to_thread, self._end_traces)
-            stack.push_async_callback(self._http.aclose)
-            stack.push_async_callback(self._segment_http.aclose)
-            stack.push_async_callback(self.database.close)
-            await self.database.open()
-            await self.database.read(load_pseudonym_key, self._vault)
-            given = reveal(self._settings.admin_password)
-            password = await self.database.read(load_password, self._vault, given)
-            if password is None:
-                password = await self.database.write(load_or_create_password, self._vault, given)
-            self.sessions.use(password)
-            await self.accounts.sync_from_settings(
-                reveal(self._settings.prosperstack_api_key),
-                [key.get_secret_value() for key in self._settings.segment_keys],
-            )
-            stack.push_async_callback(_cancel, asyncio.create_task(self._warm_caches()))
-            stack.push_async_callback(self.templates.close)
-            self._feed.start()
-            stack.push_async_callback(self._feed.close)
-            admin = self.admin
-            for each in (admin.coverage, admin.backlogs, admin.problem_kinds, admin.replay_costs, admin.replays):
-                stack.push_async_callback(each.close)
-            if self.role is not Role.RECEIVE:
-                self.reconciler.start()
-                stack.push_async_callback(self.reconciler.stop)
-                self.reprojector.start()
-                stack.push_async_callback(self.reprojector.stop)
-                self._housekeeper.start()
-                stack.push_async_callback(self._housekeeper.stop)
-            self._wakeups.start()
-            stack.push_async_callback(self._wakeups.stop)
-            self.inbox.start()
-            stack.push_async_callback(self.inbox.close)
-            stack.push_async_callback(self._tokens.close)
-            stack.push_async_callback(self._people.close)
-            self._front.start()
-            stack.push_async_callback(self._front.close)
-            log.info("started", version=__version__, role=self.role)
-            yield
-            self.live.close()
-            log.info("stopping")
-
-    def _forget_keys(self) -> None:
-        """Have keys read again before the next answer: some were issued or revoked."""
-        self.accounts.invalidate()
-        self.public_keys.invalidate()
-
-    def _notify_changed(self, account_ids: Iterable[str]) -> None:
-        if self.role is not Role.RECEIVE:
-            self.reconciler.wake(account_ids)
-        self._wakeups.notify(account_ids)
-
-    async def _backlogs(self, _: str) -> Mapping[str, Mapping[Status, int]]:
-        return await self.database.read(account_stats.backlogs, self.admin.clock())
-
-    async def _problem_kinds(self, account_id: str) -> list[ProblemKind]:
-        return await self.database.read(problems.kinds, account_id, MAX_COUNTED)
-
-    async def _replay_cost(self, account_id: str) -> ReplayCost:
-        account = await self.database.read(find, account_id)
-        return await self.database.read(replay_cost, account, self.admin.reserve)
-
-    async def _warm_caches(self) -> None:
-        """Have what the dashboard's first page takes long for at hand."""
-        with suppress(StoreUnavailable):  # whoever looks has it counted
-            await self.admin.backlogs.get_or_wait(ALL_ACCOUNTS)
-
-    async def _refresh_catalog(self, account: Account) -> Account:
-        client = self._client_for_key(self.accounts.prosperstack_key(account))
-        return await refresh_catalog(self.database, account, client, self.admin.clock())
-
-    def reconciler_is_alive(self) -> bool:
-        """Whether it runs; where another process is to run it, that is none of our business."""
-        return self.role is Role.RECEIVE or self.reconciler.is_alive()
-
-    async def _commit(self, calls: Sequence[Call]) -> CommitResult:
-        begun = time.monotonic()
-        taken = await ingest(self.database, calls, self._vault.pseudonym, reads_of)
-        self._watch.committed(calls, taken, time.monotonic() - begun)
-        return taken
-
-    def _subject(self, email: str) -> str:
-        return pseudonym_of_email(self._vault, email)
-
-    def _client_for_key(self, key: str) -> ProsperStackClient:
-        """A client for a key that is new here: nobody's account yet."""
-        return ProsperStackClient(
-            self._http, self._settings.prosperstack_base_url, key, on_request=partial(self._watch.request_sent, "")
-        )
-
-    def _client_for_account(
-        self, account: Account, on_answer: Callable[[RateLimit | None], None], guard: Guard
-    ) -> ProsperStackClient:
-        def told(rate_limit: RateLimit | None) -> None:
-            on_answer(rate_limit)
-            if rate_limit is not None:
-                self._watch.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
-
-        key = self.accounts.prosperstack_key(account)
-        asked = partial(self._watch.request_sent, account.id)
-        return ProsperStackClient(self._http, self._settings.prosperstack_base_url, key, told, guard, asked)
+    settings: Settings
+    database: Database
+    vault: Vault
+    clock: Clock
+    #: Clients for ProsperStack and for Segment's Public API.
+    http: httpx.AsyncClient
+    segment_http: httpx.AsyncClient
 
 
 @dataclass(frozen=True, slots=True)
-class _Library:
-    """What explanations rest on, from the database."""
+class Observability:
+    """Metrics, the activity feed and traces, and the component that feeds them."""
 
-    database: Database
-
-    async def knowledge(self, account: Account, call: Identify) -> ExplainContext:
-        return await self.database.read(load_explain_context, account, call)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    """End a task that is of no more use."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    metrics: Metrics
+    events: EventWriter
+    telemetry: Telemetry
+    #: None: no traces are exported.
+    traces: SpanRecorder | None
+    #: Sends the last traces; blocks for a while.
+    stop_traces: Callable[[], None]
 
 
-def _tracing(settings: Settings) -> tuple[SpanRecorder | None, Callable[[], None]]:
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Authenticators of accounts, and ProsperStack clients with an account's key."""
+
+    accounts: Authenticator
+    public_keys: PublicKeys
+    clients: "ProsperStackClients"
+
+    def invalidate(self) -> None:
+        """Drop cached keys, after an operator issued or revoked one."""
+        self.accounts.invalidate()
+        self.public_keys.invalidate()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Delivery to ProsperStack, remapping, retention, and their notifications between replicas."""
+
+    role: Role
+    reconciler: Reconciler
+    remapper: Remapper
+    retention: RetentionJob
+    notifier: PgNotifier
+    #: Wakes the reconcilers of this process and of other replicas for accounts with changed profiles.
+    notify: Callable[[Iterable[str]], None]
+
+    def is_alive(self) -> bool:
+        """Return whether the reconciler runs; True in a process that only receives calls."""
+        return self.role is Role.RECEIVE or self.reconciler.is_alive()
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Group commit, the ingest service, and the endpoints for Segment."""
+
+    calls: GroupCommit
+    service: IngestService
+    identify: IdentifyEndpoint
+    tracking: TrackingEndpoint
+    sdk_settings: BrowserSettingsEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class CancelFlow:
+    """Endpoints for ProsperStack's cancel flows, and their caches."""
+
+    tokens: TokenCache
+    properties: PropertyLookup
+    writer: PriorityWriter
+    data_connector: DataConnectorEndpoint
+    flow_webhook: FlowWebhookEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """State of the dashboard: sessions, live updates and templates."""
+
+    sessions: Sessions
+    live: LiveUpdates
+    templates: Templates
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All parts of the service. `running` starts and stops them."""
+
+    foundation: Foundation
+    observability: Observability
+    auth: Auth
+    reconciliation: Reconciliation
+    ingest: Ingest
+    cancel_flow: CancelFlow
+    admin: AdminServices
+    dashboard: Dashboard
+
+
+def build_services(
+    settings: Settings,
+    clock: Clock,
+    transport: httpx.AsyncBaseTransport | None = None,
+    segment_transport: httpx.AsyncBaseTransport | None = None,
+) -> Services:
+    """Build all parts, without opening the database or a connection.
+
+    The transports replace the network to ProsperStack and to Segment's Public API, for tests. Raises
+    `ConfigurationError` for settings that do not fit together.
+    """
+    foundation = build_foundation(settings, clock, transport, segment_transport)
+    observability = build_observability(foundation)
+    auth = build_auth(foundation, observability.telemetry)
+    reconciliation = build_reconciliation(foundation, auth, observability.telemetry)
+    notify = reconciliation.notify
+    ingest = build_ingest(foundation, auth, observability.telemetry, notify)
+    return Services(
+        foundation=foundation,
+        observability=observability,
+        auth=auth,
+        reconciliation=reconciliation,
+        ingest=ingest,
+        cancel_flow=build_cancel_flow(foundation, observability.telemetry, notify),
+        admin=build_admin(foundation, auth, ingest.service, reconciliation.remapper, notify),
+        dashboard=Dashboard(Sessions(foundation.database, clock), LiveUpdates(), Templates()),
+    )
+
+
+def build_foundation(
+    settings: Settings,
+    clock: Clock,
+    transport: httpx.AsyncBaseTransport | None,
+    segment_transport: httpx.AsyncBaseTransport | None,
+) -> Foundation:
+    """Build the database, the vault and the HTTP clients, and make the data folder private."""
+    http, segment_http = create_http_client(transport), create_http_client(segment_transport)
+    close_to_others(settings.data_dir)
+    database = Database(settings.effective_database_url)
+    return Foundation(settings, database, vault_from_settings(settings), clock, http, segment_http)
+
+
+def build_observability(foundation: Foundation) -> Observability:
+    """Build metrics, the event writer, telemetry and traces."""
+    settings, vault, clock = foundation.settings, foundation.vault, foundation.clock
+    metrics = Metrics()
+    append = partial(recent_calls.append, pseudonym=vault.pseudonym, most=settings.recent_calls)
+    events = EventWriter(foundation.database, metrics.events_left_out.inc, clock, append)
+    traces, stop_traces = _build_tracing(settings)
+    sampler = CallSampler(monotonic_us) if settings.recent_calls else None
+    telemetry = Telemetry(metrics, events, partial(pseudonym_of_email, vault), clock, traces, sampler)
+    return Observability(metrics, events, telemetry, traces, stop_traces)
+
+
+def build_auth(foundation: Foundation, telemetry: Telemetry) -> Auth:
+    """Build the authenticators and the factory of ProsperStack clients."""
+    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    clients = ProsperStackClients(foundation.http, settings.prosperstack_base_url, telemetry)
+    accounts = Authenticator(
+        database,
+        foundation.vault,
+        clients.for_key,
+        clock,
+        allow_pass_through=settings.allow_pass_through,
+    )
+    return Auth(accounts, PublicKeys(database, accounts.by_id, clock), clients)
+
+
+def build_reconciliation(foundation: Foundation, auth: Auth, telemetry: Telemetry) -> Reconciliation:
+    """Build the reconciler, the remapper, the retention job and the notifier of other replicas."""
+    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    replica = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+    reconciler = build_reconciler(foundation, auth, telemetry, replica)
+    on_change = None if settings.role is Role.RECEIVE else reconciler.wake
+    notifier = PgNotifier(database, settings.effective_database_url, replica, on_change)
+    notify = partial(_notify_changed, settings.role, reconciler, notifier)
+
+    def is_first() -> bool:
+        return reconciler.lease_manager.is_first
+
+    remapper = Remapper(database, notify, clock=clock, ticks=monotonic_us, is_ours=is_first)
+    policy = RetentionPolicy(
+        settings.retention_days, settings.audit_days, settings.audit_rows, calls=settings.recent_calls
+    )
+    retention = RetentionJob(database, policy, is_first, clock)
+    return Reconciliation(settings.role, reconciler, remapper, retention, notifier, notify)
+
+
+def build_reconciler(foundation: Foundation, auth: Auth, telemetry: Telemetry, replica: str) -> Reconciler:
+    """Build the reconciler; ``replica`` is the name of this process in leases."""
+    return Reconciler(
+        foundation.database,
+        partial(auth.clients.for_account, auth.accounts),
+        replica=replica,
+        reserve=foundation.settings.rate_limit_reserve,
+        bulk_share=foundation.settings.bulk_share,
+        clock=foundation.clock,
+        ticks=monotonic_us,
+        observer=telemetry,
+    )
+
+
+def build_ingest(
+    foundation: Foundation, auth: Auth, telemetry: Telemetry, notify: Callable[[Iterable[str]], None]
+) -> Ingest:
+    """Build group commit, the ingest service and the endpoints for Segment."""
+    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    calls = GroupCommit(partial(_commit, database, foundation.vault, telemetry), notify)
+    service = IngestService(calls, clock, telemetry)
+    sdk_keys = SdkKeys(auth.accounts, auth.public_keys)
+    identify = IdentifyEndpoint(
+        auth.accounts,
+        service,
+        partial(_load_explain_context, database),
+        clock,
+        array_bytes=settings.max_array_bytes,
+        trusted_proxies=settings.trusted_proxies,
+        observer=telemetry,
+    )
+    tracking = TrackingEndpoint(
+        sdk_keys, service, clock, trusted_proxies=settings.trusted_proxies, observer=telemetry
+    )
+    sdk_settings = BrowserSettingsEndpoint(sdk_keys, trusted_proxies=settings.trusted_proxies)
+    return Ingest(calls, service, identify, tracking, sdk_settings)
+
+
+def build_cancel_flow(
+    foundation: Foundation, telemetry: Telemetry, notify: Callable[[Iterable[str]], None]
+) -> CancelFlow:
+    """Build the data connector, the flow webhook and their caches."""
+    database, clock = foundation.database, foundation.clock
+    tokens, properties = TokenCache(database, clock), PropertyLookup(database, clock)
+    writer = PriorityWriter(database, notify, clock)
+    response_format = ResponseFormat(foundation.settings.data_connector_shape)
+    data_connector = DataConnectorEndpoint(tokens, properties, writer, telemetry.cancel_flow, response_format)
+    flow_webhook = FlowWebhookEndpoint(tokens, properties, writer, telemetry.cancel_flow)
+    return CancelFlow(tokens, properties, writer, data_connector, flow_webhook)
+
+
+def build_admin(
+    foundation: Foundation,
+    auth: Auth,
+    ingest: IngestService,
+    remapper: Remapper,
+    notify: Callable[[Iterable[str]], None],
+) -> AdminServices:
+    """Build what the API and the dashboard work with."""
+    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    segment = WorkspaceService(database, foundation.vault, foundation.segment_http, clock, auth.accounts.invalidate)
+    scan_lock = asyncio.Lock()
+    load_replay_cost = partial(_load_replay_cost, database, settings.rate_limit_reserve)
+    return AdminServices(
+        database,
+        TokenAuthenticator(database, clock),
+        clock,
+        segment,
+        reserve=settings.rate_limit_reserve,
+        vault=foundation.vault,
+        on_change=remapper.wake,
+        wake=notify,
+        invalidate_credentials=auth.invalidate,
+        check_key=auth.accounts.check_key,
+        refresh_catalog=partial(_refresh_catalog, foundation, auth),
+        ingest=ingest,
+        has_admin_port=settings.admin_port is not None,
+        scan_lock=scan_lock,
+        coverage=CoverageCache(database, clock, scan_lock),
+        backlogs=SlowQueryCache(partial(_load_backlogs, database, clock), monotonic_us),
+        problem_kinds=SlowQueryCache(partial(_load_problem_kinds, database), monotonic_us),
+        replay_costs=SlowQueryCache(load_replay_cost, monotonic_us),
+        replays=ReplayJobs(database, clock, notify),
+    )
+
+
+@asynccontextmanager
+async def running(services: Services) -> AsyncIterator[None]:
+    """Run the service for the length of the block.
+
+    At the end it commits the accepted calls, finishes the requests in flight, and closes everything.
+    """
+    async with AsyncExitStack() as stack:
+        await _open(services, stack)
+        await _start_caches(services, stack)
+        _start_workers(services, stack)
+        log.info("started", version=__version__, role=services.foundation.settings.role)
+        yield
+        services.dashboard.live.close()
+        log.info("stopping")
+
+
+async def _open(services: Services, stack: AsyncExitStack) -> None:
+    """Open the database, load the keys and passwords in it, and register what closes last."""
+    foundation, settings = services.foundation, services.foundation.settings
+    database, vault = foundation.database, foundation.vault
+    stack.push_async_callback(asyncio.to_thread, services.observability.stop_traces)
+    stack.push_async_callback(foundation.http.aclose)
+    stack.push_async_callback(foundation.segment_http.aclose)
+    stack.push_async_callback(database.close)
+    await database.open()
+    await database.read(load_pseudonym_key, vault)
+    configured = reveal(settings.admin_password)
+    password = await database.read(load_password, vault, configured)
+    if password is None:
+        password = await database.write(load_or_create_password, vault, configured)
+    services.dashboard.sessions.use(password)
+    await services.auth.accounts.sync_from_settings(
+        reveal(settings.prosperstack_api_key), [key.get_secret_value() for key in settings.segment_keys]
+    )
+
+
+async def _start_caches(services: Services, stack: AsyncExitStack) -> None:
+    """Start the event writer and the caches of the dashboard."""
+    admin, events = services.admin, services.observability.events
+    stack.push_async_callback(_cancel, asyncio.create_task(_warm_caches(admin)))
+    stack.push_async_callback(services.dashboard.templates.close)
+    events.start()
+    stack.push_async_callback(events.close)
+    for cache in (admin.coverage, admin.backlogs, admin.problem_kinds, admin.replay_costs, admin.replays):
+        stack.push_async_callback(cache.close)
+
+
+def _start_workers(services: Services, stack: AsyncExitStack) -> None:
+    """Start what delivers and what commits. On the way back, commits end before deliveries."""
+    reconciliation, cancel_flow, calls = services.reconciliation, services.cancel_flow, services.ingest.calls
+    if reconciliation.role is not Role.RECEIVE:
+        for worker in (reconciliation.reconciler, reconciliation.remapper, reconciliation.retention):
+            worker.start()
+            stack.push_async_callback(worker.stop)
+    reconciliation.notifier.start()
+    stack.push_async_callback(reconciliation.notifier.stop)
+    calls.start()
+    stack.push_async_callback(calls.close)
+    stack.push_async_callback(cancel_flow.tokens.close)
+    stack.push_async_callback(cancel_flow.properties.close)
+    cancel_flow.writer.start()
+    stack.push_async_callback(cancel_flow.writer.close)
+
+
+class ProsperStackClients:
+    """Factory of ProsperStack clients, which share one HTTP client and report their requests."""
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str, telemetry: Telemetry) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._telemetry = telemetry
+
+    def for_key(self, key: str) -> ProsperStackClient:
+        """Return a client for a key without an account."""
+        on_request = partial(self._telemetry.request_sent, "")
+        return ProsperStackClient(self._http, self._base_url, key, on_request=on_request)
+
+    def for_account(
+        self,
+        accounts: Authenticator,
+        account: Account,
+        on_answer: Callable[[RateLimit | None], None],
+        guard: Guard,
+    ) -> ProsperStackClient:
+        """Return a client for an account. ``on_answer`` receives the rate limit of each response."""
+
+        def report(rate_limit: RateLimit | None) -> None:
+            on_answer(rate_limit)
+            if rate_limit is not None:
+                self._telemetry.budget(account, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
+
+        on_request = partial(self._telemetry.request_sent, account.id)
+        key = accounts.prosperstack_key(account)
+        return ProsperStackClient(self._http, self._base_url, key, report, guard, on_request)
+
+
+def _notify_changed(role: Role, reconciler: Reconciler, notifier: PgNotifier, account_ids: Iterable[str]) -> None:
+    """Wake this process's reconciler, and notify those of other replicas, about accounts with changed profiles."""
+    if role is not Role.RECEIVE:
+        reconciler.wake(account_ids)
+    notifier.notify(account_ids)
+
+
+def _build_tracing(settings: Settings) -> tuple[SpanRecorder | None, Callable[[], None]]:
     if settings.otel_exporter_otlp_endpoint is None:
         return None, lambda: None
     return start_otlp_export(settings.otel_exporter_otlp_endpoint)
 
 
-def monotonic_us() -> int:
-    """A clock that is never set, and goes on while the machine sleeps."""
-    return time.clock_gettime_ns(_UNSTEPPED) // 1000
+async def _commit(database: Database, vault: Vault, telemetry: Telemetry, calls: Sequence[Call]) -> CommitResult:
+    started_at = time.monotonic()
+    result = await ingest(database, calls, vault.pseudonym, reads_of)
+    telemetry.committed(calls, result, time.monotonic() - started_at)
+    return result
+
+
+async def _load_explain_context(database: Database, account: Account, call: Identify) -> ExplainContext:
+    return await database.read(load_explain_context, account, call)
+
+
+async def _refresh_catalog(foundation: Foundation, auth: Auth, account: Account) -> Account:
+    client = auth.clients.for_key(auth.accounts.prosperstack_key(account))
+    return await refresh_catalog(foundation.database, account, client, foundation.clock())
+
+
+async def _load_backlogs(database: Database, clock: Clock, _: str) -> Mapping[str, Mapping[Status, int]]:
+    return await database.read(account_stats.backlogs, clock())
+
+
+async def _load_problem_kinds(database: Database, account_id: str) -> list[ProblemKind]:
+    return await database.read(problems.kinds, account_id, MAX_COUNTED)
+
+
+async def _load_replay_cost(database: Database, reserve: float, account_id: str) -> ReplayCost:
+    account = await database.read(find, account_id)
+    return await database.read(replay_cost, account, reserve)
+
+
+async def _warm_caches(admin: AdminServices) -> None:
+    """Load the slowest query of the dashboard's first page."""
+    with suppress(StoreUnavailable):  # the page itself loads it again
+        await admin.backlogs.get_or_wait(ALL_ACCOUNTS)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

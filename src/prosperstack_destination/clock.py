@@ -1,10 +1,10 @@
-"""Time as this service keeps it: whole microseconds since the Unix epoch, in UTC."""
+"""Times of this service: whole microseconds since the Unix epoch, in UTC."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-#: Gives the present, in microseconds since the epoch. Handed in, so that tests own the time.
+#: Function that returns the present, in microseconds since the epoch. A parameter, so that tests control the time.
 Clock = Callable[[], int]
 
 SECOND = 1_000_000
@@ -15,13 +15,19 @@ DAY = 24 * HOUR
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_UNSTEPPED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # CLOCK_BOOTTIME exists on Linux only
 
 
 def system_clock() -> int:
-    """The machine's clock."""
+    """Return the machine's time, in microseconds since the epoch."""
     return time.time_ns() // 1000
 
 
+def monotonic_us() -> int:
+    """Return a time in microseconds that is never set back; on Linux it includes the machine's sleep."""
+    return time.clock_gettime_ns(_UNSTEPPED) // 1000
+
+
 def utc(at: int) -> datetime:
-    """Return a time in microseconds in UTC; outside of the years 1 to 9999 it is their first or last moment."""
+    """Return a time in microseconds as a `datetime` in UTC, clamped to the years 1 to 9999."""
     return _EPOCH + timedelta(microseconds=min(max(at, _FIRST), _LAST))

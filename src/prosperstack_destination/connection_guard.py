@@ -92,7 +92,7 @@ class ConnectionGuard:
         connection = scope.get("state", {}).get(_STATE) if scope["type"] == "http" else None
         task = asyncio.current_task()
         if connection is not None and task is not None:
-            task.add_done_callback(connection.answered)
+            task.add_done_callback(connection.response_ended)
         return self._app(scope, receive, send)
 
     def protocol(self, *args: Any, app_state: dict[str, Any], **named: Any) -> asyncio.Protocol:

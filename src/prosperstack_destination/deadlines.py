@@ -1,17 +1,22 @@
-"""Waiting for work up to a deadline, whatever it hangs on."""
+"""Limits on how long work runs: a deadline, or the connection of the caller that waits for it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from starlette.types import Receive
+
+from prosperstack_destination.errors import CallerLeft
+
 T = TypeVar("T")
 
-#: Tasks that may be left behind at once. Past it nothing is begun: what the work waits for hangs.
+#: The most tasks that may be past their deadline at once. At this number, the resource that they wait for hangs,
+#: and no further task starts.
 MAX_LEFT_BEHIND: Final = 100
 
 
 class DeadlineRunner:
-    """Runs work in tasks, and leaves a task behind that is not done in time.
+    """Runner of work in tasks, which leaves a task behind at its deadline.
 
     `asyncio.timeout` waits until the cancelled work has cleaned up, which takes seconds where a driver closes a
     connection to a server that hangs. Here the caller goes on at the deadline, and the task ends in the background.
@@ -21,7 +26,7 @@ class DeadlineRunner:
         self._left_behind: set[asyncio.Task[Any]] = set()
 
     async def run(self, seconds: float, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what ``work`` returns, and raise what it raises; `TimeoutError` after so many seconds.
+        """Return what ``work`` returns, and raise what it raises; raise `TimeoutError` after ``seconds``.
 
         Raises `TimeoutError` at once while `MAX_LEFT_BEHIND` tasks are not done.
         """
@@ -42,4 +47,28 @@ class DeadlineRunner:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._left_behind.discard(task)
         if not task.cancelled():
-            task.exception()  # or asyncio would warn of what nobody waits for
+            task.exception()  # marks the exception as retrieved; asyncio would log a warning otherwise
+
+
+async def while_connected(receive: Receive, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return what ``work`` returns, and raise what it raises; cancel it when the caller disconnects.
+
+    ``receive`` is that of a request whose body was read: its next message is the disconnect. Raises `CallerLeft`
+    after a disconnect. Cancelled work must leave nothing half done.
+    """
+    working = asyncio.create_task(work())
+    leaving = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CallerLeft
+        return await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,27 +1,59 @@
-"""Requests to others: the client that they go through."""
+"""HTTP client for ProsperStack and Segment's Public API: creation, bounded bodies, validation of items."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from prosperstack_destination import __version__
+from prosperstack_destination.storable import storable_json
 
-#: Connecting to somebody, and each wait for bytes of theirs, in seconds.
+#: Time limit for a connect, and for each wait for bytes, in seconds.
 HTTP_TIMEOUT_SECONDS: Final = 10.0
+#: The largest response body, in bytes. A page of 100 subscribers has far less.
+MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024
+#: The longest ID or cursor, in bytes of UTF-8.
+ID_BYTES: Final = 1024
+#: The most items of a page, and of an item's list of properties.
+MAX_ITEMS: Final = 1_000
+#: Bodies above this size, in bytes, are searched for unstorable characters in a thread.
+_LARGE: Final = 64 * 1024
+#: Items validated before the event loop has its turn.
+_ITEMS_AT_ONCE: Final = 10
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class UnreadableBody(Exception):
+    """Response body that is too large or compressed. ``str()`` of it continues the words "The answer"."""
+
+
+class InvalidItem(Exception):
+    """Invalid item of a page: its ``number``, from 0, and the ``cause``."""
+
+    def __init__(self, number: int, cause: ValidationError) -> None:
+        super().__init__(str(number))
+        self.number = number
+        self.cause = cause
 
 
 def create_http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    """A client that many accounts share: it keeps no cookies, which would tell one what belongs to another."""
+    """Return a client that all accounts share. It keeps no cookies, which would leak from one account to another.
+
+    ``transport`` replaces the network, for tests; None: the network.
+    """
     return httpx.AsyncClient(
         transport=transport,
         verify=_certificates() if transport is None else True,
         timeout=HTTP_TIMEOUT_SECONDS,
         headers={
             "User-Agent": f"prosperstack-destination/{__version__}",
-            "Accept-Encoding": "identity",  # see `response_body.read_body`
+            "Accept-Encoding": "identity",  # see `read_body`
         },
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         trust_env=transport is None,
@@ -30,5 +62,48 @@ def create_http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.Asyn
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Whom to trust on the network: read once, since that takes as long as everything else about a client."""
+    """Return the trusted certificates. Reading them takes most of a client's start, so it happens once."""
     return httpx.create_ssl_context()
+
+
+async def read_body(response: httpx.Response) -> bytes:
+    """Return the body of a response, with storable text in its JSON (see `storable_json`).
+
+    Raises `UnreadableBody` for more than `MAX_RESPONSE_BYTES`, and for a compressed body: a few KB may inflate to
+    GB within one call. Requests ask for ``identity``: see `create_http_client`.
+    """
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise UnreadableBody("is compressed, although the request did not accept that (Accept-Encoding: identity)")
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise UnreadableBody(f"has more than {MAX_RESPONSE_BYTES // 1024**2} MB")
+    if len(body) <= _LARGE:
+        return storable_json(bytes(body))
+    return await asyncio.to_thread(storable_json, bytes(body))
+
+
+async def validate_items(model: type[Item], items: Sequence[JsonValue]) -> AsyncIterator[Item]:
+    """Yield the validated items of a page; give way to other tasks every few items. Raises `InvalidItem`."""
+    for number, item in enumerate(items):
+        if number % _ITEMS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        try:
+            yield model.model_validate(item)
+        except ValidationError as error:
+            raise InvalidItem(number, error) from error
+
+
+def short_id(text: str) -> str:
+    """Return an ID or cursor of at most `ID_BYTES`; raise `ValueError` for a longer one (a pydantic validator)."""
+    if len(text.encode(errors="replace")) > ID_BYTES:
+        raise ValueError(f"it has more than {ID_BYTES} bytes")
+    return text
+
+
+def limit_items(value: object) -> object:
+    """Return a value; raise `ValueError` for a list of more than `MAX_ITEMS` (a pydantic "before" validator)."""
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise ValueError(f"there are more than {MAX_ITEMS:,}")
+    return value

@@ -1,13 +1,16 @@
-"""What every log line of a request carries: which request, and whose.
+"""Logging: configuration, the context of a request on its lines, and tracebacks without personal data.
 
-structlog has context variables of its own, one a field, which cost each request a few microseconds to clear and to
-set. This is one, with all the fields in it.
+structlog's context variables, one for each field, cost each request a few microseconds to clear and to set. This
+module uses one variable for all fields.
 """
 
 import logging
+import os
 import re
 import sys
 import threading
+import traceback
+from collections.abc import Iterator
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, TextIO
@@ -16,32 +19,31 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from prosperstack_destination.settings import LogFormat, LogLevel
-from prosperstack_destination.tracebacks import traceback_without_values
 
 _FIELDS: Final[ContextVar[dict[str, str] | None]] = ContextVar("log_context", default=None)
+#: Emails, and keys and tokens by their prefixes. The service logs none; the pattern hides those of libraries.
+_SECRET: Final = re.compile(r"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:key|psd|psc)_[\w-]{6,}")
+_HIDDEN: Final = "…"
+#: Attributes of exceptions that name a kind of fault or a part of the schema, and hold no value.
+_SAFE_ATTRIBUTES: Final = ("sqlstate", "table_name", "column_name", "constraint_name", "sqlite_errorname")
 
 
 def bind_request(request_id: str) -> None:
-    """From here on the log lines of this task, and of those it starts, carry this id, and nothing from before."""
+    """Set the request ID of this task's log lines and of those of its subtasks; drop all earlier context."""
     _FIELDS.set({"request_id": request_id})
 
 
 def bind_account(fingerprint: str) -> None:
-    """From here on they carry the short form of the account's key, too. Nothing happens outside a request."""
+    """Add the short form of the account's key to the log lines of the request. No effect outside a request."""
     fields = _FIELDS.get()
     if fields is not None:
         fields["account"] = fingerprint
 
 
 def add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: adds what is known of the request. What the line says itself wins."""
+    """Add the request's context to a log line (a structlog processor). Fields of the line itself win."""
     fields = _FIELDS.get()
     return event if fields is None else {**fields, **event}
-
-
-#: Emails, and keys and tokens by how they begin: no line of ours has one, and a library's is cleaned of them.
-_SECRET: Final = re.compile(r"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:key|psd|psc)_[\w-]{6,}")
-_HIDDEN: Final = "…"
 
 
 def configure(form: LogFormat, level: LogLevel) -> None:
@@ -54,14 +56,9 @@ def configure(form: LogFormat, level: LogLevel) -> None:
         _without_secrets,
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.ExceptionRenderer(_exception), structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_format_exception), structlog.processors.JSONRenderer()]
         if form is LogFormat.JSON
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                exception_formatter=_write_exception,
-            )
-        ]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_exception)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -79,27 +76,60 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    # What nobody catches would be printed with its message.
-    sys.excepthook = _uncaught
-    threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
-    sys.unraisablehook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
-    # These log URLs (emails among them), or what we say ourselves, at info and below.
+    _log_uncaught_exceptions()
+    # At info and below these log URLs with emails in them, or repeat the service's own lines.
     for name in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _exception(exc_info: ExcInfo) -> str:
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback of an error, of its causes and of its group's errors, without their messages.
+
+    The message of an unexpected error may quote any value: a database driver quotes rows, a parser its input.
+    Source lines and the errors' classes are part of the traceback.
+    """
+    return "\n".join(_traceback_lines(error, set())).rstrip("\n")
+
+
+def _traceback_lines(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None and id(earlier) not in seen:
+        yield from _traceback_lines(earlier, seen)
+        yield ""
+        yield "It led to:" if error.__cause__ is not None else "While that was handled:"
+        yield ""
+    yield "Traceback (most recent call last):"
+    for frame in traceback.format_tb(error.__traceback__):
+        yield frame.rstrip("\n")
+    yield _name(error)
+    for member in getattr(error, "exceptions", ()):
+        if isinstance(member, BaseException) and id(member) not in seen:
+            yield from (f"  {line}" for line in _traceback_lines(member, seen))
+
+
+def _name(error: BaseException) -> str:
+    """Return the class of an error and its safe attributes."""
+    kind = type(error)
+    facts = [f"{name} {value}" for name in _SAFE_ATTRIBUTES if isinstance(value := getattr(error, name, None), str)]
+    if isinstance(error, OSError) and error.errno is not None:
+        facts.append(os.strerror(error.errno))
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name} ({', '.join(facts)})" if facts else name
+
+
+def _format_exception(exc_info: ExcInfo) -> str:
     return traceback_without_values(exc_info[1])
 
 
 def _write_exception(to: TextIO, exc_info: ExcInfo) -> None:
-    to.write(f"\n{_exception(exc_info)}")
+    to.write(f"\n{_format_exception(exc_info)}")
 
 
 def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: hide what looks like an email or a key, and what asyncio adds to its messages.
+    """Hide emails and keys in a log line, and the second and later lines of asyncio's messages.
 
-    asyncio's own lines go on with the task and its exception, whose message may have anybody's values.
+    Those lines quote the task and its exception, whose message may hold personal data. (A structlog processor.)
     """
     record = event.get("_record")
     if isinstance(record, logging.LogRecord) and record.name == "asyncio":
@@ -110,8 +140,16 @@ def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return event
 
 
-def _uncaught(_: type[BaseException], error: BaseException | None, _traceback: TracebackType | None = None) -> None:
-    log = logging.getLogger(__name__)
+def _log_uncaught_exceptions() -> None:
+    """Log uncaught exceptions of all threads; Python's own hooks print their messages."""
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_uncaught(
+    _: type[BaseException], error: BaseException | None, _traceback: TracebackType | None = None
+) -> None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return
-    log.error("An error was caught nowhere.", exc_info=error)
+    logging.getLogger(__name__).error("uncaught exception", exc_info=error)

@@ -1,56 +1,36 @@
-"""Which port shows what, where operators have one of their own: the other one may then be open to the world."""
+"""ASGI middleware: request context and log lines, the admin port, and the time limit of bodies."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable
 from logging import DEBUG
-from random import getrandbits  # an id tells requests apart, and is no secret
+from random import getrandbits  # a request ID tells requests apart, and is no secret
 from typing import Final
 from urllib.parse import quote
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prosperstack_destination.ingest.responses import json_message
+from prosperstack_destination.http_responses import json_message, with_security_headers
 from prosperstack_destination.logs import bind_request
 from prosperstack_destination.observability.tracing import SpanRecorder
-from prosperstack_destination.security_headers import with_security_headers
 from prosperstack_destination.storable import REPLACEMENT, storable_text
-
-#: First parts of the paths that are for operators.
-ADMIN_PATHS: Final = frozenset({"dashboard", "api", "docs", "redoc", "openapi.json", "metrics"})
-#: First parts of those that are for whoever watches the process, at either port.
-HEALTH_PATHS: Final = frozenset({"healthz", "readyz"})
-
-
-class AdminPortMiddleware:
-    """A middleware: what is for operators is at ``admin_port`` alone, and everything else is not."""
-
-    def __init__(self, app: ASGIApp, admin_port: int) -> None:
-        self._app = app
-        self._admin_port = admin_port
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or say that there is no such thing at this port."""
-        if scope["type"] != "http" or self._is_served(scope):
-            await self._app(scope, receive, send)
-        else:
-            await json_message(404, "Not Found")(scope, receive, send)
-
-    def _is_served(self, scope: Scope) -> bool:
-        first = scope["path"].lstrip("/").partition("/")[0]
-        if first in HEALTH_PATHS:
-            return True
-        port = scope["server"][1] if scope.get("server") else None  # of the socket, whatever the request says
-        return (port == self._admin_port) is (first in ADMIN_PATHS)
-
 
 log = structlog.get_logger(__name__)
 
-#: What a caller may name its request; anything else could write what it likes into the log.
-_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-#: First parts of paths that the log may name. Others may be anything: a key that was pasted wrong, for one.
+#: First parts of the operators' paths.
+ADMIN_PATHS: Final = frozenset({"dashboard", "api", "docs", "redoc", "openapi.json", "metrics"})
+#: First parts of the health checks' paths, which both ports serve.
+HEALTH_PATHS: Final = frozenset({"healthz", "readyz"})
+#: Time limit for a whole body, in seconds.
+BODY_SECONDS: Final = 10.0
+
+#: Pattern of a caller's request ID. Any other text could forge log lines.
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+#: First parts of paths that the log names. Other paths may hold anything: a key pasted into the URL, for one.
 _LOGGED_ROUTES: Final = frozenset(
     {
         *("identify", "webhook", "v1", "data-connector", "flow-webhook"),
@@ -60,7 +40,10 @@ _LOGGED_ROUTES: Final = frozenset(
 
 
 class RequestContextMiddleware:
-    """The outermost middleware. ``unexpected`` is the answer where an application failed before it gave one."""
+    """Outermost middleware: request ID, security headers, log line and trace span of each request.
+
+    ``unexpected`` makes the response where the application fails before it starts one.
+    """
 
     def __init__(
         self, app: ASGIApp, unexpected: Callable[[Exception], ASGIApp], traces: SpanRecorder | None = None
@@ -68,14 +51,15 @@ class RequestContextMiddleware:
         self._app = app
         self._unexpected = unexpected
         self._traces = traces
-        #: The module's own looks for its settings at each use, which takes as long as all else that is done here.
+        #: A bound logger. The module's lazy logger resolves its configuration at each use, which costs more time
+        #: than the rest of this middleware.
         self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back.
+        """Pass a request to the application, and its response back.
 
-        A fault is logged and answered, and the connection goes on. A fault that cuts off an answer is raised: the
-        server has to close the connection.
+        An unexpected error is logged and answered, and the connection stays open. An error that cuts off a response
+        is raised: the server has to close the connection.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -85,9 +69,9 @@ class RequestContextMiddleware:
         bind_request(request_id.decode())
         status = 0
         complete = False
-        begun = time.monotonic()
+        started_at = time.monotonic()
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -98,43 +82,101 @@ class RequestContextMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            self._log.debug("the client left before its whole request had come")
+            self._log.debug("client disconnected before its whole request was received")
         except Exception as error:
             if status and not complete:
                 raise
-            self._log.error("a request could not be answered", error=type(error).__name__, exc_info=error)
+            self._log.error("request failed", error=type(error).__name__, exc_info=error)
             if not status:
-                await self._unexpected(error)(scope, receive, answer)
+                await self._unexpected(error)(scope, receive, send_with_headers)
         finally:
-            self._log_response(scope, status, time.monotonic() - begun)
+            self._log_response(scope, status, time.monotonic() - started_at)
 
     def _log_response(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"]
-        if self._log.is_enabled_for(DEBUG):  # what is not logged is not put into words
+        if self._log.is_enabled_for(DEBUG):  # formats nothing that is not logged
             self._log.debug(
                 "answered", method=method, route=_route(scope), status=status, ms=round(seconds * 1000, 1)
             )
         if self._traces is not None:
-            named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            self._traces.record_response(f"{method} {_route(scope)}", status, seconds, named)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            self._traces.record_response(f"{method} {_route(scope)}", status, seconds, headers)
+
+
+class AdminPortMiddleware:
+    """Middleware that serves admin paths only on ``admin_port``, and all other paths only on other ports.
+
+    The public port may then be open to the internet.
+    """
+
+    def __init__(self, app: ASGIApp, admin_port: int) -> None:
+        self._app = app
+        self._admin_port = admin_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 404 where this port does not serve its path."""
+        if scope["type"] != "http" or self._is_served(scope):
+            await self._app(scope, receive, send)
+        else:
+            await json_message(404, "Not Found")(scope, receive, send)
+
+    def _is_served(self, scope: Scope) -> bool:
+        first = scope["path"].lstrip("/").partition("/")[0]
+        if first in HEALTH_PATHS:
+            return True
+        port = scope["server"][1] if scope.get("server") else None  # the socket's port, not the Host header's
+        return (port == self._admin_port) is (first in ADMIN_PATHS)
+
+
+class BodyDeadline:
+    """Middleware with a time limit for bodies: reading one raises `HTTPException` 408 after ``seconds``.
+
+    The time counts from the beginning of the request. FastAPI and Starlette have no such limit.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with a ``receive`` that has a deadline."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        complete = False
+
+        async def receive_in_time() -> Message:
+            nonlocal complete
+            if complete:  # the next message is the disconnect, which has no deadline
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"The body did not come within {self._seconds:g} seconds.") from None
+            complete = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time, send)
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The id that the caller gave a request, if it is a good one; else one of our own."""
+    """Return the caller's request ID where it is well formed; otherwise a new random one."""
     for name, value in headers:
-        if name == b"x-request-id" and _ID.fullmatch(value):
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value
     return b"%016x" % getrandbits(64)
 
 
 def _storable(scope: Scope) -> Scope:
-    """A request whose path and query spell no U+0000: an id in them is looked for in the database as it stands."""
+    """Replace U+0000 in a request's path and query: database queries use IDs from them unchanged."""
     path, query = scope["path"], scope.get("query_string", b"")
     if "\0" in path or b"%00" in query:
-        spelled = quote(REPLACEMENT).encode()
-        return {**scope, "path": storable_text(path), "query_string": query.replace(b"%00", spelled)}
+        replacement = quote(REPLACEMENT).encode()
+        return {**scope, "path": storable_text(path), "query_string": query.replace(b"%00", replacement)}
     return scope
 
 

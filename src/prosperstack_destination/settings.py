@@ -1,8 +1,11 @@
-"""The settings, from the environment and a ``.env`` file; the composition root takes them apart."""
+"""Settings from the environment and a ``.env`` file, and the rules for their values and names."""
 
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,18 +27,79 @@ from pydantic_settings import (
 
 from prosperstack_destination.auth.api_keys import KEY_PREFIX, is_prosperstack_key
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.setting_rules import (
-    find_mistyped_names,
-    http_url,
-    listen_host,
-    reject_quotes,
-    trim_values,
-)
 
-#: Secrets that may be any text: what is in them is taken as it is.
+#: Secrets that may be any text. Their spaces and quotation marks are part of the secret.
 _VERBATIM: Final = ("secret_key", "former_secret_keys", "admin_password")
-#: So much of a secret that is not valid is shown, in characters.
+#: Length of the beginning of an invalid secret that an error message shows, in characters.
 _SHOWN: Final = 4
+#: Similarity (0 to 1) from which an unknown name counts as a mistyped setting, and the length of the shortest such
+#: name, in characters.
+MIN_SIMILARITY: Final = 0.82
+MIN_NAME_LENGTH: Final = 8
+#: Names of other programs that resemble settings: the command ``send`` and OpenTelemetry's libraries read these.
+_FOREIGN_NAMES: Final = ("SEGMENT_KEY",)
+_FOREIGN_PREFIXES: Final = ("OTEL_",)
+_QUOTES: Final = "\"'"
+
+
+def find_mistyped_names(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each unknown name that resembles a setting, with that setting's name."""
+    for name in sorted({name.upper() for name in names} - set(known)):
+        if len(name) < MIN_NAME_LENGTH or name in _FOREIGN_NAMES or name.startswith(_FOREIGN_PREFIXES):
+            continue
+        similarity, nearest = max((SequenceMatcher(None, name, setting).ratio(), setting) for setting in known)
+        if similarity >= MIN_SIMILARITY and name[0] == nearest[0]:
+            yield name, nearest
+
+
+def trim_values(values: Mapping[str, object], verbatim: Collection[str]) -> dict[str, object]:
+    """Return settings with trimmed values, without blank ones.
+
+    Names in ``verbatim`` keep their spaces; a blank value is left out there as well.
+    """
+    texts = {name: value.strip() for name, value in values.items() if isinstance(value, str)}
+    return {
+        name: value if name in verbatim else texts.get(name, value)
+        for name, value in values.items()
+        if texts.get(name, value) != ""
+    }
+
+
+def reject_quotes(value: object) -> object:
+    """Return a value; raise `ValueError` for text in quotation marks, which Docker's --env-file keeps."""
+    if isinstance(value, str) and value and value[0] in _QUOTES and value[-1] in _QUOTES:
+        raise ValueError("remove the quotation marks around it")
+    return value
+
+
+def http_url(value: str) -> str:
+    """Return an http or https URL without a slash at its end; raise `ValueError` for any other text."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("write a whole URL, which begins with https:// or http://")
+    if not parts.hostname or " " in value or _port(parts.netloc) is None:
+        raise ValueError("its host or port is not valid, as in https://api.example.com:8443/v1")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("write a URL without a user, a query (?) or a fragment (#)")
+    return value.rstrip("/")
+
+
+def listen_host(value: str) -> str:
+    """Return an IP address or a host name to listen on; raise `ValueError` for a URL, a port or brackets."""
+    if value.startswith("["):
+        raise ValueError("write an IPv6 address without brackets, as in ::1")
+    if "/" in value or " " in value:
+        raise ValueError("write an address alone, as in 0.0.0.0")
+    if value.count(":") == 1:
+        raise ValueError("write an address without a port, which PORT or ADMIN_PORT sets")
+    return value
+
+
+def _port(netloc: str) -> int | None:
+    try:
+        return urlsplit(f"//{netloc}").port or 0
+    except ValueError:
+        return None
 
 
 HttpUrl = Annotated[str, AfterValidator(http_url)]
@@ -43,14 +107,14 @@ ListenHost = Annotated[str, AfterValidator(listen_host)]
 
 
 class LogFormat(StrEnum):
-    """For whom logs are written."""
+    """Format of log lines: for people, or for machines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least important thing that is logged."""
+    """Lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -59,73 +123,74 @@ class LogLevel(StrEnum):
 
 
 class Role(StrEnum):
-    """What a process does."""
+    """Task of a process, where several share a database."""
 
     ALL = "all"
-    #: It takes calls.
+    #: Receives calls.
     RECEIVE = "receive"
-    #: It writes to ProsperStack.
+    #: Writes to ProsperStack.
     RECONCILE = "reconcile"
 
 
 class Settings(BaseSettings):
-    """Every setting of the service. Their names are fixed: scripts rely on them."""
+    """All settings of the service. Their names do not change: deployments rely on them."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
-    #: Where the database and the generated secret live.
+    #: Folder of the SQLite database and of the generated secret.
     data_dir: Path = Path("data")
-    #: A SQLAlchemy URL; by default a SQLite file under `data_dir`.
+    #: SQLAlchemy URL of the database; by default a SQLite file under `data_dir`.
     database_url: str | None = None
-    #: ProsperStack's API.
+    #: Base URL of ProsperStack's API.
     prosperstack_base_url: HttpUrl = "https://api.prosperstack.com/v1"
-    #: The operator's own account: its ProsperStack key, and the keys that callers show for it.
+    #: ProsperStack key of the operator's own account, and the inbound keys that open this account.
     prosperstack_api_key: SecretStr | None = None
     segment_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Whether a caller's key may be a ProsperStack key that is new to us.
+    #: Whether an unknown ProsperStack key in a call opens a new account.
     allow_pass_through: bool = True
-    #: Encrypts ProsperStack keys at rest. Absent with SQLite: made once, in a file beside the database.
+    #: Secret that encrypts ProsperStack keys at rest. By default, with SQLite: generated once, in a file next to
+    #: the database.
     secret_key: SecretStr | None = None
-    #: What SECRET_KEY was before: they decrypt, until `reencrypt` has run.
+    #: Earlier values of SECRET_KEY, which decrypt until the command `reencrypt` has run.
     former_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Opens the dashboard. Absent: made once, and kept with the database.
+    #: Password of the dashboard. By default: generated once, and stored in the database.
     admin_password: SecretStr | None = None
-    #: Where SECRET_KEY is kept instead, for all processes that share a database; made once where there is none.
+    #: File with SECRET_KEY, for all processes that share a database; created once where it is missing.
     secret_key_file: Path | None = None
-    #: What this process does, where several share a database.
+    #: Task of this process, where several share a database.
     role: Role = Role.ALL
-    #: How the data connector answers: ProsperStack's documentation does not say.
+    #: Format of the data connector's responses: ProsperStack's documentation does not specify it.
     data_connector_shape: Literal["flat", "properties"] = "flat"
-    #: Where OpenTelemetry traces go, if anywhere (the extra ``otel`` has to be installed).
+    #: OTLP endpoint for OpenTelemetry traces (needs the extra ``otel``). None: no traces.
     otel_exporter_otlp_endpoint: HttpUrl | None = None
-    #: Asked for at /metrics, where it is set.
+    #: Bearer token of /metrics. None: no token is needed.
     metrics_token: SecretStr | None = None
     host: ListenHost = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8700
-    #: Where the dashboard, the API and the metrics listen instead, away from what the world calls.
+    #: Separate address of the dashboard, the API and the metrics, which the public port then does not serve.
     admin_host: ListenHost | None = None
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    #: The number of proxies in front of the service, each of which appends to ``X-Forwarded-For``.
+    #: Number of proxies in front of the service, each of which appends to ``X-Forwarded-For``.
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: LogFormat = LogFormat.CONSOLE
     log_level: LogLevel = LogLevel.INFO
-    #: The most that an array of events may have, in bytes.
+    #: Largest array of events, in bytes.
     max_array_bytes: Annotated[int, Field(ge=64 * 1024)] = 16 * 1024 * 1024
-    #: How long profiles that nothing is said of are kept, in days (0: for ever); what happened, in days and rows.
+    #: Retention of profiles without new calls, in days (0: no limit); of the audit log, in days and in rows.
     retention_days: Annotated[int, Field(ge=0)] = 0
     audit_days: Annotated[int, Field(ge=1)] = 400
     audit_rows: Annotated[int, Field(ge=1)] = 100_000
-    #: Calls of an account that are kept for a day as they came, for people to look at; 0: none.
+    #: Recent calls that are kept per account, for a day, for operators to inspect; 0: none.
     recent_calls: Annotated[int, Field(ge=0, le=100_000)] = 1_000
-    #: The part of every window of the rate limit that is left for the account's owner.
+    #: Reserve: share of every rate-limit window that is kept free for the account's owner, 0 to 1.
     rate_limit_reserve: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    #: The part of the requests that goes to the bulk of an audience while live changes wait too.
+    #: Share of the requests for the bulk lane while live changes wait too, 0 to 1.
     bulk_share: Annotated[float, Field(gt=0, le=1)] = 0.25
 
     @model_validator(mode="before")
     @classmethod
     def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take blank values for none, as environments have them."""
+        """Treat blank values as missing, as environments have them."""
         return trim_values(values, _VERBATIM)
 
     @field_validator("*", mode="before")
@@ -150,7 +215,7 @@ class Settings(BaseSettings):
     @field_validator("segment_keys", "former_secret_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Comma-separated, as environments have it."""
+        """Split comma-separated text, as environments have it."""
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -162,24 +227,27 @@ class Settings(BaseSettings):
 
     @property
     def effective_database_url(self) -> str:
-        """The database that is used."""
+        """SQLAlchemy URL of the database, with the default applied."""
         return self.database_url or f"sqlite:///{self.data_dir / 'destination.db'}"
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Raises `ConfigurationError` that names those at fault, and what was found."""
+    """Return the settings of this process.
+
+    Raises `ConfigurationError` that names each invalid setting and its value.
+    """
     try:
-        _refuse_mistyped_names()
+        _reject_mistyped_names()
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(map(_fault, error.errors()))
+        faults = "; ".join(map(_describe_fault, error.errors()))
         raise ConfigurationError(f"The settings are not usable. {faults}.") from None
     except UnicodeDecodeError:
         raise ConfigurationError("The settings are not usable. The file .env is not UTF-8 text.") from None
 
 
-def _refuse_mistyped_names() -> None:
-    """Raise `ConfigurationError` for a name in the environment or in .env that is a setting's, mistyped."""
+def _reject_mistyped_names() -> None:
+    """Raise `ConfigurationError` for a name in the environment or in .env that resembles a setting's name."""
     given = {**EnvSettingsSource(Settings).env_vars, **DotEnvSettingsSource(Settings).env_vars}
     wrong = list(find_mistyped_names(given, [name.upper() for name in Settings.model_fields]))
     if wrong:
@@ -187,8 +255,8 @@ def _refuse_mistyped_names() -> None:
         raise ConfigurationError(f"There is no setting of this name, in the environment or in .env: {named}?")
 
 
-def _fault(error: ErrorDetails) -> str:
-    """One setting's fault in words, with what was found; of a secret only how it begins."""
+def _describe_fault(error: ErrorDetails) -> str:
+    """Return a sentence on one invalid setting, with its value; of a secret only the beginning."""
     name = str(error["loc"][0])
     found = error["input"]
     text = found.get_secret_value() if isinstance(found, SecretStr) else str(found)
@@ -201,5 +269,5 @@ def _fault(error: ErrorDetails) -> str:
 
 
 def reveal(secret: SecretStr | None) -> str | None:
-    """A secret setting in clear: to be used, never kept or logged. None where it is not set."""
+    """Return a secret setting in clear, or None where it is not set. Callers never store or log it."""
     return None if secret is None else secret.get_secret_value()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prosperstack_destination.errors import CallError, InvalidCall, MissingEmail, UnsupportedCall
-from prosperstack_destination.ingest.parser import IdentifyCall, ParsedDelete, ParsedIdentify, parse_call, summarize
+from prosperstack_destination.ingest.identify_call import IdentifyCall
+from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify, parse_call, summarize
 from prosperstack_destination.store.models import CallSource, SourceKind
 from support.clocks import NEW_YEAR
 

@@ -19,10 +19,9 @@ from prosperstack_destination.errors import (
     ProsperStackRejected,
     ProsperStackUnavailable,
 )
-from prosperstack_destination.http_client import create_http_client
+from prosperstack_destination.http_client import MAX_RESPONSE_BYTES, create_http_client
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import ProsperStackClient
-from prosperstack_destination.response_body import MAX_RESPONSE_BYTES
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from prosperstack_destination.errors import (
     SegmentNotPermitted,
     SegmentUnavailable,
 )
-from prosperstack_destination.response_body import MAX_RESPONSE_BYTES
+from prosperstack_destination.http_client import MAX_RESPONSE_BYTES
 from prosperstack_destination.segment_api import client as client_module
 from prosperstack_destination.segment_api.client import PublicApiClient, WorkspaceCredentials
 from prosperstack_destination.segment_api.destination_specs import SPECS

@@ -10,8 +10,9 @@ from prosperstack_destination.admin import calls
 from prosperstack_destination.admin.calls import CallFilter, ShownCall, send_test
 from prosperstack_destination.api.dependencies import AccountDep, Operator, Services, to_datetime
 from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.http_responses import sender_status_of
 from prosperstack_destination.ingest.explain import Explanation
-from prosperstack_destination.ingest.responses import IngestResult, status_of
+from prosperstack_destination.ingest.responses import IngestResult
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
 router = APIRouter(prefix="/api/accounts/{account_id}/calls", tags=["calls"], route_class=ApiRoute)
@@ -134,7 +135,7 @@ async def send_test_call(
 ) -> TestCallResponse:
     """Take in a test call as a real one: it is written to ProsperStack, too."""
     result = await send_test(services, account, call.email, operator, call.traits)
-    status = result.status if isinstance(result, IngestResult) else status_of(result)
+    status = result.status if isinstance(result, IngestResult) else sender_status_of(result)
     return TestCallResponse(
         status=status, message=result.message if isinstance(result, IngestResult) else str(result)
     )

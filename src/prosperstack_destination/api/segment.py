@@ -15,7 +15,7 @@ from prosperstack_destination.api.dependencies import (
     to_datetime_or_none,
 )
 from prosperstack_destination.api.errors import ApiRoute, ErrorResponse, RequestBody
-from prosperstack_destination.caller import while_connected
+from prosperstack_destination.deadlines import while_connected
 from prosperstack_destination.segment_api.client import MAX_TOKEN, WorkspaceCredentials
 from prosperstack_destination.store.segment_connections import KeptToken, Kind, Region, SegmentConnection
 

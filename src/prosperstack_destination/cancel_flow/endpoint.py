@@ -30,8 +30,8 @@ from prosperstack_destination.errors import (
     TemporaryError,
     UnsupportedEncoding,
 )
+from prosperstack_destination.http_responses import error_response, json_message
 from prosperstack_destination.ingest.content_encoding import read_content
-from prosperstack_destination.ingest.responses import error_response, json_message
 from prosperstack_destination.store.cancel_flows import PersonRef
 
 log = structlog.get_logger(__name__)

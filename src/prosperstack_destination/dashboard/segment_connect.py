@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from prosperstack_destination.caller import while_connected
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.workspace_cache import Selection, WorkspaceSelections
+from prosperstack_destination.deadlines import while_connected
 from prosperstack_destination.errors import (
     AlreadyConnected,
     ConfigurationError,

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from prosperstack_destination.ingest.responses import json_message
+from prosperstack_destination.http_responses import json_message
 
 #: How long a browser may keep the answer to a preflight request, in seconds.
 PREFLIGHT_SECONDS: Final = 600

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field, JsonValue
 from pydantic.json_schema import models_json_schema
 
 from prosperstack_destination.ingest.explain import Explanation
-from prosperstack_destination.ingest.parser import OTHER_TYPES, IdentifyCall
+from prosperstack_destination.ingest.identify_call import IdentifyCall
+from prosperstack_destination.ingest.parser import OTHER_TYPES
 from prosperstack_destination.ingest.tracking_api import KINDS, METRICS, SHORT_KINDS
 
 _REF: Final = "#/components/schemas/{model}"

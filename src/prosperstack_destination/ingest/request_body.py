@@ -1,6 +1,7 @@
-"""From a request's bytes to a JSON object, within bounds."""
+"""Reading a request's body into a JSON object, within bounds."""
 
 import asyncio
+import codecs
 import json
 import math
 import re
@@ -12,32 +13,33 @@ from pydantic_core import from_json
 
 from prosperstack_destination.errors import CallTooLarge, InvalidCall
 from prosperstack_destination.ingest.json_array import is_array
-from prosperstack_destination.ingest.json_repair import repair
 from prosperstack_destination.storable import storable_json
 
-#: The most that one event may have, in bytes.
+#: The largest event, in bytes.
 EVENT_BYTES: Final = 64 * 1024
-#: How deep objects and arrays may nest. Real calls have about five levels.
+#: The deepest nesting of objects and arrays. Real calls have about five levels.
 MAX_DEPTH: Final = 32
-#: A body that has not come by then is given up, in seconds. Segment waits five for the answer.
+#: Time limit for the rest of a body, in seconds. Segment waits five seconds for the response.
 BODY_SECONDS: Final = 10.0
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-#: The end of every number that is too large for a double, but for one with hundreds of digits (which gets
-#: through, and is a value that no property takes): cheap to look for, and nearly nothing else has it.
-#: Ids such as 507f191e810c do not: what follows a number in JSON is no letter and no quote. (An "e" that no digit
-#: follows is the usual case, and is given up soonest in this form, which takes 1e+21 for suspicious as well.)
+#: The end of every number that is too large for a double, except one with hundreds of digits (which passes, and is
+#: a value that no property takes). The search is cheap, and nearly nothing else matches: in JSON, neither a letter
+#: nor a quote follows a number, so IDs such as 507f191e810c do not match. An "e" without a digit after it is the
+#: usual case, which this form of the pattern leaves soonest; it matches 1e+21 as well.
 _MAYBE_INFINITE: Final = re.compile(rb"e[+0-9][0-9]{2,}(?=\s*[,}\]])")
+#: Surrogates as UTF-8 would encode them. Java's "modified UTF-8" and Python's ``surrogatepass`` write these.
+_RAW_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf]")
 
 
 async def read_body(
     receive: Receive, content_length: int | None, limit: int = EVENT_BYTES, array_limit: int | None = None
 ) -> bytes:
-    """Read a request's body.
+    """Return a request's body.
 
-    ``array_limit`` is for a body that begins as a JSON array, where those may be larger. Raises `CallTooLarge`
-    past the limit, without reading on; `InvalidCall` where the rest of it does not come.
+    ``limit`` and ``array_limit`` are in bytes; the latter is for a body that begins as a JSON array. Raises
+    `CallTooLarge` above the limit, without reading on; `InvalidCall` where the rest of the body does not arrive.
     """
     most = max(limit, array_limit or 0)
     if content_length is not None and content_length > most:
@@ -49,7 +51,7 @@ async def read_body(
     if message.get("more_body", False):
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await _read_on(receive, bytearray(body), limit)
+                body = await _read_rest(receive, bytearray(body), limit)
         except TimeoutError as error:
             raise InvalidCall(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from error
     if len(body) > limit:
@@ -57,7 +59,7 @@ async def read_body(
     return body
 
 
-async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
+async def _read_rest(receive: Receive, body: bytearray, limit: int) -> bytes:
     while len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -69,35 +71,51 @@ async def _read_on(receive: Receive, body: bytearray, limit: int) -> bytes:
 
 
 def parse_object(body: bytes) -> dict[str, JsonValue]:
-    """Parse a JSON object. What its text cannot be stored with becomes U+FFFD: see `storable`.
+    """Parse a JSON object. Characters that the database cannot store become U+FFFD: see `storable`.
 
-    A byte order mark is skipped: see `ingest.json_repair`. NaN and Infinity, which are no JSON and which Python's
-    libraries may write, count as missing. Raises `InvalidCall` for what is no JSON, no object, nests deeper than
-    `MAX_DEPTH`, or has a number that is too large for a double.
+    NaN and Infinity, which are not JSON but which Python's libraries may write, count as missing. See `repair` for
+    byte order marks and surrogates. Raises `InvalidCall` for a body that is not JSON, is no object, nests deeper
+    than `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
         raise InvalidCall("The body is empty: send one call as a JSON object.")
     try:
         value = _from_json(body)
     except ValueError:
-        value = _from_odd_json(repair(body))
+        value = _from_lenient_json(repair(body))
     if not isinstance(value, dict):
         raise InvalidCall(f"The body has to be a JSON object, not {json_kind(value)}.")
-    # A look at the bytes spares nearly every call a walk through its values.
+    # Checking the bytes first spares nearly every call a walk through its values.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body.lower()):
         check_bounds(value)
     return value
 
 
+def repair(body: bytes) -> bytes:
+    """Return a body without a byte order mark, with raw surrogates joined to pairs or replaced by U+FFFD.
+
+    A body with other faults is returned unchanged: the encoding of a body that is not UTF-8 is not guessed. Only
+    bodies that do not parse need this.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
+    if _RAW_SURROGATE.search(body) is None:
+        return body
+    try:
+        text = body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return body
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
 def _from_json(body: bytes) -> JsonValue:
     value: JsonValue = from_json(
         storable_json(body), allow_inf_nan=False, cache_strings="keys"
-    )  # values are seldom the same
+    )  # names repeat from call to call, values seldom do
     return value
 
 
-def _from_odd_json(body: bytes) -> JsonValue:
-    """A value in which there may be NaN. Raises `InvalidCall`."""
+def _from_lenient_json(body: bytes) -> JsonValue:
+    """Parse JSON that may hold NaN and Infinity. Raises `InvalidCall`."""
     try:
         return _from_json(body)
     except ValueError as error:
@@ -114,41 +132,44 @@ def _from_odd_json(body: bytes) -> JsonValue:
 
 
 def not_a_number(_: str) -> float:
-    """What NaN, Infinity and -Infinity are parsed as; `without_nan` removes it."""
+    """Return NaN for NaN, Infinity and -Infinity; `without_nan` removes it."""
     return math.nan
 
 
 def without_nan(value: JsonValue) -> JsonValue:
-    """Return a value without what is NaN in it, at any depth that `check_bounds` permits."""
+    """Return a value without NaN, at any depth that `check_bounds` permits."""
     if isinstance(value, dict):
-        return {name: without_nan(each) for name, each in value.items() if each == each}
+        return {name: without_nan(item) for name, item in value.items() if item == item}
     if isinstance(value, list):
-        return [without_nan(each) for each in value if each == each]
+        return [without_nan(item) for item in value if item == item]
     return value
 
 
 def check_bounds(value: JsonValue, subject: str = "The body") -> None:
-    """Walk through the values, level by level. Raises `InvalidCall` (of ``what``) for depth and infinities."""
+    """Raise `InvalidCall` for nesting deeper than `MAX_DEPTH` and for infinite numbers.
+
+    ``subject`` begins the message. The walk goes level by level, without recursion.
+    """
     level: list[JsonValue] = [value]
     for _ in range(MAX_DEPTH):
         below: list[JsonValue] = []
-        for each in level:
-            kind = type(each)  # the parser makes no others, and this is looked at for each value of a batch
+        for item in level:
+            kind = type(item)  # faster than isinstance, in a loop over every value; the parser makes no subclasses
             if kind is dict:
-                below.extend(each.values())  # type: ignore[union-attr]
+                below.extend(item.values())  # type: ignore[union-attr]
             elif kind is list:
-                below.extend(each)  # type: ignore[arg-type]
-            elif kind is float and math.isinf(each):  # type: ignore[arg-type]
+                below.extend(item)  # type: ignore[arg-type]
+            elif kind is float and math.isinf(item):  # type: ignore[arg-type]
                 raise InvalidCall(f"{subject} has a number that is too large.")
         if not below:
             return
         level = below
-    if any(isinstance(each, dict | list) for each in level):
+    if any(isinstance(item, dict | list) for item in level):
         raise InvalidCall(f"{subject} nests deeper than {MAX_DEPTH} levels.")
 
 
 def json_kind(value: object) -> str:
-    """What a JSON value is, in words: for messages that must not quote it."""
+    """Return the kind of a JSON value in words, for messages that must not quote the value."""
     match value:
         case None:
             return "null"

@@ -1,43 +1,33 @@
-"""The write keys of SDKs: those that are secret, and public ones, which may do less."""
+"""Authentication of SDKs by write key: a secret one, or a public one with fewer permissions."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from prosperstack_destination.auth.api_keys import is_public_key
-from prosperstack_destination.ingest.endpoint import Authenticator
+from prosperstack_destination.auth.authenticator import Authenticator
+from prosperstack_destination.auth.public_keys import PublicKeys
 from prosperstack_destination.logs import bind_account
 from prosperstack_destination.store.accounts import Account
 
 
-class PublicAuthenticator(Protocol):
-    """Opens accounts by public keys: see `auth.public_keys`."""
-
-    async def open(self, key: str, origin: str | None) -> Account:
-        """Return the account of a public key; raises `InvalidApiKey` or `ApiKeyForbidden`."""
-
-    async def has_origin(self, origin: str) -> bool:
-        """Whether some public key is for the pages of an origin."""
-
-
 @dataclass(frozen=True, slots=True)
 class OpenedAccount:
-    """An account, and whether the key that opened it is public."""
+    """Account that a write key opens, and whether the key is public."""
 
     account: Account
     is_public: bool
 
 
 class SdkKeys:
-    """Opens accounts by write keys of either kind."""
+    """Authenticator for write keys of both kinds."""
 
-    def __init__(self, authenticator: Authenticator, public_keys: PublicAuthenticator) -> None:
+    def __init__(self, authenticator: Authenticator, public_keys: PublicKeys) -> None:
         self._authenticator = authenticator
         self._public_keys = public_keys
 
     async def open(self, key: str, origin: str | None, address: str) -> OpenedAccount:
-        """Return the account that a key opens, for a page of an origin (None: no page) at a client's address.
+        """Return the account of a key. ``origin`` is the web page's, if any; ``address`` the client's.
 
-        Raises `AccessDenied`'s kinds, or `TemporaryError`'s.
+        Raises an `AccessDenied` or a `TemporaryError`.
         """
         if is_public_key(key):
             opened = OpenedAccount(await self._public_keys.open(key, origin), is_public=True)
@@ -47,5 +37,5 @@ class SdkKeys:
         return opened
 
     async def has_origin(self, origin: str | None) -> bool:
-        """Whether some public key is for the pages of an origin."""
+        """Return whether a public key permits the pages of an origin."""
         return origin is not None and await self._public_keys.has_origin(origin)

@@ -23,6 +23,7 @@ from prosperstack_destination.errors import (
     TemporaryError,
 )
 from prosperstack_destination.forwarded import client_address
+from prosperstack_destination.http_responses import error_headers, sender_status_of
 from prosperstack_destination.ingest import cors
 from prosperstack_destination.ingest.address_rate import AddressRate
 from prosperstack_destination.ingest.basic_auth import basic_key
@@ -30,7 +31,7 @@ from prosperstack_destination.ingest.content_encoding import read_content
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import OTHER_TYPES, ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import parse_object
-from prosperstack_destination.ingest.responses import IGNORED, SKIPPED, IngestResult, error_headers, status_of
+from prosperstack_destination.ingest.responses import IGNORED, SKIPPED, IngestResult
 from prosperstack_destination.ingest.sdk_keys import OpenedAccount, SdkKeys
 from prosperstack_destination.ingest.service import EventCodec, IngestService, rejected_events
 from prosperstack_destination.store.json_codec import dump
@@ -228,7 +229,7 @@ def _success() -> Response:
 
 def error_response(error: DestinationError) -> Response:
     """Return an error in the form that SDKs know: without both fields some retry for ever."""
-    status = 400 if isinstance(error, CallTooLarge) else status_of(error)
+    status = 400 if isinstance(error, CallTooLarge) else sender_status_of(error)
     code = "try_later" if isinstance(error, TemporaryError) else _CODES.get(status, "unauthorized")
     body = dump({"success": False, "code": code, "message": str(error)})
     return Response(body, status, error_headers(error), "application/json")

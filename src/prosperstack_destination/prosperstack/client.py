@@ -21,6 +21,7 @@ from prosperstack_destination.errors import (
     ProsperStackRejected,
     ProsperStackUnavailable,
 )
+from prosperstack_destination.http_client import InvalidItem, UnreadableBody, read_body, validate_items
 from prosperstack_destination.prosperstack.budget import LONGEST_WINDOW_SECONDS, RateLimit
 from prosperstack_destination.prosperstack.models import (
     EmptyResponse,
@@ -30,7 +31,6 @@ from prosperstack_destination.prosperstack.models import (
     Subscriber,
     Subscription,
 )
-from prosperstack_destination.response_body import InvalidItem, UnreadableBody, read_body, validate_items
 from prosperstack_destination.retry_after import read_retry_after
 from prosperstack_destination.storable import storable_text
 

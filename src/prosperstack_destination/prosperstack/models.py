@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, JsonValue
 
-from prosperstack_destination.response_body import ID_BYTES, limit_items, short_id
+from prosperstack_destination.http_client import ID_BYTES, limit_items, short_id
 
 Item = TypeVar("Item", bound=BaseModel)
 

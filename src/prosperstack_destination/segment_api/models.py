@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from prosperstack_destination.response_body import limit_items, short_id
+from prosperstack_destination.http_client import limit_items, short_id
 
 Data = TypeVar("Data", bound=BaseModel)
 

@@ -1,6 +1,6 @@
 """The headers that keep answers safe in browsers."""
 
-from prosperstack_destination.security_headers import with_security_headers
+from prosperstack_destination.http_responses import with_security_headers
 
 
 def test_what_an_answer_says_itself_is_not_said_twice() -> None:
