@@ -7,9 +7,9 @@ from prosperstack_destination.ingest.openapi import add_schemas, describe
 
 def test_no_model_takes_the_place_of_another() -> None:
     """Two models that are called the same would leave one of them undocumented."""
-    document = {"components": {"schemas": {"Message": {"type": "object"}}}}
+    document = {"components": {"schemas": {"MessageResponse": {"type": "object"}}}}
 
-    with pytest.raises(ValueError, match="two models are called Message"):
+    with pytest.raises(ValueError, match="two models are called MessageResponse"):
         describe(document)
     assert document["components"]["schemas"]["MessageResponse"] == {"type": "object"}
 
