@@ -1,4 +1,6 @@
-"""What traits mean to an account: its catalog and its rules, from the database."""
+"""The mapping of one account: catalog, rules and audiences, compiled; and applying or rolling back mapping
+versions.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
@@ -24,106 +26,110 @@ from prosperstack_destination.store.mappings import MappingVersion
 from prosperstack_destination.store.merge import Reads, reads_none
 from prosperstack_destination.store.models import Profile
 
-#: Meanings that are kept ready, of all accounts together.
-READY: Final = 128
+#: Compiled mappings that are cached, for all accounts.
+CACHE_SIZE: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
 class AccountMapping:
-    """What traits mean, at one time."""
+    """The mapping of one account at one time."""
 
     catalog: Catalog
-    #: The properties of subscriptions, where a rule asks for them.
+    #: Properties of subscriptions; empty where no rule targets one.
     subscription_catalog: Catalog
     rules: Rules
-    #: The version of the rules; 0: none were ever applied.
+    #: Version of the rules; 0: none was ever applied.
     version: int
-    #: The traits that are Engage's audiences.
+    #: Traits that are Engage audiences.
     audiences: Set[str]
-    #: The same, ready to map people.
+    #: Catalog, rules and audiences, compiled.
     compiled: CompiledMapping
 
     def with_rules(self, rules: Rules) -> CompiledMapping:
-        """What other rules would make of it."""
+        """Compile other rules with the same catalog and audiences."""
         return CompiledMapping(
             self.catalog, rules, subscription=self.subscription_catalog, audiences=self.audiences
         )
 
 
 def load(connection: Connection, account: Account) -> AccountMapping:
-    """What traits mean to an account now. Made ready once for as long as nothing changes: ask for each person."""
+    """Return an account's current mapping. Cached while nothing changes, so call it for each profile."""
     mapping = mappings.current(connection, account.id)
     audiences = sources.audiences(connection, account.id)
     return build(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
 
 
 def reads_of(connection: Connection, account_id: str) -> Reads:
-    """Which traits the properties and rules of an account read."""
+    """Return the traits that an account's properties and rules read."""
     account = accounts.get(connection, account_id)
     return reads_none if account is None else load(connection, account).compiled.reads
 
 
-@lru_cache(maxsize=READY)
+@lru_cache(maxsize=CACHE_SIZE)
 def build(
     catalog: str | None, subscription: str | None, rules: str, version: int, audiences: frozenset[str]
 ) -> AccountMapping:
-    """What traits mean, from how it is stored."""
-    known, theirs, loaded = load_catalog(catalog), load_catalog(subscription), load_rules(rules)
-    plan = CompiledMapping(known, loaded, subscription=theirs, audiences=audiences)
-    return AccountMapping(known, theirs, loaded, version, audiences, plan)
+    """Return a mapping from its stored form."""
+    loaded_catalog, subscription_catalog, parsed_rules = (
+        load_catalog(catalog),
+        load_catalog(subscription),
+        load_rules(rules),
+    )
+    compiled = CompiledMapping(loaded_catalog, parsed_rules, subscription=subscription_catalog, audiences=audiences)
+    return AccountMapping(loaded_catalog, subscription_catalog, parsed_rules, version, audiences, compiled)
 
 
 def mapping_input(profile: Profile) -> MappingInput:
-    """A profile as the mapping sees it."""
+    """Return a profile as the mapping's input."""
     return MappingInput(profile.values(), profile.user_id, profile.anonymous_id)
 
 
-_STORED = TypeAdapter(list[Property])
+_CATALOG_JSON = TypeAdapter(list[Property])
 _TYPES = frozenset(PropertyType)
 
 
 async def fetch_catalog(
     fetch: Callable[[str | None], Awaitable[Page[PropertyDefinition]]], entity: str = "subscriber"
 ) -> Catalog:
-    """List all of an account's properties of subscribers or subscriptions; ``fetch`` gets the page at a cursor."""
+    """List all properties of subscribers or of subscriptions; ``fetch`` gets the page at a cursor."""
     return catalog_of(await all_items(fetch), entity)
 
 
 def catalog_of(properties: Iterable[PropertyDefinition], entity: str = "subscriber") -> Catalog:
-    """The catalog of what was listed: the properties of subscribers or of subscriptions."""
-    # A type that ProsperStack adds one day is not ours to guess at: such a property is left alone.
+    """Return the catalog of listed properties, of subscribers or of subscriptions."""
+    # A property of an unknown type, which ProsperStack may add, is left out.
     return Catalog(
-        Property(each.key, each.name, PropertyType(each.type))
-        for each in properties
-        if each.entity == entity and each.type in _TYPES
+        Property(definition.key, definition.name, PropertyType(definition.type))
+        for definition in properties
+        if definition.entity == entity and definition.type in _TYPES
     )
 
 
 def dump_catalog(catalog: Catalog) -> str:
-    """A catalog as it stands in an account's row."""
-    return _STORED.dump_json(list(catalog)).decode()
+    """Return a catalog in the form of an account's row."""
+    return _CATALOG_JSON.dump_json(list(catalog)).decode()
 
 
 def load_catalog(text: str | None) -> Catalog:
-    """What `dump_catalog` was given; None, not listed yet, is an empty catalog."""
-    return Catalog(_STORED.validate_json(text)) if text else Catalog()
+    """Return the catalog that `dump_catalog` stored; None, not listed yet, is an empty catalog."""
+    return Catalog(_CATALOG_JSON.validate_json(text)) if text else Catalog()
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What came of applying a mapping."""
+    """Result of applying a mapping."""
 
     mapping: MappingVersion
-    #: What was in force before.
+    #: The version that was current before.
     replaced: MappingVersion
-    #: The rules are others than before; if not, nothing has to be looked at again.
+    #: Whether the rules differ from the replaced ones; if not, no profile is remapped.
     changed: bool
-    #: Profiles that are gone through in the background.
+    #: Profiles that are remapped in the background.
     profiles: int
 
 
 def known_properties(account: Account, now: int) -> KnownProperties:
-    """The properties that an account has, as far as they are listed, and how old the list is at a time."""
+    """Return the listed properties of an account, with the age of the list at ``now``."""
     return KnownProperties(
         None if account.catalog is None else load_catalog(account.catalog),
         None if account.subscription_catalog is None else load_catalog(account.subscription_catalog),
@@ -131,10 +137,10 @@ def known_properties(account: Account, now: int) -> KnownProperties:
     )
 
 
-def reject_unknown(read: ParsedMapping) -> None:
+def reject_unknown(parsed: ParsedMapping) -> None:
     """Raise `InvalidMapping` for rules whose properties the account does not have."""
-    if read.unknown:
-        raise InvalidMapping(read.unknown)
+    if parsed.unknown:
+        raise InvalidMapping(parsed.unknown)
 
 
 def apply(
@@ -148,9 +154,9 @@ def apply(
     based_on: int | None = None,
     note: str = "",
 ) -> ApplyResult:
-    """Put rules in force. Repeated with the same rules and the same file: nothing happens.
+    """Apply rules as a new mapping version. Applying the same rules and file again changes nothing.
 
-    Raises `MappingConflict` where another version than ``based_on`` is in force (None: whichever is).
+    Raises `MappingConflict` where another version than ``based_on`` is current (None: any).
     """
     current = mappings.current(connection, account.id)
     if based_on is not None and based_on != current.version:
@@ -162,9 +168,9 @@ def apply(
     profiles = remap_progress.begin(connection, account.id, now) if changed else 0
     mapping = MappingVersion(current.version + 1, text, author, now, source, note)
     mappings.add(connection, account.id, mapping)
-    asks = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
-    if changed and asks and account.catalog is not None:
-        accounts.expire_catalog(connection, account.id)  # what they ask for begins with a look at the properties
+    needs_catalog = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
+    if changed and needs_catalog and account.catalog is not None:
+        accounts.expire_catalog(connection, account.id)  # the rules need the properties as they are now
     details: dict[str, JsonValue] = {
         "version": mapping.version,
         "rules": len(rules),
@@ -184,58 +190,58 @@ def rollback(
     now: int,
     based_on: int | None = None,
 ) -> ApplyResult:
-    """Put an earlier version in force again, as a new one; by default the one before.
+    """Apply an earlier version again, as a new one; by default the one before.
 
     Raises `ConfigurationError` where there is no such version, and `MappingConflict` as `apply` does.
     """
     current = mappings.current(connection, account.id)
     if version is None:
         version = current.version - 1
-    found = mappings.of_version(connection, account.id, version) if version >= 0 else None
-    if found is None or version == current.version:
+    earlier = mappings.of_version(connection, account.id, version) if version >= 0 else None
+    if earlier is None or version == current.version:
         raise ConfigurationError(
             f"There is no version {version} to go back to: `mappings history` shows those there are."
         )
     return apply(
         connection,
         account,
-        load_rules(found.rules),
+        load_rules(earlier.rules),
         author=author,
         now=now,
-        source=found.source,
+        source=earlier.source,
         based_on=based_on,
         note=f"back to version {version}",
     )
 
 
-#: Properties that were listed within this time are not listed again, in microseconds.
-LISTED_AGAIN_AFTER: Final = 10 * SECOND
+#: Properties are not listed again within this time, in microseconds.
+MIN_REFRESH_INTERVAL: Final = 10 * SECOND
 
 
 def may_refresh(account: Account, now: int) -> bool:
-    """Whether an account's properties are old enough to be listed again because of a name that is not known."""
-    return account.catalog_at is None or not 0 <= now - account.catalog_at < LISTED_AGAIN_AFTER
+    """Return whether an account's properties are old enough to be listed again because of an unknown name."""
+    return account.catalog_at is None or not 0 <= now - account.catalog_at < MIN_REFRESH_INTERVAL
 
 
 async def refresh_catalog(
     store: UnitOfWork, account: Account, prosperstack: ProsperStackClient, now: int
 ) -> Account:
-    """List an account's properties and store them: a request, and one more where rules name subscriptions'.
+    """List an account's properties and store them: a request, and one more where rules target subscriptions.
 
-    Profiles are gone through again where they changed. Raises `ProsperStackError`. Safe to repeat.
+    Profiles are remapped where the properties changed. Raises `ProsperStackError`. Safe to repeat.
     """
     catalog = dump_catalog(await fetch_catalog(prosperstack.list_properties))
-    of_subscriptions = account.subscription_catalog
-    if of_subscriptions is not None:
+    subscription_catalog = account.subscription_catalog
+    if subscription_catalog is not None:
         fetch = partial(prosperstack.list_properties, entity="subscription")
-        of_subscriptions = dump_catalog(await fetch_catalog(fetch, "subscription"))
+        subscription_catalog = dump_catalog(await fetch_catalog(fetch, "subscription"))
 
-    def keep(connection: Connection) -> Account:
-        if (catalog, of_subscriptions) != (account.catalog, account.subscription_catalog):
+    def save(connection: Connection) -> Account:
+        if (catalog, subscription_catalog) != (account.catalog, account.subscription_catalog):
             remap_progress.begin(connection, account.id, now)
         accounts.set_catalog(connection, account.id, catalog, now)
-        if of_subscriptions is not None:
-            accounts.set_subscription_catalog(connection, account.id, of_subscriptions)
+        if subscription_catalog is not None:
+            accounts.set_subscription_catalog(connection, account.id, subscription_catalog)
         return accounts.get(connection, account.id) or account
 
-    return await store.write(keep)
+    return await store.write(save)

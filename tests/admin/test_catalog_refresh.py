@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from prosperstack_destination.account_mapping import LISTED_AGAIN_AFTER
+from prosperstack_destination.account_mapping import MIN_REFRESH_INTERVAL
 from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.settings import Role
@@ -55,7 +55,7 @@ async def stored(services: AdminServices) -> Account:
 
 async def test_old_properties_are_listed_anew(services: AdminServices, woken: list[str]) -> None:
     """Who looks at properties that are 10 s old has them listed again, once; the old ones stay meanwhile."""
-    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER)
+    account = await opened(services, NEW_YEAR - MIN_REFRESH_INTERVAL)
 
     await refresh_if_stale(services, account)
     await refresh_if_stale(services, account)
@@ -69,20 +69,20 @@ async def test_old_properties_are_listed_anew(services: AdminServices, woken: li
 
 async def test_new_properties_are_not_listed(services: AdminServices, woken: list[str]) -> None:
     """Properties that are younger than 10 s cost no request, however often an operator looks."""
-    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER + 1)
+    account = await opened(services, NEW_YEAR - MIN_REFRESH_INTERVAL + 1)
 
     await refresh_if_stale(services, account)
 
     assert woken == []
-    assert (await stored(services)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER + 1
+    assert (await stored(services)).catalog_at == NEW_YEAR - MIN_REFRESH_INTERVAL + 1
 
 
 async def test_an_account_that_waits_is_left_alone(services: AdminServices, woken: list[str]) -> None:
     """An account whose key is refused is not asked for its properties because somebody looks."""
-    account = await opened(services, NEW_YEAR - LISTED_AGAIN_AFTER)
+    account = await opened(services, NEW_YEAR - MIN_REFRESH_INTERVAL)
     await services.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
 
     await refresh_if_stale(services, account)
 
     assert woken == []
-    assert (await stored(services)).catalog_at == NEW_YEAR - LISTED_AGAIN_AFTER
+    assert (await stored(services)).catalog_at == NEW_YEAR - MIN_REFRESH_INTERVAL

@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A data folder that cannot be is told with what to do."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ConfigurationError, match="set DATA_DIR to another one"):
+    with pytest.raises(ConfigurationError, match="set DATA_DIR to another folder"):
         load_or_create_secret(tmp_path / "file" / "data")
 
 

@@ -1,4 +1,4 @@
-"""What the tests of reconciling share."""
+"""Fixtures of the reconciler's tests."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from support.world import World
 
 @pytest.fixture
 async def world(sqlite: Database) -> World:
-    """One with five subscribers, of whom nothing is known."""
+    """A world with five subscribers, none of them known yet."""
     return await World.begin(sqlite)

@@ -1,4 +1,4 @@
-"""Coverage over what is stored."""
+"""Coverage of stored profiles."""
 
 import pytest
 
@@ -14,8 +14,8 @@ from support.intake import identify, take
 pytestmark = pytest.mark.anyio
 
 
-async def test_coverage_of_an_account(database: Database) -> None:
-    """Every profile of the account is counted, or one in so many where they are more than a sample."""
+async def test_coverage_counts_all_profiles_or_a_sample(database: Database) -> None:
+    """Every profile of the account is counted, or one in so many where there are more than the sample."""
     catalog = Catalog([Property("plan", "Plan", PropertyType.TEXT)])
     await database.write(open_account)
     await database.write(open_account, "acct_2")

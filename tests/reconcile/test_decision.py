@@ -1,4 +1,4 @@
-"""What a profile needs."""
+"""The decision for one profile."""
 
 from dataclasses import replace
 
@@ -46,16 +46,16 @@ EDITED = Subscriber("subr_edited", "a@b.c", {"plan": "vip"}, {"plan": "pro"}, {}
 
 
 @pytest.mark.parametrize(
-    ("as_of", "looked_up_at", "subscribers", "verdict"),
+    ("as_of", "looked_up_at", "subscribers", "decision"),
     [
-        (None, None, [], NeedsLookup()),  # nothing is known
-        (NOW - 1, None, [], NeedsLookup()),  # they may have come since
-        (NOW, None, [], Unmatched(None)),  # nobody: until the directory learns of somebody
+        (None, None, [], NeedsLookup()),  # nothing is known yet
+        (NOW - 1, None, [], NeedsLookup()),  # a subscriber may have come since
+        (NOW, None, [], Unmatched(None)),  # no subscriber, until a listing shows one
         (None, NOW - 1, [], NeedsLookup()),
-        (None, NOW, [], Unmatched(LATER + 10 * MINUTE)),  # a look-up found nobody, and there is no directory
-        (None, None, [FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # however old the observation is
+        (None, NOW, [], Unmatched(LATER + 10 * MINUTE)),  # a lookup found no subscriber, and no listing is complete
+        (None, None, [FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # the observation may be old
         (None, None, [PRO], InSync({"subr_pro": {"plan": "pro"}})),  # seen after the change
-        (None, None, [PRO_BEFORE], NeedsLookup()),  # somebody may have edited it in between
+        (None, None, [PRO_BEFORE], NeedsLookup()),  # it may have been edited in between
         (NOW, None, [PRO_BEFORE], InSync({"subr_pro": {"plan": "pro"}})),  # a listing would have shown that
         (None, NOW, [PRO_BEFORE], InSync({"subr_pro": {"plan": "pro"}})),
         (None, None, [EDITED], InSync({})),  # was delivered, and edited by hand since
@@ -64,25 +64,25 @@ EDITED = Subscriber("subr_edited", "a@b.c", {"plan": "vip"}, {"plan": "pro"}, {}
         (None, None, [EDITED, PRO], InSync({"subr_pro": {"plan": "pro"}})),
     ],
 )
-def test_what_a_profile_needs(
-    as_of: int | None, looked_up_at: int | None, subscribers: list[Subscriber], verdict: Decision
+def test_decision_depends_on_what_was_observed_when(
+    as_of: int | None, looked_up_at: int | None, subscribers: list[Subscriber], decision: Decision
 ) -> None:
-    """A difference is sent; what seems to be there is believed if it was seen after the change; else look."""
+    """A difference is sent; a value in place counts if observed after the change; otherwise a lookup."""
     profile = replace(PROFILE, looked_up_at=looked_up_at)
     projection = project(profile.values(), CATALOG)
 
-    assert decide(profile, projection, subscribers, CATALOG, as_of, LATER) == verdict
+    assert decide(profile, projection, subscribers, CATALOG, as_of, LATER) == decision
 
 
-def test_nothing_is_asked_where_nothing_is_desired() -> None:
-    """A profile whose traits feed no property costs no request, whether it has a subscriber or not."""
+def test_profile_without_desired_values_costs_no_request() -> None:
+    """A profile whose traits feed no property costs no request, with or without a subscriber."""
     profile = replace(PROFILE, traits={"other": ("x", NOW)})
 
     assert decide(profile, project(profile.values(), CATALOG), [], CATALOG, None, NOW) == InSync({})
 
 
-def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
-    """Without a directory nobody else would learn that they became a subscriber."""
+def test_unmatched_profile_is_looked_up_again_when_due() -> None:
+    """Before the first complete listing only a lookup shows a new subscriber."""
     profile = replace(PROFILE, status=Status.UNMATCHED, looked_up_at=NOW)
     projection = project(profile.values(), CATALOG)
 
@@ -91,10 +91,10 @@ def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looked_up_at", "subscribers", "verdict"),
+    ("looked_up_at", "subscribers", "decision"),
     [
         (None, [], NeedsLookup(by_email=True)),  # at once
-        (NOW - 1, [], NeedsLookup(by_email=True)),  # that was before they were lost
+        (NOW - 1, [], NeedsLookup(by_email=True)),  # before they were lost
         (NOW, [], Unmatched(NOW + 10 * MINUTE)),
         (NOW + 10 * MINUTE, [], Unmatched(NOW + 40 * MINUTE)),
         (NOW + 40 * MINUTE, [], Unmatched(NOW + 160 * MINUTE)),
@@ -102,23 +102,23 @@ def test_an_unmatched_profile_whose_time_has_come_is_looked_up_again() -> None:
         (NOW, [FREE], NeedsUpdate(FREE, {"plan": "pro"})),  # one of two was lost, or one is there again
     ],
 )
-def test_who_was_lost_is_looked_up_ever_more_rarely(
-    looked_up_at: int | None, subscribers: list[Subscriber], verdict: Decision
+def test_lost_subscriber_is_looked_up_at_growing_intervals(
+    looked_up_at: int | None, subscribers: list[Subscriber], decision: Decision
 ) -> None:
-    """However new the directory is, only a look-up tells of somebody who was said to be gone."""
+    """Even with a new listing, only a lookup finds a subscriber that was reported as gone."""
     profile = replace(PROFILE, lost_at=NOW, looked_up_at=looked_up_at)
     projection = project(profile.values(), CATALOG)
     now = max(LATER, looked_up_at or 0)
 
-    assert decide(profile, projection, subscribers, CATALOG, now, now) == verdict
-    if isinstance(verdict, Unmatched):
-        assert verdict.lookup_at is not None
-        again = decide(profile, projection, subscribers, CATALOG, now, verdict.lookup_at)
+    assert decide(profile, projection, subscribers, CATALOG, now, now) == decision
+    if isinstance(decision, Unmatched):
+        assert decision.lookup_at is not None
+        again = decide(profile, projection, subscribers, CATALOG, now, decision.lookup_at)
         assert again == NeedsLookup(by_email=True)
 
 
-def test_looking_again_takes_ever_longer() -> None:
-    """Strangers are looked up after ten minutes, then after twice as long, up to once a day."""
+def test_lookup_retry_delay_doubles_up_to_a_day() -> None:
+    """An unmatched profile is looked up after ten minutes, then after twice as long, up to once a day."""
     waits = [lookup_retry_delay(attempts) for attempts in range(12)]
 
     assert waits[:3] == [10 * MINUTE, 20 * MINUTE, 40 * MINUTE]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackUnavailable
-from prosperstack_destination.reconcile.failure_streaks import TOLERATED
+from prosperstack_destination.reconcile.backoff import MAX_STREAK
 from prosperstack_destination.store import accounts, profiles, requeue, rollups, subscribers
 from prosperstack_destination.store.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
 from prosperstack_destination.store.models import Delete, Status
@@ -203,7 +203,7 @@ async def test_an_outage_is_raised(world: World) -> None:
 
     with pytest.raises(ProsperStackUnavailable):
         await world.reconcile()
-    assert len(world.requests) <= 2 * TOLERATED
+    assert len(world.requests) <= 2 * MAX_STREAK
     assert (await world.profile(people[0])).pending_since is not None
 
 

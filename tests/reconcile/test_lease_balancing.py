@@ -1,4 +1,4 @@
-"""Which replica spends which account's requests."""
+"""The lease protocol: which replica holds which accounts."""
 
 from dataclasses import dataclass, field
 
@@ -24,14 +24,14 @@ ACCOUNTS = [f"a{n}" for n in range(5)]
 
 @dataclass
 class Replica:
-    """A replica, as far as leases go."""
+    """A replica, as far as leases matter."""
 
     name: str
     frozen: bool = False
-    #: Fences by account, and until when each is surely ours, by a clock that never steps.
+    #: Fences by account, and the time until which each is surely held, by a monotonic clock.
     held: dict[str, int] = field(default_factory=dict)
     until: dict[str, int] = field(default_factory=dict)
-    #: Accounts at which somebody works.
+    #: Accounts with a running worker.
     busy: set[str] = field(default_factory=set)
 
 
@@ -39,7 +39,7 @@ class Replica:
 class World:
     """The database and the replicas."""
 
-    #: The database's clock, which may be set, and a clock that is not.
+    #: The database's clock, which may be set, and a monotonic clock.
     now: int = NOW
     ticks: int = 0
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -52,34 +52,36 @@ class World:
         self.now += microseconds
         self.ticks += microseconds
 
-    def look(self, me: Replica) -> None:
-        """What `LeaseManager.look` does in its transaction and after it."""
-        resting = frozenset(me.held.keys() - me.busy)
-        seen = LeaseView(self.now, me.name, self.beats, self.leases, me.held, self.wanted, resting, resting)
-        moves = plan_leases(seen)
-        changed = (*moves.taken, *moves.given_up)
-        moves = with_stored(moves, {each.account_id for each in changed} - self.in_use, me.held.keys())
-        for dead in moves.dead:
+    def rebalance(self, replica: Replica) -> None:
+        """Do as `LeaseManager.rebalance` does in its transaction and after it."""
+        resting = frozenset(replica.held.keys() - replica.busy)
+        view = LeaseView(
+            self.now, replica.name, self.beats, self.leases, replica.held, self.wanted, resting, resting
+        )
+        plan = plan_leases(view)
+        changed = (*plan.taken, *plan.given_up)
+        plan = with_stored(plan, {lease.account_id for lease in changed} - self.in_use, replica.held.keys())
+        for dead in plan.dead:
             del self.beats[dead]
-        self.beats[me.name] = self.now + LEASE_TTL
-        for account in moves.kept:
-            self.leases[account] = Lease(account, me.name, me.held[account], self.now + LEASE_TTL)
-        for lease in (*moves.taken, *moves.given_up):
+        self.beats[replica.name] = self.now + LEASE_TTL
+        for account in plan.kept:
+            self.leases[account] = Lease(account, replica.name, replica.held[account], self.now + LEASE_TTL)
+        for lease in (*plan.taken, *plan.given_up):
             self.leases[lease.account_id] = lease
-        me.held = {each: me.held[each] for each in moves.kept} | {
-            each.account_id: each.fence for each in moves.taken
+        replica.held = {lease: replica.held[lease] for lease in plan.kept} | {
+            lease.account_id: lease.fence for lease in plan.taken
         }
-        me.until = dict.fromkeys(me.held, self.ticks + LEASE_TTL)
-        me.busy = me.busy & me.held.keys() - moves.draining
+        replica.until = dict.fromkeys(replica.held, self.ticks + LEASE_TTL)
+        replica.busy = replica.busy & replica.held.keys() - plan.draining
 
-    def may_write(self, me: Replica, account: str) -> bool:
-        """What `leases.must_hold` says."""
+    def may_write(self, replica: Replica, account: str) -> bool:
+        """Return what `leases.assert_held` checks."""
         lease = self.leases.get(account)
-        return lease is not None and (lease.owner, lease.fence) == (me.name, me.held.get(account))
+        return lease is not None and (lease.owner, lease.fence) == (replica.name, replica.held.get(account))
 
 
 class Sharing(RuleBasedStateMachine):
-    """Replicas come, sleep, wake and die at any moment, and the database's clock is set."""
+    """Replicas start, sleep, wake and die at any moment, and the database's clock is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,10 +102,10 @@ class Sharing(RuleBasedStateMachine):
 
     @precondition(lambda self: self.replicas)
     @rule(data=st.data(), busy=st.booleans())
-    def look(self, data: st.DataObject, busy: bool) -> None:
+    def rebalance(self, data: st.DataObject, busy: bool) -> None:
         replica = data.draw(st.sampled_from(self.replicas))
         if not replica.frozen:
-            self.world.look(replica)
+            self.world.rebalance(replica)
             if busy:
                 replica.busy = set(replica.held) & self.world.wanted
 
@@ -127,14 +129,14 @@ class Sharing(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """With everybody who is awake looking, everything wanted is soon in the hands of the living, evenly."""
+        """Once all awake replicas rebalance, the live ones soon hold all wanted accounts, evenly."""
         awake = [each for each in self.replicas if not each.frozen]
         self.world.in_use = set()
         for _ in range(LEASE_TTL // SECOND + 3):
             self.world.pass_time(SECOND)
             for replica in awake:
                 replica.busy = set()
-                self.world.look(replica)
+                self.world.rebalance(replica)
         if awake:
             holders = {account: each.name for each in awake for account in each.held}
             assert holders.keys() == self.world.wanted
@@ -144,20 +146,20 @@ class Sharing(RuleBasedStateMachine):
 
     @invariant()
     def only_one_may_send(self) -> None:
-        """At no moment two replicas may both think that an account is theirs."""
+        """Two replicas never both consider an account theirs."""
         for account in ACCOUNTS:
             sure = [each.name for each in self.replicas if each.until.get(account, 0) > self.world.ticks]
             assert len(sure) <= 1, (account, sure)
 
     @invariant()
     def only_one_may_write(self) -> None:
-        """Of all who think that they hold an account, awake or not, the database takes the writes of one."""
+        """Of all replicas that consider an account theirs, awake or not, the database accepts one's writes."""
         for account in ACCOUNTS:
             assert sum(self.world.may_write(each, account) for each in self.replicas) <= 1
 
     @invariant()
     def fences_only_grow(self) -> None:
-        """And whoever takes a lease, be it who had it before, has a fence of their own."""
+        """Each new lease has a fence of its own, also for an earlier owner."""
         for account, lease in self.world.leases.items():
             before = self.seen.get(account)
             if before is not None:
@@ -167,14 +169,14 @@ class Sharing(RuleBasedStateMachine):
 
 
 class SharingWithClockSet(Sharing):
-    """The same with the database's clock set back and forth, where the fence alone is what holds."""
+    """The protocol with the database's clock set back and forth, where the fence alone protects."""
 
     @rule(hours=st.sampled_from([-1, 1]))
     def set_clock(self, hours: int) -> None:
         self.world.now += hours * HOUR
 
     def only_one_may_send(self) -> None:
-        """Not promised: whoever has lost an account learns it at its next look."""
+        """Not guaranteed here: a replica learns of a lost account at its next heartbeat."""
 
 
 TestSharing = Sharing.TestCase
@@ -183,15 +185,15 @@ TestSharingWithClockSet = SharingWithClockSet.TestCase
 TestSharingWithClockSet.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-def test_a_lease_of_the_far_future_is_none() -> None:
-    """Where the database's clock was set back, what was taken before does not last for an hour."""
+def test_lease_of_the_far_future_is_expired() -> None:
+    """After the database's clock was set back, earlier leases do not last for an hour."""
     assert is_live(NOW + LEASE_TTL, NOW)
     assert not is_live(NOW + LEASE_TTL + 1, NOW)
     assert not is_live(NOW, NOW)
 
 
-def test_two_renewals_may_fail() -> None:
-    """A lease outlives two renewals that fail, and a dead replica's account is taken within ten seconds."""
+def test_lease_survives_two_failed_renewals() -> None:
+    """A lease survives two failed renewals, and a dead replica's account is taken within ten seconds."""
     assert LEASE_TTL >= 3 * HEARTBEAT_INTERVAL
     assert LEASE_TTL + HEARTBEAT_INTERVAL < 10 * SECOND
 
@@ -205,10 +207,10 @@ def test_two_renewals_may_fail() -> None:
         (1, 2, 4, 0),  # has its half already
     ],
 )
-def test_what_is_free_is_shared_evenly(others: int, mine: int, wanted: int, takes: int) -> None:
-    """A replica takes what is free until it has an even part."""
+def test_free_accounts_are_shared_evenly(others: int, mine: int, wanted: int, takes: int) -> None:
+    """A replica takes free accounts until it has an even part."""
     held = {f"a{n}": 1 for n in range(mine)}
-    seen = LeaseView(
+    view = LeaseView(
         NOW,
         "r0",
         {f"r{n + 1}": NOW + 1 for n in range(others)},
@@ -217,11 +219,11 @@ def test_what_is_free_is_shared_evenly(others: int, mine: int, wanted: int, take
         {f"a{n}" for n in range(wanted)},
     )
 
-    assert len(plan_leases(seen).taken) == takes
+    assert len(plan_leases(view).taken) == takes
 
 
-def test_an_answer_that_was_lost() -> None:
-    """A lease that is stored as mine, and that I do not know of, is taken anew or given up."""
+def test_unknown_lease_is_taken_again_or_given_up() -> None:
+    """A lease that is stored for a replica that does not know of it is taken again or given up."""
     stray = {"a": Lease("a", "r0", 4, NOW + 1)}
 
     assert plan_leases(LeaseView(NOW, "r0", {}, stray, {}, {"a"})).taken == (Lease("a", "r0", 5, NOW + LEASE_TTL),)

@@ -1,4 +1,4 @@
-"""What may be sent and written under a lease."""
+"""Sending and writing under a lease."""
 
 import httpx
 import pytest
@@ -25,23 +25,23 @@ JOHN = "https://api.prosperstack.test/v1/subscribers/subr_1"
 
 
 @pytest.fixture
-def tenure(clock: SetClock) -> HeldLease:
+def held_lease(clock: SetClock) -> HeldLease:
     return HeldLease(LEASE, clock.now + 6_000_000, clock)
 
 
-def answering(tenure: HeldLease, asked: list[str]) -> ProsperStackClient:
+def answering(held_lease: HeldLease, asked: list[str]) -> ProsperStackClient:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.method)
         return httpx.Response(200, json={"id": "subr_1", "email": "a@b.c", "properties": []})
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return ProsperStackClient(http, "https://api.prosperstack.test/v1", "key_test_x", guard=tenure.guard)
+    return ProsperStackClient(http, "https://api.prosperstack.test/v1", "key_test_x", guard=held_lease.guard)
 
 
-async def test_nothing_is_sent_after_the_lease(tenure: HeldLease, clock: SetClock) -> None:
-    """Who slept past the end of the lease asks ProsperStack nothing more."""
+async def test_nothing_is_sent_after_the_lease_expired(held_lease: HeldLease, clock: SetClock) -> None:
+    """A replica that slept past the end of its lease sends ProsperStack nothing more."""
     asked: list[str] = []
-    client = answering(tenure, asked)
+    client = answering(held_lease, asked)
     await client.update_subscriber("subr_1", {})
     clock.advance(6)
 
@@ -50,10 +50,12 @@ async def test_nothing_is_sent_after_the_lease(tenure: HeldLease, clock: SetCloc
     assert asked == ["PATCH"]
 
 
-async def test_a_write_without_the_lease_is_refused(database: Database, tenure: HeldLease, clock: SetClock) -> None:
-    """What a late owner writes is undone, in the same transaction that finds the lease gone."""
+async def test_write_without_the_lease_is_rolled_back(
+    database: Database, held_lease: HeldLease, clock: SetClock
+) -> None:
+    """A late owner's write is undone in the transaction that finds the lease gone."""
     await database.write(leases.store, [LEASE])
-    fenced = FencedStore(database, tenure, clock)
+    fenced = FencedStore(database, held_lease, clock)
     await fenced.write(open_account)
     await database.write(leases.store, [Lease(ACCOUNT, "r2", 4, NEW_YEAR)])
 
@@ -63,24 +65,26 @@ async def test_a_write_without_the_lease_is_refused(database: Database, tenure: 
     assert await fenced.read(lambda connection: connection.scalar(select(1))) == 1
 
 
-async def test_what_is_in_doubt(database: Database, tenure: HeldLease, clock: SetClock) -> None:
-    """A subscriber that was written to is in doubt until a write of ours, begun later, is accepted."""
+async def test_update_is_unconfirmed_until_a_later_fenced_write(
+    database: Database, held_lease: HeldLease, clock: SetClock
+) -> None:
+    """An update stays unconfirmed until a fenced write that began later succeeds."""
     await database.write(leases.store, [LEASE])
-    fenced = FencedStore(database, tenure, clock)
-    with tenure.guard("PATCH", JOHN):
+    fenced = FencedStore(database, held_lease, clock)
+    with held_lease.guard("PATCH", JOHN):
         await fenced.write(lambda _: None)
         clock.advance(1)
-        during = tenure.unconfirmed
-    after = tenure.unconfirmed
-    with tenure.guard("GET", "https://api.prosperstack.test/v1/subscribers"):
+        during = held_lease.unconfirmed
+    after = held_lease.unconfirmed
+    with held_lease.guard("GET", "https://api.prosperstack.test/v1/subscribers"):
         pass
     await fenced.write(lambda _: None)
 
-    assert (during, after, tenure.unconfirmed) == (["subr_1"], ["subr_1"], [])
+    assert (during, after, held_lease.unconfirmed) == (["subr_1"], ["subr_1"], [])
 
 
-async def test_doubt_makes_everything_be_looked_at_again(database: Database) -> None:
-    """A subscriber in doubt is looked up anew, and nothing counts as applied; who settles it meanwhile does not."""
+async def test_unconfirmed_subscriber_is_looked_up_again(database: Database) -> None:
+    """An unconfirmed subscriber is looked up again with nothing applied; one settled meanwhile is not."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"))
     await database.write(

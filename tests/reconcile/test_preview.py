@@ -1,4 +1,4 @@
-"""What other rules would do, before they do it."""
+"""Previews of other rules."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ async def stored(database: Database) -> Database:
 
 
 async def previewed(database: Database, *rules: dict[str, Any], sample: int | None = None) -> Preview:
-    found = Rules.model_validate({"rules": rules})
-    return await preview(database, "acct_1", found, reserve=0.1, sample=sample)
+    draft = Rules.model_validate({"rules": rules})
+    return await preview(database, "acct_1", draft, reserve=0.1, sample=sample)
 
 
 async def unmatched(database: Database, email: str) -> None:
@@ -40,8 +40,8 @@ async def unmatched(database: Database, email: str) -> None:
     await database.write(profiles.settle, profile, Status.UNMATCHED)
 
 
-async def test_what_would_change(stored: Database) -> None:
-    """A preview counts who would change, shows before and after, and says what that costs and how long it takes."""
+async def test_preview_counts_changes_and_cost(stored: Database) -> None:
+    """A preview counts changed profiles, shows values before and after, requests and duration."""
     people = {"a@x.y": ("a", "b"), "same@x.y": ("a", "a"), "there@x.y": ("a", "c"), "stranger@x.y": ("a", "d")}
     for email, (plan, tier) in people.items():
         await stored.write(take, identify(email, plan=plan, tier=tier))
@@ -67,24 +67,24 @@ async def test_what_would_change(stored: Database) -> None:
     assert (found.profiles, found.looked_at, found.exact) == (4, 4, True)
     assert (found.changed, found.by_property) == (3, {"plan": 3})
     assert found.examples[0] == Example("a@x.y", {"plan": "a"}, {"plan": "b"})
-    assert found.requests == 1  # one is there already, and one has nobody to write to
+    assert found.requests == 1  # one value is in place, and one profile has no subscriber
     assert found.seconds == pytest.approx(60 / 90)
-    assert (await stored.read(profiles.find, "acct_1", "a@x.y")).version == 1  # type: ignore[union-attr] # it is there
+    assert (await stored.read(profiles.find, "acct_1", "a@x.y")).version == 1  # type: ignore[union-attr] # it exists
 
 
-async def test_problems_are_counted_before_and_after(stored: Database) -> None:
-    """Whether a change mends problems or makes some is seen before it is applied."""
+async def test_preview_counts_problems_before_and_after(stored: Database) -> None:
+    """A preview shows whether a change fixes or causes mapping problems."""
     await stored.write(take, identify("a@x.y", seats="many"))
 
     found = await previewed(stored, {"property": "seats", "from": "traits.seats", "values": {"many": 9}})
 
     assert (found.problems_before, found.problems_after) == (1, 0)
     assert found.examples == (Example("a@x.y", {"seats": None}, {"seats": 9}),)
-    assert found.requests == 2  # nobody has looked them up yet
+    assert found.requests == 2  # not looked up yet
 
 
-async def test_a_sample_is_scaled_up(stored: Database) -> None:
-    """Of many profiles a part is looked at where it need not be exact, and the figures stand for all of them."""
+async def test_sample_is_scaled_up(stored: Database) -> None:
+    """An approximate preview evaluates a part of many profiles, and scales the figures up."""
     await stored.write(take, *(identify(f"p{number}@x.y", tier="x") for number in range(100)))
 
     found = await previewed(stored, {"property": "plan", "from": "traits.tier"}, sample=20)
@@ -95,8 +95,8 @@ async def test_a_sample_is_scaled_up(stored: Database) -> None:
     assert len(found.examples) == EXAMPLES
 
 
-async def test_nothing_changes(stored: Database) -> None:
-    """The same rules change nothing and cost nothing."""
+async def test_unchanged_rules_cost_nothing(stored: Database) -> None:
+    """Unchanged rules change nothing and cost nothing."""
     await stored.write(take, identify("a@x.y", plan="x"))
 
     found = await previewed(stored, {"property": "plan", "from": "traits.plan"})
@@ -104,8 +104,8 @@ async def test_nothing_changes(stored: Database) -> None:
     assert (found.changed, found.requests, found.seconds, found.examples) == (0, 0, 0, ())
 
 
-async def test_the_time_it_takes_is_that_of_the_accounts_own_rate(sqlite: Database) -> None:
-    """A preview reckons with the limit that ProsperStack told, and with the documented one before it told any."""
+async def test_duration_uses_the_accounts_rate(sqlite: Database) -> None:
+    """A preview uses the reported limit, and the documented one before any was reported."""
     await sqlite.write(open_account)
     before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
     await sqlite.write(rate_limits.note, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})

@@ -1,4 +1,4 @@
-"""Creating properties for what none takes."""
+"""Creation of missing properties."""
 
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ def seen(trait: str, kind: PropertyType | None, *feeds: str, audience: bool = Fa
     return TraitCoverage(trait, 1, feeds, None, 0, kind, None, audience)
 
 
-def test_which_audiences_need_a_property() -> None:
-    """An audience that no property takes gets a boolean one, with the key that ProsperStack would make."""
+def test_unmapped_audience_gets_a_boolean_property() -> None:
+    """An unmapped audience gets a boolean property, with the key that ProsperStack would derive."""
     assert list(missing_audiences(["vip", "Big spenders", "known", "!!!"], {"known"})) == [
         NewProperty("big_spenders", "Big spenders", PropertyType.BOOLEAN, "Big spenders"),
         NewProperty("vip", "Vip", PropertyType.BOOLEAN, "vip"),
     ]
 
 
-def test_which_traits_need_a_property() -> None:
-    """A trait that feeds nothing, whose values a property could take, and which is nobody's identity, gets one."""
+def test_unmapped_trait_gets_a_property_of_its_type() -> None:
+    """An unmapped trait with values of one type gets a property, unless it identifies a person."""
     traits = [
         seen("seatCount", PropertyType.NUMBER),
         seen("plan", PropertyType.TEXT, "plan"),
@@ -46,7 +46,7 @@ def test_which_traits_need_a_property() -> None:
 
 
 def created(service: Service) -> dict[str, str]:
-    """The properties of subscribers in the sandbox, beside those of the documented example."""
+    """Return the properties of subscribers in the sandbox that its documented example does not have."""
     every = service.account().data.properties.values()
     return {each.key: each.type for each in every if each.entity == "subscriber" and each.number > 5}
 
@@ -57,7 +57,7 @@ def engage(key: str, computation: str, value: Any) -> dict[str, Any]:
 
 
 async def test_missing_properties_are_created(tmp_path: Path) -> None:
-    """Where the mapping says so a property is created and filled from what was received; each is tried once."""
+    """Where the mapping asks for it a property is created and filled from stored traits; each is tried once."""
     async with running(settings(tmp_path)) as service:
         await service.client.post("/identify", json=engage("big_spenders", "audience", True))
         await service.identify(JOHN, plan_name="pro", orders=[1], number_of_contacts=1)
@@ -74,8 +74,8 @@ async def test_missing_properties_are_created(tmp_path: Path) -> None:
         assert counts["POST /v1/properties 201"] == 2
 
 
-async def test_what_is_there_already_is_no_fault(tmp_path: Path) -> None:
-    """A property that somebody else created meanwhile is taken as it is; a rejected one is not tried again."""
+async def test_existing_property_counts_as_created(tmp_path: Path) -> None:
+    """A property that was created elsewhere meanwhile is used; a rejected one is not tried again."""
     async with running(settings(tmp_path)) as service:
         await service.identify(JOHN, number_of_contacts=1)
         await service.until(lambda: service.values(JOHN)[0]["number_of_contacts"] == 1)

@@ -1,4 +1,4 @@
-"""Spending requests."""
+"""The rate limiter."""
 
 import asyncio
 from typing import Any
@@ -20,10 +20,10 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Api:
-    """Answers after a while, with so many requests left."""
+    """Responds after a delay, and reports the remaining requests."""
 
-    def __init__(self, spender: RateLimiter, remaining: int = 99) -> None:
-        self.spender = spender
+    def __init__(self, rate_limiter: RateLimiter, remaining: int = 99) -> None:
+        self.spender = rate_limiter
         self.remaining = remaining
         self.asked = 0
 
@@ -41,71 +41,71 @@ class Api:
         raise ProsperStackRateLimited("too many", retry_after=None)
 
 
-async def test_requests_overlap_and_stay_within_the_budget() -> None:
-    """Each answer is told apart from those of the requests beside it, and none is counted twice."""
+async def test_overlapping_requests_stay_within_the_budget() -> None:
+    """Each response belongs to its own request, and none is counted twice."""
     clock = LoopClock()
-    spender = RateLimiter(0.1, clock.ticks)
-    api = Api(spender)
-    await spender.send(api.request)
+    rate_limiter = RateLimiter(0.1, clock.ticks)
+    api = Api(rate_limiter)
+    await rate_limiter.send(api.request)
 
-    await asyncio.gather(*(spender.send(api.request, urgent=True) for _ in range(20)))
+    await asyncio.gather(*(rate_limiter.send(api.request, urgent=True) for _ in range(20)))
 
-    budget = spender.budget
+    budget = rate_limiter.budget
     assert budget.window is not None
     assert (budget.in_flight, budget.window.others_spent) == (0, 0)
     assert budget.window.limit - budget.window.base - budget.window.sent == api.remaining
 
 
-async def test_a_request_without_an_answer_is_over_too() -> None:
-    """A failure is no answer and no longer under way."""
+async def test_failed_request_is_not_in_flight_any_more() -> None:
+    """A failure reports no rate limit and ends the request."""
 
     async def fail() -> None:
         raise ProsperStackUnavailable("gone")
 
-    spender = RateLimiter(0.1, LoopClock().ticks)
+    rate_limiter = RateLimiter(0.1, LoopClock().ticks)
     with pytest.raises(ProsperStackUnavailable):
-        await spender.send(fail)
+        await rate_limiter.send(fail)
 
-    assert spender.budget.in_flight == 0
+    assert rate_limiter.budget.in_flight == 0
 
 
-async def test_429s_that_go_on_are_shown() -> None:
-    """A rate limit that is spent is waited out in silence for some windows only: then it is an error to be seen."""
+async def test_repeated_429s_become_an_error() -> None:
+    """A spent rate limit is waited out for some windows; then it becomes an error."""
     clock = LoopClock()
-    spender = RateLimiter(0.1, clock.ticks)
-    api = Api(spender)
+    rate_limiter = RateLimiter(0.1, clock.ticks)
+    api = Api(rate_limiter)
 
     with pytest.raises(ProsperStackRateLimited):
-        await spender.send(api.refuse)
+        await rate_limiter.send(api.refuse)
 
     assert api.asked == MAX_RATE_LIMITED + 1
     assert clock.ticks() > 5 * MINUTE
 
 
-async def test_another_reserve_counts_at_once() -> None:
-    """Who waits because too much is left to the owner goes on soon after less is left."""
+async def test_smaller_reserve_ends_the_wait() -> None:
+    """A request that waits because of the reserve goes soon after the reserve is lowered."""
     clock = LoopClock()
-    spender = RateLimiter(0.9, clock.ticks)
-    api = Api(spender, remaining=5)
-    await spender.send(api.request)
-    waiting = asyncio.create_task(spender.send(api.request))
+    rate_limiter = RateLimiter(0.9, clock.ticks)
+    api = Api(rate_limiter, remaining=5)
+    await rate_limiter.send(api.request)
+    waiting = asyncio.create_task(rate_limiter.send(api.request))
     await asyncio.sleep(10)
     waited = not waiting.done()
 
     assert waited
-    assert spender.set_reserve(0.0)
-    assert not spender.set_reserve(0.0)
+    assert rate_limiter.set_reserve(0.0)
+    assert not rate_limiter.set_reserve(0.0)
     since = clock.ticks()
     await waiting
     assert clock.ticks() - since < 20 * SECOND  # the four that are left, spread over the rest of the minute
 
 
-async def test_paced_requests_take_their_time() -> None:
+async def test_requests_are_paced() -> None:
     """Ten requests that are not urgent are spread: at 90 a minute they take over five seconds."""
     clock = LoopClock()
-    spender = RateLimiter(0.1, clock.ticks)
-    api = Api(spender, remaining=100)
+    rate_limiter = RateLimiter(0.1, clock.ticks)
+    api = Api(rate_limiter, remaining=100)
     for _ in range(10):
-        await spender.send(api.request)
+        await rate_limiter.send(api.request)
 
     assert 5 * SECOND < clock.ticks() < 8 * SECOND

@@ -1,4 +1,4 @@
-"""Which accounts the reconciler looks at, and when."""
+"""When the reconciler starts an account's worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Watched:
-    """A database whose readings of an account are noted."""
+    """A database that counts reads of an account."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class Watched:
         self.write = database.write
 
     async def read(self, work: Callable[..., Any], *args: Any) -> Any:
-        """See `Database.read`."""
+        """Read as `Database.read` does."""
         if work is accounts.get:
             self.looks.append(LoopClock()())
         return await self._database.read(work, *args)
@@ -57,8 +57,8 @@ async def reconciling(database: Any, connect: Connect = no_client) -> AsyncItera
     await reconciler.stop()
 
 
-async def test_calls_for_an_account_that_is_left_alone_cost_nothing(sqlite: Database) -> None:
-    """While ProsperStack is away calls go on coming: its account is looked at now and then, and not for each."""
+async def test_calls_for_an_account_that_backs_off_cost_nothing(sqlite: Database) -> None:
+    """While ProsperStack is unavailable an account is read now and then, not for each call."""
     until = LoopClock()() + 3_600 * SECOND
 
     def begin(connection: Connection) -> None:
@@ -76,8 +76,8 @@ async def test_calls_for_an_account_that_is_left_alone_cost_nothing(sqlite: Data
     assert max(after - before for before, after in pairwise(watched.looks)) <= SECOND
 
 
-async def test_an_account_that_is_mended_is_worked_at_again(sqlite: Database) -> None:
-    """Once it need not be left alone any more, what comes in for it has it worked at within half a second."""
+async def test_account_works_again_within_half_a_second(sqlite: Database) -> None:
+    """Once an account need not back off any more, a call starts its worker within half a second."""
     worked: list[int] = []
     until = LoopClock()() + 3_600 * SECOND
 
@@ -92,7 +92,7 @@ async def test_an_account_that_is_mended_is_worked_at_again(sqlite: Database) ->
     await sqlite.write(begin)
     async with reconciling(sqlite, note) as reconciler:
         await asyncio.sleep(2)
-        reconciler.wake(["acct_1"])  # it is found to be left alone, and rests
+        reconciler.wake(["acct_1"])  # it is found backing off
         await asyncio.sleep(0.01)
         assert worked == []
         await sqlite.write(accounts.set_status, "acct_1", AccountStatus.ACTIVE)

@@ -1,11 +1,11 @@
-"""ProsperStack's words without anybody's data."""
+"""Redaction of ProsperStack's error texts."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.reconcile.redaction import DOTS, WORDS, redact
+from prosperstack_destination.reconcile.redaction import ELLIPSIS, MAX_LENGTH, redact
 
 SENT: dict[str, JsonValue] = {
     "plan": "Premium plus",
@@ -30,24 +30,24 @@ SENT: dict[str, JsonValue] = {
         ("", ""),
     ],
 )
-def test_what_is_left_out(said: str, shown: str) -> None:
-    """Values that were sent, emails and quotations are dots; property keys and all else stay."""
+def test_personal_data_is_removed(said: str, shown: str) -> None:
+    """Sent values, emails and quotations become an ellipsis; property keys and all other text stay."""
     assert redact(said, SENT.values(), SENT) == shown
 
 
-def test_it_is_cut() -> None:
-    """However much ProsperStack says, little of it is kept."""
+def test_long_text_is_cut() -> None:
+    """A long text is cut to the bound."""
     shown = redact("word " * 1000, [], [])
 
-    assert len(shown) == WORDS
-    assert shown.endswith(DOTS)
+    assert len(shown) == MAX_LENGTH
+    assert shown.endswith(ELLIPSIS)
 
 
 @given(
     st.from_regex(r"[A-Za-z]{2,30}", fullmatch=True), st.sampled_from(["{}", "1: {}.", "({})", "2 '{}' 3", "{}@4"])
 )
-def test_a_value_is_nowhere(value: str, around: str) -> None:
-    """A value that was sent is left out, in any case and whatever is around it."""
+def test_sent_value_never_appears(value: str, around: str) -> None:
+    """A sent value is removed in any case and any surroundings."""
     shown = redact(around.format(value.swapcase()), [value], [value])
 
     assert value.lower() not in shown.lower()

@@ -1,4 +1,4 @@
-"""Finding the property at fault."""
+"""Bisection of rejected updates."""
 
 import math
 
@@ -10,8 +10,8 @@ from prosperstack_destination.reconcile.rejection_bisect import RejectionBisect
 
 
 @given(st.integers(1, 40), st.data())
-def test_the_fault_is_found_in_few_requests(count: int, data: st.DataObject) -> None:
-    """One property at fault among n is found in at most ceil(log2 n) requests after the rejected one."""
+def test_fault_is_found_in_log2_requests(count: int, data: st.DataObject) -> None:
+    """One rejected property among n is found in at most ceil(log2 n) requests after the rejected one."""
     properties: dict[str, PropertyValue] = {f"p{n}": n for n in range(count)}
     culprits = data.draw(st.sets(st.sampled_from(sorted(properties)), min_size=1))
     search, requests = RejectionBisect(properties, "first"), 0
@@ -25,8 +25,8 @@ def test_the_fault_is_found_in_few_requests(count: int, data: st.DataObject) -> 
     assert requests <= math.ceil(math.log2(count))
 
 
-def test_the_words_about_the_smallest_update_are_kept() -> None:
-    """The reason is what ProsperStack said of the smallest update that it rejected."""
+def test_reason_is_that_of_the_smallest_update() -> None:
+    """The reason is ProsperStack's for the smallest rejected update."""
     search = RejectionBisect({"a": 1, "b": 2}, "something is wrong")
 
     assert search.accepted().fault is not None

@@ -1,4 +1,4 @@
-"""Going through all profiles when what their traits mean has changed."""
+"""Remapping of profiles after a change of mapping or catalog."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,7 +27,7 @@ CATALOG = Catalog([Property("plan", "Plan", PropertyType.TEXT), Property("seats"
 
 @dataclass
 class World:
-    """Profiles that are settled, and what goes through them."""
+    """Settled profiles, and the remapper."""
 
     database: Database
     clock: SetClock
@@ -49,13 +49,13 @@ class World:
         assert account is not None
         account_mapping.apply(connection, account, rules, author="ann", now=self.clock())
 
-    async def go_through(self) -> RemapProgress:
+    async def remap(self) -> RemapProgress:
         await Remapper(
             self.database, self.woken.extend, clock=self.clock, ticks=self.clock, sleep=self.clock.sleep
         ).run_once()
-        found = await self.database.read(remap_progress.of_account, "acct_1")
-        assert found is not None
-        return found
+        progress = await self.database.read(remap_progress.of_account, "acct_1")
+        assert progress is not None
+        return progress
 
     async def profile(self, email: str) -> Profile:
         profile = await self.database.read(profiles.find, "acct_1", email)
@@ -70,17 +70,17 @@ async def world(database: Database, clock: SetClock) -> World:
     return World(database, clock)
 
 
-async def test_only_what_differs_is_due(world: World) -> None:
-    """A changed rule makes those profiles due whose properties it changes, and touches no other."""
+async def test_only_changed_profiles_become_due(world: World) -> None:
+    """A changed rule makes the profiles due whose desired values it changes, and no other."""
     await world.call("changed@x.y", plan="a", tier="b")
     await world.call("same@x.y", plan="a", tier="a")
     await world.call("neither@x.y", seats=1)
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    found = await world.go_through()
+    progress = await world.remap()
 
-    assert (found.total, found.done, found.changed) == (3, 3, 1)
-    assert found.finished_at is not None
+    assert (progress.total, progress.done, progress.changed) == (3, 3, 1)
+    assert progress.finished_at is not None
     changed = await world.profile("changed@x.y")
     assert (changed.status, changed.pending_since, changed.version) == (Status.PENDING, world.clock(), 2)
     for email in ("same@x.y", "neither@x.y"):
@@ -89,12 +89,12 @@ async def test_only_what_differs_is_due(world: World) -> None:
     assert world.woken == ["acct_1"]
 
 
-async def test_nobody_is_looked_up_for_a_changed_rule(world: World) -> None:
-    """A profile without a subscriber stays as it waits, with its problems as they are now; it costs nothing."""
+async def test_unmatched_profile_is_not_looked_up_after_a_rule_change(world: World) -> None:
+    """A profile without a subscriber keeps waiting, with its current problems, at no cost."""
     await world.call("stranger@x.y", Status.UNMATCHED, tier="many")
     await world.apply({"property": "seats", "from": "traits.tier"})
 
-    await world.go_through()
+    await world.remap()
 
     stranger = await world.profile("stranger@x.y")
     assert (stranger.status, stranger.pending_since, stranger.version) == (Status.UNMATCHED, None, 2)
@@ -102,45 +102,45 @@ async def test_nobody_is_looked_up_for_a_changed_rule(world: World) -> None:
     assert (problem.property, problem.trait, problem.value) == ("seats", "tier", "many")
 
     await world.apply()
-    await world.go_through()
+    await world.remap()
     assert await world.database.read(problems.of_profile, stranger.id) == []
 
 
-async def test_a_change_in_the_middle_begins_anew(world: World) -> None:
-    """What was judged by the one mapping or by the other is compared with both, so that nothing stays stale."""
+async def test_change_during_a_remap_starts_over(world: World) -> None:
+    """Profiles are compared with all earlier mappings of an unfinished remap, so that none stays stale."""
     await world.call("a@x.y", plan="one", tier="two")
     await world.apply({"property": "plan", "from": "traits.tier"})
-    await world.go_through()
+    await world.remap()
     await world.database.write(world.settle, "a@x.y", Status.IN_SYNC)  # it has "two" now
 
     await world.apply({"property": "plan", "from": "traits.never"})
-    await world.apply({"property": "plan", "from": "traits.tier"})  # back, before anybody looked
-    again = await world.go_through()
+    await world.apply({"property": "plan", "from": "traits.tier"})  # back, before the remap
+    again = await world.remap()
 
     assert (len(again.before), again.changed) == (2, 1)
 
 
-async def test_a_changed_catalog_is_gone_through(world: World) -> None:
-    """A property that was created makes those due that have a value for it."""
+async def test_changed_catalog_is_remapped(world: World) -> None:
+    """A new property makes the profiles due that have a value for it."""
     await world.call("a@x.y", plan="x", city="Berlin")
     await world.call("b@x.y", plan="x")
     more = Catalog([*CATALOG, Property("city", "City", PropertyType.TEXT)])
     await world.database.write(remap_progress.begin, "acct_1", world.clock())
     await world.database.write(accounts.set_catalog, "acct_1", dump_catalog(more), world.clock())
 
-    assert (await world.go_through()).changed == 1
+    assert (await world.remap()).changed == 1
     assert (await world.profile("a@x.y")).status is Status.PENDING
 
 
-async def test_many_pages(world: World) -> None:
-    """More profiles than a page has are gone through to the last, and its progress is kept."""
+async def test_all_pages_are_remapped(world: World) -> None:
+    """More profiles than a page holds are remapped to the last, and the progress is stored."""
     count = profile_scan.PAGE + 3
     await world.database.write(take, *(identify(f"p{number}@x.y", tier="x") for number in range(count)))
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    found = await world.go_through()
+    progress = await world.remap()
 
-    assert (found.total, found.done, found.changed) == (count, count, count)
+    assert (progress.total, progress.done, progress.changed) == (count, count, count)
     due = await world.database.read(
         lambda connection: connection.execute(
             select(func.count()).select_from(table).where(table.c.version == 2)
@@ -149,83 +149,83 @@ async def test_many_pages(world: World) -> None:
     assert due == count
 
 
-async def test_without_profiles_it_is_done_at_once(world: World) -> None:
-    """Where there is nobody yet there is nothing to go through."""
+async def test_remap_without_profiles_finishes_at_once(world: World) -> None:
+    """An account without profiles has nothing to remap."""
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    assert (await world.go_through()).finished_at == world.clock()
+    assert (await world.remap()).finished_at == world.clock()
 
 
-async def at(world: World) -> RemapProgress:
-    found = await world.database.read(remap_progress.of_account, "acct_1")
-    assert found is not None
-    return found
+async def current_progress(world: World) -> RemapProgress:
+    progress = await world.database.read(remap_progress.of_account, "acct_1")
+    assert progress is not None
+    return progress
 
 
-async def begun(world: World, after: str) -> RemapProgress:
-    """A re-projection that has reached an email."""
+async def remap_up_to(world: World, after: str) -> RemapProgress:
+    """Start a remap, and set its progress to an email."""
     await world.database.write(remap_progress.begin, "acct_1", world.clock())
-    known = await at(world)
-    await world.database.write(remap_progress.advance, known, after=after, done=2, changed=0, finished_at=None)
-    return await at(world)
+    progress = await current_progress(world)
+    await world.database.write(remap_progress.advance, progress, after=after, done=2, changed=0, finished_at=None)
+    return await current_progress(world)
 
 
-async def test_an_erased_email_is_no_place_to_go_on_from(world: World) -> None:
-    """A re-projection that had reached an erased person goes on after the one before, and misses nobody."""
+async def test_remap_continues_before_an_erased_email(world: World) -> None:
+    """A remap that had reached an erased person continues after the one before, and skips no profile."""
     for email in ("a@x.y", "b@x.y", "c@x.y"):
         await world.call(email, plan="one")
-    await begun(world, "b@x.y")
+    await remap_up_to(world, "b@x.y")
 
     await world.database.write(erasure.erase_email, "acct_1", "b@x.y", pseudonym, "ann", world.clock())
-    assert (await at(world)).after == "a@x.y"
+    assert (await current_progress(world)).after == "a@x.y"
     await world.database.write(erasure.erase_email, "acct_1", "a@x.y", pseudonym, "ann", world.clock())
-    assert (await at(world)).after == ""
-    found = await world.go_through()
-    assert (found.after, found.finished_at) == ("", world.clock())
+    assert (await current_progress(world)).after == ""
+    progress = await world.remap()
+    assert (progress.after, progress.finished_at) == ("", world.clock())
 
 
-async def test_a_page_from_before_an_erasure_does_not_count(world: World) -> None:
-    """A page that was read before an erasure cannot write the erased email back."""
+async def test_page_read_before_an_erasure_is_discarded(world: World) -> None:
+    """A page that was read before an erasure does not write the erased email back."""
     await world.call("a@x.y", plan="one")
-    before = await begun(world, "")
+    before = await remap_up_to(world, "")
     await world.database.write(erasure.erase_email, "acct_1", "a@x.y", pseudonym, "ann", world.clock())
 
     noted = await world.database.write(
         remap_progress.advance, before, after="a@x.y", done=1, changed=0, finished_at=None
     )
     assert not noted
-    assert (await at(world)).after == ""
+    assert (await current_progress(world)).after == ""
 
 
-async def test_a_finished_one_keeps_no_email(world: World) -> None:
-    """Once all profiles were looked at, no email is stored as the last one."""
+async def test_finished_remap_keeps_no_email(world: World) -> None:
+    """After the last profile no email is stored as the position."""
     await world.call("a@x.y", plan="one")
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    assert (await world.go_through()).after == ""
+    assert (await world.remap()).after == ""
 
 
 def break_profile(connection: Connection, email: str) -> None:
-    """Store traits that nothing can read, as a fault of this service might."""
+    """Store traits that cannot be read, as a bug might."""
     connection.execute(update(table).where(table.c.email == email).values(traits="[not JSON"))
 
 
-async def test_a_profile_that_cannot_be_read_stops_no_other(world: World) -> None:
-    """The others of its account are gone through to the last."""
+async def test_unreadable_profile_does_not_stop_the_remap(world: World) -> None:
+    """The other profiles of its account are remapped to the last."""
     for email in ("a@x.y", "broken@x.y", "c@x.y"):
         await world.call(email, tier="x")
     await world.database.write(break_profile, "broken@x.y")
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    found = await world.go_through()
+    progress = await world.remap()
 
-    assert found.finished_at is not None
-    assert found.changed == 2
+    assert progress.finished_at is not None
+    assert progress.changed == 2
     assert (await world.profile("c@x.y")).status is Status.PENDING
 
 
-async def test_an_account_that_cannot_be_read_stops_no_other(world: World) -> None:
-    """Another account is gone through to its end, and the broken one is tried again by the next run."""
+async def test_unreadable_account_does_not_stop_others(world: World) -> None:
+    """Another account is remapped to its end, and the broken one is retried by the next run."""
     await world.database.write(open_account, "acct_0")
     await world.database.write(remap_progress.begin, "acct_0", world.clock())
     await world.database.write(accounts.set_catalog, "acct_0", "[not JSON", world.clock())
@@ -233,10 +233,10 @@ async def test_an_account_that_cannot_be_read_stops_no_other(world: World) -> No
     await world.call("a@x.y", tier="x")
     await world.apply({"property": "plan", "from": "traits.tier"})
 
-    assert (await world.go_through()).finished_at is not None
+    assert (await world.remap()).finished_at is not None
 
     await world.database.write(accounts.set_catalog, "acct_0", dump_catalog(CATALOG), world.clock())
-    await world.go_through()
+    await world.remap()
     mended = await world.database.read(remap_progress.of_account, "acct_0")
     assert mended is not None
     assert mended.finished_at is not None

@@ -32,15 +32,15 @@ async def delivered(service: Service, value: str, *keys: str) -> None:
 
 
 async def owners(url: str) -> set[str]:
-    """Who holds leases."""
+    """Return the owners of leases."""
     database = Database(url)
     held = await database.read(leases.load, [])
     await database.close()
     return {lease.owner for lease in held.values()}
 
 
-async def test_receivers_and_reconcilers(shared: Settings, sandbox: Any) -> None:
-    """What one process takes in another one delivers; each leaves the other's work alone."""
+async def test_receiver_and_reconciler_divide_the_work(shared: Settings, sandbox: Any) -> None:
+    """One process receives calls and another delivers them."""
     receiver = shared.model_copy(update={"role": Role.RECEIVE})
     reconciler = shared.model_copy(update={"role": Role.RECONCILE})
     async with running(receiver, sandbox) as receiving, running(reconciler, sandbox) as reconciling:
@@ -53,8 +53,8 @@ async def test_receivers_and_reconcilers(shared: Settings, sandbox: Any) -> None
     assert "ROLE=reconcile" in refused.json()["message"]
 
 
-async def test_accounts_are_shared(shared: Settings, sandbox: Any) -> None:
-    """Each of two replicas gets a part of the accounts; when one leaves the other takes over at once."""
+async def test_accounts_are_shared_and_taken_over(shared: Settings, sandbox: Any) -> None:
+    """Each of two replicas holds a part of the accounts; when one leaves the other takes over at once."""
     async with running(shared, sandbox) as first:
         async with running(shared, sandbox) as second:
             for key in KEYS:

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.anyio
 RULES = {"rules": [{"property": "subscription.seats", "from": "traits.seats"}]}
 
 
-def test_what_is_pending() -> None:
-    """A value is pending where it is another than the one settled last, and was not rejected; true is not 1."""
+def test_value_is_pending_unless_applied_or_rejected() -> None:
+    """A value is pending where it differs from the applied and the rejected one; true is not 1."""
     state = SubscriptionState({"a": 1, "b": 1}, {"c": ("bad", "no"), "d": ("bad", "no")})
 
     assert pending({"a": 1, "b": True, "c": "bad", "d": "good", "e": None}, state) == {
@@ -28,13 +28,13 @@ def test_what_is_pending() -> None:
     }
 
 
-def test_what_is_sent() -> None:
-    """What a subscription has already is not sent; deleting what is not there is nothing."""
+def test_only_differing_values_are_sent() -> None:
+    """A value that the subscription has is not sent, nor is a deletion of a missing one."""
     assert to_send({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3}) == {"b": 2}
 
 
 def john(service: Service) -> tuple[str, list[dict[str, Any]]]:
-    """The first subscriber's email, and the values of their subscriptions."""
+    """Return the first subscriber's email, and the values of their subscriptions."""
     data = service.account().data
     first = next(data.subscribers.after(0))
     theirs = data.subscriptions.after(0, subscriber_id=first.fields["id"])
@@ -42,7 +42,7 @@ def john(service: Service) -> tuple[str, list[dict[str, Any]]]:
 
 
 async def test_active_subscriptions_are_updated(tmp_path: Path) -> None:
-    """Every active subscription of a subscriber gets the value, once; without a rule nobody asks for them."""
+    """Every active subscription of a subscriber gets the value, once; without a rule none is listed."""
     async with running(settings(tmp_path)) as service:
         data = service.account().data
         email, _ = john(service)
@@ -67,7 +67,7 @@ async def test_active_subscriptions_are_updated(tmp_path: Path) -> None:
         assert "did you mean subscription.seats?" in refused.json()["message"]
 
 
-async def test_canceled_subscriptions_stay(tmp_path: Path) -> None:
+async def test_canceled_subscription_is_not_updated(tmp_path: Path) -> None:
     """A subscription that is not active is not written to."""
     async with running(settings(tmp_path)) as service:
         data = service.account().data
@@ -84,8 +84,8 @@ async def test_canceled_subscriptions_stay(tmp_path: Path) -> None:
         assert john(service)[1] == [{}]
 
 
-async def test_what_is_rejected_is_a_problem(tmp_path: Path) -> None:
-    """A value that ProsperStack rejects for a subscription is told with its words, and not sent again."""
+async def test_rejected_value_is_a_problem(tmp_path: Path) -> None:
+    """A value rejected for a subscription is shown with ProsperStack's reason, and not sent again."""
     sandbox = create_sandbox(SandboxConfig(subscribers=3, keys=(KEY,), rate_limit=10_000))
     inner = httpx.ASGITransport(sandbox)
 
@@ -109,8 +109,8 @@ async def test_what_is_rejected_is_a_problem(tmp_path: Path) -> None:
     assert problems[0]["reason"] == "ProsperStack rejects it: no seats today"
 
 
-async def test_a_deleted_persons_subscriptions_are_cleared(tmp_path: Path) -> None:
-    """What was written to subscriptions is deleted with the rest when the person is to be forgotten."""
+async def test_erased_persons_subscriptions_are_cleared(tmp_path: Path) -> None:
+    """An erasure also deletes the values written to subscriptions."""
     async with running(settings(tmp_path)) as service:
         data = service.account().data
         email, _ = john(service)

@@ -1,4 +1,4 @@
-"""Three-way differences."""
+"""Three-way diff."""
 
 import pytest
 from pydantic import JsonValue
@@ -29,7 +29,7 @@ def subscriber(observed: Values, applied: Values, rejected: Values) -> Subscribe
     [
         ({"plan": "pro"}, {}, {}, {}, {"plan": "pro"}, {}),  # new
         ({"plan": "pro"}, {"plan": "free"}, {"plan": "free"}, {}, {"plan": "pro"}, {}),  # changed
-        ({"plan": "pro"}, {"plan": "pro"}, {}, {}, {}, {"plan": "pro"}),  # there already
+        ({"plan": "pro"}, {"plan": "pro"}, {}, {}, {}, {"plan": "pro"}),  # in place already
         ({"plan": "pro"}, {"plan": "pro"}, {"plan": "pro"}, {}, {}, {}),  # settled before
         ({"plan": "pro"}, {"plan": "vip"}, {"plan": "pro"}, {}, {}, {}),  # edited by hand: it stays
         ({"plan": "team"}, {"plan": "vip"}, {"plan": "pro"}, {}, {"plan": "team"}, {}),  # ... until now
@@ -44,10 +44,10 @@ def subscriber(observed: Values, applied: Values, rejected: Values) -> Subscribe
         ({"seats": 5}, {"seats": 5.0}, {}, {}, {}, {"seats": 5}),
         ({"since": "2021-05-04"}, {"since": "2021-05-04T00:00:00Z"}, {}, {}, {}, {"since": "2021-05-04"}),
         ({"since": "2021-05-04"}, {"since": "garbage"}, {}, {}, {"since": "2021-05-04"}, {}),
-        ({}, {"plan": "pro"}, {"plan": "free"}, {}, {}, {}),  # not desired: none of our business
+        ({}, {"plan": "pro"}, {"plan": "free"}, {}, {}, {}),  # not desired: left alone
     ],
 )
-def test_what_is_sent(
+def test_only_changed_and_differing_values_are_sent(
     desired: dict[str, PropertyValue],
     observed: Values,
     applied: Values,
@@ -55,5 +55,5 @@ def test_what_is_sent(
     send: dict[str, PropertyValue],
     settled: dict[str, PropertyValue],
 ) -> None:
-    """Sent is what is desired anew and is not there; what is there already is noted without a request."""
+    """A changed value that differs is sent; one that is in place is stored without a request."""
     assert diff(desired, subscriber(observed, applied, rejected), CATALOG) == PropertyDiff(send, settled)

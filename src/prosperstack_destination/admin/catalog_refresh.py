@@ -2,7 +2,7 @@
 
 import structlog
 
-from prosperstack_destination.account_mapping import LISTED_AGAIN_AFTER, may_refresh
+from prosperstack_destination.account_mapping import MIN_REFRESH_INTERVAL, may_refresh
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.store import accounts
@@ -16,7 +16,7 @@ async def refresh_if_stale(services: AdminServices, account: Account) -> None:
 
     Safe to repeat. Raises `StoreUnavailable`.
     """
-    before = services.clock() - LISTED_AGAIN_AFTER
+    before = services.clock() - MIN_REFRESH_INTERVAL
     if account.catalog_at is None or account.catalog_at > before:
         return
     if await services.database.write(accounts.expire_catalog, account.id, before):

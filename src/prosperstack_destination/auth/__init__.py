@@ -1,1 +1,1 @@
-"""Who may call, and whose ProsperStack is written to."""
+"""Authentication: credentials, and the accounts that they open."""

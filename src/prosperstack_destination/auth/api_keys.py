@@ -1,39 +1,39 @@
-"""Keys as we hold them: never in clear, found by a hash, told apart by a fingerprint."""
+"""Forms of API keys. Keys are never stored in clear: a hash finds a key, a fingerprint names it."""
 
 import hashlib
 from typing import Final
 
-#: How ProsperStack's keys begin; test mode's are told by the longer prefix.
+#: Prefix of ProsperStack's keys; those of test mode have the longer one.
 KEY_PREFIX: Final = "key_"
 TEST_KEY_PREFIX: Final = "key_test_"
-#: How issued keys begin, so that none is taken for a ProsperStack key; and those of them that are public.
+#: Prefix of issued keys, so that none is taken for a ProsperStack key; and of the public ones among them.
 ISSUED_PREFIX: Final = "psd_"
 PUBLIC_PREFIX: Final = "psp_"
-#: A longer text is no key of anybody's, in characters.
+#: Longest possible key, in characters.
 MAX_KEY_LENGTH: Final = 500
 
 
 def is_prosperstack_key(key: str) -> bool:
-    """Whether a text has the form of a ProsperStack key."""
+    """Return whether a text has the form of a ProsperStack key."""
     return key.startswith(KEY_PREFIX) and len(KEY_PREFIX) < len(key) <= MAX_KEY_LENGTH
 
 
 def is_public_key(key: str) -> bool:
-    """Whether a text has the form of a public key, which web pages and apps show."""
+    """Return whether a text has the form of a public key, which web pages and apps contain."""
     return key.startswith(PUBLIC_PREFIX)
 
 
 def is_live_key(key: str) -> bool:
-    """Whether a ProsperStack key is of live mode (test mode is an account of its own)."""
+    """Return whether a ProsperStack key is of live mode (test mode is an account of its own)."""
     return not key.startswith(TEST_KEY_PREFIX)
 
 
 def key_hash(key: str) -> str:
-    """What a key is found by. Keys are long and random, so that a plain SHA-256 does not give them away."""
+    """Return the hash that finds a key. Keys are long and random, so a plain SHA-256 does not reveal them."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def fingerprint(key: str) -> str:
-    """The short form for people and logs, as in ``test-9f86d081``; it tells nothing of the key itself."""
+    """Return the short form for people and logs, as in ``test-9f86d081``; it reveals nothing of the key."""
     mode = "" if not is_prosperstack_key(key) else "live-" if is_live_key(key) else "test-"
     return mode + key_hash(key)[:8]

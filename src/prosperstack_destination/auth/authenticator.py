@@ -1,4 +1,4 @@
-"""From the key that a caller shows to the account that it opens."""
+"""Authentication of callers: the account that an inbound key opens."""
 
 import asyncio
 from collections import OrderedDict
@@ -34,19 +34,19 @@ from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.credentials import ActiveSecret, InboundKey, KeyKind, KeyOrigin
 from prosperstack_destination.store.database import Database
 
-#: How long an account's row is believed before it is read again, in microseconds.
+#: Time for which an account's row is cached, in microseconds.
 CACHE_TTL: Final = 2 * SECOND
-#: How long a refused key is remembered, so that a flood of it costs ProsperStack nothing, in microseconds.
+#: Time for which a refused key is cached, so that a flood of it costs ProsperStack nothing, in microseconds.
 NEGATIVE_TTL: Final = 1 * MINUTE
-#: Good keys that are remembered at most, and refused ones: a flood of the latter takes no room of the former.
+#: Cached valid keys, and cached refused keys: a flood of the latter takes no room of the former.
 MAX_CACHED_KEYS: Final = 10_000
 
-#: Those for whom a key is checked that an operator enters.
+#: Group of the checks of keys that operators enter.
 OPERATORS: Final = "operators"
 
 T = TypeVar("T")
 
-_UNKNOWN_KEY = "The API key is not known here: copy it anew into the destination's settings in Segment."
+_UNKNOWN_KEY = "The API key is not known here: copy it again into the destination's settings in Segment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _CachedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A refusal as it is remembered: the exception itself would keep its traceback, with all that it refers to."""
+    """A cached refusal. The exception itself would keep its traceback, with all that it refers to."""
 
     kind: type[AccessDenied]
     message: str
@@ -66,15 +66,15 @@ class _Refusal:
 
 @dataclass(frozen=True, slots=True)
 class _Secrets:
-    #: By the secret in clear.
+    #: Secrets by their clear text.
     secrets: dict[str, ActiveSecret] = field(repr=False)
     until: int
 
 
 class Authenticator:
-    """The accounts, and the keys that open them.
+    """Opens accounts by inbound keys.
 
-    ``connect`` makes a ProsperStack client for a ProsperStack key.
+    ``connect`` creates a ProsperStack client for a ProsperStack key.
     """
 
     def __init__(
@@ -91,66 +91,69 @@ class Authenticator:
         self._connect = connect
         self._clock = clock
         self._allow_pass_through = allow_pass_through
-        #: By the key's hash, and by the account's id.
-        self._remembered: OrderedDict[str, _CachedAnswer] = OrderedDict()
+        #: Accounts by the hash of a key, and by id.
+        self._cached: OrderedDict[str, _CachedAnswer] = OrderedDict()
         self._refusals: OrderedDict[str, _Refusal] = OrderedDict()
         self._secrets: dict[str, _Secrets] = {}
         self._checks: dict[str, asyncio.Task[Account]] = {}
         self._limiter = KeyCheckLimiter()
 
     async def authenticate(self, key: str, address: str) -> Account:
-        """The account that an inbound key opens.
+        """Return the account that an inbound key opens.
 
-        A ProsperStack key that is new to us is checked by listing its properties, once however many callers
-        show it meanwhile, and in the turn of the client at ``address``. Raises `InvalidApiKey`,
-        `ApiKeyForbidden`, or
-        `KeyUnverified` where ProsperStack could not be asked.
+        An unknown ProsperStack key is checked by listing its properties: once for all callers that send it
+        meanwhile, and within the limit of the client's network at ``address``. Raises `InvalidApiKey`,
+        `ApiKeyForbidden`, or `KeyUnverified` where ProsperStack could not be asked.
         """
         account = self.cached(key)
         hashed = _cached_hash(key)
-        return account or await self._shared(hashed, partial(self._authenticate, key, hashed, address))
+        return account or await self._find_once(hashed, partial(self._authenticate, key, hashed, address))
 
     def cached(self, key: str) -> Account | None:
-        """The account that an inbound key opens, as far as that is known; None: it has to be looked for.
+        """Return the account that an inbound key opens if it is cached; None: not cached.
 
-        Raises `AccessDenied`'s kinds where it is known to open none.
+        Raises a cached `AccessDenied`.
         """
-        return self._recall(_cached_hash(key))
+        return self._lookup(_cached_hash(key))
 
     async def by_id(self, account_id: str) -> Account:
-        """The account with this id, for callers who authenticate otherwise. Raises `InvalidApiKey` for none."""
-        account = self._recall(account_id)
+        """Return the account with this id, for callers that authenticate otherwise. Raises `InvalidApiKey` for
+        none.
+        """
+        account = self._lookup(account_id)
         if account is not None:
             return account
         account = await self._database.read(rows.get, account_id)
         if account is None:
             raise InvalidApiKey("The URL names no account that is known here.")
-        return await self._shared(account_id, partial(self._revalidate_if_stopped, account))
+        return await self._find_once(account_id, partial(self._revalidate_if_stopped, account))
 
     async def shared_secrets(self, account: Account) -> Sequence[str]:
-        """The secrets that may have signed a webhook for an account, in clear; believed as accounts are."""
-        known = self._secrets.get(account.id)
-        if known is None or not 0 <= known.until - self._clock() <= CACHE_TTL:
+        """Return the secrets that may have signed a webhook for an account, in clear; cached as accounts are."""
+        cached = self._secrets.get(account.id)
+        if cached is None or not 0 <= cached.until - self._clock() <= CACHE_TTL:
             active = await self._database.read(credentials.active_secrets, account.id)
             by_clear = {self._vault.decrypt(each.encrypted): each for each in active}
-            known = self._secrets[account.id] = _Secrets(by_clear, self._clock() + CACHE_TTL)
-        return list(known.secrets)
+            cached = self._secrets[account.id] = _Secrets(by_clear, self._clock() + CACHE_TTL)
+        return list(cached.secrets)
 
     async def touch_secret(self, account: Account, secret: str) -> None:
-        """Note that one of an account's `shared_secrets` signed a webhook, once in a minute."""
-        known = self._secrets.get(account.id)
-        used = None if known is None else known.secrets.get(secret)
-        if known is None or used is None:  # forgotten meanwhile: the next call is noted
+        """Store that one of an account's `shared_secrets` signed a webhook, at most once a minute."""
+        cached = self._secrets.get(account.id)
+        active = None if cached is None else cached.secrets.get(secret)
+        if cached is None or active is None:  # invalidated meanwhile: the next call stores the use
             return
         now = self._clock()
-        if not _was_used_recently(used.last_used_at, now):
-            known.secrets[secret] = replace(used, last_used_at=now)
-            await self._database.write(credentials.mark_secret_used, used.id, now)
+        if not _was_used_recently(active.last_used_at, now):
+            cached.secrets[secret] = replace(active, last_used_at=now)
+            await self._database.write(credentials.mark_secret_used, active.id, now)
 
     async def check_key(self, key: str) -> None:
-        """Ask ProsperStack whether it takes a key, before an operator enters it. What is no key is not asked about.
+        """Check with ProsperStack that a key works, before an operator's entry is stored. Other texts are not
+        checked.
 
-        Raises `ConfigurationError` where it does not, and `KeyUnverified` where it could not be asked.
+        Raises `ConfigurationError` where it does not work, and `KeyUnverified` where ProsperStack could not be
+        asked.
         """
         if not is_prosperstack_key(key):
             return
@@ -162,19 +165,19 @@ class Authenticator:
             ) from refusal
 
     def prosperstack_key(self, account: Account) -> str:
-        """An account's ProsperStack key in clear: to be used, never kept or logged."""
+        """Return an account's ProsperStack key in clear: use it, never keep or log it."""
         return self._vault.decrypt(account.encrypted_key)
 
     def invalidate(self) -> None:
-        """Believe nothing that is remembered: accounts have changed."""
-        self._remembered.clear()
+        """Clear the caches, because accounts changed."""
+        self._cached.clear()
         self._refusals.clear()
         self._secrets.clear()
 
     async def sync_from_settings(self, api_key: str | None, segment_keys: Sequence[str]) -> None:
-        """Open the operator's account as the settings name it; keys no longer in the settings are revoked.
+        """Open the account that the settings name, and revoke keys that the settings no longer name.
 
-        ProsperStack is not asked: the service has to start while it is away. Safe to repeat.
+        ProsperStack is not asked: the service has to start while it is unavailable. Safe to repeat.
         """
         keys = [InboundKey(key_hash(key), fingerprint(key), KeyOrigin.SETTINGS) for key in segment_keys]
         await self._database.write(self._configure, api_key, keys)
@@ -191,43 +194,43 @@ class Authenticator:
                 credentials.admit_key(connection, account.id, key, now)
         credentials.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
 
-    async def _shared(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
-        """Find an account once for all who ask for it meanwhile; who hangs up does not stop that."""
+    async def _find_once(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
+        """Find an account once for all concurrent callers; a caller that hangs up does not stop it."""
         task = self._checks.get(name)
         if task is None:
-            task = self._checks[name] = asyncio.create_task(self._learn(name, find))
+            task = self._checks[name] = asyncio.create_task(self._find_and_cache(name, find))
             task.add_done_callback(lambda _: self._checks.pop(name, None))
             task.add_done_callback(_retrieve_result)
         return await asyncio.shield(task)
 
-    async def _learn(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
-        """Find an account, and remember what came of it."""
+    async def _find_and_cache(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
+        """Find an account, and cache the result."""
         try:
             account = await find()
         except AccessDenied as error:
-            _keep(self._refusals, name, _Refusal(type(error), str(error), self._clock() + NEGATIVE_TTL))
+            _put(self._refusals, name, _Refusal(type(error), str(error), self._clock() + NEGATIVE_TTL))
             raise
         self._refusals.pop(name, None)
-        _keep(self._remembered, name, _CachedAnswer(account, self._clock() + CACHE_TTL))
+        _put(self._cached, name, _CachedAnswer(account, self._clock() + CACHE_TTL))
         return account
 
-    def _recall(self, name: str) -> Account | None:
-        remembered = self._remembered.get(name)
-        if remembered is not None and self._is_fresh(remembered.until):
-            return remembered.account
+    def _lookup(self, name: str) -> Account | None:
+        cached = self._cached.get(name)
+        if cached is not None and self._is_fresh(cached.until):
+            return cached.account
         refusal = self._refusals.get(name)
         if refusal is not None and self._is_fresh(refusal.until):
             raise refusal.kind(refusal.message)
         return None
 
     def _is_fresh(self, until: int) -> bool:
-        """Whether what is remembered until then still counts; not where the clock was set back, either."""
+        """Return whether a cached entry counts. After the clock was set back it does not."""
         return 0 <= until - self._clock() <= NEGATIVE_TTL
 
     async def _authenticate(self, key: str, hashed: str, address: str) -> Account:
-        known = await self._database.read(credentials.of_inbound_key, hashed)
-        if known is not None:
-            account, inbound = known
+        row = await self._database.read(credentials.of_inbound_key, hashed)
+        if row is not None:
+            account, inbound = row
             if inbound.revoked_at is not None:
                 raise InvalidApiKey("The API key was revoked: set another one in Segment.")
             if inbound.kind is KeyKind.PUBLIC:
@@ -247,7 +250,7 @@ class Authenticator:
         return await self._database.write(self._open_account, key, hashed, properties)
 
     async def _revalidate_if_stopped(self, account: Account) -> Account:
-        """The account; whether a stopped one works again is asked as often as refusals are forgotten."""
+        """Return the account. A stopped one is checked with ProsperStack first, as often as refusals expire."""
         if account.status not in rows.STOPPED_STATUSES:
             return account
         await self._check_key(self._connect(self.prosperstack_key(account)), account.id)
@@ -255,9 +258,9 @@ class Authenticator:
         return replace(account, status=AccountStatus.ACTIVE, status_reason=None, status_until=None)
 
     async def _check_key(self, prosperstack: ProsperStackClient, group: str) -> Page[PropertyDefinition]:
-        """The first page of a key's properties: whether it works, and what there is to map to.
+        """Return the first page of a key's properties, which shows that the key works.
 
-        It is one request. Where there are more pages the reconciler lists them within the account's budget.
+        It is one request. The reconciler lists further pages within the account's budget.
         """
         await self._limiter.turn(group)
         try:
@@ -292,11 +295,12 @@ class Authenticator:
         return replace(account, catalog=catalog, catalog_at=None if properties.next_cursor else now)
 
 
-#: A sender shows the same key all day. (So it is in memory in clear, as in `ingest.basic_auth`; never on disk.)
+#: Hashes of recent keys: a sender shows the same key all day. (So keys are in memory in clear, as in
+#: `ingest.basic_auth`; never on disk.)
 _cached_hash: Final = lru_cache(maxsize=128)(key_hash)
 
 
-def _keep(memory: OrderedDict[str, T], name: str, value: T) -> None:
+def _put(memory: OrderedDict[str, T], name: str, value: T) -> None:
     memory[name] = value
     memory.move_to_end(name)
     while len(memory) > MAX_CACHED_KEYS:
@@ -304,11 +308,11 @@ def _keep(memory: OrderedDict[str, T], name: str, value: T) -> None:
 
 
 def _was_used_recently(last_used_at: int | None, now: int) -> bool:
-    """Whether a use just now need not be written down: one within the last minute was."""
+    """Return whether a use was stored within the last minute, so that this one need not be."""
     return last_used_at is not None and 0 <= now - last_used_at < MINUTE
 
 
 def _retrieve_result(check: "asyncio.Task[Account]") -> None:
-    """Look at a check's outcome even where every caller has hung up, or asyncio would warn of it."""
+    """Retrieve a check's result even where every caller has hung up, so that asyncio does not warn."""
     if not check.cancelled():
         check.exception()

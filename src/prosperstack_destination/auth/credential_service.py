@@ -1,4 +1,6 @@
-"""What an operator issues for an account: inbound keys and shared secrets, each shown once."""
+"""Issuing and revoking an account's credentials: inbound keys, shared secrets and connector tokens, each shown
+once.
+"""
 
 import secrets
 from collections.abc import Iterable
@@ -23,12 +25,12 @@ from prosperstack_destination.store import audit_log, connector_tokens, credenti
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.credentials import InboundKey, KeyOrigin
 
-#: How connector tokens begin.
-CONNECTOR_TOKEN_PREFIX = "psc_"  # noqa: S105 -- the beginning of a token, and no token
+#: Prefix of connector tokens.
+CONNECTOR_TOKEN_PREFIX = "psc_"  # noqa: S105 -- a prefix, not a token
 
 
 def new_account(key: str, vault: Vault) -> Account:
-    """An account for a ProsperStack key, not stored yet."""
+    """Return a new account for a ProsperStack key, not stored yet."""
     return Account(
         id=f"acct_{secrets.token_urlsafe(12)}",
         encrypted_key=vault.encrypt(key),
@@ -43,8 +45,9 @@ def new_account(key: str, vault: Vault) -> Account:
 
 
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
-    """Open the account of a ProsperStack key. Repeated: the same account. Raises `ConfigurationError` for no
-    key.
+    """Open the account of a ProsperStack key, or return the existing one.
+
+    Raises `ConfigurationError` for a text that is no key.
     """
     if not is_prosperstack_key(key):
         raise ConfigurationError(
@@ -59,10 +62,10 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
 
 
 def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
-    """Have an account use another ProsperStack key: everything that is stored stays with it. Safe to repeat.
+    """Replace an account's ProsperStack key; all its data stays. Safe to repeat.
 
-    Whether ProsperStack takes the key is found out when the account is next looked at, within seconds. Raises
-    `ConfigurationError` for what is no key, is of the other mode, or is another account's.
+    The reconciler finds out within seconds whether ProsperStack accepts the key. Raises `ConfigurationError` for a
+    text that is no key, a key of the other mode, or another account's key.
     """
     if not is_prosperstack_key(key):
         raise ConfigurationError(
@@ -84,7 +87,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
 
 
 def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
-    """A new inbound key: this is the only time that it is seen."""
+    """Issue an inbound key and return it: it is shown only now."""
     key = ISSUED_PREFIX + secrets.token_urlsafe(24)
     credentials.admit_key(
         connection, account.id, InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name), now
@@ -97,11 +100,10 @@ def issue_key(connection: Connection, account: Account, name: str, actor: str, n
 def issue_public_key(
     connection: Connection, account: Account, name: str, origins: Iterable[str], actor: str, now: int
 ) -> str:
-    """Make a key that may only identify, from the pages of these origins, or from apps where there are none.
+    """Issue a key that may only identify, from pages of these origins, or from apps where there are none.
 
-    Returns the key, which is no secret: everybody who opens the page or the app can read it. Raises
-    `ConfigurationError`
-    for what is no origin.
+    Returns the key, which is no secret: every visitor of the page or user of the app can read it. Raises
+    `ConfigurationError` for an invalid origin.
     """
     key, allowed = PUBLIC_PREFIX + secrets.token_urlsafe(24), read_origins(origins)
     issued = InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name, allowed)
@@ -112,14 +114,14 @@ def issue_public_key(
 
 
 def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
-    """Refuse a key, named by its fingerprint, within seconds. Raises `NotFoundError` where there is none."""
+    """Revoke a key, named by its fingerprint; it is refused within seconds. Raises `NotFoundError`."""
     if not credentials.revoke_key(connection, account.id, key, now):
         raise NotFoundError(f"The account has no key {key!r} that is good: `keys list` shows them.")
     audit_log.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
 
 
 def new_secret_id() -> str:
-    """What a shared secret is to be listed and revoked by."""
+    """Return a new id under which a shared secret is listed and revoked."""
     return f"sec_{secrets.token_hex(4)}"
 
 
@@ -133,7 +135,7 @@ def issue_secret(
     *,
     secret_id: str | None = None,
 ) -> str:
-    """A new shared secret for signed webhooks: this is the only time that it is seen."""
+    """Issue a shared secret for signed webhooks and return it: it is shown only now."""
     secret, secret_id = secrets.token_urlsafe(32), secret_id or new_secret_id()
     credentials.add_secret(connection, account.id, secret_id, vault.encrypt(secret), name, now)
     details = {"secret": secret_id, "name": name}
@@ -142,7 +144,7 @@ def issue_secret(
 
 
 def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
-    """Refuse what a secret signs, within seconds. Raises `NotFoundError` where there is none."""
+    """Revoke a shared secret; its signatures are refused within seconds. Raises `NotFoundError`."""
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
         raise NotFoundError(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
     audit_log.record(
@@ -151,7 +153,7 @@ def revoke_secret(connection: Connection, account: Account, secret_id: str, acto
 
 
 def issue_connector(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
-    """A new connector token: this is the only time that it is seen."""
+    """Issue a connector token and return it: it is shown only now."""
     token = CONNECTOR_TOKEN_PREFIX + secrets.token_urlsafe(24)
     connector_tokens.add(connection, account.id, key_hash(token), fingerprint(token), name, now)
     details = {"connector": fingerprint(token), "name": name}
@@ -160,7 +162,7 @@ def issue_connector(connection: Connection, account: Account, name: str, actor: 
 
 
 def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
-    """Refuse a connector token, named by its fingerprint. Raises `NotFoundError` where there is none."""
+    """Revoke a connector token, named by its fingerprint. Raises `NotFoundError`."""
     if not connector_tokens.revoke(connection, account.id, token, now):
         raise NotFoundError(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
     details = {"connector": token}

@@ -1,6 +1,6 @@
-"""Rate limit for the requests that find out whether a key is good.
+"""Rate limit of the requests that check unknown keys with ProsperStack.
 
-A flood of made-up keys must be no flood for ProsperStack, and must not keep others from having theirs checked.
+A flood of made-up keys must not become a flood for ProsperStack, and must not delay the checks of other callers.
 """
 
 import asyncio
@@ -9,34 +9,34 @@ from typing import Final
 
 from prosperstack_destination.errors import KeyUnverified
 
-#: Checks that begin in a second, of all callers together.
+#: Checks that start in a second, of all callers.
 CHECKS_PER_SECOND: Final = 5
-#: A check waits for its turn for so long, in seconds. Segment gives up on a call after 5.
+#: Longest wait of a check for its turn, in seconds. Segment gives up on a call after 5.
 TURN_SECONDS: Final = 3.0
-#: Checks of one group of callers that may wait for a turn, and groups.
+#: Waiting checks of one group of callers, and waiting groups.
 MAX_WAITING: Final = 5
 MAX_WAITING_GROUPS: Final = 1_000
-#: Groups of which the latest turn is known; past it that of the group that had its turn first is forgotten.
+#: Groups whose latest turn is known; beyond that, the group with the oldest turn is dropped.
 MAX_GROUPS: Final = 10_000
-#: What a caller is told to wait when a key could not be checked, in seconds.
+#: Retry-After for a key that could not be checked, in seconds.
 CHECK_RETRY_SECONDS: Final = 5.0
 
 
 class KeyCheckLimiter:
-    """Gives checks their turns: the group of callers that had none, or none for longest, is next.
+    """Gives turns to checks: the group without a turn, or with the oldest one, is next.
 
-    A group is a client's network, so that a sender of made-up keys takes what others leave.
+    A group is a client's network, so that a sender of made-up keys only gets the turns that others leave.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        #: The number of each group's latest turn, in the order of the turns.
+        #: Number of each group's latest turn, in the order of the turns.
         self._turns: dict[str, int] = {}
         self._count = 0
-        self._giving: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def turn(self, group: str) -> None:
-        """Wait until a check of a group may begin.
+        """Wait until a check of a group may start.
 
         Raises `KeyUnverified` where too many wait already, or the turn does not come within `TURN_SECONDS`.
         """
@@ -45,8 +45,8 @@ class KeyCheckLimiter:
             raise _too_many()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(group, deque()).append(turn)
-        if self._giving is None or self._giving.done():
-            self._giving = asyncio.create_task(self._give_turns())
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._give_turns())
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 await turn
@@ -60,13 +60,13 @@ class KeyCheckLimiter:
             turn = waiting.popleft()
             if not waiting:
                 del self._waiting[group]
-            if turn.done():  # its caller waits no more
+            if turn.done():  # its caller has given up
                 continue
             turn.set_result(None)
-            self._note(group)
+            self._record_turn(group)
             await asyncio.sleep(1 / CHECKS_PER_SECOND)
 
-    def _note(self, group: str) -> None:
+    def _record_turn(self, group: str) -> None:
         self._count += 1
         self._turns.pop(group, None)
         self._turns[group] = self._count

@@ -1,4 +1,4 @@
-"""Who may use the API: operators, by tokens that are issued to them by name."""
+"""Authentication of operators: tokens for the API, issued by name."""
 
 import hmac
 import secrets
@@ -13,50 +13,51 @@ from prosperstack_destination.store import operator_tokens
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.operator_tokens import OperatorToken
 
-#: How tokens begin, so that nobody takes one for a key.
-OPERATOR_TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- it is how they begin, and no token
-#: How long the tokens are believed before they are read again, in microseconds.
+#: Prefix of operator tokens, so that none is taken for a key.
+OPERATOR_TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- a prefix, not a token
+#: Time for which the tokens are cached, in microseconds.
 CACHE_TTL: Final = 2 * SECOND
 
 
 class TokenAuthenticator:
-    """The operators' tokens."""
+    """Authenticates operators by their tokens."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._known: list[OperatorToken] = []
+        self._cached: list[OperatorToken] = []
         self._until = 0
 
     async def authenticate(self, token: str | None) -> str:
-        """Whose a token is. Raises `NoTokensIssued` where none was ever issued, and `InvalidToken`."""
-        known = await self._active()
-        if not known:
+        """Return the name of a token's operator. Raises `NoTokensIssued` where none exists, and `InvalidToken`."""
+        tokens = await self._active()
+        if not tokens:
             raise NoTokensIssued
         if not token:
             raise InvalidToken("A token is needed: send it as `Authorization: Bearer pso_…`.")
-        hashed, found = key_hash(token), None
-        for each in known:  # every one is compared, so that the time tells nothing
+        hashed, match = key_hash(token), None
+        for each in tokens:  # all are compared, so that the time reveals nothing
             if hmac.compare_digest(each.token_hash, hashed):
-                found = each
-        if found is None:
+                match = each
+        if match is None:
             raise InvalidToken("The token is unknown or revoked: `tokens list` shows those that are good.")
-        return found.name
+        return match.name
 
     def invalidate(self) -> None:
-        """Read the tokens anew: some are others than before."""
+        """Read the tokens again before the next request."""
         self._until = 0
 
     async def _active(self) -> list[OperatorToken]:
         if not 0 < self._until - self._clock() <= CACHE_TTL:
-            self._known = await self._database.read(operator_tokens.active)
+            self._cached = await self._database.read(operator_tokens.active)
             self._until = self._clock() + CACHE_TTL
-        return self._known
+        return self._cached
 
 
 def issue_token(connection: Connection, name: str, now: int) -> str:
-    """A new token for an operator: this is the only time that it is seen. Raises `ConfigurationError` without a
-    name.
+    """Issue a token for an operator and return it: it is shown only now.
+
+    Raises `ConfigurationError` without a name.
     """
     if not name.strip():
         raise ConfigurationError("A token needs a name: it is the author of what is done with it.")
@@ -66,6 +67,6 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
 
 
 def revoke_token(connection: Connection, token: str, now: int) -> None:
-    """Refuse a token, named by its fingerprint, within seconds. Raises `NotFoundError` where there is none."""
+    """Revoke a token, named by its fingerprint; it is refused within seconds. Raises `NotFoundError`."""
     if not operator_tokens.revoke(connection, token, now):
         raise NotFoundError(f"There is no token {token!r} that is good: `tokens list` shows them.")

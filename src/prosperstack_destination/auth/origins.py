@@ -1,4 +1,4 @@
-"""Origins of web pages, as browsers name them in the Origin header."""
+"""Origins of web pages, as in browsers' Origin header."""
 
 import re
 from collections.abc import Iterable
@@ -7,16 +7,16 @@ from urllib.parse import urlsplit
 
 from prosperstack_destination.errors import ConfigurationError
 
-#: Origins that one key may have.
+#: Origins per key.
 MAX_ORIGINS: Final = 20
-#: The longest origin there can be: a scheme, a host of 253 characters, and a port.
+#: Longest possible origin: a scheme, a host of 253 characters, and a port.
 _MAX_LENGTH: Final = 270
 _HOST: Final = re.compile(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]")
-_USUAL_PORT: Final = {"http": 80, "https": 443}
+_DEFAULT_PORT: Final = {"http": 80, "https": 443}
 
 
 def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return origins in the form that browsers send, each once. Raises `ConfigurationError` for what is none."""
+    """Return origins in the form that browsers send, each once. Raises `ConfigurationError` for an invalid one."""
     origins = tuple(dict.fromkeys(_origin(each) for text in texts if (each := text.strip())))
     if len(origins) > MAX_ORIGINS:
         raise ConfigurationError(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
@@ -24,7 +24,7 @@ def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _origin(text: str) -> str:
-    wrong = ConfigurationError(
+    invalid = ConfigurationError(
         f"{text[:100]!r} is no origin: write the scheme, the host and the port if there is one, and nothing else, "
         "as in https://app.example.com. There are no wildcards."
     )
@@ -32,15 +32,15 @@ def _origin(text: str) -> str:
         parts = urlsplit(text.lower())
         port = parts.port
     except ValueError:
-        raise wrong from None
+        raise invalid from None
     host = parts.netloc.rpartition("]")[0] + "]" if parts.netloc.startswith("[") else parts.netloc.partition(":")[0]
     if (
         len(text) > _MAX_LENGTH
-        or parts.scheme not in _USUAL_PORT
+        or parts.scheme not in _DEFAULT_PORT
         or _HOST.fullmatch(host) is None
         or parts.path not in ("", "/")
         or any(sign in text for sign in "?#@\\")
         or port == 0
     ):
-        raise wrong
-    return f"{parts.scheme}://{host}" + ("" if port in (None, _USUAL_PORT[parts.scheme]) else f":{port}")
+        raise invalid
+    return f"{parts.scheme}://{host}" + ("" if port in (None, _DEFAULT_PORT[parts.scheme]) else f":{port}")

@@ -1,4 +1,4 @@
-"""Authentication by public keys: those that stand in web pages and apps, and may only identify."""
+"""Authentication by public keys, which web pages and apps contain and which may only identify."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Set
@@ -13,9 +13,9 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import PublicKey
 from prosperstack_destination.store.database import Database
 
-#: The keys are read again when they are older than this: a revoked one is refused this soon. In microseconds.
+#: Time for which the keys are cached, in microseconds: a revoked one is refused this soon.
 CACHE_TTL: Final = 2 * SECOND
-#: For a key or an origin that is not among them they are read again this soon: it may be new. In microseconds.
+#: Shorter time for an unknown key or origin, which may be new, in microseconds.
 MISS_TTL: Final = 1 * SECOND
 
 
@@ -27,9 +27,9 @@ class _Loaded:
 
 
 class PublicKeys:
-    """The public keys that are good, all in memory: there are a handful for each account.
+    """The valid public keys, all cached: there are a handful per account.
 
-    ``by_id`` opens an account by its id, and raises `AccessDenied`'s kinds where it may not be called.
+    ``by_id`` opens an account by its id, and raises `AccessDenied` where it may not be called.
     """
 
     def __init__(self, database: Database, by_id: Callable[[str], Awaitable[Account]], clock: Clock) -> None:
@@ -38,61 +38,61 @@ class PublicKeys:
         self._clock = clock
         self._loaded: _Loaded | None = None
         self._loading = asyncio.Lock()
-        #: When the use of a key was noted last, by its hash.
-        self._noted: dict[str, int] = {}
+        #: Time of the latest stored use, by key hash.
+        self._used_at: dict[str, int] = {}
 
     async def open(self, key: str, origin: str | None) -> Account:
         """Return the account that a public key opens for a page of an origin (None: not from a page).
 
-        Raises `InvalidApiKey` for a key that is unknown or revoked, `ApiKeyForbidden` for another origin than
+        Raises `InvalidApiKey` for a key that is unknown or revoked, and `ApiKeyForbidden` for another origin than
         its own.
         """
         hashed = key_hash(key[:MAX_KEY_LENGTH])
-        found = (await self._keys(CACHE_TTL)).by_hash.get(hashed)
-        if found is None:
-            found = (await self._keys(MISS_TTL)).by_hash.get(hashed)
-        if found is None:
+        public_key = (await self._keys(CACHE_TTL)).by_hash.get(hashed)
+        if public_key is None:
+            public_key = (await self._keys(MISS_TTL)).by_hash.get(hashed)
+        if public_key is None:
             raise InvalidApiKey(
                 "The public key is unknown, or was revoked: `keys issue --public` makes another one."
             )
-        if found.origins and origin not in found.origins:
+        if public_key.origins and origin not in public_key.origins:
             raise ApiKeyForbidden(
                 "This public key is for the pages of other origins: `keys list` shows them, and "
                 "`keys issue --public --origin` makes a key for another one."
             )
-        if origin is not None and not found.origins:
+        if origin is not None and not public_key.origins:
             raise ApiKeyForbidden(
                 "This public key is for apps, and not for web pages: `keys issue --public --origin` makes one for "
                 "those."
             )
-        account = await self._by_id(found.account_id)
-        await self._note(hashed, found)
+        account = await self._by_id(public_key.account_id)
+        await self._record_use(hashed, public_key)
         return account
 
     async def has_origin(self, origin: str) -> bool:
-        """Whether some good key is for the pages of an origin: a preflight request names no key."""
+        """Return whether a valid key allows an origin: a preflight request names no key."""
         if origin in (await self._keys(CACHE_TTL)).origins:
             return True
         return origin in (await self._keys(MISS_TTL)).origins
 
     def invalidate(self) -> None:
-        """Read the keys again before the next answer."""
+        """Read the keys again before the next request."""
         self._loaded = None
 
-    async def _keys(self, oldest: int) -> _Loaded:
-        """The keys, no older than so many microseconds; one read serves all who wait for it."""
+    async def _keys(self, max_age: int) -> _Loaded:
+        """Return the keys, no older than so many microseconds; concurrent callers share one read."""
         async with self._loading:
             now = self._clock()
-            if self._loaded is None or not 0 <= now - self._loaded.at < oldest:
+            if self._loaded is None or not 0 <= now - self._loaded.at < max_age:
                 keys = await self._database.read(credentials.public_keys)
-                origins = frozenset(origin for each in keys.values() for origin in each.origins)
+                origins = frozenset(origin for key in keys.values() for origin in key.origins)
                 self._loaded = _Loaded(now, keys, origins)
             return self._loaded
 
-    async def _note(self, hashed: str, key: PublicKey) -> None:
-        """Note a key's use, once a minute."""
+    async def _record_use(self, hashed: str, key: PublicKey) -> None:
+        """Store a key's use, at most once a minute."""
         now = self._clock()
-        last = self._noted.get(hashed, key.last_used_at)
+        last = self._used_at.get(hashed, key.last_used_at)
         if last is None or not 0 <= now - last < MINUTE:
-            self._noted[hashed] = now
+            self._used_at[hashed] = now
             await self._database.write(credentials.mark_used, hashed, now)

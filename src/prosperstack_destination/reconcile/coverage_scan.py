@@ -1,4 +1,4 @@
-"""Coverage of an account's profiles, gone through a page at a time."""
+"""Coverage of an account's profiles by its mapping, computed page by page."""
 
 import structlog
 from sqlalchemy import Connection
@@ -15,33 +15,33 @@ log = structlog.get_logger(__name__)
 
 
 async def coverage(database: UnitOfWork, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
-    """What feeds what under the mapping in force, and how many profiles there are.
+    """Return the coverage under the current mapping, and the number of profiles.
 
-    ``sample``: about how many of them are counted where there are more; None: all.
+    ``sample`` is the approximate number of profiles to count where there are more; None: all.
     """
     profiles = await database.read(profile_scan.count, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
-    counted = await database.read(_begun, account_id)
+    result = await database.read(_empty_coverage, account_id)
     after: str | None = ""
     while after is not None:
-        after = await database.read(_page, account_id, counted, after, one_in)
-    return counted, profiles
+        after = await database.read(_page, account_id, result, after, one_in)
+    return result, profiles
 
 
-def _begun(connection: Connection, account_id: str) -> Coverage:
+def _empty_coverage(connection: Connection, account_id: str) -> Coverage:
     account = accounts.get(connection, account_id)
     if account is None:
         raise ConfigurationError(f"There is no account {account_id!r}.")
     return Coverage(load(connection, account).compiled)
 
 
-def _page(connection: Connection, account_id: str, counted: Coverage, after: str, one_in: int) -> str | None:
+def _page(connection: Connection, account_id: str, result: Coverage, after: str, one_in: int) -> str | None:
     page = profile_scan.page(connection, account_id, after, one_in=one_in)
-    for each in page:
+    for profile in page:
         try:
-            stamped = each.stamped()
+            stamped = profile.stamped()
             traits = {name: value for name, (value, _) in stamped.items()}
-            counted.count(stamped, MappingInput(traits, each.user_id, each.anonymous_id))
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are counted
-            log.error("a profile could not be counted", profile_id=each.id, error=type(error).__name__)
+            result.count(stamped, MappingInput(traits, profile.user_id, profile.anonymous_id))
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
+            log.error("a profile could not be counted", profile_id=profile.id, error=type(error).__name__)
     return page[-1].email if page else None

@@ -1,4 +1,4 @@
-"""Learning who ProsperStack's subscribers are: single look-ups, and the listing, page by page."""
+"""Discovery of ProsperStack's subscribers: lookups, listing and sweep."""
 
 from collections.abc import Awaitable
 from functools import partial
@@ -21,26 +21,26 @@ from prosperstack_destination.store.sweep_state import Sweep
 
 
 async def look_up(ctx: WorkerContext, profile: Profile, *, urgent: bool, gone: Subscriber | None = None) -> bool:
-    """Learn who has a profile's email, and have the profile looked at; whether anything was learned.
+    """Look up the subscribers with a profile's email and make the profile due; return whether that succeeded.
 
-    One whose email ProsperStack rejects is set aside. ``gone`` is a subscriber that ProsperStack said is gone:
-    raises `ProsperStackUnavailable` where the look-up shows them all the same.
+    A profile whose email ProsperStack rejects is set aside. ``gone`` is a subscriber that ProsperStack reported as
+    gone: raises `ProsperStackUnavailable` where the lookup shows it.
     """
     asked_at = ctx.clock()
-    spellings = dict.fromkeys((profile.address, profile.email))  # whether case matters there is not known
-    found: list[SubscriberSnapshot] = []
+    spellings = dict.fromkeys((profile.address, profile.email))  # ProsperStack may or may not ignore case
+    subscribers_found: list[SubscriberSnapshot] = []
     try:
         for spelling in spellings:
-            found = await _find(ctx, spelling, profile, urgent=urgent)
-            if found:
+            subscribers_found = await _find(ctx, spelling, profile, urgent=urgent)
+            if subscribers_found:
                 break
     except ProsperStackRejected as rejection:
         reason = f"ProsperStack rejects the email: {rejection}"
         await ctx.database.write(profiles.settle, profile, Status.SET_ASIDE, reason=reason)
-        ctx.log.warning("set aside", profile=profile.id, status_code=rejection.status_code)
+        ctx.log.warning("email rejected", profile=profile.id, status_code=rejection.status_code)
         return False
-    await ctx.database.write(_store_look_up, profile, found, asked_at, ctx.clock(), gone)
-    if gone is not None and any(each.id == gone.id for each in found):
+    await ctx.database.write(_store_look_up, profile, subscribers_found, asked_at, ctx.clock(), gone)
+    if gone is not None and any(each.id == gone.id for each in subscribers_found):
         raise ProsperStackUnavailable(
             f"ProsperStack says that subscriber {gone.id} is gone, and shows them.", status_code=404
         )
@@ -48,57 +48,57 @@ async def look_up(ctx: WorkerContext, profile: Profile, *, urgent: bool, gone: S
 
 
 async def list_page(ctx: WorkerContext) -> bool:
-    """Take in the next page of the listing in progress, or the first of a new one; whether it was the last.
+    """Store the next page of the listing, or the first page of a new one; return whether it was the last.
 
-    A cursor that ProsperStack does not take any more begins the listing anew, once.
+    Where ProsperStack rejects the cursor, the listing starts over, once.
     """
-    progress = await ctx.database.write(listing_state.begin, ctx.account_id, ctx.clock())
+    listing = await ctx.database.write(listing_state.begin, ctx.account_id, ctx.clock())
     try:
-        return await _take_page(ctx, progress)
+        return await _store_next_page(ctx, listing)
     except (ProsperStackRejected, ProsperStackNotFound) as refusal:
-        if progress.cursor is None:
+        if listing.cursor is None:
             raise
-        ctx.log.warning("the listing begins anew", reason=reason_of(refusal))
+        ctx.log.warning("the listing starts over", reason=reason_of(refusal))
         await ctx.database.write(listing_state.restart, ctx.account_id, ctx.clock())
         return False
 
 
-async def _take_page(ctx: WorkerContext, progress: ListingState) -> bool:
+async def _store_next_page(ctx: WorkerContext, listing: ListingState) -> bool:
     asked_at = ctx.clock()
     page = await ctx.send(
         RequestInfo("GET /subscribers"),
-        partial(ctx.prosperstack.list_subscribers, progress.cursor, updated_since=progress.since),
+        partial(ctx.prosperstack.list_subscribers, listing.cursor, updated_since=listing.since),
     )
-    took = ctx.clock() - asked_at
-    there = asked_at if page.served_at is None else page.served_at - max(took, 0)
-    endless = page.next_cursor == progress.cursor  # a cursor that stays where it is would never come to an end
+    duration = ctx.clock() - asked_at
+    served_at = asked_at if page.served_at is None else page.served_at - max(duration, 0)
+    repeats_cursor = page.next_cursor == listing.cursor  # such a listing would never end
     last = await ctx.database.write(
         listing_state.take_page,
         ctx.account_id,
         _snapshots(page),
-        None if endless else page.next_cursor,
-        there=there,
+        None if repeats_cursor else page.next_cursor,
+        there=served_at,
         now=asked_at,
         refresh_after=int(ctx.rate_limiter.budget.interval / REFRESH_SHARE_IDLE),
     )
     if last:
-        ctx.log.info("the directory is up to date", pages=progress.pages + 1, full=progress.since is None)
+        ctx.log.info("the listing is complete", pages=listing.pages + 1, full=listing.since is None)
     return last
 
 
 async def sweep_page(ctx: WorkerContext, sweep: Sweep) -> None:
-    """Take in the next page of a sweep. One whose cursor is not taken any more begins anew."""
+    """Store the next page of a sweep. Where ProsperStack rejects the cursor, the sweep starts over."""
     asked_at = ctx.clock()
     try:
         page = await ctx.send(
             RequestInfo("GET /subscribers"), partial(ctx.prosperstack.list_subscribers, sweep.cursor)
         )
     except (ProsperStackRejected, ProsperStackNotFound) as refusal:
-        ctx.log.warning("the sweep begins anew", reason=reason_of(refusal))
+        ctx.log.warning("the sweep starts over", reason=reason_of(refusal))
         await ctx.database.write(sweep_state.restart, ctx.account_id)
         return
     next_cursor = None if page.next_cursor == sweep.cursor else page.next_cursor
-    news = await ctx.database.write(
+    changed = await ctx.database.write(
         sweep_state.take_page,
         ctx.account_id,
         sweep,
@@ -107,12 +107,12 @@ async def sweep_page(ctx: WorkerContext, sweep: Sweep) -> None:
         asked_at=asked_at,
         now=ctx.clock(),
     )
-    if news:
-        ctx.log.info("the sweep brought news", people=news)
+    if changed:
+        ctx.log.info("the sweep found changes", people=changed)
 
 
 def _snapshots(page: SubscriberPage) -> list[SubscriberSnapshot]:
-    """The subscribers of a page with an email, each once."""
+    """Return the subscribers of a page that have an email, each once."""
     return [
         SubscriberSnapshot(each.id, email, each.values(), each.platform_id)
         for each in {each.id: each for each in page.subscribers}.values()
@@ -121,13 +121,13 @@ def _snapshots(page: SubscriberPage) -> list[SubscriberSnapshot]:
 
 
 async def _find(ctx: WorkerContext, spelling: str, profile: Profile, *, urgent: bool) -> list[SubscriberSnapshot]:
-    """The subscribers whose email is this one, whatever the case."""
+    """Return the subscribers with this email, ignoring case."""
 
     email = profile.email
 
     def fetch(cursor: str | None) -> Awaitable[Page[models.Subscriber]]:
-        about = RequestInfo("GET /subscribers", email, attempts=profile.attempts)
-        return ctx.send(about, partial(ctx.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
+        info = RequestInfo("GET /subscribers", email, attempts=profile.attempts)
+        return ctx.send(info, partial(ctx.prosperstack.find_subscribers, spelling, cursor), urgent=urgent)
 
     return [
         SubscriberSnapshot(each.id, email, each.values(), each.platform_id)
@@ -139,13 +139,13 @@ async def _find(ctx: WorkerContext, spelling: str, profile: Profile, *, urgent: 
 def _store_look_up(
     connection: Connection,
     profile: Profile,
-    found: list[SubscriberSnapshot],
+    subscribers_found: list[SubscriberSnapshot],
     asked_at: int,
     now: int,
     gone: Subscriber | None,
 ) -> None:
-    lost = subscribers.replace_for_email(connection, profile.account_id, profile.email, found, asked_at)
-    if gone is not None and all(each.id != gone.id for each in found):
+    lost = subscribers.replace_for_email(connection, profile.account_id, profile.email, subscribers_found, asked_at)
+    if gone is not None and all(each.id != gone.id for each in subscribers_found):
         subscribers.remove(connection, profile.account_id, gone.id)
         lost = True
     listing_state.count_lookup(connection, profile.account_id)

@@ -1,4 +1,4 @@
-"""Holding the lease of one account: what may be sent and written under it, and what is in doubt when it is lost."""
+"""Leases of this replica: taking, renewing and giving them up, and fencing the writes made under them."""
 
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
@@ -30,26 +30,26 @@ T = TypeVar("T")
 class HeldLease:
     """A lease that this process took.
 
-    ``ticks`` is a clock of our own that never steps, and goes on while the machine sleeps, in microseconds.
-    ``until`` is when the lease may have run out by it.
+    ``ticks`` is a monotonic clock in microseconds that also counts while the machine sleeps. ``until`` is the time
+    by that clock at which the lease may have expired.
     """
 
     def __init__(self, lease: Lease, until: int, ticks: Clock) -> None:
         self.lease = lease
         self.until = until
         self._ticks = ticks
-        #: Subscribers that were written to, and when that ended; None: it goes on. Gone once a write of ours was
-        #: accepted that began later: until then nobody else can have written to them.
+        #: Subscribers that were written to, with the end of the request; None: it is in flight. An entry is removed
+        #: when a later fenced write succeeds: until then no other replica can have written to them.
         self._unconfirmed: dict[str, int | None] = {}
 
     def check(self) -> None:
-        """Raise `LeaseLost` where the lease may have run out."""
+        """Raise `LeaseLost` where the lease may have expired."""
         if self._ticks() >= self.until:
-            raise LeaseLost("The account's lease ran out before it was renewed.")
+            raise LeaseLost("The account's lease expired before it was renewed.")
 
     @contextmanager
     def guard(self, method: str, url: str) -> Iterator[None]:
-        """Stand around one request to ProsperStack; see `prosperstack.client.Guard`."""
+        """Guard one request to ProsperStack; see `prosperstack.client.Guard`."""
         self.check()
         if method == "GET":
             yield
@@ -62,19 +62,19 @@ class HeldLease:
             self._unconfirmed[subscriber_id] = self._ticks()
 
     def confirm_before(self, began_at: int) -> None:
-        """A write that was begun at ``asked_at`` (ticks) was accepted: the lease was ours until then."""
+        """Confirm updates that ended before a fenced write that began at ``began_at`` (ticks) and succeeded."""
         for subscriber_id, ended_at in list(self._unconfirmed.items()):
             if ended_at is not None and ended_at <= began_at:
                 del self._unconfirmed[subscriber_id]
 
     @property
     def unconfirmed(self) -> list[str]:
-        """Subscribers that were written to when the lease was perhaps another's: who knows in which order."""
+        """Subscribers that were written to while another replica may have held the lease: the order is unknown."""
         return sorted(self._unconfirmed)
 
 
 class FencedStore:
-    """The database, as the owner of a lease may write to it: with the lease checked in the same transaction."""
+    """The database for the owner of a lease: each write checks the lease in its transaction."""
 
     def __init__(self, database: Database, held_lease: HeldLease, ticks: Clock) -> None:
         self._database = database
@@ -82,16 +82,16 @@ class FencedStore:
         self._ticks = ticks
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``work`` as `Database.write` does. Raises `LeaseLost` where another replica has the lease."""
+        """Run ``work`` as `Database.write` does. Raises `LeaseLost` where another replica holds the lease."""
         lease = self._held_lease.lease
-        asked_at = self._ticks()
+        began_at = self._ticks()
 
         def fenced(connection: Connection) -> T:
             leases.assert_held(connection, lease.account_id, lease.owner, lease.fence)
             return work(connection, *args, **kwargs)
 
         result = await self._database.write(fenced)
-        self._held_lease.confirm_before(asked_at)
+        self._held_lease.confirm_before(began_at)
         return result
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -101,64 +101,64 @@ class FencedStore:
 
 @dataclass(frozen=True, slots=True)
 class LeaseChanges:
-    """What a look changed for this process."""
+    """Changes of the leases held by this process."""
 
     taken: Set[str] = frozenset()
     lost: Set[str] = frozenset()
-    #: Whoever works at these has to come to an end; a later look gives them up.
+    #: Accounts whose workers have to stop, so that a later heartbeat can give them up.
     draining: Set[str] = frozenset()
 
 
 @dataclass(slots=True)
 class LeaseManager:
-    """Which accounts this replica spends the requests of.
+    """The accounts that this replica holds.
 
-    ``ticks`` is a clock of our own that never steps, and goes on while the machine sleeps, in microseconds.
+    ``ticks`` is a monotonic clock in microseconds that also counts while the machine sleeps.
     """
 
-    #: Another one each time that a process starts.
+    #: Name of this process; a new one at each start.
     replica: str
     database: Database
     ticks: Clock
-    #: By account.
+    #: Held leases by account.
     held: dict[str, HeldLease] = field(default_factory=dict)
-    #: In the hands of others, as of the last look.
+    #: Accounts that other replicas hold, as of the last heartbeat.
     elsewhere: Set[str] = frozenset()
-    #: Whether this is the first of the replicas that are alive: what one has to do for all is up to it.
+    #: Whether this is the first of the live replicas: it does the work that one replica does for all.
     is_first: bool = False
     _rebalanced_at: int | None = None
 
     def is_due(self, wanted: Set[str]) -> bool:
-        """Whether it is time for a look: to renew what is held, or because of accounts that nobody has."""
+        """Return whether to rebalance: a renewal is due, or wanted accounts may be free."""
         due = self._rebalanced_at is None or self.ticks() - self._rebalanced_at >= HEARTBEAT_INTERVAL
         return due or not wanted <= self.held.keys() | self.elsewhere
 
     async def rebalance(self, wanted: Set[str], resting: Set[str], retired: Set[str]) -> LeaseChanges:
-        """Renew, take and give up leases; see `Situation` for the arguments. Raises `StoreUnavailable`."""
-        held = {account: tenure.lease.fence for account, tenure in self.held.items()}
-        asked_at = self.ticks()
-        moves, self.is_first = await self.database.write(_look, self.replica, held, wanted, resting, retired)
-        self._rebalanced_at = asked_at
-        self.elsewhere = moves.elsewhere
-        until = asked_at + LEASE_TTL  # the database counts from a time after we asked
-        for account in moves.kept:
+        """Renew, take and give up leases; see `LeaseView` for the arguments. Raises `StoreUnavailable`."""
+        held = {account: held_lease.lease.fence for account, held_lease in self.held.items()}
+        began_at = self.ticks()
+        plan, self.is_first = await self.database.write(_rebalance, self.replica, held, wanted, resting, retired)
+        self._rebalanced_at = began_at
+        self.elsewhere = plan.elsewhere
+        until = began_at + LEASE_TTL  # the database counts from a later time
+        for account in plan.kept:
             self.held[account].until = until
-        for account in [*moves.lost, *(lease.account_id for lease in moves.given_up)]:
-            if tenure := self.held.pop(account, None):
-                tenure.until = asked_at
-        for lease in moves.taken:
+        for account in [*plan.lost, *(lease.account_id for lease in plan.given_up)]:
+            if held_lease := self.held.pop(account, None):
+                held_lease.until = began_at
+        for lease in plan.taken:
             self.held[lease.account_id] = HeldLease(lease, until, self.ticks)
-        return LeaseChanges({lease.account_id for lease in moves.taken}, moves.lost, moves.draining)
+        return LeaseChanges({lease.account_id for lease in plan.taken}, plan.lost, plan.draining)
 
     async def release_all(self) -> None:
-        """Give up everything: others take over at once. Raises `StoreUnavailable`."""
+        """Give up all leases, so that other replicas take over at once. Raises `StoreUnavailable`."""
         await self.database.write(leases.leave, self.replica)
         self.held.clear()
 
 
-def _look(
+def _rebalance(
     connection: Connection,
-    me: str,
+    replica: str,
     held: dict[str, int],
     wanted: Set[str],
     resting: Set[str],
@@ -167,12 +167,14 @@ def _look(
     leases.one_at_a_time(connection)
     now = database_now(connection)
     replicas = leases.live_replicas(connection)
-    moves = plan_leases(
-        LeaseView(now, me, replicas, leases.load(connection, wanted | held.keys()), held, wanted, resting, retired)
+    plan = plan_leases(
+        LeaseView(
+            now, replica, replicas, leases.load(connection, wanted | held.keys()), held, wanted, resting, retired
+        )
     )
-    leases.remove(connection, moves.dead)
-    leases.heartbeat(connection, me, now + LEASE_TTL)
-    leases.renew(connection, me, now + LEASE_TTL)
-    stored = leases.store(connection, [*moves.taken, *moves.given_up])
-    moves = with_stored(moves, stored, held.keys())
-    return moves, me == min({*replicas, me} - moves.dead)
+    leases.remove(connection, plan.dead)
+    leases.heartbeat(connection, replica, now + LEASE_TTL)
+    leases.renew(connection, replica, now + LEASE_TTL)
+    stored = leases.store(connection, [*plan.taken, *plan.given_up])
+    plan = with_stored(plan, stored, held.keys())
+    return plan, replica == min({*replicas, replica} - plan.dead)

@@ -1,4 +1,4 @@
-"""The account itself: its catalog of properties, whether it works, and what its mapping creates in ProsperStack."""
+"""Maintenance of one account: its catalog, its status, and the properties that its mapping creates."""
 
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -23,108 +23,108 @@ from prosperstack_destination.store.accounts import (
     AccountStatus,
 )
 
-#: How often it is seen to that what the mapping creates is there, in microseconds.
-CREATED_EVERY: Final = 1 * SECOND
+#: Interval between two checks for properties to create, in microseconds.
+CREATE_INTERVAL: Final = 1 * SECOND
 
 
 class AccountMaintenance:
-    """Keeps one account up to date. ``account`` is the account as it is by now."""
+    """Maintains one account. ``account`` is its current state."""
 
     def __init__(
-        self, account: Account, at: WorkerContext, subscriptions: SubscriptionUpdater, ticks: Clock
+        self, account: Account, ctx: WorkerContext, subscriptions: SubscriptionUpdater, ticks: Clock
     ) -> None:
         self.account = account
-        self._at = at
+        self._ctx = ctx
         self._subscriptions = subscriptions
         self._ticks = ticks
-        #: When it was last seen to that what the mapping creates in ProsperStack is there.
+        #: Time of the latest check for properties to create, in ticks.
         self._created_at: int | None = None
-        #: The catalog was listed to see whether an account that failed works.
-        self._asked = False
+        #: The catalog was listed to probe a failing account.
+        self._probed = False
 
     async def run_if_due(self) -> None:
-        """List the catalog when it is old, or where requests failed: that shows whether ProsperStack answers.
+        """List the catalog when it is old, or as a probe where requests failed.
 
-        An account that failed works again when the kind of request succeeds that failed: see `FailureStreaks`.
+        A failing account works again when a request of the failed kind succeeds: see `FailureStreaks`.
         """
-        streaks = self._at.rate_limiter.streaks
+        streaks = self._ctx.rate_limiter.streaks
         old = await self._catalog_is_old()
-        if old or streaks.needs_probe or (self._is_failing and not self._asked):
+        if old or streaks.needs_probe or (self._is_failing and not self._probed):
             await self._refresh_catalog()
             streaks.probe_succeeded()
-        if self._is_failing and not self._asked:
+        if self._is_failing and not self._probed:
             streaks.start_retry()
-            self._asked = True
+            self._probed = True
         if self._is_failing and not streaks.broken:
-            await self._works()
+            await self._mark_active()
         await self._create_missing(look=old)
 
     async def finish(self) -> None:
-        """Nothing can be sent now: decide whether an account that failed works again.
+        """Decide, when nothing can be sent now, whether a failing account works again.
 
-        It does where nothing waits. Raises `ProsperStackError` where something does: the account waits on.
+        It does where nothing waits. Raises `ProsperStackError` where something does: the account keeps waiting.
         """
         if not self._is_failing:
             return
-        if await self._at.database.read(account_stats.has_waiting, self.account.id):
-            raise _as_before(self.account)
-        self._at.rate_limiter.streaks.reset()
-        await self._works()
+        if await self._ctx.database.read(account_stats.has_waiting, self.account.id):
+            raise _stored_error(self.account)
+        self._ctx.rate_limiter.streaks.reset()
+        await self._mark_active()
 
     @property
     def _is_failing(self) -> bool:
         return self.account.status is not AccountStatus.ACTIVE
 
-    async def _works(self) -> None:
-        self._at.rate_limiter.failures = 0
-        await self._at.database.write(_activate, self.account.id, self._at.clock())
+    async def _mark_active(self) -> None:
+        self._ctx.rate_limiter.failures = 0
+        await self._ctx.database.write(_activate, self.account.id, self._ctx.clock())
         self.account = replace(self.account, status=AccountStatus.ACTIVE)
-        self._at.log.info("the account works again")
+        self._ctx.log.info("the account works again")
 
     async def _catalog_is_old(self) -> bool:
-        listed_at, now = self.account.catalog_at, self._at.clock()
+        listed_at, now = self.account.catalog_at, self._ctx.clock()
         if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_FOR:
             return True
-        # An idle account is looked at for its directory now and then: that is no reason to list its properties.
+        # An idle account still refreshes its listing now and then: that is no reason to list its properties.
         if now - listed_at < CATALOG_FOR:
             return False
-        return not await self._at.database.read(accounts.is_idle, self.account.id, now)
+        return not await self._ctx.database.read(accounts.is_idle, self.account.id, now)
 
     async def _create_missing(self, *, look: bool) -> None:
-        """Create in ProsperStack what the mapping says to; ``look``: going by all profiles' traits as well."""
+        """Create the properties that the mapping asks for; ``look``: also scan all profiles' traits."""
         ticks = self._ticks()
-        if not look and self._created_at is not None and 0 <= ticks - self._created_at < CREATED_EVERY:
+        if not look and self._created_at is not None and 0 <= ticks - self._created_at < CREATE_INTERVAL:
             return
         self._created_at = ticks
-        at = self._at
-        meaning = await at.database.read(load, self.account)
-        if await create_missing(at, meaning, look=look):
+        ctx = self._ctx
+        mapping = await ctx.database.read(load, self.account)
+        if await create_missing(ctx, mapping, look=look):
             await self._refresh_catalog()
 
     async def _refresh_catalog(self) -> None:
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            return self._at.send(
-                RequestInfo("GET /properties"), partial(self._at.prosperstack.list_properties, cursor)
+            return self._ctx.send(
+                RequestInfo("GET /properties"), partial(self._ctx.prosperstack.list_properties, cursor)
             )
 
         catalog = dump_catalog(await fetch_catalog(fetch))
-        now = self._at.clock()
+        now = self._ctx.clock()
         changed = catalog != self.account.catalog
-        await self._at.database.write(_store_catalog, self.account.id, catalog, changed=changed, now=now)
+        await self._ctx.database.write(_store_catalog, self.account.id, catalog, changed=changed, now=now)
         self.account = replace(self.account, catalog=catalog, catalog_at=now)
         self.account = await self._subscriptions.refresh_catalog(self.account)
         if changed:
-            self._at.log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
+            self._ctx.log.info("the catalog of properties changed", properties=len(load_catalog(catalog)))
 
 
 def _activate(connection: Connection, account_id: str, now: int) -> None:
-    """Note that an account works, and have what failed meanwhile tried now."""
+    """Mark an account as active, and make what failed meanwhile due now."""
     accounts.set_status(connection, account_id, AccountStatus.ACTIVE)
     requeue.end_backoff(connection, account_id, now)
 
 
-def _as_before(account: Account) -> ProsperStackError:
-    """What an account failed by."""
+def _stored_error(account: Account) -> ProsperStackError:
+    """Return the error that an account's stored status describes."""
     reason = account.status_reason or "ProsperStack does not answer as it should."
     if account.status in STOPPED_STATUSES:
         return ProsperStackAuthError(
@@ -134,6 +134,6 @@ def _as_before(account: Account) -> ProsperStackError:
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
-    if changed:  # a property that was made today applies to everything already received
+    if changed:  # a new property applies to everything already received
         remap_progress.begin(connection, account_id, now)
     accounts.set_catalog(connection, account_id, catalog, now)

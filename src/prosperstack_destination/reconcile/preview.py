@@ -1,4 +1,4 @@
-"""What other rules would do to the profiles that are stored, before they do it."""
+"""Preview of a draft: the effect of other rules on the stored profiles."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,17 +30,17 @@ from prosperstack_destination.store.subscribers import Subscriber
 
 log = structlog.get_logger(__name__)
 
-#: Examples that are shown.
+#: Number of examples.
 EXAMPLES: Final = 10
-#: Profiles that a preview looks at where it need not be exact: past it, one in so many.
+#: Profiles that an approximate preview evaluates: of more, one in so many.
 SAMPLE: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One person whose properties would change; both sides have only what differs, None for no value.
+    """One profile whose properties would change; both sides hold only differing values, None for no value.
 
-    A property that is not in ``after`` gets nothing from the rules any more: what ProsperStack has stays.
+    A property missing in ``after`` gets no value from the rules any more: ProsperStack keeps its value.
     """
 
     email: str
@@ -50,35 +50,35 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would come of other rules."""
+    """Effect of other rules."""
 
-    #: Profiles stored, and how many of them were looked at: fewer where the figures below are scaled up.
+    #: Stored profiles, and how many were evaluated: fewer where the figures below are scaled up.
     profiles: int
     looked_at: int
-    #: Profiles whose desired properties would be others, and how many for each property.
+    #: Profiles whose desired values would change, and their number per property.
     changed: int
     by_property: dict[str, int]
     examples: tuple[Example, ...]
-    #: Traits that could not be values of the properties that the rules change, before and after.
+    #: Mapping problems of the changed properties, before and after.
     problems_before: int
     problems_after: int
-    #: Requests that it would cost ProsperStack, and how long that takes at this rate a minute.
+    #: Requests to ProsperStack that the change costs, and the account's rate per minute.
     requests: int
     requests_per_minute: float
 
     @property
     def raises_problems(self) -> bool:
-        """Whether more traits than now could not be values: to be confirmed before it is applied."""
+        """Whether there would be more mapping problems: the operator has to confirm."""
         return self.problems_after > self.problems_before
 
     @property
     def seconds(self) -> float:
-        """How long the requests take."""
+        """Duration of the requests."""
         return self.requests / self.requests_per_minute * 60
 
     @property
     def exact(self) -> bool:
-        """Whether every profile was looked at."""
+        """Whether every profile was evaluated."""
         return self.looked_at >= self.profiles
 
 
@@ -96,11 +96,11 @@ class _PreviewCounts:
 async def preview(
     database: Database, account_id: str, rules: Rules, *, reserve: float, sample: int | None = SAMPLE
 ) -> Preview:
-    """Work out what rules would change, page by page, writing nothing.
+    """Return the effect of rules, computed page by page without writing.
 
-    ``sample``: about how many profiles to look at where there are more; None: all of them. ``reserve``: the part of
-    ProsperStack's rate limit that is left to the account's owner, where none was chosen for the account; the limit
-    is the one that was told last.
+    ``sample`` is the approximate number of profiles to evaluate where there are more; None: all. ``reserve`` is the
+    share of ProsperStack's rate limit that is left to the owner where the account sets none; the limit is the one
+    reported last.
     """
     profiles = await database.read(profile_scan.count, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
@@ -130,12 +130,12 @@ def _scaled(count: _PreviewCounts, profiles: int, rate: float) -> Preview:
 def _page(
     connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _PreviewCounts
 ) -> str | None:
-    meaning = load(connection, _account(connection, account_id))
+    mapping = load(connection, _account(connection, account_id))
     page = profile_scan.page(connection, account_id, after, one_in=one_in)
-    changed = _compare(page, *meaning.compiled.diff(meaning.with_rules(rules)), count)
+    changed = _compare(page, *mapping.compiled.diff(mapping.with_rules(rules)), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
-        count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), meaning)
+        count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), mapping)
     return page[-1].email if page else None
 
 
@@ -150,12 +150,12 @@ def _account(connection: Connection, account_id: str) -> Account:
     return account
 
 
-def count_problems(people: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
-    """How many traits of people cannot be values under one plan and under another one."""
+def count_problems(inputs: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
+    """Return the number of mapping problems under one compiled mapping and under another."""
     before = after = 0
-    for person in people:
-        before += len(old.project(person).problems)
-        after += len(new.project(person).problems)
+    for mapping_input in inputs:
+        before += len(old.project(mapping_input).problems)
+        after += len(new.project(mapping_input).problems)
     return before, after
 
 
@@ -163,12 +163,12 @@ def _compare(
     page: Iterable[ScannedProfile], old: CompiledMapping, new: CompiledMapping, count: _PreviewCounts
 ) -> list[tuple[ScannedProfile, Projection, Projection]]:
     changed = []
-    for each in page:
+    for profile in page:
         try:
-            person = input_of_scanned(each)
-            before, after = old.project(person), new.project(person)
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others are looked at
-            log.error("a profile could not be previewed", profile_id=each.id, error=type(error).__name__)
+            mapping_input = input_of_scanned(profile)
+            before, after = old.project(mapping_input), new.project(mapping_input)
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
+            log.error("a profile could not be previewed", profile_id=profile.id, error=type(error).__name__)
             continue
         count.looked_at += 1
         count.problems_before += len(before.problems)
@@ -176,11 +176,11 @@ def _compare(
         keys = [*differing_keys(before.desired, after.desired)]
         keys += [SUBSCRIPTION + key for key in differing_keys(before.subscription, after.subscription)]
         if keys:
-            changed.append((each, before, after))
+            changed.append((profile, before, after))
             count.changed += 1
             count.by_property.update(keys)
             if len(count.examples) < EXAMPLES:
-                count.examples.append(_example(each.email, before, after, keys))
+                count.examples.append(_example(profile.email, before, after, keys))
     return changed
 
 
@@ -190,15 +190,15 @@ def _example(email: str, before: Projection, after: Projection, keys: Sequence[s
 
 
 def _all_values(projection: Projection) -> dict[str, PropertyValue]:
-    theirs = {SUBSCRIPTION + key: value for key, value in projection.subscription_values().items()}
-    return projection.values() | theirs
+    of_subscriptions = {SUBSCRIPTION + key: value for key, value in projection.subscription_values().items()}
+    return projection.values() | of_subscriptions
 
 
 def _subscribers(connection: Connection, account_id: str, emails: Sequence[str]) -> dict[str, list[Subscriber]]:
-    found: dict[str, list[Subscriber]] = {}
+    by_email: dict[str, list[Subscriber]] = {}
     for email in emails:
-        found[email] = subscriber_rows.with_email(connection, account_id, email)
-    return found
+        by_email[email] = subscriber_rows.with_email(connection, account_id, email)
+    return by_email
 
 
 def _requests(
@@ -206,16 +206,16 @@ def _requests(
     old: Projection,
     new: Projection,
     subscribers: Sequence[Subscriber],
-    meaning: AccountMapping,
+    mapping: AccountMapping,
 ) -> int:
-    """What one profile costs: an update for each subscriber that differs, a look-up where none is known yet."""
+    """Return the cost of one profile: an update per differing subscriber, a lookup where none is known."""
     if scanned.status in (Status.UNMATCHED, Status.SET_ASIDE):
         return 0
     subscription = 2 * max(len(subscribers), 1) if not same_values(old.subscription, new.subscription) else 0
     if not subscribers:
-        return subscription + 2  # to look them up, and to write
-    return subscription + _updates(new, subscribers, meaning.catalog)
+        return subscription + 2  # a lookup and an update
+    return subscription + _updates(new, subscribers, mapping.catalog)
 
 
 def _updates(new: Projection, subscribers: Sequence[Subscriber], catalog: Catalog) -> int:
-    return sum(1 for each in subscribers if diff(new.values(), each, catalog).send)
+    return sum(1 for subscriber in subscribers if diff(new.values(), subscriber, catalog).send)

@@ -1,4 +1,4 @@
-"""Creating properties in ProsperStack for audiences and traits that none takes, where the mapping says so."""
+"""Creation of ProsperStack properties for audiences and traits without one, where the mapping asks for it."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,29 +29,29 @@ from prosperstack_destination.store.property_creations import PropertyCreation
 
 log = structlog.get_logger(__name__)
 
-#: Properties that are created together, each for one request; the rest comes with the next look at the catalog.
-AT_ONCE: Final = 10
-#: Properties that are ever created for an account: a script that makes up traits must not fill ProsperStack.
-MOST: Final = 200
-#: A property whose creation got no answer is tried again after this, in microseconds.
-CREATE_AGAIN: Final = 10 * MINUTE
-#: Traits that are nobody's property: they say who somebody is.
+#: Properties created in one run, each by one request; the next run continues.
+MAX_PER_RUN: Final = 10
+#: Properties ever created for an account: a script that invents traits must not fill ProsperStack.
+MAX_CREATED: Final = 200
+#: Time after which a creation without a usable response is retried, in microseconds.
+CREATE_RETRY: Final = 10 * MINUTE
+#: Traits that identify a person and never become a property.
 _IDENTITY: Final = frozenset({"email", "id", "user_id", "anonymous_id"})
 
 
 @dataclass(frozen=True, slots=True)
 class NewProperty:
-    """A property that is to be created."""
+    """A property to create."""
 
     key: str
     name: str
     type: PropertyType
-    #: What it is for.
+    #: The trait or audience that it is for.
     trait: str
 
 
 def missing_audiences(audiences: Iterable[str], known: Collection[str]) -> Iterator[NewProperty]:
-    """Properties for audiences, in their order; ``known``: names, keys and traits that are not to be created."""
+    """Yield properties for audiences, sorted; ``known`` holds names, keys and traits to leave out."""
     for trait in sorted(audiences):
         key = property_key(trait)
         if key and key not in known and trait not in known:
@@ -59,7 +59,7 @@ def missing_audiences(audiences: Iterable[str], known: Collection[str]) -> Itera
 
 
 def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> Iterator[NewProperty]:
-    """Properties for traits that none takes and whose values one could, the most frequent first."""
+    """Yield properties for unmapped traits whose values fit a property type, the most frequent first."""
     for each in traits:
         key = property_key(each.trait)
         if each.feeds or each.type is None or not key or key in _IDENTITY or {key, each.trait} & set(known):
@@ -68,34 +68,36 @@ def missing_traits(traits: Iterable[TraitCoverage], known: Collection[str]) -> I
         yield NewProperty(key, property_name(each.trait), kind, each.trait)
 
 
-async def create_missing(ctx: WorkerContext, meaning: AccountMapping, *, look: bool) -> bool:
-    """Create what the mapping asks for; whether anything was. ``look``: go through the profiles for traits as well.
+async def create_missing(ctx: WorkerContext, mapping: AccountMapping, *, look: bool) -> bool:
+    """Create the properties that the mapping asks for; return whether any was created.
 
-    Each property is tried once: one that is there already (409) is as good as created, one that is rejected is
-    noted with ProsperStack's words. Where ProsperStack does not answer as it should that is noted, and it is tried
-    again later: deliveries do not wait for it. Raises `ProsperStackRateLimited` and `ProsperStackAuthError`.
+    ``look``: scan the profiles for traits as well. Each property is tried once: one that exists (409) counts as
+    created, and a rejection is stored with ProsperStack's reason. Any other failure is stored and retried later:
+    deliveries do not wait for it. Raises `ProsperStackRateLimited` and `ProsperStackAuthError`.
     """
-    wanted = meaning.rules.create_missing
+    wanted = mapping.rules.create_missing
     if wanted is CreateMissing.NONE:
         return False
     now = ctx.clock()
-    every = await ctx.database.read(property_creations.every, ctx.account_id)
-    tried = [each for each in every if each.retry_at is None or each.retry_at > now]
-    look = look or len(tried) < len(every)
-    known = {name for each in meaning.catalog for name in (each.key, each.name)}
-    known |= {name for each in tried for name in (each.key, each.trait)}
-    known |= {rule.property for rule in meaning.rules.rules}
-    new = list(missing_audiences(meaning.audiences, known))
+    creations = await ctx.database.read(property_creations.every, ctx.account_id)
+    tried = [candidate for candidate in creations if candidate.retry_at is None or candidate.retry_at > now]
+    look = look or len(tried) < len(creations)
+    known = {name for candidate in mapping.catalog for name in (candidate.key, candidate.name)}
+    known |= {name for candidate in tried for name in (candidate.key, candidate.trait)}
+    known |= {rule.property for rule in mapping.rules.rules}
+    new = list(missing_audiences(mapping.audiences, known))
     if wanted is CreateMissing.TRAITS and look:
-        counted, _ = await coverage(ctx.database, ctx.account_id)
-        new += missing_traits(counted.traits(), known | {each.key for each in new})
-    unique = {each.key: each for each in reversed(new)}.values()
-    room = max(min(AT_ONCE, MOST - len(tried)), 0)
+        covered, _ = await coverage(ctx.database, ctx.account_id)
+        new += missing_traits(covered.traits(), known | {candidate.key for candidate in new})
+    unique = {candidate.key: candidate for candidate in reversed(new)}.values()
+    limit = max(min(MAX_PER_RUN, MAX_CREATED - len(tried)), 0)
     created = False
-    for each in list(reversed(unique))[:room]:
-        reason, retry_at = await _create(ctx, each)
-        creation = PropertyCreation(each.key, each.trait, each.type.value, ctx.clock(), reason, retry_at)
-        await ctx.database.write(_note, ctx.account_id, creation)
+    for candidate in list(reversed(unique))[:limit]:
+        reason, retry_at = await _create(ctx, candidate)
+        creation = PropertyCreation(
+            candidate.key, candidate.trait, candidate.type.value, ctx.clock(), reason, retry_at
+        )
+        await ctx.database.write(_store_creation, ctx.account_id, creation)
         created = created or reason is None
         if retry_at is not None:
             break
@@ -103,22 +105,22 @@ async def create_missing(ctx: WorkerContext, meaning: AccountMapping, *, look: b
 
 
 async def _create(ctx: WorkerContext, new: NewProperty) -> tuple[str | None, int | None]:
-    """Create one property; why it cannot be, or None, and when to try again (microseconds), or None."""
+    """Create one property; return why it failed and when to retry (microseconds), each None where there is none."""
     try:
-        about = RequestInfo("POST /properties")
-        await ctx.send(about, partial(ctx.prosperstack.create_property, new.key, new.name, new.type.value))
+        info = RequestInfo("POST /properties")
+        await ctx.send(info, partial(ctx.prosperstack.create_property, new.key, new.name, new.type.value))
     except ProsperStackRejected as rejection:
         return None if rejection.status_code == 409 else reason_of(rejection), None
     except (ProsperStackUnavailable, ProsperStackNotFound) as error:
-        return reason_of(error), ctx.clock() + CREATE_AGAIN
+        return reason_of(error), ctx.clock() + CREATE_RETRY
     except ProsperStackAuthError as refusal:
         if refusal.status_code != 403:
             raise
-        return reason_of(refusal), None  # the key may do all else: the account goes on
+        return reason_of(refusal), None  # the key may do everything else: the account continues
     return None, None
 
 
-def _note(connection: Connection, account_id: str, new: PropertyCreation) -> None:
+def _store_creation(connection: Connection, account_id: str, new: PropertyCreation) -> None:
     property_creations.note(connection, account_id, new)
     details: dict[str, JsonValue] = {"key": new.key, "type": new.type, "trait": new.trait, "refused": new.reason}
     audit_log.record(

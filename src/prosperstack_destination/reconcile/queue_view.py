@@ -1,4 +1,4 @@
-"""What one account has waiting: the ends of its queues are looked up, their sizes counted now and then."""
+"""View of one account's queues for the planner: heads are read each time, sizes are counted now and then."""
 
 from typing import Final
 
@@ -9,86 +9,95 @@ from prosperstack_destination.prosperstack.budget import Budget
 from prosperstack_destination.reconcile.in_flight import InFlight
 from prosperstack_destination.reconcile.planner import PlannerInput, debounce, lookback
 from prosperstack_destination.reconcile.worker_context import WorkerContext
-from prosperstack_destination.store import listing_state as directories
-from prosperstack_destination.store import queue
+from prosperstack_destination.store import listing_state, queue
 from prosperstack_destination.store.listing_state import ListingState
 from prosperstack_destination.store.models import Lane
 from prosperstack_destination.store.queue import QueueSizes, QueueSnapshot, RecentChanges
 
-#: Queues are counted anew after the time of so many requests, and when profiles were judged; but counting may take
-#: no more than one part of so many of the time.
+#: Counts expire after the time of this many requests, or when profiles were evaluated; but counting may take at
+#: most one part in `COUNTING_PART` of the time.
 COUNT_TTL: Final = 16
 COUNTING_PART: Final = 20
 
 
 class QueueView:
-    """An account's queues."""
+    """One account's queues."""
 
-    def __init__(self, at: WorkerContext, under_way: InFlight, ticks: Clock) -> None:
-        self._at = at
-        self._under_way = under_way
+    def __init__(self, ctx: WorkerContext, in_flight: InFlight, ticks: Clock) -> None:
+        self._ctx = ctx
+        self._in_flight = in_flight
         self._ticks = ticks
         self._counts = QueueSizes()
         self._changes: dict[Lane, tuple[RecentChanges, RecentChanges]] = {}
         self._counted_at: int | None = None
-        #: When they may be counted again.
+        #: Earliest time of the next count, in ticks.
         self._count_again_at = 0
-        #: Profiles were judged since.
+        #: Profiles were evaluated since the last count.
         self._outdated = False
 
     def invalidate(self) -> None:
-        """Profiles were judged: the counts are not true any more."""
+        """Expire the counts, because profiles were evaluated."""
         self._outdated = True
 
     async def planner_input(self, *, page_in_flight: bool, bulk_share: float) -> PlannerInput:
-        """What the planner goes by now, but for the profiles under way."""
-        now, ticks, spender = self._at.clock(), self._ticks(), self._at.rate_limiter
+        """Return the planner's input, without profiles that have a request in flight."""
+        now, ticks, rate_limiter = self._ctx.clock(), self._ticks(), self._ctx.rate_limiter
         if self._is_outdated(ticks):
             self._outdated = False
-            self._counts, self._changes = await self._at.database.read(
-                _count, self._at.account_id, now, spender.budget
+            self._counts, self._changes = await self._ctx.database.read(
+                _count, self._ctx.account_id, now, rate_limiter.budget
             )
             self._counted_at = ticks
             self._count_again_at = ticks + COUNTING_PART * (self._ticks() - ticks)
-        under_way = self._under_way.profiles()
-        pending, directory = await self._at.database.read(
-            _pending, self._at.account_id, now, under_way, self._counts
+        in_flight = self._in_flight.profiles()
+        snapshot, listing = await self._ctx.database.read(
+            _snapshot, self._ctx.account_id, now, in_flight, self._counts
         )
-        queues = {Lane.LIVE: pending.live, Lane.BULK: pending.bulk}
-        longer = {
-            lane: debounce(queues[lane], short, long, spender.budget, now)
+        queues = {Lane.LIVE: snapshot.live, Lane.BULK: snapshot.bulk}
+        remaining = {
+            lane: debounce(queues[lane], short, long, rate_limiter.budget, now)
             for lane, (short, long) in self._changes.items()
         }
-        gathers = {lane: wait for lane, wait in longer.items() if wait is not None}
+        debouncing = {lane: wait for lane, wait in remaining.items() if wait is not None}
         return PlannerInput(
-            pending, directory, spender.budget, spender.history, gathers, page_in_flight, now, ticks, bulk_share
+            snapshot,
+            listing,
+            rate_limiter.budget,
+            rate_limiter.history,
+            debouncing,
+            page_in_flight,
+            now,
+            ticks,
+            bulk_share,
         )
 
     def _is_outdated(self, ticks: int) -> bool:
-        """Whether queues have to be counted anew."""
+        """Return whether the queues have to be counted again."""
         if self._counted_at is None:
             return True
-        old = self._outdated or ticks - self._counted_at >= COUNT_TTL * self._at.rate_limiter.budget.interval
-        return old and ticks >= self._count_again_at
+        expired = self._outdated or ticks - self._counted_at >= COUNT_TTL * self._ctx.rate_limiter.budget.interval
+        return expired and ticks >= self._count_again_at
 
 
 def _count(
     connection: Connection, account_id: str, now: int, budget: Budget
 ) -> tuple[QueueSizes, dict[Lane, tuple[RecentChanges, RecentChanges]]]:
-    """How many wait; and, of the lanes that may gather, what changed lately: in a short time and in a long one."""
+    """Return the queue sizes, and the recent changes of lanes that may be debounced, in a short and a long time."""
     counts = queue.count(connection, account_id, now)
     changes: dict[Lane, tuple[RecentChanges, RecentChanges]] = {}
     for lane, size in ((Lane.LIVE, counts.live), (Lane.BULK, counts.bulk)):
-        if (back := lookback(size, budget)) is not None:
+        if (spans := lookback(size, budget)) is not None:
             changes[lane] = (
-                queue.recent(connection, account_id, lane, now - back.short),
-                queue.recent(connection, account_id, lane, now - back.long),
+                queue.recent(connection, account_id, lane, now - spans.short),
+                queue.recent(connection, account_id, lane, now - spans.long),
             )
     return counts, changes
 
 
-def _pending(
-    connection: Connection, account_id: str, now: int, under_way: set[int], counts: QueueSizes
+def _snapshot(
+    connection: Connection, account_id: str, now: int, in_flight: set[int], counts: QueueSizes
 ) -> tuple[QueueSnapshot, ListingState]:
-    """One view of what waits, and of how far the directory is."""
-    return queue.snapshot(connection, account_id, now, under_way, counts), directories.read(connection, account_id)
+    """Return queues and listing state from one transaction."""
+    return queue.snapshot(connection, account_id, now, in_flight, counts), listing_state.read(
+        connection, account_id
+    )

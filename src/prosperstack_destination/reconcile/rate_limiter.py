@@ -18,7 +18,7 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Ticket
 from prosperstack_destination.prosperstack.forecast import DEFAULT_LIMIT, DEFAULT_WINDOW_SECONDS, Rate
-from prosperstack_destination.reconcile.failure_streaks import FailureStreaks
+from prosperstack_destination.reconcile.backoff import FailureStreaks
 from prosperstack_destination.reconcile.planner import SpendHistory
 from prosperstack_destination.store import rate_limits
 from prosperstack_destination.store.accounts import Account

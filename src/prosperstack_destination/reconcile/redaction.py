@@ -1,4 +1,4 @@
-"""ProsperStack's words about a request, without anybody's data: they may quote what was sent."""
+"""Redaction of personal data from ProsperStack's error texts, which may quote a request."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -9,31 +9,31 @@ from pydantic import JsonValue
 from prosperstack_destination.errors import DestinationError, ProsperStackError
 from prosperstack_destination.store.json_codec import dump
 
-#: So much of what it says is kept, in characters.
-WORDS: Final = 200
-#: Stands for what is left out.
-DOTS: Final = "…"
+#: Longest text that is kept, in characters.
+MAX_LENGTH: Final = 200
+#: Placeholder for what is removed.
+ELLIPSIS: Final = "…"
 
 _EMAIL: Final = re.compile(r"""[^\s@"'`<>(),:;]+@[^\s@"'`<>(),:;]+""")
-#: Between two quotation marks, which are no apostrophes.
+#: Text between two quotation marks that are no apostrophes.
 _QUOTED: Final = re.compile(r"""(?<!\w)(["'`])(.*?)\1(?!\w)""", re.DOTALL)
 
 
-def redact(words: str, values: Iterable[JsonValue], keys: Collection[str]) -> str:
-    """What was said, cut: without email addresses, the values that were sent, and what is quoted but property keys.
+def redact(text: str, values: Iterable[JsonValue], keys: Collection[str]) -> str:
+    """Return a text cut to `MAX_LENGTH`, without emails, the sent values, and quotations except property keys.
 
-    A number or a name that ProsperStack makes up by itself stays: it would have to be somebody's by chance.
+    A number or name of ProsperStack's own stays: it could equal a sent value only by chance.
     """
-    words = _EMAIL.sub(DOTS, words)
+    text = _EMAIL.sub(ELLIPSIS, text)
     texts = {each if isinstance(each, str) else dump(each) for each in values if not isinstance(each, bool | None)}
-    for text in sorted(texts - {""}, key=len, reverse=True):
-        words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", DOTS, words, flags=re.IGNORECASE)
-    words = _QUOTED.sub(lambda found: found[0] if found[2] in keys else f"{found[1]}{DOTS}{found[1]}", words)
-    return words if len(words) <= WORDS else words[: WORDS - 1] + DOTS
+    for value in sorted(texts - {""}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", ELLIPSIS, text, flags=re.IGNORECASE)
+    text = _QUOTED.sub(lambda found: found[0] if found[2] in keys else f"{found[1]}{ELLIPSIS}{found[1]}", text)
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + ELLIPSIS
 
 
 def reason_of(error: Exception) -> str:
-    """Return an error in words, for logs and for what outlives a person: without data of ProsperStack's or ours."""
+    """Return an error's text for logs and for rows that outlive a person, without personal data."""
     if isinstance(error, ProsperStackError):
         return redact(str(error), (), ())
     return str(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"

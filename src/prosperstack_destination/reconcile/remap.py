@@ -1,7 +1,7 @@
-"""Going through all profiles of an account when what their traits mean has changed.
+"""Remapping of an account's profiles after its mapping, catalog or audiences changed.
 
-It runs beside the receiving, a page at a time, and rests as long as it works. What it finds to differ is due for
-the reconciler; the rest is not touched, so that the reconciler sees only real differences.
+It runs in the background, a page at a time, and pauses as long as it works. Profiles whose desired values changed
+become due; the others stay untouched, so that the reconciler sees only real differences.
 """
 
 import asyncio
@@ -28,34 +28,34 @@ from prosperstack_destination.store.remap_progress import PreviousMapping, Remap
 
 log = structlog.get_logger(__name__)
 
-#: How often accounts with something to go through are looked for, in seconds.
+#: Interval between two checks for accounts to remap, in seconds.
 POLL_SECONDS: Final = 1.0
-#: How long it rests after a page, as a multiple of how long the page took: others want the processor too.
-REST: Final = 1.0
-#: Nobody is there to be written to: what they should have is worked out when somebody is.
-_NOBODY: Final = frozenset({Status.UNMATCHED.value, Status.SET_ASIDE.value})
+#: Pause after a page, as a multiple of the page's duration, so that other work gets the processor.
+PAUSE_FACTOR: Final = 1.0
+#: Statuses without a subscriber to write to: desired values are computed when there is one.
+_WITHOUT_SUBSCRIBER: Final = frozenset({Status.UNMATCHED.value, Status.SET_ASIDE.value})
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """One page, looked at."""
+class _RemappedPage:
+    """Result of one page."""
 
-    reprojection: RemapProgress
+    progress: RemapProgress
     after: str
     done: int
-    #: Ids of profiles whose desired properties or problems are others now, to be looked at.
+    #: Ids of profiles whose desired values or problems changed, to be made due.
     due: list[int]
-    #: Ids of those that nobody can be written for; their problems by id.
+    #: Ids of changed profiles without a subscriber, and their problems by id.
     changed: list[int]
     problems: dict[int, list[RecordedProblem]]
     last: bool
 
 
 class Remapper:
-    """Goes through profiles in the background. ``wake`` is told the accounts that have something due.
+    """Remaps profiles in the background. ``wake`` gets the accounts that have due profiles.
 
-    ``is_ours`` says whether it is this process, of several, that does so; another beside it would do no harm.
-    ``ticks`` is a monotonic clock in microseconds. What was done before the process ended is not done again.
+    ``is_ours`` says whether this replica does the work; a second one does no harm. ``ticks`` is a monotonic clock
+    in microseconds. A page that was stored is not repeated after a restart.
     """
 
     def __init__(
@@ -75,38 +75,36 @@ class Remapper:
         self._sleep = sleep
         self._is_ours = is_ours
         self._task: asyncio.Task[None] | None = None
-        self._begun = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to look for something to go through."""
-        self._task = asyncio.create_task(self._run(), name="reprojector")
+        """Start the background task."""
+        self._task = asyncio.create_task(self._run(), name="remapper")
 
     async def stop(self) -> None:
-        """Stop; a page that is under way is looked at again by the next process."""
+        """Stop; the next process repeats an unfinished page."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def wake(self) -> None:
-        """Look now: something is to be gone through."""
-        self._begun.set()
+        """Check now for accounts to remap."""
+        self._woken.set()
 
     async def run_once(self) -> None:
-        """Go through what there is, to its end."""
-        failed: set[str] = set()  # they are tried again by the next run: a fault of one account stops no other
+        """Remap all accounts to the end."""
+        failed: set[str] = set()  # retried by the next run: one account's error stops no other
         while pending := set(await self._database.read(remap_progress.unfinished)) - failed:
-            for account_id in sorted(pending):  # in turns: a large account must not hold up a small one
+            for account_id in sorted(pending):  # in turns, so that a large account does not delay a small one
                 began = self._ticks()
                 try:
                     await self._page(account_id)
                 except DestinationError:
                     raise
-                except Exception as error:  # noqa: BLE001 -- whatever is wrong with one account
-                    log.error(
-                        "profiles could not be gone through", account_id=account_id, error=type(error).__name__
-                    )
+                except Exception as error:  # noqa: BLE001 -- an unexpected error for one account must not stop the others
+                    log.error("profiles could not be remapped", account_id=account_id, error=type(error).__name__)
                     failed.add(account_id)
-                await self._sleep((self._ticks() - began) / SECOND * REST)
+                await self._sleep((self._ticks() - began) / SECOND * PAUSE_FACTOR)
 
     async def _run(self) -> None:
         while True:
@@ -114,96 +112,100 @@ class Remapper:
                 if self._is_ours():
                     await self.run_once()
             except DestinationError as error:
-                log.warning("profiles cannot be gone through", reason=str(error))
+                log.warning("profiles cannot be remapped", reason=str(error))
             except Exception:
-                log.exception("profiles could not be gone through")
+                log.exception("profiles could not be remapped")
             try:
-                await asyncio.wait_for(self._begun.wait(), POLL_SECONDS)
+                await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
             except TimeoutError:
                 continue
-            self._begun.clear()
+            self._woken.clear()
 
     async def _page(self, account_id: str) -> None:
-        judged = await self._database.read(_judge, account_id, self._clock())
-        if judged is None:
+        page = await self._database.read(_remap_page, account_id, self._clock())
+        if page is None:
             return
-        noted = await self._database.write(_record, judged, self._clock())
-        if noted and judged.due:
+        stored = await self._database.write(_store_page, page, self._clock())
+        if stored and page.due:
             self._wake([account_id])
-        if noted and judged.last:
-            found = judged.reprojection
-            log.info("went through the profiles", account_id=account_id, profiles=found.done + judged.done)
+        if stored and page.last:
+            progress = page.progress
+            log.info("profiles remapped", account_id=account_id, profiles=progress.done + page.done)
 
 
-def _judge(connection: Connection, account_id: str, at: int) -> _Judged | None:
-    reprojection = remap_progress.of_account(connection, account_id)
+def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedPage | None:
+    progress = remap_progress.of_account(connection, account_id)
     account = accounts.get(connection, account_id)
-    if reprojection is None or account is None or reprojection.is_finished:
+    if progress is None or account is None or progress.is_finished:
         return None
-    meaning = load(connection, account)
-    before = [_former(connection, account_id, meaning, each) for each in reprojection.before]
-    pairs = [meaning.compiled.diff(former) for former in before]
-    page = profile_scan.page(connection, account_id, reprojection.after)
+    mapping = load(connection, account)
+    previous_mappings = [_previous_mapping(connection, account_id, mapping, profile) for profile in progress.before]
+    pairs = [mapping.compiled.diff(previous) for previous in previous_mappings]
+    page = profile_scan.page(connection, account_id, progress.after)
     due: list[int] = []
     changed: list[int] = []
-    found: dict[int, list[RecordedProblem]] = {}
-    for each in page:
+    problems_by_profile: dict[int, list[RecordedProblem]] = {}
+    for profile in page:
         try:
-            person = input_of_scanned(each)
-            if pairs and all(_same(now.project(person), former.project(person)) for now, former in pairs):
+            mapping_input = input_of_scanned(profile)
+            if pairs and all(
+                _is_unchanged(current.project(mapping_input), previous.project(mapping_input))
+                for current, previous in pairs
+            ):
                 continue
-            if each.status not in _NOBODY:
-                due.append(each.id)
+            if profile.status not in _WITHOUT_SUBSCRIBER:
+                due.append(profile.id)
                 continue
-            projected = meaning.compiled.project(person)
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with one profile: the others go on
-            log.error("a profile could not be gone through", profile_id=each.id, error=type(error).__name__)
+            projection = mapping.compiled.project(mapping_input)
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
+            log.error("a profile could not be remapped", profile_id=profile.id, error=type(error).__name__)
             continue
-        changed.append(each.id)
-        found[each.id] = [
-            RecordedProblem(one.property, one.trait, one.value, one.reason, at) for one in projected.problems
+        changed.append(profile.id)
+        problems_by_profile[profile.id] = [
+            RecordedProblem(problem.property, problem.trait, problem.value, problem.reason, now)
+            for problem in projection.problems
         ]
-    after = page[-1].email if page else reprojection.after
+    after = page[-1].email if page else progress.after
     last = len(page) < profile_scan.PAGE
-    return _Judged(reprojection, after, len(page), due, changed, found, last)
+    return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last)
 
 
 def input_of_scanned(scanned: ScannedProfile) -> MappingInput:
-    """A profile as the mapping sees it."""
+    """Return a scanned profile as the mapping's input."""
     return MappingInput(scanned.values(), scanned.user_id, scanned.anonymous_id)
 
 
-def _former(
-    connection: Connection, account_id: str, meaning: AccountMapping, before: PreviousMapping
+def _previous_mapping(
+    connection: Connection, account_id: str, mapping: AccountMapping, before: PreviousMapping
 ) -> CompiledMapping:
-    mapping = mappings.of_version(connection, account_id, before.version) or NO_MAPPING
-    audiences = frozenset(meaning.audiences)
-    return build(before.catalog, before.subscription, mapping.rules, before.version, audiences).compiled
+    version = mappings.of_version(connection, account_id, before.version) or NO_MAPPING
+    audiences = frozenset(mapping.audiences)
+    return build(before.catalog, before.subscription, version.rules, before.version, audiences).compiled
 
 
-def _same(now: Projection, before: Projection) -> bool:
-    """Whether nothing differs, neither values nor problems."""
+def _is_unchanged(now: Projection, before: Projection) -> bool:
+    """Return whether neither values nor problems differ."""
     return (
         same_values(now.desired, before.desired)
         and same_values(now.subscription, before.subscription)
-        and repr(now.problems) == repr(before.problems)  # by text: NaN is not itself
+        and repr(now.problems) == repr(before.problems)  # compared as text: NaN differs from itself
     )
 
 
-def _record(connection: Connection, judged: _Judged, now: int) -> bool:
-    """Note a page. False: the meaning changed meanwhile, and all is gone through anew."""
-    account_id = judged.reprojection.account_id
-    noted = remap_progress.advance(
+def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
+    """Store a page; return False where the mapping changed meanwhile, so that all profiles are remapped again."""
+    account_id = page.progress.account_id
+    stored = remap_progress.advance(
         connection,
-        judged.reprojection,
-        after=judged.after,
-        done=judged.done,
-        changed=len(judged.due) + len(judged.changed),
-        finished_at=now if judged.last else None,
+        page.progress,
+        after=page.after,
+        done=page.done,
+        changed=len(page.due) + len(page.changed),
+        finished_at=now if page.last else None,
     )
-    if not noted:
+    if not stored:
         return False
-    remap_progress.mark_due(connection, judged.due, now)
-    remap_progress.mark_changed(connection, judged.changed)
-    problems.replace(connection, account_id, judged.problems)
+    remap_progress.mark_due(connection, page.due, now)
+    remap_progress.mark_changed(connection, page.changed)
+    problems.replace(connection, account_id, page.problems)
     return True

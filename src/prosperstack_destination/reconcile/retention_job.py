@@ -1,4 +1,4 @@
-"""Deleting what is too old, in the background: one replica does it for all, a little at a time."""
+"""Background job that deletes expired rows; one replica does it for all, in short transactions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,51 +18,54 @@ from prosperstack_destination.store.tables import audit, recent_calls
 
 log = structlog.get_logger(__name__)
 
-#: Between two rounds, in seconds.
-EVERY_SECONDS: Final = 3_600.0
-#: How often it is noted how many profiles wait, in seconds.
-LOOK_SECONDS: Final = 60.0
-#: After each short transaction, in seconds: whoever takes calls in goes first.
+#: Interval between two runs, in seconds.
+DELETE_INTERVAL_SECONDS: Final = 3_600.0
+#: Interval at which the number of waiting profiles is recorded, in seconds.
+BACKLOG_INTERVAL_SECONDS: Final = 60.0
+#: Pause after each short transaction, so that ingest goes first, in seconds.
 PAUSE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """How long things are kept."""
+    """Retention of each kind of row."""
 
-    #: Profiles that no call was about for so many days are deleted; 0: never.
+    #: Days after its last call after which a profile is deleted; 0: never.
     profile_days: int
-    #: The audit trail, and the like, in days and rows of an account.
+    #: Audit log and activity, in days and rows per account.
     audit_days: int
     audit_rows: int
-    #: Recent calls of an account.
+    #: Recent calls per account.
     calls: int
 
 
 class RetentionJob:
-    """Keeps the bounds. ``is_first`` says whether it is up to this process."""
+    """Deletes expired rows and records backlogs. ``is_first`` says whether this replica does so."""
 
     def __init__(
         self, database: Database, policy: RetentionPolicy, is_first: Callable[[], bool], clock: Clock
     ) -> None:
         self._database = database
-        self._bounds = policy
+        self._policy = policy
         self._is_first = is_first
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin."""
-        for work, seconds in ((self.delete_expired, EVERY_SECONDS), (self.record_backlogs, LOOK_SECONDS)):
-            self._tasks.append(run_forever(partial(self._keep_on, work, seconds), "housekeeping"))
+        """Start the background tasks."""
+        for work, seconds in (
+            (self.delete_expired, DELETE_INTERVAL_SECONDS),
+            (self.record_backlogs, BACKLOG_INTERVAL_SECONDS),
+        ):
+            self._tasks.append(run_forever(partial(self._repeat, work, seconds), "housekeeping"))
 
     async def stop(self) -> None:
-        """Stop; whatever is not done yet is done some other time."""
+        """Stop; a later run does the rest."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep_on(self, work: Callable[[], Awaitable[int]], seconds: float) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[int]], seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             if not self._is_first():
@@ -70,37 +73,37 @@ class RetentionJob:
             try:
                 await work()
             except DestinationError as error:
-                log.info("housekeeping is put off", reason=str(error))
+                log.info("retention is postponed", reason=str(error))
 
     async def record_backlogs(self) -> int:
-        """Note how many profiles wait, for charts; how many they are. Raises `StoreUnavailable`."""
+        """Record how many profiles wait, for charts; return their number. Raises `StoreUnavailable`."""
         now = self._clock()
-        found = await self._database.read(account_stats.backlogs, now)
-        waiting = {account_id: sum(by_status.values()) for account_id, by_status in found.items()}
+        backlogs = await self._database.read(account_stats.backlogs, now)
+        waiting = {account_id: sum(by_status.values()) for account_id, by_status in backlogs.items()}
         if waiting:
             await self._database.write(rollups.note_backlogs, waiting, now)
         return sum(waiting.values())
 
     async def delete_expired(self, pause_seconds: float = PAUSE_SECONDS) -> int:
-        """Delete everything that is too old; how many rows. Raises `StoreUnavailable`."""
+        """Delete expired rows; return their number. Raises `StoreUnavailable`."""
         now = self._clock()
         deleted = 0
-        if self._bounds.profile_days:
-            place: int | None = 0
-            while place is not None:
-                before = now - self._bounds.profile_days * DAY
-                place, count = await self._database.write(retention.forget_untouched, place, before, now)
+        if self._policy.profile_days:
+            position: int | None = 0
+            while position is not None:
+                before = now - self._policy.profile_days * DAY
+                position, count = await self._database.write(retention.forget_untouched, position, before, now)
                 deleted += count
                 await asyncio.sleep(pause_seconds)
-        bounds = self._bounds
-        for table, at, kept_for, most in (
-            (audit, audit.c.at, bounds.audit_days * DAY, bounds.audit_rows),
-            (recent_calls, recent_calls.c.at, KEPT_FOR, bounds.calls),
+        policy = self._policy
+        for table, column, kept_for, max_rows in (
+            (audit, audit.c.at, policy.audit_days * DAY, policy.audit_rows),
+            (recent_calls, recent_calls.c.at, KEPT_FOR, policy.calls),
         ):
-            while count := await self._database.write(retention.trim, table, at, now - kept_for, most):
+            while count := await self._database.write(retention.trim, table, column, now - kept_for, max_rows):
                 deleted += count
                 await asyncio.sleep(pause_seconds)
         deleted += await self._database.write(rollups.expire, now)
         if deleted:
-            log.info("deleted what is too old", rows=deleted)
+            log.info("expired rows deleted", rows=deleted)
         return deleted

@@ -1,7 +1,7 @@
-"""Properties of subscriptions: what a rule targets with ``subscription.`` goes to every active one of a subscriber.
+"""Properties of subscriptions: a rule's ``subscription.`` target goes to every active subscription of a subscriber.
 
-It costs a request to list a subscriber's subscriptions and one for each that differs, so nothing is asked before a
-desired value is another than the one last settled.
+Listing a subscriber's subscriptions costs a request, and so does each one that differs. So nothing is sent before a
+desired value differs from the one last applied.
 """
 
 from collections.abc import Awaitable, Collection, Iterable, Mapping
@@ -39,90 +39,90 @@ from prosperstack_destination.store.subscription_states import PREFIX, Subscript
 
 log = structlog.get_logger(__name__)
 
-#: Subscriptions that count as active.
+#: Statuses of active subscriptions.
 ACTIVE: Final = frozenset({"active", "trialing"})
 
 
 def pending(desired: Mapping[str, PropertyValue], state: SubscriptionState) -> dict[str, PropertyValue]:
-    """What of the desired values is neither settled nor rejected already."""
-    found = {}
+    """Return the desired values that are neither applied nor rejected."""
+    values = {}
     for key, value in desired.items():
         rejected = state.set_aside.get(key)
         if key in state.applied and same(state.applied[key], value):
             continue
         if rejected is None or not same(rejected[0], value):
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 def to_send(new: Mapping[str, PropertyValue], observed: Mapping[str, JsonValue]) -> dict[str, PropertyValue]:
-    """What of new values one subscription does not have."""
+    """Return the new values that differ from one subscription's."""
     return {key: value for key, value in new.items() if not same(observed.get(key), value)}
 
 
 class SubscriptionUpdater:
-    """Brings the subscriptions of an account's subscribers to what is desired. Each step is safe to repeat."""
+    """Updates the subscriptions of an account's subscribers. Each step is safe to repeat."""
 
-    def __init__(self, at: WorkerContext) -> None:
-        self._at = at
+    def __init__(self, ctx: WorkerContext) -> None:
+        self._ctx = ctx
 
     async def update(self, profile: Profile, subscribers: Iterable[Subscriber], projection: Projection) -> None:
-        """Update what differs for a person, and set aside what ProsperStack rejects.
+        """Update what differs for a profile, and mark what ProsperStack rejects.
 
         Raises `ProsperStackError` where the account has to wait.
         """
-        for each in subscribers:
-            await self._settle(profile, each.id, projection.subscription_values())
+        for subscriber in subscribers:
+            await self._settle(profile, subscriber.id, projection.subscription_values())
 
     async def clear(self, subscriber_id: str, properties: Iterable[str]) -> list[str]:
-        """Delete values on all subscriptions of a subscriber; the keys that are the subscriber's own.
+        """Delete values on all subscriptions of a subscriber; return the keys that are the subscriber's own.
 
         ``properties`` are keys, those of subscriptions with `PREFIX`. Raises `ProsperStackError`.
         """
         keys = [key.removeprefix(PREFIX) for key in properties if key.startswith(PREFIX)]
         if keys:
-            for each in await self._list(None, subscriber_id):
-                there = {key: None for key in keys if key in each.values()}
-                if there:
-                    await self._patch(None, each.id, there)
+            for subscription in await self._list(None, subscriber_id):
+                values = {key: None for key in keys if key in subscription.values()}
+                if values:
+                    await self._patch(None, subscription.id, values)
         return [key for key in properties if not key.startswith(PREFIX)]
 
     async def refresh_catalog(self, account: Account) -> Account:
-        """List the properties of subscriptions, if a rule asks for them; the account as it is then."""
-        mapping = await self._at.database.read(mappings.current, self._at.account_id)
+        """List the properties of subscriptions where a rule targets one; return the account's new state."""
+        mapping = await self._ctx.database.read(mappings.current, self._ctx.account_id)
         if not load_rules(mapping.rules).for_subscriptions:
             return account
 
         def fetch(cursor: str | None) -> Awaitable[Page[PropertyDefinition]]:
-            ask = partial(self._at.prosperstack.list_properties, cursor, entity="subscription")
-            return self._at.send(RequestInfo("GET /properties"), ask)
+            request = partial(self._ctx.prosperstack.list_properties, cursor, entity="subscription")
+            return self._ctx.send(RequestInfo("GET /properties"), request)
 
         catalog = dump_catalog(await fetch_catalog(fetch, "subscription"))
         if catalog != account.subscription_catalog:
-            await self._at.database.write(_store_catalog, self._at.account_id, catalog, self._at.clock())
+            await self._ctx.database.write(_store_catalog, self._ctx.account_id, catalog, self._ctx.clock())
         return replace(account, subscription_catalog=catalog)
 
     async def _settle(self, profile: Profile, subscriber_id: str, desired: Mapping[str, PropertyValue]) -> None:
-        at = self._at
-        state = await at.database.read(subscription_states.of_subscriber, at.account_id, subscriber_id)
+        ctx = self._ctx
+        state = await ctx.database.read(subscription_states.of_subscriber, ctx.account_id, subscriber_id)
         new = pending(desired, state)
         if not new:
             return
         state = state.about_to_send(new.keys())
-        await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+        await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
         try:
             rejected = await self._send_all(profile, subscriber_id, new)
-        except ProsperStackError:  # some of it may have been carried out
-            await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+        except ProsperStackError:  # ProsperStack may have applied some of it
+            await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
             raise
         settled = {key: value for key, value in new.items() if key not in rejected}
         state = state.sent(settled, rejected)
-        await at.database.write(_note, profile, subscriber_id, state, new.keys(), at.clock())
+        await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
 
     async def _send_all(
         self, profile: Profile, subscriber_id: str, new: Mapping[str, PropertyValue]
     ) -> dict[str, tuple[JsonValue, str]]:
-        """Send properties to every active subscription of a subscriber; those that ProsperStack rejects."""
+        """Send properties to every active subscription of a subscriber; return the rejected ones."""
         rejected: dict[str, tuple[JsonValue, str]] = {}
         gone: set[str] = set()
         for subscription in await self._list(profile, subscriber_id):
@@ -138,17 +138,17 @@ class SubscriptionUpdater:
         return rejected
 
     async def _list(self, profile: Profile | None, subscriber_id: str) -> list[models.Subscription]:
-        about = _about("GET /subscriptions", profile, subscriber_id)
+        info = _request_info("GET /subscriptions", profile, subscriber_id)
 
         def fetch(cursor: str | None) -> Awaitable[Page[models.Subscription]]:
-            return self._at.send(about, partial(self._at.prosperstack.find_subscriptions, subscriber_id, cursor))
+            return self._ctx.send(info, partial(self._ctx.prosperstack.find_subscriptions, subscriber_id, cursor))
 
         return list(await all_items(fetch))
 
     async def _send(
         self, profile: Profile, subscription_id: str, properties: dict[str, PropertyValue]
     ) -> dict[str, tuple[JsonValue, str]]:
-        """Send properties to one subscription; those that ProsperStack rejects, with its words."""
+        """Send properties to one subscription; return the rejected ones with ProsperStack's reason."""
         rejected: dict[str, tuple[JsonValue, str]] = {}
         while properties:
             try:
@@ -173,13 +173,13 @@ class SubscriptionUpdater:
     async def _patch(
         self, profile: Profile | None, subscription_id: str, properties: Mapping[str, PropertyValue]
     ) -> None:
-        about = _about("PATCH /subscriptions/{id}", profile, subscription_id, properties)
-        await self._at.send(about, partial(self._at.prosperstack.update_subscription, subscription_id, properties))
+        info = _request_info("PATCH /subscriptions/{id}", profile, subscription_id, properties)
+        await self._ctx.send(info, partial(self._ctx.prosperstack.update_subscription, subscription_id, properties))
         log.info("delivered", subscription=subscription_id, properties=sorted(properties))
 
 
 def rejections(state: SubscriptionState, projection: Projection) -> list[MappingProblem]:
-    """What ProsperStack rejected of what is desired now."""
+    """Return the rejections of values that are desired now."""
     return [
         MappingProblem(SUBSCRIPTION + key, desired.trait, desired.value, as_rejected(known[1]))
         for key, desired in projection.subscription.items()
@@ -187,10 +187,10 @@ def rejections(state: SubscriptionState, projection: Projection) -> list[Mapping
     ]
 
 
-def _about(
+def _request_info(
     request: str, profile: Profile | None, target: str, properties: Mapping[str, PropertyValue] | None = None
 ) -> RequestInfo:
-    """A request for a person; None: for a person who was erased."""
+    """Return the description of a request for a profile; None: the profile was erased."""
     if profile is None:
         return RequestInfo(request, None, target, properties or {})
     return RequestInfo(request, profile.email, target, properties or {}, profile.attempts)
@@ -201,7 +201,7 @@ def _store_catalog(connection: Connection, account_id: str, catalog: str, now: i
     accounts.set_subscription_catalog(connection, account_id, catalog)
 
 
-def _note(
+def _store_state(
     connection: Connection,
     profile: Profile,
     subscriber_id: str,
@@ -209,7 +209,7 @@ def _note(
     sent: Collection[str],
     now: int,
 ) -> None:
-    """Note how subscriptions stand; if the person was erased meanwhile, what is sent to them is cleared."""
+    """Store the state of subscriptions. If the profile was erased meanwhile, queue a remote erasure."""
     if profiles.get(connection, profile.id) is None:
         queue_remote_erasure(
             connection, profile.account_id, {subscriber_id: [PREFIX + key for key in sorted(sent)]}, now
