@@ -157,22 +157,20 @@ class Budget:
         return Ticket(self.window.began_at, self.window.sent, sent_at)
 
     def answered(self, ticket: Ticket, reported: RateLimit | None, now: int) -> "Budget":
-        """Return the budget after a response; ``reported`` is its rate limit, None without one or without a
-        response.
-        """
+        """Return the budget after a response, by its rate limit; None: no response, or none reported."""
         budget = replace(self, in_flight=max(self.in_flight - 1, 0))
         if reported is None:
             return budget
         reset = max(int((reported.reset_seconds or 1.0) * SECOND), 1)  # 0 is "within this second"
         served_at = (ticket.sent_at + now) // 2
-        ends_at = served_at + reset + GUARD
+        reported_end = served_at + reset + GUARD
         if reported.remaining:
             budget = replace(budget, refusals=0)
         used = reported.limit - reported.remaining
         window = budget.window
         if window is None or window.limit != reported.limit:
             first = Window(
-                reported.limit, served_at, ends_at, base=used - 1, sent=1, newest=1, used=used, reported=True
+                reported.limit, served_at, reported_end, base=used - 1, sent=1, newest=1, used=used, reported=True
             )
             return replace(budget, window=first, length=reset)
         if ticket.window != window.began_at:
@@ -180,18 +178,18 @@ class Budget:
         # The length is the longest reset; a wrong one decays in the windows that follow.
         budget = replace(budget, length=max(reset, self.length if window.reported else self.length // 2))
         if ticket.number <= window.newest:
-            return replace(budget, window=replace(window, ends_at=min(window.ends_at, ends_at), reported=True))
+            return replace(budget, window=replace(window, ends_at=min(window.ends_at, reported_end), reported=True))
         if used < window.used:  # the next window began with this request, or shortly before
             since = window.sent - ticket.number
             began = Window(reported.limit, served_at, served_at + budget.length + GUARD, base=used, sent=since)
             return replace(budget, window=replace(began, newest=since, used=used, reported=True))
         if not window.reported:  # its end was predicted from windows that may have been joined midway
-            window = replace(window, base=max(used - ticket.number, 0), ends_at=ends_at)
-            if self._continues_previous(window, ticket, used, ends_at):
+            window = replace(window, base=max(used - ticket.number, 0), ends_at=reported_end)
+            if self._continues_previous(window, ticket, used, reported_end):
                 soon = now + max(now - ticket.sent_at, 10 * GUARD)
-                window = replace(window, ends_at=min(ends_at, soon))
+                window = replace(window, ends_at=min(reported_end, soon))
         others = max(used - window.base - ticket.number, 0)
-        ends_at = min(window.ends_at, ends_at)
+        ends_at = min(window.ends_at, reported_end)
         newer = replace(
             window, ends_at=ends_at, others_spent=others, newest=ticket.number, used=used, reported=True
         )
