@@ -23,7 +23,7 @@ COMMAND = "prosperstack-destination"
 DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "explanation" / "architecture.md"
 SOURCE = ROOT / "src" / "prosperstack_destination"
-#: Pages whose blocks a reader pastes in their order; each is run on a service with a sandbox.
+#: Pages whose blocks a reader pastes in their order, on one service with a sandbox.
 PASTED = [
     ROOT / "README.md",
     DOCS / "reference" / "mapping-file.md",
@@ -138,24 +138,23 @@ def test_the_site_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("page", PASTED, ids=lambda page: str(page.name))
-def test_pasted_blocks_run(page: Path, tmp_path: Path) -> None:
-    """Pasted in their order on a fresh start, the blocks of a page succeed."""
+def test_pasted_blocks_run(tmp_path: Path) -> None:
+    """Pasted in their order on a fresh start, the blocks of the README and of three pages succeed."""
     port, sandbox_port = free_port(), free_port()
     serve = ["serve", "--port", str(port), "--with-sandbox", "--sandbox-port", str(sandbox_port)]
     binaries = Path(sys.executable).parent
     where = f"--to http://127.0.0.1:{port}/identify --prosperstack-url http://127.0.0.1:{sandbox_port}/v1"
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(binaries)
-    for name, text in _files(page):
-        (tmp_path / name).write_text(text)
     with started(serve, f"http://127.0.0.1:{port}/readyz", tmp_path, tmp_path / "serve.log"):
-        _run(f"{COMMAND} send {where}\n", tmp_path, binaries)  # opens the account, as the quick start does
-        for block in blocks(page):
-            if any(block.startswith(begin) for begin in ELSEWHERE):
-                continue
-            script = block.replace("127.0.0.1:8700", f"127.0.0.1:{port}").replace("curl -s", "curl -sf")
-            _run(script.replace(f"{COMMAND} send", f"{COMMAND} send {where}"), tmp_path, binaries)
+        for page in PASTED:
+            for name, text in _files(page):
+                (tmp_path / name).write_text(text)
+            for block in blocks(page):
+                if any(block.startswith(begin) for begin in ELSEWHERE):
+                    continue
+                script = block.replace("127.0.0.1:8700", f"127.0.0.1:{port}").replace("curl -s", "curl -sf")
+                _run(page, script.replace(f"{COMMAND} send", f"{COMMAND} send {where}"), tmp_path, binaries)
 
 
 def test_blocks_that_run_elsewhere_are_there() -> None:
@@ -164,7 +163,7 @@ def test_blocks_that_run_elsewhere_are_there() -> None:
         assert any(block.startswith(begin) for block in blocks(ROOT / "README.md")), f"no block begins with {begin}"
 
 
-def _run(script: str, folder: Path, binaries: Path) -> None:
+def _run(page: Path, script: str, folder: Path, binaries: Path) -> None:
     result = subprocess.run(  # noqa: S603 -- our own pages
         [shutil.which("bash") or "bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
@@ -173,7 +172,7 @@ def _run(script: str, folder: Path, binaries: Path) -> None:
         text=True,
         check=False,
     )
-    assert result.returncode == 0, f"{script}\n{result.stdout}{result.stderr}"
+    assert result.returncode == 0, f"{page.name}: {script}\n{result.stdout}{result.stderr}"
 
 
 def _files(page: Path) -> Iterator[tuple[str, str]]:
