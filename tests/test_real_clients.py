@@ -1,4 +1,4 @@
-"""Segment's own SDKs, pointed at this service on a real port."""
+"""Tests of Segment's own SDKs against this service on a real port."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NODE = Path(__file__).parent / "node"
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[str]:
-    """The URL of a sandbox's API."""
+    """URL of a sandbox's API."""
     port = free_port()
     arguments = ["sandbox", "--port", str(port), "--subscribers", "50", "--rate-limit", "10000"]
     with started(arguments, f"http://127.0.0.1:{port}/", tmp_path, tmp_path / "sandbox.log"):
@@ -33,7 +33,7 @@ def sandbox(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def service(tmp_path: Path, sandbox: str) -> Iterator[str]:
-    """The URL of a service in front of the sandbox."""
+    """URL of a service that writes to the sandbox."""
     url = f"http://127.0.0.1:{free_port()}"
     arguments = ["serve", "--port", url.rpartition(":")[2]]
     log = tmp_path / "serve.log"
@@ -55,13 +55,13 @@ def until(sandbox: str, expected: Callable[[dict[str, Any]], bool]) -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_the_python_sdk(service: str, sandbox: str, zipped: bool) -> None:
+def test_python_sdk_identifies(service: str, sandbox: str, zipped: bool) -> None:
     """segment-analytics-python identifies through host= and flush(), plain and gzipped, and sees no error."""
     errors: list[Exception] = []
     client = Client(KEY, host=service, gzip=zipped, max_retries=0, on_error=lambda error, _: errors.append(error))
     client.track("python-1", "Something happened")
     client.identify("python-1", {"email": JOHN, "preferred_name": "Python", "odd": float("nan")})
-    client.identify("python-1", {"number_of_contacts": 6})  # an id alone: the email is known by now
+    client.identify("python-1", {"number_of_contacts": 6})  # an ID alone: its email is known
     client.flush()
     client.join()
 
@@ -69,8 +69,8 @@ def test_the_python_sdk(service: str, sandbox: str, zipped: bool) -> None:
     until(sandbox, lambda values: values["preferred_name"] == "Python" and values["number_of_contacts"] == 6)
 
 
-def test_the_python_sdk_with_a_wrong_key(service: str) -> None:
-    """A wrong write key is told to the SDK once, in the form that it understands."""
+def test_python_sdk_reports_wrong_key(service: str) -> None:
+    """The SDK gets one error for a wrong write key, in its own form."""
     errors: list[Exception] = []
     client = Client("not-a-key", host=service, max_retries=0, on_error=lambda error, _: errors.append(error))
     client.identify("python-1", {"email": JOHN})
@@ -82,10 +82,10 @@ def test_the_python_sdk_with_a_wrong_key(service: str) -> None:
 
 
 def in_node(folder: Path, script: str, *arguments: str) -> None:
-    """Run a script of `NODE` with the packages that are pinned there."""
+    """Run a script of `NODE` with its pinned packages."""
     if shutil.which("npm") is None:
         assert os.environ.get("CI") != "true", "CI needs Node.js: it runs Segment's SDKs"
-        pytest.skip("npm is not installed, so Segment's SDKs for JavaScript are not tried")
+        pytest.skip("npm is not installed, so Segment's SDKs for JavaScript are not tested")
     for name in ("package.json", "package-lock.json", ".npmrc", script):
         shutil.copy(NODE / name, folder / name)
     for words in (["npm", "ci", "--no-audit", "--no-fund"], ["node", script, *arguments]):
@@ -95,8 +95,8 @@ def in_node(folder: Path, script: str, *arguments: str) -> None:
         assert result.returncode == 0, result.stderr
 
 
-def test_the_react_native_uploader(service: str, sandbox: str, tmp_path: Path) -> None:
-    """The uploader of @segment/analytics-react-native identifies with a public key, which is for no web page."""
+def test_react_native_uploader_identifies(service: str, sandbox: str, tmp_path: Path) -> None:
+    """The uploader of @segment/analytics-react-native identifies with a public key without origins."""
     opened = httpx.post(f"{service}/identify", json={"email": JOHN}, auth=(KEY, ""), trust_env=False)
     assert opened.status_code == 202
     issued = subprocess.run(  # noqa: S603 -- our own command
@@ -113,7 +113,7 @@ def test_the_react_native_uploader(service: str, sandbox: str, tmp_path: Path) -
     until(sandbox, lambda values: values["preferred_name"] == "Native" and values["number_of_contacts"] == 8)
 
 
-def test_the_node_sdk(service: str, sandbox: str, tmp_path: Path) -> None:
+def test_node_sdk_identifies(service: str, sandbox: str, tmp_path: Path) -> None:
     """@segment/analytics-node identifies through host and closeAndFlush(), and sees no error."""
     in_node(tmp_path, "identify.js", service, KEY, JOHN)
 

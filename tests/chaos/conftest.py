@@ -1,4 +1,4 @@
-"""What the chaos suite shares: ``make chaos`` runs it at length, ``make chaos-short``, as CI does, in brief."""
+"""Fixtures of the chaos suite. ``make chaos`` runs it at length, ``make chaos-short``, as in CI, in brief."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from support.postgres import Server
 
 @pytest.fixture
 def dice() -> random.Random:
-    """Chance; ``CHAOS_SEED`` repeats it."""
+    """Random numbers; ``CHAOS_SEED`` repeats them."""
     seed = int(os.environ.get("CHAOS_SEED") or time.time_ns())
     print(f"CHAOS_SEED={seed}")  # noqa: T201 -- pytest shows it where a test fails
     return random.Random(seed)  # noqa: S311 -- for chance, not for secrets
@@ -28,7 +28,7 @@ def api(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A PostgreSQL that may be broken, and whose commits are on disk."""
+    """PostgreSQL of its own, which tests may stop, with durable commits."""
     server = Server.create()
     yield server
     server.remove()

@@ -1,4 +1,4 @@
-"""The machine's clock is set while the service runs, and the machine sleeps."""
+"""Tests of clock changes while the service runs."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ JOHN = "john.doe@example.com"
 HOUR_SECONDS = 3_600
 
 
-async def test_a_clock_that_is_set(tmp_path: Path, database_url: str) -> None:
-    """With the clock an hour ahead, an hour behind, and right again, what is said last is delivered."""
+async def test_latest_call_wins_after_clock_changes(tmp_path: Path, database_url: str) -> None:
+    """With the clock an hour ahead, an hour behind, and correct again, the latest call is delivered."""
     clock = SetClock(NEW_YEAR)
     sandbox = create_sandbox(SandboxConfig(subscribers=3, keys=(KEY,), rate_limit=10_000))
     configured = settings(tmp_path, database_url=database_url)

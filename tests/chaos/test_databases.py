@@ -1,4 +1,4 @@
-"""The database fails under load: calls are answered 503 meanwhile, and all goes on by itself."""
+"""Tests of database failures under load: calls are answered 503, and the service recovers."""
 
 import asyncio
 import os
@@ -18,14 +18,16 @@ from sqlalchemy import make_url
 from support.cluster import Load, Sandbox, how_often, replicas
 from support.postgres import Server, execute
 
-#: How long a lock is held, and a server is away, in seconds.
+#: Time that a lock is held, and time that a server is stopped, in seconds.
 LOCKED_SECONDS = float(how_often(short=6, full=60))
 AWAY_SECONDS = 2.0
 TIMES = how_often(short=1, full=5)
 
 
-def test_postgresql_fails(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
-    """Connections are cut, a lock is held for long, the server crashes and comes back: nothing accepted is lost."""
+def test_postgresql_failure_loses_nothing(
+    tmp_path: Path, api: Sandbox, server: Server, dice: random.Random
+) -> None:
+    """Cut connections, a long lock and a restart of PostgreSQL lose no accepted call."""
     with replicas(tmp_path, api, "all", "receive", DATABASE_URL=server.url) as processes:
         load = Load([each.url for each in processes], sorted(api.values()), dice)
         with load.running():
@@ -47,13 +49,13 @@ def test_postgresql_fails(tmp_path: Path, api: Sandbox, server: Server, dice: ra
 
 
 async def cut_connections(url: str) -> None:
-    """End all connections but our own."""
+    """End all connections except this one."""
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
     await execute(url, f"{others} AND backend_type = 'client backend'")
 
 
 async def hold_lock(url: str) -> None:
-    """Keep everybody from the profiles for a while."""
+    """Lock the table of profiles for `LOCKED_SECONDS`."""
     connection = await asyncpg.connect(make_url(url).set(drivername="postgresql").render_as_string(False))
     async with connection.transaction():
         await connection.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
@@ -63,7 +65,7 @@ async def hold_lock(url: str) -> None:
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A folder on a disk of 8 MB, which can be full, and read-only."""
+    """Folder on a disk of 8 MB, which tests fill and mount read-only."""
     folder = Path(tempfile.mkdtemp(prefix="disk-"))
     if os.geteuid() != 0 or not mounted("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)):
         folder.rmdir()
@@ -78,10 +80,8 @@ def mounted(*arguments: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 -- see above
 
 
-def test_sqlites_disk_is_full_and_read_only(
-    tmp_path: Path, small_disk: Path, api: Sandbox, dice: random.Random
-) -> None:
-    """While the disk is full, or read-only, calls and `/readyz` are answered 503; afterwards all goes on."""
+def test_full_disk_loses_no_call(tmp_path: Path, small_disk: Path, api: Sandbox, dice: random.Random) -> None:
+    """On a full or read-only disk, calls and `/readyz` are answered 503; afterwards the service recovers."""
     with replicas(tmp_path, api, "all", DATA_DIR=str(small_disk)) as [process]:
         load = Load([process.url], sorted(api.values()), dice)
         with load.running():
@@ -92,7 +92,7 @@ def test_sqlites_disk_is_full_and_read_only(
             assert not is_ready(process.url)
             filler.unlink()
             load.await_accepted(20)
-            if mounted("-o", "remount,ro", str(small_disk)):  # not while something is written
+            if mounted("-o", "remount,ro", str(small_disk)):  # it fails during a write
                 await_status(load, 503)
                 assert not is_ready(process.url)
                 assert mounted("-o", "remount,rw", str(small_disk))
@@ -103,12 +103,12 @@ def test_sqlites_disk_is_full_and_read_only(
 
 
 def is_ready(url: str) -> bool:
-    """Whether a process says that it can take calls."""
+    """Return True if a process reports that it is ready."""
     return httpx.get(f"{url}/readyz", trust_env=False, timeout=10).is_success
 
 
 def fill(path: Path) -> None:
-    """Write until there is no room."""
+    """Write until the disk is full."""
     with closing(path.open("wb", buffering=0)) as file:
         try:
             while True:
@@ -118,7 +118,7 @@ def fill(path: Path) -> None:
 
 
 def await_status(load: Load, status: int) -> None:
-    """Wait until so many more were answered so."""
+    """Wait for three more answers with a status."""
     target = load.statuses.get(status, 0) + 3
     deadline = time.monotonic() + 60
     while load.statuses.get(status, 0) < target:

@@ -1,4 +1,4 @@
-"""Processes are killed and frozen at random moments under load: nothing that was accepted is lost."""
+"""Tests of processes that are killed and frozen at random moments under load: no accepted call is lost."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from support.postgres import Server
 
 KILLS = how_often(short=2, full=50)
 FREEZES = how_often(short=1, full=5)
-#: Longer than a lease, in seconds.
+#: Time of a freeze, longer than a lease, in seconds.
 FROZEN_SECONDS = 8.0
 
 
@@ -22,7 +22,7 @@ def load_on(urls: list[str], api: Sandbox, dice: random.Random) -> Load:
 
 
 def test_kills_on_sqlite(tmp_path: Path, api: Sandbox, dice: random.Random) -> None:
-    """A process on SQLite is killed and started again and again; everybody ends up with what was accepted last."""
+    """After repeated kills of a process on SQLite, every subscriber has the latest accepted values."""
     with replicas(tmp_path, api, "all") as [process]:
         load = load_on([process.url], api, dice)
         with load.running():
@@ -38,7 +38,7 @@ def test_kills_on_sqlite(tmp_path: Path, api: Sandbox, dice: random.Random) -> N
 
 
 def test_kills_of_replicas(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
-    """Of three replicas on PostgreSQL any is killed at any moment; nothing is lost, and little is repeated."""
+    """Kills of any of three replicas on PostgreSQL lose no call, and repeat few updates."""
     with replicas(tmp_path, api, "all", "all", "all", DATABASE_URL=server.url) as processes:
         load = load_on([each.url for each in processes], api, dice)
         with load.running():
@@ -54,11 +54,11 @@ def test_kills_of_replicas(tmp_path: Path, api: Sandbox, server: Server, dice: r
     assert api.repeated() <= KILLS
 
 
-def test_freezes_past_the_lease(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
-    """A replica that sleeps past its lease is replaced within ten seconds, and does no harm when it wakes."""
+def test_frozen_replica_is_replaced(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
+    """A replica that is frozen past its lease is replaced within ten seconds, and does no harm afterwards."""
     with replicas(tmp_path, api, "all", "all", "all", DATABASE_URL=server.url) as processes:
         load = load_on([each.url for each in processes], api, dice)
-        load.patience_seconds = 2.0  # one call is often on its way to whoever is frozen
+        load.patience_seconds = 2.0  # a call is often under way to the frozen replica
         for _ in range(FREEZES):
             with load.running():
                 load.await_accepted(20)
@@ -70,7 +70,7 @@ def test_freezes_past_the_lease(tmp_path: Path, api: Sandbox, server: Server, di
                 begun = time.monotonic()
                 until(
                     lambda before=before: len(api.updates()) > before + 1,  # type: ignore[misc]
-                    lambda: f"nobody took over; answers: {load.statuses}",
+                    lambda: f"no takeover; answers: {load.statuses}",
                     15,
                 )
                 assert time.monotonic() - begun < 10
@@ -82,9 +82,9 @@ def test_freezes_past_the_lease(tmp_path: Path, api: Sandbox, server: Server, di
     assert api.repeated() <= FREEZES * 2
 
 
-@pytest.mark.skipif(os.environ.get("CHAOS") != "full", reason="a death is in the short form above as well")
-def test_a_death_is_noticed_in_time(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
-    """When the reconciler that has the account is killed, another one goes on within ten seconds."""
+@pytest.mark.skipif(os.environ.get("CHAOS") != "full", reason="the short form of the suite has a kill above")
+def test_killed_reconciler_is_replaced(tmp_path: Path, api: Sandbox, server: Server, dice: random.Random) -> None:
+    """If the reconciler of the account is killed, another one takes over within ten seconds."""
     with replicas(tmp_path, api, "receive", "reconcile", "reconcile", DATABASE_URL=server.url) as processes:
         receiver, *reconcilers = processes
         load = load_on([receiver.url], api, dice)
@@ -93,6 +93,6 @@ def test_a_death_is_noticed_in_time(tmp_path: Path, api: Sandbox, server: Server
             until(lambda: len(api.updates()) > 5, "nothing is delivered")
             max(reconcilers, key=lambda each: each.log.count('"delivered"')).kill()
             before, begun = len(api.updates()), time.monotonic()
-            until(lambda: len(api.updates()) > before + 1, "nobody took over", 15)
+            until(lambda: len(api.updates()) > before + 1, "no takeover", 15)
             assert time.monotonic() - begun < 10
         load.settled(api)

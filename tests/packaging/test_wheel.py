@@ -1,4 +1,4 @@
-"""What is published."""
+"""Tests of the published distributions."""
 
 import email.parser
 import subprocess
@@ -28,14 +28,14 @@ def build(source: Path, folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the source distribution."""
+    """Folder with the wheel and the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
     build(ROOT, folder)
     return folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What the folder's wheel has, by name."""
+    """Return the files of the folder's wheel by name."""
     [path] = folder.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         return {name: wheel.read(name) for name in wheel.namelist()}
@@ -43,18 +43,18 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def wheel(built: Path) -> dict[str, bytes]:
-    """What the wheel has, by name."""
+    """Files of the wheel by name."""
     return contents(built)
 
 
 @pytest.fixture(scope="module")
 def metadata(wheel: dict[str, bytes]) -> Message:
-    """What the wheel says of itself."""
+    """Metadata of the wheel."""
     return email.parser.BytesParser().parsebytes(wheel[f"{PACKAGE}-{__version__}.dist-info/METADATA"])
 
 
-def test_the_wheel_has_the_package(wheel: dict[str, bytes]) -> None:
-    """Every file of the package is in the wheel, those that are no Python as well."""
+def test_wheel_has_every_file(wheel: dict[str, bytes]) -> None:
+    """Every file of the package is in the wheel, also templates and other data."""
     source = ROOT / "src"
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
 
@@ -63,16 +63,16 @@ def test_the_wheel_has_the_package(wheel: dict[str, bytes]) -> None:
     }
 
 
-def test_the_wheel_can_migrate(wheel: dict[str, bytes]) -> None:
-    """The wheel has the types' marker, and what Alembic reads from disk."""
+def test_wheel_has_migrations(wheel: dict[str, bytes]) -> None:
+    """The wheel has the marker of types, and the files that Alembic reads."""
     assert f"{PACKAGE}/py.typed" in wheel
     assert f"{PACKAGE}/store/migrations/env.py" in wheel
     assert f"{PACKAGE}/store/migrations/script.py.mako" in wheel
     assert any(name.startswith(f"{PACKAGE}/store/migrations/versions/v0001") for name in wheel)
 
 
-def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -> None:
-    """The wheel's metadata has the version, the licence and its text, and what Python it needs."""
+def test_wheel_has_metadata(wheel: dict[str, bytes], metadata: Message) -> None:
+    """The metadata has the version, the licence and its text, and the required Python."""
     assert metadata["Name"] == PROJECT["name"]
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"
@@ -83,15 +83,15 @@ def test_the_wheel_says_what_it_is(wheel: dict[str, bytes], metadata: Message) -
     assert wheel[f"{PACKAGE}-{__version__}.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
 
 
-def test_the_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
-    """Installing the wheel makes the command."""
+def test_wheel_has_the_command(wheel: dict[str, bytes]) -> None:
+    """The wheel installs the command."""
     entry_points = wheel[f"{PACKAGE}-{__version__}.dist-info/entry_points.txt"].decode()
 
     assert f"prosperstack-destination = {PACKAGE}.cli:main" in entry_points.splitlines()
 
 
-def test_the_wheel_works_by_itself(built: Path, tmp_path: Path) -> None:
-    """Unpacked where no source is, the wheel has its version, runs as a module, and makes a database."""
+def test_wheel_works_without_the_source(built: Path, tmp_path: Path) -> None:
+    """The unpacked wheel prints its version, runs as a module, and creates a database."""
     [path] = built.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         wheel.extractall(tmp_path / "installed")  # noqa: S202 -- what was just built
@@ -114,8 +114,8 @@ def test_the_wheel_works_by_itself(built: Path, tmp_path: Path) -> None:
     assert (tmp_path / "data" / "destination.db").exists()
 
 
-def test_the_source_distribution(built: Path, wheel: dict[str, bytes], tmp_path: Path) -> None:
-    """The source distribution has the tests and what they read, and makes the same wheel."""
+def test_source_distribution_builds_the_wheel(built: Path, wheel: dict[str, bytes], tmp_path: Path) -> None:
+    """The source distribution has the tests and their files, and builds an equal wheel."""
     [path] = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         archive.extractall(tmp_path, filter="data")

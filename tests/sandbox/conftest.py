@@ -1,4 +1,4 @@
-"""A sandbox in this process, whose time the tests own."""
+"""Fixtures of a sandbox in this process, with a clock of the tests."""
 
 from collections.abc import AsyncIterator
 
@@ -18,7 +18,7 @@ def config() -> SandboxConfig:
 
 @pytest.fixture
 async def api(config: SandboxConfig, clock: SetClock) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with the first account's key."""
+    """Client with the key of the first account."""
     app = create_sandbox(config, clock=lambda: clock() / 1_000_000)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sandbox/v1", auth=(KEY, "")) as client:

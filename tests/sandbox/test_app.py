@@ -1,4 +1,4 @@
-"""The sandbox behaves as ProsperStack does."""
+"""Tests of the sandbox's behaviour, which is that of ProsperStack."""
 
 import time
 from typing import Any
@@ -14,8 +14,8 @@ JOHN = {"email": "john.doe@example.com"}
 
 
 async def john(api: httpx.AsyncClient) -> dict[str, Any]:
-    found: dict[str, Any] = (await api.get("subscribers", params=JOHN)).json()["data"][0]
-    return found
+    subscriber: dict[str, Any] = (await api.get("subscribers", params=JOHN)).json()["data"][0]
+    return subscriber
 
 
 def values(subscriber: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def values(subscriber: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.anyio
-async def test_the_documented_example_has_its_subscriber(api: httpx.AsyncClient) -> None:
+async def test_first_subscriber_is_the_documented_example(api: httpx.AsyncClient) -> None:
     """The first subscriber is the documented example's, with other values than the example sends."""
     assert values(await john(api)) == {
         "number_of_contacts": 120,
@@ -34,8 +34,8 @@ async def test_the_documented_example_has_its_subscriber(api: httpx.AsyncClient)
 
 
 @pytest.mark.anyio
-async def test_an_update_sets_deletes_and_moves(api: httpx.AsyncClient, clock: SetClock) -> None:
-    """Named properties are set or deleted, the others stay, and updated_at moves."""
+async def test_update_sets_and_deletes_properties(api: httpx.AsyncClient, clock: SetClock) -> None:
+    """Named properties are set or deleted, the others stay, and updated_at changes."""
     before = await john(api)
     clock.advance(5)
 
@@ -50,8 +50,8 @@ async def test_an_update_sets_deletes_and_moves(api: httpx.AsyncClient, clock: S
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("limit", [1, 7, 100])
-async def test_pages_have_everything_once(api: httpx.AsyncClient, clock: SetClock, limit: int) -> None:
-    """Cursors lead through all subscribers, each once, also while they change."""
+async def test_pages_have_every_subscriber_once(api: httpx.AsyncClient, clock: SetClock, limit: int) -> None:
+    """Cursors lead through all subscribers, each once, even if they change."""
     seen: list[str] = []
     cursor: str | None = None
     while len(seen) < 250:
@@ -67,7 +67,7 @@ async def test_pages_have_everything_once(api: httpx.AsyncClient, clock: SetCloc
 
 
 @pytest.mark.anyio
-async def test_the_window_is_fixed(api: httpx.AsyncClient, clock: SetClock) -> None:
+async def test_rate_limit_resets_after_a_window(api: httpx.AsyncClient, clock: SetClock) -> None:
     """A hundred requests a minute pass and are counted down; then 429, until the window resets."""
     answers = [await api.get("properties") for _ in range(101)]
 
@@ -88,8 +88,8 @@ async def test_accounts_have_their_own_data(api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.anyio
-async def test_some_share_an_email(api: httpx.AsyncClient) -> None:
-    """Now and then two subscribers have one email, in whatever case it is asked for."""
+async def test_some_subscribers_share_an_email(api: httpx.AsyncClient) -> None:
+    """A few subscribers have one email, which filters compare case-insensitively."""
     store = seed_account(250, "1/0")
     shared = [each.fields["email"] for each in store.subscribers.after(198)][:2]
     found = await api.get("subscribers", params={"email": shared[0].upper()})
@@ -99,8 +99,8 @@ async def test_some_share_an_email(api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_was_asked_can_be_seen(api: httpx.AsyncClient) -> None:
-    """The sandbox counts its requests by operation and status; looking does not count."""
+async def test_requests_are_listed(api: httpx.AsyncClient) -> None:
+    """The sandbox counts requests by operation and status; `GET /requests` does not count."""
     await api.get("subscribers/nobody")
     seen = (await api.get("http://sandbox/requests")).json()
 
@@ -111,7 +111,7 @@ async def test_what_was_asked_can_be_seen(api: httpx.AsyncClient) -> None:
 
 @pytest.mark.anyio
 async def test_requests_are_counted_by_their_route(api: httpx.AsyncClient) -> None:
-    """Also what is turned away at the door is counted under the route it was for, whatever ids are tried."""
+    """Rejected requests are counted under their route, too, for any ID."""
     await api.get("subscribers/one", auth=("key_test_wrong", ""))
     await api.get("subscribers/two", auth=("key_test_wrong", ""))
     await api.get("nowhere")
@@ -127,7 +127,7 @@ async def test_requests_are_counted_by_their_route(api: httpx.AsyncClient) -> No
 
 @pytest.mark.anyio
 async def test_unknown_keys_share_a_window(api: httpx.AsyncClient) -> None:
-    """A flood with wrong keys is held off like one with a right key, whose window it leaves alone."""
+    """Requests with unknown keys share one window, apart from those of known keys."""
     answers = [await api.get("properties", auth=(f"key_test_{number}", "")) for number in range(101)]
 
     assert [each.status_code for each in answers] == [401] * 100 + [429]
@@ -136,8 +136,8 @@ async def test_unknown_keys_share_a_window(api: httpx.AsyncClient) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("header", ["Basic \u00e9", "Basic !", "Basic /w==", "Basic", "Bearer a2V5Og==", ""])
-async def test_what_is_no_key_is_refused(api: httpx.AsyncClient, header: str) -> None:
-    """A header that cannot be read is as good as none."""
+async def test_invalid_header_is_unauthorized(api: httpx.AsyncClient, header: str) -> None:
+    """An invalid Authorization header is answered like a missing one."""
     headers = {b"Authorization": header.encode("latin-1")}
     assert (await api.get("properties", headers=headers, auth=httpx.Auth())).status_code == 401
 
@@ -148,12 +148,12 @@ async def test_what_is_no_key_is_refused(api: httpx.AsyncClient, header: str) ->
     [
         ("GET", "", 404),
         ("GET", "nowhere", 404),
-        ("GET", "subscribers/", 404),  # no redirect, which would be an answer that is not documented
+        ("GET", "subscribers/", 404),  # no redirect, which is not documented
         ("PUT", "subscribers", 405),
         ("DELETE", "subscriptions/subn_x", 405),
     ],
 )
-async def test_what_is_not_there_has_an_error_like_any(
+async def test_unknown_route_has_the_documented_error(
     api: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
     """Paths and methods that do not exist answer with the documented body and the rate limit."""
@@ -182,8 +182,8 @@ async def test_what_is_not_there_has_an_error_like_any(
         b"[" * 100_000,
     ],
 )
-async def test_no_body_breaks_a_subscriber(api: httpx.AsyncClient, body: bytes) -> None:
-    """Whatever is sent is refused with an error, and leaves a subscriber that can be shown."""
+async def test_invalid_body_changes_nothing(api: httpx.AsyncClient, body: bytes) -> None:
+    """An invalid body is answered 400, and leaves the subscriber unchanged."""
     before = await john(api)
     answer = await api.patch(
         f"subscribers/{before['id']}", content=body, headers={"Content-Type": "application/json"}
@@ -195,11 +195,11 @@ async def test_no_body_breaks_a_subscriber(api: httpx.AsyncClient, body: bytes) 
 
 
 @pytest.mark.anyio
-async def test_a_delay_is_part_of_every_answer(clock: SetClock) -> None:
-    """With a latency, an answer takes at least that long."""
+async def test_latency_delays_responses(clock: SetClock) -> None:
+    """With a latency, a response takes at least that time."""
     app = create_sandbox(SandboxConfig(subscribers=1, latency_ms=1), clock=lambda: clock() / 1_000_000)
-    began = time.monotonic()
+    started_at = time.monotonic()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sandbox/v1") as client:
         await client.get("properties")
 
-    assert time.monotonic() - began >= 0.001
+    assert time.monotonic() - started_at >= 0.001

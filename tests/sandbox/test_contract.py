@@ -1,4 +1,4 @@
-"""Every answer against the API document."""
+"""Tests of every response against the API document."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ DOCUMENT = yaml.safe_load((Path(__file__).parents[1] / "contracts/prosperstack-a
 
 
 def json_schema(node: Any) -> Any:
-    """OpenAPI 3.0's schemas in the form that JSON Schema has: ``nullable`` becomes a type."""
+    """Return an OpenAPI 3.0 schema as JSON Schema: ``nullable`` becomes a type."""
     if isinstance(node, list):
         return [json_schema(each) for each in node]
     if not isinstance(node, dict):
@@ -35,7 +35,7 @@ SCHEMAS = json_schema(DOCUMENT["components"])
 
 
 def operation(response: httpx.Response) -> dict[str, Any]:
-    """The documented operation that a response belongs to."""
+    """Return the documented operation of a response."""
     parts = response.request.url.path.removeprefix("/v1").split("/")
     path = "/".join("{id}" if place == 2 else part for place, part in enumerate(parts))
     documented: dict[str, Any] = DOCUMENT["paths"][path][response.request.method.lower()]
@@ -49,9 +49,9 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(response: httpx.Response) -> None:
-    """A response has a documented body, and the headers that every answer has."""
+    """Check that a response has its documented body, and the rate limit headers."""
     responses = operation(response)["responses"]
-    undocumented = {"429", "400", "404"}  # by the text about the rate limit, or told of no operation
+    undocumented = {"429", "400", "404"}  # documented for the rate limit, or for no operation
     status = str(response.status_code)
     assert status in responses or status in undocumented
     for name in ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"):
@@ -70,8 +70,8 @@ async def first(api: httpx.AsyncClient, path: str) -> dict[str, Any]:
     return item
 
 
-async def test_every_operation_answers_as_documented(api: httpx.AsyncClient) -> None:
-    """Good requests of every operation get the documented status and body."""
+async def test_valid_requests_are_answered_as_documented(api: httpx.AsyncClient) -> None:
+    """Valid requests of every operation get the documented status and body."""
     subscriber, subscription = await first(api, "subscribers"), await first(api, "subscriptions")
     new = {"key": "plan", "name": "Plan", "entity": "subscriber", "type": "text"}
     made = await api.post("properties", json=new)
@@ -100,8 +100,8 @@ def values(response: httpx.Response) -> dict[str, Any]:
     return {each["property"]["key"]: each["value"] for each in response.json()["properties"]}
 
 
-async def test_bad_requests_answer_as_documented(api: httpx.AsyncClient) -> None:
-    """What is refused has the documented body of an error."""
+async def test_invalid_requests_are_answered_as_documented(api: httpx.AsyncClient) -> None:
+    """Invalid requests get the documented error body."""
     subscriber = await first(api, "subscribers")
     one = f"subscribers/{subscriber['id']}"
     new = {"key": "preferred_name", "name": "Twice", "entity": "subscriber", "type": "text"}

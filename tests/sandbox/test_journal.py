@@ -1,4 +1,4 @@
-"""What is written outlives the sandbox."""
+"""Tests of the journal: writes survive a restart."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def file(config: SandboxConfig) -> Path:
 
 
 def started(config: SandboxConfig) -> httpx.AsyncClient:
-    """A client of a sandbox that has just been started."""
+    """Return a client of a new sandbox."""
     transport = httpx.ASGITransport(create_sandbox(config))
     return httpx.AsyncClient(transport=transport, base_url="http://sandbox/v1", auth=("key_test_sandbox", ""))
 
@@ -34,16 +34,16 @@ async def john(api: httpx.AsyncClient) -> dict[str, Any]:
     return found
 
 
-async def call(api: httpx.AsyncClient, name: str) -> dict[str, Any]:
-    """Call John something; he is as the sandbox shows him then."""
+async def rename_john(api: httpx.AsyncClient, name: str) -> dict[str, Any]:
+    """Set John's preferred name, and return his record."""
     body = {"properties": {"preferred_name": name}}
     shown: dict[str, Any] = (await api.patch(f"subscribers/{(await john(api))['id']}", json=body)).json()
     return shown
 
 
 @pytest.mark.anyio
-async def test_every_write_is_there_after_a_restart(config: SandboxConfig) -> None:
-    """Each kind of write is kept, in order; what was refused is not."""
+async def test_writes_survive_a_restart(config: SandboxConfig) -> None:
+    """Every kind of write is recorded in order; rejected writes are not."""
     one = started(config)
     new = {"key": "plan", "name": "Plan", "entity": "subscriber", "type": "text"}
     made = await one.post("properties", json=new)
@@ -62,22 +62,22 @@ async def test_every_write_is_there_after_a_restart(config: SandboxConfig) -> No
 
 
 @pytest.mark.anyio
-async def test_a_torn_line_costs_nothing_that_follows(config: SandboxConfig, file: Path) -> None:
-    """A line that a crash cut off goes with a warning, and what is written next is kept."""
-    await call(started(config), "Johnny")
+async def test_incomplete_line_is_removed(config: SandboxConfig, file: Path) -> None:
+    """An incomplete last line is removed with a warning, and the next write is kept."""
+    await rename_john(started(config), "Johnny")
     with file.open("a") as journal:
         journal.write('{"cut off')
 
     with pytest.warns(UserWarning, match="incomplete"):
         api = started(config)
-    written = await call(api, "Jack")
+    written = await rename_john(api, "Jack")
     assert await john(started(config)) == written
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("torn", ["", '{"subscri'])
-async def test_a_journal_without_a_line_is_new(config: SandboxConfig, file: Path, torn: str) -> None:
-    """A file that a crash left before its first line had an end is begun anew."""
+async def test_journal_without_header_is_begun_again(config: SandboxConfig, file: Path, torn: str) -> None:
+    """A file without a complete line is begun again."""
     await anyio.Path(file.parent).mkdir()
     await anyio.Path(file).write_text(torn)
 
@@ -86,13 +86,13 @@ async def test_a_journal_without_a_line_is_new(config: SandboxConfig, file: Path
             api = started(config)
     else:
         api = started(config)
-    written = await call(api, "Jack")
+    written = await rename_john(api, "Jack")
     assert await john(started(config)) == written
 
 
 @pytest.mark.parametrize(("subscribers", "seed"), [(4, 1), (3, 2)])
-def test_a_journal_of_other_data_is_refused(config: SandboxConfig, file: Path, subscribers: int, seed: int) -> None:
-    """A sandbox with other subscribers than the journal's does not start, and says what to do."""
+def test_journal_of_other_data_is_rejected(config: SandboxConfig, file: Path, subscribers: int, seed: int) -> None:
+    """A sandbox with other subscribers than the journal's does not start, with advice."""
     create_sandbox(config)
 
     with pytest.raises(JournalMismatch, match="start it with those, or delete the file"):
@@ -103,8 +103,8 @@ def test_a_journal_of_other_data_is_refused(config: SandboxConfig, file: Path, s
     "line",
     ['{"cut', "5", "{}", '{"account": "0", "operation": "delete_subscriber", "arguments": {"subscriber_id": "x"}}'],
 )
-def test_a_damaged_journal_is_refused(config: SandboxConfig, file: Path, line: str) -> None:
-    """A line that cannot be applied stops the start, named by file and number."""
+def test_damaged_journal_is_rejected(config: SandboxConfig, file: Path, line: str) -> None:
+    """A damaged line stops the start; the message has file and line number."""
     create_sandbox(config)
     with file.open("a") as journal:
         journal.write(f"{line}\n")
@@ -114,9 +114,9 @@ def test_a_damaged_journal_is_refused(config: SandboxConfig, file: Path, line: s
 
 
 @pytest.mark.anyio
-async def test_keys_are_not_in_the_journal(config: SandboxConfig, file: Path) -> None:
-    """The journal tells accounts apart by their place among the keys."""
-    await call(started(config), "Johnny")
+async def test_journal_has_no_keys(config: SandboxConfig, file: Path) -> None:
+    """The journal names accounts by the position of their key."""
+    await rename_john(started(config), "Johnny")
 
     kept = await anyio.Path(file).read_text()
     assert "Johnny" in kept

@@ -1,4 +1,4 @@
-"""Cursors, limits and filters by time."""
+"""Tests of cursors, limits and filters by time."""
 
 import base64
 from contextlib import suppress
@@ -16,7 +16,7 @@ from prosperstack_destination.sandbox.store import Record, Refused
 
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_any_page_size_pages_through(count: int, limit: int) -> None:
-    """Whatever the size of pages, they have every record once and end."""
+    """Pages of every size have every record once, and end."""
     store = seed_account(count, "x")
     seen: list[object] = []
     cursor: str | None = None
@@ -32,8 +32,8 @@ def test_any_page_size_pages_through(count: int, limit: int) -> None:
 
 
 @given(st.sets(st.integers(1, 20)), st.integers(1, 10))
-def test_what_is_deleted_meanwhile_hides_nothing(deleted: set[int], limit: int) -> None:
-    """Whichever records are deleted after the first page, the others are seen once."""
+def test_deletions_between_pages_hide_no_record(deleted: set[int], limit: int) -> None:
+    """If records are deleted after the first page, the others are seen once."""
     records = seed_account(20, "x").subscribers
     numbers = {each.fields["id"]: each.number for each in records.after(0)}
     first: Any = page(records.after(0), limit)
@@ -47,28 +47,28 @@ def test_what_is_deleted_meanwhile_hides_nothing(deleted: set[int], limit: int) 
 
 
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_any_cursor_is_read_or_refused(text: str) -> None:
-    """Any text is a cursor of ours or refused."""
+def test_any_cursor_is_valid_or_refused(text: str) -> None:
+    """Any text is a valid cursor or refused."""
     with suppress(Refused):
         assert read_cursor(text) >= 0
 
 
 @pytest.mark.parametrize("raw", ["12", "after:-1", "after:1_0", "after:", f"after:{'9' * 5000}", "before:1"])
-def test_a_cursor_that_is_none_of_ours_is_refused(raw: str) -> None:
-    """Base64 alone does not make a cursor."""
+def test_invalid_cursor_is_refused(raw: str) -> None:
+    """Base64 of other text is not a cursor."""
     with pytest.raises(Refused, match="cursor"):
         read_cursor(base64.urlsafe_b64encode(raw.encode()).decode())
 
 
 @pytest.mark.parametrize(("text", "limit"), [(None, 10), ("1", 1), ("100", 100)])
-def test_limits(text: str | None, limit: int) -> None:
-    """A page has 10 items unless it is told otherwise, and at most 100."""
+def test_limit_is_10_by_default(text: str | None, limit: int) -> None:
+    """A page has 10 items by default, and at most 100."""
     assert read_limit(text) == limit
 
 
 @pytest.mark.parametrize("text", ["", "0", "101", "-1", "1.5", "x", "٣", "00000000999", "9" * 5000])
-def test_other_limits_are_refused(text: str) -> None:
-    """What is no number from 1 to 100 is refused."""
+def test_invalid_limit_is_refused(text: str) -> None:
+    """A limit that is not a number from 1 to 100 is refused."""
     with pytest.raises(Refused, match="limit") as refused:
         read_limit(text)
 
@@ -91,14 +91,14 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
     ],
 )
 def test_times_are_compared(name: str, bound: str, passes: bool) -> None:
-    """The four comparisons are as their names say, in whatever zone the bound is given."""
+    """The four comparisons work for bounds in every zone."""
     [condition] = time_filters([(name, bound), ("limit", "5")])
 
     assert condition(Record(1, {}, NOON, NOON)) is passes
 
 
 @pytest.mark.parametrize("query", ["updated_at", "updated_at[eq]", "created_at[]", "updated_at[gte]"])
-def test_other_comparisons_are_refused(query: str) -> None:
-    """A filter that is not understood is refused, not passed over."""
+def test_unknown_comparison_is_refused(query: str) -> None:
+    """An unknown filter is refused, not ignored."""
     with pytest.raises(Refused, match=query.partition("[")[0]):
         time_filters([(query, "yesterday")])

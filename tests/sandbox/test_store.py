@@ -1,4 +1,4 @@
-"""One account's data."""
+"""Tests of the data of an account."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def update(account: AccountData, record: Record, properties: dict[str, object]) 
     account.update(account.subscribers, "subscriber", record_id=record.fields["id"], properties=properties, at=AT)
 
 
-def test_a_value_at_fault_keeps_the_others_out(account: AccountData, john: Record) -> None:
-    """One bad value rejects the whole update, and is named."""
+def test_invalid_value_rejects_the_update(account: AccountData, john: Record) -> None:
+    """One invalid value rejects the whole update, and is named."""
     before = john.shown()
 
     with pytest.raises(Refused, match="number_of_contacts: must be a number"):
@@ -31,15 +31,15 @@ def test_a_value_at_fault_keeps_the_others_out(account: AccountData, john: Recor
     assert john.shown() == before
 
 
-def test_an_update_without_a_change_moves(account: AccountData, john: Record) -> None:
-    """Every update that is accepted moves updated_at, also one that sets what was there."""
+def test_update_without_change_sets_updated_at(account: AccountData, john: Record) -> None:
+    """Every accepted update sets updated_at, even one that changes no value."""
     update(account, john, {"preferred_name": "John"})
 
     assert john.shown()["updated_at"] == AT
 
 
-def test_a_property_belongs_to_its_entity(account: AccountData, john: Record) -> None:
-    """A subscription's property is none of a subscriber's, though both may have one of the same key."""
+def test_property_belongs_to_its_entity(account: AccountData, john: Record) -> None:
+    """Subscribers and subscriptions have separate properties, even with equal keys."""
     with pytest.raises(Refused, match="seats"):
         update(account, john, {"seats": 3})
 
@@ -50,8 +50,8 @@ def test_a_property_belongs_to_its_entity(account: AccountData, john: Record) ->
     assert refused.value.status == 409
 
 
-def test_a_subscriber_goes_with_their_subscriptions(account: AccountData, john: Record) -> None:
-    """Nothing finds a subscriber who was deleted, or what was theirs; the others stay."""
+def test_deleted_subscriber_has_no_subscriptions(account: AccountData, john: Record) -> None:
+    """A deleted subscriber and their subscriptions are not found; the others stay."""
     account.delete_subscriber(john.fields["id"])
 
     assert list(account.subscribers.after(0, john.fields["email"])) == []
@@ -62,8 +62,8 @@ def test_a_subscriber_goes_with_their_subscriptions(account: AccountData, john: 
     assert refused.value.status == 404
 
 
-def test_filters_are_met_together(account: AccountData, john: Record) -> None:
-    """A list has the records that meet all of its filters, whether they are indexed or not."""
+def test_filters_are_combined(account: AccountData, john: Record) -> None:
+    """A list has the records that match all filters, with or without an index."""
     fields = john.fields
     found = account.subscribers.after(
         0, fields["email"], platform_id=fields["platform_id"], status=fields["status"]

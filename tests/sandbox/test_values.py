@@ -1,4 +1,4 @@
-"""Property values."""
+"""Tests of property values."""
 
 import json
 from typing import Any
@@ -24,8 +24,8 @@ json_values = st.recursive(
 
 
 @given(json_values, st.sampled_from(["text", "number", "boolean", "date"]))
-def test_any_value_is_taken_or_refused(value: Any, kind: str) -> None:
-    """Any JSON value is one of the type or refused, and one that is taken can be kept, shown and taken again."""
+def test_any_value_is_valid_or_rejected(value: Any, kind: str) -> None:
+    """Any JSON value is valid or rejected; a valid one can be stored, shown and validated again."""
     try:
         taken = validated(value, kind)
     except InvalidValue:
@@ -53,8 +53,8 @@ def test_any_value_is_taken_or_refused(value: Any, kind: str) -> None:
         ("2021-05-04T23:30:00-05:00", "date", "2021-05-04"),  # already the fifth in UTC
     ],
 )
-def test_values_of_the_type_are_taken(value: Any, kind: str, kept: object) -> None:
-    """A value is kept as its type has it; a datetime is cut to its date."""
+def test_valid_value_is_normalized(value: Any, kind: str, kept: object) -> None:
+    """A value is stored in the form of its type; a datetime becomes its date."""
     taken = validated(value, kind)
 
     assert taken == kept
@@ -71,8 +71,8 @@ def test_values_of_the_type_are_taken(value: Any, kind: str, kept: object) -> No
         *((value, "date") for value in ("soon", "20210504", "2021-W18-2", "2021-02-30", "2021-05-04x", 1620086400)),
     ],
 )
-def test_other_values_are_refused(value: Any, kind: str) -> None:
-    """What is none of the type is refused, and the reason names the type."""
+def test_invalid_value_is_rejected(value: Any, kind: str) -> None:
+    """A value of another type is rejected, and the reason names the type."""
     with pytest.raises(InvalidValue, match=kind):
         validated(value, kind)
 
