@@ -1,6 +1,7 @@
 """Tests of the file readers: damaged rows are invalid, and the others are read."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.cli.json_reader import LONGEST_ROW
-from prosperstack_destination.cli.row_reader import rows
+from prosperstack_destination.cli.row_reader import ColumnOptions, identity, rows
 from prosperstack_destination.cli.row_source import InvalidRow
 from prosperstack_destination.errors import ConfigurationError
 
@@ -190,3 +191,23 @@ def test_any_bytes_are_rows_or_rejected(
         read(tmp_path_factory.mktemp("bytes"), name, data)
     except ConfigurationError:
         return
+
+
+def test_import_id_is_stable(tmp_path: Path) -> None:
+    """The ID of an import is that of earlier versions, and does not depend on the order of a set."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"email\n")
+    columns = [f"c{n}" for n in range(20)]
+    skip = ", ".join(map(repr, sorted(columns)))
+
+    assert identity(file, "acct_1", ColumnOptions()) == import_id("skip=frozenset()")
+    assert identity(file, "acct_1", ColumnOptions(skip=frozenset(["a"]))) == import_id("skip=frozenset({'a'})")
+    assert identity(file, "acct_1", ColumnOptions(skip=frozenset(columns))) == import_id(
+        f"skip=frozenset({{{skip}}})"
+    )
+
+
+def import_id(skip: str) -> str:
+    """Return the stored ID of an import of one line with otherwise default options."""
+    defaults = "email=None, user_id=None, time=None, time_format=None, encoding=None, renames=()"
+    return hashlib.sha256(f"acct_1\nReading({defaults}, {skip}, empty_deletes=False)\nemail\n".encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +76,16 @@ class ColumnOptions:
         """Columns that the file must have."""
         return [*self.named_roles, *(column for column, _ in self.renames), *sorted(self.skip)]
 
+    def stored_form(self) -> str:
+        """Return the options as text for the ID of an import. Stored IDs depend on its exact form.
+
+        The set of `skip` is sorted: the order of a set differs between processes.
+        """
+        values = {each.name: repr(getattr(self, each.name)) for each in fields(self)}
+        if self.skip:
+            values["skip"] = f"frozenset({{{', '.join(map(repr, sorted(self.skip)))}}})"
+        return f"Reading({', '.join(f'{name}={value}' for name, value in values.items())})"
+
 
 @dataclass(frozen=True, slots=True)
 class Roles:
@@ -91,8 +101,11 @@ class Roles:
 
 
 def identity(file: Path, account_id: str, options: ColumnOptions) -> str:
-    """Return the ID of an import: a hash of the file's content, the account and the column options."""
-    digest = hashlib.sha256(f"{account_id}\n{options}\n".encode())
+    """Return the ID of an import: a hash of the file's content, the account and the column options.
+
+    Equal options give equal IDs in every process and version, so that an interrupted import is resumed.
+    """
+    digest = hashlib.sha256(f"{account_id}\n{options.stored_form()}\n".encode())
     with open_binary(file) as content:
         while piece := content.read(1 << 20):
             digest.update(piece)
