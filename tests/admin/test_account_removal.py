@@ -79,7 +79,7 @@ async def test_removing_an_account(database: Database) -> None:
     assert account is not None
     before = [await database.read(rows, account_id) for account_id in ("acct_1", "acct_2")]
 
-    await remove_account(database, account, "ann", NEW_YEAR, at_once=2)
+    await remove_account(database, account, "ann", NEW_YEAR, batch=2)
 
     after = [await database.read(rows, account_id) for account_id in ("acct_1", "acct_2")]
     assert before[0] == before[1]

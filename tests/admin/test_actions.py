@@ -113,7 +113,7 @@ async def test_sync_now_keeps_what_was_edited(database: Database, account: Accou
     profile = await database.write(with_rejection, ANN, "subr_1")
     await database.write(actions.prioritize, account, profile.id, "ann", NOW)
     person = await database.read(people.by_id, account, profile.id, NOW)
-    states = {row.key: row.state for row in person.sides[0].rows}
+    states = {row.key: row.state for row in person.subscribers[0].rows}
 
     assert states["plan"] is PropertyState.SET_ASIDE
 
@@ -155,7 +155,7 @@ async def test_retry_of_all(database: Database, account: Account) -> None:
     await database.write(take, identify(ZOE, plan="x"))
     zoe = await database.read(stored, ZOE)
     await database.write(profiles.postpone, zoe.id, NOW + HOUR, "away")
-    count = await actions.retry_all(database, account, "ann", NOW, at_once=2)
+    count = await actions.retry_all(database, account, "ann", NOW, batch=2)
 
     assert (count, await due(database)) == (3, [ANN, BOB, ZOE])
     assert (await database.read(stored, ZOE)).attempts == 0

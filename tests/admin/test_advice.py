@@ -67,7 +67,7 @@ def test_too_much_work() -> None:
 
 def test_what_prosperstack_rejects() -> None:
     """Its words may be anything: they are not taken for the mapping's."""
-    assert "another value is sent by itself" in advice(as_rejected("seats: the text is not a number"))
+    assert "a new value is sent automatically" in advice(as_rejected("seats: the text is not a number"))
 
 
 def test_any_other_reason() -> None:

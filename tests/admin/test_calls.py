@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, ExplainedCall, ShownCall
+from prosperstack_destination.admin.calls import CallFilter, CallView, ExplainedCallView
 from prosperstack_destination.clock import DAY, SECOND
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.store import accounts, events, pseudonyms, recent_calls
@@ -48,8 +48,8 @@ def account(connection: Connection, account_id: str = ACCOUNT) -> Account:
     return found
 
 
-async def listed(store: Database, question: CallFilter | None = None, now: int = NEW_YEAR) -> list[ShownCall]:
-    def work(connection: Connection) -> list[ShownCall]:
+async def listed(store: Database, question: CallFilter | None = None, now: int = NEW_YEAR) -> list[CallView]:
+    def work(connection: Connection) -> list[CallView]:
         return calls.list_calls(
             connection, account(connection), question or CallFilter(), pseudonym, now, reveal=True
         )
@@ -57,10 +57,10 @@ async def listed(store: Database, question: CallFilter | None = None, now: int =
     return await store.read(work)
 
 
-async def explained(store: Database, account_id: str = ACCOUNT, *, reveal: bool = True) -> ExplainedCall:
+async def explained(store: Database, account_id: str = ACCOUNT, *, reveal: bool = True) -> ExplainedCallView:
     """The only call, in full, as an account sees it."""
 
-    def work(connection: Connection) -> ExplainedCall:
+    def work(connection: Connection) -> ExplainedCallView:
         call_id = recent_calls.newest_id(connection, ACCOUNT)
         return calls.explain_call(connection, account(connection, account_id), call_id, pseudonym, reveal=reveal)
 
@@ -78,9 +78,9 @@ async def test_who_named_only_an_id(store: Database) -> None:
     await kept(store, arrival(body="3"))
 
     assert [each.arrived for each in await listed(store, CallFilter(email=" A@b.c "))] == [3, 1]
-    assert [each.arrived for each in await listed(store, CallFilter(email="a@b.c", fate=CallOutcome.REFUSED))] == [
-        1
-    ]
+    assert [
+        each.arrived for each in await listed(store, CallFilter(email="a@b.c", outcome=CallOutcome.REFUSED))
+    ] == [1]
     assert [each.arrived for each in await listed(store, CallFilter(email="x@y.z"))] == [2]
     assert await listed(store, now=NEW_YEAR + DAY + 1) == []  # older than a day, though not deleted yet
 

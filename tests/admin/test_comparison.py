@@ -94,7 +94,7 @@ def test_what_was_there_before_a_change_is_not_believed() -> None:
     seen = subscriber({"plan": "pro"})
 
     assert state_of(compare(wanted, MEANING, seen), "plan") is PropertyState.SAME
-    assert state_of(compare(wanted, MEANING, seen, believed=False), "plan") is PropertyState.TO_BE_CHECKED
+    assert state_of(compare(wanted, MEANING, seen, confirmed=False), "plan") is PropertyState.TO_BE_CHECKED
 
 
 def test_properties_of_subscriptions() -> None:
@@ -137,7 +137,7 @@ def test_the_reconciler_would_do_as_the_rows_say(
     profile = Profile(*(1, "acct_1", "a@b.c", "a@b.c", None, {}, 1, Status.PENDING, None, 1, 1, Lane.LIVE, None, 0))
     theirs = replace(subscriber(observed, applied, rejected), observed_at=observed_at)
     wanted = projection(desired)
-    rows = compare(wanted, MEANING, theirs, believed=is_observed_after(profile, theirs, None))
+    rows = compare(wanted, MEANING, theirs, confirmed=is_observed_after(profile, theirs, None))
     verdict = decide(profile, wanted, [theirs], CATALOG, None, 3)
 
     assert [row.key for row in rows] == [each.key for each in CATALOG]

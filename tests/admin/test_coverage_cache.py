@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.admin.coverage_cache import FRESH, KEPT, CoverageCache, CoverageSnapshot
+from prosperstack_destination.admin.coverage_cache import MAX_ENTRIES, TTL, CoverageCache, CoverageSnapshot
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
@@ -51,11 +51,11 @@ async def test_it_is_counted_beside(counting: CoverageCache, sqlite: Database, c
 
     await sqlite.write(take, identify("b@c.d", plan="pro"))
     assert counting.latest("acct_1", 0) == (first, False)
-    clock.now += FRESH
+    clock.now += TTL
     assert counting.latest("acct_1", 0) == (first, True)
     second = await settled(counting)
     assert second is not None
-    assert (second.profiles, second.at) == (2, NEW_YEAR + FRESH)
+    assert (second.profiles, second.at) == (2, NEW_YEAR + TTL)
 
 
 async def test_another_mapping_is_counted_at_once(counting: CoverageCache) -> None:
@@ -93,14 +93,14 @@ async def settled_once(counting: CoverageCache, account_id: str) -> CoverageSnap
     """What is known once the first count has ended, however it did."""
     found, _ = counting.latest(account_id, 0)
     async with asyncio.timeout(10):
-        while account_id in counting.under_way:  # noqa: ASYNC110 -- it ends without a word
+        while account_id in counting.running:  # noqa: ASYNC110 -- it ends without a word
             await asyncio.sleep(0)
     return found
 
 
 async def test_counts_are_bounded(counting: CoverageCache, sqlite: Database) -> None:
     """Of many accounts the counts that were made last are kept."""
-    names = [f"acct_{number}" for number in range(2, KEPT + 3)]
+    names = [f"acct_{number}" for number in range(2, MAX_ENTRIES + 3)]
     for name in names:
         await sqlite.write(open_account, name)
         await settled(counting, account_id=name)

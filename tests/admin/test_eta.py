@@ -75,6 +75,6 @@ def test_no_estimate_while_requests_fail() -> None:
 def test_how_long_it_takes(found: Eta | None, requests: tuple[int, int], minutes: float, at_most: bool) -> None:
     """Requests that are left, by those that may be spent."""
     assert found is not None
-    assert (found.to_learn, found.to_write) == requests
+    assert (found.lookups, found.updates) == requests
     assert found.seconds == pytest.approx(minutes * MINUTE / SECOND)
     assert found.at_most is at_most

@@ -17,10 +17,10 @@ from prosperstack_destination.store.recent_calls import CallOutcome, Channel
     [
         (labels.STATUS, Status),
         (labels.LANE, Lane),
-        (labels.ROW_STATE, PropertyState),
+        (labels.PROPERTY_STATE, PropertyState),
         (labels.ACCOUNT_STATUS, AccountStatus),
-        (labels.FATE, CallOutcome),
-        (labels.WAY, Channel),
+        (labels.CALL_OUTCOME, CallOutcome),
+        (labels.CHANNEL, Channel),
     ],
 )
 def test_every_state_is_said(said: Mapping[Enum, str], states: type[Enum]) -> None:

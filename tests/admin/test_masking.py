@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.admin.calls import DOTS, mask
+from prosperstack_destination.admin.calls import ELLIPSIS, mask
 from support.json_values import json_values
 
 #: JSON of texts that are not made of what stands for them.
-readable = st.text(st.characters(exclude_characters=DOTS))
+readable = st.text(st.characters(exclude_characters=ELLIPSIS))
 plain = st.recursive(
     readable | st.integers() | st.booleans() | st.none(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("kxyz@"), inner, max_size=4),

@@ -11,7 +11,7 @@ from prosperstack_destination.admin.overview import (
     UsageSummary,
     history,
     overview,
-    since_it_began,
+    total_of_backlog,
 )
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.store import accounts, remap_progress, rollups
@@ -57,8 +57,8 @@ async def test_a_backlog(database: Database) -> None:
     assert found.progress is not None
     assert (found.progress.done, found.progress.left, found.progress.part) == (90, 30, 0.75)
     assert found.progress.begun_at == NOW - 4 * MINUTE
-    assert found.progress.arrival is not None
-    assert (found.hour.tally.settled, found.day.tally.settled) == (90, 97)
+    assert found.progress.eta is not None
+    assert (found.hour.totals.settled, found.day.totals.settled) == (90, 97)
 
 
 async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
@@ -70,7 +70,7 @@ async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
     found = await database.read(look)
 
     assert found.progress is not None
-    assert (found.progress.left, found.progress.arrival) == (1, None)
+    assert (found.progress.left, found.progress.eta) == (1, None)
 
 
 async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Database) -> None:
@@ -86,8 +86,8 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
         return overview(connection, account, 0.1, NOW, {})
 
     going = await database.read(counted_before)
-    assert going.going_through is not None
-    assert (going.going_through.done, going.going_through.total, going.backlog) == (0, 1, 0)
+    assert going.remap is not None
+    assert (going.remap.done, going.remap.total, going.backlog) == (0, 1, 0)
 
     def found_to_differ(connection: Connection) -> None:
         run = remap_progress.of_account(connection, ACCOUNT)
@@ -98,16 +98,16 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
     await database.write(found_to_differ)
     done = await database.read(counted_before)
 
-    assert (done.going_through, done.waiting) == (None, {Status.PENDING: 1})
+    assert (done.remap, done.waiting) == (None, {Status.PENDING: 1})
 
 
 def test_a_backlog_begins_where_nothing_waited_before() -> None:
     """A minute without a look does not end it; three do. The few that always wait are no backlog."""
     rows = [Rollup(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
 
-    assert since_it_began(rows, 50, NOW) == Rollup(NOW - 5 * MINUTE, delivered=4, backlog=90)
-    assert since_it_began(rows, 5_000, NOW) == Rollup(NOW - 2 * MINUTE, delivered=2, backlog=90)
-    assert since_it_began(rows[:3], 50, NOW) == Rollup()
+    assert total_of_backlog(rows, 50, NOW) == Rollup(NOW - 5 * MINUTE, delivered=4, backlog=90)
+    assert total_of_backlog(rows, 5_000, NOW) == Rollup(NOW - 2 * MINUTE, delivered=2, backlog=90)
+    assert total_of_backlog(rows[:3], 50, NOW) == Rollup()
 
 
 #: Minutes ago, and how many were seen to wait.

@@ -49,7 +49,7 @@ def open_with_catalog(connection: Connection, account_id: str = ACCOUNT) -> Acco
 
 
 def states(person: PersonView) -> list[dict[str, str]]:
-    return [{row.key: row.state.value for row in side.rows} for side in person.sides]
+    return [{row.key: row.state.value for row in side.rows} for side in person.subscribers]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_person(database: Database, account: Account) -> None:
         ExternalIdView(IdKind.ANONYMOUS, "b1", NEW_YEAR),
         ExternalIdView(IdKind.USER, "u2", NEW_YEAR - 1),
     )
-    assert [side.subscriber_id for side in person.sides] == ["subr_1", "subr_2"]
+    assert [side.subscriber_id for side in person.subscribers] == ["subr_1", "subr_2"]
     assert states(person) == [
         {"preferred_name": "same", "logins": "problem", "plan": "not_fed"},
         {"preferred_name": "to_be_sent", "logins": "problem", "plan": "not_fed"},
@@ -194,6 +194,6 @@ async def test_an_account_that_was_never_listed(database: Database, account: Acc
     await database.write(take, identify(ANN, plan="x"))
     person = await database.read(people.find, replace(account, catalog=None), NOW, email=ANN)
 
-    assert [side.rows for side in person.sides] == [()]
+    assert [side.rows for side in person.subscribers] == [()]
     assert person.next_step is NextStep.NOTHING
-    assert PropertyState.SAME not in {row.state for side in person.sides for row in side.rows}
+    assert PropertyState.SAME not in {row.state for side in person.subscribers for row in side.rows}

@@ -58,19 +58,19 @@ async def trail(database: Database) -> list[tuple[str, object]]:
 async def test_everybody(replays: ReplayJobs, account: Account, sqlite: Database, woken: list[str]) -> None:
     """It is begun, and goes on by itself; who asks again meanwhile begins no other one."""
     assert replays.of(ACCOUNT) is None
-    first = await replays.begin(account, "ann")
-    assert await replays.begin(account, "bob") is first
+    first = await replays.start(account, "ann")
+    assert await replays.start(account, "bob") is first
     await ended(first)
 
     assert replays.of(ACCOUNT) == ReplayProgress(NEW_YEAR, PEOPLE, PEOPLE, NEW_YEAR)
     assert set(woken) == {ACCOUNT}
     assert await trail(sqlite) == [("replay", {"profiles": PEOPLE})]
-    assert await replays.begin(account, "ann") is not first
+    assert await replays.start(account, "ann") is not first
 
 
 async def test_breaking_off(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
     """It ends with the service, and the audit trail tells that it did not come to its end."""
-    replay = await replays.begin(account, "ann")
+    replay = await replays.start(account, "ann")
     await asyncio.sleep(0)
     await replays.close()
 
@@ -87,14 +87,14 @@ async def test_a_database_that_fails(replays: ReplayJobs, account: Account, sqli
         names = ("profiles", "hidden") if hidden else ("hidden", "profiles")
         connection.execute(text("ALTER TABLE {} RENAME TO {}".format(*names)))
 
-    replay = await replays.begin(account, "ann")
+    replay = await replays.start(account, "ann")
     await sqlite.write(hide, True)
     await ended(replay)
     await sqlite.write(hide, False)
 
     assert replay.failed
     assert await trail(sqlite) == [("replay", {"profiles": 0, "broken_off": True})]
-    assert (await ended(await replays.begin(account, "ann"))).failed is None
+    assert (await ended(await replays.start(account, "ann"))).failed is None
 
 
 async def test_progress(sqlite: Database, account: Account) -> None:
@@ -113,8 +113,8 @@ async def test_a_bug_of_ours_is_no_end_like_another(account: Account, sqlite: Da
 
     replays = ReplayJobs(sqlite, clock, wake)
     with capture_logs() as lines:
-        replay = await ended(await replays.begin(account, "ann"))
+        replay = await ended(await replays.start(account, "ann"))
     await replays.close()
 
     assert replay.failed is not None
-    assert [line["log_level"] for line in lines if line["event"] == "a replay was broken off"] == ["error"]
+    assert [line["log_level"] for line in lines if line["event"] == "replay failed"] == ["error"]

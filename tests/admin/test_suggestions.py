@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import dump_catalog, load, mapping_input
-from prosperstack_destination.admin.suggestions import Suggestion, suggested
+from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.mapping_file import check_mapping, read_mapping
 from prosperstack_destination.reconcile.preview import preview
@@ -54,7 +54,7 @@ def prepare(connection: Connection, key: str, rule: dict[str, Any] | None, value
 def suggestions(connection: Connection) -> list[Suggestion]:
     """A unit of work: what is suggested for all problems."""
     groups = problems.grouped(connection, ACCOUNT)
-    return list(suggested(connection, account_of(connection), groups).values())
+    return list(suggest_rules(connection, account_of(connection), groups).values())
 
 
 @pytest.mark.parametrize(

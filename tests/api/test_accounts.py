@@ -123,7 +123,7 @@ async def test_replacing_the_key(service: Service, api: httpx.AsyncClient) -> No
         lambda: service.values("john.doe@example.com", "key_test_new")[0].get("preferred_name") == "Delivered"
     )
 
-    assert "ProsperStack refuses its key" in stopped["in_words"]
+    assert "ProsperStack refuses the API key" in stopped["in_words"]
     assert stopped["status_reason"]
     assert stopped["next_attempt_at"]
     assert (refused.status_code, tried) == (422, {"waited": True})

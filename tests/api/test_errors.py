@@ -13,13 +13,13 @@ JSON = {"Content-Type": "application/json"}
 @pytest.mark.parametrize(
     ("body", "status", "message", "key"),
     [
-        (b"{}", 422, "The request is not as it has to be: body.name: Field required.", "body.name"),
-        (b"", 422, "The request is not as it has to be: body: Field required.", "body"),
-        (b"{", 422, "The request is not as it has to be: body.1: JSON decode error.", "body.1"),
-        (b'{"name": "\xff"}', 422, "The body cannot be read: it has to be JSON in UTF-8, without", None),
+        (b"{}", 422, "Invalid request: body.name: Field required.", "body.name"),
+        (b"", 422, "Invalid request: body: Field required.", "body"),
+        (b"{", 422, "Invalid request: body.1: JSON decode error.", "body.1"),
+        (b'{"name": "\xff"}', 422, "The body cannot be read: send JSON in UTF-8, without", None),
         (b'{"name": "' + b"x" * 1_100_000 + b'"}', 413, "The body has more than 1024 KB.", None),
         (b'{"name": ' + b"9" * 5_000 + b"}", 422, "without thousands of digits or levels.", None),
-        (b'{"name": "\\u0000"}', 422, "body: Value error, No text may have the character U+0000, or", "body"),
+        (b'{"name": "\\u0000"}', 422, "body: Value error, Text must not contain the character U+0000 or", "body"),
     ],
 )
 async def test_a_malformed_request(

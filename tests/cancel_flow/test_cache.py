@@ -51,7 +51,7 @@ async def test_it_is_read_again_beside_those_who_ask(
     source.free.clear()
     clock.now += OLDEST // 2 - 1
     assert await believed.get(OLDEST) == 1
-    assert not believed.is_reading
+    assert not believed.is_refreshing
     clock.now += 1
     assert [await believed.get(OLDEST) for _ in range(3)] == [1, 1, 1]
     source.free.set()

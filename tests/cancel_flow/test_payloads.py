@@ -43,7 +43,7 @@ def test_what_is_no_email_counts_as_missing(email: object) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data": 5}', b'{"data": {"subscriber": "x"}}', b"\xff"])
 def test_what_is_no_call(body: bytes) -> None:
     """What is not as documented is refused with the place, and nobody's data."""
-    with pytest.raises(InvalidCall, match=r"The body|not as ProsperStack documents it"):
+    with pytest.raises(InvalidCall, match=r"The body|not match ProsperStack's documentation"):
         read_connector_call(body)
 
 

@@ -81,8 +81,8 @@ async def test_nobody_is_found(dashboard: Dashboard) -> None:
     call = {"userId": "held", "traits": {"vip": True}, "context": {"personas": personas}}
     await dashboard.service.client.post("/identify", json=call)
 
-    assert "Nobody with this email is known" in (await dashboard.get("people?q=nobody@example.com")).text
-    assert "Nobody with this user id is known" in (await dashboard.get("people?q=nobody")).text
+    assert "No profile with this email" in (await dashboard.get("people?q=nobody@example.com")).text
+    assert "No profile with this user ID" in (await dashboard.get("people?q=nobody")).text
     assert "is held until a call names one" in (await dashboard.get("people?q=held")).text
 
 

@@ -70,7 +70,7 @@ async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
     answer = await dashboard.post(f"{page}/erase", sure="yes")
     assert answer.headers["location"] == f"{dashboard.home}/people"
     assert (
-        "forgotten here. In ProsperStack the values that this service wrote are deleted"
+        "forgotten here. In ProsperStack, the values that this service wrote are deleted"
         in (await dashboard.get("people")).text
     )
     assert (await dashboard.get(page)).status_code == 404

@@ -1,1 +1,1 @@
-"""What operators ask and do, by whichever face: the command line, the API, the dashboard."""
+"""Operator actions and queries, shared by the command line, the API and the dashboard."""

@@ -1,6 +1,6 @@
-"""What operators choose for accounts: units of work that go on the audit trail under the ``actor``'s name.
+"""Accounts: open, find, configure and remove. Each change goes to the audit log under the ``actor``'s name.
 
-Keys, secrets and connectors are issued and revoked by `auth.credential_service`, which does the same.
+`auth.credential_service` issues and revokes keys, secrets and connector tokens in the same way.
 """
 
 from typing import Final
@@ -19,18 +19,17 @@ from prosperstack_destination.store.database import UnitOfWork
 
 
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> tuple[Account, bool]:
-    """Open the account of a ProsperStack key; whether it is new. Repeated: the same account, which is not new.
+    """Open the account of a ProsperStack key, and return it and whether it is new. Safe to repeat.
 
-    Check the key first (`AdminServices.check_key`), and tell `AdminServices.wake` and
-    `AdminServices.invalidate_credentials` afterwards. Raises
-    `ConfigurationError` for what is no key.
+    Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
+    `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` if the text is no key.
     """
     known = accounts.of_prosperstack_key(connection, key_hash(key))
     return credential_service.open_account(connection, key, vault, actor, now), known is None
 
 
 def find(connection: Connection, name: str) -> Account:
-    """The account with this id or fingerprint. Raises `NotFoundError`."""
+    """Return the account with this ID or fingerprint. Raises `NotFoundError`."""
     account = accounts.get(connection, name)
     if account is None:
         account = next((each for each in accounts.all_accounts(connection) if each.fingerprint == name), None)
@@ -40,21 +39,21 @@ def find(connection: Connection, name: str) -> Account:
 
 
 def set_on_delete(connection: Connection, account: Account, on_delete: OnDelete, actor: str, now: int) -> None:
-    """Choose what a deletion does in ProsperStack from now on. Safe to repeat."""
+    """Set the effect of a deletion in ProsperStack. Safe to repeat."""
     accounts.set_on_delete(connection, account.id, on_delete)
     details = {"on_delete": on_delete.value}
     audit_log.record(connection, account.id, now, actor=actor, action="set", details=details)
 
 
 def set_reserve(connection: Connection, account: Account, reserve: float | None, actor: str, now: int) -> None:
-    """Choose the part of the rate limit that is left to the account's owner, from 0 to less than 1.
+    """Set the part of the rate limit that is kept free for the account's owner, from 0 to less than 1.
 
-    None: as the service is set (RATE_LIMIT_RESERVE). It counts within seconds, also for what is under way. Raises
-    `ConfigurationError` for another number. Safe to repeat.
+    None means the service's setting (RATE_LIMIT_RESERVE). It takes effect within seconds, also for running
+    deliveries. Raises `ConfigurationError` for another number. Safe to repeat.
     """
     if reserve is not None and not 0 <= reserve < 1:  # which NaN is not either
         raise ConfigurationError(
-            "What is left of the rate limit to the account's owner is a part of it: 0 or more, less than 1, as 0.1."
+            "The reserve is the part of the rate limit kept free for your own tools: 0 to less than 1, as in 0.1."
         )
     accounts.set_reserve(connection, account.id, reserve)
     audit_log.record(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})
@@ -62,29 +61,29 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
 
 log = structlog.get_logger(__name__)
 
-#: Rows that are deleted in one transaction.
-DELETED_AT_ONCE: Final = 2_000
+#: Rows deleted in one transaction.
+DELETE_BATCH: Final = 2_000
 
-#: What an operator is told before.
+#: Warning that an operator reads before the removal.
 CONSEQUENCES: Final = (
-    "Everything stored for this account is deleted: profiles, mapping, keys, secrets, connectors and the audit "
+    "This deletes everything stored for the account: profiles, mapping, keys, secrets, connectors and the audit "
     "log. Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's "
     "ProsperStack key, or PROSPERSTACK_API_KEY at the next start, opens the account again, empty."
 )
 
 
 async def remove_account(
-    store: UnitOfWork, account: Account, actor: str, now: int, at_once: int = DELETED_AT_ONCE
+    store: UnitOfWork, account: Account, actor: str, now: int, batch: int = DELETE_BATCH
 ) -> None:
     """Delete an account and its rows, and no row of another account.
 
-    The account is closed first; its rows are deleted in short transactions, so that calls for others are accepted
-    meanwhile. Safe to repeat where it was interrupted. Tell `AdminServices.invalidate_credentials` afterwards.
-    Raises `NotFoundError`.
+    The account is closed first. Its rows are then deleted in short transactions, so that calls for other accounts
+    are accepted meanwhile. Safe to repeat after an interruption. Call `AdminServices.invalidate_credentials`
+    afterwards. Raises `NotFoundError`.
     """
     await store.write(account_removal.close, account.id, now + DAY)
-    while await store.write(account_removal.remove_some, account.id, at_once):
+    while await store.write(account_removal.remove_some, account.id, batch):
         pass
     if not await store.write(account_removal.finish, account.id):
-        raise NotFoundError(f"There is no account {account.fingerprint}: it was removed before.")
+        raise NotFoundError(f"There is no account {account.fingerprint}: it is already removed.")
     log.info("account removed", account=account.fingerprint, actor=actor)

@@ -1,8 +1,8 @@
-"""What operators do about people and accounts that do not go on by themselves.
+"""Actions of operators on people and accounts: sync now, retry, replay, erase.
 
-Each is a unit of work of one transaction, or takes several where it is about many people, and goes on the audit
-trail under the ``actor``'s name, without personal data. Afterwards the account has something to do: in the service
-`AdminServices.wake` has to be told. A process beside it need not: the reconciler looks every second.
+Each is a unit of work of one transaction, or takes several transactions for many people. Each goes to the audit log
+under the ``actor``'s name, without personal data. Inside the service call `AdminServices.wake` afterwards. A
+separate process need not: the reconciler polls every second.
 """
 
 from collections.abc import Callable
@@ -25,29 +25,29 @@ from prosperstack_destination.store.erasure import Erased
 from prosperstack_destination.store.models import Delete
 from prosperstack_destination.store.pseudonyms import Pseudonym
 
-#: People who are replayed in one transaction.
-REPLAYED_AT_ONCE: Final = 2_000
-#: The same for those who are looked at again.
-RETRIED_AT_ONCE: Final = 2_000
+#: People replayed in one transaction.
+REPLAY_BATCH: Final = 2_000
+#: People retried in one transaction.
+RETRY_BATCH: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """What it costs at most to have everybody compared with ProsperStack anew."""
+    """Upper bound of the cost of a replay."""
 
     profiles: int
-    #: What is the same in ProsperStack costs nothing where that is known already.
+    #: Upper bound: known subscribers without a difference cost no request.
     most_requests: int
-    #: How long so many take at the account's rate.
+    #: Time of so many requests at the account's rate.
     most_seconds: float
 
 
 def prioritize(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
-    """Bring a person to the front: before everybody else they are looked up anew, and sent what differs.
+    """Move a person to the front: look up, then update, before all others. Safe to repeat.
 
-    That is a request, and one for each subscriber that differs. An account that waits after failures is tried as
-    well. What somebody edited in ProsperStack is seen, and stays; what it rejected is not sent again: see `replay`
-    and `retry_person`. Raises `NotFoundError`. Safe to repeat.
+    This costs one request, and one for each subscriber that differs. An account that waits after failures is
+    retried as well. Edits made in ProsperStack are observed, and stay. Rejected values are not sent again: see
+    `replay` and `retry_person`. Raises `NotFoundError`.
     """
     requeue.prioritize(connection, account.id, _email(connection, account, profile_id), now)
     requeue.retry_account(connection, account.id)
@@ -55,7 +55,7 @@ def prioritize(connection: Connection, account: Account, profile_id: int, actor:
 
 
 def retry_person(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:
-    """Look at a person now, and send what ProsperStack rejected once more; try the account if it waits.
+    """Retry a person now, with values that ProsperStack rejected; retry the account if it waits.
 
     Raises `NotFoundError`. Safe to repeat.
     """
@@ -64,26 +64,24 @@ def retry_person(connection: Connection, account: Account, profile_id: int, acto
     _record(connection, account, actor, now, "retry", {"profiles": 1, "profile": profile_id})
 
 
-async def retry_all(
-    store: UnitOfWork, account: Account, actor: str, now: int, at_once: int = RETRIED_AT_ONCE
-) -> int:
-    """Look now at everybody with a problem, a failed attempt, or who is set aside; how many they are.
+async def retry_all(store: UnitOfWork, account: Account, actor: str, now: int, batch: int = RETRY_BATCH) -> int:
+    """Retry all people with a problem, a failed attempt or a rejected email, and return their number.
 
-    What ProsperStack rejected is sent once more, and the account is tried if it waits. Many people take many short
-    transactions: calls are accepted meanwhile. Safe to repeat, also where it was broken off.
+    Rejected values are sent once more, and the account is retried if it waits. Many people take many short
+    transactions, so that calls are accepted meanwhile. Safe to repeat, also after an interruption.
     """
     people = await store.read(requeue.with_trouble, account.id)
     await store.write(remote_erasures.retry_failed, account.id, now)
-    return await _retry(store, account, people, actor, now, {}, at_once)
+    return await _retry(store, account, people, actor, now, {}, batch)
 
 
 async def retry_group(store: UnitOfWork, account: Account, key: str, reason: str, actor: str, now: int) -> int:
-    """The same for those who have one problem: of a property, for a reason, as `store.problems.grouped` has them.
+    """Retry the people with one problem: a property and a reason, as in `store.problems.grouped`.
 
-    How many they are; 0: the problem is gone.
+    Returns their number; 0 means that the problem is gone.
     """
     people = await store.read(requeue.with_problem, account.id, key, reason)
-    return await _retry(store, account, people, actor, now, {"property": key}, RETRIED_AT_ONCE)
+    return await _retry(store, account, people, actor, now, {"property": key}, RETRY_BATCH)
 
 
 async def _retry(
@@ -93,11 +91,11 @@ async def _retry(
     actor: str,
     now: int,
     details: dict[str, JsonValue],
-    at_once: int,
+    batch: int,
 ) -> int:
     count = 0
-    for start in range(0, len(people), at_once):
-        some = people[start : start + at_once]
+    for start in range(0, len(people), batch):
+        some = people[start : start + batch]
         count += await store.write(requeue.retry, account.id, some, now)
     await store.write(requeue.retry_account, account.id)
     await store.write(_record, account, actor, now, "retry", {"profiles": count, **details})
@@ -105,7 +103,7 @@ async def _retry(
 
 
 def retry_account(connection: Connection, account: Account, actor: str, now: int) -> bool:
-    """Try an account now that waits after failures, or that is stopped; False: it was neither. Safe to repeat."""
+    """Retry an account that waits after failures or is stopped. Return whether it was. Safe to repeat."""
     waited = requeue.retry_account(connection, account.id)
     if waited:
         _record(connection, account, actor, now, "retry account", {})
@@ -115,11 +113,10 @@ def retry_account(connection: Connection, account: Account, actor: str, now: int
 def replay_cost(
     connection: Connection, account: Account, reserve: float, profile_id: int | None = None
 ) -> ReplayCost:
-    """What it would cost at most to `replay` one person, or `replay_everybody`; it changes nothing.
+    """Return the upper bound of the cost of replaying one person, or all people; it changes nothing.
 
-    ``reserve``: what is left for owners where the account says nothing else. Raises `NotFoundError` where the
-    account has
-    no such profile.
+    ``reserve``: the part of the rate limit kept free if the account has none of its own. Raises `NotFoundError` if
+    the account has no such profile.
     """
     count = 1
     if profile_id is None:
@@ -127,16 +124,16 @@ def replay_cost(
     else:
         _email(connection, account, profile_id)
     most = forecast(count, account_rate(connection, account, reserve), matching=count, subscribers=None)
-    # A request to look somebody up and one to write; to list their subscriptions and to write one, the same again.
+    # A lookup and an update; for subscriptions, a listing and an update more.
     times = 2 if load(connection, account).rules.for_subscriptions else 1
     return ReplayCost(count, most.requests * times, most.seconds * times)
 
 
 def replay(connection: Connection, account: Account, actor: str, now: int, profile_id: int) -> None:
-    """Have one person compared with ProsperStack anew.
+    """Compare one person with ProsperStack again.
 
-    What differs there is written, also where somebody edited it by hand: say what it costs first (`replay_cost`).
-    Raises `NotFoundError` where the account has no such profile. Safe to repeat.
+    Differences are written, also over edits made in ProsperStack: show the cost first (`replay_cost`). Raises
+    `NotFoundError` if the account has no such profile. Safe to repeat.
     """
     requeue.replay(connection, account.id, _email(connection, account, profile_id), now)
     _record(connection, account, actor, now, "replay", {"profiles": 1, "profile": profile_id})
@@ -145,16 +142,17 @@ def replay(connection: Connection, account: Account, actor: str, now: int, profi
 async def replay_all(
     store: UnitOfWork, account: Account, actor: str, now: int, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
-    """The same for everybody in the account; how many they are. ``on_progress`` is told so meanwhile.
+    """Replay all people of an account, and return their number.
 
-    It takes many short transactions, and seconds for each hundred thousand people: calls are accepted meanwhile.
-    Broken off it leaves the others as they were, and may be begun anew.
+    ``on_progress`` is called with the number so far. It takes many short transactions, and seconds for each hundred
+    thousand people; calls are accepted meanwhile. An interrupted replay leaves the rest unchanged, and may be
+    started again.
     """
     count, after = 0, ""
     details: dict[str, JsonValue] = {"broken_off": True}
     try:
         while True:
-            done, last = await store.write(requeue.replay_page, account.id, after, now, REPLAYED_AT_ONCE)
+            done, last = await store.write(requeue.replay_page, account.id, after, now, REPLAY_BATCH)
             count += done
             on_progress(count)
             if last is None:
@@ -169,11 +167,11 @@ async def replay_all(
 def erase(
     connection: Connection, account: Account, email: str, pseudonym: Pseudonym, actor: str, now: int
 ) -> Erased:
-    """Forget a person by an email (in any case), and the ids that came with it, as a Delete call does.
+    """Erase a person by email (in any case), with the IDs that came with it, as a Delete call does.
 
-    What this service wrote in ProsperStack is cleared as the account is set. Whoever is not known is erased as
-    well: a call of theirs may still be under way. Older calls do not bring them back, newer ones do. It cannot be
-    undone, and is safe to repeat. ``pseudonym`` is the vault's.
+    The account's setting decides the effect in ProsperStack. An unknown email is erased as well, since a call about
+    it may be on its way. Older calls do not bring the person back, newer ones do. It cannot be undone. Safe to
+    repeat. ``pseudonym`` is the vault's.
     """
     lock_account(connection, account.id, exclusive=True)
     return erasure.erase_email(connection, account.id, normalize_email(email), pseudonym, actor, now)
@@ -182,7 +180,7 @@ def erase(
 def erase_user(
     connection: Connection, account: Account, user_id: str, pseudonym: Pseudonym, actor: str, now: int
 ) -> Erased:
-    """The same by a user id: everybody who ever had it."""
+    """Erase every person who ever had a user ID."""
     lock_account(connection, account.id, exclusive=True)
     return erasure.erase(connection, Delete(account.id, user_id, now, now), pseudonym, actor)
 
@@ -190,7 +188,7 @@ def erase_user(
 def erase_profile(
     connection: Connection, account: Account, profile_id: int, pseudonym: Pseudonym, actor: str, now: int
 ) -> Erased:
-    """The same by a profile. Raises `NotFoundError` where the account has none with this id."""
+    """Erase the person of a profile. Raises `NotFoundError` if the account has no such profile."""
     return erase(connection, account, _email(connection, account, profile_id), pseudonym, actor, now)
 
 

@@ -1,19 +1,19 @@
-"""What to do about a problem: a pure function of its reason.
+"""Advice on mapping problems and rejections, chosen by their reason. Pure functions.
 
-A reason is a sentence of the mapping's (`mapping.coercion`, `mapping.transforms`, `mapping.expression_runner`) or
-ProsperStack's own words. Whatever is not known here gets advice that holds for all.
+A reason is a message of the mapping (`mapping.coercion`, `mapping.transforms`, `mapping.expression_runner`) or of
+ProsperStack. An unknown reason gets general advice.
 """
 
 from typing import Final
 
 from prosperstack_destination.store.problems import is_rejection
 
-#: What is in a reason, and what helps; the first that fits. No advice makes a problem of a value that is good now:
-#: a lookup table goes with `fallback: keep`, and what holds for some values alone goes with a condition.
+#: Pairs of a text in the reason and its advice; the first match counts. No advice may turn a valid value into a
+#: problem: a lookup table needs `fallback: keep`, and a rule for some values only needs a condition.
 _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     (
         "is not a single value",
-        "Add a rule that takes one part of it, as in from: traits.address.city, or makes text of an array: join.",
+        "Add a rule that takes one part of it, as in from: traits.address.city, or turns an array into text: join.",
     ),
     (
         "none of true, t, 1, false, f, 0",
@@ -26,19 +26,19 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "is not an ISO 8601 date",
-        'Add a rule with date_format, as in date_format: "%d/%m/%Y" (ISO dates are read as well), or send dates as '
-        "2026-12-31.",
+        'Add a rule with date_format, as in date_format: "%d/%m/%Y" (ISO dates are accepted as well), or send '
+        "dates as 2026-12-31.",
     ),
     (
         "date of the form",
         'Add the other form to the rule\'s date_format, as in date_format: ["%d/%m/%Y", "%d.%m.%Y"]. ISO dates are '
-        "read as well.",
+        "accepted as well.",
     ),
     ("is not a date", "Map the property to a trait that is a date, or make it a boolean property in ProsperStack."),
-    ("not the year of a date", "Send null where there is no date: a placeholder such as 0001-01-01 is none."),
+    ("not the year of a date", "Send null if there is no date: a placeholder such as 0001-01-01 is not a date."),
     (
         "less than nine digits",
-        "Send dates as 2026-12-31, or as 20261231: years and days of Excel are no dates here.",
+        "Send dates as 2026-12-31, or as 20261231: years and Excel's day numbers are not dates here.",
     ),
     ("not a Unix time", "Send Unix times in seconds, milliseconds or microseconds, or dates as 2026-12-31."),
     (
@@ -47,49 +47,49 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "table (values) lacks it",
-        "Add the value to the rule's values, or a fallback for all that are not listed: fallback: keep sends them "
-        "as they are where the property can take them.",
+        "Add the value to the rule's values, or a fallback for all other values: fallback: keep sends them "
+        "unchanged if the property accepts them.",
     ),
     (
         "text is compared as a number",
-        "Put the trait into to_number() in the rule's expression, as in to_number(traits.mrr) >= `1000`, or send a "
+        "Wrap the trait in to_number() in the rule's expression, as in to_number(traits.mrr) >= `1000`, or send a "
         "number.",
     ),
-    ("too much work", "Make the rule's expression simpler, or send the result as a trait of its own."),
+    ("too much work", "Simplify the rule's expression, or send the result as a trait of its own."),
     (
         "expression cannot be evaluated",
-        "Try the rule on this person on the page Mapping: some of their traits are not as its expression takes "
-        "them.",
+        "Try the rule on this person on the page Mapping: some traits do not have the type that its expression "
+        "expects.",
     ),
     (
         "() takes",
-        "Give the rule a condition that leaves out people whose traits are of another type, as in "
+        "Give the rule a condition that excludes people whose traits have another type, as in "
         "when: type(traits.contacts) == 'array'.",
     ),
     ("items cannot be joined", "Join one part of each item, as in from: traits.items[*].name."),
     (
         "items of an array can be counted",
-        "Leave out what is no array by a condition, as in when: type(traits.contacts) == 'array'.",
+        "Exclude other values by a condition, as in when: type(traits.contacts) == 'array'.",
     ),
-    ("it cannot be rounded", "Send a number, or leave such texts out by a condition: when: to_number(traits.mrr)."),
-    ("it cannot be scaled", "Send a number, or leave such texts out by a condition: when: to_number(traits.mrr)."),
-    ("too large", "Correct the number at its source: it is larger than ProsperStack could keep."),
-    ("not a finite number", "Correct the number at its source: JSON has no form for it."),
+    ("it cannot be rounded", "Send a number, or exclude such texts by a condition: when: to_number(traits.mrr)."),
+    ("it cannot be scaled", "Send a number, or exclude such texts by a condition: when: to_number(traits.mrr)."),
+    ("too large", "Correct the number at its source: it is larger than ProsperStack can store."),
+    ("not a finite number", "Correct the number at its source: JSON cannot represent it."),
     (
         "is not a number",
         "Add a rule with values for such texts and fallback: keep, as in values: {many: 100}; map the property to "
         "another trait, or send a number.",
     ),
 )
-_OF_ALL: Final = "Correct the trait at its source, or add a rule that makes a value of the property's type of it."
+_OF_ALL: Final = "Correct the trait at its source, or add a rule that converts it to the property's type."
 _REJECTED: Final = (
-    "Correct the value at its source or by a rule: another value is sent by itself. If something was changed in "
-    "ProsperStack instead, try again."
+    "Correct the value at its source or by a rule: a new value is sent automatically. If you corrected "
+    "ProsperStack instead, retry."
 )
 
 
 def advice(reason: str) -> str:
-    """What helps against a problem, in a sentence or two."""
+    """Return advice on a problem, in one or two sentences."""
     if is_rejection(reason):
         return _REJECTED
     return next((helps for words, helps in _ADVICE if words in reason), _OF_ALL)

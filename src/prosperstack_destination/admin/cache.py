@@ -1,4 +1,4 @@
-"""What takes long to find out where there is very much: found out beside, and kept, so that no page waits."""
+"""Stale-while-revalidate cache for queries that take longer than a page may wait."""
 
 import asyncio
 from collections import OrderedDict
@@ -15,88 +15,87 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: What is found out within this is never kept: who asks waits for it. In seconds.
+#: Time limit, in seconds. A result that is ready within it is never cached: the caller waits for it.
 FAST_QUERY: Final = 0.02
-#: What took longer is good for so many times as long, so that it is a small part of what a process does.
+#: A result is fresh for this many times as long as its query took, so queries are a small part of the load.
 TTL_FACTOR: Final = 20
-#: And for no longer than this, in microseconds.
+#: Upper bound of that time, in microseconds.
 MAX_TTL: Final = 60 * SECOND
-#: Keys of which something is kept.
+#: Results kept at most; the oldest is dropped first.
 MAX_ENTRIES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedResult(Generic[T]):
     value: T
-    #: Until then it is good, by the clock that is never set.
+    #: End of its freshness, by the monotonic clock.
     until: int
 
 
 class SlowQueryCache(Generic[T]):
-    """What was found out last, by a key.
+    """The latest result of a slow query, by key.
 
-    ``find`` finds it out; ``ticks`` is a clock in microseconds that is never set.
+    ``query`` computes the result of a key. ``ticks`` is a monotonic clock in microseconds.
     """
 
-    def __init__(self, find: Callable[[str], Awaitable[T]], ticks: Clock) -> None:
-        self._find = find
+    def __init__(self, query: Callable[[str], Awaitable[T]], ticks: Clock) -> None:
+        self._query = query
         self._ticks = ticks
-        self._found: OrderedDict[str, _CachedResult[T]] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[T]] = {}
+        self._results: OrderedDict[str, _CachedResult[T]] = OrderedDict()
+        self._running: dict[str, asyncio.Task[T]] = {}
 
     async def latest(self, key: str) -> T | None:
-        """What there is now, if that is found out quickly; else what was found out last, for which it takes over
-        when it is there. None: nothing was yet.
+        """Return the result if the query is fast, else the cached one, and refresh it in the background.
 
-        Raises what finding out raises, where that was quick.
+        Returns None if no result is cached yet. Raises the query's error if the query is fast.
         """
-        found = self._found.get(key)
-        if found is not None and self._ticks() < found.until:
-            return found.value
-        task = self._begun(key)
+        cached = self._results.get(key)
+        if cached is not None and self._ticks() < cached.until:
+            return cached.value
+        task = self._start(key)
         done, _ = await asyncio.wait([task], timeout=FAST_QUERY)
         if done:
             return task.result()
-        return None if found is None else found.value
+        return None if cached is None else cached.value
 
     async def get_or_wait(self, key: str) -> T:
-        """The same; where nothing was found out yet, whoever asks waits for it. Raises what finding out raises."""
-        found = await self.latest(key)
-        return await asyncio.shield(self._begun(key)) if found is None else found
+        """Return the latest result; wait for the query if none is cached. Raises the query's error."""
+        cached = await self.latest(key)
+        return await asyncio.shield(self._start(key)) if cached is None else cached
 
     async def close(self) -> None:
-        """Break off what is being found out."""
-        tasks = list(self._under_way.values())
+        """Cancel the running queries."""
+        tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begun(self, key: str) -> asyncio.Task[T]:
-        """One at a time finds a thing out; who asks meanwhile is told the same."""
-        task = self._under_way.get(key)
+    def _start(self, key: str) -> asyncio.Task[T]:
+        """Start the query of a key, or return the one that is running."""
+        task = self._running.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._find_out(key))
-            task.add_done_callback(lambda done: self._ended(key, done))
+            task = self._running[key] = asyncio.create_task(self._run(key))
+            task.add_done_callback(lambda done: self._finish(key, done))
         return task
 
-    async def _find_out(self, key: str) -> T:
-        begun = self._ticks()
-        value = await self._find(key)
+    async def _run(self, key: str) -> T:
+        started_at = self._ticks()
+        value = await self._query(key)
         now = self._ticks()
-        took = now - begun
+        took = now - started_at
         if took > FAST_QUERY * SECOND:
-            self._found[key] = _CachedResult(value, now + min(TTL_FACTOR * took, MAX_TTL))
-            self._found.move_to_end(key)
-            while len(self._found) > MAX_ENTRIES:
-                self._found.popitem(last=False)
+            self._results[key] = _CachedResult(value, now + min(TTL_FACTOR * took, MAX_TTL))
+            self._results.move_to_end(key)
+            while len(self._results) > MAX_ENTRIES:
+                self._results.popitem(last=False)
         else:
-            self._found.pop(key, None)
+            self._results.pop(key, None)
         return value
 
-    def _ended(self, key: str, task: asyncio.Task[T]) -> None:
-        self._under_way.pop(key, None)
+    def _finish(self, key: str, task: asyncio.Task[T]) -> None:
+        self._running.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, DestinationError):
-                log.error("a figure could not be found out", error=type(error).__name__)
-            else:  # whoever asks next has it found out anew
-                log.warning("a figure could not be found out", error=str(error))
+                log.error("cached query failed", error=type(error).__name__)
+            else:
+                log.warning("cached query failed; the next caller retries it", error=str(error))

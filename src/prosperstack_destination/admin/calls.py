@@ -1,4 +1,4 @@
-"""Showing what a call looked like without showing anybody's data."""
+"""Recent calls, shown without personal data unless revealed, and test calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,136 +29,138 @@ from prosperstack_destination.store.models import Identify
 from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.recent_calls import KEPT_FOR, CallOutcome, CallQuery, Channel, RecentCall
 
-#: Stands for what is hidden, however long it is.
-DOTS: Final = "…"
-#: Deeper than this nothing is shown.
-_DEEPEST: Final = 50
+#: Replacement of hidden text of any length.
+ELLIPSIS: Final = "…"
+#: Nesting level from which values are hidden.
+_MAX_DEPTH: Final = 50
 
 
 def mask(value: JsonValue, depth: int = 0) -> JsonValue:
-    """The same shape without the data: of text the first character, of numbers only whether they are whole.
+    """Return JSON of the same shape without personal data.
 
-    Keys, booleans and null stay, but for keys that have an email address in them. Takes any JSON.
+    Text keeps its first character. Integers become 0, other numbers 0.0. Keys, booleans and null stay, but a key
+    that contains an email address is masked.
     """
     match value:
         case str():
-            return _text(value)
+            return _mask_text(value)
         case bool() | None:
             return value
         case int():
             return 0
         case float():
             return 0.0
-        case _ if depth >= _DEEPEST:
-            return DOTS
+        case _ if depth >= _MAX_DEPTH:
+            return ELLIPSIS
         case list():
             return [mask(each, depth + 1) for each in value]
         case dict():
             shown: dict[str, JsonValue] = {}
             for key, each in value.items():
-                name = _text(key) if "@" in key else key
+                name = _mask_text(key) if "@" in key else key
                 while name in shown:
-                    name += DOTS
+                    name += ELLIPSIS
                 shown[name] = mask(each, depth + 1)
             return shown
 
 
-def _text(text: str) -> str:
-    hidden = text[:1] + DOTS if text else ""
-    return DOTS if hidden == text and text else hidden
+def _mask_text(text: str) -> str:
+    hidden = text[:1] + ELLIPSIS if text else ""
+    return ELLIPSIS if hidden == text and text else hidden
 
 
-#: So much of what happened to a person after a call is shown.
-AFTERWARDS: Final = 50
-#: What was understood of a call is shown where something came of it, or may still.
-_UNDERSTOOD: Final = frozenset({CallOutcome.ACCEPTED, CallOutcome.HELD, CallOutcome.EXPLAINED, CallOutcome.LATER})
+#: Events of the person after a call that are shown at most.
+MAX_FOLLOW_UPS: Final = 50
+#: Outcomes of calls that changed something, or still may: these are explained.
+_EXPLAINED: Final = frozenset({CallOutcome.ACCEPTED, CallOutcome.HELD, CallOutcome.EXPLAINED, CallOutcome.LATER})
 
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls somebody wants to see; None: any."""
+    """Filter of the calls in a list; None means any."""
 
-    #: The person's, by email in any case: also those that named only an id of theirs.
+    #: The person's email, in any case. Calls that named only an ID of the person match as well.
     email: str | None = None
     type: str | None = None
     #: "kind:key", or a kind alone.
     source: str | None = None
-    fate: CallOutcome | None = None
+    outcome: CallOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ShownCall:
-    """A call as people see it."""
+class CallView:
+    """A call as operators see it."""
 
     call: RecentCall
-    #: What arrived: its JSON; its text where it is none, or was cut; None where nothing of it is kept.
+    #: The call's JSON; its text if it is no JSON or was cut; None if nothing of it is kept.
     arrived: JsonValue
     is_json: bool
     masked: bool
 
 
 @dataclass(frozen=True, slots=True)
-class ExplainedCall(ShownCall):
-    """A call with what was understood of it, and what happened after it."""
+class ExplainedCallView(CallView):
+    """A call with its explanation and the events that followed."""
 
-    #: What it does by the mapping in force now; None: it was refused, or nothing had to be understood.
+    #: Its effect under the current mapping; None: it was refused, or there was nothing to explain.
     explanation: Explanation | None
-    #: The field at fault, where it was refused for one.
+    #: Field at fault, if the call was refused for one.
     field: str | None
-    #: Of the same person, the earliest first: deliveries, and requests to ProsperStack.
+    #: Later events of the same person, oldest first: deliveries, and requests to ProsperStack.
     afterwards: Sequence[Event]
 
 
 def list_calls(
     connection: Connection,
     account: Account,
-    question: CallFilter,
+    call_filter: CallFilter,
     pseudonym: Pseudonym,
     now: int,
     *,
     before: int | None = None,
     limit: int = 50,
     reveal: bool = False,
-) -> list[ShownCall]:
-    """A unit of work: an account's calls, the newest first, those before an id."""
-    wanted = CallQuery(type=question.type, source=question.source, outcome=question.fate)
-    if question.email is not None:
-        email = normalize_email(question.email)
-        wanted = replace(wanted, subjects=_subjects(connection, account, email, pseudonym))
-    found = recent_calls.page(connection, account.id, wanted, since=now - KEPT_FOR, before=before, limit=limit)
-    return [_shown(each, reveal=reveal) for each in found]
+) -> list[CallView]:
+    """Return an account's calls, newest first, before the one with the ID ``before``. A unit of work."""
+    query = CallQuery(type=call_filter.type, source=call_filter.source, outcome=call_filter.outcome)
+    if call_filter.email is not None:
+        email = normalize_email(call_filter.email)
+        query = replace(query, subjects=_subjects(connection, account, email, pseudonym))
+    found = recent_calls.page(connection, account.id, query, since=now - KEPT_FOR, before=before, limit=limit)
+    return [_view(each, reveal=reveal) for each in found]
 
 
 def explain_call(
     connection: Connection, account: Account, call_id: int, pseudonym: Pseudonym, *, reveal: bool = False
-) -> ExplainedCall:
-    """A unit of work: one call in full. Raises `NotFoundError` where the account has none with this id, or no
-    longer.
+) -> ExplainedCallView:
+    """Return one call in full. A unit of work.
+
+    Raises `NotFoundError` if the account has no such call, or no longer.
     """
     call = recent_calls.get(connection, account.id, call_id)
     if call is None:
         raise NotFoundError(
-            f"The account has no call {call_id}: calls are kept for a day at most, and the newest alone."
+            f"The account has no call {call_id}: only the newest calls are kept, for a day at most."
         )
-    shown = _shown(call, reveal=reveal)
-    understood, field = _read(call)
+    shown = _view(call, reveal=reveal)
+    parsed, field = _parse(call)
     explanation, subject = None, call.subject
-    if isinstance(understood, ParsedIdentify):
-        known = to_call(understood, account, call.at, call.size)
-        assert isinstance(known, Identify)  # noqa: S101 -- that is what is understood
+    if isinstance(parsed, ParsedIdentify):
+        known = to_call(parsed, account, call.at, call.size)
+        assert isinstance(known, Identify)  # noqa: S101 -- a parsed Identify becomes one
         if subject is None:
             email = Identities(connection, account.id, known.ids).email(known.ids)
             subject = None if email is None else pseudonyms.of_email(pseudonym, email)
-        if call.outcome in _UNDERSTOOD:
-            explanation = _explanation(connection, account, call, understood, known)
-    return ExplainedCall(
+        if call.outcome in _EXPLAINED:
+            explanation = _explanation(connection, account, call, parsed, known)
+    return ExplainedCallView(
         call=call,
         arrived=shown.arrived,
         is_json=shown.is_json,
         masked=shown.masked,
-        explanation=explanation if explanation is None or reveal else _hidden(explanation),
+        explanation=explanation if explanation is None or reveal else _masked(explanation),
         field=field,
-        afterwards=events.of_subject(connection, account.id, subject, call.at, AFTERWARDS) if subject else [],
+        afterwards=events.of_subject(connection, account.id, subject, call.at, MAX_FOLLOW_UPS) if subject else [],
     )
 
 
@@ -168,62 +170,60 @@ def _subjects(connection: Connection, account: Account, email: str, pseudonym: P
     return recent_calls.subjects_of([email], ids, pseudonym)
 
 
-def _shown(call: RecentCall, *, reveal: bool) -> ShownCall:
+def _view(call: RecentCall, *, reveal: bool) -> CallView:
     if not call.body:
-        return ShownCall(call, None, is_json=False, masked=not reveal)
+        return CallView(call, None, is_json=False, masked=not reveal)
     try:
         arrived, is_json = from_json(call.body, allow_inf_nan=False), True
     except ValueError:
         arrived, is_json = call.body, False
-    return ShownCall(call, arrived if reveal else mask(arrived), is_json, masked=not reveal)
+    return CallView(call, arrived if reveal else mask(arrived), is_json, masked=not reveal)
 
 
-def _read(call: RecentCall) -> tuple[object, str | None]:
-    """What a call is understood as, and the field that it was refused for."""
+def _parse(call: RecentCall) -> tuple[object, str | None]:
+    """Return the parsed call, and the field for which it was refused."""
     try:
-        understood = parse_call(
-            parse_object(call.body.encode()), call.at, from_sdk=call.channel is Channel.TRACKING
-        )
+        parsed = parse_call(parse_object(call.body.encode()), call.at, from_sdk=call.channel is Channel.TRACKING)
     except CallError as error:
         return None, error.field if isinstance(error, InvalidCall) and call.outcome is CallOutcome.REFUSED else None
-    # What can be understood was refused because nobody was known by its ids then.
-    return understood, MissingEmail(has_ids=True).field if call.outcome is CallOutcome.REFUSED else None
+    # A call that parses was refused because its IDs led to no email then.
+    return parsed, MissingEmail(has_ids=True).field if call.outcome is CallOutcome.REFUSED else None
 
 
 def _explanation(
-    connection: Connection, account: Account, call: RecentCall, understood: ParsedIdentify, known: Identify
+    connection: Connection, account: Account, call: RecentCall, parsed: ParsedIdentify, known: Identify
 ) -> Explanation | None:
     try:
-        knowledge = load_explain_context(connection, account, known)
+        context = load_explain_context(connection, account, known)
     except MissingEmail:
         return None
-    return explain(understood, knowledge, stored=call.outcome in (CallOutcome.ACCEPTED, CallOutcome.HELD))
+    return explain(parsed, context, stored=call.outcome in (CallOutcome.ACCEPTED, CallOutcome.HELD))
 
 
-def _hidden(explanation: Explanation) -> Explanation:
-    """An explanation without anybody's data."""
+def _masked(explanation: Explanation) -> Explanation:
+    """Return an explanation without personal data."""
     email = explanation.email
     return explanation.model_copy(
         update={
             "email": email and email.model_copy(update={"value": mask(email.value)}),
             "user_id": mask(explanation.user_id),
-            "time": explanation.time.model_copy(update={"skipped": _hidden_times(explanation)}),
+            "time": explanation.time.model_copy(update={"skipped": _masked_times(explanation)}),
             "properties": [each.model_copy(update={"value": mask(each.value)}) for each in explanation.properties],
             "problems": [each.model_copy(update={"value": mask(each.value)}) for each in explanation.problems],
         }
     )
 
 
-def _hidden_times(explanation: Explanation) -> list[SkippedTime]:
+def _masked_times(explanation: Explanation) -> list[SkippedTime]:
     return [each.model_copy(update={"value": mask(each.value)}) for each in explanation.time.skipped]
 
 
-#: What a test call says that it was sent by.
+#: Library name in the context of a test call.
 LIBRARY: Final = "ProsperStack Destination, test call"
 
 
 def test_call(email: str, traits: Mapping[str, JsonValue], now: int) -> dict[str, JsonValue]:
-    """An Identify call as ProsperStack's documentation has it, without a user id: it may be somebody's."""
+    """Return an Identify call of ProsperStack's documentation, without a user ID, which might be a customer's."""
     return {
         "type": "identify",
         "messageId": f"test-{now}",
@@ -236,16 +236,16 @@ def test_call(email: str, traits: Mapping[str, JsonValue], now: int) -> dict[str
 async def send_test(
     services: AdminServices, account: Account, email: str, actor: str, traits: Mapping[str, JsonValue] | None = None
 ) -> Result:
-    """Take a test call in; what its sender would be told.
+    """Ingest a test call, and return the result that its sender would get.
 
-    It is a call as any other: the person's properties become what it says, also in ProsperStack. It is among the
-    recent calls within a second or two. Raises `TemporaryError`'s kinds.
+    It is a regular call: its values go to the person's properties in ProsperStack. It appears in the recent calls
+    within two seconds. Raises `TemporaryError` and its kinds.
     """
     call = test_call(email, DOCUMENTED_TRAITS if traits is None else traits, services.clock())
     [result] = await services.ingest.ingest_many(account, Channel.TEST, [dump(call).encode()], EVENT)
-    await services.database.write(_note, account, actor, services.clock())
+    await services.database.write(_record_test, account, actor, services.clock())
     return result
 
 
-def _note(connection: Connection, account: Account, actor: str, now: int) -> None:
+def _record_test(connection: Connection, account: Account, actor: str, now: int) -> None:
     audit_log.record(connection, account.id, now, actor=actor, action="test call", details={})

@@ -1,4 +1,4 @@
-"""Properties of an account for an operator who looks: an idle account lists them once a day, so they may be old."""
+"""Catalog refresh on demand. An idle account lists its properties once a day, so operators may see old ones."""
 
 import structlog
 
@@ -12,9 +12,9 @@ log = structlog.get_logger(__name__)
 
 
 async def refresh_if_stale(services: AdminServices, account: Account) -> None:
-    """Have the properties listed again in the background unless that was done seconds ago; the old ones are shown.
+    """Request a background refresh of the catalog if it is older than `LISTED_AGAIN_AFTER`.
 
-    Safe to repeat. Raises `StoreUnavailable`.
+    The caller shows the stored catalog meanwhile. Safe to repeat. Raises `StoreUnavailable`.
     """
     before = services.clock() - MIN_REFRESH_INTERVAL
     if account.catalog_at is None or account.catalog_at > before:
@@ -24,14 +24,19 @@ async def refresh_if_stale(services: AdminServices, account: Account) -> None:
 
 
 async def current_properties(services: AdminServices, account: Account) -> Account:
-    """The account with its properties listed now: one request at most each 10 s; where it fails the old ones."""
+    """Return the account with its properties listed now.
+
+    This sends at most one request every 10 s. If it fails, the stored properties stay.
+    """
     latest = await services.database.read(accounts.get, account.id) or account
     if latest.status in STOPPED_STATUSES or not may_refresh(latest, services.clock()):
         return latest
     try:
         refreshed = await services.refresh_catalog(latest)
     except ProsperStackError as error:
-        log.warning("the properties could not be listed", account=account.fingerprint, reason=str(error))
+        log.warning(
+            "catalog refresh failed; using stored properties", account=account.fingerprint, reason=str(error)
+        )
         return latest
     services.on_change()
     return refreshed

@@ -1,8 +1,7 @@
-"""Desired, observed and applied properties side by side, and how each stands: pure functions.
+"""Desired, observed and applied properties compared, with the state of each. Pure functions.
 
-They rest on what the reconciler itself goes by (`reconcile.three_way_diff`, `reconcile.decision`): what they
-say is to be sent is
-what it would send.
+They use the reconciler's own rules (`reconcile.three_way_diff`, `reconcile.decision`), so a property shown as to be
+sent is one that the reconciler would send.
 """
 
 from collections.abc import Iterator
@@ -22,68 +21,69 @@ from prosperstack_destination.store.subscription_states import SubscriptionState
 
 
 class PropertyState(StrEnum):
-    """How one property of one subscriber stands. `admin.labels` says each in a sentence."""
+    """State of one property of one subscriber. `admin.labels` has a sentence for each."""
 
-    #: ProsperStack has what is desired.
+    #: ProsperStack has the desired value.
     SAME = "same"
-    #: ProsperStack has something else: it is sent when the person's turn comes.
+    #: ProsperStack has another value: the desired one is sent in the profile's next update.
     TO_BE_SENT = "to_be_sent"
-    #: ProsperStack had what is desired, but before the newest change came in: it is looked up first.
+    #: ProsperStack had the desired value before the profile's newest change: a lookup comes first.
     TO_BE_CHECKED = "to_be_checked"
-    #: Somebody edited it in ProsperStack after it was settled: that stays until Segment says something new.
+    #: The value was edited in ProsperStack after it was applied: the edit stays until Segment sends another value.
     EDITED_THERE = "edited_there"
-    #: ProsperStack rejected the value: it is not sent again before it is another one.
+    #: ProsperStack rejected the value: it is not sent again until it changes.
     SET_ASIDE = "set_aside"
-    #: The trait that feeds it cannot be its value.
+    #: The trait that feeds the property cannot be converted to its type.
     PROBLEM = "problem"
-    #: It is desired, and nobody in ProsperStack is known to have the email.
+    #: A value is desired, and no subscriber with the email is known.
     NO_SUBSCRIBER = "no_subscriber"
-    #: No trait feeds it: it is left as it is.
+    #: No trait feeds the property: its value stays.
     NOT_FED = "not_fed"
 
 
 @dataclass(frozen=True, slots=True)
 class PropertyComparison:
-    """One property, for one subscriber."""
+    """One property of one subscriber."""
 
-    #: Its key; those of subscriptions begin with ``subscription.``, as in rules.
+    #: Key of the property. Keys of subscription properties begin with ``subscription.``, as in rules.
     key: str
-    #: The property itself: what people call it, and its type.
+    #: The property, with its name and type.
     target: Property
-    #: What it should be, and why; None: no trait gives it a value. (A `DesiredValue` whose value is None
-    #: deletes it.)
+    #: Desired value, and its cause; None: no trait gives it a value. (A `DesiredValue` whose value is None deletes
+    #: it.)
     desired: DesiredValue | None
-    #: What ProsperStack showed last; None: no value. What subscriptions have is not kept: always None for theirs.
+    #: Value that ProsperStack returned last; None: no value. Always None for subscription properties, which are not
+    #: stored.
     observed: JsonValue
-    #: What was settled last: sent, or found to be there already; None: a deletion, or nothing yet.
+    #: Value settled last: sent, or already there; None: a deletion, or nothing yet.
     applied: JsonValue
     state: PropertyState
-    #: What stands in the way, of `PropertyState.SET_ASIDE` (ProsperStack's words) and `PropertyState.PROBLEM`.
+    #: Obstacle of `PropertyState.SET_ASIDE` (ProsperStack's message) and `PropertyState.PROBLEM`.
     reason: str | None = None
-    #: What fed it and cannot be its value, of `PropertyState.PROBLEM`: the trait, and the value that it had.
+    #: Trait and value that cannot be converted, of `PropertyState.PROBLEM`.
     problem: MappingProblem | None = None
 
 
 def compare(
     projection: Projection,
-    meaning: AccountMapping,
+    mapping: AccountMapping,
     subscriber: Subscriber | None,
     state: SubscriptionState | None = None,
     *,
-    believed: bool = True,
+    confirmed: bool = True,
 ) -> tuple[PropertyComparison, ...]:
-    """Every property of the catalog, in its order, then those of subscriptions that a rule feeds.
+    """Compare every property of the catalog, in its order, then the subscription properties that a rule feeds.
 
-    ``subscriber`` None: nobody is known to have the email. ``state``: what was settled on their subscriptions.
-    ``believed``: what is known of them was seen after the profile's newest change (see
-    `reconcile.decision.is_believed`).
+    ``subscriber`` None: no subscriber with the email is known. ``state``: the applied values of the subscriptions.
+    ``confirmed``: the subscriber was observed after the profile's newest change (see
+    `reconcile.decision.is_observed_after`).
     """
-    theirs = _subscribers_rows(projection, meaning.catalog, subscriber, believed=believed)
-    return (*theirs, *_subscriptions_rows(projection, meaning.subscription_catalog, state))
+    properties = _compare_properties(projection, mapping.catalog, subscriber, confirmed=confirmed)
+    return (*properties, *_compare_subscriptions(projection, mapping.subscription_catalog, state))
 
 
-def _subscribers_rows(
-    projection: Projection, catalog: Catalog, subscriber: Subscriber | None, *, believed: bool
+def _compare_properties(
+    projection: Projection, catalog: Catalog, subscriber: Subscriber | None, *, confirmed: bool
 ) -> Iterator[PropertyComparison]:
     problems = {each.property: each for each in projection.problems}
     difference = None if subscriber is None else diff(projection.values(), subscriber, catalog)
@@ -96,26 +96,26 @@ def _subscribers_rows(
         elif subscriber is None or difference is None:
             yield PropertyComparison(target.key, target, desired, observed, applied, PropertyState.NO_SUBSCRIBER)
         else:
-            state = _state(target, desired, subscriber, difference, believed=believed)
+            state = _state(target, desired, subscriber, difference, confirmed=confirmed)
             reason = subscriber.rejected[target.key][1] if state is PropertyState.SET_ASIDE else None
             yield PropertyComparison(target.key, target, desired, observed, applied, state, reason)
 
 
 def _state(
-    target: Property, desired: DesiredValue, subscriber: Subscriber, difference: PropertyDiff, *, believed: bool
+    target: Property, desired: DesiredValue, subscriber: Subscriber, difference: PropertyDiff, *, confirmed: bool
 ) -> PropertyState:
     key = target.key
     if key in difference.send:
         return PropertyState.TO_BE_SENT
     if key in difference.settled:
-        return PropertyState.SAME if believed else PropertyState.TO_BE_CHECKED
+        return PropertyState.SAME if confirmed else PropertyState.TO_BE_CHECKED
     if not (key in subscriber.applied and same(subscriber.applied[key], desired.value)):
         return PropertyState.SET_ASIDE
     shown = comparable(subscriber.observed.get(key), target.type)
     return PropertyState.SAME if same(shown, desired.value) else PropertyState.EDITED_THERE
 
 
-def _subscriptions_rows(
+def _compare_subscriptions(
     projection: Projection, catalog: Catalog, state: SubscriptionState | None
 ) -> Iterator[PropertyComparison]:
     problems = {each.property: each for each in projection.problems}
@@ -130,14 +130,14 @@ def _subscriptions_rows(
             continue
         reason = None
         if state is None:
-            how = PropertyState.NO_SUBSCRIBER
+            property_state = PropertyState.NO_SUBSCRIBER
         elif target.key in to_send:
-            how = PropertyState.TO_BE_SENT
+            property_state = PropertyState.TO_BE_SENT
         elif target.key in state.applied and same(state.applied[target.key], desired.value):
-            how = PropertyState.SAME
+            property_state = PropertyState.SAME
         else:
-            how, reason = PropertyState.SET_ASIDE, state.set_aside[target.key][1]
-        yield PropertyComparison(key, target, desired, None, applied, how, reason)
+            property_state, reason = PropertyState.SET_ASIDE, state.set_aside[target.key][1]
+        yield PropertyComparison(key, target, desired, None, applied, property_state, reason)
 
 
 def _without_value(

@@ -1,4 +1,4 @@
-"""Coverage that pages show: counted in the background, and kept, so that no page waits for it."""
+"""Coverage for pages: counted in the background, and cached, so that no page waits for it."""
 
 import asyncio
 from collections import OrderedDict
@@ -16,79 +16,79 @@ from prosperstack_destination.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-#: How long a count is good for, in microseconds.
-FRESH: Final = 1 * MINUTE
-#: Accounts whose count is kept.
-KEPT: Final = 32
+#: Age at which a snapshot is counted again, in microseconds.
+TTL: Final = 1 * MINUTE
+#: Accounts whose snapshot is cached.
+MAX_ENTRIES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageSnapshot:
-    """What feeds what, as counted at a time."""
+    """Coverage of an account's properties and traits at one time."""
 
-    #: The version of the mapping under which it was counted.
+    #: Mapping version under which it was counted.
     version: int
-    #: When that was done, in microseconds since the epoch.
+    #: Time of the count, in microseconds since the epoch.
     at: int
-    #: How many profiles the account has, and how many of them were counted.
+    #: Number of the account's profiles, and number of those that were counted.
     profiles: int
     counted: int
     properties: tuple[PropertyCoverage, ...]
-    #: The most frequent first.
+    #: Most frequent first.
     traits: tuple[TraitCoverage, ...]
 
 
 class CoverageCache:
-    """The counts of a process. ``scanning`` is held while one is made: others go through all profiles as well."""
+    """The latest coverage of each account. ``scan_lock`` is held during a count, as during other scans."""
 
-    def __init__(self, database: Database, clock: Clock, scanning: asyncio.Lock) -> None:
+    def __init__(self, database: Database, clock: Clock, scan_lock: asyncio.Lock) -> None:
         self._database = database
         self._clock = clock
-        self._scanning = scanning
-        self._counted: OrderedDict[str, CoverageSnapshot] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._scan_lock = scan_lock
+        self._snapshots: OrderedDict[str, CoverageSnapshot] = OrderedDict()
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     def latest(self, account_id: str, version: int) -> tuple[CoverageSnapshot | None, bool]:
-        """What was counted last, and whether it is being counted.
+        """Return the latest snapshot, and whether a count is running.
 
-        It is counted anew if that is old, or was under another version of the mapping.
+        A count starts if the snapshot is missing, old, or of another mapping version.
         """
-        found = self._counted.get(account_id)
-        good = found is not None and found.version == version and self._clock() - found.at < FRESH
-        if not good and account_id not in self._under_way:
+        snapshot = self._snapshots.get(account_id)
+        is_fresh = snapshot is not None and snapshot.version == version and self._clock() - snapshot.at < TTL
+        if not is_fresh and account_id not in self._running:
             task = asyncio.create_task(self._count(account_id, version))
-            self._under_way[account_id] = task
-            task.add_done_callback(lambda _: self._under_way.pop(account_id, None))
-        return found, account_id in self._under_way
+            self._running[account_id] = task
+            task.add_done_callback(lambda _: self._running.pop(account_id, None))
+        return snapshot, account_id in self._running
 
     @property
-    def under_way(self) -> Set[str]:
-        """The accounts that are being counted."""
-        return self._under_way.keys()
+    def running(self) -> Set[str]:
+        """IDs of the accounts that are being counted."""
+        return self._running.keys()
 
     async def close(self) -> None:
-        """Break off what is being counted."""
-        tasks = list(self._under_way.values())
+        """Cancel the running counts."""
+        tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _count(self, account_id: str, version: int) -> None:
         try:
-            async with self._scanning:
+            async with self._scan_lock:
                 found, profiles = await coverage(self._database, account_id)
-                counted = await asyncio.to_thread(_counted, found, version, self._clock(), profiles)
-        except DestinationError as error:  # the next who asks has it counted
-            log.warning("coverage was not counted", account=account_id, error=str(error))
+                snapshot = await asyncio.to_thread(_snapshot, found, version, self._clock(), profiles)
+        except DestinationError as error:  # the next page starts it again
+            log.warning("coverage count failed", account=account_id, error=str(error))
             return
-        self._counted[account_id] = counted
-        self._counted.move_to_end(account_id)
-        while len(self._counted) > KEPT:
-            self._counted.popitem(last=False)
+        self._snapshots[account_id] = snapshot
+        self._snapshots.move_to_end(account_id)
+        while len(self._snapshots) > MAX_ENTRIES:
+            self._snapshots.popitem(last=False)
 
 
-def _counted(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
-    """To be called in a thread: it compares the names of all traits with those of all properties."""
+def _snapshot(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
+    """Build a snapshot. Call it in a thread: it compares the names of all traits and properties."""
     return CoverageSnapshot(
         version, now, profiles, found.profiles, tuple(found.properties()), tuple(found.traits())
     )

@@ -1,4 +1,4 @@
-"""The mapping of an account, as operators work at it: understood, tried out, put in force, taken back."""
+"""Mapping operations of operators: parse, preview, apply, roll back."""
 
 import asyncio
 
@@ -23,24 +23,24 @@ from prosperstack_destination.store import mappings
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.mappings import MappingVersion
 
-#: A mapping that somebody proposes: the text of a file, or data.
+#: A proposed mapping: the text of a file, or data.
 Proposed = str | dict[str, JsonValue]
 
 
 async def parse(services: AdminServices, account: Account, proposed: Proposed) -> ParsedMapping:
-    """A proposed mapping, looked at against the account's properties. Raises `InvalidMapping`.
+    """Parse and validate a proposed mapping against the account's properties. Raises `InvalidMapping`.
 
-    Where it names a property that is not known they are listed again, unless that was done seconds ago.
+    If it names an unknown property, the properties are listed again, at most once every few seconds.
     """
-    read = await _read(proposed, account_mapping.known_properties(account, services.clock()))
-    if not read.unknown:
-        return read
+    parsed = await _parse(proposed, account_mapping.known_properties(account, services.clock()))
+    if not parsed.unknown:
+        return parsed
     account = await current_properties(services, account)
-    return await _read(proposed, account_mapping.known_properties(account, services.clock()))
+    return await _parse(proposed, account_mapping.known_properties(account, services.clock()))
 
 
-async def _read(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
-    if isinstance(proposed, str):  # slow for a long text: not in the event loop
+async def _parse(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
+    if isinstance(proposed, str):  # slow for a long text, so not in the event loop
         return await asyncio.to_thread(read_mapping, proposed, known)
     return await asyncio.to_thread(check_mapping, proposed, known)
 
@@ -48,7 +48,7 @@ async def _read(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
 async def preview_for_account(
     services: AdminServices, account: Account, rules: Rules, *, exact: bool = False
 ) -> Preview:
-    """What rules would change for the profiles that are stored; of many a part is looked at, unless ``exact``."""
+    """Preview the effect of rules on the stored profiles; with many profiles on a sample, unless ``exact``."""
     async with services.scan_lock:
         sample = None if exact else SAMPLE
         return await preview(services.database, account.id, rules, reserve=services.reserve, sample=sample)
@@ -57,7 +57,7 @@ async def preview_for_account(
 async def apply(
     services: AdminServices,
     account: Account,
-    read: ParsedMapping,
+    parsed: ParsedMapping,
     *,
     author: str,
     based_on: int,
@@ -66,24 +66,24 @@ async def apply(
     allow_unknown: bool,
     allow_problems: bool,
 ) -> ApplyResult:
-    """Put a mapping in force, for every profile already received as well. ``source``: the file that it came in.
+    """Apply a mapping, also to every stored profile. ``source`` is the text of its file.
 
-    Raises `InvalidMapping` for rules whose properties the account does not have, unless they are allowed, and
-    `MappingConflict` where another version than ``based_on`` is in force. `ProblemsRise` where by its preview more
-    traits could not be values than now, unless that is allowed.
+    Raises `InvalidMapping` for rules of unknown properties unless ``allow_unknown``, `MappingConflict` if the
+    current version is not ``based_on``, and `ProblemsRise` if the preview has more problems than now unless
+    ``allow_problems``.
     """
     if not allow_unknown:
-        account_mapping.reject_unknown(read)
+        account_mapping.reject_unknown(parsed)
     if not allow_problems:
-        found = await preview_for_account(services, account, read.rules)
-        if found.raises_problems:
-            raise ProblemsRise(before=found.problems_before, after=found.problems_after)
+        preview_result = await preview_for_account(services, account, parsed.rules)
+        if preview_result.raises_problems:
+            raise ProblemsRise(before=preview_result.problems_before, after=preview_result.problems_after)
 
     def work(connection: Connection) -> ApplyResult:
         return account_mapping.apply(
             connection,
             account,
-            read.rules,
+            parsed.rules,
             author=author,
             now=services.clock(),
             source=source,
@@ -99,7 +99,7 @@ async def apply(
 async def rollback(
     services: AdminServices, account: Account, version: int, *, author: str, based_on: int
 ) -> ApplyResult:
-    """Put an earlier version in force again, as a new one. Raises `ConfigurationError` and `MappingConflict`."""
+    """Apply an earlier version again, as a new version. Raises `ConfigurationError` and `MappingConflict`."""
 
     def work(connection: Connection) -> ApplyResult:
         return account_mapping.rollback(
@@ -112,7 +112,7 @@ async def rollback(
 
 
 def of_version(connection: Connection, account: Account, version: int | None) -> MappingVersion:
-    """The mapping with this version, by default the one in force. Raises `NotFoundError`."""
+    """Return the mapping with this version, by default the current one. Raises `NotFoundError`."""
     if version is None:
         return mappings.current(connection, account.id)
     found = mappings.of_version(connection, account.id, version)
@@ -122,5 +122,5 @@ def of_version(connection: Connection, account: Account, version: int | None) ->
 
 
 def text_of(mapping: MappingVersion) -> str:
-    """The file that was applied, with its comments; one made of the rules where they came as data."""
+    """Return the text of the applied file, with its comments; text made from the rules if they came as data."""
     return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source

@@ -1,4 +1,4 @@
-"""A mapping tried out on one person: what each property would be, beside what it is to be now."""
+"""A mapping tried on one person: each property under the current mapping and under the proposed one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.store import profile_queries, profile_scan, profiles
 from prosperstack_destination.store.accounts import Account
 
-#: People among whom one is looked for whom a mapping changes.
-LOOKED_AMONG: Final = 100
+#: People searched for one whom the mapping changes.
+MAX_SCANNED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class PropertyOutcome:
-    """What traits make of one property."""
+    """Outcome of the traits for one property."""
 
-    #: None: nothing feeds it, or what does cannot.
+    #: None: no trait feeds it, or the trait cannot be converted.
     desired: DesiredValue | None
-    #: Why what feeds it cannot.
+    #: Reason why the trait cannot be converted.
     problem: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One property, before and after."""
+    """One property before and after."""
 
-    #: As rules name it.
+    #: Key as in rules.
     key: str
     target: Property
     before: PropertyOutcome
@@ -43,60 +43,61 @@ class Change:
 
     @property
     def differs(self) -> bool:
-        """Whether ProsperStack, or the list of problems, would have something else."""
+        """True if ProsperStack, or the list of problems, would change."""
         one, other = ({} if each.desired is None else {"": each.desired} for each in (self.before, self.after))
         return self.before.problem != self.after.problem or not same_values(one, other)
 
     @property
     def is_fed(self) -> bool:
-        """Whether there is anything to say of it."""
+        """True if a trait feeds the property, before or after."""
         return any(each.desired is not None or each.problem is not None for each in (self.before, self.after))
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One person under the mapping in force, and under another one."""
+    """One person under the current mapping and under the proposed one."""
 
     email: str
     #: In the order of the catalog.
     changes: tuple[Change, ...]
-    #: What expressions see of the person.
+    #: Data that expressions see of the person.
     context: Mapping[str, JsonValue]
 
 
 def run_trial(connection: Connection, account: Account, rules: Rules, email: str) -> TrialResult | None:
-    """Try rules out on the person with an email, or whose email begins so; "": on one whom they change.
+    """Try rules on the person with an email, or whose email begins with it; "" picks a person whom they change.
 
-    None: there is nobody. Such a one is looked for among the first `LOOKED_AMONG` in the order of their emails.
+    Returns None if there is no such person. Only the first `MAX_SCANNED` people, in the order of their emails, are
+    searched for one whom the rules change.
     """
-    meaning = load(connection, account)
-    plan = meaning.with_rules(rules)
-    found = _person(connection, account, meaning.compiled, plan, normalize_email(email))
+    mapping = load(connection, account)
+    trial = mapping.with_rules(rules)
+    found = _person(connection, account, mapping.compiled, trial, normalize_email(email))
     if found is None:
         return None
-    known, person = found
-    before, after = meaning.compiled.project(person), plan.project(person)
-    return TrialResult(known, _changes(meaning, before, after), person.context(meaning.audiences))
+    found_email, person = found
+    before, after = mapping.compiled.project(person), trial.project(person)
+    return TrialResult(found_email, _changes(mapping, before, after), person.context(mapping.audiences))
 
 
 def _person(
     connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, email: str
 ) -> tuple[str, MappingInput] | None:
     if not email:
-        return _changed_one(connection, account, *old.diff(new))
+        return _first_changed(connection, account, *old.diff(new))
     profile = profiles.find(connection, account.id, email)
     if profile is None:
-        like = profile_queries.listed(connection, account.id, after="", limit=1, prefix=email).profiles
-        profile = profiles.get(connection, like[0].id) if like else None
+        matches = profile_queries.listed(connection, account.id, after="", limit=1, prefix=email).profiles
+        profile = profiles.get(connection, matches[0].id) if matches else None
     return None if profile is None else (profile.email, mapping_input(profile))
 
 
-def _changed_one(
+def _first_changed(
     connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping
 ) -> tuple[str, MappingInput] | None:
-    """The first whom it makes a difference to; the first of all where that is nobody."""
+    """Return the first person whom the mapping changes; the first of all if it changes none."""
     first: tuple[str, MappingInput] | None = None
-    for each in profile_scan.page(connection, account.id, "", limit=LOOKED_AMONG):
+    for each in profile_scan.page(connection, account.id, "", limit=MAX_SCANNED):
         person = MappingInput(each.values(), each.user_id, each.anonymous_id)
         first = first or (each.email, person)
         before, after = old.project(person), new.project(person)
@@ -106,10 +107,10 @@ def _changed_one(
     return first
 
 
-def _changes(meaning: AccountMapping, before: Projection, after: Projection) -> tuple[Change, ...]:
+def _changes(mapping: AccountMapping, before: Projection, after: Projection) -> tuple[Change, ...]:
     sides = [(each, {problem.property: problem.reason for problem in each.problems}) for each in (before, after)]
-    named = [(each.key, each, False) for each in meaning.catalog]
-    named += [(SUBSCRIPTION + each.key, each, True) for each in meaning.subscription_catalog]
+    named = [(each.key, each, False) for each in mapping.catalog]
+    named += [(SUBSCRIPTION + each.key, each, True) for each in mapping.subscription_catalog]
     changes = []
     for name, target, of_subscription in named:
         outcomes = [

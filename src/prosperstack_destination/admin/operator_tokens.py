@@ -1,4 +1,4 @@
-"""Tokens of operators: they open every account, so each account's audit trail tells of them."""
+"""Issue and revoke operator tokens. They open every account, so each account's audit log records them."""
 
 from sqlalchemy import Connection
 
@@ -8,10 +8,9 @@ from prosperstack_destination.store import accounts, audit_log
 
 
 def issue(connection: Connection, name: str, actor: str, now: int) -> str:
-    """A new token for an operator: this is the only time that it is seen. Raises `ConfigurationError` without a
-    name.
+    """Issue an operator token, and return it; it is not shown again.
 
-    Tell `TokenAuthenticator.invalidate` afterwards.
+    Call `TokenAuthenticator.invalidate` afterwards. Raises `ConfigurationError` if the name is empty.
     """
     token = operator_tokens.issue_token(connection, name, now)
     _record(connection, actor, "issue token", {"token": fingerprint(token), "name": name.strip()}, now)
@@ -19,10 +18,9 @@ def issue(connection: Connection, name: str, actor: str, now: int) -> str:
 
 
 def revoke(connection: Connection, token: str, actor: str, now: int) -> None:
-    """Refuse a token, named by its fingerprint, within seconds. Raises `NotFoundError` where there is none that
-    is good.
+    """Revoke a token by its fingerprint; it is refused within seconds.
 
-    Tell `TokenAuthenticator.invalidate` afterwards.
+    Call `TokenAuthenticator.invalidate` afterwards. Raises `NotFoundError` if no valid token has the fingerprint.
     """
     operator_tokens.revoke_token(connection, token, now)
     _record(connection, actor, "revoke token", {"token": token}, now)

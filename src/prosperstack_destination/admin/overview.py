@@ -1,4 +1,4 @@
-"""How accounts stand: what waits, when it will be done, how fresh ProsperStack is, what was spent and saved."""
+"""Overview of an account: backlog and its ETA, freshness, requests spent and saved, and activity for charts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,90 +26,94 @@ from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.remap_progress import RemapProgress
 from prosperstack_destination.store.rollups import Bucket, Rollup, percentile
 
-#: How many profiles are settled a minute is told by the last of these, in microseconds.
-PACE: Final = 5 * MINUTE
-#: A backlog that was not seen for so long has begun anew, in microseconds.
-UNSEEN: Final = 3 * MINUTE
-#: So few that wait, or so small a part of those that wait now, are what live changes come to: no backlog.
-FEW: Final = 3
-FEW_OF_ALL: Final = 0.01
+#: Window that measures the profiles settled per minute, in microseconds.
+PACE_WINDOW: Final = 5 * MINUTE
+#: Longest time without a backlog within one backlog, in microseconds. After it a new one begins.
+MAX_BACKLOG_GAP: Final = 3 * MINUTE
+#: Waiting profiles up to this number, or up to this part of those that wait now, are live changes and no backlog.
+MIN_BACKLOG: Final = 3
+MIN_BACKLOG_PART: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class UsageSummary:
-    """What happened in a time, against what a plain forwarder would have spent."""
+    """Activity of a time span, compared with a plain forwarder."""
 
-    tally: Rollup
+    totals: Rollup
 
     @property
     def naive(self) -> int:
-        """Requests of a forwarder for the people that are settled: a look-up each, and an update of a subscriber.
+        """Requests of a plain forwarder for the settled people: a lookup each, and an update of each subscriber.
 
-        People who wait count for nothing yet: they still cost requests here as well.
+        Waiting people do not count: they still cost requests here as well.
         """
-        return 2 * self.tally.settled - self.tally.unmatched
+        return 2 * self.totals.settled - self.totals.unmatched
 
     @property
     def saved(self) -> int:
-        """Requests that were not spent."""
-        return max(self.naive - self.tally.requests, 0)
+        """Requests saved."""
+        return max(self.naive - self.totals.requests, 0)
 
     def within(self, part: float) -> float | None:
-        """Within how many seconds of its call so large a part of the deliveries was done; None: there was none."""
-        return percentile(self.tally.freshness, part)
+        """Return the delay from call to delivery, in seconds, that this part of the deliveries met.
+
+        None: no deliveries.
+        """
+        return percentile(self.totals.freshness, part)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryProgress:
-    """How far a backlog is. It began when something began to wait, and nothing did before."""
+    """Progress of a backlog. It began at the first profile that waited after a time without a backlog."""
 
     begun_at: int
-    #: Profiles that were settled since, and those that are left.
+    #: Profiles settled since then, and profiles left.
     done: int
     left: int
-    #: None: it cannot be told, since the account is stopped, or nearly all requests fail.
-    arrival: Eta | None
+    #: None: no estimate, since the account is stopped, or nearly all requests fail.
+    eta: Eta | None
 
     @property
     def part(self) -> float:
-        """How much of it is done, of 1."""
+        """Part that is done, from 0 to 1."""
         return self.done / max(self.done + self.left, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What there is to say of one account."""
+    """State of one account."""
 
     account: Account
-    #: What its rate limit was told to be last; None: nothing yet.
-    told: ReportedLimit | None
-    #: The version of the mapping in force.
+    #: Rate limit that ProsperStack reported last; None: none yet.
+    rate_limit: ReportedLimit | None
+    #: Current mapping version.
     mapping: int
-    #: All profiles are being gone through, since what traits mean has changed: who is to wait is not known yet.
-    going_through: RemapProgress | None
+    #: Progress of the remap after the meaning of traits changed: until it ends, the backlog is not known. None:
+    #: none is running.
+    remap: RemapProgress | None
     waiting: Mapping[Status, int]
-    #: Who waits is being counted, and not in ``waiting`` yet.
+    #: The waiting profiles are being counted, and are not in ``waiting`` yet.
     counting: bool
-    #: None: nothing waits.
+    #: None: no profile waits.
     progress: DeliveryProgress | None
     failures: Failures
-    #: Whether a value of a person cannot be written.
+    #: Whether any value of a person cannot be written.
     has_problems: bool
     hour: UsageSummary
     day: UsageSummary
-    #: Calls of a day that were refused because their keys open no account, of the whole service.
+    #: Calls of the last day that were refused because their keys open no account, over the whole service.
     refused_keys: int
-    #: Profiles settled a minute, lately.
+    #: Profiles settled per minute over the last `PACE_WINDOW`.
     settled_per_minute: float
 
     @property
     def backlog(self) -> int:
-        """Profiles that are not settled."""
+        """Number of profiles that are not settled."""
         return sum(self.waiting.values())
 
     @property
     def is_up_to_date(self) -> bool:
-        """Whether ProsperStack has everything that Segment said: nothing waits, failed, or cannot be written."""
+        """True if ProsperStack has all that Segment sent: nothing waits, failed, or cannot be written."""
         works = self.account.status is AccountStatus.ACTIVE and self.account.catalog is not None
         return works and not (self.backlog or self.counting or self.failures.in_words or self.has_problems)
 
@@ -124,96 +128,96 @@ def overview(
     *,
     counting: bool = False,
 ) -> Overview:
-    """A unit of work: how an account stands. It reads indexes and tallies, and no profile.
+    """Return the state of an account, from indexes and rollups, without reading profiles. A unit of work.
 
-    ``reserve`` is the part of the rate limit that is left for owners where none was chosen for the account;
-    ``waiting`` how many wait, where that was counted before: to count them takes a look at each in an index. Where
-    it was nobody they are counted anew, in the same view of the data: that all is done must be true.
-    ``counting`` says that they are being counted elsewhere, and not to do so here.
-    ``minutes`` is `minutes_of_day`, where that was read before.
+    ``reserve``: the part of the rate limit kept free for owners, if the account has none of its own. ``waiting``:
+    counts made before, since counting reads an index entry per profile. If they are all zero they are counted again
+    in the same snapshot: "up to date" must be true. ``counting``: the count runs elsewhere, so none is made here.
+    ``minutes``: the result of `minutes_of_day`, if read before.
     """
-    going_through = remap_progress.of_account(connection, account.id)
+    remap = remap_progress.of_account(connection, account.id)
     if minutes is None:
         minutes = minutes_of_day(connection, account.id, now)
     if counting:
         waiting = {}
     elif waiting is None or not any(waiting.get(status) for status in UNSETTLED):
         waiting = account_stats.waiting_by_status(connection, account.id, now)
-    told = rate_limits.of_account(connection, account.id)
+    rate_limit = rate_limits.of_account(connection, account.id)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
-    failed = account_stats.failures(connection, account.id)
+    failures = account_stats.failures(connection, account.id)
     progress = None
     if left:
-        stretch = since_it_began(minutes, left, now)
-        begun_at = stretch.at if stretch.at else now
-        expected = None
-        if account.status is AccountStatus.ACTIVE and failed.waiting < left:
-            expected = estimate(
+        since_begin = total_of_backlog(minutes, left, now)
+        begun_at = since_begin.at if since_begin.at else now
+        eta = None
+        if account.status is AccountStatus.ACTIVE and failures.waiting < left:
+            eta = estimate(
                 waiting,
                 listing_state.read(connection, account.id),
-                effective_rate(told, account.reserve_or(reserve)),
-                stretch,
-                together(minutes, now - LOOK_BACK),
+                effective_rate(rate_limit, account.reserve_or(reserve)),
+                since_begin,
+                total_since(minutes, now - LOOK_BACK),
                 begun_at=begun_at,
                 now=now,
             )
-        progress = DeliveryProgress(begun_at, stretch.settled, left, expected)
+        progress = DeliveryProgress(begun_at, since_begin.settled, left, eta)
     return Overview(
         account=account,
-        told=told,
+        rate_limit=rate_limit,
         mapping=mappings.current(connection, account.id).version,
-        going_through=None if going_through is None or going_through.is_finished else going_through,
+        remap=None if remap is None or remap.is_finished else remap,
         waiting=waiting,
         counting=counting,
         progress=progress,
-        failures=failed,
+        failures=failures,
         has_problems=problems.has_any(connection, account.id),
-        hour=UsageSummary(together(minutes, now - HOUR)),
-        day=UsageSummary(together(minutes, now - DAY)),
+        hour=UsageSummary(total_since(minutes, now - HOUR)),
+        day=UsageSummary(total_since(minutes, now - DAY)),
         refused_keys=rollups.total(
             rollups.of_account(connection, rollups.NO_ACCOUNT, Bucket.HOUR, now - DAY)
         ).refused,
-        settled_per_minute=together(minutes, now - PACE).settled * MINUTE / PACE,
+        settled_per_minute=total_since(minutes, now - PACE_WINDOW).settled * MINUTE / PACE_WINDOW,
     )
 
 
 def minutes_of_day(connection: Connection, account_id: str, now: int) -> list[Rollup]:
-    """What happened in each minute of the last day, the oldest first; quiet ones have no row."""
+    """Return the activity of each minute of the last day, oldest first; quiet minutes have no row."""
     return rollups.of_account(connection, account_id, Bucket.MINUTE, now - DAY)
 
 
-def together(rows: list[Rollup], since: int) -> Rollup:
-    """What happened from a time on (microseconds)."""
+def total_since(rows: list[Rollup], since: int) -> Rollup:
+    """Return the total activity since a time (microseconds)."""
     return rollups.total([Rollup(since), *(row for row in rows if row.at + Bucket.MINUTE.microseconds > since)])
 
 
-def since_it_began(minutes: list[Rollup], left: int, now: int) -> Rollup:
-    """What happened since the backlog of which so many are ``left`` began: as far back as more than a few waited.
+def total_of_backlog(minutes: list[Rollup], left: int, now: int) -> Rollup:
+    """Return the total activity since the backlog began that has ``left`` profiles left.
 
-    Somebody looks about once a minute, so that a minute may go by without a look.
+    It goes back as far as more than `MIN_BACKLOG` profiles waited. The backlog is recorded about once a minute, so
+    a minute may lack it.
     """
-    few = max(FEW, left * FEW_OF_ALL)
-    found: list[Rollup] = []
+    few = max(MIN_BACKLOG, left * MIN_BACKLOG_PART)
+    newest_first: list[Rollup] = []
     seen_at, seen = now, 0
     for row in reversed(minutes):
-        if seen_at - row.at > UNSEEN:
+        if seen_at - row.at > MAX_BACKLOG_GAP:
             break
-        found.append(row)
+        newest_first.append(row)
         if row.backlog > few:
-            seen_at, seen = row.at, len(found)
-    return rollups.total(found[:seen])
+            seen_at, seen = row.at, len(newest_first)
+    return rollups.total(newest_first[:seen])
 
 
 class Period(StrEnum):
-    """How far back."""
+    """Time span of a chart."""
 
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
 
 
-#: Of each period: how long it is, how long its parts are (both in microseconds), and which rows tell of it.
-PARTS: Final[dict[Period, tuple[int, int, Bucket]]] = {
+#: Length of each period, length of its parts (both in microseconds), and the rollups to read.
+PERIODS: Final[dict[Period, tuple[int, int, Bucket]]] = {
     Period.HOUR: (HOUR, MINUTE, Bucket.MINUTE),
     Period.DAY: (DAY, 15 * MINUTE, Bucket.MINUTE),
     Period.WEEK: (7 * DAY, 2 * HOUR, Bucket.HOUR),
@@ -223,11 +227,11 @@ PARTS: Final[dict[Period, tuple[int, int, Bucket]]] = {
 def history(
     connection: Connection, account_id: str, period: Period, now: int, minutes: Sequence[Rollup] | None = None
 ) -> list[Rollup]:
-    """What happened in each part of a period up to now, the oldest first; in a quiet one, nothing.
+    """Return the activity of each part of a period up to now, oldest first; zeros for a quiet part.
 
-    ``minutes``: the last day's, where they were read before.
+    ``minutes``: the result of `minutes_of_day`, if read before.
     """
-    length, part, span = PARTS[period]
+    length, part, span = PERIODS[period]
     last = now - now % part
     first = last - length + part
     parts: dict[int, list[Rollup]] = {at: [] for at in range(first, last + part, part)}

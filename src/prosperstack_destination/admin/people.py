@@ -1,4 +1,4 @@
-"""One person: found by email, user id or profile id, with everything that is known of them."""
+"""One person, found by email, user ID or profile ID, with all stored data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -29,98 +29,96 @@ from prosperstack_destination.store.sources import KnownSource
 
 
 class NextStep(StrEnum):
-    """What the reconciler does for a person when it is their turn, as things are."""
+    """Next action of the reconciler for a person."""
 
-    #: Nothing has to be sent.
+    #: Nothing to send.
     NOTHING = "nothing"
-    #: Ask ProsperStack who has the email, or list who was updated: whichever is cheaper.
+    #: Find the subscribers with the email, by a lookup or a listing, whichever is cheaper.
     LOOK_UP = "look_up"
-    #: Update a subscriber with everything that is to be sent: one request.
+    #: Update a subscriber with all that differs: one request.
     UPDATE = "update"
-    #: Update the subscriptions that differ: a request each, and one to list them.
+    #: Update the subscriptions that differ: one request each, and one to list them.
     UPDATE_SUBSCRIPTIONS = "update_subscriptions"
-    #: Wait until somebody in ProsperStack has the email.
+    #: Wait until a subscriber in ProsperStack has the email.
     WAIT_FOR_SUBSCRIBER = "wait_for_subscriber"
-    #: Wait for the person's next call: ProsperStack rejects the email.
+    #: Wait for the person's next call: ProsperStack rejected the email.
     WAIT_FOR_CALL = "wait_for_call"
 
 
 @dataclass(frozen=True, slots=True)
 class TraitView:
-    """What Segment says of a person under one name."""
+    """One trait of a person."""
 
     name: str
     value: JsonValue
-    #: Its event time, in microseconds since the epoch.
+    #: Event time, in microseconds since the epoch.
     at: int
-    #: The audience or computed trait of Engage's that it is; None: a source said it; which one is not kept.
+    #: Engage's audience or computed trait that set it; None: a source set it; sources are not recorded per trait.
     source: KnownSource | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalIdView:
-    """An id that came with the person's email."""
+    """An external ID that came with the person's email."""
 
     kind: IdKind
     id: str
-    #: When it came with the email last (event time), in microseconds since the epoch.
+    #: Event time of the latest call with both, in microseconds since the epoch.
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberView:
-    """The properties of one subscriber; where none is known, what is desired of nobody yet."""
+    """Properties of one subscriber; the desired values alone if no subscriber is known."""
 
-    #: ProsperStack's id of the subscriber; None: nobody is known to have the email.
+    #: ProsperStack's ID of the subscriber; None: no subscriber with the email is known.
     subscriber_id: str | None
-    #: When ProsperStack last showed them, in microseconds since the epoch.
+    #: Time of the last observation in ProsperStack, in microseconds since the epoch.
     observed_at: int | None
     rows: tuple[PropertyComparison, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PersonView:
-    """Everything that is known of one person, from what Segment says to what ProsperStack has."""
+    """All stored data of one person, from Segment's traits to ProsperStack's values."""
 
-    #: Email, status, since when something is pending, lane, attempts: see `store.models.Profile`.
+    #: Email, status, start of the wait, lane, attempts: see `store.models.Profile`.
     profile: Profile
-    #: By name.
+    #: Sorted by name.
     traits: tuple[TraitView, ...]
-    #: The latest first.
+    #: Latest first.
     ids: tuple[ExternalIdView, ...]
-    #: One for each subscriber with the email, by id; one without a subscriber where none is known: never empty.
-    sides: tuple[SubscriberView, ...]
-    #: What cannot be sent, or was rejected by ProsperStack, under the mapping in force; by property.
+    #: One for each subscriber with the email, by ID; one without a subscriber if none is known. Never empty.
+    subscribers: tuple[SubscriberView, ...]
+    #: Mapping problems and rejections under the current mapping, by property.
     problems: tuple[RecordedProblem, ...]
     next_step: NextStep
-    #: Until when they are left alone, after an attempt that failed or a look-up that found nobody, in microseconds
-    #: since the epoch; None: nothing keeps what is pending but its turn, or nothing is pending.
+    #: Earliest next attempt after a failure or a lookup without a match, in microseconds since the epoch; None: due
+    #: now, or nothing is pending.
     next_attempt_at: int | None
-    #: When a call was about them last, to the day, in microseconds since the epoch; None: not known.
+    #: Day of the latest call about the person, in microseconds since the epoch; None: not known.
     touched_at: int | None
 
     @property
     def in_words(self) -> str:
-        """How they stand, and why: the reason of the latest failure is ProsperStack's."""
-        said = labels.STATUS[self.profile.status]
-        return said if self.profile.status_reason is None else f"{said} {self.profile.status_reason}"
+        """Status in a sentence, with the reason of the latest failure in ProsperStack's words."""
+        text = labels.STATUS[self.profile.status]
+        return text if self.profile.status_reason is None else f"{text} {self.profile.status_reason}"
 
 
 def find(
     connection: Connection, account: Account, now: int, *, email: str | None = None, user_id: str | None = None
 ) -> PersonView:
-    """The person with an email (in any case), or with a user id. Raises `NotFoundError` where nobody is known
-    by it.
-    """
+    """Return the person with an email (in any case), or with a user ID. Raises `NotFoundError`."""
     return by_id(connection, account, profile_id(connection, account, email=email, user_id=user_id), now)
 
 
 def profile_id(
     connection: Connection, account: Account, *, email: str | None = None, user_id: str | None = None
 ) -> int:
-    """The id of the profile with an email (in any case), or with a user id.
+    """Return the ID of the profile with an email (in any case), or with a user ID.
 
-    A user id that had several emails leads to the one that it has, if that has a profile. Raises `NotFoundError`.
+    A user ID that had several emails leads to its current one, if that has a profile. Raises `NotFoundError`.
     """
     emails: Iterable[str] = [] if email is None else [normalize_email(email)]
     if user_id is not None:
@@ -129,27 +127,27 @@ def profile_id(
         profile = profiles.find(connection, account.id, each)
         if profile is not None:
             return profile.id
-    raise NotFoundError(_nobody(connection, account, user_id))
+    raise NotFoundError(_not_found(connection, account, user_id))
 
 
 def by_id(connection: Connection, account: Account, profile_id: int, now: int) -> PersonView:
-    """The person with a profile of this id. Raises `NotFoundError` where the account has none."""
+    """Return the person with a profile ID. Raises `NotFoundError` if the account has none."""
     read = evaluation.load_profile(connection, account, profile_id)
     if read is None or read[1].profile.account_id != account.id:
         raise NotFoundError(f"The account has no profile {profile_id}: it may have been deleted.")
     meaning, known = read
-    judged = evaluation.evaluate(known, meaning, now)
+    current = evaluation.evaluate(known, meaning, now)
     detail = profile_queries.detail(connection, profile_id)
-    sides = [
+    views = [
         SubscriberView(
             each.id,
             each.observed_at,
             compare(
-                judged.projection,
+                current.projection,
                 meaning,
                 each,
                 known.states.get(each.id),
-                believed=is_observed_after(known.profile, each, known.as_of),
+                confirmed=is_observed_after(known.profile, each, known.as_of),
             ),
         )
         for each in known.subscribers
@@ -162,30 +160,30 @@ def by_id(connection: Connection, account: Account, profile_id: int, now: int) -
             ExternalIdView(kind, each, at)
             for (kind, each), at in sorted(detail.ids.items(), key=lambda item: item[1], reverse=True)
         ),
-        sides=tuple(sides) or (SubscriberView(None, None, compare(judged.projection, meaning, None)),),
-        problems=_problems(connection, judged, now),
-        next_step=_next_step(judged, detail.due_at),
+        subscribers=tuple(views) or (SubscriberView(None, None, compare(current.projection, meaning, None)),),
+        problems=_problems(connection, current, now),
+        next_step=_next_step(current, detail.due_at),
         next_attempt_at=detail.due_at if left_alone else None,
         touched_at=detail.touched_at,
     )
 
 
-def _nobody(connection: Connection, account: Account, user_id: str | None) -> str:
+def _not_found(connection: Connection, account: Account, user_id: str | None) -> str:
     if user_id is None:
         return (
-            f"Nobody with this email is known to {account.fingerprint}: no call named them, or they were deleted, "
-            "which the audit trail shows."
+            f"No profile with this email in {account.fingerprint}: no call named it, or it was deleted. "
+            "The audit log records deletions."
         )
     held = held_calls.of_ids(connection, account.id, [(IdKind.USER, user_id)])
     if held:
         [traits] = held.values()
         return (
-            f"No email is known for this user id yet. What Engage said of it ({len(traits)} traits) is held until "
-            "a call names one."
+            f"No email is known for this user ID yet. Engage's traits ({len(traits)}) are held until a call "
+            "names the email."
         )
     return (
-        f"Nobody with this user id is known to {account.fingerprint}: no call named it together with an email, or "
-        "they were deleted, which the audit trail shows."
+        f"No profile with this user ID in {account.fingerprint}: no call named it together with an email, or it "
+        "was deleted. The audit log records deletions."
     )
 
 
@@ -200,26 +198,26 @@ def _traits(connection: Connection, profile: Profile) -> tuple[TraitView, ...]:
     )
 
 
-def _problems(connection: Connection, judged: Evaluation, now: int) -> tuple[RecordedProblem, ...]:
-    """The problems as of now; those that were met before have their age."""
-    profile = judged.context.profile
+def _problems(connection: Connection, current: Evaluation, now: int) -> tuple[RecordedProblem, ...]:
+    """Return the current problems; known ones keep their age."""
+    profile = current.context.profile
     since = {
         (each.property, each.trait, each.reason): each.since for each in problems.of_profile(connection, profile.id)
     }
     found = [
         replace(each, since=since.get((each.property, each.trait, each.reason), now))
-        for each in evaluation.problems_of(judged, now)
+        for each in evaluation.problems_of(current, now)
     ]
     return tuple(sorted(found, key=lambda each: each.property))
 
 
-def _next_step(judged: Evaluation, due_at: int | None) -> NextStep:
-    status, as_of = judged.context.profile.status, judged.context.as_of
+def _next_step(current: Evaluation, due_at: int | None) -> NextStep:
+    status, as_of = current.context.profile.status, current.context.as_of
     if status is Status.SET_ASIDE:
         return NextStep.WAIT_FOR_CALL
     if status is Status.UNKNOWN and due_at is not None and (as_of is None or as_of < due_at):
         return NextStep.LOOK_UP
-    match judged.decision:
+    match current.decision:
         case NeedsLookup():
             return NextStep.LOOK_UP
         case NeedsUpdate():

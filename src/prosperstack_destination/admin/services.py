@@ -1,4 +1,4 @@
-"""What the operators' faces in the service work with, put together by the composition root."""
+"""Dependencies of the API and the dashboard, built by `bootstrap`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -19,52 +19,56 @@ from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import ProblemKind
 
-#: The one key of what is counted for all accounts at once.
+#: The one cache key of counts that cover all accounts.
 ALL_ACCOUNTS: Final = ""
-#: People of a kind of problem are counted up to here.
+#: Upper bound of the number of people counted for one kind of problem.
 MAX_COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class AdminServices:
-    """What the API and the dashboard work with."""
+    """Services that the API and the dashboard call."""
 
     database: Database
     operators: TokenAuthenticator
     clock: Clock
-    #: Segment workspaces, whose sources are connected.
+    #: Segment workspaces, and the sources connected from them.
     workspaces: WorkspaceService
-    #: The part of ProsperStack's rate limit that is left to the account's owner.
+    #: Part of ProsperStack's rate limit that is kept free for the account's owner, from 0 to less than 1.
     reserve: float
-    #: Encrypts what is stored of keys, and makes pseudonyms.
+    #: Encrypts stored keys, and makes pseudonyms.
     vault: Vault
-    #: Told when profiles are to be gone through.
+    #: Wakes the remapper: stored profiles have to be evaluated again.
     on_change: Callable[[], None]
-    #: Told, by their ids, which accounts have something to do by now: those who reconcile look at them at once.
+    #: Wakes the workers of the accounts with these IDs: they have due work.
     wake: Callable[[Iterable[str]], None]
-    #: Told when accounts, keys or secrets are others than before: what is remembered of them is read anew.
+    #: Drops the cache of accounts, keys and secrets after any of them changed.
     invalidate_credentials: Callable[[], None]
-    #: Asks ProsperStack whether it takes a key. Raises `ConfigurationError` where it does not, and `KeyUnverified`.
+    #: Asks ProsperStack whether it accepts a key. Raises `ConfigurationError` if it refuses the key, and
+    #: `KeyUnverified` if it cannot be asked.
     check_key: Callable[[str], Awaitable[None]]
-    #: Lists an account's properties now, and stores them. Raises `ProsperStackError`.
+    #: Lists an account's properties in ProsperStack now, and stores them. Raises `ProsperStackError`.
     refresh_catalog: Callable[[Account], Awaitable[Account]]
-    #: Takes calls in, as they are taken from Segment.
+    #: Accepts test calls in the way of Segment's calls.
     ingest: IngestService
-    #: Whether operators have a port of their own, so that calls come by another address than the dashboard's.
+    #: Whether operators have a port of their own. Calls then arrive at another address than the dashboard's.
     has_admin_port: bool
-    #: One at a time goes through all profiles: the receiving reads from the same database.
+    #: Held during a scan of all profiles, so that one scan at a time competes with ingest for the database.
     scan_lock: asyncio.Lock
-    #: What feeds what, counted in the background.
+    #: Coverage of properties and traits, counted in the background.
     coverage: CoverageCache
-    #: How many people wait, by account and status: one count for all accounts, under `ALL_ACCOUNTS`.
+    #: Number of waiting people by account and status: one entry for all accounts, `ALL_ACCOUNTS`.
     backlogs: SlowQueryCache[Mapping[str, Mapping[Status, int]]]
-    #: What kinds of problems an account has, by its id, and how many people have each, up to `MAX_COUNTED`.
+    #: Kinds of problems by account ID, each with its number of people, up to `MAX_COUNTED`.
     problem_kinds: SlowQueryCache[list[ProblemKind]]
-    #: What it costs to have everybody in an account, by its id, compared with ProsperStack anew.
+    #: Cost of replaying all people of an account, by account ID.
     replay_costs: SlowQueryCache[ReplayCost]
-    #: Has that done, in the background.
+    #: Replays of all people, run in the background.
     replays: ReplayJobs
 
     async def waiting(self, account_id: str) -> Mapping[Status, int]:
-        """How many of an account's people wait, by status; of very many, as it was moments ago."""
+        """Return how many people of an account wait, by status.
+
+        With very many people the counts may be about a minute old.
+        """
         return (await self.backlogs.get_or_wait(ALL_ACCOUNTS)).get(account_id, {})

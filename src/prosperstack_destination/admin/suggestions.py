@@ -1,4 +1,4 @@
-"""Rules that would help against problems, each tried out on stored people before it is suggested."""
+"""Suggested rules for mapping problems. Each is tried on stored people first."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,36 +20,36 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.problems import ProblemGroup
 from prosperstack_destination.store.profile_scan import ScannedProfile
 
-#: Problems that rules are looked for, of those on a page.
-MOST: Final = 10
-#: People with the problem, and people of the account, on whom a rule is tried out.
-AFFECTED: Final = 50
-OTHERS: Final = 500
+#: Problem groups of a page that get a suggestion at most.
+MAX_GROUPS: Final = 10
+#: People with the problem, and other people of the account, on whom a rule is tried.
+MAX_AFFECTED: Final = 50
+MAX_OTHERS: Final = 500
 
 #: Words that mean a boolean.
-_WORDS: Final[Mapping[str, bool]] = {
+_BOOLEAN_WORDS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("yes", "y", "on", "enabled", "active"), True),
     **dict.fromkeys(("no", "n", "off", "disabled", "inactive"), False),
 }
-#: Forms of dates. Those that read the same text as another day are told apart by the values, or not suggested.
-_FORMS: Final = (
+#: Date formats to try. If two of them read a text as different days, none is suggested.
+_DATE_FORMATS: Final = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
     *("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
 )
 
 
-#: How reasons say that text is no date.
-_NO_DATES: Final = ("date of the form", "is not an ISO 8601 date", "is no date and time")
+#: Parts of the reasons of values that are not dates.
+_DATE_REASONS: Final = ("date of the form", "is not an ISO 8601 date", "is no date and time")
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A rule that helps, and what came of trying it out."""
+    """A rule that helps, and the result of its trial."""
 
     #: In the form of a mapping file, and as a file of its own.
     rule: dict[str, JsonValue]
     yaml: str
-    #: People on whom it was tried out, and their problems of the property before and after.
+    #: People on whom it was tried, and their problems with the property before and after.
     looked_at: int
     problems_before: int
     problems_after: int
@@ -60,28 +60,28 @@ class Suggestion:
         return json.dumps(self.rule)
 
 
-def suggested(
+def suggest_rules(
     connection: Connection, account: Account, groups: Sequence[ProblemGroup]
 ) -> dict[tuple[str, str], Suggestion]:
-    """A unit of work: the rules that help, by the property and the reason of the problem.
+    """Return the rules that help, by property and reason of the problem. A unit of work.
 
-    A rule is suggested where trying it out on people who have the problem, and on others, leaves fewer problems.
+    A rule is suggested if its trial, on people with the problem and on others, leaves fewer problems.
     """
-    meaning = load(connection, account)
+    mapping = load(connection, account)
     others: list[ScannedProfile] | None = None
-    found: dict[tuple[str, str], Suggestion] = {}
-    for group in groups[:MOST]:
-        samples = problems.samples(connection, account.id, group.property, group.reason, AFFECTED)
-        rules = list(_candidates(meaning, group, [each.value for each in samples]))
+    suggestions: dict[tuple[str, str], Suggestion] = {}
+    for group in groups[:MAX_GROUPS]:
+        samples = problems.samples(connection, account.id, group.property, group.reason, MAX_AFFECTED)
+        rules = list(_candidates(mapping, group, [each.value for each in samples]))
         if not rules:
             continue
         if others is None:
-            others = profile_scan.page(connection, account.id, "", limit=OTHERS)
+            others = profile_scan.page(connection, account.id, "", limit=MAX_OTHERS)
         people = _people(connection, others, {each.profile_id for each in samples})
-        best = min((_tried(meaning, rule, people) for rule in rules), key=lambda each: each.problems_after)
+        best = min((_try_rule(mapping, rule, people) for rule in rules), key=lambda each: each.problems_after)
         if best.problems_after < best.problems_before:
-            found[group.property, group.reason] = best
-    return found
+            suggestions[group.property, group.reason] = best
+    return suggestions
 
 
 def _people(
@@ -93,20 +93,20 @@ def _people(
     return [*people, *(MappingInput(each.values(), each.user_id, each.anonymous_id) for each in rest)]
 
 
-def _tried(meaning: AccountMapping, rule: Rule, people: Sequence[MappingInput]) -> Suggestion:
-    others = (each for each in meaning.rules.rules if each.property != rule.property)
-    rules = meaning.rules.model_copy(update={"rules": (*others, rule)})
-    before, after = count_problems(people, *meaning.compiled.diff(meaning.with_rules(rules)))
+def _try_rule(mapping: AccountMapping, rule: Rule, people: Sequence[MappingInput]) -> Suggestion:
+    others = (each for each in mapping.rules.rules if each.property != rule.property)
+    rules = mapping.rules.model_copy(update={"rules": (*others, rule)})
+    before, after = count_problems(people, *mapping.compiled.diff(mapping.with_rules(rules)))
     written = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return Suggestion(written, as_yaml(Rules(rules=(rule,))), len(people), before, after)
 
 
-def _candidates(meaning: AccountMapping, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:
-    """Rules that may help, of which each leaves alone what is good already."""
-    target = _target(meaning, group.property)
+def _candidates(mapping: AccountMapping, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:
+    """Yield rules that may help; none changes a value that is already valid."""
+    target = _target(mapping, group.property)
     if target is None or group.is_set_aside:
         return
-    now = meaning.rules.by_property().get(group.property)
+    now = mapping.rules.by_property().get(group.property)
     written: dict[str, Any] = {"property": group.property, "trait": group.samples[0].trait}
     if now is not None:
         written = now.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -114,14 +114,14 @@ def _candidates(meaning: AccountMapping, group: ProblemGroup, values: Sequence[J
         try:
             rule = {name: value for name, value in {**written, **change}.items() if value is not None}
             yield check_mapping({"rules": [rule]}).rules.rules[0]
-        except InvalidMapping:  # as an expression that became too long
+        except InvalidMapping:  # as if an expression became too long
             continue
 
 
-def _target(meaning: AccountMapping, key: str) -> Property | None:
+def _target(mapping: AccountMapping, key: str) -> Property | None:
     if key.startswith(SUBSCRIPTION):
-        return meaning.subscription_catalog.get(key.removeprefix(SUBSCRIPTION))
-    return meaning.catalog.get(key)
+        return mapping.subscription_catalog.get(key.removeprefix(SUBSCRIPTION))
+    return mapping.catalog.get(key)
 
 
 def _changes(
@@ -130,15 +130,15 @@ def _changes(
     clean = list(written.get("clean", ()))
     if "none of true, t, 1, false, f, 0" in reason:
         texts = {each.strip() for each in values if isinstance(each, str)}
-        words = {each: _WORDS[each.lower()] for each in sorted(texts) if each.lower() in _WORDS}
+        words = {each: _BOOLEAN_WORDS[each.lower()] for each in sorted(texts) if each.lower() in _BOOLEAN_WORDS}
         if words:
             trimmed = clean if "trim" in clean else [*clean, "trim"]
             table = {**words, **written.get("values", {})}
-            yield {"fallback": KEEP, **_only(written, "fallback"), "clean": trimmed, "values": table}
-    elif any(words in reason for words in _NO_DATES):
-        forms = _forms(each for each in values if isinstance(each, str))
+            yield {"fallback": KEEP, **_existing(written, "fallback"), "clean": trimmed, "values": table}
+    elif any(words in reason for words in _DATE_REASONS):
+        forms = _matching_formats(each for each in values if isinstance(each, str))
         if forms:
-            yield {"clean": _with_forms(clean, forms)}
+            yield {"clean": _with_date_formats(clean, forms)}
     elif "table (values) lacks it" in reason:
         yield {"fallback": KEEP}
     elif "is not a single value" in reason and kind is PropertyType.TEXT:
@@ -148,7 +148,7 @@ def _changes(
         yield {"trait": None, "from": f"type({trait}) == 'number' && {trait} > `0` || {trait}"}
 
 
-def _only(written: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _existing(written: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {name: written[name]} if name in written else {}
 
 
@@ -157,24 +157,24 @@ def _path(trait: str) -> str:
     return f'traits."{quoted}"'
 
 
-def _forms(texts: Iterator[str]) -> list[str]:
-    """The forms that read all of some texts; none where two of them read any text as different days."""
+def _matching_formats(texts: Iterator[str]) -> list[str]:
+    """Return the formats that read all texts; none if two of them read any text as different days."""
     wanted = [each.strip() for each in texts]
-    fits = [form for form in _FORMS if wanted and all(_day(each, form) is not None for each in wanted)]
-    if any(len({_day(each, form) for form in fits}) > 1 for each in wanted):
+    fits = [form for form in _DATE_FORMATS if wanted and all(_parse_day(each, form) is not None for each in wanted)]
+    if any(len({_parse_day(each, form) for form in fits}) > 1 for each in wanted):
         return []
     return fits[:1]
 
 
-def _day(text: str, form: str) -> datetime | None:
+def _parse_day(text: str, form: str) -> datetime | None:
     try:
         return datetime.strptime(text, form)  # noqa: DTZ007 -- a day has no zone
     except ValueError:
         return None
 
 
-def _with_forms(clean: Sequence[Any], forms: Sequence[str]) -> list[Any]:
-    """Clean-ups that read dates of these forms too: before a time zone, for which a date has to be read."""
+def _with_date_formats(clean: Sequence[Any], forms: Sequence[str]) -> list[Any]:
+    """Add date formats to transforms, before a time zone, which needs a parsed date."""
     found: list[Any] = []
     known: Collection[str] = ()
     for each in clean:

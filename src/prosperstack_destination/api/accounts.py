@@ -1,10 +1,9 @@
-"""Accounts: opened, shown, changed, tried again; where their calls come from, and who did what."""
+"""Accounts: open, show, change, retry, remove; their sources and audit log."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+from pydantic import ConfigDict, Field, JsonValue, SecretStr
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin import accounts as choices
@@ -14,10 +13,9 @@ from prosperstack_destination.api.dependencies import (
     AccountDep,
     Operator,
     Services,
-    to_datetime,
-    to_datetime_or_none,
 )
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
 from prosperstack_destination.store import accounts, audit_log, sources
@@ -27,22 +25,24 @@ from prosperstack_destination.store.models import SourceKind
 router = APIRouter(prefix="/api/accounts", tags=["accounts"], route_class=ApiRoute)
 
 
-class AccountResponse(BaseModel):
-    """One account, in live or in test mode."""
+class AccountResponse(ResponseBody):
+    """One account, in live or test mode."""
 
     id: str
     fingerprint: str = Field(description="The short form of its ProsperStack key.")
     live: bool
     status: AccountStatus
-    in_words: str = Field(description="What the status means, and what to do.")
-    status_reason: str | None = Field(description="Why it is not active.")
-    next_attempt_at: datetime | None = Field(description="Until then it is left alone after a failure.")
-    on_delete: OnDelete = Field(description="What a deletion does in ProsperStack.")
+    in_words: str = Field(description="Meaning of the status, and the action to take.")
+    status_reason: str | None = Field(description="Reason if it is not active.")
+    next_attempt_at: Timestamp | None = Field(description="Earliest retry after a failure.")
+    on_delete: OnDelete = Field(description="Effect of a deletion in ProsperStack.")
     reserve: float | None = Field(
-        description="The part of the rate limit that is left to its owner; null: as the service is set."
+        description="Part of the rate limit kept free for your own tools; null: the service's setting."
     )
     reserve_in_force: float
-    properties_listed_at: datetime | None = Field(description="When ProsperStack's properties were listed last.")
+    properties_listed_at: Timestamp | None = Field(
+        description="Time of the latest listing of ProsperStack's properties."
+    )
 
 
 class ReplaceKeyRequest(RequestBody):
@@ -52,38 +52,41 @@ class ReplaceKeyRequest(RequestBody):
 
 
 class AccountPatch(RequestBody):
-    """What is to be changed; what is left out stays."""
+    """Settings to change; omitted ones stay."""
 
     model_config = ConfigDict(extra="forbid")
 
-    on_delete: OnDelete | None = Field(None, description="What a deletion does in ProsperStack.")
+    on_delete: OnDelete | None = Field(None, description="Effect of a deletion in ProsperStack.")
     reserve: float | None = Field(
-        None, ge=0, lt=1, description="The part of the rate limit that is left to the owner; null: the service's."
+        None,
+        ge=0,
+        lt=1,
+        description="Part of the rate limit kept free for your own tools; null: the service's setting.",
     )
 
 
-class RetryResponse(BaseModel):
-    """Whether an account had been waiting, or was stopped."""
+class RetryResponse(ResponseBody):
+    """Result of a retry of an account: whether it waited or was stopped."""
 
     waited: bool
 
 
-class SourceResponse(BaseModel):
-    """Where calls come from."""
+class SourceResponse(ResponseBody):
+    """A source of calls."""
 
     kind: SourceKind
-    key: str = Field(description="A source's project id; the name of what Engage computes.")
-    name: str = Field(description="The library that sent the latest call.")
-    first_at: datetime
-    last_at: datetime
+    key: str = Field(description="A source's project ID; the name of an audience or computed trait.")
+    name: str = Field(description="Library that sent the latest call.")
+    first_at: Timestamp
+    last_at: Timestamp
     calls: int
-    members: int | None = Field(description="Of an audience: how many are in it.")
+    members: int | None = Field(description="Of an audience: number of members.")
 
 
-class AuditEntryResponse(BaseModel):
-    """One thing that was done."""
+class AuditEntryResponse(ResponseBody):
+    """An entry of the audit log."""
 
-    at: datetime
+    at: Timestamp
     actor: str
     action: str
     details: dict[str, JsonValue]
@@ -91,66 +94,68 @@ class AuditEntryResponse(BaseModel):
 
 @router.get("")
 async def list_accounts(services: Services, _: Operator) -> list[AccountResponse]:
-    """Every account, the oldest first."""
-    return [_shown(services, each) for each in await services.database.read(accounts.all_accounts)]
+    """List all accounts, oldest first."""
+    return [_account_response(services, each) for each in await services.database.read(accounts.all_accounts)]
 
 
-@router.post("", status_code=201, responses={200: {"model": AccountResponse, "description": "It was open."}})
+@router.post(
+    "", status_code=201, responses={200: {"model": AccountResponse, "description": "The account was already open."}}
+)
 async def open_account(
-    services: Services, operator: Operator, given: ReplaceKeyRequest, response: Response
+    services: Services, operator: Operator, body: ReplaceKeyRequest, response: Response
 ) -> AccountResponse:
-    """Open the account of a ProsperStack key that ProsperStack takes; one that is open already is shown.
+    """Open the account of a ProsperStack key; an account that is already open is returned.
 
-    A key that ProsperStack refuses is answered 422, and 503 where it cannot be asked: nothing is opened.
+    A key that ProsperStack refuses gets 422, and 503 if ProsperStack cannot be asked: no account is opened.
     """
-    await services.check_key(given.key.get_secret_value())
+    await services.check_key(body.key.get_secret_value())
     account, is_new = await services.database.write(
-        choices.open_account, given.key.get_secret_value(), services.vault, operator, services.clock()
+        choices.open_account, body.key.get_secret_value(), services.vault, operator, services.clock()
     )
     if not is_new:
         response.status_code = 200
-    return _changed(services, account)
+    return _after_change(services, account)
 
 
 @router.get("/{account_id}")
 async def show_account(services: Services, account: AccountDep) -> AccountResponse:
-    """One account."""
-    return _shown(services, account)
+    """Return one account."""
+    return _account_response(services, account)
 
 
 @router.patch("/{account_id}")
 async def change_account(
-    services: Services, account: AccountDep, operator: Operator, wanted: AccountPatch
+    services: Services, account: AccountDep, operator: Operator, patch: AccountPatch
 ) -> AccountResponse:
-    """Choose what a deletion does, and what of the rate limit is left to the owner. It counts within seconds."""
+    """Set the effect of a deletion and the reserve. Changes take effect within seconds."""
 
     def work(connection: Connection) -> Account:
         now = services.clock()
-        if wanted.on_delete is not None:
-            choices.set_on_delete(connection, account, wanted.on_delete, operator, now)
-        if "reserve" in wanted.model_fields_set:
-            choices.set_reserve(connection, account, wanted.reserve, operator, now)
+        if patch.on_delete is not None:
+            choices.set_on_delete(connection, account, patch.on_delete, operator, now)
+        if "reserve" in patch.model_fields_set:
+            choices.set_reserve(connection, account, patch.reserve, operator, now)
         return choices.find(connection, account.id)
 
-    return _changed(services, await services.database.write(work))
+    return _after_change(services, await services.database.write(work))
 
 
 @router.put("/{account_id}/key")
 async def replace_key(
-    services: Services, account: AccountDep, operator: Operator, given: ReplaceKeyRequest
+    services: Services, account: AccountDep, operator: Operator, body: ReplaceKeyRequest
 ) -> AccountResponse:
-    """Have an account use another ProsperStack key of the same mode; everything that is stored stays with it.
+    """Replace the account's ProsperStack key by another one of the same mode; all stored data stays.
 
-    The key is checked as for an account that is opened.
+    The key is checked as for a new account.
     """
-    await services.check_key(given.key.get_secret_value())
+    await services.check_key(body.key.get_secret_value())
 
     def work(connection: Connection) -> Account:
-        key = given.key.get_secret_value()
+        key = body.key.get_secret_value()
         credential_service.replace_key(connection, account, key, services.vault, operator, services.clock())
         return choices.find(connection, account.id)
 
-    return _changed(services, await services.database.write(work))
+    return _after_change(services, await services.database.write(work))
 
 
 @router.delete("/{account_id}", status_code=204)
@@ -166,7 +171,7 @@ async def remove_account(services: Services, account: AccountDep, operator: Oper
 
 @router.post("/{account_id}/retry")
 async def retry_account(services: Services, account: AccountDep, operator: Operator) -> RetryResponse:
-    """Try an account now that waits after failures, or that is stopped."""
+    """Retry an account that waits after failures or is stopped."""
     waited = await services.database.write(actions.retry_account, account, operator, services.clock())
     services.wake([account.id])
     return RetryResponse(waited=waited)
@@ -174,7 +179,7 @@ async def retry_account(services: Services, account: AccountDep, operator: Opera
 
 @router.get("/{account_id}/sources")
 async def list_sources(services: Services, account: AccountDep) -> list[SourceResponse]:
-    """Where calls come from, the one that sent last first: sources, audiences and computed traits."""
+    """List sources, audiences and computed traits, latest call first."""
     return [
         SourceResponse(
             kind=each.kind,
@@ -193,23 +198,19 @@ async def list_sources(services: Services, account: AccountDep) -> list[SourceRe
 async def show_audit(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[AuditEntryResponse]:
-    """Who did what, the newest first. It holds no personal data."""
-    return [
-        AuditEntryResponse(
-            at=to_datetime(each.at), actor=each.actor, action=each.action, details=dict(each.details)
-        )
-        for each in await services.database.read(audit_log.recent, account.id, limit)
-    ]
+    """Return the audit log, newest first. It contains no personal data."""
+    found = await services.database.read(audit_log.recent, account.id, limit)
+    return [AuditEntryResponse.model_validate(each) for each in found]
 
 
-def _changed(services: AdminServices, account: Account) -> AccountResponse:
-    """The account as it is now, which others are told of."""
+def _after_change(services: AdminServices, account: Account) -> AccountResponse:
+    """Invalidate cached credentials, wake the account, and return it."""
     services.invalidate_credentials()
     services.wake([account.id])
-    return _shown(services, account)
+    return _account_response(services, account)
 
 
-def _shown(services: AdminServices, account: Account) -> AccountResponse:
+def _account_response(services: AdminServices, account: Account) -> AccountResponse:
     return AccountResponse(
         id=account.id,
         fingerprint=account.fingerprint,
@@ -217,9 +218,9 @@ def _shown(services: AdminServices, account: Account) -> AccountResponse:
         status=account.status,
         in_words=labels.ACCOUNT_STATUS[account.status],
         status_reason=account.status_reason,
-        next_attempt_at=to_datetime_or_none(account.status_until),
+        next_attempt_at=to_datetime(account.status_until),
         on_delete=account.on_delete,
         reserve=account.reserve,
         reserve_in_force=account.reserve_or(services.reserve),
-        properties_listed_at=to_datetime_or_none(account.catalog_at),
+        properties_listed_at=to_datetime(account.catalog_at),
     )

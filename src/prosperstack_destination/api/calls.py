@@ -1,15 +1,15 @@
-"""The calls that came in lately, and a test call."""
+"""Recent calls, and test calls."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, ShownCall, send_test
-from prosperstack_destination.api.dependencies import AccountDep, Operator, Services, to_datetime
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.admin.calls import CallFilter, CallView, send_test
+from prosperstack_destination.api.dependencies import AccountDep, Operator, Services
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.http_responses import sender_status_of
 from prosperstack_destination.ingest.explain import Explanation
 from prosperstack_destination.ingest.responses import IngestResult
@@ -17,40 +17,40 @@ from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
 router = APIRouter(prefix="/api/accounts/{account_id}/calls", tags=["calls"], route_class=ApiRoute)
 
-#: The most calls in one answer.
+#: Calls in one response at most.
 PAGE = 200
 
 CallId = Annotated[int, Path(ge=1, lt=2**63)]
-Reveal = Annotated[bool, Query(description="Show people's data, which is masked otherwise.")]
+Reveal = Annotated[bool, Query(description="Show personal data instead of masking it.")]
 
 
-class CallResponse(BaseModel):
-    """A call that came in."""
+class CallResponse(ResponseBody):
+    """A call that arrived."""
 
     id: int
-    at: datetime
-    type: str = Field(description="As it calls itself, or `other`.")
-    way: Channel = Field(description="How it came.")
-    outcome: CallOutcome = Field(description="What became of it.")
-    message: str = Field(description="What its sender was told.")
-    source: str | None = Field(description="`kind:key` of the source, audience or computed trait that it is from.")
-    person: str | None = Field(description="What stands for whom it names: the same for the same email, or id.")
-    arrived: JsonValue = Field(description="Its JSON; its text where it is none or was cut; null: it is not kept.")
+    at: Timestamp
+    type: str = Field(description="The call's own type, or `other`.")
+    way: Channel = Field(description="Way by which it arrived.")
+    outcome: CallOutcome = Field(description="Outcome.")
+    message: str = Field(description="Message of the response to its sender.")
+    source: str | None = Field(description="`kind:key` of its source, audience or computed trait.")
+    person: str | None = Field(description="Pseudonym of its email or ID.")
+    arrived: JsonValue = Field(description="The call's JSON; its text if it is no JSON or was cut; null: not kept.")
     is_json: bool
-    size: int = Field(description="How long it was, in bytes; of a long one 16 KB are kept.")
+    size: int = Field(description="Size in bytes; at most 16 KB of a call are kept.")
 
 
-class CallPageResponse(BaseModel):
-    """A page of calls, the newest first; `before` asks for the next one, null ends the list."""
+class CallPageResponse(ResponseBody):
+    """A page of calls, newest first. Pass `before` to get the next page; null ends the list."""
 
     calls: list[CallResponse]
     before: int | None
 
 
-class FollowUpEvent(BaseModel):
-    """Something that happened to the person since."""
+class FollowUpEvent(ResponseBody):
+    """An event of the person after the call."""
 
-    at: datetime
+    at: Timestamp
     kind: str
     outcome: str
     details: dict[str, JsonValue]
@@ -60,23 +60,23 @@ class CallDetailResponse(CallResponse):
     """A call in full."""
 
     explanation: Explanation | None = Field(
-        description="What it does by the mapping in force now; null where nothing was understood, or came of it."
+        description="Effect under the current mapping; null if the call was refused or has no effect."
     )
-    field: str | None = Field(description="The field that it was refused for.")
+    field: str | None = Field(description="Field for which it was refused.")
     afterwards: list[FollowUpEvent] = Field(
-        description="What happened to the person from then on: deliveries, and requests to ProsperStack."
+        description="Later events of the person: deliveries, and requests to ProsperStack."
     )
 
 
 class TestCallRequest(RequestBody):
-    """A test call: the documented example, about somebody."""
+    """A test call: the documented example, about the given email."""
 
-    email: str = Field(max_length=500, description="Whom it is about: their properties become what it says.")
-    traits: dict[str, JsonValue] | None = Field(None, description="Instead of those of the documentation.")
+    email: str = Field(max_length=500, description="The person's email: the call changes this person's properties.")
+    traits: dict[str, JsonValue] | None = Field(None, description="Traits in place of the documented example's.")
 
 
-class TestCallResponse(BaseModel):
-    """What its sender would be told."""
+class TestCallResponse(ResponseBody):
+    """Response that the sender of the call would get."""
 
     status: int
     message: str
@@ -86,15 +86,17 @@ class TestCallResponse(BaseModel):
 async def list_calls(
     services: Services,
     account: AccountDep,
-    email: Annotated[str | None, Query(max_length=500, description="Also calls that named an id.")] = None,
+    email: Annotated[
+        str | None, Query(max_length=500, description="Also finds calls that named only an ID of the person.")
+    ] = None,
     type: Annotated[str | None, Query(max_length=50)] = None,
     source: Annotated[str | None, Query(max_length=600, description="`kind:key`, or a kind.")] = None,
     outcome: CallOutcome | None = None,
-    before: Annotated[int | None, Query(ge=1, lt=2**63, description="As the page before named it.")] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63, description="`before` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
     reveal: Reveal = False,
 ) -> CallPageResponse:
-    """Calls that came in within a day, a sample of them where they were many."""
+    """List the calls of the last day; with many calls, a sample."""
     found = await services.database.read(
         calls.list_calls,
         account,
@@ -106,7 +108,7 @@ async def list_calls(
         reveal=reveal,
     )
     return CallPageResponse(
-        calls=[_listed(each) for each in found], before=found[-1].call.id if len(found) == limit else None
+        calls=[_call_response(each) for each in found], before=found[-1].call.id if len(found) == limit else None
     )
 
 
@@ -114,35 +116,32 @@ async def list_calls(
 async def show_call(
     services: Services, account: AccountDep, call_id: CallId, reveal: Reveal = False
 ) -> CallDetailResponse:
-    """One call: what arrived, what was understood and ignored, what was sent to ProsperStack and came back."""
-    found = await services.database.read(
+    """Return one call: its JSON, its explanation, and the requests to ProsperStack that followed."""
+    view = await services.database.read(
         calls.explain_call, account, call_id, services.vault.pseudonym, reveal=reveal
     )
     return CallDetailResponse(
-        **_listed(found).model_dump(),
-        explanation=found.explanation,
-        field=found.field,
-        afterwards=[
-            FollowUpEvent(at=to_datetime(each.at), kind=each.kind, outcome=each.outcome, details=dict(each.details))
-            for each in found.afterwards
-        ],
+        **_call_response(view).model_dump(),
+        explanation=view.explanation,
+        field=view.field,
+        afterwards=[FollowUpEvent.model_validate(each) for each in view.afterwards],
     )
 
 
 @router.post("/test")
 async def send_test_call(
-    services: Services, account: AccountDep, operator: Operator, call: TestCallRequest
+    services: Services, account: AccountDep, operator: Operator, body: TestCallRequest
 ) -> TestCallResponse:
-    """Take in a test call as a real one: it is written to ProsperStack, too."""
-    result = await send_test(services, account, call.email, operator, call.traits)
+    """Ingest a test call like a regular one: it is delivered to ProsperStack, too."""
+    result = await send_test(services, account, body.email, operator, body.traits)
     status = result.status if isinstance(result, IngestResult) else sender_status_of(result)
     return TestCallResponse(
         status=status, message=result.message if isinstance(result, IngestResult) else str(result)
     )
 
 
-def _listed(shown: ShownCall) -> CallResponse:
-    call = shown.call
+def _call_response(view: CallView) -> CallResponse:
+    call = view.call
     return CallResponse(
         id=call.id,
         at=to_datetime(call.at),
@@ -152,7 +151,7 @@ def _listed(shown: ShownCall) -> CallResponse:
         message=call.message,
         source=call.source,
         person=call.subject or call.id_subject,
-        arrived=shown.arrived,
-        is_json=shown.is_json,
+        arrived=view.arrived,
+        is_json=view.is_json,
         size=call.size,
     )

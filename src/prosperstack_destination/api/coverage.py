@@ -1,11 +1,12 @@
-"""What feeds each property, and where each trait goes."""
+"""Coverage: the traits that feed each property, and the properties that each trait feeds."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
 from prosperstack_destination.api.dependencies import AccountDep, Services
 from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import ResponseBody
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.reconcile.coverage_scan import coverage
 from prosperstack_destination.reconcile.preview import SAMPLE
@@ -13,44 +14,44 @@ from prosperstack_destination.reconcile.preview import SAMPLE
 router = APIRouter(prefix="/api/accounts/{account_id}/coverage", tags=["mapping"], route_class=ApiRoute)
 
 
-class PropertyCoverageResponse(BaseModel):
-    """How a property is filled."""
+class PropertyCoverageResponse(ResponseBody):
+    """Coverage of a property."""
 
     property: str
     name: str
     type: str
     fed_by: list[dict[str, str]] = Field(description="`trait` (or expression) and `matched_by`, by frequency.")
     ignored: bool
-    filled: int = Field(description="Profiles that give it a value.")
+    filled: int = Field(description="Profiles with a value for it.")
     problems: int
-    sample: PropertyValue = Field(description="The newest.")
+    sample: PropertyValue = Field(description="Newest value.")
 
 
-class TraitCoverageResponse(BaseModel):
-    """Where a trait goes."""
+class TraitCoverageResponse(ResponseBody):
+    """Coverage of a trait."""
 
     trait: str
-    seen: int = Field(description="Profiles that have it.")
-    feeds: list[str] = Field(description="The properties that take it.")
-    likeliest: str | None = Field(description="Where none does: the property whose name is likest.")
-    alike: float = Field(description="How alike, of 100.")
-    type: str | None = Field(description="What a property for it would be.")
+    seen: int = Field(description="Profiles with the trait.")
+    feeds: list[str] = Field(description="Properties that it feeds.")
+    likeliest: str | None = Field(description="If it feeds none: the property with the closest name.")
+    alike: float = Field(description="Similarity of that name, of 100.")
+    type: str | None = Field(description="Type of a property for it.")
     audience: bool
     sample: JsonValue
 
 
-class CoverageResponse(BaseModel):
-    """What feeds what."""
+class CoverageResponse(ResponseBody):
+    """Coverage of an account."""
 
     profiles: int
-    counted: int = Field(description="Of how many of them the figures are.")
+    counted: int = Field(description="Profiles that were counted.")
     properties: list[PropertyCoverageResponse]
     traits: list[TraitCoverageResponse]
 
 
 @router.get("", tags=["mapping"])
 async def show_coverage(services: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
-    """What feeds each property, and where each trait goes; of more than 50,000 profiles a part is counted."""
+    """Return the coverage of properties and traits; above 50,000 profiles a sample is counted, unless `exact`."""
     await refresh_if_stale(services, account)
     async with services.scan_lock:
         found, profiles = await coverage(services.database, account.id, sample=None if exact else SAMPLE)
@@ -70,17 +71,5 @@ async def show_coverage(services: Services, account: AccountDep, exact: bool = F
             )
             for each in found.properties()
         ],
-        traits=[
-            TraitCoverageResponse(
-                trait=each.trait,
-                seen=each.seen,
-                feeds=list(each.feeds),
-                likeliest=each.likeliest,
-                alike=each.alike,
-                type=each.type,
-                audience=each.audience,
-                sample=each.sample,
-            )
-            for each in found.traits()
-        ],
+        traits=[TraitCoverageResponse.model_validate(each) for each in found.traits()],
     )

@@ -1,10 +1,10 @@
-"""What callers show to be let in: keys, secrets that sign, tokens in URLs. Each is shown once, as it is issued."""
+"""Inbound keys, shared secrets and connector tokens. Each is shown once, when it is issued."""
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin.services import AdminServices
@@ -12,10 +12,9 @@ from prosperstack_destination.api.dependencies import (
     AccountDep,
     Operator,
     Services,
-    to_datetime,
-    to_datetime_or_none,
 )
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.auth.origins import MAX_ORIGINS
@@ -26,21 +25,21 @@ router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], ro
 
 
 class CredentialRequest(RequestBody):
-    """What something is to be called."""
+    """Name of a new credential."""
 
     name: str = Field("", max_length=200)
 
 
 class KeyRequest(CredentialRequest):
-    """A key that is to be made."""
+    """Settings of a new inbound key."""
 
     public: bool = Field(
-        default=False, description="It stands in a web page or an app: it may only identify, and not too often."
+        default=False, description="For a web page or an app: limited to Identify calls, at a limited rate."
     )
     origins: list[str] = Field(
         default=[],
         max_length=MAX_ORIGINS,
-        description="Of a public key: the pages that may show it, as in `https://app.example.com`; none for apps.",
+        description="Of a public key: page origins, as in `https://app.example.com`; none for apps.",
     )
 
     @model_validator(mode="after")
@@ -50,92 +49,90 @@ class KeyRequest(CredentialRequest):
         return self
 
 
-class KeyResponse(BaseModel):
-    """A key that callers show; never the key itself."""
+def _origins(value: object) -> object:
+    return [] if value is None else value
 
-    fingerprint: str = Field(description="What it is told apart and revoked by.")
+
+class KeyResponse(ResponseBody):
+    """An inbound key, without the key itself."""
+
+    fingerprint: str = Field(description="Identifies the credential, as for revocation.")
     origin: KeyOrigin
-    kind: KeyKind = Field(description="A public key stands in a web page or an app, and may only identify.")
-    origins: list[str] = Field(description="Of a public key: the pages that may show it; none for apps.")
+    kind: KeyKind = Field(
+        description="A public key is used in a web page or an app, and is limited to Identify calls."
+    )
+    origins: Annotated[list[str], BeforeValidator(_origins)] = Field(
+        description="Of a public key: origins of the pages that use it; none for apps."
+    )
     name: str
-    created_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute.")
-    revoked_at: datetime | None
+    created_at: Timestamp
+    last_used_at: Timestamp | None = Field(description="To the minute.")
+    revoked_at: Timestamp | None
 
 
-class IssuedKeyResponse(BaseModel):
-    """A new key, which is shown only now."""
+class IssuedKeyResponse(ResponseBody):
+    """A new inbound key. It is shown only once."""
 
-    key: str = Field(description="To be entered as the API key of the destination in Segment.")
+    key: str = Field(description="Enter it as the API key of the destination in Segment.")
     fingerprint: str
 
 
-class SecretResponse(BaseModel):
-    """A secret that signs webhooks; never the secret itself."""
+class SecretResponse(ResponseBody):
+    """A shared secret that signs webhooks, without the secret itself."""
 
-    id: str = Field(description="What it is told apart and revoked by.")
+    id: str = Field(description="Identifies the credential, as for revocation.")
     name: str
-    created_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute.")
-    revoked_at: datetime | None
+    created_at: Timestamp
+    last_used_at: Timestamp | None = Field(description="To the minute.")
+    revoked_at: Timestamp | None
 
 
-class IssuedSecretResponse(BaseModel):
-    """A new shared secret, which is shown only now."""
+class IssuedSecretResponse(ResponseBody):
+    """A new shared secret. It is shown only once."""
 
-    secret: str = Field(description="To be entered in the settings of the webhook in Segment.")
+    secret: str = Field(description="Enter it in the settings of the webhook in Segment.")
     id: str
-    path: str = Field(description="Of this service: where the webhook posts.")
+    path: str = Field(description="Path of this service to which the webhook posts.")
 
 
-class ConnectorResponse(BaseModel):
-    """A token in the URLs that ProsperStack calls; never the token itself."""
+class ConnectorResponse(ResponseBody):
+    """A connector token, without the token itself."""
 
-    fingerprint: str = Field(description="What it is told apart and revoked by.")
+    fingerprint: str = Field(description="Identifies the credential, as for revocation.")
     name: str
-    created_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute.")
-    revoked_at: datetime | None
+    created_at: Timestamp
+    last_used_at: Timestamp | None = Field(description="To the minute.")
+    revoked_at: Timestamp | None
 
 
-class IssuedConnectorResponse(BaseModel):
-    """New paths of this service, which are shown only now: there is a token in them."""
+class IssuedConnectorResponse(ResponseBody):
+    """Paths of this service with a new connector token. They are shown only once."""
 
-    data_connector: str = Field(description="The endpoint of a custom data connector in ProsperStack.")
-    flow_webhook: str = Field(description="The endpoint of a webhook for `flow_session_started`.")
+    data_connector: str = Field(description="Endpoint of a custom data connector in ProsperStack.")
+    flow_webhook: str = Field(description="Endpoint of a webhook for `flow_session_started`.")
     fingerprint: str
 
 
 @router.get("/keys")
 async def list_keys(services: Services, account: AccountDep) -> list[KeyResponse]:
-    """The keys that callers show, the newest first; those that were revoked among them."""
+    """List the keys that open the account, newest first, with revoked ones."""
     return [
-        KeyResponse(
-            fingerprint=each.fingerprint,
-            origin=each.origin,
-            kind=each.kind,
-            origins=list(each.origins or ()),
-            name=each.name,
-            created_at=to_datetime(each.created_at),
-            last_used_at=to_datetime_or_none(each.last_used_at),
-            revoked_at=to_datetime_or_none(each.revoked_at),
-        )
-        for each in await services.database.read(credentials.keys_of, account.id)
+        KeyResponse.model_validate(each) for each in await services.database.read(credentials.keys_of, account.id)
     ]
 
 
 @router.post("/keys", status_code=201)
 async def issue_key(
-    services: Services, account: AccountDep, operator: Operator, wanted: KeyRequest
+    services: Services, account: AccountDep, operator: Operator, body: KeyRequest
 ) -> IssuedKeyResponse:
-    """Make a key for Segment or a server to show, or a public one for a web page or an app."""
+    """Issue an inbound key for Segment or a server, or a public key for a web page or an app."""
 
     def work(connection: Connection) -> str:
-        if wanted.public:
+        if body.public:
             return credential_service.issue_public_key(
-                connection, account, wanted.name, wanted.origins, operator, services.clock()
+                connection, account, body.name, body.origins, operator, services.clock()
             )
-        return credential_service.issue_key(connection, account, wanted.name, operator, services.clock())
+        return credential_service.issue_key(connection, account, body.name, operator, services.clock())
 
     key = await services.database.write(work)
     services.invalidate_credentials()
@@ -144,7 +141,7 @@ async def issue_key(
 
 @router.delete("/keys/{key}", status_code=204)
 async def revoke_key(services: Services, account: AccountDep, operator: Operator, key: str) -> None:
-    """Refuse a key, named by its fingerprint: here at once, in other processes within seconds."""
+    """Revoke a key by its fingerprint: at once here, within seconds in other processes."""
     await _revoke(
         services,
         lambda connection: credential_service.revoke_key(connection, account, key, operator, services.clock()),
@@ -153,29 +150,23 @@ async def revoke_key(services: Services, account: AccountDep, operator: Operator
 
 @router.get("/secrets")
 async def list_secrets(services: Services, account: AccountDep) -> list[SecretResponse]:
-    """The shared secrets, the newest first; those that were revoked among them."""
+    """List the shared secrets, newest first, with revoked ones."""
     return [
-        SecretResponse(
-            id=each.id,
-            name=each.name,
-            created_at=to_datetime(each.created_at),
-            last_used_at=to_datetime_or_none(each.last_used_at),
-            revoked_at=to_datetime_or_none(each.revoked_at),
-        )
+        SecretResponse.model_validate(each)
         for each in await services.database.read(credentials.secrets_of, account.id)
     ]
 
 
 @router.post("/secrets", status_code=201)
 async def issue_secret(
-    services: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+    services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedSecretResponse:
-    """Make a shared secret for Segment's Webhooks (Actions) destination."""
+    """Issue a shared secret for Segment's Webhooks (Actions) destination."""
     secret_id = credential_service.new_secret_id()
     secret = await services.database.write(
         credential_service.issue_secret,
         account,
-        named.name,
+        body.name,
         services.vault,
         operator,
         services.clock(),
@@ -187,7 +178,7 @@ async def issue_secret(
 
 @router.delete("/secrets/{secret}", status_code=204)
 async def revoke_secret(services: Services, account: AccountDep, operator: Operator, secret: str) -> None:
-    """Refuse what a secret signs, named by its id: here at once, in other processes within seconds."""
+    """Revoke a shared secret by its ID: at once here, within seconds in other processes."""
     await _revoke(
         services,
         lambda connection: credential_service.revoke_secret(
@@ -198,26 +189,20 @@ async def revoke_secret(services: Services, account: AccountDep, operator: Opera
 
 @router.get("/connectors")
 async def list_connectors(services: Services, account: AccountDep) -> list[ConnectorResponse]:
-    """The tokens in the URLs that ProsperStack calls, the newest first; those that were revoked among them."""
+    """List the connector tokens, newest first, with revoked ones."""
     return [
-        ConnectorResponse(
-            fingerprint=each.fingerprint,
-            name=each.name,
-            created_at=to_datetime(each.created_at),
-            last_used_at=to_datetime_or_none(each.last_used_at),
-            revoked_at=to_datetime_or_none(each.revoked_at),
-        )
+        ConnectorResponse.model_validate(each)
         for each in await services.database.read(connector_tokens.of_account, account.id)
     ]
 
 
 @router.post("/connectors", status_code=201)
 async def issue_connector(
-    services: Services, account: AccountDep, operator: Operator, named: CredentialRequest
+    services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedConnectorResponse:
-    """Make a token for ProsperStack's data connector and webhooks, and tell the paths that it opens."""
+    """Issue a connector token for ProsperStack's data connector and webhooks, and return its paths."""
     token = await services.database.write(
-        credential_service.issue_connector, account, named.name, operator, services.clock()
+        credential_service.issue_connector, account, body.name, operator, services.clock()
     )
     return IssuedConnectorResponse(
         data_connector=f"/data-connector/{token}",
@@ -228,7 +213,7 @@ async def issue_connector(
 
 @router.delete("/connectors/{connector}", status_code=204)
 async def revoke_connector(services: Services, account: AccountDep, operator: Operator, connector: str) -> None:
-    """Refuse a token, named by its fingerprint, within seconds."""
+    """Revoke a connector token by its fingerprint, within seconds."""
     await _revoke(
         services,
         lambda connection: credential_service.revoke_connector(

@@ -1,4 +1,4 @@
-"""What every route of the API does: bound the body, and tell errors in one form."""
+"""Error responses and body limit of every route of the API."""
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
@@ -27,12 +27,11 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.mapping.mapping_file import InvalidMapping
 from prosperstack_destination.retry_after import retry_after_header
-from prosperstack_destination.storable import storable
 
-#: The largest body that is read, in bytes: a mapping of the largest size, and its quotation marks.
+#: Largest request body, in bytes: a mapping of the largest size, with JSON's quotation.
 MAX_BODY: Final = 1024 * 1024
 
-#: Faults that are told of at most.
+#: Faults in one response at most.
 MAX_FAULTS: Final = 20
 
 _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
@@ -50,32 +49,32 @@ _STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
 
 
 class FaultResponse(BaseModel):
-    """One thing that is wrong in a mapping."""
+    """One fault of a mapping."""
 
-    key: str = Field(description="The keys that lead to it, as in `rules[2].from`.")
-    message: str = Field(description="What is wrong, and what would be right.")
-    line: int | None = Field(description="Where it stands in the text, from 1; null where data was sent.")
+    key: str = Field(description="Path of the fault, as in `rules[2].from`.")
+    message: str = Field(description="The fault, and its correction.")
+    line: int | None = Field(description="Line in the text, from 1; null if the mapping was sent as data.")
     column: int | None
 
 
 class ErrorResponse(BaseModel):
-    """Why something was not done."""
+    """Error of a request."""
 
     message: str
     faults: list[FaultResponse] = Field(
         default=[],
-        description="What is wrong in a mapping; or in the request, where the key is a place as in `body.name`.",
+        description="Faults of a mapping, or of the request: then the key is a path as in `body.name`.",
     )
-    version: int | None = Field(default=None, description="Of a conflict: the version that is in force.")
+    version: int | None = Field(default=None, description="Of a conflict: the current version.")
 
 
-#: What every route may answer besides; and what one does that a body is sent to.
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+#: Error responses of every route, and of routes with a request body.
+_ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ErrorResponse, "description": "The token is missing, unknown or revoked."},
     403: {"model": ErrorResponse, "description": "The API is closed: no token was issued yet."},
-    404: {"model": ErrorResponse, "description": "There is no such thing."},
-    422: {"model": ErrorResponse, "description": "It cannot be so; the message says why."},
-    503: {"model": ErrorResponse, "description": "Not now: the same again later will work."},
+    404: {"model": ErrorResponse, "description": "Not found."},
+    422: {"model": ErrorResponse, "description": "Invalid request; the message says why."},
+    503: {"model": ErrorResponse, "description": "Temporarily unavailable; retry later."},
 }
 _TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
     413: {"model": ErrorResponse, "description": f"The body has more than {MAX_BODY // 1024} KB."}
@@ -83,26 +82,11 @@ _TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-_UNSTORABLE: Final = "No text may have the character U+0000, or half of a surrogate pair."
-_UNREADABLE: Final = "The body cannot be read: it has to be JSON in UTF-8, without thousands of digits or levels."
-
-
-class RequestBody(BaseModel):
-    """What the body of a request is."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_storable(cls, sent: Any) -> Any:
-        try:
-            if isinstance(sent, dict | list) and storable(sent) != sent:
-                raise ValueError(_UNSTORABLE)
-        except RecursionError:
-            raise ValueError("It nests far too deep.") from None
-        return sent
+_UNREADABLE: Final = "The body cannot be read: send JSON in UTF-8, without thousands of digits or levels."
 
 
 class ApiRoute(APIRoute):
-    """A route that turns errors into answers, and has them documented; ``responses`` are those that are its own."""
+    """Route that turns errors into responses and documents them. ``responses`` are those of the route alone."""
 
     def __init__(
         self,
@@ -111,13 +95,13 @@ class ApiRoute(APIRoute):
         responses: dict[int | str, dict[str, Any]] | None = None,
         **named: Any,
     ) -> None:
-        refusals = _REFUSALS if _WITH_BODY.isdisjoint(methods) else {**_REFUSALS, **_TOO_LARGE}
-        super().__init__(*args, methods=list(methods), responses={**refusals, **(responses or {})}, **named)
+        errors = _ERROR_RESPONSES if _WITH_BODY.isdisjoint(methods) else {**_ERROR_RESPONSES, **_TOO_LARGE}
+        super().__init__(*args, methods=list(methods), responses={**errors, **(responses or {})}, **named)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def answered(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             try:
                 if not _WITH_BODY.isdisjoint(
                     self.methods or ()
@@ -127,38 +111,38 @@ class ApiRoute(APIRoute):
             except DestinationError as error:
                 return error_response(error)
             except RequestValidationError as error:
-                return _malformed(error)
+                return _validation_response(error)
             except HTTPException as error:
-                if error.status_code == 400:  # what FastAPI says of whatever else goes wrong while it reads
-                    return _refused(422, _UNREADABLE)
-                return _refused(error.status_code, error.detail)
+                if error.status_code == 400:  # FastAPI's status for any other error while it reads the body
+                    return _response(422, _UNREADABLE)
+                return _response(error.status_code, error.detail)
 
-        return answered
+        return respond
 
 
-def _malformed(error: RequestValidationError) -> JSONResponse:
-    """What is wrong with a request, without what was sent: a token may be among it, and be a name by mistake."""
+def _validation_response(error: RequestValidationError) -> JSONResponse:
+    """Return the faults of a request without its values: one of them may be a token."""
     faults = [
         FaultResponse(key=_place(each), message=each["msg"], line=None, column=None)
         for each in error.errors()[:MAX_FAULTS]
     ]
     first = faults[0]
-    return _refused(422, f"The request is not as it has to be: {first.key}: {first.message}.", faults)
+    return _response(422, f"Invalid request: {first.key}: {first.message}.", faults)
 
 
 def _place(error: dict[str, Any]) -> str:
     place = list(error["loc"])
-    if error["type"] == "extra_forbidden":  # the last is a name that nobody here knows
+    if error["type"] == "extra_forbidden":  # the last part is a name from the request
         place[-1] = "…"
     return ".".join(map(str, place))
 
 
-def _refused(status: int, text: str, faults: Sequence[FaultResponse] = ()) -> JSONResponse:
+def _response(status: int, text: str, faults: Sequence[FaultResponse] = ()) -> JSONResponse:
     return JSONResponse(ErrorResponse(message=text, faults=list(faults)).model_dump(), status)
 
 
 def error_response(error: DestinationError) -> JSONResponse:
-    """An error as an answer."""
+    """Return the response for an error."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, TemporaryError):
@@ -170,7 +154,7 @@ def error_response(error: DestinationError) -> JSONResponse:
 
 
 def to_fault_response(fault: Any) -> FaultResponse:
-    """A fault as the API shows it."""
+    """Return a fault as part of a response."""
     place = fault.place
     return FaultResponse(
         key=fault.key,
@@ -181,10 +165,10 @@ def to_fault_response(fault: Any) -> FaultResponse:
 
 
 def _limit_body(receive: Receive) -> Receive:
-    """The same, until a body has more than it may have."""
+    """Return a `receive` that raises 413 after `MAX_BODY` bytes."""
     read = 0
 
-    async def bounded() -> Message:
+    async def limited() -> Message:
         nonlocal read
         message = await receive()
         read += len(message.get("body", b""))
@@ -192,4 +176,4 @@ def _limit_body(receive: Receive) -> Receive:
             raise HTTPException(413, f"The body has more than {MAX_BODY // 1024} KB.")
         return message
 
-    return bounded
+    return limited

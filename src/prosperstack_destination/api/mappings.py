@@ -1,10 +1,9 @@
-"""The mapping of an account: shown, checked, previewed, applied, taken back."""
+"""Mapping of an account: show, check, preview, try, apply, roll back."""
 
-from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from prosperstack_destination.account_mapping import ApplyResult
 from prosperstack_destination.admin import mapping as operations
@@ -13,16 +12,14 @@ from prosperstack_destination.api.dependencies import (
     AccountDep,
     Operator,
     Services,
-    to_datetime,
-    to_datetime_or_none,
 )
 from prosperstack_destination.api.errors import (
     ApiRoute,
     ErrorResponse,
     FaultResponse,
-    RequestBody,
     to_fault_response,
 )
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.mapping_file import json_schema
@@ -31,27 +28,26 @@ from prosperstack_destination.storable import MAX_INT32
 from prosperstack_destination.store import mappings, remap_progress
 from prosperstack_destination.store.json_codec import load
 from prosperstack_destination.store.mappings import MappingVersion
-from prosperstack_destination.store.remap_progress import RemapProgress
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
 
 
-class MappingVersionResponse(BaseModel):
-    """A mapping that was applied; version 0 stands for none."""
+class MappingVersionResponse(ResponseBody):
+    """A mapping version; version 0 means none."""
 
     version: int
     author: str
-    applied_at: datetime | None
+    applied_at: Timestamp | None
     note: str
-    rules: int = Field(description="How many rules it has.")
+    rules: int = Field(description="Number of rules.")
 
 
 class MappingResponse(MappingVersionResponse):
-    """A mapping with all that is in it."""
+    """A mapping version with its content."""
 
-    mapping: dict[str, Any] = Field(description="As data, in the form of the mapping file.")
-    yaml: str = Field(description="The file that was applied, with its comments; else one made of the data.")
+    mapping: dict[str, Any] = Field(description="Content as data, in the form of the mapping file.")
+    yaml: str = Field(description="Text of the applied file, with its comments; else text made from the data.")
 
 
 class MappingRequest(RequestBody):
@@ -68,111 +64,111 @@ class MappingRequest(RequestBody):
 
     @property
     def content(self) -> operations.Proposed:
-        """The one of the two that was sent."""
+        """The mapping that was sent, in either form."""
         return self.yaml if self.yaml is not None else self.mapping or {}
 
 
 class ApplyMappingRequest(MappingRequest):
-    """A mapping to be applied."""
+    """A mapping to apply."""
 
-    based_on: int = Field(
-        ge=0, le=MAX_INT32, description="The version that it was made from; 0 where there was none."
+    based_on: int = Field(ge=0, le=MAX_INT32, description="Version that it was made from; 0 if there was none.")
+    allow_unknown: bool = Field(
+        False, description="Accept rules for properties that the account does not have yet."
     )
-    allow_unknown: bool = Field(False, description="Take rules for properties that the account does not have yet.")
-    allow_problems: bool = Field(False, description="Apply it also where its preview has more problems than now.")
-    note: str = Field("", max_length=200, description="What it is for.")
+    allow_problems: bool = Field(False, description="Apply it although its preview has more problems than now.")
+    note: str = Field("", max_length=200, description="Purpose of the change.")
 
 
 class TrialRequest(MappingRequest):
-    """A mapping to be tried on one person."""
+    """A mapping to try on one person."""
 
     email: str = Field(
         "",
         max_length=500,
-        description="The person's, or how it begins; empty: somebody whom it changes, where one is found quickly.",
+        description="The person's email or its prefix; empty: a person whom it changes, if one is found quickly.",
     )
 
 
-class PropertyTrial(BaseModel):
-    """One property of somebody, as it is to be now, and under the mapping that is tried."""
+class PropertyTrialResponse(ResponseBody):
+    """One property of a person, under the current mapping and under the proposed one."""
 
     property: str
     differs: bool
-    before: PropertyValue | None = Field(description="Null: it is deleted, or nothing feeds it.")
-    before_problem: str | None = Field(description="Why what feeds it cannot.")
+    before: PropertyValue | None = Field(description="Null: deleted, or no trait feeds it.")
+    before_problem: str | None = Field(description="Reason why the trait cannot be converted.")
     after: PropertyValue | None
     after_problem: str | None
 
 
-class TrialResponse(BaseModel):
-    """What a mapping makes of one person."""
+class TrialResponse(ResponseBody):
+    """Result of a mapping for one person."""
 
     email: str
-    properties: list[PropertyTrial] = Field(description="Those that are fed, before or after.")
-    context: dict[str, JsonValue] = Field(description="What expressions see of the person.")
+    properties: list[PropertyTrialResponse] = Field(description="Properties fed by a trait, before or after.")
+    context: dict[str, JsonValue] = Field(description="Data that expressions see of the person.")
 
 
 class RollbackRequest(RequestBody):
-    """Which version to put in force again."""
+    """Version to apply again."""
 
     version: int = Field(ge=0, le=MAX_INT32)
-    based_on: int = Field(ge=0, le=MAX_INT32, description="The version that is in force, as far as you know.")
+    based_on: int = Field(ge=0, le=MAX_INT32, description="Current version, as far as you know.")
 
 
-class ApplyResponse(BaseModel):
-    """What came of applying."""
+class ApplyResponse(ResponseBody):
+    """Result of applying a mapping."""
 
     version: int
-    changed: bool = Field(description="Whether the rules are others than before.")
-    profiles: int = Field(description="How many profiles are gone through in the background.")
+    changed: bool = Field(description="Whether the rules changed.")
+    profiles: int = Field(description="Profiles to remap in the background.")
 
 
-class ValidationResponse(BaseModel):
-    """What is to be said of a mapping that has no faults."""
+class ValidationResponse(ResponseBody):
+    """Result of checking a mapping without faults."""
 
     rules: int
     unknown: list[FaultResponse] = Field(description="Rules for properties that the account does not have.")
 
 
-class ExampleResponse(BaseModel):
-    """One person who would change."""
+class ExampleResponse(ResponseBody):
+    """One person whom the mapping changes."""
 
     email: str
     before: dict[str, PropertyValue]
     after: dict[str, PropertyValue] = Field(
-        description="Null deletes. What is in `before` alone gets nothing from the rules: it stays as it is."
+        description="Null deletes. A property that is only in `before` gets no value from the rules: it stays."
     )
 
 
-class PreviewResponse(BaseModel):
-    """What would come of a mapping."""
+class PreviewResponse(ResponseBody):
+    """Effect of a mapping on the stored profiles."""
 
     profiles: int
-    exact: bool = Field(description="Whether all profiles were looked at; if not, the figures are scaled up.")
+    exact: bool = Field(description="Whether all profiles were evaluated; if not, the figures are scaled up.")
     changed: int
     by_property: dict[str, int]
     examples: list[ExampleResponse]
     problems_before: int
     problems_after: int
-    requests: int = Field(description="How many requests it would cost ProsperStack.")
+    requests: int = Field(description="Requests to ProsperStack that it costs.")
     requests_per_minute: float
-    seconds: float = Field(description="How long that takes.")
+    seconds: float = Field(description="Time that the requests take.")
     unknown: list[FaultResponse]
 
 
-class RemapProgressResponse(BaseModel):
-    """How far going through the profiles has come since the last change."""
+class RemapProgressResponse(ResponseBody):
+    """Progress of the remap of all profiles since the latest change."""
 
     total: int
     done: int
     changed: int
-    started_at: datetime | None
-    finished_at: datetime | None
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
 
 
 @schema_router.get("/api/mapping.schema.json")
 async def mapping_schema() -> dict[str, Any]:
-    """The JSON Schema of mapping files, for editors. It needs no token."""
+    """Return the JSON Schema of mapping files, for editors. No token is needed."""
     return json_schema()
 
 
@@ -180,78 +176,76 @@ async def mapping_schema() -> dict[str, Any]:
 async def show_mapping(
     services: Services, account: AccountDep, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
 ) -> MappingResponse:
-    """The mapping in force, or an earlier one."""
-    return _whole(await services.database.read(operations.of_version, account, version))
+    """Return the current mapping, or an earlier version."""
+    return _mapping_response(await services.database.read(operations.of_version, account, version))
 
 
 @router.put("", responses={409: {"model": ErrorResponse}})
 async def apply_mapping(
-    services: Services, account: AccountDep, operator: Operator, proposed: ApplyMappingRequest
+    services: Services, account: AccountDep, operator: Operator, body: ApplyMappingRequest
 ) -> ApplyResponse:
-    """Put a mapping in force, for every profile already received as well.
+    """Apply a mapping, also to every stored profile.
 
-    Refused with 409 where another version than `based_on` is in force, or where by its preview problems rise and
-    `allow_problems` is not set; and with 422 where it has faults.
+    Refused with 409 if the current version is not `based_on`, or if its preview has more problems than now and
+    `allow_problems` is false; with 422 if the mapping has faults.
     """
     applied = await operations.apply(
         services,
         account,
-        await operations.parse(services, account, proposed.content),
+        await operations.parse(services, account, body.content),
         author=operator,
-        based_on=proposed.based_on,
-        source=proposed.yaml,
-        note=proposed.note,
-        allow_unknown=proposed.allow_unknown,
-        allow_problems=proposed.allow_problems,
+        based_on=body.based_on,
+        source=body.yaml,
+        note=body.note,
+        allow_unknown=body.allow_unknown,
+        allow_problems=body.allow_problems,
     )
-    return _outcome(applied)
+    return _apply_response(applied)
 
 
 @router.post("/check")
-async def check(services: Services, account: AccountDep, proposed: MappingRequest) -> ValidationResponse:
-    """Look for faults in a mapping, and apply nothing."""
-    read = await operations.parse(services, account, proposed.content)
-    return ValidationResponse(rules=len(read.rules), unknown=[to_fault_response(each) for each in read.unknown])
+async def check(services: Services, account: AccountDep, body: MappingRequest) -> ValidationResponse:
+    """Check a mapping for faults, and apply nothing."""
+    parsed = await operations.parse(services, account, body.content)
+    return ValidationResponse(rules=len(parsed.rules), unknown=[to_fault_response(each) for each in parsed.unknown])
 
 
 @router.post("/preview")
 async def preview_mapping(
-    services: Services, account: AccountDep, proposed: MappingRequest, exact: bool = False
+    services: Services, account: AccountDep, body: MappingRequest, exact: bool = False
 ) -> PreviewResponse:
-    """What a mapping would change for the profiles that are stored, and what it would cost; nothing is applied.
+    """Return the effect of a mapping on the stored profiles, and its cost; nothing is applied.
 
-    Of more than 50,000 profiles a part is looked at, unless it is to be exact.
+    Above 50,000 profiles a sample is evaluated, unless `exact`.
     """
-    read = await operations.parse(services, account, proposed.content)
-    found = await operations.preview_for_account(services, account, read.rules, exact=exact)
+    parsed = await operations.parse(services, account, body.content)
+    result = await operations.preview_for_account(services, account, parsed.rules, exact=exact)
     return PreviewResponse(
-        profiles=found.profiles,
-        exact=found.exact,
-        changed=found.changed,
-        by_property=found.by_property,
-        examples=[
-            ExampleResponse(email=each.email, before=each.before, after=each.after) for each in found.examples
-        ],
-        problems_before=found.problems_before,
-        problems_after=found.problems_after,
-        requests=found.requests,
-        requests_per_minute=found.requests_per_minute,
-        seconds=found.seconds,
-        unknown=[to_fault_response(each) for each in read.unknown],
+        profiles=result.profiles,
+        exact=result.exact,
+        changed=result.changed,
+        by_property=result.by_property,
+        examples=[ExampleResponse.model_validate(each) for each in result.examples],
+        problems_before=result.problems_before,
+        problems_after=result.problems_after,
+        requests=result.requests,
+        requests_per_minute=result.requests_per_minute,
+        seconds=result.seconds,
+        unknown=[to_fault_response(each) for each in parsed.unknown],
     )
 
 
 @router.post("/try")
-async def try_mapping(services: Services, account: AccountDep, proposed: TrialRequest) -> TrialResponse:
-    """What a mapping makes of one person, beside what the one in force makes of them; nothing is applied."""
-    read = await operations.parse(services, account, proposed.content)
-    found = await services.database.read(run_trial, account, read.rules, proposed.email)
-    if found is None:
-        raise NotFoundError("There is nobody with such an email.")
+async def try_mapping(services: Services, account: AccountDep, body: TrialRequest) -> TrialResponse:
+    """Return the effect of a mapping on one person, next to the current mapping's; nothing is applied."""
+    parsed = await operations.parse(services, account, body.content)
+    trial = await services.database.read(run_trial, account, parsed.rules, body.email)
+    if trial is None:
+        raise NotFoundError("No profile with this email.")
     return TrialResponse(
-        email=found.email,
+        email=trial.email,
         properties=[
-            PropertyTrial(
+            PropertyTrialResponse(
                 property=each.key,
                 differs=each.differs,
                 before=None if each.before.desired is None else each.before.desired.value,
@@ -259,10 +253,10 @@ async def try_mapping(services: Services, account: AccountDep, proposed: TrialRe
                 after=None if each.after.desired is None else each.after.desired.value,
                 after_problem=each.after.problem,
             )
-            for each in found.changes
+            for each in trial.changes
             if each.is_fed
         ],
-        context=dict(found.context),
+        context=dict(trial.context),
     )
 
 
@@ -270,54 +264,45 @@ async def try_mapping(services: Services, account: AccountDep, proposed: TrialRe
 async def history(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[MappingVersionResponse]:
-    """What was applied, the newest first."""
+    """List the applied versions, newest first."""
     found = await services.database.read(mappings.history, account.id, limit)
-    return [MappingVersionResponse(**_version(each)) for each in found]
+    return [MappingVersionResponse(**_version_fields(each)) for each in found]
 
 
 @router.post("/rollback", responses={409: {"model": ErrorResponse}})
 async def roll_back(
-    services: Services, account: AccountDep, operator: Operator, to: RollbackRequest
+    services: Services, account: AccountDep, operator: Operator, body: RollbackRequest
 ) -> ApplyResponse:
-    """Put an earlier version in force again, as a new one."""
-    applied = await operations.rollback(services, account, to.version, author=operator, based_on=to.based_on)
-    return _outcome(applied)
+    """Apply an earlier version again, as a new version."""
+    applied = await operations.rollback(services, account, body.version, author=operator, based_on=body.based_on)
+    return _apply_response(applied)
 
 
 @router.get("/progress")
 async def progress(services: Services, account: AccountDep) -> RemapProgressResponse:
-    """How many profiles were gone through since what their traits mean has changed."""
+    """Return the progress of the remap since the mapping or the catalog last changed."""
     found = await services.database.read(remap_progress.of_account, account.id)
     if found is None:
         return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
-    return to_progress_response(found)
+    return RemapProgressResponse.model_validate(found)
 
 
-def to_progress_response(found: RemapProgress) -> RemapProgressResponse:
-    """How far one has come, as it is shown."""
-    return RemapProgressResponse(
-        total=found.total,
-        done=found.done,
-        changed=found.changed,
-        started_at=to_datetime(found.started_at),
-        finished_at=to_datetime_or_none(found.finished_at),
-    )
-
-
-def _outcome(applied: ApplyResult) -> ApplyResponse:
+def _apply_response(applied: ApplyResult) -> ApplyResponse:
     return ApplyResponse(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
 
 
-def _version(mapping: MappingVersion) -> dict[str, Any]:
+def _version_fields(mapping: MappingVersion) -> dict[str, Any]:
     return {
         "version": mapping.version,
         "author": mapping.author,
-        "applied_at": to_datetime(mapping.applied_at) if mapping.version else None,
+        "applied_at": mapping.applied_at if mapping.version else None,
         "note": mapping.note,
         "rules": len(load_rules(mapping.rules)),
     }
 
 
-def _whole(mapping: MappingVersion) -> MappingResponse:
+def _mapping_response(mapping: MappingVersion) -> MappingResponse:
     rules = load_rules(mapping.rules)
-    return MappingResponse(**_version(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping))
+    return MappingResponse(
+        **_version_fields(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping)
+    )

@@ -1,14 +1,13 @@
-"""The people of an account: found, and shown with all that is known of them."""
+"""Profiles: list, show, sync, retry and erase."""
 
-from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import AliasPath, Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin import actions, people
-from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
+from prosperstack_destination.admin.comparison import PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.dependencies import (
@@ -16,10 +15,9 @@ from prosperstack_destination.api.dependencies import (
     Operator,
     ProfileId,
     Services,
-    to_datetime,
-    to_datetime_or_none,
 )
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -31,108 +29,115 @@ from prosperstack_destination.store.models import IdKind, SourceKind, Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
 
-#: The most profiles in one answer.
+#: Profiles in one response at most.
 PAGE = 200
 
 
-class ProfileSummaryResponse(BaseModel):
-    """One person in a list."""
+class ProfileSummaryResponse(ResponseBody):
+    """One profile in a list."""
 
     id: int
     email: str
     user_id: str | None
     status: Status
     status_reason: str | None
-    pending_since: datetime | None
+    pending_since: Timestamp | None
 
 
-class ProfilePageResponse(BaseModel):
-    """A page of people; `after` asks for the next one, null ends the list."""
+class ProfilePageResponse(ResponseBody):
+    """A page of profiles. Pass `after` to get the next page; null ends the list."""
 
     profiles: list[ProfileSummaryResponse]
     after: str | None
 
 
-class TraitResponse(BaseModel):
-    """What Segment says of a person under one name."""
+class TraitResponse(ResponseBody):
+    """One trait of a profile."""
 
     name: str
     value: JsonValue
-    at: datetime = Field(description="Its event time.")
-    computed: SourceKind | None = Field(description="Whether it is an audience or a computed trait of Engage's.")
+    at: Timestamp = Field(description="Event time.")
+    computed: SourceKind | None = Field(description="Set if it is an audience or a computed trait of Engage.")
 
 
-class ExternalIdResponse(BaseModel):
-    """An id that came with the person's email."""
+class ExternalIdResponse(ResponseBody):
+    """An external ID that came with the profile's email."""
 
     kind: IdKind
     id: str
-    at: datetime = Field(description="When it came with the email last.")
+    at: Timestamp = Field(description="Event time of the latest call with both.")
 
 
-class DesiredValueResponse(BaseModel):
-    """What a property should be, and why."""
+class DesiredValueResponse(ResponseBody):
+    """Desired value of a property, and its cause."""
 
     value: PropertyValue = Field(description="Null deletes the property's value.")
-    trait: str = Field(description="The trait that feeds it, or the expression.")
+    trait: str = Field(description="Trait or expression that feeds it.")
     matched_by: MatchedBy
 
 
-class PropertyRowResponse(BaseModel):
+class PropertyRowResponse(ResponseBody):
     """One property of one subscriber."""
 
-    property: str = Field(description="Its key; `subscription.` stands before those of subscriptions.")
-    name: str
-    type: PropertyType
-    desired: DesiredValueResponse | None = Field(
-        description="Null: no trait gives it a value, and it stays as it is."
+    property: str = Field(
+        validation_alias="key", description="Key; those of subscription properties begin with `subscription.`."
     )
-    observed: JsonValue = Field(description="What ProsperStack showed last; of subscriptions it is not kept.")
-    applied: JsonValue = Field(description="What was settled last.")
+    name: str = Field(validation_alias=AliasPath("target", "name"))
+    type: PropertyType = Field(validation_alias=AliasPath("target", "type"))
+    desired: DesiredValueResponse | None = Field(
+        description="Null: no trait gives it a value, and its value stays."
+    )
+    observed: JsonValue = Field(description="Value that ProsperStack returned last; not stored for subscriptions.")
+    applied: JsonValue = Field(description="Value settled last.")
     state: PropertyState
-    reason: str | None = Field(description="What stands in the way.")
+    reason: str | None = Field(description="Obstacle to the desired value.")
 
 
-class SubscriberResponse(BaseModel):
-    """One subscriber with the person's email."""
+class SubscriberResponse(ResponseBody):
+    """One subscriber with the profile's email."""
 
-    id: str | None = Field(description="ProsperStack's id; null: nobody is known to have the email.")
-    observed_at: datetime | None
-    properties: list[PropertyRowResponse]
+    id: str | None = Field(
+        validation_alias="subscriber_id",
+        description="ProsperStack's ID; null: no subscriber with the email is known.",
+    )
+    observed_at: Timestamp | None
+    properties: list[PropertyRowResponse] = Field(validation_alias="rows")
 
 
-class PersonProblemResponse(BaseModel):
-    """A trait that feeds a property and cannot, or a value that ProsperStack rejected."""
+class PersonProblemResponse(ResponseBody):
+    """A value that cannot be converted to its property's type, or that ProsperStack rejected."""
 
     property: str
     trait: str
     value: JsonValue
     reason: str
-    since: datetime
+    since: Timestamp
 
 
 class ProfileResponse(ProfileSummaryResponse):
-    """All that is known of a person."""
+    """A profile with all its data."""
 
     anonymous_id: str | None
-    in_words: str = Field(description="How the person stands, and why.")
+    in_words: str = Field(description="Status in a sentence, with its reason.")
     version: int
-    lane: str = Field(description="How urgent it is: `cancelling`, `live` or `bulk`.")
-    attempts: int = Field(description="How many attempts in a row came to nothing.")
-    next_attempt_at: datetime | None = Field(description="Until then the person is left alone.")
-    next_step: NextStep = Field(description="What is done when it is their turn.")
-    looked_up_at: datetime | None
+    lane: str = Field(description="Lane of the profile: `cancelling`, `live` or `bulk`.")
+    attempts: int = Field(description="Failed attempts in a row.")
+    next_attempt_at: Timestamp | None = Field(description="Earliest next attempt.")
+    next_step: NextStep = Field(description="Next action of the reconciler.")
+    looked_up_at: Timestamp | None
     ids: list[ExternalIdResponse]
     traits: list[TraitResponse]
-    subscribers: list[SubscriberResponse] = Field(description="One without an id where no subscriber is known.")
-    problems: list[PersonProblemResponse] = Field(description="Under the mapping in force.")
+    subscribers: list[SubscriberResponse] = Field(description="One without an ID if no subscriber is known.")
+    problems: list[PersonProblemResponse] = Field(description="Under the current mapping.")
 
 
 class ErasePersonRequest(RequestBody):
-    """Whom to forget: by one of the two."""
+    """Person to erase, by email or user ID."""
 
     email: str | None = Field(None, min_length=1, max_length=500)
-    user_id: str | None = Field(None, min_length=1, max_length=1_000, description="Everybody who ever had it.")
+    user_id: str | None = Field(
+        None, min_length=1, max_length=1_000, description="Erases every profile that ever had this user ID."
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -141,25 +146,28 @@ class ErasePersonRequest(RequestBody):
         return self
 
 
-class ErasureResponse(BaseModel):
-    """What an erasure came to."""
+class ErasureResponse(ResponseBody):
+    """Result of an erasure."""
 
     profiles: int
-    subscribers: int = Field(description="Subscribers of ProsperStack's that this service had written to.")
-    in_prosperstack: OnDelete = Field(description="What is done with them there.")
+    subscribers: int = Field(description="Subscribers that this service wrote to.")
+    in_prosperstack: OnDelete = Field(description="Effect on them in ProsperStack.")
 
 
 @router.get("/profiles")
 async def list_profiles(
     services: Services,
     account: AccountDep,
-    email: Annotated[str, Query(max_length=500, description="How the email begins.")] = "",
+    email: Annotated[str, Query(max_length=500, description="Prefix of the email.")] = "",
     user_id: Annotated[str | None, Query(max_length=1000, description="The userId.")] = None,
     status: Status | None = None,
-    after: Annotated[str, Query(max_length=500, description="As the page before named it.")] = "",
+    after: Annotated[str, Query(max_length=500, description="`after` of the previous page.")] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 50,
 ) -> ProfilePageResponse:
-    """People in the order of their emails. With a status a page may have few, or nobody, and more to come."""
+    """List profiles in the order of their emails.
+
+    With a status, a page may have few profiles or none although more follow.
+    """
     prefix = normalize_email(email)
     if user_id is not None:
         known = await services.database.read(profile_queries.emails_of_user, account.id, user_id)
@@ -174,37 +182,27 @@ async def list_profiles(
     if user_id is not None:
         people = tuple(each for each in people if each.email == prefix)
     return ProfilePageResponse(
-        profiles=[
-            ProfileSummaryResponse(
-                id=each.id,
-                email=each.email,
-                user_id=each.user_id,
-                status=each.status,
-                status_reason=each.status_reason,
-                pending_since=to_datetime_or_none(each.pending_since),
-            )
-            for each in people
-        ],
+        profiles=[ProfileSummaryResponse.model_validate(each) for each in people],
         after=found.after,
     )
 
 
 @router.get("/profiles/{profile_id}")
 async def show_profile(services: Services, account: AccountDep, profile_id: ProfileId) -> ProfileResponse:
-    """One person: traits with their times, ids, and each property as desired, observed and applied."""
+    """Return one profile: traits with their times, IDs, and desired, observed and applied properties."""
     return _profile_response(await services.database.read(people.by_id, account, profile_id, services.clock()))
 
 
 @router.post("/profiles/{profile_id}/sync", status_code=204)
 async def sync_now(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
-    """Bring a person to the front: before everybody else they are looked up anew, and sent what differs."""
+    """Move a profile to the front: look it up and update it before all others."""
     await services.database.write(actions.prioritize, account, profile_id, operator, services.clock())
     services.wake([account.id])
 
 
 @router.post("/profiles/{profile_id}/retry", status_code=204)
 async def retry_person(services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId) -> None:
-    """Look at a person now, and send once more what ProsperStack rejected of theirs."""
+    """Retry a profile now, with values that ProsperStack rejected."""
     await services.database.write(actions.retry_person, account, profile_id, operator, services.clock())
     services.wake([account.id])
 
@@ -213,7 +211,7 @@ async def retry_person(services: Services, account: AccountDep, operator: Operat
 async def erase_profile(
     services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
 ) -> ErasureResponse:
-    """Forget a person, here and in ProsperStack, as a Delete call does. It cannot be undone."""
+    """Erase a person here and in ProsperStack, as a Delete call does. It cannot be undone."""
     return _erasure_response(
         services,
         account,
@@ -225,15 +223,15 @@ async def erase_profile(
 
 @router.post("/erase")
 async def erase(
-    services: Services, account: AccountDep, operator: Operator, whom: ErasePersonRequest
+    services: Services, account: AccountDep, operator: Operator, body: ErasePersonRequest
 ) -> ErasureResponse:
-    """The same by email or by user id, also for whoever is not known: older calls do not bring them back."""
+    """Erase a person by email or user ID, also an unknown one: older calls do not bring the person back."""
 
     def work(connection: Connection) -> Erased:
         pseudonym, now = services.vault.pseudonym, services.clock()
-        if whom.user_id is not None:
-            return actions.erase_user(connection, account, whom.user_id, pseudonym, operator, now)
-        return actions.erase(connection, account, whom.email or "", pseudonym, operator, now)
+        if body.user_id is not None:
+            return actions.erase_user(connection, account, body.user_id, pseudonym, operator, now)
+        return actions.erase(connection, account, body.email or "", pseudonym, operator, now)
 
     return _erasure_response(services, account, await services.database.write(work))
 
@@ -248,14 +246,14 @@ def _profile_response(person: PersonView) -> ProfileResponse:
         status=profile.status,
         status_reason=profile.status_reason,
         in_words=person.in_words,
-        pending_since=to_datetime_or_none(profile.pending_since),
+        pending_since=to_datetime(profile.pending_since),
         version=profile.version,
         lane=profile.lane.name.lower(),
         attempts=profile.attempts,
-        next_attempt_at=to_datetime_or_none(person.next_attempt_at),
+        next_attempt_at=to_datetime(person.next_attempt_at),
         next_step=person.next_step,
-        looked_up_at=to_datetime_or_none(profile.looked_up_at),
-        ids=[ExternalIdResponse(kind=each.kind, id=each.id, at=to_datetime(each.at)) for each in person.ids],
+        looked_up_at=to_datetime(profile.looked_up_at),
+        ids=[ExternalIdResponse.model_validate(each) for each in person.ids],
         traits=[
             TraitResponse(
                 name=each.name,
@@ -265,45 +263,11 @@ def _profile_response(person: PersonView) -> ProfileResponse:
             )
             for each in person.traits
         ],
-        subscribers=[
-            SubscriberResponse(
-                id=each.subscriber_id,
-                observed_at=to_datetime_or_none(each.observed_at),
-                properties=[_row_response(row) for row in each.rows],
-            )
-            for each in person.sides
-        ],
-        problems=[
-            PersonProblemResponse(
-                property=each.property,
-                trait=each.trait,
-                value=each.value,
-                reason=each.reason,
-                since=to_datetime(each.since),
-            )
-            for each in person.problems
-        ],
-    )
-
-
-def _row_response(row: PropertyComparison) -> PropertyRowResponse:
-    desired = row.desired
-    return PropertyRowResponse(
-        property=row.key,
-        name=row.target.name,
-        type=row.target.type,
-        desired=None
-        if desired is None
-        else DesiredValueResponse(value=desired.value, trait=desired.trait, matched_by=desired.matched_by),
-        observed=row.observed,
-        applied=row.applied,
-        state=row.state,
-        reason=row.reason,
+        subscribers=[SubscriberResponse.model_validate(each) for each in person.subscribers],
+        problems=[PersonProblemResponse.model_validate(each) for each in person.problems],
     )
 
 
 def _erasure_response(services: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
     services.wake([account.id])
-    return ErasureResponse(
-        profiles=erased.profiles, subscribers=erased.subscribers, in_prosperstack=erased.in_prosperstack
-    )
+    return ErasureResponse.model_validate(erased)

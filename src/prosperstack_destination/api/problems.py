@@ -1,34 +1,30 @@
-"""What cannot be delivered, what failed, and doing something about it."""
+"""Mapping problems, rejections and failures, with retry and replay."""
 
-from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin import actions
 from prosperstack_destination.admin.advice import advice
-from prosperstack_destination.admin.replay_jobs import ReplayProgress
-from prosperstack_destination.admin.suggestions import Suggestion, suggested
+from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
 from prosperstack_destination.api.dependencies import (
     AccountDep,
     Operator,
     Services,
-    to_datetime,
-    to_datetime_or_none,
 )
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.store import problems, profile_queries, remote_erasures
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.problems import ProblemGroup, Sample
+from prosperstack_destination.store.problems import ProblemGroup
 from prosperstack_destination.store.profile_queries import ProfileSummary
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
 
 
-class ProblemSampleResponse(BaseModel):
+class ProblemSampleResponse(ResponseBody):
     """One profile with a problem."""
 
     profile_id: int
@@ -37,62 +33,64 @@ class ProblemSampleResponse(BaseModel):
     value: JsonValue
 
 
-class ShownSuggestion(BaseModel):
-    """A rule that was tried out on stored people, and leaves fewer problems with the property."""
+class SuggestionResponse(ResponseBody):
+    """A rule that leaves fewer problems with the property, tried on stored people."""
 
-    rule: dict[str, JsonValue] = Field(description="The rule, to be added to the mapping in force.")
-    yaml: str = Field(description="The same as a mapping file of its own.")
-    looked_at: int = Field(description="Profiles on which it was tried out.")
+    rule: dict[str, JsonValue] = Field(description="Rule to add to the current mapping.")
+    yaml: str = Field(description="The rule as a mapping file of its own.")
+    looked_at: int = Field(description="Profiles on which it was tried.")
     problems_before: int
     problems_after: int
 
 
-class ProblemGroupResponse(BaseModel):
+class ProblemGroupResponse(ResponseBody):
     """Problems of one property with the same reason."""
 
     property: str
     reason: str
-    advice: str = Field(description="What helps, in a sentence or two.")
-    suggestion: ShownSuggestion | None = Field(
-        description="A rule that helps, tried out; null: none is known, or it is past the ten most frequent kinds."
+    advice: str = Field(description="Advice in one or two sentences.")
+    suggestion: SuggestionResponse | None = Field(
+        description="A rule that helps; null: none is known, or the problem is not among the ten most frequent."
     )
     set_aside: bool = Field(
-        description="Whether ProsperStack rejected the values, which are not sent again before they are others."
+        description="Whether ProsperStack rejected the values; they are not sent again until they change."
     )
-    count: int = Field(description="How many people have it.")
-    since: datetime
+    count: int = Field(description="Number of people with the problem.")
+    since: Timestamp
     samples: list[ProblemSampleResponse]
 
 
-class FailedPersonResponse(BaseModel):
-    """Somebody of whom the latest attempt failed, or whose email ProsperStack rejects."""
+class FailedPersonResponse(ResponseBody):
+    """A person whose latest attempt failed, or whose email ProsperStack rejected."""
 
-    profile_id: int
+    profile_id: int = Field(validation_alias="id")
     email: str
-    reason: str | None
-    next_attempt_at: datetime | None = Field(description="Null: with their next call, or by a retry.")
+    reason: str | None = Field(validation_alias="status_reason")
+    next_attempt_at: Timestamp | None = Field(
+        validation_alias="due_at", description="Null: at the person's next call, or by a retry."
+    )
 
 
-class FailedErasureResponse(BaseModel):
-    """A subscriber of somebody who was erased, who could not be cleared of what was written for them."""
+class FailedErasureResponse(ResponseBody):
+    """A subscriber of an erased person whose values could not be deleted in ProsperStack."""
 
     subscriber_id: str
-    delete_subscriber: bool = Field(description="Whether the subscriber is to be deleted altogether.")
+    delete_subscriber: bool = Field(description="Whether the whole subscriber is deleted.")
     reason: str | None
-    attempts: int = Field(description="How many in a row failed.")
-    next_attempt_at: datetime
+    attempts: int = Field(description="Failed attempts in a row.")
+    next_attempt_at: Timestamp
 
 
-class ListedFailures(BaseModel):
-    """What failed, and is tried again, or is set aside; of each so many at most as were asked for."""
+class FailureListResponse(ResponseBody):
+    """Failures that are retried, and rejected emails; each list up to the limit of the request."""
 
-    waiting: list[FailedPersonResponse] = Field(description="People who are left alone after a failed attempt.")
-    set_aside: list[FailedPersonResponse] = Field(description="People whose email ProsperStack rejects.")
+    waiting: list[FailedPersonResponse] = Field(description="People who wait after a failed attempt.")
+    set_aside: list[FailedPersonResponse] = Field(description="People whose email ProsperStack rejected.")
     clearings: list[FailedErasureResponse]
 
 
 class RetryRequest(RequestBody):
-    """Which problem is to be looked at again, as `problems` has it; neither: all of them, and whoever failed."""
+    """Problem to retry, as listed by `problems`; without both fields: all problems and failures."""
 
     property: str | None = Field(None, max_length=500)
     reason: str | None = Field(None, max_length=5_000)
@@ -104,51 +102,51 @@ class RetryRequest(RequestBody):
         return self
 
 
-class QueuedResponse(BaseModel):
-    """How many people are looked at again."""
+class QueuedResponse(ResponseBody):
+    """Number of people queued."""
 
     profiles: int
 
 
-class ReplayCostResponse(BaseModel):
-    """What a replay costs at most; what ProsperStack has already costs nothing where that is known."""
+class ReplayCostResponse(ResponseBody):
+    """Upper bound of the cost of a replay; known subscribers without a difference cost no request."""
 
     profiles: int
     most_requests: int
     most_seconds: float
 
 
-class ReplayProgressResponse(BaseModel):
-    """How far having everybody compared anew is; those who are due are compared as requests allow."""
+class ReplayProgressResponse(ResponseBody):
+    """Progress of a replay of all people. It makes people due; they are then compared as requests allow."""
 
-    began_at: datetime
-    total: int = Field(description="People of the account when it began.")
-    done: int = Field(description="How many of them are due by now.")
-    finished_at: datetime | None = Field(description="Null: it is under way.")
-    failed: str | None = Field(description="Why it ended before everybody was due: it may be begun anew.")
+    began_at: Timestamp
+    total: int = Field(description="People of the account at the start.")
+    done: int = Field(description="People made due so far.")
+    finished_at: Timestamp | None = Field(description="Null: it is running.")
+    failed: str | None = Field(description="Reason of an early end; the replay may be started again.")
 
 
 class ReplayResponse(ReplayCostResponse):
-    """The cost, and the latest one for everybody."""
+    """Cost of a replay, and progress of the latest replay of all people."""
 
-    latest: ReplayProgressResponse | None = Field(description="Null: there was none since this process began.")
+    latest: ReplayProgressResponse | None = Field(description="Null: none since this process started.")
 
 
 class ReplayRequest(RequestBody):
-    """Whom to compare with ProsperStack anew."""
+    """Person to compare with ProsperStack again."""
 
-    profile_id: int | None = Field(None, ge=1, lt=2**63, description="Null: everybody.")
+    profile_id: int | None = Field(None, ge=1, lt=2**63, description="Null: all people.")
 
 
 @router.get("/problems")
 async def show_problems(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ProblemGroupResponse]:
-    """Problems by property and reason, the most frequent first; what is fixed goes by itself."""
+    """List problems by property and reason, most frequent first; a solved problem disappears."""
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], dict[tuple[str, str], Suggestion]]:
         groups = problems.grouped(connection, account.id, limit=limit)
-        return groups, suggested(connection, account, groups)
+        return groups, suggest_rules(connection, account, groups)
 
     groups, suggestions = await services.database.read(work)
     return [
@@ -156,26 +154,26 @@ async def show_problems(
             property=each.property,
             reason=each.reason,
             advice=advice(each.reason),
-            suggestion=_suggestion(suggestions.get((each.property, each.reason))),
+            suggestion=_suggestion_response(suggestions.get((each.property, each.reason))),
             set_aside=each.is_set_aside,
             count=each.count,
             since=to_datetime(each.since),
-            samples=[_sample(one) for one in each.samples],
+            samples=[ProblemSampleResponse.model_validate(one) for one in each.samples],
         )
         for each in groups
     ]
 
 
-def _suggestion(found: Suggestion | None) -> ShownSuggestion | None:
-    return None if found is None else ShownSuggestion(**asdict(found))
+def _suggestion_response(found: Suggestion | None) -> SuggestionResponse | None:
+    return None if found is None else SuggestionResponse.model_validate(found)
 
 
 @router.post("/problems/retry")
 async def retry_problems(
-    services: Services, account: AccountDep, operator: Operator, wanted: RetryRequest
+    services: Services, account: AccountDep, operator: Operator, body: RetryRequest
 ) -> QueuedResponse:
-    """Look now at whoever has a problem, and send once more what ProsperStack rejected of them."""
-    key, reason, now = wanted.property, wanted.reason, services.clock()
+    """Retry the people with a problem, with values that ProsperStack rejected."""
+    key, reason, now = body.property, body.reason, services.clock()
     if key is None or reason is None:
         count = await actions.retry_all(services.database, account, operator, now)
     else:
@@ -187,8 +185,8 @@ async def retry_problems(
 @router.get("/failures")
 async def show_failures(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=200)] = 20
-) -> ListedFailures:
-    """Who waits for another attempt after one that failed, or is set aside: why, and until when."""
+) -> FailureListResponse:
+    """List the people who wait after a failed attempt, and rejected emails, with reason and next attempt."""
 
     def work(
         connection: Connection,
@@ -201,9 +199,9 @@ async def show_failures(
         return waiting, rejected.profiles, remote_erasures.failed(connection, account.id, now, limit)
 
     waiting, set_aside, clearings = await services.database.read(work)
-    return ListedFailures(
-        waiting=[_failed(each) for each in waiting],
-        set_aside=[_failed(each) for each in set_aside],
+    return FailureListResponse(
+        waiting=[FailedPersonResponse.model_validate(each) for each in waiting],
+        set_aside=[FailedPersonResponse.model_validate(each) for each in set_aside],
         clearings=[
             FailedErasureResponse(
                 subscriber_id=each.clearing.subscriber_id,
@@ -221,9 +219,9 @@ async def show_failures(
 async def show_replay_cost(
     services: Services, account: AccountDep, profile_id: Annotated[int | None, Query(ge=1, lt=2**63)] = None
 ) -> ReplayResponse:
-    """What it costs at most to compare everybody, or one person, with ProsperStack anew; nothing is done.
+    """Return the upper bound of the cost of a replay of all people or one person; nothing is changed.
 
-    And how far it is, where everybody is compared.
+    The response has the progress of the latest replay of all people, too.
     """
     found = await services.database.read(actions.replay_cost, account, services.reserve, profile_id)
     latest = services.replays.of(account.id)
@@ -231,50 +229,25 @@ async def show_replay_cost(
         profiles=found.profiles,
         most_requests=found.most_requests,
         most_seconds=found.most_seconds,
-        latest=None if latest is None else _replay(latest),
+        latest=None if latest is None else ReplayProgressResponse.model_validate(latest),
     )
 
 
 @router.post(
-    "/replay", responses={202: {"model": QueuedResponse, "description": "It goes on: `GET` tells how far it is."}}
+    "/replay", responses={202: {"model": QueuedResponse, "description": "Started; `GET` returns its progress."}}
 )
 async def replay(
-    services: Services, account: AccountDep, operator: Operator, whom: ReplayRequest, response: Response
+    services: Services, account: AccountDep, operator: Operator, body: ReplayRequest, response: Response
 ) -> QueuedResponse:
-    """Compare everybody, or one person, with ProsperStack anew, and write what differs.
+    """Compare all people, or one person, with ProsperStack again, and write the differences.
 
-    Also where somebody edited it there: ask for the cost first. For everybody it is done in the background, and
-    answered with 202; while that is under way, asking for it again does nothing. It ends with this process, and has
-    to be begun anew then: the audit trail tells how far it was.
+    Edits made in ProsperStack are overwritten: get the cost first. A replay of all people runs in the background
+    and gets 202; while one is running, another request does nothing. It ends with this process, and has to be
+    started again then: the audit log records its progress.
     """
-    if whom.profile_id is None:
+    if body.profile_id is None:
         response.status_code = 202
-        return QueuedResponse(profiles=(await services.replays.begin(account, operator)).total)
-    await services.database.write(actions.replay, account, operator, services.clock(), whom.profile_id)
+        return QueuedResponse(profiles=(await services.replays.start(account, operator)).total)
+    await services.database.write(actions.replay, account, operator, services.clock(), body.profile_id)
     services.wake([account.id])
     return QueuedResponse(profiles=1)
-
-
-def _replay(replay: ReplayProgress) -> ReplayProgressResponse:
-    return ReplayProgressResponse(
-        began_at=to_datetime(replay.began_at),
-        total=replay.total,
-        done=replay.done,
-        finished_at=to_datetime_or_none(replay.finished_at),
-        failed=replay.failed,
-    )
-
-
-def _sample(sample: Sample) -> ProblemSampleResponse:
-    return ProblemSampleResponse(
-        profile_id=sample.profile_id, email=sample.email, trait=sample.trait, value=sample.value
-    )
-
-
-def _failed(person: ProfileSummary) -> FailedPersonResponse:
-    return FailedPersonResponse(
-        profile_id=person.id,
-        email=person.email,
-        reason=person.status_reason,
-        next_attempt_at=to_datetime_or_none(person.due_at),
-    )

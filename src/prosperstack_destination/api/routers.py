@@ -1,4 +1,4 @@
-"""Every route of the API, in the order of its documentation."""
+"""All routers of the API, in the order of its documentation."""
 
 from typing import Final
 

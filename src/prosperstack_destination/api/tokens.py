@@ -1,13 +1,12 @@
-"""The tokens that open the API: issued, listed, revoked. Each opens every account."""
-
-from datetime import datetime
+"""Operator tokens: issue, list and revoke. Each token opens every account."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from prosperstack_destination.admin import operator_tokens as operations
-from prosperstack_destination.api.dependencies import Operator, Services, to_datetime, to_datetime_or_none
-from prosperstack_destination.api.errors import ApiRoute, RequestBody
+from prosperstack_destination.api.dependencies import Operator, Services
+from prosperstack_destination.api.errors import ApiRoute
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.store import operator_tokens
 
@@ -15,54 +14,48 @@ router = APIRouter(prefix="/api/tokens", tags=["tokens"], route_class=ApiRoute)
 
 
 class TokenNameRequest(RequestBody):
-    """Who a token is for."""
+    """Name of a new operator token."""
 
-    name: str = Field(max_length=200, description="The author of what is done with it, in the audit trail.")
+    name: str = Field(max_length=200, description="Name of its actions in the audit log.")
 
 
-class OperatorTokenResponse(BaseModel):
-    """A token; never the token itself."""
+class OperatorTokenResponse(ResponseBody):
+    """An operator token, without the token itself."""
 
-    fingerprint: str = Field(description="What it is told apart and revoked by.")
+    fingerprint: str = Field(description="Identifies the token, as for revocation.")
     name: str
-    created_at: datetime
-    revoked_at: datetime | None
+    created_at: Timestamp
+    revoked_at: Timestamp | None
 
 
-class IssuedTokenResponse(BaseModel):
-    """A new token, which is shown only now."""
+class IssuedTokenResponse(ResponseBody):
+    """A new token. It is shown only once."""
 
-    token: str = Field(description="To be sent as `Authorization: Bearer pso_…`.")
+    token: str = Field(description="Send it as `Authorization: Bearer pso_…`.")
     fingerprint: str
 
 
 @router.get("")
 async def list_tokens(services: Services, _: Operator) -> list[OperatorTokenResponse]:
-    """All tokens, the oldest first; those that were revoked among them."""
+    """List all tokens, oldest first, with revoked ones."""
     return [
-        OperatorTokenResponse(
-            fingerprint=each.fingerprint,
-            name=each.name,
-            created_at=to_datetime(each.created_at),
-            revoked_at=to_datetime_or_none(each.revoked_at),
-        )
-        for each in await services.database.read(operator_tokens.every)
+        OperatorTokenResponse.model_validate(each) for each in await services.database.read(operator_tokens.every)
     ]
 
 
 @router.post("", status_code=201)
-async def issue_token(services: Services, operator: Operator, wanted: TokenNameRequest) -> IssuedTokenResponse:
-    """Make a token for an operator or a program."""
-    token = await services.database.write(operations.issue, wanted.name, operator, services.clock())
+async def issue_token(services: Services, operator: Operator, body: TokenNameRequest) -> IssuedTokenResponse:
+    """Issue a token for an operator or a program."""
+    token = await services.database.write(operations.issue, body.name, operator, services.clock())
     services.operators.invalidate()
     return IssuedTokenResponse(token=token, fingerprint=fingerprint(token))
 
 
 @router.delete("/{token}", status_code=204)
 async def revoke_token(services: Services, operator: Operator, token: str) -> None:
-    """Refuse a token, named by its fingerprint: here at once, in other processes within seconds.
+    """Revoke a token by its fingerprint: at once here, within seconds in other processes.
 
-    Without the last one the API is closed until another is issued, by the command or on the dashboard.
+    Without any valid token the API is closed until one is issued, by the command or on the dashboard.
     """
     await services.database.write(operations.revoke, token, operator, services.clock())
     services.operators.invalidate()

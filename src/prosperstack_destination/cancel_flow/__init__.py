@@ -1,1 +1,1 @@
-"""What ProsperStack calls when somebody begins to cancel: its data connector, and its webhooks."""
+"""Data connector and webhooks that ProsperStack calls when a subscriber starts to cancel."""

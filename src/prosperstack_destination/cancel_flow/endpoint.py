@@ -1,7 +1,7 @@
-"""``/data-connector/{token}`` and ``/flow-webhook/{token}``.
+"""Endpoints ``/data-connector/{token}`` and ``/flow-webhook/{token}``.
 
-A cancel flow waits for the answer: with a token that is good it is 200, and soon, whatever else is wrong, but for a
-body that is compressed in a way that is not understood (415).
+A cancel flow waits for the response. With a valid token it is 200 within `RESPONSE_TIMEOUT`, also on errors, except
+for a body with an unsupported compression (415).
 """
 
 import time
@@ -36,111 +36,115 @@ from prosperstack_destination.store.cancel_flows import PersonRef
 
 log = structlog.get_logger(__name__)
 
-#: The database has this long, in seconds, for the token and the person together; then the answer is empty, and
-#: ProsperStack keeps what it has. Whatever hangs, the answer is there within 0.3 s of the request.
-ANSWER_SECONDS: Final = 0.25
-_UNKNOWN_TOKEN: Final = b"{}"
+#: Time for the database, in seconds, to find the token and the person. After it the response is empty, and
+#: ProsperStack keeps its values. The response leaves within 0.3 s of the request even if the database hangs.
+RESPONSE_TIMEOUT: Final = 0.25
+_EMPTY: Final = b"{}"
 
-#: Told what became of a call: an account's id, whom it was about where that is known, and a word.
-Tell = Callable[[str, str | None, str], None]
+#: Callback with the outcome of a call: account ID, email if known, and outcome in a word.
+CallReport = Callable[[str, str | None, str], None]
 
 
 class _Endpoint:
-    """What both have in common: the token, and the answer to one that is not good."""
+    """Common part of both endpoints: the token, and the response to an invalid one."""
 
-    def __init__(self, tokens: TokenCache, knowledge: PropertyLookup, front: PriorityWriter, tell: Tell) -> None:
+    def __init__(
+        self, tokens: TokenCache, lookup: PropertyLookup, priority_writer: PriorityWriter, report: CallReport
+    ) -> None:
         self._tokens = tokens
-        self._knowledge = knowledge
-        self._front = front
-        self._tell = tell
+        self._lookup = lookup
+        self._priority_writer = priority_writer
+        self._report = report
         self._deadlines = DeadlineRunner()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Respond to a request."""
         token: str = scope["path_params"]["token"]
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             account_id = await self._tokens.account_id(token)
         except DestinationError as error:
             response = error_response(error)
         else:
-            self._front.touch_token(key_hash(token))
+            self._priority_writer.touch_token(key_hash(token))
             try:
-                left = ANSWER_SECONDS - (time.monotonic() - begun)
-                response = await self._answer(account_id, scope, receive, left)
-            except UnsupportedEncoding as error:  # a setting is wrong: to answer {} would hide it
+                left = RESPONSE_TIMEOUT - (time.monotonic() - started_at)
+                response = await self._respond(account_id, scope, receive, left)
+            except UnsupportedEncoding as error:  # a wrong setting: {} would hide it
                 response = error_response(error)
         await response(scope, receive, send)
 
-    async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
-        """The answer to a request with a good token; the database has so many seconds."""
+    async def _respond(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
+        """Return the response to a request with a valid token; the database has ``seconds``."""
         raise NotImplementedError
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         return await read_content(receive, dict(scope["headers"]))
 
-    async def _look(self, account_id: str, person: PersonRef, seconds: float) -> DesiredProperties | None:
-        """Who it is, and to the front with them; None for a stranger, and where the database is too slow."""
+    async def _find_and_prioritize(
+        self, account_id: str, person: PersonRef, seconds: float
+    ) -> DesiredProperties | None:
+        """Find the person and prioritize their write; None if unknown, or if the database is too slow."""
         try:
-            known = await self._deadlines.run(seconds, partial(self._knowledge.find, account_id, person))
+            known = await self._deadlines.run(seconds, partial(self._lookup.find, account_id, person))
         except (TimeoutError, TemporaryError) as error:
-            log.warning("a cancel flow was answered without a look", reason=str(error) or "too slow")
-            self._unknown(account_id, person)
+            log.warning("cancel flow answered without a lookup", reason=str(error) or "too slow")
+            self._report_unavailable(account_id, person)
             return None
-        except Exception:  # a bug of ours must not hold up somebody's cancel flow
-            log.exception("a cancel flow was answered without a look")
-            self._unknown(account_id, person)
+        except Exception:  # a bug must not delay a cancel flow
+            log.exception("cancel flow answered without a lookup")
+            self._report_unavailable(account_id, person)
             return None
-        self._tell(account_id, person.email if known is None else known.email, "known" if known else "stranger")
+        self._report(account_id, person.email if known is None else known.email, "known" if known else "stranger")
         if known is not None:
-            self._front.prioritize(account_id, known.email)
+            self._priority_writer.prioritize(account_id, known.email)
         return known
 
-    def _unknown(self, account_id: str, person: PersonRef) -> None:
-        self._tell(account_id, person.email, "unavailable")
+    def _report_unavailable(self, account_id: str, person: PersonRef) -> None:
+        self._report(account_id, person.email, "unavailable")
         if person.email is not None:
-            self._front.prioritize(account_id, person.email)
+            self._priority_writer.prioritize(account_id, person.email)
 
 
 class DataConnectorEndpoint(_Endpoint):
-    """An ASGI application that answers a person's desired properties; ``{}`` for a stranger."""
+    """ASGI application that returns a person's desired properties; ``{}`` for an unknown person."""
 
     def __init__(
         self,
         tokens: TokenCache,
-        knowledge: PropertyLookup,
-        front: PriorityWriter,
-        tell: Tell,
-        shape: ResponseFormat,
+        lookup: PropertyLookup,
+        priority_writer: PriorityWriter,
+        report: CallReport,
+        response_format: ResponseFormat,
     ) -> None:
-        super().__init__(tokens, knowledge, front, tell)
-        self._shape = shape
+        super().__init__(tokens, lookup, priority_writer, report)
+        self._response_format = response_format
 
-    async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
+    async def _respond(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
         try:
             person = read_connector_call(await self._body(scope, receive))
         except (InvalidCall, CallTooLarge) as error:
-            log.warning("a call of the data connector is not understood", account_id=account_id, reason=str(error))
-            self._tell(account_id, None, "not understood")
-            return _json(_UNKNOWN_TOKEN)
-        known = await self._look(account_id, person, seconds)
-        return _json(_UNKNOWN_TOKEN if known is None else response_body(known.values, self._shape))
+            log.warning("invalid data connector call", account_id=account_id, reason=str(error))
+            self._report(account_id, None, "not understood")
+            return _json(_EMPTY)
+        known = await self._find_and_prioritize(account_id, person, seconds)
+        return _json(_EMPTY if known is None else response_body(known.values, self._response_format))
 
 
 class FlowWebhookEndpoint(_Endpoint):
-    """An ASGI application for ProsperStack's webhooks: who begins to cancel moves to the front."""
+    """ASGI application for ProsperStack's webhooks: a person who starts to cancel is prioritized."""
 
-    async def _answer(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
+    async def _respond(self, account_id: str, scope: Scope, receive: Receive, seconds: float) -> Response:
         try:
             person = read_flow_event(await self._body(scope, receive))
         except (InvalidCall, CallTooLarge) as error:
-            log.warning("a webhook is not understood", account_id=account_id, reason=str(error))
-            self._tell(account_id, None, "not understood")
+            log.warning("invalid flow webhook", account_id=account_id, reason=str(error))
+            self._report(account_id, None, "not understood")
             return json_message(200, f"Ignored: {error}")
         if person is None:
-            return json_message(200, "Ignored: the event is none that a cancel flow begins with.")
-        known = await self._look(account_id, person, seconds)
-        return json_message(200, "Noted." if known else "Noted: nobody is known by this email or these ids.")
+            return json_message(200, "Ignored: the event does not start a cancel flow.")
+        known = await self._find_and_prioritize(account_id, person, seconds)
+        return json_message(200, "Noted." if known else "Noted: no profile with this email or these IDs.")
 
 
 def _json(body: bytes) -> Response:

@@ -1,4 +1,4 @@
-"""From the token in a URL to the account that it opens, without waiting for a busy database."""
+"""In-memory lookups of the cancel flow endpoints: accounts of tokens, and desired properties of people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from prosperstack_destination.store import accounts, cancel_flows, connector_tok
 from prosperstack_destination.store.cancel_flows import PersonRef
 from prosperstack_destination.store.database import Database
 
-#: How long the tokens are believed before they are read again: a revoked one is refused this soon. Microseconds.
+#: Age at which the tokens are read again, in microseconds; a revoked token is refused within this time.
 TOKEN_TTL: Final = 2 * SECOND
-#: A token that is not among them may have been issued just now; they are read again this often, in microseconds.
+#: Age at which an unknown token causes another read, in microseconds: it may have just been issued.
 UNKNOWN_TOKEN_TTL: Final = 1 * SECOND
 
 
 class TokenCache:
-    """The tokens that are good, all in memory: there are a handful for each account."""
+    """All valid tokens in memory: an account has few."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._accounts: RefreshingValue[Mapping[str, str]] = RefreshingValue(
@@ -32,83 +32,83 @@ class TokenCache:
         )
 
     async def account_id(self, token: str) -> str:
-        """The id of the account that a token opens.
+        """Return the ID of the account that a token opens.
 
-        Raises `InvalidApiKey` for one that is unknown or revoked, `StoreUnavailable` where the tokens were
-        never read.
+        Raises `InvalidApiKey` if the token is unknown or revoked, and `StoreUnavailable` if the tokens were never
+        read.
         """
         hashed = key_hash(token[:MAX_KEY_LENGTH])
         account_id = (await self._accounts.get(TOKEN_TTL)).get(hashed)
         if account_id is None:
             account_id = (await self._accounts.get(UNKNOWN_TOKEN_TTL)).get(hashed)
         if account_id is None:
-            raise InvalidApiKey("The token in the URL is not known: `connectors issue` prints a new URL.")
+            raise InvalidApiKey("The token in the URL is not known. Run `connectors issue` to get a new URL.")
         return account_id
 
     async def close(self) -> None:
-        """Let the reading that is under way end."""
+        """Wait for the running refresh."""
         await self._accounts.close()
 
 
-#: So long it is believed what traits mean to an account, in microseconds: to read that takes longer than to read a
-#: person, and nobody can tell an answer a moment before a mapping was applied from one a moment after.
+#: Age at which an account's mapping is read again, in microseconds. Reading it takes longer than reading a person,
+#: and an answer that is one second older than a mapping change does no harm.
 MAPPING_TTL: Final = 1 * SECOND
-#: Accounts of which it is kept; past it all of them are forgotten.
+#: Accounts whose mapping is cached; when it is full, the cache is emptied.
 MAX_CACHED_MAPPINGS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredProperties:
-    """A person that is no stranger."""
+    """Desired properties of a known person."""
 
-    #: Trimmed and in lower case.
+    #: Normalized: trimmed and in lower case.
     email: str
-    #: By property key: what ProsperStack should have.
+    #: Desired values by property key.
     values: dict[str, PropertyValue]
 
 
 class PropertyLookup:
-    """The desired properties of people.
+    """Desired properties of people.
 
-    What traits mean to an account is read again when it is older than `BELIEVED_FOR`; the person is read each time.
+    The mapping of an account is read again after `MAPPING_TTL`; the person is read each time.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        #: By account; None where there is no such account.
-        self._meanings: dict[str, RefreshingValue[AccountMapping | None]] = {}
+        #: By account; None if there is no such account.
+        self._mappings: dict[str, RefreshingValue[AccountMapping | None]] = {}
 
     async def find(self, account_id: str, person: PersonRef) -> DesiredProperties | None:
-        """What should be known of a person; None for a stranger. Raises `StoreUnavailable`."""
-        meaning = await self._meaning(account_id).get(MAPPING_TTL)
-        if meaning is None:
+        """Return a person's desired properties; None if unknown. Raises `StoreUnavailable`."""
+        mapping = await self._mapping(account_id).get(MAPPING_TTL)
+        if mapping is None:
             return None
         found = await self._database.read_inline(cancel_flows.find_person, account_id, person)
         return (
             None
             if found is None
-            else DesiredProperties(found.email, meaning.compiled.project(mapping_input(found)).values())
+            else DesiredProperties(found.email, mapping.compiled.project(mapping_input(found)).values())
         )
 
     async def close(self) -> None:
-        """Let what is being read be read."""
-        for meaning in self._meanings.values():
-            await meaning.close()
+        """Wait for the running refreshes."""
+        for mapping in self._mappings.values():
+            await mapping.close()
 
-    def _meaning(self, account_id: str) -> RefreshingValue[AccountMapping | None]:
-        meaning = self._meanings.get(account_id)
-        if meaning is None:
-            if len(self._meanings) >= MAX_CACHED_MAPPINGS:
-                self._meanings = {key: each for key, each in self._meanings.items() if each.is_reading}
-            meaning = RefreshingValue("what traits mean", partial(self._read, account_id), self._clock)
-            self._meanings[account_id] = meaning
-        return meaning
+    def _mapping(self, account_id: str) -> RefreshingValue[AccountMapping | None]:
+        mapping = self._mappings.get(account_id)
+        if mapping is None:
+            if len(self._mappings) >= MAX_CACHED_MAPPINGS:
+                self._mappings = {key: each for key, each in self._mappings.items() if each.is_refreshing}
+            mapping = RefreshingValue("account mapping", partial(self._read, account_id), self._clock)
+            self._mappings[account_id] = mapping
+        return mapping
 
     async def _read(self, account_id: str) -> AccountMapping | None:
-        return await self._database.read(_meaning, account_id)
+        return await self._database.read(_load_mapping, account_id)
 
 
-def _meaning(connection: Connection, account_id: str) -> AccountMapping | None:
+def _load_mapping(connection: Connection, account_id: str) -> AccountMapping | None:
     account = accounts.get(connection, account_id)
     return None if account is None else load(connection, account)

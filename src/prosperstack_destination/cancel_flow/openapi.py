@@ -1,4 +1,4 @@
-"""The description of what ProsperStack calls, for the OpenAPI document."""
+"""OpenAPI description of the endpoints that ProsperStack calls."""
 
 from typing import Any, Final
 
@@ -12,29 +12,27 @@ _REF: Final = "#/components/schemas/{model}"
 _TOKEN: Final = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
 _REFUSED: Final = {"description": "The token is unknown or revoked.", "content": {"application/json": {}}}
 _NOT_READ: Final = {
-    "description": "The body is compressed otherwise than by gzip or deflate.",
+    "description": "The body has another compression than gzip or deflate.",
     "content": {"application/json": {}},
 }
 
 
 def describe_connector(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the data connector and the webhook to an application's OpenAPI document."""
+    """Add the data connector and the flow webhook to an OpenAPI document."""
     models: list[type[BaseModel]] = [ConnectorCall, FlowEvent]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     add_schemas(document, definitions["$defs"])
     paths = document.setdefault("paths", {})
     paths["/data-connector/{token}"] = {
         "post": _post(
-            "Tell ProsperStack what it should know of somebody who begins to cancel",
+            "Return the desired properties of a person who starts to cancel",
             "data_connector",
             ConnectorCall,
-            "The person's desired properties by their keys; {} for a stranger, whatever else is wrong.",
+            "The person's desired properties by their keys; {} for an unknown person or on an error.",
         )
     }
     paths["/flow-webhook/{token}"] = {
-        "post": _post(
-            "Put somebody who begins to cancel before all others", "flow_webhook", FlowEvent, "Noted, or ignored."
-        )
+        "post": _post("Prioritize a person who starts to cancel", "flow_webhook", FlowEvent, "Noted, or ignored.")
     }
     return document
 

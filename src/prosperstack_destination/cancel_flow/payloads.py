@@ -1,8 +1,8 @@
-"""What ProsperStack sends when a cancel flow begins, and what it is answered.
+"""Requests that ProsperStack sends when a cancel flow starts, and the response to them.
 
-How the answer has to look is not public, nor are its signature and its time-outs: all that is believed of the
-answer stands here, in `body_of`. The request is read tolerantly as well: an email is found where people put it
-who try the endpoint, or build a request of their own.
+The response format, the signature and the time limits are not public: `response_body` has all assumptions about the
+response. The request is parsed tolerantly: an email is also found in the places where people put it who try the
+endpoint or build a request of their own.
 """
 
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ from prosperstack_destination.storable import REPLACEMENT
 from prosperstack_destination.store.cancel_flows import PersonRef
 from prosperstack_destination.store.json_codec import dump
 
-#: The webhook that a cancel flow begins with.
-STARTED: Final = "flow_session_started"
-_PLACE: Final = "data.subscriber.email"
-_HOW: Final = f"Send the email as {_PLACE}."
-#: Names of fields that hold an email, and of objects that have one, without case, underscores and hyphens.
-_EMAILS: Final = ("email", "emailaddress", "subscriberemail", "customeremail", "useremail")
-_HOLDERS: Final = (
+#: Event of the webhook at the start of a cancel flow.
+SESSION_STARTED: Final = "flow_session_started"
+_EMAIL_FIELD: Final = "data.subscriber.email"
+_ADVICE: Final = f"Send the email as {_EMAIL_FIELD}."
+#: Names of fields with an email, and of objects with such a field, without case, underscores and hyphens.
+_EMAIL_NAMES: Final = ("email", "emailaddress", "subscriberemail", "customeremail", "useremail")
+_OBJECT_NAMES: Final = (
     *("subscriber", "customer", "user", "person", "contact", "data", "subscription", "traits", "attributes"),
     *("payload", "session", "flowsession", "context"),
 )
-#: Levels of objects that an email is looked for in.
-_DEPTH: Final = 4
-#: The longest id or email that is looked for, in characters.
+#: Levels of objects that are searched for an email.
+_MAX_DEPTH: Final = 4
+#: Longest ID or email, in characters; a longer one is ignored.
 MAX_TEXT: Final = 500
 
 
 class ResponseFormat(StrEnum):
-    """How the answer of the data connector looks."""
+    """Format of the data connector's response."""
 
     #: ``{"property_key": value}``
     FLAT = "flat"
@@ -46,14 +46,16 @@ class ResponseFormat(StrEnum):
     PROPERTIES = "properties"
 
 
-def response_body(values: Mapping[str, PropertyValue], shape: ResponseFormat) -> bytes:
-    """The answer that tells a person's properties; null is a property that should have no value."""
-    content = {"properties": dict(values)} if shape is ResponseFormat.PROPERTIES and values else dict(values)
+def response_body(values: Mapping[str, PropertyValue], response_format: ResponseFormat) -> bytes:
+    """Return the response with a person's properties; null is a property without a value."""
+    content = (
+        {"properties": dict(values)} if response_format is ResponseFormat.PROPERTIES and values else dict(values)
+    )
     return dump(content).encode()
 
 
 def _text_or_none(value: object) -> object:
-    """Whatever cannot be an id or an email is as good as missing: what is not documented may come too."""
+    """Return None for a value that cannot be an ID or email: the request may have undocumented fields."""
     good = isinstance(value, str) and value.strip() and len(value) <= MAX_TEXT and REPLACEMENT not in value
     return value if good else None
 
@@ -61,32 +63,32 @@ def _text_or_none(value: object) -> object:
 Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 
 
-class _Wire(BaseModel):
+class _Payload(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Subscriber(_Wire):
+class _Subscriber(_Payload):
     id: Text = None
     platform_id: Text = None
     email: Text = None
 
 
-class _Subscription(_Wire):
+class _Subscription(_Payload):
     subscriber_id: Text = None
 
 
-class _Data(_Wire):
+class _Data(_Payload):
     subscriber: _Subscriber = Field(default_factory=_Subscriber)
     subscription: _Subscription | None = None
 
     def person(self) -> PersonRef:
-        """The person that it speaks of."""
+        """Return the person that the request names."""
         of_subscription = None if self.subscription is None else self.subscription.subscriber_id
         ids = dict.fromkeys(each for each in (self.subscriber.id, of_subscription) if each)
         return PersonRef(_email(self.subscriber.email), tuple(ids), self.subscriber.platform_id)
 
 
-#: A request of ProsperStack's, as its documentation has it.
+#: Request of ProsperStack as in its documentation.
 EXAMPLE: Final[dict[str, JsonValue]] = {
     "data_connector_id": "dcon_Ga3w4qnkM4AvhgDUQm0rrZ7b",
     "data": {
@@ -110,8 +112,8 @@ EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class ConnectorCall(_Wire):
-    """The request of a data connector. An email is found in some other places as well, as in `{"email": "…"}`."""
+class ConnectorCall(_Payload):
+    """Request of a data connector. An email is found in some other places as well, as in `{"email": "…"}`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -119,7 +121,7 @@ class ConnectorCall(_Wire):
     data: _Data = Field(default_factory=_Data)
 
 
-class FlowEvent(_Wire):
+class FlowEvent(_Payload):
     """One of ProsperStack's webhooks."""
 
     event: Text = None
@@ -128,24 +130,24 @@ class FlowEvent(_Wire):
 
 
 def read_connector_call(body: bytes) -> PersonRef:
-    """Return the person that a call of the data connector speaks of. Raises `InvalidCall` where it names none."""
+    """Return the person that a data connector call names. Raises `InvalidCall` if it names none."""
     return _person(parse_object(body), ConnectorCall)
 
 
 def read_flow_event(body: bytes) -> PersonRef | None:
-    """Return the person who begins to cancel; None for other events. Raises `InvalidCall` where it names none."""
+    """Return the person who starts to cancel; None for other events. Raises `InvalidCall` if it names none."""
     raw = parse_object(body)
-    return _person(raw, FlowEvent) if raw.get("event") == STARTED else None
+    return _person(raw, FlowEvent) if raw.get("event") == SESSION_STARTED else None
 
 
 def _person(raw: dict[str, JsonValue], form: type[ConnectorCall | FlowEvent]) -> PersonRef:
-    """The person in the documented places, and with the email in another one if it is not there."""
+    """Return the person in the documented fields, with the email from another place if it is not there."""
     try:
         person = form.model_validate(raw).data.person()
     except ValidationError as error:
         person, fault = PersonRef(), _invalid_call(error)
     else:
-        fault = InvalidCall(f"It names no email and no id of a subscriber. {_HOW}", field=_PLACE)
+        fault = InvalidCall(f"The request has no email and no subscriber ID. {_ADVICE}", field=_EMAIL_FIELD)
     if person.email is None:
         person = replace(person, email=_email_elsewhere(raw))
     if person == PersonRef():
@@ -154,21 +156,21 @@ def _person(raw: dict[str, JsonValue], form: type[ConnectorCall | FlowEvent]) ->
 
 
 def _email_elsewhere(raw: dict[str, JsonValue]) -> str | None:
-    """The first email in a place where people put one, the outermost first; None where there is none."""
+    """Return the first email in an undocumented place, outermost first; None if there is none."""
     level = [raw]
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         named = [{_folded(name): value for name, value in each.items()} for each in level]
-        for place in (*_EMAILS, *_HOLDERS):
+        for place in (*_EMAIL_NAMES, *_OBJECT_NAMES):
             for each in named:
                 if (email := _email(each.get(place))) is not None:
                     return email
-        inner = (each[name] for name in _HOLDERS for each in named if name in each)
+        inner = (each[name] for name in _OBJECT_NAMES for each in named if name in each)
         level = [each for each in inner if isinstance(each, dict)]
     return None
 
 
 def _email(value: JsonValue) -> str | None:
-    """The email that a value is, normalized; None where it is none."""
+    """Return the normalized email of a value; None if it is none."""
     if not isinstance(value, str):
         return None
     email = normalize_email(value)
@@ -182,4 +184,6 @@ def _folded(name: str) -> str:
 def _invalid_call(error: ValidationError) -> InvalidCall:
     first = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(map(str, first["loc"])) or "The body"
-    return InvalidCall(f"{place} is not as ProsperStack documents it: {first['msg']}. {_HOW}", field=place)
+    return InvalidCall(
+        f"{place} does not match ProsperStack's documentation: {first['msg']}. {_ADVICE}", field=place
+    )

@@ -1,4 +1,4 @@
-"""Who began to cancel moves to the front: noted beside the answer, which waits for nobody."""
+"""Write-behind queue that prioritizes people who start to cancel, so that the response does not wait."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,20 +16,20 @@ from prosperstack_destination.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-#: People who may wait to be noted. Past it nobody is added: there is no time to put so many first anyway.
+#: People queued at most. Further ones are dropped: so many cannot all be written first anyway.
 MAX_WAITING: Final = 10_000
-#: Tokens whose use is remembered, so that it is noted once a minute.
+#: Tokens whose latest use is cached, so that a use is written once a minute.
 MAX_TOKENS: Final = 10_000
-#: So long people are gathered for one transaction, in seconds: a commit for each would slow the receiving down.
+#: Time to collect one batch, in seconds: a commit per person would slow ingest down.
 BATCH_SECONDS: Final = 0.05
-#: After a database that was away, in seconds.
+#: Delay after the database was unavailable, in seconds.
 RETRY_SECONDS: Final = 1.0
 
 
 class PriorityWriter:
-    """Notes who began to cancel, many in one transaction, and wakes the reconciler for them.
+    """Writes priorities in batches, one transaction each, and wakes the reconciler.
 
-    ``wake`` is called with the accounts that have something to do for them.
+    ``wake`` is called with the IDs of the accounts that have due work.
     """
 
     def __init__(self, database: Database, wake: Callable[[set[str]], None], clock: Clock) -> None:
@@ -37,44 +37,44 @@ class PriorityWriter:
         self._wake = wake
         self._clock = clock
         self._people: dict[tuple[str, str], int] = {}
-        self._used: dict[str, int] = {}
-        self._to_mark: set[str] = set()
+        self._token_uses: dict[str, int] = {}
+        self._tokens_to_mark: set[str] = set()
         self._arrived = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write what is noted."""
-        self._task = run_forever(self._write_all, "cancel flows")
+        """Start to write in the background."""
+        self._task = run_forever(self._run, "cancel flows")
 
     async def close(self) -> None:
-        """Write what waits, once, then stop."""
+        """Write the queued people once, then stop."""
         self._closing.set()
         self._arrived.set()
         if self._task is not None:
             await self._task
 
     def prioritize(self, account_id: str, email: str) -> None:
-        """Somebody (by the email of a stored profile) begins to cancel. Returns at once."""
+        """Queue the person with a stored profile's email. Returns at once."""
         if len(self._people) < MAX_WAITING:
             self._people[account_id, email] = self._clock()
             self._arrived.set()
         else:
-            log.warning("too many begin to cancel at once: they are not put first", account_id=account_id)
+            log.warning("cancel flow queue is full; the person is not prioritized", account_id=account_id)
 
     def touch_token(self, token_hash: str) -> None:
-        """A token was shown. Returns at once."""
+        """Record the use of a token. Returns at once."""
         now = self._clock()
-        last = self._used.get(token_hash)
+        last = self._token_uses.get(token_hash)
         if last is not None and 0 <= now - last < MINUTE:
             return
-        if len(self._used) >= MAX_TOKENS:
-            self._used.clear()
-        self._used[token_hash] = now
-        self._to_mark.add(token_hash)
+        if len(self._token_uses) >= MAX_TOKENS:
+            self._token_uses.clear()
+        self._token_uses[token_hash] = now
+        self._tokens_to_mark.add(token_hash)
         self._arrived.set()
 
-    async def _write_all(self) -> None:
+    async def _run(self) -> None:
         while True:
             await self._arrived.wait()
             await self._pause(BATCH_SECONDS)
@@ -86,24 +86,26 @@ class PriorityWriter:
                 await self._pause(RETRY_SECONDS)
 
     async def _write(self) -> bool:
-        """Write what waits; False: the database took nothing, and it waits on."""
-        people, tokens, now = dict(self._people), set(self._to_mark), self._clock()
+        """Write the queue; return False if the database is unavailable, and the queue stays."""
+        people, tokens, now = dict(self._people), set(self._tokens_to_mark), self._clock()
         if not (people or tokens):
             return True
         try:
             changed = await self._database.write(_write_batch, people, tokens, now)
         except StoreUnavailable as error:
-            log.warning("cancel flows cannot be noted", reason=str(error), people=len(people))
+            log.warning(
+                "cancel flow priorities could not be written; retrying", reason=str(error), people=len(people)
+            )
             self._arrived.set()
             return False
         self._people = {key: at for key, at in self._people.items() if people.get(key) != at}
-        self._to_mark -= tokens
+        self._tokens_to_mark -= tokens
         if changed:
             self._wake(changed)
         return True
 
     async def _pause(self, seconds: float) -> None:
-        """Wait so long, or until it closes."""
+        """Wait for some seconds, or until the writer closes."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
 

@@ -65,7 +65,7 @@ def _print(person: PersonView) -> None:
 
 
 def _rows(person: PersonView) -> list[tuple[PropertyComparison, str | None]]:
-    return [(row, side.subscriber_id) for side in person.sides for row in side.rows]
+    return [(row, side.subscriber_id) for side in person.subscribers for row in side.rows]
 
 
 def _is_mapped(row: PropertyComparison) -> bool:
@@ -89,7 +89,7 @@ def _property(row: PropertyComparison, subscriber: str | None) -> dict[str, Json
 
 
 def _subscribers(person: PersonView) -> list[str]:
-    return [side.subscriber_id for side in person.sides if side.subscriber_id is not None]
+    return [side.subscriber_id for side in person.subscribers if side.subscriber_id is not None]
 
 
 def _facts(person: PersonView) -> JsonValue:

@@ -39,7 +39,7 @@ class AccountView:
     def seconds_left(self) -> float | None:
         """Estimated time to empty the backlog; None if it is empty, or if nothing is delivered."""
         progress = self.overview.progress
-        return None if progress is None or progress.arrival is None else progress.arrival.seconds
+        return None if progress is None or progress.eta is None else progress.eta.seconds
 
 
 def load_views(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[AccountView]:
@@ -119,7 +119,7 @@ def _rendered(views: list[AccountView], now: int) -> RenderableType:
                 lines.append(f"  {failures.reason}")
                 wait = labels.span(max(failures.next_attempt_at - now, 0) / SECOND)
                 lines.append(f"  Next attempt in {wait}. `failures` lists them, `retry` tries now.")
-        if (remap := each.overview.going_through) is not None:
+        if (remap := each.overview.remap) is not None:
             lines.append(
                 f"{each.stats.fingerprint}: {remap.done:,} of {remap.total:,} profiles are compared with "
                 "the new mapping; the backlog may still grow."
@@ -137,7 +137,7 @@ def _rendered(views: list[AccountView], now: int) -> RenderableType:
 
 
 def _row(view: AccountView, now: int) -> list[Cell]:
-    account, limit = view.stats, view.overview.told
+    account, limit = view.stats, view.overview.rate_limit
     return [
         account.fingerprint,
         "live" if account.live else "test",
@@ -158,8 +158,8 @@ def _done_in(view: AccountView) -> str:
 
 
 def _facts(view: AccountView, now: int) -> JsonValue:
-    account, limit, left = view.stats, view.overview.told, view.seconds_left
-    remap = view.overview.going_through
+    account, limit, left = view.stats, view.overview.rate_limit, view.seconds_left
+    remap = view.overview.remap
     facts: dict[str, JsonValue] = {
         "at": Time(now).iso,
         "account": account.account_id,

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, ShownCall, send_test
+from prosperstack_destination.admin.calls import CallFilter, CallView, send_test
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
@@ -76,7 +76,7 @@ async def _list(visit: PageContext) -> Response:
     )
 
 
-def _table(visit: PageContext, found: list[ShownCall]) -> str:
+def _table(visit: PageContext, found: list[CallView]) -> str:
     older = None
     if len(found) == SHOWN:
         older = urlencode(_query(visit) | {"before": str(found[-1].call.id)})
@@ -91,13 +91,13 @@ def _table(visit: PageContext, found: list[ShownCall]) -> str:
     )
 
 
-async def _found(visit: PageContext) -> list[ShownCall]:
+async def _found(visit: PageContext) -> list[CallView]:
     fate = visit.query("outcome")
     question = CallFilter(
         email=visit.query("email") or None,
         type=visit.query("type") or None,
         source=visit.query("source") or None,
-        fate=CallOutcome(fate) if fate in list(CallOutcome) else None,
+        outcome=CallOutcome(fate) if fate in list(CallOutcome) else None,
     )
     before = visit.query("before")
     return await visit.services.database.read(

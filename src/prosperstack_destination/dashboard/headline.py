@@ -71,7 +71,7 @@ _STEPS: Final[Mapping[NextStep, str]] = {
 def headline(person: PersonView, account: Account, now: int) -> Headline:
     """How a person stands, with what they wait for."""
     profile = person.profile
-    rows = [row for side in person.sides for row in side.rows]
+    rows = [row for side in person.subscribers for row in side.rows]
     if profile.status is Status.SET_ASIDE:
         why = profile.status_reason or "ProsperStack rejects the email."
         more = f"{_ended(why)} It is tried again when the person's next call comes."

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from prosperstack_destination.admin import actions, people
 from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
-from prosperstack_destination.admin.labels import LANE, ON_DELETE, ROW_STATE
+from prosperstack_destination.admin.labels import LANE, ON_DELETE, PROPERTY_STATE
 from prosperstack_destination.admin.people import PersonView, TraitView
 from prosperstack_destination.auth.vault import pseudonym_of_email
 from prosperstack_destination.dashboard.context import PageContext
@@ -220,7 +220,7 @@ def _parts(visit: PageContext, known: _PersonData) -> Mapping[str, str]:
     person, now = known.person, visit.services.clock()
     shown = {"person": person, "now": now, "home": visit.base_path}
     traits = Slice(len(person.traits), _first(visit, "traits", len(person.traits)), TRAITS)
-    rows_from = _first(visit, "properties", max(len(side.rows) for side in person.sides))
+    rows_from = _first(visit, "properties", max(len(side.rows) for side in person.subscribers))
     return {
         "standing": visit.fragment(
             "people/standing.html",
@@ -237,7 +237,7 @@ def _parts(visit: PageContext, known: _PersonData) -> Mapping[str, str]:
             **shown,
             sides=_sides(person, rows_from),
             row_in_short=ROW_IN_SHORT,
-            row_state=ROW_STATE,
+            row_state=PROPERTY_STATE,
             differ=DIFFER,
         ),
         "traits": visit.fragment(
@@ -251,9 +251,9 @@ def _parts(visit: PageContext, known: _PersonData) -> Mapping[str, str]:
 
 
 def _sides(person: PersonView, first: int) -> list[SubscriberTable]:
-    most = PROPERTIES // min(len(person.sides), SUBSCRIBERS)
+    most = PROPERTIES // min(len(person.subscribers), SUBSCRIBERS)
     shown = []
-    for side in person.sides[:SUBSCRIBERS]:
+    for side in person.subscribers[:SUBSCRIBERS]:
         fed = [row for row in side.rows if row.state is not PropertyState.NOT_FED]
         left_alone = [row for row in side.rows if row.state is PropertyState.NOT_FED]
         part = Slice(len(fed), first if first < len(fed) else 0, most)
@@ -293,12 +293,12 @@ def _digest(trait: TraitView) -> str:
 
 def _seen_at(person: PersonView) -> int | None:
     """When ProsperStack was asked about them last, or showed them."""
-    seen = [person.profile.looked_up_at, *(side.observed_at for side in person.sides)]
+    seen = [person.profile.looked_up_at, *(side.observed_at for side in person.subscribers)]
     return max((at for at in seen if at is not None), default=None)
 
 
 def _has(person: PersonView, state: PropertyState) -> bool:
-    return any(row.state is state for side in person.sides for row in side.rows)
+    return any(row.state is state for side in person.subscribers for row in side.rows)
 
 
 def _can_try_again(person: PersonView) -> bool:

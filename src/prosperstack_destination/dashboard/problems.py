@@ -13,7 +13,7 @@ from prosperstack_destination.admin import actions
 from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.admin.labels import ACCOUNT_STATUS
 from prosperstack_destination.admin.services import MAX_COUNTED
-from prosperstack_destination.admin.suggestions import Suggestion, suggested
+from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
@@ -140,7 +140,7 @@ def _progress(visit: PageContext) -> str:
 async def _replay(visit: PageContext) -> Response:
     if visit.form.get("sure") != "yes":
         return await _replay_page(visit, status=422, wrong="Nothing was done: tick that you are sure.")
-    await visit.services.replays.begin(visit.account, ACTOR)
+    await visit.services.replays.start(visit.account, ACTOR)
     return visit.redirect_home("problems/replay")
 
 
@@ -180,7 +180,7 @@ def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind],
     return ProblemsView(
         account=account,
         groups=groups,
-        suggestions=suggested(connection, account, groups),
+        suggestions=suggest_rules(connection, account, groups),
         aside=aside,
         postponed=profile_queries.failed(connection, account.id, LISTED),
         clearings=remote_erasures.failed(connection, account.id, now, LISTED),
