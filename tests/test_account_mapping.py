@@ -1,4 +1,4 @@
-"""Putting mappings in force."""
+"""Applying and rolling back mappings."""
 
 import pytest
 from sqlalchemy import Connection
@@ -32,14 +32,14 @@ def apply(
     )
 
 
-def roll_back(connection: Connection, version: int | None = None) -> ApplyResult:
+def rollback(connection: Connection, version: int | None = None) -> ApplyResult:
     account = accounts.get(connection, "acct_1")
     assert account is not None
     return account_mapping.rollback(connection, account, version, author="bob", now=NEW_YEAR + 1)
 
 
-async def test_every_mapping_is_kept(database: Database) -> None:
-    """Each applied mapping is a version of its own, with its author, its time and its file; the audit knows it."""
+async def test_every_mapping_version_is_kept(database: Database) -> None:
+    """Each applied mapping is a version with author, time and file; the audit log has an entry."""
     await database.write(open_account)
     await database.write(apply, ONE, "ann", "# why\nrules: …")
     second = await database.write(apply, TWO, "bob")
@@ -52,8 +52,8 @@ async def test_every_mapping_is_kept(database: Database) -> None:
     assert [(each.actor, each.action) for each in trail] == [("bob", "apply mapping"), ("ann", "apply mapping")]
 
 
-async def test_the_second_of_two_is_told(database: Database) -> None:
-    """Who applies what is based on a version that is no longer in force is told who was first."""
+async def test_conflicting_apply_is_rejected(database: Database) -> None:
+    """Applying on a version that is not current any more names the author of the current one."""
     await database.write(open_account)
     await database.write(apply, ONE, "ann", based_on=0)
 
@@ -65,8 +65,8 @@ async def test_the_second_of_two_is_told(database: Database) -> None:
     assert (await database.write(apply, TWO, "bob", based_on=1)).mapping.version == 2
 
 
-async def test_applying_the_same_again_does_nothing(database: Database) -> None:
-    """The same rules in the same file are no new version; another comment is one, and no profile is looked at."""
+async def test_applying_unchanged_rules_does_nothing(database: Database) -> None:
+    """Unchanged rules in the same file are no new version; another comment is one, without a remap."""
     await database.write(open_account)
     await database.write(apply, ONE, "ann", "rules: …")
 
@@ -77,27 +77,27 @@ async def test_applying_the_same_again_does_nothing(database: Database) -> None:
     assert (commented.mapping.version, commented.changed, commented.profiles) == (2, False, 0)
 
 
-async def test_rolling_back(database: Database) -> None:
-    """Going back puts the rules and the file of an earlier version in force, as a new one."""
+async def test_rollback_applies_an_earlier_version(database: Database) -> None:
+    """A rollback applies the rules and the file of an earlier version, as a new one."""
     await database.write(open_account)
     await database.write(apply, ONE, "ann", "# one")
     await database.write(apply, TWO, "ann", "# two")
 
-    back = await database.write(roll_back)
-    forth = await database.write(roll_back, 2)
-    to_none = await database.write(roll_back, 0)
+    back = await database.write(rollback)
+    forth = await database.write(rollback, 2)
+    to_none = await database.write(rollback, 0)
 
     assert (back.mapping.version, back.mapping.source, back.mapping.note) == (3, "# one", "back to version 1")
     assert (forth.mapping.version, load_rules(forth.mapping.rules)) == (4, TWO)
     assert len(load_rules(to_none.mapping.rules)) == 0
     for version in (9, 5):
         with pytest.raises(ConfigurationError, match=f"no version {version} to go back to"):
-            await database.write(roll_back, version)
+            await database.write(rollback, version)
 
 
-async def test_nothing_to_go_back_to(database: Database) -> None:
-    """Where no mapping was ever applied there is none to go back to."""
+async def test_rollback_without_versions_is_rejected(database: Database) -> None:
+    """Where no mapping was ever applied there is no version to roll back to."""
     await database.write(open_account)
 
     with pytest.raises(ConfigurationError, match="no version -1"):
-        await database.write(roll_back)
+        await database.write(rollback)

@@ -1,6 +1,4 @@
-"""The mapping of one account: catalog, rules and audiences, compiled; and applying or rolling back mapping
-versions.
-"""
+"""The mapping of one account: catalog, rules and audiences, compiled; and its versions, applied or rolled back."""
 
 from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass

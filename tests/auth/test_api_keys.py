@@ -1,4 +1,4 @@
-"""Keys as they are held."""
+"""Forms of API keys."""
 
 import pytest
 
@@ -16,14 +16,14 @@ from prosperstack_destination.auth.api_keys import fingerprint, is_live_key, is_
         ("key_" + "x" * 500, False, True),
     ],
 )
-def test_the_forms_of_keys(key: str, is_key: bool, live: bool) -> None:
-    """ProsperStack's keys are told by their prefix, and so is their mode."""
+def test_key_prefixes_name_the_mode(key: str, is_key: bool, live: bool) -> None:
+    """The prefix identifies ProsperStack's keys, and their mode."""
     assert is_prosperstack_key(key) is is_key
     assert is_live_key(key) is live
 
 
-def test_a_fingerprint_tells_keys_apart_and_nothing_else() -> None:
-    """A fingerprint is stable, differs between keys, names the mode, and has nothing of the key."""
+def test_fingerprint_reveals_nothing_of_the_key() -> None:
+    """A fingerprint is stable, differs between keys, names the mode, and contains nothing of the key."""
     assert fingerprint("key_test_abc") == fingerprint("key_test_abc")
     assert fingerprint("key_test_abc") != fingerprint("key_test_abd")
     assert fingerprint("key_test_abc").startswith("test-")

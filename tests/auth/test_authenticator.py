@@ -1,4 +1,4 @@
-"""From the key that a caller shows to the account that it opens."""
+"""Authentication of callers."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ ODD = {**PLAN, "id": "prop_3", "key": "odd", "type": "colour"}
 
 
 class Api:
-    """ProsperStack, as far as keys go: what it answers, and how often it was asked."""
+    """ProsperStack's response to key checks, and the number of checks."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -48,11 +48,13 @@ def api() -> Api:
 
 
 @pytest.fixture
-def accounts(database: Database, api: Api, clock: SetClock) -> Authenticator:
-    return make(database, api, clock)
+def authenticator(database: Database, api: Api, clock: SetClock) -> Authenticator:
+    return create_authenticator(database, api, clock)
 
 
-def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: bool = True) -> Authenticator:
+def create_authenticator(
+    database: Database, api: Api, clock: SetClock, *, allow_pass_through: bool = True
+) -> Authenticator:
     http = httpx.AsyncClient(transport=httpx.MockTransport(api.handle))
 
     def connect(key: str) -> ProsperStackClient:
@@ -62,10 +64,10 @@ def make(database: Database, api: Api, clock: SetClock, *, allow_pass_through: b
     return Authenticator(database, vault, connect, clock, allow_pass_through=allow_pass_through)
 
 
-async def test_a_new_prosperstack_key_opens_an_account(accounts: Authenticator, api: Api) -> None:
-    """The first sight of a key costs one request, which lists the properties; later ones cost none."""
-    account = await accounts.authenticate("key_test_abc", ADDRESS)
-    again = await accounts.authenticate("key_test_abc", ADDRESS)
+async def test_new_prosperstack_key_opens_an_account(authenticator: Authenticator, api: Api) -> None:
+    """The first use of a key costs one request, which lists the properties; later ones cost none."""
+    account = await authenticator.authenticate("key_test_abc", ADDRESS)
+    again = await authenticator.authenticate("key_test_abc", ADDRESS)
 
     assert api.asked == 1
     assert again.id == account.id
@@ -73,68 +75,68 @@ async def test_a_new_prosperstack_key_opens_an_account(accounts: Authenticator, 
     assert account.fingerprint.startswith("test-")
     assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
     assert "key_test_abc" not in account.encrypted_key
-    assert accounts.prosperstack_key(account) == "key_test_abc"
+    assert authenticator.prosperstack_key(account) == "key_test_abc"
 
 
-async def test_the_first_sight_of_a_key_is_a_use_of_it(
-    accounts: Authenticator, database: Database, clock: SetClock
+async def test_first_call_marks_the_key_as_used(
+    authenticator: Authenticator, database: Database, clock: SetClock
 ) -> None:
-    """Who has just sent a first call is not told that the key was never used."""
-    account = await accounts.authenticate("key_test_abc", ADDRESS)
+    """After a first call the key does not show as unused."""
+    account = await authenticator.authenticate("key_test_abc", ADDRESS)
     [key] = await database.read(credentials.keys_of, account.id)
 
     assert key.last_used_at == clock()
 
 
-async def test_a_known_key_is_known_after_a_restart(
-    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+async def test_known_key_survives_a_restart(
+    authenticator: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
-    """An account is kept in the database, and its key is not asked about again."""
-    account = await accounts.authenticate("key_abc", ADDRESS)
+    """An account is stored in the database, and its key is not checked again."""
+    account = await authenticator.authenticate("key_abc", ADDRESS)
 
-    assert (await make(database, api, clock).authenticate("key_abc", ADDRESS)).id == account.id
+    assert (await create_authenticator(database, api, clock).authenticate("key_abc", ADDRESS)).id == account.id
     assert api.asked == 1
 
 
-async def test_callers_at_once_share_a_check(accounts: Authenticator, api: Api) -> None:
-    """However many callers show a new key at once, ProsperStack is asked once."""
-    opened = await asyncio.gather(*(accounts.authenticate("key_abc", ADDRESS) for _ in range(20)))
+async def test_concurrent_callers_share_a_check(authenticator: Authenticator, api: Api) -> None:
+    """For any number of concurrent callers with a new key, ProsperStack is asked once."""
+    opened = await asyncio.gather(*(authenticator.authenticate("key_abc", ADDRESS) for _ in range(20)))
 
     assert api.asked == 1
     assert len({account.id for account in opened}) == 1
 
 
-async def test_live_and_test_are_accounts_of_their_own(accounts: Authenticator) -> None:
+async def test_live_and_test_keys_open_separate_accounts(authenticator: Authenticator) -> None:
     """Each ProsperStack key opens its own account."""
     live, test = (
-        await accounts.authenticate("key_abc", ADDRESS),
-        await accounts.authenticate("key_test_abc", ADDRESS),
+        await authenticator.authenticate("key_abc", ADDRESS),
+        await authenticator.authenticate("key_test_abc", ADDRESS),
     )
 
     assert live.id != test.id
     assert (live.live, test.live) == (True, False)
 
 
-async def test_a_refused_key_is_remembered_for_a_while(accounts: Authenticator, api: Api, clock: SetClock) -> None:
-    """A key that ProsperStack refuses is refused without asking again, until a minute has gone by."""
+async def test_refused_key_is_cached_for_a_minute(authenticator: Authenticator, api: Api, clock: SetClock) -> None:
+    """A refused key is refused without another check, for a minute."""
     api.answer = lambda: httpx.Response(401, json={"error": "no such key"})
     for _ in range(3):
         with pytest.raises(InvalidApiKey, match="no such key"):
-            await accounts.authenticate("key_abc", ADDRESS)
+            await authenticator.authenticate("key_abc", ADDRESS)
     assert api.asked == 1
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
     clock.advance(61)
 
-    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+    assert (await authenticator.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
 
 
-async def test_a_key_that_is_not_permitted(accounts: Authenticator, api: Api) -> None:
-    """403 from ProsperStack is told apart from 401."""
+async def test_403_is_a_forbidden_key(authenticator: Authenticator, api: Api) -> None:
+    """A 403 from ProsperStack differs from a 401."""
     api.answer = lambda: httpx.Response(403, json={"error": "read only"})
 
     with pytest.raises(ApiKeyForbidden, match="read only"):
-        await accounts.authenticate("key_abc", ADDRESS)
+        await authenticator.authenticate("key_abc", ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -145,36 +147,34 @@ async def test_a_key_that_is_not_permitted(accounts: Authenticator, api: Api) ->
         (httpx.Response(429, headers={"RateLimit-Reset": "42"}), 42.0),
     ],
 )
-async def test_no_answer_is_no_refusal(
-    accounts: Authenticator, api: Api, answer: httpx.Response, retry_after: float
+async def test_key_is_unverified_without_a_response(
+    authenticator: Authenticator, api: Api, answer: httpx.Response, retry_after: float
 ) -> None:
-    """While ProsperStack cannot be asked, a new key is neither good nor bad, and is asked about again."""
+    """While ProsperStack cannot be asked, a new key is neither valid nor refused, and is checked again."""
     api.answer = lambda: answer
 
     with pytest.raises(KeyUnverified) as caught:
-        await accounts.authenticate("key_abc", ADDRESS)
+        await authenticator.authenticate("key_abc", ADDRESS)
     assert caught.value.retry_after == retry_after
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
-    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+    assert (await authenticator.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
 
 
 @pytest.mark.parametrize("key", ["segment-key", "", "key_", "sk_live_1"])
-async def test_what_has_not_the_form_of_a_key_is_refused_unasked(
-    accounts: Authenticator, api: Api, key: str
-) -> None:
-    """ProsperStack is asked about nothing that cannot be a key of its own."""
+async def test_malformed_key_is_refused_without_a_check(authenticator: Authenticator, api: Api, key: str) -> None:
+    """ProsperStack is not asked about a text that cannot be its key."""
     with pytest.raises(InvalidApiKey):
-        await accounts.authenticate(key, ADDRESS)
+        await authenticator.authenticate(key, ADDRESS)
 
     assert api.asked == 0
 
 
-async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Authenticator, api: Api) -> None:
-    """Of many unknown keys at once a few are checked, one after the other; the other calls come again later."""
+async def test_flood_of_wrong_keys_is_rate_limited(authenticator: Authenticator, api: Api) -> None:
+    """Of many unknown keys a few are checked, one after the other; the other calls are retried later."""
     api.answer = lambda: httpx.Response(401, json={"error": "no"})
     results: list[Any] = await asyncio.gather(
-        *(accounts.authenticate(f"key_{n}", ADDRESS) for n in range(50)), return_exceptions=True
+        *(authenticator.authenticate(f"key_{n}", ADDRESS) for n in range(50)), return_exceptions=True
     )
 
     assert MAX_WAITING <= api.asked < 50
@@ -182,23 +182,23 @@ async def test_a_flood_of_wrong_keys_is_no_flood_for_prosperstack(accounts: Auth
     assert sum(isinstance(each, KeyUnverified) for each in results) == 50 - api.asked
 
 
-async def test_a_flood_of_wrong_keys_keeps_nobody_else_out(accounts: Authenticator, api: Api) -> None:
-    """While one network floods, a new key from another one is checked at the next turn."""
-    flood = [asyncio.create_task(accounts.authenticate(f"key_{n}", ADDRESS)) for n in range(50)]
+async def test_flood_of_wrong_keys_does_not_block_other_networks(authenticator: Authenticator, api: Api) -> None:
+    """During a flood from one network, a new key from another one is checked at the next turn."""
+    flood = [asyncio.create_task(authenticator.authenticate(f"key_{n}", ADDRESS)) for n in range(50)]
     await asyncio.sleep(0)
 
-    account = await accounts.authenticate("key_new", "198.51.100.7")
+    account = await authenticator.authenticate("key_new", "198.51.100.7")
 
     assert account.status is AccountStatus.ACTIVE
     assert api.asked <= 3
     await asyncio.gather(*flood, return_exceptions=True)
 
 
-async def test_a_check_of_a_key_is_one_request(accounts: Authenticator, api: Api, database: Database) -> None:
-    """Of properties without end the first page is read: the account's worker lists them within its budget."""
+async def test_key_check_is_one_request(authenticator: Authenticator, api: Api, database: Database) -> None:
+    """Of an endless list of properties the first page is read: the worker lists all within its budget."""
     api.answer = lambda: httpx.Response(200, json={"data": [PLAN], "next_cursor": f"cursor_{api.asked}"})
 
-    account = await accounts.authenticate("key_abc", ADDRESS)
+    account = await authenticator.authenticate("key_abc", ADDRESS)
 
     assert api.asked == 1
     assert [each.key for each in load_catalog(account.catalog)] == ["plan"]
@@ -207,14 +207,14 @@ async def test_a_check_of_a_key_is_one_request(accounts: Authenticator, api: Api
     assert stored.catalog_at is account.catalog_at is None
 
 
-async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: SetClock) -> None:
-    """A refusal is remembered without its traceback, which holds 10 KB and more: in less than 1 KB."""
-    accounts = make(sqlite, api, clock)
+async def test_cached_refusals_are_small(sqlite: Database, api: Api, clock: SetClock) -> None:
+    """A cached refusal takes less than 1 KB, without its traceback of 10 KB and more."""
+    authenticator = create_authenticator(sqlite, api, clock)
 
     async def refuse(names: range) -> int:
         for n in names:
             with pytest.raises(InvalidApiKey):
-                await accounts.authenticate(f"made-up-{n}", ADDRESS)
+                await authenticator.authenticate(f"made-up-{n}", ADDRESS)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
@@ -228,30 +228,30 @@ async def test_remembered_refusals_are_small(sqlite: Database, api: Api, clock: 
     assert 0 < after - before < 500 * 1_000
 
 
-async def test_a_stopped_account_is_tried_once_a_minute_by_its_webhook(
-    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+async def test_stopped_account_is_checked_once_a_minute_by_its_webhook(
+    authenticator: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
-    """Signed calls of a stopped account are refused without a request each."""
-    account = await accounts.authenticate("key_abc", ADDRESS)
+    """Signed calls of a stopped account are refused without a request for each."""
+    account = await authenticator.authenticate("key_abc", ADDRESS)
     await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, reason="it stopped working")
     api.answer = lambda: httpx.Response(401, json={"error": "the key was deleted"})
     clock.advance(3)
     for _ in range(3):
         with pytest.raises(InvalidApiKey, match="the key was deleted"):
-            await accounts.by_id(account.id)
+            await authenticator.by_id(account.id)
     assert api.asked == 2
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
     clock.advance(61)
-    assert (await accounts.by_id(account.id)).status is AccountStatus.ACTIVE
+    assert (await authenticator.by_id(account.id)).status is AccountStatus.ACTIVE
 
 
-async def test_pass_through_can_be_switched_off(
-    accounts: Authenticator, database: Database, api: Api, clock: SetClock
+async def test_pass_through_can_be_disabled(
+    authenticator: Authenticator, database: Database, api: Api, clock: SetClock
 ) -> None:
-    """Without pass-through no ProsperStack key opens anything, also one that did before."""
-    await accounts.authenticate("key_abc", ADDRESS)
-    closed = make(database, api, clock, allow_pass_through=False)
+    """Without pass-through no ProsperStack key opens an account, not even one that did before."""
+    await authenticator.authenticate("key_abc", ADDRESS)
+    closed = create_authenticator(database, api, clock, allow_pass_through=False)
 
     for key in ("key_abc", "key_other"):
         with pytest.raises(InvalidApiKey):
@@ -259,56 +259,59 @@ async def test_pass_through_can_be_switched_off(
     assert api.asked == 1
 
 
-async def test_the_operators_account(accounts: Authenticator, api: Api) -> None:
+async def test_settings_open_an_account(authenticator: Authenticator, api: Api) -> None:
     """PROSPERSTACK_API_KEY with SEGMENT_KEYS opens an account without asking ProsperStack."""
-    await accounts.sync_from_settings("key_own", ["segment-1", "segment-2"])
+    await authenticator.sync_from_settings("key_own", ["segment-1", "segment-2"])
 
-    one, two = await accounts.authenticate("segment-1", ADDRESS), await accounts.authenticate("segment-2", ADDRESS)
+    one, two = (
+        await authenticator.authenticate("segment-1", ADDRESS),
+        await authenticator.authenticate("segment-2", ADDRESS),
+    )
 
     assert one.id == two.id
-    assert accounts.prosperstack_key(one) == "key_own"
+    assert authenticator.prosperstack_key(one) == "key_own"
     assert api.asked == 0
 
 
-async def test_keys_taken_out_of_the_settings_are_revoked(accounts: Authenticator) -> None:
-    """A key is good as long as it stands in the settings."""
-    await accounts.sync_from_settings("key_own", ["old", "kept"])
-    before = await accounts.authenticate("kept", ADDRESS)
+async def test_keys_removed_from_the_settings_are_revoked(authenticator: Authenticator) -> None:
+    """A key is valid while the settings contain it."""
+    await authenticator.sync_from_settings("key_own", ["old", "kept"])
+    before = await authenticator.authenticate("kept", ADDRESS)
 
-    await accounts.sync_from_settings("key_own", ["kept", "new"])
+    await authenticator.sync_from_settings("key_own", ["kept", "new"])
 
-    assert (await accounts.authenticate("kept", ADDRESS)).id == before.id
-    assert (await accounts.authenticate("new", ADDRESS)).id == before.id
+    assert (await authenticator.authenticate("kept", ADDRESS)).id == before.id
+    assert (await authenticator.authenticate("new", ADDRESS)).id == before.id
     with pytest.raises(InvalidApiKey):
-        await accounts.authenticate("old", ADDRESS)
-    await accounts.sync_from_settings("key_own", ["old"])
-    assert (await accounts.authenticate("old", ADDRESS)).id == before.id
+        await authenticator.authenticate("old", ADDRESS)
+    await authenticator.sync_from_settings("key_own", ["old"])
+    assert (await authenticator.authenticate("old", ADDRESS)).id == before.id
 
 
 @pytest.mark.parametrize(
     ("status", "denial"),
     [(AccountStatus.KEY_REFUSED, InvalidApiKey), (AccountStatus.NOT_PERMITTED, ApiKeyForbidden)],
 )
-async def test_a_stopped_account_refuses_its_callers(
-    accounts: Authenticator,
+async def test_stopped_account_refuses_its_callers(
+    authenticator: Authenticator,
     database: Database,
     api: Api,
     clock: SetClock,
     status: AccountStatus,
     denial: type[Exception],
 ) -> None:
-    """Callers of an account whose key stopped working are told so, until a new try finds that it works."""
-    account = await accounts.authenticate("key_abc", ADDRESS)
+    """Callers of an account whose key stopped working are refused, until a new check succeeds."""
+    account = await authenticator.authenticate("key_abc", ADDRESS)
     await database.write(rows.set_status, account.id, status, reason="it stopped working")
     code = 401 if denial is InvalidApiKey else 403
     api.answer = lambda: httpx.Response(code, json={"error": "the key was deleted"})
     clock.advance(3)
     for _ in range(3):
         with pytest.raises(denial, match="the key was deleted"):
-            await accounts.authenticate("key_abc", ADDRESS)
+            await authenticator.authenticate("key_abc", ADDRESS)
     assert api.asked == 2
 
     api.answer = lambda: httpx.Response(200, json={"data": []})
     clock.advance(61)
-    assert (await accounts.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
+    assert (await authenticator.authenticate("key_abc", ADDRESS)).status is AccountStatus.ACTIVE
     assert api.asked == 3

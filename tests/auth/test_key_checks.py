@@ -1,4 +1,4 @@
-"""The turns of checks of unknown keys. Time is virtual."""
+"""Turns of the checks of unknown keys, in virtual time."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ def anyio_backend() -> Any:
 
 
 async def flood(limiter: KeyCheckLimiter, *groups: str) -> None:
-    """Ask for turns without an end: each network for as many as may wait."""
+    """Request turns without end: each network for as many as may wait."""
 
     async def ask(group: str) -> None:
         while True:
@@ -33,7 +33,7 @@ async def flood(limiter: KeyCheckLimiter, *groups: str) -> None:
 
 
 async def test_checks_are_spaced() -> None:
-    """The first check begins at once, the others follow at the rate that ProsperStack is asked at."""
+    """The first check starts at once, the others follow at the rate limit."""
     limiter, begun = KeyCheckLimiter(), asyncio.get_running_loop().time()
 
     await asyncio.gather(*(limiter.turn(f"network {n}") for n in range(CHECKS_PER_SECOND + 1)))
@@ -41,8 +41,8 @@ async def test_checks_are_spaced() -> None:
     assert asyncio.get_running_loop().time() - begun == pytest.approx(1.0)
 
 
-async def test_more_than_may_wait_are_sent_away() -> None:
-    """A network with as many waiting as may wait is refused at once."""
+async def test_too_many_waiting_checks_are_refused() -> None:
+    """A network with the maximum of waiting checks is refused at once."""
     limiter = KeyCheckLimiter()
     waiting = [asyncio.create_task(limiter.turn("network")) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
@@ -54,8 +54,8 @@ async def test_more_than_may_wait_are_sent_away() -> None:
     await asyncio.gather(*waiting)
 
 
-async def test_a_newcomer_is_next_whoever_floods() -> None:
-    """While 30 networks flood, more than a turn's patience allows for, a network without a turn yet is next."""
+async def test_new_network_is_next_during_a_flood() -> None:
+    """While 30 networks flood, more than can get a turn in time, a network without a turn yet is next."""
     limiter = KeyCheckLimiter()
     flooding = asyncio.create_task(flood(limiter, *(f"network {n}" for n in range(30))))
     await asyncio.sleep(30 / CHECKS_PER_SECOND)  # each of them has had a turn
@@ -68,8 +68,8 @@ async def test_a_newcomer_is_next_whoever_floods() -> None:
     await asyncio.gather(flooding, return_exceptions=True)
 
 
-async def test_a_turn_that_does_not_come_is_given_up() -> None:
-    """Where more networks wait than there are turns, those without one are told to come again."""
+async def test_check_without_a_turn_is_refused() -> None:
+    """Where more networks wait than there are turns, the ones without a turn are refused for a while."""
     limiter, begun = KeyCheckLimiter(), asyncio.get_running_loop().time()
     every = [limiter.turn(f"network {n}") for n in range(100)]
 

@@ -20,8 +20,8 @@ from prosperstack_destination.errors import ConfigurationError
         ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
     ],
 )
-def test_an_origin_is_as_browsers_send_it(text: str, origin: str) -> None:
-    """The scheme and host are in lower case, a usual port is left away, and so is a slash."""
+def test_origin_is_normalized_as_browsers_send_it(text: str, origin: str) -> None:
+    """Scheme and host become lower case; a default port and a slash are removed."""
     assert read_origins([text]) == (origin,)
 
 
@@ -34,14 +34,14 @@ def test_an_origin_is_as_browsers_send_it(text: str, origin: str) -> None:
         *("https://münchen.example", "https://a\\b", "https://" + "a" * 300),
     ],
 )
-def test_what_is_no_origin_is_refused(text: str) -> None:
-    """A wildcard, a path, a host alone and the like are refused, and the message shows the right form."""
+def test_invalid_origin_is_rejected(text: str) -> None:
+    """A wildcard, a path, a host alone and the like are rejected, and the message shows the right form."""
     with pytest.raises(ConfigurationError, match=r"https://app\.example\.com"):
         read_origins([text])
 
 
-def test_origins_are_kept_once_and_not_without_end() -> None:
-    """Each origin counts once, empty ones not at all, and there is an end to them."""
+def test_origins_are_unique_and_bounded() -> None:
+    """Each origin counts once, empty ones do not count, and their number is bounded."""
     assert read_origins(["http://a", "", "http://A/", "http://b"]) == ("http://a", "http://b")
     with pytest.raises(ConfigurationError, match="may have 20 origins"):
         read_origins(f"http://a{number}" for number in range(MAX_ORIGINS + 1))

@@ -40,10 +40,10 @@ async def issue(database: Database, account: Account, clock: SetClock, *origins:
     return await database.write(credential_service.issue_public_key, account, "name", origins, "ann", clock())
 
 
-async def test_a_key_opens_its_account_for_its_origins(
+async def test_key_opens_its_account_for_its_origins(
     database: Database, account: Account, keys: PublicKeys, clock: SetClock
 ) -> None:
-    """A key for pages is good for its origins and no others; one for apps where there is no origin."""
+    """A key for pages is valid for its origins only; one for apps is valid without an origin."""
     of_page = await issue(database, account, clock, PAGE)
     of_app = await issue(database, account, clock)
 
@@ -58,7 +58,7 @@ async def test_a_key_opens_its_account_for_its_origins(
 
 
 async def test_keys_are_listed_with_their_kind(database: Database, account: Account, clock: SetClock) -> None:
-    """Public keys are listed beside secret ones, with their origins; what is no origin makes no key."""
+    """Public keys are listed with their origins, and an invalid origin issues no key."""
     public = await issue(database, account, clock, PAGE.upper(), OTHER)
     secret = await database.write(credential_service.issue_key, account, "", "ann", clock())
     with pytest.raises(ConfigurationError):
@@ -72,10 +72,10 @@ async def test_keys_are_listed_with_their_kind(database: Database, account: Acco
     assert (listed[fingerprint(secret)].kind, listed[fingerprint(secret)].origins) == (KeyKind.SECRET, None)
 
 
-async def test_a_new_key_is_found_and_a_revoked_one_refused(
+async def test_new_key_is_found_and_revoked_key_refused(
     database: Database, account: Account, keys: PublicKeys, clock: SetClock
 ) -> None:
-    """The keys are read again for one that is not among them, and when they are old."""
+    """The keys are read again for an unknown one, and when the cache expires."""
     assert not await keys.has_origin(PAGE)
     key = await issue(database, account, clock, PAGE)
     clock.now += MISS_TTL
@@ -95,7 +95,7 @@ async def test_a_new_key_is_found_and_a_revoked_one_refused(
 async def test_invalidating_reads_the_keys_again(
     database: Database, account: Account, keys: PublicKeys, clock: SetClock
 ) -> None:
-    """After an operator's change the next answer rests on the database."""
+    """After an operator's change the next request reads the database."""
     assert not await keys.has_origin(PAGE)
     await issue(database, account, clock, PAGE)
     assert not await keys.has_origin(PAGE)
@@ -104,10 +104,10 @@ async def test_invalidating_reads_the_keys_again(
     assert await keys.has_origin(PAGE)
 
 
-async def test_the_use_of_a_key_is_noted_once_a_minute(
+async def test_use_of_a_key_is_stored_once_a_minute(
     database: Database, account: Account, keys: PublicKeys, clock: SetClock
 ) -> None:
-    """When a key was shown last is known to the minute, and costs one write a minute."""
+    """The latest use of a key is known to the minute, and costs one write a minute."""
     key = await issue(database, account, clock, PAGE)
     used = []
     for passed in (0, MINUTE - 1, 1):

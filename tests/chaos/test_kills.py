@@ -62,9 +62,9 @@ def test_frozen_replica_is_replaced(tmp_path: Path, api: Sandbox, server: Server
         for _ in range(FREEZES):
             with load.running():
                 load.await_accepted(20)
-                spender = max(processes, key=lambda each: each.log.count('"delivered"'))
-                others = [each.url for each in processes if each is not spender]
-                spender.send(signal.SIGSTOP)
+                owner = max(processes, key=lambda each: each.log.count('"delivered"'))
+                others = [each.url for each in processes if each is not owner]
+                owner.send(signal.SIGSTOP)
                 load.urls = others
                 before = len(api.updates())
                 begun = time.monotonic()
@@ -75,7 +75,7 @@ def test_frozen_replica_is_replaced(tmp_path: Path, api: Sandbox, server: Server
                 )
                 assert time.monotonic() - begun < 10
                 time.sleep(max(FROZEN_SECONDS - (time.monotonic() - begun), 0))
-                spender.send(signal.SIGCONT)
+                owner.send(signal.SIGCONT)
                 load.urls = [each.url for each in processes]
                 load.await_accepted(50)
             load.settled(api)

@@ -88,7 +88,7 @@ async def test_latest_values_are_delivered_after_faults(sqlite: Database, dice: 
     sandbox = create_sandbox(SandboxConfig(subscribers=8, rate_limit=100), clock=lambda: clock() / SECOND)
     transport = FaultyTransport(sandbox, dice)
     people = [each.fields["email"] for each in sandbox.state.accounts[KEY].data.subscribers.after(0)]
-    spender = RateLimiter(0.1, clock.ticks)
+    rate_limiter = RateLimiter(0.1, clock.ticks)
     sent_at: dict[str, int] = {}
     end = clock() + HOURS * HOUR
 
@@ -97,8 +97,8 @@ async def test_latest_values_are_delivered_after_faults(sqlite: Database, dice: 
         async def reconcile() -> None:
             account = await sqlite.read(accounts.get, ACCOUNT)
             assert account is not None
-            client = ProsperStackClient(http, "http://sandbox/v1", KEY, spender.on_answer)
-            await AccountWorker(account, sqlite, client, spender, clock=clock, ticks=clock.ticks).run()
+            client = ProsperStackClient(http, "http://sandbox/v1", KEY, rate_limiter.on_answer)
+            await AccountWorker(account, sqlite, client, rate_limiter, clock=clock, ticks=clock.ticks).run()
 
         while clock() < end:
             transport.fault_rate = dice.choice([0.0, 0.2, 0.5, 0.9])

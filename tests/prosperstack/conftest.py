@@ -1,4 +1,4 @@
-"""A client whose answers the tests make up."""
+"""Fixtures: a client with mocked responses."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,20 +14,20 @@ BASE_URL = "https://api.prosperstack.test/v1"
 
 @pytest.fixture
 def api() -> Iterator[respx.Router]:
-    """Routes below the base URL; every one that is made has to be called."""
+    """Routes below the base URL; each has to be called."""
     router = respx.Router(base_url=BASE_URL, assert_all_called=True)
     yield router
     router.assert_all_called()
 
 
 @pytest.fixture
-def told() -> list[RateLimit | None]:
-    """What the client was told of the rate limit, answer by answer."""
+def reported() -> list[RateLimit | None]:
+    """Rate limits that the client reported, one per response."""
     return []
 
 
 @pytest.fixture
-async def client(api: respx.Router, told: list[RateLimit | None]) -> AsyncIterator[ProsperStackClient]:
+async def client(api: respx.Router, reported: list[RateLimit | None]) -> AsyncIterator[ProsperStackClient]:
     transport = httpx.MockTransport(api.async_handler)
     async with httpx.AsyncClient(transport=transport) as http:
-        yield ProsperStackClient(http, BASE_URL, "key_test_abc", told.append)
+        yield ProsperStackClient(http, BASE_URL, "key_test_abc", reported.append)

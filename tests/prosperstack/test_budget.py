@@ -21,8 +21,8 @@ from prosperstack_destination.sandbox.rate_limit import FixedWindow
 MINUTE = 60 * SECOND
 
 
-def told(remaining: int, *, limit: int = 100, reset: float = 60.0, reserve: float = 0.1) -> Budget:
-    """A budget at time 0, after one answer."""
+def budget_after(remaining: int, *, limit: int = 100, reset: float = 60.0, reserve: float = 0.1) -> Budget:
+    """Return a budget at time 0, after one response."""
     budget = Budget(reserve=reserve).sent(0)
     return budget.answered(budget.ticket, RateLimit(limit, remaining, reset), 0)
 
@@ -45,8 +45,8 @@ def told(remaining: int, *, limit: int = 100, reset: float = 60.0, reserve: floa
         (("100", "99", None), None),
     ],
 )
-def test_reading_the_headers(headers: tuple[str | None, ...], expected: RateLimit | None) -> None:
-    """The three headers are read; missing or absurd ones say nothing."""
+def test_rate_limit_headers_are_read(headers: tuple[str | None, ...], expected: RateLimit | None) -> None:
+    """The three headers are read; missing or invalid ones report nothing."""
     names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
     given_headers = {name: text for name, text in zip(names, headers, strict=True) if text is not None}
 
@@ -56,27 +56,27 @@ def test_reading_the_headers(headers: tuple[str | None, ...], expected: RateLimi
 @pytest.mark.parametrize(
     ("budget", "now", "wait"),
     [
-        (Budget(reserve=0.1), 0, 0),  # the first request goes, and learns
-        (told(100), 0, 0),
-        (told(11), 0, 0),  # 11 left, 10 of them the owner's
-        (told(10), 0, 60 * SECOND + GUARD),  # only the owner's are left
-        (told(10), 59 * SECOND, 1 * SECOND + GUARD),
-        (told(10), 60 * SECOND + GUARD, 0),  # a new window
-        (told(1, reserve=0.0), 0, 0),
-        (told(0, reserve=0.0), 0, 60 * SECOND + GUARD),
-        (told(1, limit=1), 0, 0),  # a reserve that is the whole limit would stop everything
-        (told(0, limit=1), 0, 60 * SECOND + GUARD),
-        (told(2, limit=2, reserve=0.99), 0, 0),
+        (Budget(reserve=0.1), 0, 0),  # the first request goes, to learn the limit
+        (budget_after(100), 0, 0),
+        (budget_after(11), 0, 0),  # 11 left, 10 of them reserved
+        (budget_after(10), 0, 60 * SECOND + GUARD),  # only the reserve is left
+        (budget_after(10), 59 * SECOND, 1 * SECOND + GUARD),
+        (budget_after(10), 60 * SECOND + GUARD, 0),  # a new window
+        (budget_after(1, reserve=0.0), 0, 0),
+        (budget_after(0, reserve=0.0), 0, 60 * SECOND + GUARD),
+        (budget_after(1, limit=1), 0, 0),  # a reserve that is the whole limit would stop everything
+        (budget_after(0, limit=1), 0, 60 * SECOND + GUARD),
+        (budget_after(2, limit=2, reserve=0.99), 0, 0),
     ],
 )
-def test_how_long_an_urgent_request_waits(budget: Budget, now: int, wait: int) -> None:
-    """A request waits for the next window once only the owner's part of this one is left."""
+def test_urgent_request_waits_for_the_next_window(budget: Budget, now: int, wait: int) -> None:
+    """A request waits for the next window once only the reserve of this one is left."""
     assert budget.wait(now, urgent=True) == wait
 
 
 def test_requests_are_spread_over_the_window() -> None:
-    """90 requests of a minute go one in about 0.65 s; a burst at its beginning would leave nothing for later."""
-    budget = told(99)
+    """90 requests a minute go about every 0.65 s; a burst at the start would leave nothing for later."""
+    budget = budget_after(99)
 
     waits = []
     now = 0
@@ -90,24 +90,24 @@ def test_requests_are_spread_over_the_window() -> None:
     assert 57 * SECOND < now < 60 * SECOND
 
 
-def test_what_was_not_used_is_spread_over_the_rest() -> None:
-    """After half a window without work its whole budget goes in the other half."""
-    budget = told(99).sent(30 * SECOND)
+def test_unused_budget_is_spread_over_the_rest() -> None:
+    """After half an idle window its whole budget goes in the other half."""
+    budget = budget_after(99).sent(30 * SECOND)
 
     assert 0 < budget.wait(30 * SECOND) < 0.35 * SECOND
 
 
-def test_what_is_sent_counts_until_its_answer() -> None:
-    """Requests that are under way are spent already."""
-    budget = told(12)
+def test_requests_in_flight_count_as_spent() -> None:
+    """A request counts as spent from sending on."""
+    budget = budget_after(12)
 
     assert budget.sent(0).wait(0, urgent=True) == 0
     assert budget.sent(0).sent(0).wait(0, urgent=True) == 60 * SECOND + GUARD
 
 
-def test_answers_that_overtake_each_other_count_once() -> None:
-    """The answer to the newest request tells what others spent, in whatever order answers come."""
-    budget = told(99)
+def test_responses_out_of_order_count_once() -> None:
+    """The response to the newest request shows the spending of others, in any order of arrival."""
+    budget = budget_after(99)
     first = budget.sent(0)
     second = first.sent(0)
 
@@ -118,58 +118,60 @@ def test_answers_that_overtake_each_other_count_once() -> None:
     assert (both.window.sent, both.window.others_spent, both.in_flight) == (3, 2, 0)
 
 
-def test_without_headers_it_is_careful() -> None:
-    """While nothing is told a request goes now and then only."""
+def test_without_headers_requests_are_slow() -> None:
+    """While no limit is reported, requests go at the default interval."""
     budget = Budget(reserve=0.1).sent(0)
     budget = budget.answered(budget.ticket, None, 1)
 
     assert budget.wait(1) == DEFAULT_INTERVAL - 1
 
 
-def test_headers_that_cease_make_it_careful_again() -> None:
-    """A window that is told of by no answer is the last one that is taken for granted."""
-    budget = told(99).sent(61 * SECOND)
+def test_missing_headers_slow_requests_again() -> None:
+    """After a predicted window without a report, the default interval applies again."""
+    budget = budget_after(99).sent(61 * SECOND)
     budget = budget.answered(budget.ticket, None, 61 * SECOND)
     assert budget.wait(62 * SECOND, urgent=True) == 0
 
     assert budget.sent(122 * SECOND).wait(122 * SECOND, urgent=True) == DEFAULT_INTERVAL
 
 
-def test_a_new_window_is_begun_without_waiting_for_its_first_answer() -> None:
-    """A slow ProsperStack must not cost the time of an answer in each window."""
-    budget = told(10).sent(61 * SECOND)
+def test_new_window_starts_without_a_response() -> None:
+    """A slow ProsperStack must not cost a response time in each window."""
+    budget = budget_after(10).sent(61 * SECOND)
 
     assert budget.wait(61 * SECOND, urgent=True) == 0
     assert 0 < budget.wait(61 * SECOND) < SECOND
 
 
-def test_an_answer_of_an_earlier_window_says_nothing_of_this_one() -> None:
-    """An answer that comes late is no news of the window that began meanwhile."""
-    late = told(50).sent(59 * SECOND)
+def test_response_of_an_earlier_window_is_ignored() -> None:
+    """A late response does not change the window that began meanwhile."""
+    late = budget_after(50).sent(59 * SECOND)
     budget = late.sent(61 * SECOND)
 
     assert budget.answered(late.ticket, RateLimit(100, 3, 1.0), 62 * SECOND).wait(62 * SECOND, urgent=True) == 0
 
 
-def test_a_reset_is_known_better_than_in_whole_seconds() -> None:
-    """Resets are rounded up: each answer bounds the end of the window, and the earliest bound holds."""
-    budget = told(99, reset=1.0).sent(int(0.5 * SECOND))
+def test_reset_is_refined_by_each_response() -> None:
+    """Resets are rounded up: each response bounds the end of the window, and the earliest bound holds."""
+    budget = budget_after(99, reset=1.0).sent(int(0.5 * SECOND))
     budget = budget.answered(budget.ticket, RateLimit(100, 0, 1.0), int(0.6 * SECOND))
 
     assert budget.wait(int(0.9 * SECOND), urgent=True) == int(0.1 * SECOND) + GUARD
 
 
 @pytest.mark.parametrize("limit", [str(2**31), "9" * 300])
-def test_a_limit_is_no_larger_than_a_column(limit: str) -> None:
-    """What a header names is stored by other processes to see: a number of 32 bits."""
-    told = RateLimit.from_headers({"RateLimit-Limit": limit, "RateLimit-Remaining": limit, "RateLimit-Reset": "60"})
+def test_limit_is_capped_at_32_bits(limit: str) -> None:
+    """The database stores the reported limit as a number of 32 bits."""
+    budget_after = RateLimit.from_headers(
+        {"RateLimit-Limit": limit, "RateLimit-Remaining": limit, "RateLimit-Reset": "60"}
+    )
 
-    assert told == RateLimit(2**31 - 1, 2**31 - 1, 60.0)
+    assert budget_after == RateLimit(2**31 - 1, 2**31 - 1, 60.0)
 
 
-def test_an_absurd_reset_is_forgotten() -> None:
-    """One answer that says an hour does not slow the windows after it for long."""
-    budget = told(99, reset=3600.0)
+def test_wrong_reset_decays() -> None:
+    """One response that reports an hour does not slow the later windows for long."""
+    budget = budget_after(99, reset=3600.0)
     now = 3601 * SECOND
     for _ in range(8):
         budget = budget.sent(now)
@@ -190,22 +192,22 @@ def test_an_absurd_reset_is_forgotten() -> None:
         (1e9, 3600 * SECOND),
     ],
 )
-def test_after_a_429(retry_after: float | None, wait: int) -> None:
-    """A 429 is waited out until the window ends, or for the longer time that it names, within reason."""
-    assert told(50).refused(retry_after, 0).wait(0, urgent=True) == wait
+def test_429_waits_for_the_window_or_longer(retry_after: float | None, wait: int) -> None:
+    """A 429 is waited out until the window ends, or for a longer named time, within bounds."""
+    assert budget_after(50).refused(retry_after, 0).wait(0, urgent=True) == wait
 
 
-def test_429s_that_go_on_are_waited_out_longer() -> None:
-    """Without a window, and without a time named, each further 429 doubles the wait."""
+def test_repeated_429s_double_the_wait() -> None:
+    """Without a window or a named time, each further 429 doubles the wait."""
     once = Budget(reserve=0.1).refused(None, 0)
 
     assert once.wait(0) == 10 * SECOND
     assert once.refused(None, 10 * SECOND).wait(10 * SECOND) == 20 * SECOND
 
 
-def test_what_the_owner_spends_counts_towards_the_reserve() -> None:
-    """The reserve is there for the owner: once they spent it, it is not kept twice."""
-    budget = told(99).sent(0)
+def test_owners_requests_count_towards_the_reserve() -> None:
+    """Once the owner has spent the reserve, it is not kept twice."""
+    budget = budget_after(99).sent(0)
     shared = budget.answered(budget.ticket, RateLimit(100, 58, 60.0), 0)  # 2 ours, 40 of others
 
     left = 0
@@ -215,9 +217,9 @@ def test_what_the_owner_spends_counts_towards_the_reserve() -> None:
     assert left == 58
 
 
-def test_what_the_owner_is_expected_to_spend_is_left() -> None:
-    """Whoever spent 40 in the window before is left as many in this one, and a margin."""
-    budget = told(99).sent(0)
+def test_expected_requests_of_the_owner_are_left() -> None:
+    """An owner that spent 40 in the window before gets as many in this one, and a margin."""
+    budget = budget_after(99).sent(0)
     budget = budget.answered(budget.ticket, RateLimit(100, 58, 60.0), 0)
     now = MINUTE + SECOND
     budget = budget.sent(now)
@@ -226,14 +228,14 @@ def test_what_the_owner_is_expected_to_spend_is_left() -> None:
     while budget.wait(now, urgent=True) == 0:
         budget = budget.sent(now)
         spent += 1
-    assert 100 - spent == 40 + 13 + 1  # two deviations of what comes by chance, 2 * sqrt(40), and the last one
+    assert 100 - spent == 40 + 13 + 1  # two deviations, 2 * sqrt(40), and one more
 
 
 events = st.lists(
     st.one_of(
         st.just("send"),
         st.builds(RateLimit, st.integers(1, 200), st.integers(0, 200), st.floats(0, 100)),
-        st.just("untold"),
+        st.just("unreported"),
         st.none() | st.floats(0, 100),
     ),
     max_size=20,
@@ -241,18 +243,18 @@ events = st.lists(
 
 
 @given(st.floats(0, 0.99), events, st.booleans())
-def test_it_never_waits_longer_than_a_window(reserve: float, happened: list[object], urgent: bool) -> None:
-    """Whatever answers say, a next request goes within the longest window, after finitely many looks."""
+def test_wait_never_exceeds_a_window(reserve: float, sequence: list[object], urgent: bool) -> None:
+    """After any responses, a next request goes within the longest window, after finitely many checks."""
     budget = Budget(reserve=reserve)
     tickets: deque[Ticket] = deque([Ticket(-1, 1, 0)])
-    for now, each in enumerate(happened):
+    for now, each in enumerate(sequence):
         match each:
             case RateLimit():
                 budget = budget.answered(tickets[0], each, now)
             case "send":
                 budget = budget.sent(now)
                 tickets.append(budget.ticket)
-            case "untold":
+            case "unreported":
                 budget = budget.answered(tickets[-1], None, now)
             case _:
                 budget = budget.refused(each if isinstance(each, float) else None, now)
@@ -270,7 +272,7 @@ def test_it_never_waits_longer_than_a_window(reserve: float, happened: list[obje
 
 @dataclass
 class Simulated:
-    """A budget that is spent as fast as it allows, against the sandbox's limiter."""
+    """A budget that is spent as fast as it allows, with the sandbox's rate limiter."""
 
     limit: int
     window_seconds: float
@@ -281,7 +283,7 @@ class Simulated:
     others_refused: int = 0
 
     def run(self, seconds: float, others_every: float = 0.0) -> None:
-        """Spend for so long; others spend once in that many seconds."""
+        """Spend for ``seconds``; others send one request every ``others_every`` seconds."""
         window = FixedWindow(self.limit, self.window_seconds)
         answers: deque[tuple[int, Ticket, RateLimit | None, bool]] = deque()
         now, others_at = 0, 0.0
@@ -317,8 +319,8 @@ class Simulated:
         (1.0, 0.4, 0.75),  # forty overlap, and the resets say nothing finer than the window
     ],
 )
-def test_nearly_the_whole_budget_is_used(window_seconds: float, latency: float, part: float) -> None:
-    """In windows of any length, and with answers slower than requests, our part is used, without a 429."""
+def test_nearly_all_of_the_budget_is_used(window_seconds: float, latency: float, part: float) -> None:
+    """In windows of any length, and with responses slower than requests, our share is used, without a 429."""
     simulated = Simulated(100, window_seconds, latency)
     simulated.run(60 * window_seconds)
 
@@ -326,27 +328,27 @@ def test_nearly_the_whole_budget_is_used(window_seconds: float, latency: float, 
     assert part * 60 * 90 < simulated.passed <= 61 * 90
 
 
-def test_the_owner_is_not_shut_out() -> None:
-    """Beside an owner who spends 40 of 100 we use over 90% of the rest, and neither sees a 429 to speak of."""
+def test_owner_keeps_their_requests() -> None:
+    """With an owner that spends 40 of 100, over 90% of the rest is used, and 429s are rare for both."""
     simulated = Simulated(100, 60.0, 0.1)
     simulated.run(3600, others_every=1.5)
 
     assert simulated.passed > 0.9 * 60 * 60
-    assert simulated.refused + simulated.others_refused <= 24  # most of them before anything is known of the owner
+    assert simulated.refused + simulated.others_refused <= 24  # most of them before the owner's spending is known
 
 
 @pytest.mark.parametrize("others", [10.0, 85.0, 100.0])
-def test_an_owner_who_stopped_is_found_out(others: float) -> None:
-    """Whatever others spent before, one request goes in each window: without it nobody learns that they stopped."""
+def test_stopped_owner_is_noticed(others: float) -> None:
+    """One request goes in each window, so that its response shows when others have stopped."""
     now = MINUTE + SECOND
-    budget = replace(told(99), others_spent=others)
+    budget = replace(budget_after(99), others_spent=others)
 
     assert budget.wait(now) == 0
-    assert replace(told(99).sent(now), others_spent=100.0).wait(now) > 0
+    assert replace(budget_after(99).sent(now), others_spent=100.0).wait(now) > 0
 
 
-def test_a_window_that_was_met_in_its_middle() -> None:
-    """How long windows are is not learned from the rest of one: the next is known by its own first answer."""
+def test_window_joined_midway_does_not_set_the_length() -> None:
+    """The length of windows is not taken from the rest of one: the next one's first response reports it."""
     budget = Budget(reserve=0.1).sent(0)
     budget = budget.answered(budget.ticket, RateLimit(100, 60, 39.0), 0)  # 21 seconds of it are over
     budget = budget.sent(40 * SECOND)

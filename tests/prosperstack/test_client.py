@@ -1,4 +1,4 @@
-"""The client, and what it makes of odd answers."""
+"""The client, also with invalid responses."""
 
 import asyncio
 import base64
@@ -38,8 +38,8 @@ SUBSCRIBER = {
 }
 
 
-async def test_a_lookup_by_email(api: respx.Router, client: ProsperStackClient) -> None:
-    """A lookup authenticates with the key as user name, asks for full pages, and tolerates what is new."""
+async def test_lookup_by_email(api: respx.Router, client: ProsperStackClient) -> None:
+    """A lookup authenticates with the key as user name, requests full pages, and ignores new fields."""
     route = api.get("/subscribers").respond(json={"data": [SUBSCRIBER], "next_cursor": "c2"})
 
     page = await client.find_subscribers("jane+x@example.com", "c1")
@@ -52,8 +52,8 @@ async def test_a_lookup_by_email(api: respx.Router, client: ProsperStackClient) 
     assert page.data[0].values() == {"seats": 5}
 
 
-async def test_an_update(api: respx.Router, client: ProsperStackClient) -> None:
-    """An update sends keys and values, null among them, and answers the subscriber as it is now."""
+async def test_update_returns_the_subscriber(api: respx.Router, client: ProsperStackClient) -> None:
+    """An update sends keys and values, including null, and returns the updated subscriber."""
     route = api.patch("/subscribers/subr_1").respond(json=SUBSCRIBER)
 
     answer = await client.update_subscriber("subr_1", {"seats": 5, "plan": None})
@@ -62,8 +62,8 @@ async def test_an_update(api: respx.Router, client: ProsperStackClient) -> None:
     assert answer.values() == {"seats": 5}
 
 
-async def test_an_id_stays_one_segment_of_the_path(api: respx.Router, client: ProsperStackClient) -> None:
-    """Whatever an id is made of, it does not lead elsewhere."""
+async def test_id_stays_one_path_segment(api: respx.Router, client: ProsperStackClient) -> None:
+    """An id with any characters does not change the path."""
     route = api.patch(url__regex=r".*").respond(json=SUBSCRIBER)
 
     await client.update_subscriber("../a/b?c", {})
@@ -94,7 +94,7 @@ async def test_an_id_stays_one_segment_of_the_path(api: respx.Router, client: Pr
 async def test_statuses_become_errors(
     api: respx.Router, client: ProsperStackClient, status: int, kind: type[ProsperStackError]
 ) -> None:
-    """Each status becomes the error that says what to do next."""
+    """Each status becomes its error."""
     api.get("/subscribers").respond(status, json={"error": "it is so"})
 
     with pytest.raises(kind) as caught:
@@ -104,8 +104,8 @@ async def test_statuses_become_errors(
     assert caught.value.status_code == status
 
 
-async def test_prosperstacks_own_words_are_kept(api: respx.Router, client: ProsperStackClient) -> None:
-    """A rejection carries the error text as ProsperStack gave it."""
+async def test_error_text_is_kept(api: respx.Router, client: ProsperStackClient) -> None:
+    """A rejection carries ProsperStack's error text."""
     api.patch("/subscribers/s").respond(400, json={"error": "seats must be a number"})
 
     with pytest.raises(ProsperStackRejected) as caught:
@@ -114,8 +114,8 @@ async def test_prosperstacks_own_words_are_kept(api: respx.Router, client: Prosp
     assert str(caught.value) == "seats must be a number"
 
 
-async def test_words_without_end_are_cut(api: respx.Router, client: ProsperStackClient) -> None:
-    """Of an error text that is longer than anybody reads the beginning is kept."""
+async def test_long_error_text_is_cut(api: respx.Router, client: ProsperStackClient) -> None:
+    """A long error text keeps its beginning."""
     api.patch("/subscribers/s").respond(400, json={"error": "no " * 5_000})
 
     with pytest.raises(ProsperStackRejected) as caught:
@@ -137,10 +137,10 @@ async def test_words_without_end_are_cut(api: respx.Router, client: ProsperStack
         httpx.Response(302, headers={"Location": "https://evil.test/v1/subscribers"}),
     ],
 )
-async def test_answers_that_mean_nothing(
+async def test_invalid_response_is_unavailable(
     api: respx.Router, client: ProsperStackClient, response: httpx.Response
 ) -> None:
-    """HTML, no JSON, other JSON and redirects are no answers; a redirect is never followed with the key."""
+    """HTML, other content and redirects are errors; a redirect is never followed with the key."""
     api.get("/subscribers").mock(return_value=response)
 
     with pytest.raises(ProsperStackUnavailable):
@@ -152,8 +152,10 @@ async def test_answers_that_mean_nothing(
 @pytest.mark.parametrize(
     "failure", [httpx.ConnectError("no"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut off")]
 )
-async def test_no_answer(api: respx.Router, client: ProsperStackClient, failure: Exception) -> None:
-    """Where no answer comes, that is told without anything of the request."""
+async def test_missing_response_is_unavailable(
+    api: respx.Router, client: ProsperStackClient, failure: Exception
+) -> None:
+    """The error for a missing response contains nothing of the request."""
     api.get("/subscribers").mock(side_effect=failure)
 
     with pytest.raises(ProsperStackUnavailable) as caught:
@@ -163,8 +165,8 @@ async def test_no_answer(api: respx.Router, client: ProsperStackClient, failure:
     assert "secret" not in str(caught.value)
 
 
-async def test_an_answer_without_end_is_not_read(api: respx.Router, client: ProsperStackClient) -> None:
-    """An answer that is larger than any real one is given up."""
+async def test_oversized_response_is_rejected(api: respx.Router, client: ProsperStackClient) -> None:
+    """A response larger than any real one is rejected."""
     api.get("/subscribers").respond(content=b" " * (MAX_RESPONSE_BYTES + 1))
 
     with pytest.raises(ProsperStackUnavailable, match="more than 8 MB"):
@@ -172,24 +174,24 @@ async def test_an_answer_without_end_is_not_read(api: respx.Router, client: Pros
 
 
 class Pieces(httpx.AsyncByteStream):
-    """A body that is sent as it is, piece by piece."""
+    """A body that is sent unencoded, in chunks."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Send it in pieces of 1 KB."""
+        """Send it in chunks of 1 KB."""
         for start in range(0, len(self.body), 1024):
             self.sent += 1
             yield self.body[start : start + 1024]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "identity, gzip", "br", "zstd"])
-async def test_a_compressed_answer_is_not_inflated(
+async def test_compressed_response_is_not_inflated(
     api: respx.Router, client: ProsperStackClient, encoding: str
 ) -> None:
-    """A compressed answer, which a few KB of may be GB of, is refused before its body is read."""
+    """A compressed response, which may expand from KB to GB, is rejected before its body is read."""
     bomb = Pieces(gzip.compress(gzip.compress(b" " * 10_000_000)))
     api.get("/subscribers").mock(
         return_value=httpx.Response(200, headers={"Content-Encoding": encoding}, stream=bomb)
@@ -201,8 +203,8 @@ async def test_a_compressed_answer_is_not_inflated(
     assert bomb.sent == 0
 
 
-async def test_answers_are_asked_for_as_they_are(api: respx.Router) -> None:
-    """The service's client asks for answers that are not compressed, and reads one that says so."""
+async def test_uncompressed_responses_are_requested(api: respx.Router) -> None:
+    """The service's client requests uncompressed responses, and reads one that is marked so."""
     headers = {"Content-Encoding": "identity"}
     route = api.get("/subscribers").respond(json={"data": [SUBSCRIBER]}, headers=headers)
     async with create_http_client(httpx.MockTransport(api.async_handler)) as http:
@@ -230,7 +232,7 @@ async def test_answers_are_asked_for_as_they_are(api: respx.Router) -> None:
 async def test_ids_and_lists_are_bounded(
     api: respx.Router, client: ProsperStackClient, answer: dict[str, JsonValue]
 ) -> None:
-    """A cursor or id of more than 1 KB, or a list of more than 1,000, is no answer, and is not quoted."""
+    """A cursor or id of more than 1 KB, or a list of more than 1,000, is an error, and is not quoted."""
     api.get("/subscribers").respond(json=answer)
 
     with pytest.raises(ProsperStackUnavailable, match="more than") as caught:
@@ -239,8 +241,8 @@ async def test_ids_and_lists_are_bounded(
     assert len(str(caught.value)) < 300
 
 
-async def test_an_email_that_is_too_long_is_nobodys(api: respx.Router, client: ProsperStackClient) -> None:
-    """One odd email does not take the page with it."""
+async def test_too_long_email_is_dropped(api: respx.Router, client: ProsperStackClient) -> None:
+    """One invalid email does not fail the whole page."""
     api.get("/subscribers").respond(json={"data": [{**SUBSCRIBER, "email": "e" * 1_025}, SUBSCRIBER]})
 
     page = await client.find_subscribers("a@b.c")
@@ -248,8 +250,8 @@ async def test_an_email_that_is_too_long_is_nobodys(api: respx.Router, client: P
     assert [each.email for each in page.data] == ["", "Jane@Example.com"]
 
 
-async def test_a_large_page_does_not_hold_up_the_event_loop(api: respx.Router, client: ProsperStackClient) -> None:
-    """While the 1,000 items of a page are read, others have their turns."""
+async def test_large_page_does_not_block_the_event_loop(api: respx.Router, client: ProsperStackClient) -> None:
+    """While the 1,000 items of a page are parsed, other tasks run."""
     api.get("/subscribers").respond(json={"data": [SUBSCRIBER] * 1_000})
     turns = 0
 
@@ -267,10 +269,10 @@ async def test_a_large_page_does_not_hold_up_the_event_loop(api: respx.Router, c
     assert turns >= 100
 
 
-async def test_every_answer_tells_the_rate_limit(
-    api: respx.Router, client: ProsperStackClient, told: list[RateLimit | None]
+async def test_every_response_reports_the_rate_limit(
+    api: respx.Router, client: ProsperStackClient, reported: list[RateLimit | None]
 ) -> None:
-    """Good answers and bad ones tell the rate limit; an answer without headers tells that there is none."""
+    """Successful and failed responses report the rate limit; one without headers reports none."""
     headers = {"RateLimit-Limit": "100", "RateLimit-Remaining": "7", "RateLimit-Reset": "30"}
     api.get("/subscribers").mock(
         side_effect=[
@@ -285,7 +287,7 @@ async def test_every_answer_tells_the_rate_limit(
         await client.find_subscribers("a@b.c")
     await client.find_subscribers("a@b.c")
 
-    assert told == [RateLimit(100, 7, 30.0), RateLimit(100, 0, 30.0), None]
+    assert reported == [RateLimit(100, 7, 30.0), RateLimit(100, 0, 30.0), None]
     assert caught.value.retry_after == 30.0
 
 
@@ -297,7 +299,7 @@ async def test_every_answer_tells_the_rate_limit(
         ({"Retry-After": "5", "RateLimit-Reset": "9"}, 9.0),
         ({"Retry-After": "120.0"}, 120.0),
         ({"Retry-After": " 1.5 "}, 1.5),
-        # A date counts from the answer's own clock.
+        # A date counts from the response's own clock.
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:27:30 GMT"}, 30.0),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:29:00 GMT"}, 0.0),
         ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, 3_600.0),
@@ -307,10 +309,10 @@ async def test_every_answer_tells_the_rate_limit(
         ({"Retry-After": "1e3"}, None),
     ],
 )
-async def test_when_to_come_back_after_a_429(
+async def test_later_of_the_429_times_is_used(
     api: respx.Router, client: ProsperStackClient, headers: dict[str, str], retry_after: float | None
 ) -> None:
-    """The later of the times that a 429 names is taken; what is none is none."""
+    """The later time that a 429 names is used; an invalid one is ignored."""
     api.get("/subscribers").respond(429, headers=headers)
 
     with pytest.raises(ProsperStackRateLimited) as caught:
@@ -319,8 +321,8 @@ async def test_when_to_come_back_after_a_429(
     assert caught.value.retry_after == retry_after
 
 
-async def test_an_answer_that_cannot_be_stored_as_it_is(api: respx.Router, client: ProsperStackClient) -> None:
-    """U+0000 and lone surrogates in ids, cursors and error texts become U+FFFD, and the account goes on."""
+async def test_unstorable_characters_are_replaced(api: respx.Router, client: ProsperStackClient) -> None:
+    """U+0000 and lone surrogates in ids, cursors and error texts become U+FFFD, and the account continues."""
     odd = r'{"data": [{"id": "a\u0000", "email": "b\ud800@c.d", "properties": []}], "next_cursor": "\u0000"}'
     api.get("/subscribers").respond(content=odd.encode())
     api.patch("/subscribers/a").respond(400, content=rb'{"error": "no \u0000 such \udfff"}')
@@ -333,7 +335,7 @@ async def test_an_answer_that_cannot_be_stored_as_it_is(api: respx.Router, clien
     assert str(refused.value) == "no \ufffd such \ufffd"
 
 
-async def test_a_time_without_end(api: respx.Router, client: ProsperStackClient) -> None:
+async def test_endless_wait_is_capped(api: respx.Router, client: ProsperStackClient) -> None:
     """A wait of hundreds of digits is an hour."""
     api.get("/subscribers").respond(503, headers={"Retry-After": "9" * 400})
 

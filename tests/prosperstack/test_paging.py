@@ -1,4 +1,4 @@
-"""Reading a list to its end."""
+"""Reading all pages of a list."""
 
 import asyncio
 from itertools import count
@@ -20,7 +20,7 @@ def page(key: str, next_cursor: str | None) -> Page[PropertyDefinition]:
 
 @pytest.mark.parametrize("end", [None, ""])
 async def test_all_pages_are_read(end: str | None) -> None:
-    """The pages are asked for one after another, until a cursor is missing."""
+    """Pages are requested one after another, until a cursor is missing."""
     pages = {None: page("a", "1"), "1": page("b", "2"), "2": page("c", end)}
 
     async def fetch(cursor: str | None) -> Page[PropertyDefinition]:
@@ -29,8 +29,8 @@ async def test_all_pages_are_read(end: str | None) -> None:
     assert [each.key for each in await all_items(fetch)] == ["a", "b", "c"]
 
 
-async def test_a_list_without_end_is_given_up() -> None:
-    """A cursor that comes twice would be followed for ever."""
+async def test_repeated_cursor_is_an_error() -> None:
+    """A repeated cursor would be followed forever."""
 
     async def fetch(_: str | None) -> Page[PropertyDefinition]:
         return page("a", "again")
@@ -39,7 +39,7 @@ async def test_a_list_without_end_is_given_up() -> None:
         await all_items(fetch)
 
 
-async def test_a_list_whose_cursors_are_always_new_is_given_up() -> None:
+async def test_too_many_pages_are_an_error() -> None:
     """Pages, and with them requests, are bounded."""
     numbers = count(1)
 
@@ -53,8 +53,8 @@ async def test_a_list_whose_cursors_are_always_new_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
-async def test_a_list_that_takes_too_long_is_given_up() -> None:
-    """The time of all pages together is bounded, also in the middle of one."""
+async def test_slow_list_is_an_error() -> None:
+    """The time of all pages is bounded, also in the middle of one."""
     numbers = count(1)
 
     async def fetch(_: str | None) -> Page[PropertyDefinition]:

@@ -1,4 +1,4 @@
-"""Reconciling against a ProsperStack that misbehaves, in time that the tests own."""
+"""Delivery to a ProsperStack that misbehaves, in virtual time."""
 
 from dataclasses import replace
 from typing import Any
@@ -27,8 +27,8 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL_TIME
 
 
-async def test_an_update_that_is_rejected_is_taken_apart(world: World) -> None:
-    """The one property that ProsperStack rejects is set aside with its words; the rest is delivered."""
+async def test_rejected_property_is_isolated(world: World) -> None:
+    """The rejected property is marked with ProsperStack's reason; the others are delivered."""
 
     def no_dates(request: httpx.Request) -> httpx.Response | None:
         if request.method == "PATCH" and b"last_contacted" in request.content:
@@ -50,8 +50,8 @@ async def test_an_update_that_is_rejected_is_taken_apart(world: World) -> None:
     assert (await world.profile()).status is Status.IN_SYNC
 
 
-async def test_what_was_set_aside_is_tried_again_when_it_changes(world: World) -> None:
-    """A rejected value is not sent again; another value is, and the problem goes by itself."""
+async def test_rejected_property_is_sent_again_when_it_changes(world: World) -> None:
+    """A rejected value is not sent again; another value is, and the problem ends."""
     world.intercept = lambda request: (
         httpx.Response(400, json={"error": "no"}) if b'"bad"' in request.content else None
     )
@@ -69,8 +69,8 @@ async def test_what_was_set_aside_is_tried_again_when_it_changes(world: World) -
     assert await world.problems() == []
 
 
-async def test_a_rejected_value_that_is_there_after_all_is_no_problem(world: World) -> None:
-    """Where somebody enters in ProsperStack what it rejected here, the problem goes when that is seen."""
+async def test_rejected_value_found_in_place_is_no_problem(world: World) -> None:
+    """Where the rejected value is entered in ProsperStack by hand, the problem ends once that is observed."""
     world.intercept = lambda request: (
         httpx.Response(400, json={"error": "no"}) if b'"bad"' in request.content else None
     )
@@ -86,8 +86,8 @@ async def test_a_rejected_value_that_is_there_after_all_is_no_problem(world: Wor
     assert await world.problems() == []
 
 
-async def test_whoever_is_synced_by_hand_is_looked_up(world: World) -> None:
-    """An operator who wants to see what ProsperStack has is shown it, also where nothing has to be sent."""
+async def test_prioritized_profile_is_looked_up(world: World) -> None:
+    """A prioritized profile is looked up, also where nothing has to be sent."""
     await world.call(preferred_name="Jo")
     await world.reconcile()
     [record] = world.data.subscribers.after(0, JOHN)
@@ -101,8 +101,8 @@ async def test_whoever_is_synced_by_hand_is_looked_up(world: World) -> None:
     assert (await world.profile()).status is Status.IN_SYNC
 
 
-async def test_a_subscriber_that_is_gone_is_looked_for_again(world: World) -> None:
-    """After a 404 the id is forgotten and the email is looked up anew."""
+async def test_missing_subscriber_is_looked_up_by_email(world: World) -> None:
+    """After a 404 the id is removed and the email is looked up again."""
     await world.call(preferred_name="one")
     await world.reconcile()
     [record] = world.data.subscribers.after(0, JOHN)
@@ -115,8 +115,8 @@ async def test_a_subscriber_that_is_gone_is_looked_for_again(world: World) -> No
     assert await world.database.read(subscribers.with_email, "acct_1", JOHN) == []
 
 
-async def test_whoever_becomes_a_subscriber_still_gets_their_properties(world: World) -> None:
-    """A stranger is looked up again later, at growing intervals, and delivered to when they are there."""
+async def test_late_subscriber_gets_the_properties(world: World) -> None:
+    """An unmatched profile is looked up at growing intervals, and delivered once it has a subscriber."""
     await world.call("new@example.com", preferred_name="New")
     assert await world.reconcile() == ["GET properties", "GET subscribers"]
     assert await world.reconcile() == []
@@ -131,8 +131,8 @@ async def test_whoever_becomes_a_subscriber_still_gets_their_properties(world: W
     assert world.values("new@example.com")["preferred_name"] == "New"
 
 
-async def test_the_spelling_as_it_was_sent_is_tried_first(world: World) -> None:
-    """Whether ProsperStack tells cases apart is not known: both spellings are looked up where they differ."""
+async def test_email_is_looked_up_as_it_was_sent_first(world: World) -> None:
+    """ProsperStack may or may not ignore case: both spellings are looked up where they differ."""
     asked: list[str] = []
 
     def exact(request: httpx.Request) -> httpx.Response | None:
@@ -150,8 +150,8 @@ async def test_the_spelling_as_it_was_sent_is_tried_first(world: World) -> None:
     assert asked == ["John.Doe@Example.com", JOHN]
 
 
-async def test_an_email_that_prosperstack_rejects_is_set_aside(world: World) -> None:
-    """A look-up that is rejected is shown with its reason, and tried again with the next change."""
+async def test_rejected_email_is_set_aside(world: World) -> None:
+    """A rejected lookup is shown with its reason, and tried again after the next change."""
     world.intercept = lambda request: (
         httpx.Response(422, json={"error": "what an email"}) if "email" in request.url.params else None
     )
@@ -169,8 +169,8 @@ async def test_an_email_that_prosperstack_rejects_is_set_aside(world: World) -> 
     assert world.values()["preferred_name"] == "y"
 
 
-async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) -> None:
-    """A profile whose request fails goes behind the others, and is tried again later."""
+async def test_failing_profile_does_not_delay_the_others(world: World) -> None:
+    """A profile whose request fails goes behind the others, and is retried later."""
     other = next(each.fields["email"] for each in world.data.subscribers.after(1))
 
     def poisoned(request: httpx.Request) -> httpx.Response | None:
@@ -193,8 +193,8 @@ async def test_one_profile_that_fails_does_not_hold_up_the_others(world: World) 
     assert world.values()["preferred_name"] == "John"
 
 
-async def test_an_outage_is_raised(world: World) -> None:
-    """Requests that fail one after the other have the whole account wait; everything stays due."""
+async def test_outage_makes_the_account_wait(world: World) -> None:
+    """Consecutive failures make the whole account wait; everything stays due."""
     people = [each.fields["email"] for each in world.data.subscribers.after(0)]
     await world.reconcile()
     world.intercept = lambda _: httpx.Response(503)
@@ -207,8 +207,8 @@ async def test_an_outage_is_raised(world: World) -> None:
     assert (await world.profile(people[0])).pending_since is not None
 
 
-async def test_a_refused_key_stops_the_account(world: World) -> None:
-    """401 is raised to whoever runs the account; the call stays due."""
+async def test_refused_key_stops_the_account(world: World) -> None:
+    """A 401 is raised to the reconciler; the call stays due."""
     world.intercept = lambda _: httpx.Response(401, json={"error": "revoked"})
     await world.call(preferred_name="x")
 
@@ -217,8 +217,8 @@ async def test_a_refused_key_stops_the_account(world: World) -> None:
     assert (await world.profile()).status is Status.PENDING
 
 
-async def test_an_account_that_works_again_is_active(world: World) -> None:
-    """After a failure the first thing asked is the catalog; if it comes the account is active."""
+async def test_account_that_works_again_is_active(world: World) -> None:
+    """After a failure the catalog is listed first; if that succeeds the account is active."""
     await world.call(preferred_name="x")
     await world.reconcile()
     await world.database.write(accounts.set_status, "acct_1", AccountStatus.RETRYING, reason="it failed")
@@ -229,8 +229,8 @@ async def test_an_account_that_works_again_is_active(world: World) -> None:
     assert (account.status, account.status_reason) == (AccountStatus.ACTIVE, None)
 
 
-async def test_a_new_property_applies_to_what_was_received_before(world: World) -> None:
-    """A property that is made in ProsperStack tomorrow is filled from the calls of today."""
+async def test_new_property_applies_to_earlier_calls(world: World) -> None:
+    """A property that is created later is filled from calls received before."""
     await world.call(plan="premium")
     await world.database.write(rollups.add, {"acct_1": Rollup(accepted=1)}, world.clock())
     await world.reconcile()
@@ -245,8 +245,8 @@ async def test_a_new_property_applies_to_what_was_received_before(world: World) 
     assert world.values()["plan"] == "premium"
 
 
-async def test_an_idle_account_lists_its_properties_once_a_day(world: World) -> None:
-    """Without a call for a day, and with nothing due, properties are listed again when they are a day old."""
+async def test_idle_account_lists_its_properties_once_a_day(world: World) -> None:
+    """Without a call for a day, and with nothing due, properties are listed when the list is a day old."""
     await world.reconcile()
 
     world.clock.advance(IDLE_CATALOG_FOR / SECOND - 1)
@@ -259,8 +259,8 @@ async def test_an_idle_account_lists_its_properties_once_a_day(world: World) -> 
     assert await world.database.read(accounts.with_work, world.clock()) == []
 
 
-async def test_the_first_call_in_hours_finds_new_properties(world: World) -> None:
-    """Where nothing came for long, the first call has the properties listed before its person is updated."""
+async def test_first_call_in_hours_finds_new_properties(world: World) -> None:
+    """After a long idle time, the first call has the properties listed before its profile is updated."""
     await world.reconcile()
     world.clock.advance(CATALOG_FOR / SECOND)
     assert await world.reconcile() == []
@@ -272,8 +272,8 @@ async def test_the_first_call_in_hours_finds_new_properties(world: World) -> Non
     assert world.values()["plan"] == "premium"
 
 
-async def test_an_account_that_is_called_lists_its_properties_every_quarter_of_an_hour(world: World) -> None:
-    """For a day after a call properties are listed again after 15 minutes, though nothing is due."""
+async def test_active_account_lists_its_properties_every_15_minutes(world: World) -> None:
+    """For a day after a call properties are listed every 15 minutes, even with nothing due."""
     await world.reconcile()
     await world.database.write(rollups.add, {"acct_1": Rollup(accepted=1)}, world.clock())
 
@@ -284,8 +284,8 @@ async def test_an_account_that_is_called_lists_its_properties_every_quarter_of_a
     assert await world.reconcile() == ["GET properties"]
 
 
-async def test_a_429_is_waited_out(world: World) -> None:
-    """Requests that somebody else spent are waited for, and nothing fails."""
+async def test_429_is_waited_out(world: World) -> None:
+    """Requests that others spent are waited for, and nothing fails."""
     for _ in range(100):
         world.sandbox.state.accounts[KEY].window.take(world.clock() / SECOND)
     began = world.clock()
@@ -296,8 +296,8 @@ async def test_a_429_is_waited_out(world: World) -> None:
     assert world.clock() - began >= MINUTE
 
 
-async def test_what_changes_in_flight_stays_due(world: World) -> None:
-    """A call that comes while an update is under way is delivered by another one."""
+async def test_change_in_flight_stays_due(world: World) -> None:
+    """A call that arrives while an update is in flight is delivered by another one."""
     loop_guard: list[int] = []
 
     async def network(request: httpx.Request) -> httpx.Response:
@@ -315,8 +315,8 @@ async def test_what_changes_in_flight_stays_due(world: World) -> None:
     assert (await world.profile()).status is Status.IN_SYNC
 
 
-async def test_who_is_erased_while_an_update_is_in_flight_is_cleared(world: World) -> None:
-    """What arrives in ProsperStack after a deletion is undone as what was there before it."""
+async def test_erasure_during_an_update_clears_its_values(world: World) -> None:
+    """A value that reaches ProsperStack after a deletion is cleared like earlier ones."""
     deletion = Delete("acct_1", "u1", at=world.clock() + HOUR, received_at=world.clock() + HOUR)
 
     async def network(request: httpx.Request) -> httpx.Response:
@@ -336,8 +336,8 @@ async def test_who_is_erased_while_an_update_is_in_flight_is_cleared(world: Worl
     assert await world.database.read(profiles.find, "acct_1", JOHN) is None
 
 
-async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
-    """An update that arrived and whose answer did not is sent again or found to be there; the value is right."""
+async def test_lost_response_is_repeated_safely(world: World) -> None:
+    """An update whose response was lost is sent again or found in place; the value is right."""
 
     async def lossy(request: httpx.Request) -> httpx.Response:
         answer = await world.arrive(request)
@@ -357,14 +357,14 @@ async def test_an_answer_that_was_lost_is_repeated_safely(world: World) -> None:
 
 
 def break_profile(connection: Connection, email: str, broken: str) -> None:
-    """Store traits that nothing can read, or map, as a fault of this service might."""
+    """Store traits that cannot be read or mapped, as a bug might."""
     chosen = (table.c.email == email) & (table.c.account_id == "acct_1")
     connection.execute(update(table).where(chosen).values(traits=broken))
 
 
 @pytest.mark.parametrize("broken", ["[not JSON", '{"preferred_name": 1}', '{"preferred_name": ["x", null]}'])
-async def test_a_profile_that_cannot_be_read_stops_no_other(world: World, broken: str) -> None:
-    """Others of its account are delivered; it waits a minute, and is delivered when it can be read again."""
+async def test_unreadable_profile_does_not_stop_the_others(world: World, broken: str) -> None:
+    """Others are delivered; it waits a minute, and is delivered once it can be read."""
     await world.call("broken@example.com", preferred_name="x")
     await world.call(preferred_name="Jo")
     await world.database.write(break_profile, "broken@example.com", broken)

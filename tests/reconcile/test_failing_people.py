@@ -1,4 +1,4 @@
-"""A person, or a kind of request, that fails: each face shows it, and the others go on."""
+"""Failures of one profile, or of one kind of request: the API and metrics show them, and the others continue."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,7 +56,7 @@ async def token_of(configured: Settings) -> str:
 
 
 async def attempt(configured: Settings, account_id: str) -> PropertyCreation:
-    """The first attempt to create a property."""
+    """Return the first attempt to create a property."""
     database = Database(configured.effective_database_url)
     try:
         async with asyncio.timeout(15):
@@ -79,7 +79,7 @@ def others(sandbox: Any, count: int) -> list[str]:
 
 
 async def until(api: httpx.AsyncClient, path: str, holds: Callable[[Any], bool]) -> Any:
-    """What the API answers, once something holds of it."""
+    """Return the API's response once a condition holds."""
     async with asyncio.timeout(15):
         while not holds(found := (await api.get(path)).json()):
             pass
@@ -87,7 +87,7 @@ async def until(api: httpx.AsyncClient, path: str, holds: Callable[[Any], bool])
 
 
 async def statuses(api: httpx.AsyncClient, seconds: float) -> set[str]:
-    """Every status that the account has meanwhile."""
+    """Return every status that the account has meanwhile."""
     found: set[str] = set()
     ends_at = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < ends_at:
@@ -96,7 +96,7 @@ async def statuses(api: httpx.AsyncClient, seconds: float) -> set[str]:
 
 
 def has(service: Service, value: str, *people: str) -> Callable[[], bool]:
-    """Whether ProsperStack has a preferred name for each of these people."""
+    """Return a check that ProsperStack has a preferred name for each of these people."""
     return lambda: all(service.values(email)[0].get("preferred_name") == value for email in people)
 
 
@@ -110,8 +110,8 @@ async def metric(service: Service, name: str) -> float:
     return float(line.split()[-1])
 
 
-async def test_one_person_whose_updates_fail(configured: Settings, sandbox: Any) -> None:
-    """A person whose updates fail counts as backlog, is listed with the reason, and is delivered by a retry."""
+async def test_failing_profile_is_listed_and_delivered_by_a_retry(configured: Settings, sandbox: Any) -> None:
+    """A profile whose updates fail counts as backlog, is listed with the reason, and is delivered by a retry."""
     way = Broken(sandbox)
     poisoned = subscriber(sandbox, JOHN)
     way.breaks = lambda request: updates(request, poisoned)
@@ -147,7 +147,7 @@ async def test_one_person_whose_updates_fail(configured: Settings, sandbox: Any)
     assert (settled["waiting"], settled["failures"]["waiting"], left["waiting"]) == ({}, 0, [])
 
 
-async def test_all_updates_fail(configured: Settings, sandbox: Any) -> None:
+async def test_failing_updates_make_the_account_wait(configured: Settings, sandbox: Any) -> None:
     """Where all updates fail the account waits, without flapping and without an estimate, until one succeeds."""
     way = Broken(sandbox)
     way.breaks = updates
@@ -180,8 +180,10 @@ async def test_all_updates_fail(configured: Settings, sandbox: Any) -> None:
         pytest.param(lambda request: request.url.path.endswith("/subscriptions"), id="listing subscriptions"),
     ],
 )
-async def test_other_requests_about_people_fail(configured: Settings, sandbox: Any, breaks: Breaks) -> None:
-    """A look-up, or a request about subscriptions, that fails leaves its person in the list of failures."""
+async def test_failing_lookup_or_subscription_request_is_listed(
+    configured: Settings, sandbox: Any, breaks: Breaks
+) -> None:
+    """A failing lookup or subscription request puts its profile on the list of failures."""
     way = Broken(sandbox)
     data = sandbox.state.accounts[KEY].data
     for each in data.subscriptions.after(0, subscriber_id=subscriber(sandbox, JOHN)):
@@ -206,8 +208,8 @@ async def test_other_requests_about_people_fail(configured: Settings, sandbox: A
     assert service.values(JOHN)[0]["preferred_name"] == "new"
 
 
-async def test_an_erasure_that_fails(configured: Settings, sandbox: Any) -> None:
-    """An erasure that fails in ProsperStack is listed and counted, holds up nobody, and a retry carries it out."""
+async def test_failing_erasure_is_listed_and_retried(configured: Settings, sandbox: Any) -> None:
+    """An erasure that fails in ProsperStack is listed and counted, delays no profile, and a retry completes it."""
     way = Broken(sandbox)
     poisoned = subscriber(sandbox, JOHN)
     other = others(sandbox, 1)[0]
@@ -234,8 +236,8 @@ async def test_an_erasure_that_fails(configured: Settings, sandbox: Any) -> None
     assert figure == 1
 
 
-async def test_a_property_that_cannot_be_created_now(configured: Settings, sandbox: Any) -> None:
-    """Where creating a property fails that is noted with a next attempt, and deliveries go on."""
+async def test_failed_property_creation_is_retried_later(configured: Settings, sandbox: Any) -> None:
+    """A failed creation is stored with its next attempt, and deliveries continue."""
     way = Broken(sandbox)
     way.breaks = lambda request: request.method == "POST"
     async with running(configured, sandbox, way) as service:
@@ -258,8 +260,8 @@ async def test_a_property_that_cannot_be_created_now(configured: Settings, sandb
     assert creation.retry_at is not None
 
 
-async def test_a_listing_that_fails(configured: Settings, sandbox: Any) -> None:
-    """Where listing subscribers fails the account says so, and its people count as backlog."""
+async def test_failing_listing_is_shown(configured: Settings, sandbox: Any) -> None:
+    """Where the listing fails the account shows the reason, and its profiles count as backlog."""
     way = Broken(sandbox)
     way.breaks = lambda request: request.url.path == "/v1/subscribers" and "email" not in request.url.params
     people = others(sandbox, 19)

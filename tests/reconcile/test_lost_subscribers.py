@@ -1,4 +1,4 @@
-"""What must not be lost, whatever ProsperStack says of its subscribers, and whatever happens meanwhile."""
+"""Nothing is lost, for any response of ProsperStack about its subscribers and any event meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 async def listed(world: World) -> World:
-    """A world whose directory is complete, and in which John's name was delivered an hour ago."""
+    """A world with a complete listing, in which John's name was delivered an hour ago."""
     await world.list_everybody()
     await world.call(preferred_name="one")
     await world.reconcile()
@@ -52,7 +52,7 @@ def looks_up(request: httpx.Request) -> bool:
 
 
 async def for_a_while(world: World, seconds: float, every: float = 60) -> list[str]:
-    """What is asked in that time, by a worker that looks now and then."""
+    """Return the requests of a period in which the worker runs now and then."""
     requests = []
     end = world.clock() + seconds * SECOND
     while world.clock() < end:
@@ -63,7 +63,7 @@ async def for_a_while(world: World, seconds: float, every: float = 60) -> list[s
 
 
 class GoneOnce:
-    """Answers the first update that the subscriber is gone, which is not true, and lets everything else through."""
+    """Answers the first update with a false 404, and passes all other requests."""
 
     def __init__(self) -> None:
         self._refused = False
@@ -75,19 +75,19 @@ class GoneOnce:
         return httpx.Response(404, json=GONE)
 
 
-async def test_a_subscriber_who_is_not_gone_gets_what_is_desired(listed: World) -> None:
-    """One 404 that is not true, as of a gateway's, costs a look-up and a moment."""
+async def test_false_404_costs_a_lookup(listed: World) -> None:
+    """One false 404, as of a gateway, costs a lookup and a moment."""
     listed.intercept = GoneOnce()
     await listed.call(preferred_name="two")
     requests = await for_a_while(listed, 10, every=2)
 
     assert listed.values()["preferred_name"] == "two"
-    # The properties are what the first call of an hour lists anyway.
+    # The first call of an hour lists the properties anyway.
     assert requests == ["GET properties", "PATCH subscribers", "GET subscribers", "PATCH subscribers"]
 
 
-async def test_what_is_gone_and_shown_is_tried_ever_more_rarely(listed: World) -> None:
-    """Updates that are answered 404 while the subscriber is shown cost little, and say why they fail."""
+async def test_repeated_false_404s_are_retried_at_growing_intervals(listed: World) -> None:
+    """Updates answered 404 for a listed subscriber cost little, and show why they fail."""
     listed.intercept = lambda request: httpx.Response(404, json=GONE) if is_update(request) else None
     await listed.call(preferred_name="two")
     requests = await for_a_while(listed, 120, every=1)
@@ -101,8 +101,8 @@ async def test_what_is_gone_and_shown_is_tried_ever_more_rarely(listed: World) -
     assert listed.values()["preferred_name"] == "two"
 
 
-async def test_whoever_is_hidden_for_an_hour_is_found_again(listed: World) -> None:
-    """Where look-ups find nobody either, they are repeated: no listing of what was updated since shows them."""
+async def test_subscriber_hidden_for_an_hour_is_found_again(listed: World) -> None:
+    """Unsuccessful lookups are repeated: no listing of recent updates shows the subscriber."""
     listed.intercept = lambda request: (
         httpx.Response(404, json=GONE)
         if is_update(request)
@@ -122,8 +122,8 @@ async def test_whoever_is_hidden_for_an_hour_is_found_again(listed: World) -> No
     assert len([each for each in requests if each != "GET properties"]) < 20
 
 
-async def test_whoever_look_ups_do_not_find_is_found_by_the_next_sweep(listed: World) -> None:
-    """All subscribers are gone through, slowly, again and again: whatever the directory lacks comes to light."""
+async def test_sweep_finds_what_lookups_do_not(listed: World) -> None:
+    """A slow, repeated sweep through all subscribers finds every one that the listing lacks."""
     gone_once = GoneOnce()
     listed.intercept = lambda request: (
         httpx.Response(200, json={"data": []}) if looks_up(request) else gone_once(request)
@@ -135,8 +135,8 @@ async def test_whoever_look_ups_do_not_find_is_found_by_the_next_sweep(listed: W
     assert (await listed.profile()).status is Status.IN_SYNC
 
 
-async def test_whoever_is_really_gone_is_asked_about_ever_more_rarely(listed: World) -> None:
-    """A deleted subscriber costs a few look-ups, until a sweep has shown that nobody has the email."""
+async def test_deleted_subscriber_is_looked_up_at_growing_intervals(listed: World) -> None:
+    """A deleted subscriber costs a few lookups, until a sweep shows that no subscriber has the email."""
     [record] = listed.data.subscribers.after(0, JOHN)
     listed.data.delete_subscriber(record.fields["id"])
     await listed.call(preferred_name="two")
@@ -150,8 +150,8 @@ async def test_whoever_is_really_gone_is_asked_about_ever_more_rarely(listed: Wo
     assert asked == []
 
 
-async def test_calls_about_somebody_who_is_gone_cost_no_look_up_each(listed: World) -> None:
-    """What comes in about a deleted subscriber waits for the same look-ups."""
+async def test_calls_for_a_deleted_subscriber_share_lookups(listed: World) -> None:
+    """Calls about a deleted subscriber wait for the same lookups."""
     [record] = listed.data.subscribers.after(0, JOHN)
     listed.data.delete_subscriber(record.fields["id"])
     asked: list[httpx.Request] = []
@@ -164,8 +164,8 @@ async def test_calls_about_somebody_who_is_gone_cost_no_look_up_each(listed: Wor
     assert len(asked) < 4
 
 
-async def test_who_is_made_anew_gets_what_is_desired(listed: World) -> None:
-    """A subscriber who was deleted and came back has another id, and is found by the email."""
+async def test_recreated_subscriber_gets_the_properties(listed: World) -> None:
+    """A subscriber that was deleted and created again has another id, and is found by the email."""
     [record] = listed.data.subscribers.after(0, JOHN)
     listed.data.delete_subscriber(record.fields["id"])
     moment = record.created_at
@@ -178,7 +178,7 @@ async def test_who_is_made_anew_gets_what_is_desired(listed: World) -> None:
     assert listed.values()["preferred_name"] == "two"
 
 
-async def test_one_of_two_that_is_hidden_comes_back(listed: World) -> None:
+async def test_hidden_one_of_two_subscribers_is_updated(listed: World) -> None:
     """Of two subscribers with an email the one that ProsperStack hides for a while is updated in the end."""
     [record] = listed.data.subscribers.after(0, JOHN)
     twin = replace(record, number=1000, fields={**record.fields, "id": "subr_twin"}, values={})
@@ -213,8 +213,8 @@ async def test_one_of_two_that_is_hidden_comes_back(listed: World) -> None:
     assert names == ["two", "two"]
 
 
-async def test_two_who_swap_their_emails_get_each_their_own(listed: World) -> None:
-    """What is desired follows the email, also where the directory has not heard of it yet."""
+async def test_swapped_emails_get_their_own_values(listed: World) -> None:
+    """Desired values follow the email, also before the listing shows the swap."""
     other = next(each.fields["email"] for each in listed.data.subscribers.after(1))
     await listed.call(other, preferred_name="other")
     await listed.reconcile()
@@ -236,7 +236,7 @@ async def test_two_who_swap_their_emails_get_each_their_own(listed: World) -> No
 Carrier = Callable[[World, httpx.Request], Awaitable[httpx.Response]]
 
 
-def lost_answer(arrives: bool) -> Carrier:
+def lost_response(arrives: bool) -> Carrier:
     async def carry(world: World, request: httpx.Request) -> httpx.Response:
         if arrives:
             await world.arrive(request)
@@ -245,7 +245,7 @@ def lost_answer(arrives: bool) -> Carrier:
     return carry
 
 
-async def kept_answer(world: World, request: httpx.Request) -> httpx.Response:
+async def kept_response(world: World, request: httpx.Request) -> httpx.Response:
     return await world.arrive(request)
 
 
@@ -258,17 +258,17 @@ async def killed(world: World, request: httpx.Request) -> httpx.Response:
 
 
 CARRIERS = {
-    "answered": kept_answer,
-    "answer lost": lost_answer(arrives=True),
-    "request lost": lost_answer(arrives=False),
+    "answered": kept_response,
+    "answer lost": lost_response(arrives=True),
+    "request lost": lost_response(arrives=False),
     "killed": killed,
 }
 
 
 @pytest.mark.parametrize("when", ["in flight", "afterwards"])
 @pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
-async def test_what_is_changed_back_is_changed_back(listed: World, when: str, carry: Carrier) -> None:
-    """A value that was sent, and that Segment takes back before the answer is known, does not stay."""
+async def test_reverted_value_is_reverted(listed: World, when: str, carry: Carrier) -> None:
+    """A value that was sent, and that Segment reverts before the response arrives, does not stay."""
     sent: list[str] = []
 
     async def network(request: httpx.Request) -> httpx.Response:
@@ -277,7 +277,7 @@ async def test_what_is_changed_back_is_changed_back(listed: World, when: str, ca
         sent.append(request.url.path)
         if when == "in flight":
             await listed.call(preferred_name="one")
-            await asyncio.sleep(3)  # the worker looks at what came in meanwhile
+            await asyncio.sleep(3)  # the worker evaluates the new call meanwhile
         return await carry(listed, request)
 
     listed.network = network
@@ -293,8 +293,8 @@ async def test_what_is_changed_back_is_changed_back(listed: World, when: str, ca
     assert (await listed.profile()).status is Status.IN_SYNC
 
 
-async def test_a_slow_look_up_does_not_undo_what_a_listing_showed(listed: World) -> None:
-    """Who became a subscriber while a look-up was under way, and was listed, stays known."""
+async def test_slow_lookup_does_not_undo_a_listing(listed: World) -> None:
+    """A subscriber that was created during a lookup, and was listed, stays known."""
     new = "new@example.com"
     [record] = listed.data.subscribers.after(0, JOHN)
     joined = False
@@ -324,8 +324,8 @@ async def test_a_slow_look_up_does_not_undo_what_a_listing_showed(listed: World)
     assert listed.values(new)["preferred_name"] == "new"
 
 
-async def test_whoever_comes_back_after_a_deletion_is_matched(listed: World) -> None:
-    """What was forgotten of a person's subscribers is looked up when a new call names them."""
+async def test_profile_after_a_deletion_is_matched(listed: World) -> None:
+    """The subscribers of an erased person are looked up after a new call."""
     await listed.database.write(erasure.erase_email, ACCOUNT, "jane@example.com", pseudonym, "test", listed.clock())
     other = next(each.fields["email"] for each in listed.data.subscribers.after(1))
     await listed.database.write(erasure.erase_email, ACCOUNT, other, pseudonym, "test", listed.clock())
@@ -338,8 +338,8 @@ async def test_whoever_comes_back_after_a_deletion_is_matched(listed: World) -> 
     assert listed.values(other)["preferred_name"] == "back"
 
 
-async def test_whoever_comes_back_after_years_is_matched(listed: World) -> None:
-    """Profiles that are deleted because nobody spoke of them leave behind who the subscribers are."""
+async def test_profile_after_retention_is_matched(listed: World) -> None:
+    """Profiles deleted by retention leave their subscribers known."""
     await listed.database.write(retention.forget_untouched, 0, listed.clock() + 2 * DAY, listed.clock() + 2 * DAY)
     assert await listed.database.read(profiles.find, ACCOUNT, JOHN) is None
     await for_a_while(listed, HOUR / SECOND)
@@ -350,8 +350,8 @@ async def test_whoever_comes_back_after_years_is_matched(listed: World) -> None:
     assert listed.values()["preferred_name"] == "back"
 
 
-async def test_news_that_come_while_a_profile_is_judged_are_heeded(listed: World) -> None:
-    """A verdict on what was known before is not the last word on somebody who was just listed."""
+async def test_listing_during_an_evaluation_is_not_missed(listed: World) -> None:
+    """A decision on older data does not settle a profile whose subscriber was just listed."""
     await listed.database.write(take, identify("new@example.com", at=1, received_at=1, preferred_name="new"))
     before = await listed.profile("new@example.com")
     news = {"new@example.com"}
@@ -363,8 +363,8 @@ async def test_news_that_come_while_a_profile_is_judged_are_heeded(listed: World
     assert not await listed.database.write(profiles.settle, looked_up, Status.UNMATCHED)
 
 
-async def test_an_erased_person_is_cleared_though_prosperstack_says_once_that_they_are_gone(listed: World) -> None:
-    """A 404 is believed when it is said again an hour later."""
+async def test_remote_erasure_survives_one_404(listed: World) -> None:
+    """An erasure accepts a 404 once it is repeated an hour later."""
     listed.intercept = GoneOnce()
     await listed.database.write(erasure.erase_email, ACCOUNT, JOHN, pseudonym, "test", listed.clock())
     await for_a_while(listed, 2 * HOUR / SECOND)
@@ -373,8 +373,8 @@ async def test_an_erased_person_is_cleared_though_prosperstack_says_once_that_th
 
 
 @pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
-async def test_whoever_is_erased_while_something_is_sent_is_cleared_of_it(listed: World, carry: Carrier) -> None:
-    """What was written before, and what was under way, is cleared, also where nobody knows whether it arrived."""
+async def test_erasure_clears_values_in_flight(listed: World, carry: Carrier) -> None:
+    """Earlier values and those in flight are cleared, also where it is unknown whether they arrived."""
     sent: list[str] = []
 
     async def network(request: httpx.Request) -> httpx.Response:
@@ -394,8 +394,8 @@ async def test_whoever_is_erased_while_something_is_sent_is_cleared_of_it(listed
     assert listed.values().keys() & {"preferred_name", "is_professional"} == set()
 
 
-async def test_whoever_is_erased_before_something_is_sent_is_cleared_of_what_was(listed: World) -> None:
-    """What is due does not hide what was delivered before."""
+async def test_erasure_clears_values_delivered_before(listed: World) -> None:
+    """A due update does not hide the values delivered before."""
     await listed.call(preferred_name="two")
     listed.intercept = lambda request: httpx.Response(503) if is_update(request) else None
     await for_a_while(listed, 10, every=5)
@@ -407,7 +407,7 @@ async def test_whoever_is_erased_before_something_is_sent_is_cleared_of_what_was
 
 
 async def with_seats(world: World) -> World:
-    """John's subscriptions are active, have a property, and got a value by a rule."""
+    """Activate John's subscriptions, with a property that got a value by a rule."""
     for each in world.data.subscriptions.after(0):
         each.fields["status"] = "active"
     mapping = check_mapping({"rules": [{"property": "subscription.seats", "from": "traits.seats"}]})
@@ -426,15 +426,15 @@ async def with_seats(world: World) -> World:
 
 
 def seats(world: World) -> list[Any]:
-    """The value of each of John's subscriptions."""
+    """Return the value of each of John's subscriptions."""
     [john] = world.data.subscribers.after(0, JOHN)
     theirs = world.data.subscriptions.after(0, subscriber_id=john.fields["id"])
     return [each.values["seats"][1] for each in theirs]
 
 
 @pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
-async def test_what_a_subscription_got_is_changed_back(listed: World, carry: Carrier) -> None:
-    """The same holds for properties of subscriptions."""
+async def test_reverted_subscription_value_is_reverted(listed: World, carry: Carrier) -> None:
+    """A subscription's value that Segment reverts before the response arrives does not stay."""
     await with_seats(listed)
     sent: list[str] = []
 
@@ -456,8 +456,8 @@ async def test_what_a_subscription_got_is_changed_back(listed: World, carry: Car
     assert seats(listed) == [1]
 
 
-async def test_a_subscription_that_is_not_gone_gets_what_is_desired(listed: World) -> None:
-    """A 404 is not believed of a subscription that is listed all the same."""
+async def test_false_404_of_a_subscription_is_retried(listed: World) -> None:
+    """A 404 for a subscription that is listed does not count."""
     await with_seats(listed)
     listed.intercept = GoneOnce()
     await listed.call(seats=2)
@@ -467,10 +467,8 @@ async def test_a_subscription_that_is_not_gone_gets_what_is_desired(listed: Worl
 
 
 @pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS)
-async def test_whoever_is_erased_while_a_subscription_is_updated_is_cleared_of_it(
-    listed: World, carry: Carrier
-) -> None:
-    """The same holds for what is written to subscriptions."""
+async def test_erasure_clears_subscription_values_in_flight(listed: World, carry: Carrier) -> None:
+    """An erasure during an update of subscriptions clears the values."""
     await with_seats(listed)
     sent: list[str] = []
 

@@ -31,7 +31,7 @@ def everything(connection: Connection) -> tuple[set[str], set[str], set[str]]:
     )
 
 
-def housekeeper(database: Database, clock: SetClock, *, days: int = 30, rows: int = 10) -> RetentionJob:
+def retention_job(database: Database, clock: SetClock, *, days: int = 30, rows: int = 10) -> RetentionJob:
     return RetentionJob(database, RetentionPolicy(days, 100, rows, calls=rows), lambda: True, clock)
 
 
@@ -59,7 +59,7 @@ async def test_untouched_profiles_go(database: Database, clock: SetClock, monkey
     await database.write(take, identify("1@b.c", user_id="u2@b.c", received_at=clock.now, at=NOW + 1))
     clock.advance(15 * 86_400)
 
-    assert await housekeeper(database, clock).delete_expired(0) == 7
+    assert await retention_job(database, clock).delete_expired(0) == 7
     left = {"0@b.c", "1@b.c", "9@b.c"}  # the last one is pending
     assert await database.read(everything) == (
         left,
@@ -75,7 +75,7 @@ async def test_for_ever_is_for_ever(database: Database, clock: SetClock) -> None
     await settled(database, "a@b.c")
     clock.advance(10_000 * 86_400)
 
-    assert await housekeeper(database, clock, days=0).delete_expired(0) == 0
+    assert await retention_job(database, clock, days=0).delete_expired(0) == 0
 
 
 async def test_what_happened_is_bounded(
@@ -88,7 +88,7 @@ async def test_what_happened_is_bounded(
         for n in range(count):
             await database.write(audit_log.record, account, at, actor="", action=f"{n}", details={})
 
-    await housekeeper(database, clock).delete_expired(0)
+    await retention_job(database, clock).delete_expired(0)
 
     kept = await database.read(
         lambda connection: connection.execute(select(audit.c.account_id, audit.c.action)).all()

@@ -68,10 +68,10 @@ class World:
         account = await self.database.read(accounts.get, "acct_1")
         assert account is not None
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as http:
-            spender = RateLimiter(0.1, self.clock.ticks)
-            client = ProsperStackClient(http, "http://sandbox/v1", KEY, spender.on_answer)
+            rate_limiter = RateLimiter(0.1, self.clock.ticks)
+            client = ProsperStackClient(http, "http://sandbox/v1", KEY, rate_limiter.on_answer)
             worker = AccountWorker(
-                account, self.database, client, spender, clock=self.clock, ticks=self.clock.ticks
+                account, self.database, client, rate_limiter, clock=self.clock, ticks=self.clock.ticks
             )
             self.running = asyncio.create_task(worker.run())
             await self.running

@@ -117,8 +117,9 @@ class Authenticator:
         return self._lookup(_cached_hash(key))
 
     async def by_id(self, account_id: str) -> Account:
-        """Return the account with this id, for callers that authenticate otherwise. Raises `InvalidApiKey` for
-        none.
+        """Return the account with this id, for callers that authenticate otherwise.
+
+        Raises `InvalidApiKey` for an unknown id.
         """
         account = self._lookup(account_id)
         if account is not None:
@@ -149,11 +150,10 @@ class Authenticator:
             await self._database.write(credentials.mark_secret_used, active.id, now)
 
     async def check_key(self, key: str) -> None:
-        """Check with ProsperStack that a key works, before an operator's entry is stored. Other texts are not
-        checked.
+        """Check with ProsperStack that a key works, before an operator's entry is stored.
 
-        Raises `ConfigurationError` where it does not work, and `KeyUnverified` where ProsperStack could not be
-        asked.
+        Texts without the form of a key are not checked. Raises `ConfigurationError` where the key does not work,
+        and `KeyUnverified` where ProsperStack could not be asked.
         """
         if not is_prosperstack_key(key):
             return

@@ -1,6 +1,4 @@
-"""Issuing and revoking an account's credentials: inbound keys, shared secrets and connector tokens, each shown
-once.
-"""
+"""Issuing and revoking credentials: inbound keys, shared secrets and connector tokens, each shown once."""
 
 import secrets
 from collections.abc import Iterable

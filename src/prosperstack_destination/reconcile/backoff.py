@@ -98,12 +98,12 @@ class FailureStreaks:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the account has to back off."""
+        """True where the account has to back off."""
         return any(streak.is_long for streak in self._streaks.values())
 
     @property
     def needs_probe(self) -> bool:
-        """Whether few profiles failed, but often: a probe has to show whether ProsperStack answers."""
+        """True where few profiles failed, but often: a probe has to show that ProsperStack answers."""
         return any(streak.requests >= MAX_STREAK for streak in self._streaks.values())
 
     def probe_succeeded(self) -> None:

@@ -113,10 +113,9 @@ def evaluate(context: ProfileContext, mapping: AccountMapping, now: int) -> Eval
 
 
 def record(connection: Connection, evaluations: Sequence[Evaluation], now: int) -> None:
-    """Store the decisions: status of each profile, values found in place, values about to be sent, mapping
-    problems.
+    """Store the decisions: statuses, values found in place, values about to be sent, mapping problems.
 
-    From then on a value about to be sent counts as unconfirmed, whatever the update's result. A profile that
+    From then on a value about to be sent counts as unconfirmed until its update is delivered. A profile that
     changed meanwhile stays due.
     """
     if not evaluations:

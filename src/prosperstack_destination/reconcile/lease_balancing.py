@@ -103,8 +103,7 @@ def plan_leases(view: LeaseView) -> LeasePlan:
 
 
 def with_stored(lease_plan: LeasePlan, stored: Set[str], held: Set[str]) -> LeasePlan:
-    """Reduce a plan to the leases in ``stored``, the ones that could be written; the next heartbeat handles the
-    others.
+    """Reduce a plan to the leases in ``stored``, which could be written; the next heartbeat handles the rest.
 
     A lease that could not be taken counts as held elsewhere until then; one that could not be given up stays held.
     """

@@ -68,7 +68,7 @@ class Preview:
 
     @property
     def raises_problems(self) -> bool:
-        """Whether there would be more mapping problems: the operator has to confirm."""
+        """True where there would be more mapping problems: the operator has to confirm."""
         return self.problems_after > self.problems_before
 
     @property
@@ -78,7 +78,7 @@ class Preview:
 
     @property
     def exact(self) -> bool:
-        """Whether every profile was evaluated."""
+        """True where every profile was evaluated."""
         return self.looked_at >= self.profiles
 
 

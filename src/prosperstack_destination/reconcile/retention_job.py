@@ -57,7 +57,7 @@ class RetentionJob:
             (self.delete_expired, DELETE_INTERVAL_SECONDS),
             (self.record_backlogs, BACKLOG_INTERVAL_SECONDS),
         ):
-            self._tasks.append(run_forever(partial(self._repeat, work, seconds), "housekeeping"))
+            self._tasks.append(run_forever(partial(self._repeat, work, seconds), "retention"))
 
     async def stop(self) -> None:
         """Stop; a later run does the rest."""

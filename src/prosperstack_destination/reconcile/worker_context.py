@@ -101,7 +101,7 @@ class WorkerContext:
         self._record(info, began_at, _SUCCESS, "")
         return response
 
-    def _record(self, info: RequestInfo, began_at: int, status: int | None, words: str) -> None:
+    def _record(self, info: RequestInfo, began_at: int, status: int | None, text: str) -> None:
         values = [*info.properties.values(), info.email]
         self.observer.sent(
             SentRequest(
@@ -112,6 +112,6 @@ class WorkerContext:
                 properties=tuple(sorted(info.properties)),
                 status=status,
                 seconds=max(self.clock() - began_at, 0) / SECOND,
-                words=redact(words, values, info.properties),
+                words=redact(text, values, info.properties),
             )
         )
