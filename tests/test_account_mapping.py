@@ -91,7 +91,7 @@ async def test_rollback_applies_an_earlier_version(database: Database) -> None:
     assert (forth.mapping.version, load_rules(forth.mapping.rules)) == (4, TWO)
     assert len(load_rules(to_none.mapping.rules)) == 0
     for version in (9, 5):
-        with pytest.raises(ConfigurationError, match=f"no version {version} to go back to"):
+        with pytest.raises(ConfigurationError, match=f"no version {version} to roll back to"):
             await database.write(rollback, version)
 
 

@@ -198,7 +198,7 @@ def rollback(
     earlier = mappings.of_version(connection, account.id, version) if version >= 0 else None
     if earlier is None or version == current.version:
         raise ConfigurationError(
-            f"There is no version {version} to go back to: `mappings history` shows those there are."
+            f"There is no version {version} to roll back to. `mappings history` lists the versions."
         )
     return apply(
         connection,

@@ -34,7 +34,7 @@ async def test_opening(database: Database) -> None:
         assert await database.read(accounts.find, name) == account
     with pytest.raises(NotFoundError):
         await database.read(accounts.find, KEY)
-    with pytest.raises(ConfigurationError, match="no ProsperStack API key"):
+    with pytest.raises(ConfigurationError, match="not a ProsperStack API key"):
         await database.write(accounts.open_account, "sk_1", VAULT, "ann", NEW_YEAR)
     assert [each.actor for each in await database.read(audit_log.recent, account.id, 9)] == ["ann"]
 

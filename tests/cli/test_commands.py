@@ -394,7 +394,7 @@ def test_credentials_are_issued_and_revoked(tmp_path: Path, sandbox: str, port: 
     sources, trail = operate(tmp_path, "sources").stdout, operate(tmp_path, "audit").stdout
 
     assert added.stdout.startswith("acct_")
-    assert "That is no ProsperStack API key" in wrong.stderr
+    assert "This is not a ProsperStack API key" in wrong.stderr
     assert sent.returncode == 0, sent.stdout
     assert "nothing" in shown[0]
     assert "issued" in shown[1]

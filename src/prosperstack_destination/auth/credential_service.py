@@ -49,7 +49,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     """
     if not is_prosperstack_key(key):
         raise ConfigurationError(
-            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+            "This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test)."
         )
     account = rows.of_prosperstack_key(connection, key_hash(key))
     if account is None:
@@ -67,16 +67,16 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     """
     if not is_prosperstack_key(key):
         raise ConfigurationError(
-            "That is no ProsperStack API key: they begin with key_ (live) or key_test_ (test)."
+            "This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test)."
         )
     if is_live_key(key) is not account.live:
         mode = "live" if account.live else "test"
         raise ConfigurationError(
-            f"{account.fingerprint} is an account of {mode} mode, and the key is of the other one."
+            f"{account.fingerprint} is an account of {mode} mode, and the key is of the other mode."
         )
     owner = rows.of_prosperstack_key(connection, key_hash(key))
     if owner is not None and owner.id != account.id:
-        raise ConfigurationError(f"That key belongs to another account, {owner.id}, already.")
+        raise ConfigurationError(f"The key already belongs to another account, {owner.id}.")
     renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
     rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
     details = {"before": account.fingerprint, "now": renewed.fingerprint}
@@ -114,7 +114,7 @@ def issue_public_key(
 def revoke_key(connection: Connection, account: Account, key: str, actor: str, now: int) -> None:
     """Revoke a key, named by its fingerprint; it is refused within seconds. Raises `NotFoundError`."""
     if not credentials.revoke_key(connection, account.id, key, now):
-        raise NotFoundError(f"The account has no key {key!r} that is good: `keys list` shows them.")
+        raise NotFoundError(f"The account has no valid key {key!r}. `keys list` shows the valid ones.")
     audit_log.record(connection, account.id, now, actor=actor, action="revoke key", details={"key": key})
 
 
@@ -144,7 +144,7 @@ def issue_secret(
 def revoke_secret(connection: Connection, account: Account, secret_id: str, actor: str, now: int) -> None:
     """Revoke a shared secret; its signatures are refused within seconds. Raises `NotFoundError`."""
     if not credentials.revoke_secret(connection, account.id, secret_id, now):
-        raise NotFoundError(f"The account has no secret {secret_id!r} that is good: `secrets list` shows them.")
+        raise NotFoundError(f"The account has no valid secret {secret_id!r}. `secrets list` shows the valid ones.")
     audit_log.record(
         connection, account.id, now, actor=actor, action="revoke secret", details={"secret": secret_id}
     )
@@ -162,6 +162,8 @@ def issue_connector(connection: Connection, account: Account, name: str, actor: 
 def revoke_connector(connection: Connection, account: Account, token: str, actor: str, now: int) -> None:
     """Revoke a connector token, named by its fingerprint. Raises `NotFoundError`."""
     if not connector_tokens.revoke(connection, account.id, token, now):
-        raise NotFoundError(f"The account has no connector {token!r} that is good: `connectors list` shows them.")
+        raise NotFoundError(
+            f"The account has no valid connector {token!r}. `connectors list` shows the valid ones."
+        )
     details = {"connector": token}
     audit_log.record(connection, account.id, now, actor=actor, action="revoke connector", details=details)

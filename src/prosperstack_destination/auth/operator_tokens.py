@@ -40,7 +40,7 @@ class TokenAuthenticator:
             if hmac.compare_digest(each.token_hash, hashed):
                 match = each
         if match is None:
-            raise InvalidToken("The token is unknown or revoked: `tokens list` shows those that are good.")
+            raise InvalidToken("The token is unknown or revoked. `tokens list` shows the valid ones.")
         return match.name
 
     def invalidate(self) -> None:
@@ -60,7 +60,7 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
     Raises `ConfigurationError` without a name.
     """
     if not name.strip():
-        raise ConfigurationError("A token needs a name: it is the author of what is done with it.")
+        raise ConfigurationError("A token needs a name: the audit log shows it as the author.")
     token = OPERATOR_TOKEN_PREFIX + secrets.token_urlsafe(32)
     operator_tokens.add(connection, OperatorToken(key_hash(token), fingerprint(token), name.strip(), now, None))
     return token
@@ -69,4 +69,4 @@ def issue_token(connection: Connection, name: str, now: int) -> str:
 def revoke_token(connection: Connection, token: str, now: int) -> None:
     """Revoke a token, named by its fingerprint; it is refused within seconds. Raises `NotFoundError`."""
     if not operator_tokens.revoke(connection, token, now):
-        raise NotFoundError(f"There is no token {token!r} that is good: `tokens list` shows them.")
+        raise NotFoundError(f"There is no valid token {token!r}. `tokens list` shows the valid ones.")

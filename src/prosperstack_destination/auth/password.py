@@ -43,7 +43,7 @@ def load_password(connection: Connection, vault: Vault, configured: str | None) 
     if configured is not None:
         if len(configured) < MIN_PASSWORD_LENGTH:
             raise ConfigurationError(
-                f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: take a longer one."
+                f"ADMIN_PASSWORD is shorter than {MIN_PASSWORD_LENGTH} characters: choose a longer one."
             )
         return Password(configured, generated=False)
     stored = app_secrets.get(connection, app_secrets.DASHBOARD_PASSWORD)

@@ -52,13 +52,11 @@ class PublicKeys:
         if public_key is None:
             public_key = (await self._keys(MISS_TTL)).by_hash.get(hashed)
         if public_key is None:
-            raise InvalidApiKey(
-                "The public key is unknown, or was revoked: `keys issue --public` makes another one."
-            )
+            raise InvalidApiKey("The public key is unknown or revoked. `keys issue --public` issues another one.")
         if public_key.origins and origin not in public_key.origins:
             raise ApiKeyForbidden(
                 "This public key is for the pages of other origins: `keys list` shows them, and "
-                "`keys issue --public --origin` makes a key for another one."
+                "`keys issue --public --origin` issues a key for another one."
             )
         if origin is not None and not public_key.origins:
             raise ApiKeyForbidden(

@@ -65,7 +65,7 @@ async def all_items(fetch: Callable[[str | None], Awaitable[Page[Item]]]) -> lis
         if not cursor:
             return items
         if cursor in seen:
-            raise ProsperStackUnavailable("ProsperStack's list does not end: a cursor came twice.")
+            raise ProsperStackUnavailable("ProsperStack's list does not end: a cursor was repeated.")
         seen.add(cursor)
     raise ProsperStackUnavailable(
         f"ProsperStack's list does not end within {MAX_PAGES} pages and {LIST_SECONDS / 60:.0f} minutes."
@@ -296,7 +296,7 @@ def _error_text(response: httpx.Response, body: bytes) -> str:
 
 
 def _unexpected_response(fault: str, status: int) -> ProsperStackUnavailable:
-    text = f"ProsperStack answered {status} with something else than the API promises: {fault}."
+    text = f"ProsperStack answered {status} with a body that does not match its API: {fault}."
     return ProsperStackUnavailable(text, status_code=status)
 
 

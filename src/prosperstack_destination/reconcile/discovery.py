@@ -42,7 +42,7 @@ async def look_up(ctx: WorkerContext, profile: Profile, *, urgent: bool, gone: S
     await ctx.database.write(_store_look_up, profile, subscribers_found, asked_at, ctx.clock(), gone)
     if gone is not None and any(each.id == gone.id for each in subscribers_found):
         raise ProsperStackUnavailable(
-            f"ProsperStack says that subscriber {gone.id} is gone, and shows them.", status_code=404
+            f"ProsperStack answered 404 for subscriber {gone.id}, and still lists it.", status_code=404
         )
     return True
 

@@ -133,7 +133,7 @@ class SubscriptionUpdater:
                     gone.add(subscription.id)
         if gone and (shown := gone & {each.id for each in await self._list(profile, subscriber_id)}):
             raise ProsperStackUnavailable(
-                f"ProsperStack says that subscription {min(shown)} is gone, and shows it.", status_code=404
+                f"ProsperStack answered 404 for subscription {min(shown)}, and still lists it.", status_code=404
             )
         return rejected
 
