@@ -122,8 +122,7 @@ def change(
     kept_free = "RATE_LIMIT_RESERVE" if account.reserve is None else f"{account.reserve:.0%}"
     output.console.print(
         f"{account.fingerprint}: effect of a deletion in ProsperStack: {account.on_delete.value}; share of the "
-        "rate "
-        f"limit kept free for your own tools: {kept_free}."
+        f"rate limit kept free for your own tools: {kept_free}."
     )
 
 

@@ -51,10 +51,8 @@ def replay(account_name: str | None, email: str | None, author: str, *, yes: boo
     cost = read(estimate, settings)
     confirm(
         f"{cost.profiles:,} profiles are compared with ProsperStack again. Values that differ are written, "
-        "including "
-        f"values edited in ProsperStack. At most {cost.most_requests:,} requests, "
-        f"{labels.span(cost.most_seconds)}; "
-        "equal values cost no update.",
+        f"including values edited in ProsperStack. At most {cost.most_requests:,} requests, "
+        f"{labels.span(cost.most_seconds)}; equal values cost no update.",
         yes=yes,
         as_json=as_json,
     )

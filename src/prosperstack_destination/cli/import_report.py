@@ -72,8 +72,7 @@ def _lines(name: str, survey: Survey, cost: Estimate, done: int, as_of: int) -> 
     if survey.with_user_id == 0:
         lines.append(
             "Warning: the file has no user IDs. A later Delete call names a user ID, and would not find these "
-            "people. "
-            "Name the column of user IDs with --user-id."
+            "people. Name the column of user IDs with --user-id."
         )
     lines += [f"Rejected: row {number:,}: {reason}" for number, reason in survey.rejections.first[:3]]
     return [*lines, *_costs(survey, cost)]
@@ -110,8 +109,7 @@ def _costs(survey: Survey, cost: Estimate) -> list[str]:
     if cost.likely is None:
         return [
             f"Cost: at most {most} {comparison}. People who are not subscribers, or who are up to date, cost no "
-            "update. "
-            "Live calls go first."
+            "update. Live calls go first."
         ]
     return [
         f"Cost: about {cost.likely.requests:,} requests, {labels.span(cost.likely.seconds)}, estimated from the "

@@ -74,7 +74,7 @@ def _lines(text: TextIO, decoder: json.JSONDecoder) -> Iterator[Row | InvalidRow
             except (ValueError, RecursionError) as error:
                 yield undecodable(line) or InvalidRow(_reason(error, 0))
                 continue
-            yield (_row(value, line) if end == len(line) else InvalidRow("its line goes on after the JSON object"))
+            yield (_row(value, line) if end == len(line) else InvalidRow("its line has text after the JSON object"))
 
 
 class _Values:

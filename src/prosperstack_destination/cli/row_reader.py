@@ -133,8 +133,7 @@ def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
             return json_rows(file, encoding, lines=True)  # Segment's archive, whose names have no other suffix
     raise ConfigurationError(
         f"{file} is of an unknown kind. The name has to end with .csv, .tsv, .jsonl, .ndjson, .json (each also "
-        "with "
-        ".gz) or .parquet; NAME.gz holds lines of JSON."
+        "with .gz) or .parquet; NAME.gz holds lines of JSON."
     )
 
 

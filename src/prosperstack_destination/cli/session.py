@@ -69,8 +69,7 @@ def read(work: Callable[[Connection], T], settings: Settings | None = None) -> T
             if "no such" in str(error) or "does not exist" in str(error):
                 raise ConfigurationError(
                     "The schema of the database is not the version of this command. Run `db upgrade`, or `serve` "
-                    "of "
-                    f"this version. ({error.__cause__})"
+                    f"of this version. ({error.__cause__})"
                 ) from error
             raise
         finally:

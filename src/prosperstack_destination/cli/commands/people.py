@@ -10,7 +10,6 @@ from prosperstack_destination.cli.options import Account, Author, Json
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 _Email = Annotated[str | None, typer.Option("--email", help="Only this person.")]
 _UserId = Annotated[bool, typer.Option("--user-id", help="The argument is a user ID.")]
-_Column = Annotated[str | None, typer.Option(help="Column that holds it. Default: found by its name.")]
 
 
 def profile(
@@ -62,9 +61,9 @@ def erase(
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV, JSONL, JSON (also with .gz) or Parquet file.")],
     account: Account = None,
-    email: _Column = None,
-    user_id: _Column = None,
-    time: _Column = None,
+    email: Annotated[str | None, typer.Option(help="Column of emails. Default: found by its name.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="Column of user IDs. Default: found by its name.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of event times. Default: found by its name.")] = None,
     time_format: Annotated[
         str | None,
         typer.Option(metavar="FORM", help="Format of times that are not ISO 8601, as '%d/%m/%Y %H:%M'."),
