@@ -1,63 +1,63 @@
-"""What can go wrong, grouped by what happens next.
+"""Exceptions of the service, grouped by what happens next.
 
     DestinationError
-    ├── CallRefused            the call is at fault: give up, and tell its sender why
-    │   ├── BadCall              it is malformed, or says nothing we can act on
-    │   │   ├── MissingEmail     nobody can be found by it
-    │   │   └── InvalidTime      a row of a file has a time that cannot be used
-    │   ├── CallTooLarge         it is larger than one event may be
-    │   ├── CallNotPermitted     its key may not send calls of this type
-    │   ├── UnsupportedEncoding  its body is compressed in a way that is not understood
-    │   └── UnsupportedCall      a type of call that this destination does not take
-    ├── AccessDenied           the key is at fault: give up until somebody mends the key
-    │   ├── KeyRefused           it is no key, or no longer one
-    │   ├── KeyNotPermitted      it is a key, but not for this
-    │   ├── TokenRefused         it is no token of an operator's, or no longer one
-    │   ├── LoginRefused         it is not the operator's password
-    │   └── ApiClosed            no operator has a token yet
-    ├── NotHere                what is asked for is not here
-    ├── TryLater               nobody is at fault: the same again later will work
-    │   ├── StoreUnavailable     the database cannot take a commit now
-    │   ├── Overloaded           more is waiting than we promised to hold
-    │   ├── RateExceeded         an address sends more calls than it may with a public key
-    │   ├── KeyUnverified        ProsperStack could not be asked about the key
-    │   ├── CallerLeft           the caller left before the answer was there
-    │   └── SegmentUnavailable   Segment's Public API gave no answer, or is asked too often
-    ├── ProsperStackError      an answer of ProsperStack's that is not the one asked for
-    │   ├── Unavailable          retry: no answer, a 5xx, or nothing that can be read
-    │   ├── RateLimited          retry: the account's requests for this window are spent
-    │   ├── CredentialsRefused   stop the account: its key is refused, or may not do this
-    │   ├── NotFound             look again: what we knew by this id is gone
-    │   └── Rejected             give up and show: what we sent is not acceptable
-    ├── SegmentRefused         Segment's Public API will not do what it was asked: tell the operator why
-    │   ├── SegmentTokenRefused  the token is at fault: another one has to be made
-    │   ├── SegmentNotPermitted  the token is good, but its role may not do this
-    │   └── SegmentNotFound      there is no such thing in the workspace, or no longer
-    ├── AlreadyConnected       the source is connected: nothing is to be done
-    ├── MappingRefused         a mapping is at fault: give up, and tell whoever wrote it why
-    │   ├── BadMapping           it cannot be applied to anything (see `mapping.mapping_file`)
-    │   ├── MappingConflict      somebody else applied another one meanwhile
-    │   └── ProblemsRise         it makes more problems than there are, and nobody confirmed that
-    ├── LeaseLost              stop at this account: another replica works at it
-    └── Misconfigured          stop: an operator has to change something first
+    ├── CallError                    the call is at fault: no retry, report the reason to the sender
+    │   ├── InvalidCall                malformed, or without usable content
+    │   │   ├── MissingEmail             no email, and no ID that leads to one
+    │   │   └── InvalidTime              unusable time in a row of a file
+    │   ├── CallTooLarge               above the size limit of one event
+    │   ├── CallNotPermitted           the key's kind does not permit this type of call
+    │   ├── UnsupportedEncoding        body with an unknown compression
+    │   └── UnsupportedCall            type of call that this destination does not accept
+    ├── AccessDenied                 the credential is at fault: no retry until it is corrected
+    │   ├── InvalidApiKey              unknown, revoked or malformed key
+    │   ├── ApiKeyForbidden            valid key without this permission
+    │   ├── InvalidToken               unknown or revoked operator token
+    │   ├── LoginFailed                wrong password of the dashboard
+    │   └── NoTokensIssued             no operator token exists yet
+    ├── NotFoundError                the requested object does not exist here
+    ├── TemporaryError               no one is at fault: a retry will work
+    │   ├── StoreUnavailable           the database cannot commit now
+    │   ├── Overloaded                 more work waits than memory limits permit
+    │   ├── RateExceeded               too many calls with a public key from one network
+    │   ├── KeyUnverified              ProsperStack did not confirm or refuse a key
+    │   ├── CallerLeft                 the caller disconnected before the response
+    │   └── SegmentUnavailable         no response of Segment's Public API, or its rate limit
+    ├── ProsperStackError            unsuccessful response of ProsperStack
+    │   ├── ProsperStackUnavailable    retry: no response, a 5xx, or an unreadable one
+    │   ├── ProsperStackRateLimited    retry: the account's requests for this window are spent
+    │   ├── ProsperStackAuthError      stop the account: its key is refused, or lacks a permission
+    │   ├── ProsperStackNotFound       look up again: the object with this ID is gone
+    │   └── ProsperStackRejected       no retry, show it: the value is not acceptable
+    ├── SegmentApiError              Segment's Public API refuses a request: report the reason to the operator
+    │   ├── SegmentInvalidToken        the token is at fault: a new one is needed
+    │   ├── SegmentNotPermitted        valid token, but its role lacks this permission
+    │   └── SegmentNotFound            the object is missing from the workspace
+    ├── AlreadyConnected             the source is connected: nothing to do
+    ├── MappingError                 the mapping is at fault: report the reason to its author
+    │   ├── InvalidMapping             it cannot be applied (see `mapping.mapping_file`)
+    │   ├── MappingConflict            another version was applied meanwhile
+    │   └── ProblemsRise               it adds mapping problems, and its author did not confirm that
+    ├── LeaseLost                    stop this account: another replica holds its lease
+    └── ConfigurationError           stop: an operator has to change something first
 
-An error carries its evidence as attributes, so that faces format fields and never take a text apart. It knows
-nothing of HTTP: the receiving routes have one table that turns errors into statuses.
+An error carries its evidence as attributes, so that callers format fields and never parse messages. Errors know
+nothing of HTTP: `http_responses.STATUSES` maps them to statuses.
 """
 
 from collections.abc import Mapping
 
 
 class DestinationError(Exception):
-    """Everything that this service raises on purpose. ``str()`` of it is a sentence for a person."""
+    """Base of all exceptions that this service raises on purpose. ``str()`` is a sentence for a person."""
 
 
 class CallError(DestinationError):
-    """The call is at fault; sending it again unchanged gives the same."""
+    """Invalid call. A retry without changes fails again."""
 
 
 class InvalidCall(CallError):
-    """The call is malformed. ``field`` names the part at fault, as in ``context.traits``; None: the whole."""
+    """Malformed call. ``field`` names the invalid part, as in ``context.traits``; None: the whole call."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -65,9 +65,9 @@ class InvalidCall(CallError):
 
 
 class MissingEmail(InvalidCall):
-    """The call names no email, and none is known for its ids. ``has_ids`` says whether it has any.
+    """Call without an email, whose IDs lead to none. ``has_ids`` tells whether it has any ID.
 
-    ``no_emails`` are the reasons why values at an email's places are none, by their places.
+    ``invalid_emails`` are the reasons of values that are no email, by their places, as in ``traits.email``.
     """
 
     def __init__(self, *, has_ids: bool, invalid_emails: Mapping[str, str] | None = None) -> None:
@@ -82,7 +82,7 @@ class MissingEmail(InvalidCall):
 
 
 class InvalidTime(InvalidCall):
-    """A row of a file has a time that cannot be used; ``column`` and ``value`` are as they stand in the file."""
+    """Unusable time in a row of a file. ``column`` and ``value`` are those of the file."""
 
     def __init__(self, column: str, value: object, reason: str) -> None:
         text = value if isinstance(value, str) else str(value)
@@ -93,7 +93,7 @@ class InvalidTime(InvalidCall):
 
 
 class CallTooLarge(CallError):
-    """The call has more than ``limit_bytes``."""
+    """Call with more than ``limit_bytes``."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
@@ -104,14 +104,14 @@ class CallTooLarge(CallError):
 
 
 class CallNotPermitted(CallError):
-    """The key is public, and the call is none that it may send."""
+    """Call that a public key may not send."""
 
     def __init__(self) -> None:
         super().__init__("A public key may only identify: send Delete calls from a server, with a secret key.")
 
 
 class UnsupportedEncoding(CallError):
-    """The body is encoded in a way that is not understood (``encoding``, as the header names it)."""
+    """Body in an unsupported encoding (``encoding``, as in the header)."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
@@ -126,7 +126,7 @@ def _format_size(count: int) -> str:
 
 
 class UnsupportedCall(CallError):
-    """A call of a type that this destination does not take (``call_type``)."""
+    """Call of a type that this destination does not accept (``call_type``)."""
 
     def __init__(self, call_type: str) -> None:
         super().__init__(
@@ -137,23 +137,23 @@ class UnsupportedCall(CallError):
 
 
 class AccessDenied(DestinationError):
-    """The key is at fault."""
+    """Invalid credential."""
 
 
 class InvalidApiKey(AccessDenied):
-    """The key is missing, malformed, unknown, revoked, or refused by ProsperStack."""
+    """Missing, malformed, unknown or revoked key, or one that ProsperStack refuses."""
 
 
 class ApiKeyForbidden(AccessDenied):
-    """The key is good, but what was asked for is not permitted to it."""
+    """Valid key without the permission for a request."""
 
 
 class InvalidToken(AccessDenied):
-    """The token of an operator is missing, unknown or revoked."""
+    """Missing, unknown or revoked operator token."""
 
 
 class LoginFailed(AccessDenied):
-    """It is not the operator's password; after too many none is looked at for ``retry_after`` seconds."""
+    """Wrong password. After too many attempts, further ones are refused for ``retry_after`` seconds."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -161,7 +161,7 @@ class LoginFailed(AccessDenied):
 
 
 class NoTokensIssued(AccessDenied):
-    """Nobody may use the API: no token was issued."""
+    """Closed API: no operator token exists."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -171,11 +171,11 @@ class NoTokensIssued(AccessDenied):
 
 
 class NotFoundError(DestinationError):
-    """What is asked for is not here; the text says what was asked for."""
+    """Missing object; the text names it."""
 
 
 class TemporaryError(DestinationError):
-    """The same again later will work. ``retry_after`` is in seconds."""
+    """Temporary fault: the same request works later. ``retry_after`` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
@@ -183,33 +183,33 @@ class TemporaryError(DestinationError):
 
 
 class StoreUnavailable(TemporaryError):
-    """The database did not take a transaction: full, read-only, locked for too long, or away."""
+    """Database that does not commit: full, read-only, locked for too long, or unreachable."""
 
 
 class Overloaded(TemporaryError):
-    """More calls wait for the database than the service promised to hold in memory."""
+    """More calls or bodies in memory than the limits permit."""
 
 
 class RateExceeded(TemporaryError):
-    """A client's network sent more calls than it may with a public key."""
+    """Network of a client that exceeds the rate limit of a public key."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("Too many calls from this address: send them again later.", retry_after=retry_after)
 
 
 class KeyUnverified(TemporaryError):
-    """A key is new to us, and ProsperStack could not be asked about it."""
+    """Unknown key that ProsperStack could not check."""
 
 
 class CallerLeft(TemporaryError):
-    """The caller left before the answer was there, and what was done for it was cut off."""
+    """Caller that disconnected before the response. Its work was cancelled."""
 
     def __init__(self) -> None:
         super().__init__("The caller left before the answer was there.", retry_after=1)
 
 
 class ProsperStackError(DestinationError):
-    """ProsperStack did not do what it was asked. ``status_code`` is None where no answer came."""
+    """Unsuccessful request to ProsperStack. ``status_code`` is None without a response."""
 
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -217,7 +217,7 @@ class ProsperStackError(DestinationError):
 
 
 class ProsperStackUnavailable(ProsperStackError):
-    """No answer, or none that means anything. ``retry_after`` (seconds) where ProsperStack named a time."""
+    """No response, or an unusable one. ``retry_after`` is in seconds, None where ProsperStack named no time."""
 
     def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, status_code=status_code)
@@ -225,7 +225,7 @@ class ProsperStackUnavailable(ProsperStackError):
 
 
 class ProsperStackRateLimited(ProsperStackError):
-    """429: nothing is left of the window. ``retry_after`` is in seconds, None where it was not said."""
+    """429: the window's requests are spent. ``retry_after`` is in seconds, None where the response has none."""
 
     def __init__(self, message: str, *, retry_after: float | None) -> None:
         super().__init__(message, status_code=429)
@@ -233,21 +233,21 @@ class ProsperStackRateLimited(ProsperStackError):
 
 
 class ProsperStackAuthError(ProsperStackError):
-    """401 or 403 (``status_code`` says which): nothing more can be done for this account with its key."""
+    """401 or 403 (``status_code``): the account's key cannot be used any more."""
 
 
 class ProsperStackNotFound(ProsperStackError):
-    """404: there is no such thing, or no longer."""
+    """404: the object does not exist, or no longer."""
 
 
 class ProsperStackRejected(ProsperStackError):
-    """Another 4xx: what was sent is not acceptable, and never will be. The text is ProsperStack's own."""
+    """Another 4xx: ProsperStack refuses the value, also on a retry. The text is ProsperStack's own."""
 
 
 class SegmentApiError(DestinationError):
-    """Segment's Public API refused something, and will again.
+    """Request that Segment's Public API refuses, also on a retry.
 
-    ``status_code`` is its answer's; ``said`` are Segment's own words, "" where it gave none.
+    ``status_code`` is that of the response; ``segment_message`` is Segment's own text, "" where it sent none.
     """
 
     def __init__(self, message: str, *, status_code: int | None = None, segment_message: str = "") -> None:
@@ -257,19 +257,19 @@ class SegmentApiError(DestinationError):
 
 
 class SegmentInvalidToken(SegmentApiError):
-    """401, or a text that cannot be a token: the operator has to paste another one."""
+    """401, or text that cannot be a token: the operator has to enter another one."""
 
 
 class SegmentNotPermitted(SegmentApiError):
-    """403: the token's role does not allow it, or the workspace's plan has no such feature."""
+    """403: the token's role lacks the permission, or the workspace's plan lacks the feature."""
 
 
 class SegmentNotFound(SegmentApiError):
-    """404: there is no such thing, or not for this token."""
+    """404: the object does not exist, or this token may not see it."""
 
 
 class SegmentUnavailable(TemporaryError):
-    """No answer of Segment's Public API, none that means anything, or 429 (``status_code`` says which, if any)."""
+    """No response of Segment's Public API, an unusable one, or 429. ``status_code`` is None without a response."""
 
     def __init__(self, message: str, *, retry_after: float, status_code: int | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -277,28 +277,28 @@ class SegmentUnavailable(TemporaryError):
 
 
 class AlreadyConnected(DestinationError):
-    """The account has this source already: by the connection ``connection_id``."""
+    """Source that the account already has, by the connection ``connection_id``."""
 
     def __init__(self, source_name: str, connection_id: str) -> None:
         super().__init__(
             f"The source {source_name!r} is connected to this account already: disconnect it first to connect it "
-            "anew."
+            "again."
         )
         self.connection_id = connection_id
 
 
 class MappingError(DestinationError):
-    """A mapping was not applied; what is in force stays."""
+    """Mapping that was not applied; the current version stays in force."""
 
 
 class MappingConflict(MappingError):
-    """Another mapping than the one that a new one is based on is in force: ``version``, applied by ``author``."""
+    """Mapping based on an older version than the current one: ``version``, applied by ``author``."""
 
     def __init__(self, *, based_on: int, version: int, author: str) -> None:
         super().__init__(
-            f"Version {version} is in force, applied by {author or 'nobody'}, and this mapping is based on version "
+            f"Version {version} is in force, applied by {author or 'no one'}, and this mapping is based on version "
             f"{based_on}: nothing was applied. Look at what changed (`mappings show`, `mappings diff`), and apply "
-            f"yours anew, based on version {version}."
+            f"yours again, based on version {version}."
         )
         self.based_on = based_on
         self.version = version
@@ -306,7 +306,7 @@ class MappingConflict(MappingError):
 
 
 class ProblemsRise(MappingError):
-    """A mapping makes more problems than the one in force, and that was not confirmed."""
+    """Unconfirmed mapping that makes more mapping problems than the current version."""
 
     def __init__(self, *, before: int, after: int) -> None:
         super().__init__(
@@ -318,8 +318,8 @@ class ProblemsRise(MappingError):
 
 
 class LeaseLost(DestinationError):
-    """An account's lease ran out, or another replica has it by now. Nothing was written."""
+    """Lease of an account that expired, or that another replica holds. Nothing was written."""
 
 
 class ConfigurationError(DestinationError):
-    """A setting or a stored secret makes it impossible to go on; the text says what to change."""
+    """Unusable setting, stored secret or operator input; the text says what to change."""

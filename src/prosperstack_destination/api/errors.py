@@ -13,18 +13,11 @@ from starlette.types import Message, Receive
 
 from prosperstack_destination.api.dependencies import admin_services, authenticate_operator, bearer
 from prosperstack_destination.errors import (
-    AlreadyConnected,
-    ConfigurationError,
     DestinationError,
-    InvalidToken,
     MappingConflict,
-    MappingError,
-    NotFoundError,
-    NoTokensIssued,
-    ProblemsRise,
-    SegmentApiError,
     TemporaryError,
 )
+from prosperstack_destination.http_responses import status_of
 from prosperstack_destination.mapping.mapping_file import InvalidMapping
 from prosperstack_destination.retry_after import retry_after_header
 
@@ -33,19 +26,6 @@ MAX_BODY: Final = 1024 * 1024
 
 #: Faults in one response at most.
 MAX_FAULTS: Final = 20
-
-_STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
-    (NoTokensIssued, 403),
-    (InvalidToken, 401),
-    (NotFoundError, 404),
-    (MappingConflict, 409),
-    (ProblemsRise, 409),
-    (AlreadyConnected, 409),
-    (MappingError, 422),
-    (SegmentApiError, 422),
-    (ConfigurationError, 422),
-    (TemporaryError, 503),
-)
 
 
 class FaultResponse(BaseModel):
@@ -143,7 +123,7 @@ def _response(status: int, text: str, faults: Sequence[FaultResponse] = ()) -> J
 
 def error_response(error: DestinationError) -> JSONResponse:
     """Return the response for an error."""
-    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, TemporaryError):
         headers["Retry-After"] = retry_after_header(error.retry_after)

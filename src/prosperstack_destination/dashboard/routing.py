@@ -19,14 +19,12 @@ from prosperstack_destination.dashboard.sessions import Sessions, is_form_token
 from prosperstack_destination.errors import (
     AccessDenied,
     CallError,
-    ConfigurationError,
     DestinationError,
-    MappingConflict,
-    MappingError,
     NotFoundError,
     StoreUnavailable,
     TemporaryError,
 )
+from prosperstack_destination.http_responses import status_of
 from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.accounts import Account
@@ -39,16 +37,6 @@ COOKIE: Final = "dashboard_session"
 ACTOR: Final = "dashboard"
 
 Show = Callable[[PageContext], Awaitable[Response]]
-
-_STATUSES: Final[tuple[tuple[type[DestinationError], int], ...]] = (
-    (NotFoundError, 404),
-    (MappingConflict, 409),
-    (MappingError, 422),
-    (ConfigurationError, 422),
-    (AccessDenied, 403),
-    (CallError, 400),
-    (TemporaryError, 503),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +115,7 @@ class PageRouter:
 
     async def _failed(self, request: Request, session: str, error: DestinationError) -> Response:
         """What went wrong, as a page, with the way on to others; while the database does not answer, without."""
-        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+        status = 400 if isinstance(error, CallError) else status_of(error)
         known: Sequence[Account] = ()
         if not isinstance(error, StoreUnavailable):
             with suppress(StoreUnavailable):
