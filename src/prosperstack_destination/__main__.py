@@ -1,4 +1,4 @@
-"""``python -m prosperstack_destination``: the command line."""
+"""Command line as a module: ``python -m prosperstack_destination``."""
 
 from prosperstack_destination.cli import main
 

@@ -1,16 +1,16 @@
-"""Normalization of email addresses: the one form in which profiles, the directory and searches compare them."""
+"""Normalization of emails: the form in which profiles, subscribers and searches compare them."""
 
 import re
 from typing import Final
 
 from prosperstack_destination.storable import REPLACEMENT
 
-#: The longest email there can be (RFC 5321), in characters.
+#: The longest email (RFC 5321), in characters.
 MAX_EMAIL: Final = 254
 #: A name, one @, and a domain, without spaces.
 _ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
-#: What `str.strip` takes for white space (U+00A0 among it), and characters that nobody sees: zero-width spaces and
-#: joiners, byte order marks, soft hyphens and marks of writing direction, as pasted texts have them at either end.
+#: White space as `str.strip` defines it (with U+00A0), and invisible characters: zero-width spaces and joiners,
+#: byte order marks, soft hyphens and marks of writing direction. Pasted text has them at its ends.
 _AROUND: Final = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -30,7 +30,7 @@ def normalize_email(text: str) -> str:
 
 
 def is_email(text: str) -> bool:
-    """Whether ProsperStack can know a subscriber by a text (trimmed); whether mail reaches it is not asked."""
+    """Return whether a trimmed text can be a subscriber's email. Deliverability is not checked."""
     return (
         len(text) <= MAX_EMAIL
         and _ADDRESS.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The client's address and scheme, as proxies in front of the service report them."""
+"""Address and scheme of a client, as reported by the proxies in front of the service."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-#: A client on IPv6 commonly has a network of this size to itself, in bits of its prefix.
+#: Prefix length of the IPv6 network that one client commonly has, in bits.
 IPV6_PREFIX: Final = 64
 
 
@@ -14,9 +14,9 @@ def client_address(scope: Scope, trusted_proxies: int) -> str:
     """Return the IP address of the client, "" where none is known (a Unix socket).
 
     ``trusted_proxies`` is the number of proxies in front of the service. Each appends the address of its
-    peer to ``X-Forwarded-For``: the client is that many entries from the right. Entries further left are what
-    clients wrote themselves. With 0, with fewer entries than proxies, or with an entry that is no address, it is
-    the peer of the connection.
+    peer to ``X-Forwarded-For``: the client is that many entries from the right. Clients can forge
+    entries further left. With 0, with fewer entries than proxies, or with an entry that is no address, the
+    result is the peer of the connection.
     """
     peer: str = scope["client"][0] if scope.get("client") else ""
     if trusted_proxies < 1:
@@ -27,7 +27,7 @@ def client_address(scope: Scope, trusted_proxies: int) -> str:
 
 
 def client_network(address: str) -> str:
-    """Return what limits per client count by: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the key of limits per client: an IPv4 address, or the /64 network of an IPv6 address."""
     parsed = _address(address)
     if not isinstance(parsed, IPv6Address):
         return address if parsed is None else str(parsed)
@@ -36,7 +36,7 @@ def client_network(address: str) -> str:
 
 
 def is_tls(scope: Scope) -> bool:
-    """Whether the client uses TLS: by the scheme, or by the first entry of ``X-Forwarded-Proto``, in any casing.
+    """Return whether the client uses TLS: by the scheme or the first entry of ``X-Forwarded-Proto`` (any casing).
 
     Each proxy appends the scheme of its own connection, so the first entry is the client's.
     """
@@ -46,7 +46,7 @@ def is_tls(scope: Scope) -> bool:
 
 
 def _entries(scope: Scope, header: bytes) -> Iterator[str]:
-    """The comma-separated entries of a header, which may occur several times."""
+    """Yield the comma-separated entries of a header, which may occur several times."""
     for name, value in scope["headers"]:
         if name == header:
             yield from (entry.strip() for entry in value.decode("latin-1").split(",") if entry.strip())

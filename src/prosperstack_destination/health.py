@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``: for whoever starts, watches and replaces the process."""
+"""Routes ``/healthz`` and ``/readyz`` for supervisors and load balancers."""
 
 import asyncio
 import secrets
@@ -16,20 +16,20 @@ from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.store import write_probe
 from prosperstack_destination.store.database import Database
 
-#: The database has this long to take a write, in seconds.
+#: Time limit of the probe's write to the database, in seconds.
 DATABASE_SECONDS: Final = 2.0
-#: What the database said is told again for so long, in seconds: whoever asks often costs no write each time.
+#: Time to live of the probe's result, in seconds: frequent requests cost no write each.
 CACHE_SECONDS: Final = 1.0
 
 
 class Alive(BaseModel):
-    """The process runs and answers."""
+    """Response of a process that runs."""
 
     status: Literal["alive"] = "alive"
 
 
 class Readiness(BaseModel):
-    """Whether the service can do its work; each part says "ok", or what is wrong with it."""
+    """Readiness of the service; each part is "ok", or names its fault."""
 
     status: Literal["ready", "not ready"]
     database: str
@@ -37,9 +37,9 @@ class Readiness(BaseModel):
 
 
 class WriteCheck:
-    """Finds out whether calls can be written: by a write of its own, once a second, and by the latest calls.
+    """Check of whether calls can be committed: by a probe write, at most once a second, and by the latest calls.
 
-    ``failure`` tells why calls could not be committed just now, if they could not.
+    ``failure`` returns why the latest calls were not committed, or None.
     """
 
     def __init__(self, database: Database, failure: Callable[[], str | None]) -> None:
@@ -47,18 +47,18 @@ class WriteCheck:
         self._failure = failure
         self._name = f"probe-{secrets.token_hex(8)}"
         self._deadlines = DeadlineRunner()
-        self._asking = asyncio.Lock()
-        #: When the database was asked last, by the monotonic clock in seconds, and what it said.
-        self._answer: tuple[float, str] | None = None
+        self._lock = asyncio.Lock()
+        #: Time of the last probe (monotonic, in seconds), and its result.
+        self._cached: tuple[float, str] | None = None
 
     async def state(self) -> str:
-        """ "ok", or why calls cannot be written; at most `FRESH_SECONDS` old."""
-        async with self._asking:
-            if self._answer is None or time.monotonic() - self._answer[0] >= CACHE_SECONDS:
-                said = await self._check_database()
-                self._answer = time.monotonic(), said
-            _, said = self._answer
-        return self._failure() or said
+        """Return "ok", or why calls cannot be committed; at most `FRESH_SECONDS` old."""
+        async with self._lock:
+            if self._cached is None or time.monotonic() - self._cached[0] >= CACHE_SECONDS:
+                state = await self._check_database()
+                self._cached = time.monotonic(), state
+            _, state = self._cached
+        return self._failure() or state
 
     async def _check_database(self) -> str:
         try:
@@ -75,24 +75,26 @@ class WriteCheck:
 def create_health_router(
     database: Database, failure: Callable[[], str | None], reconciler_is_alive: Callable[[], bool]
 ) -> APIRouter:
-    """The two routes, over the parts that they ask: see `WriteCheck`."""
+    """Return the router of both routes. ``failure``: see `WriteCheck`."""
     router = APIRouter(tags=["operations"])
     writes = WriteCheck(database, failure)
 
     @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def alive() -> Alive:
-        """Whether the process is alive: restart it if not."""
+        """Return 200 while the process runs. Restart it without an answer."""
         return Alive()
 
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready."}})
     async def ready(response: Response) -> Readiness:
-        """Whether calls should be sent here: the database takes writes, and the reconciler runs."""
-        at_database = await writes.state()
-        at_reconciler = "ok" if reconciler_is_alive() else "it has not looked at the accounts lately"
-        good = at_database == at_reconciler == "ok"
-        response.status_code = 200 if good else 503
-        return Readiness(status="ready" if good else "not ready", database=at_database, reconciler=at_reconciler)
+        """Return 200 while the database accepts writes and the reconciler runs, otherwise 503."""
+        database_state = await writes.state()
+        reconciler_state = "ok" if reconciler_is_alive() else "it has not looked at the accounts lately"
+        is_ready = database_state == reconciler_state == "ok"
+        response.status_code = 200 if is_ready else 503
+        return Readiness(
+            status="ready" if is_ready else "not ready", database=database_state, reconciler=reconciler_state
+        )
 
     return router

@@ -1,4 +1,4 @@
-"""The header ``Retry-After``, read from others' answers and written in ours."""
+"""``Retry-After`` header: parsed from ProsperStack's and Segment's responses, formatted for the service's own."""
 
 import math
 import re
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-#: Seconds, as most write them, and with decimals, as some do.
+#: Number of seconds, with decimals or without.
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 
 
 def read_retry_after(headers: Mapping[str, str], longest: float, name: str = "Retry-After") -> float | None:
-    """The seconds that a header names, up to ``longest``; None where it names none.
+    """Return the seconds in a header, at most ``longest``; None without a valid value.
 
-    A date counts from the answer's own ``Date``, so that a clock that differs does not matter, else from now. A
+    A date counts from the response's own ``Date``, which is independent of clock differences, or else from now. A
     date in the past is 0.
     """
     text = headers.get(name, "").strip()
@@ -28,12 +28,12 @@ def read_retry_after(headers: Mapping[str, str], longest: float, name: str = "Re
 
 
 def retry_after_header(seconds: float) -> str:
-    """The value of our own header: whole seconds, rounded up, so that a retry is never too early; at least 1."""
+    """Return the value of a header: whole seconds, rounded up so that a retry is never early; at least 1."""
     return str(max(1, math.ceil(seconds)))
 
 
 def _timestamp(date: str) -> float | None:
-    """The seconds since the epoch of an HTTP date; None for anything else."""
+    """Return an HTTP date in seconds since the epoch; None for any other text."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, OverflowError):

@@ -18,26 +18,26 @@ from prosperstack_destination.errors import ConfigurationError
 if sys.platform != "win32":
     import resource
 
-#: Requests in flight have this long when the service stops, in seconds; then it commits and closes.
+#: Time for requests in flight when the service stops, in seconds; then it commits and closes.
 GRACEFUL_SECONDS: Final = 3
-#: Segment keeps connections open. Longer than a load balancer's time-out (often 60), in seconds.
+#: Time that an idle connection stays open, in seconds: longer than a load balancer's time-out, which is often 60.
 KEEP_ALIVE_SECONDS: Final = 65
-#: Objects more than before that make Python look for garbage. With its default, 700, it does so every few calls;
-#: with 20,000 it took up to 27 ms at once, and a cancel flow waited that long.
+#: Number of new objects that starts a garbage collection. With Python's default, 700, it runs every few calls; with
+#: 20,000 it took up to 27 ms, which delayed cancel flows.
 GARBAGE_THRESHOLD: Final = 2_000
-#: A thread that merges a batch of calls, or judges profiles, gives way this soon to the one that answers, in
-#: seconds. The default, 5 ms, is half of what a cancel flow may wait, each time that the event loop wakes up.
+#: Interval at which threads that merge calls or map profiles give way to the event loop, in seconds. The default,
+#: 5 ms, is half of a cancel flow's time limit, at each wake-up of the event loop.
 SWITCH_SECONDS: Final = 0.0004
-#: Connections that may be open at once: a share of the files that may be, which leaves the rest to the database and
-#: to requests to ProsperStack; and never more than so many, each of which takes some 15 KB.
+#: The most open connections: a share of the open-file limit, which leaves the rest to the database and to requests
+#: to ProsperStack; and an absolute limit, at about 15 KB a connection.
 CONNECTION_SHARE: Final = 0.8
 MAX_CONNECTIONS: Final = 10_000
-#: How often a start that takes long looks for a signal to stop, in seconds.
+#: Interval at which a slow start checks for a signal to stop, in seconds.
 _STOP_POLL_SECONDS: Final = 0.1
 
 
 def listen(host: str, port: int, setting: str = "--port or PORT") -> socket.socket:
-    """Open a socket on an address. Raises `ConfigurationError`, which names the ``setting``, where that fails."""
+    """Return a socket bound to an address. Raises `ConfigurationError` that names the ``setting``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,17 +46,17 @@ def listen(host: str, port: int, setting: str = "--port or PORT") -> socket.sock
     except OSError as error:
         listening.close()
         address = url_of(host, port).removeprefix("http://")
-        raise ConfigurationError(f"Cannot listen on {address}: {_why_not(error, host, setting)}") from None
+        raise ConfigurationError(f"Cannot listen on {address}: {_bind_error(error, host, setting)}") from None
     return listening
 
 
 def url_of(host: str, port: int) -> str:
-    """Return the URL of an address; an IPv6 address is in brackets there."""
+    """Return the URL of an address, with brackets around an IPv6 address."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _why_not(error: OSError, host: str, setting: str) -> str:
-    """Return a sentence on why a socket cannot listen, with what to change."""
+def _bind_error(error: OSError, host: str, setting: str) -> str:
+    """Return why a socket cannot listen, and what to change."""
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is no address of this machine. Use 127.0.0.1, or 0.0.0.0 for all of its addresses."
     if error.errno == errno.EACCES:
@@ -73,13 +73,13 @@ def serve(
 ) -> None:
     """Serve an application until the process receives SIGTERM or SIGINT.
 
-    Calls ``announce`` once requests are answered, and ``stopping`` before the graceful stop: it ends answers that
-    have no end of their own. Raises `ConfigurationError` where the application does not start; its log says why.
+    Calls ``on_started`` once requests are answered, and ``on_stopping`` before the graceful stop, to end endless
+    responses. Raises `ConfigurationError` where the application does not start; the log has the reason.
     """
     limits = Limits(connections=connection_limit(raise_file_limit()), idle_seconds=KEEP_ALIVE_SECONDS)
-    server = _Server(configuration(app, limits), announce=on_started, stopping=on_stopping)
+    server = _Server(configuration(app, limits), on_started=on_started, on_stopping=on_stopping)
     sys.setswitchinterval(SWITCH_SECONDS)
-    # Freeze what exists by now: the garbage collector need not traverse it again every few hundred calls.
+    # The garbage collector need not traverse objects of the start again every few hundred calls.
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()  # the command ``serve`` disables it during imports
@@ -120,21 +120,21 @@ def raise_file_limit() -> int | None:
 
 
 def connection_limit(files: int | None) -> int:
-    """Return how many connections may be open where so many files may be (None: any number)."""
+    """Return the most open connections for a limit of open files (None: no limit)."""
     if files is None:
         return MAX_CONNECTIONS
     return max(1, min(MAX_CONNECTIONS, int(files * CONNECTION_SHARE)))
 
 
 class _Server(uvicorn.Server):
-    """Reports when it has started and when it is about to stop, and can be stopped while it starts."""
+    """uvicorn server with callbacks for start and stop, which a signal can stop while it starts."""
 
     def __init__(
-        self, config: uvicorn.Config, *, announce: Callable[[], None], stopping: Callable[[], None]
+        self, config: uvicorn.Config, *, on_started: Callable[[], None], on_stopping: Callable[[], None]
     ) -> None:
         super().__init__(config)
-        self._announce = announce
-        self._stopping = stopping
+        self._on_started = on_started
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         starting = asyncio.ensure_future(super().startup(sockets))
@@ -146,8 +146,8 @@ class _Server(uvicorn.Server):
             return
         await starting
         if self.started:
-            self._announce()
+            self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping()
+        self._on_stopping()
         await super().shutdown(sockets)

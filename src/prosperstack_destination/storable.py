@@ -1,8 +1,8 @@
-"""Text that both databases can store: what every door calls with what comes in by it.
+"""Text that both databases can store. All input passes through these functions.
 
 PostgreSQL keeps no U+0000 in text, and neither engine keeps half a surrogate pair, though JSON and YAML can spell
-both. Each becomes U+FFFD, as a decoder does with bytes that are no UTF-8: the rest of the text is kept, and both
-engines store the same. Doors are calls, ProsperStack's and Segment's answers, imported files, mappings, results of
+both. Each becomes U+FFFD, as in a decoder of invalid UTF-8: the rest of the text is kept, and both engines store
+the same. Input means calls, ProsperStack's and Segment's responses, imported files, mappings, results of
 expressions, paths and queries.
 """
 
@@ -11,16 +11,16 @@ from typing import Final
 
 from pydantic import JsonValue
 
-#: What stands for a character that cannot be stored.
+#: Replacement of a character that cannot be stored.
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-#: The largest number that a column of 32 bits takes, and one of 64.
+#: The largest numbers of a column with 32 bits and of one with 64.
 MAX_INT32: Final = 2**31 - 1
 MAX_INT64: Final = 2**63 - 1
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 #: The escapes in JSON text that may spell such a character.
 _SUSPECT: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-#: A whole pair, or half of one, or U+0000, or any other escape, so that an escaped backslash begins none.
+#: A whole pair, half a pair or U+0000, or any other escape: an escaped backslash must not begin a match.
 _ESCAPE: Final = re.compile(
     rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?P<unstorable>\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))"
@@ -38,14 +38,14 @@ def storable_text(text: str) -> str:
 
 
 def storable_json(text: bytes) -> bytes:
-    """Return JSON text in which no escape spells a character that cannot be stored; all else is as it was."""
+    """Return JSON text without escapes of unstorable characters, and otherwise unchanged."""
     if _SUSPECT.search(text) is None:
         return text
-    return _ESCAPE.sub(lambda each: rb"\ufffd" if each["unstorable"] else each[0], text)
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match["unstorable"] else match[0], text)
 
 
 def storable(value: JsonValue) -> JsonValue:
-    """Return a JSON value whose texts, names included, can be stored. Nesting is the caller's to bound."""
+    """Return a JSON value whose texts, names included, can be stored. The caller bounds the nesting."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The vault that the settings describe."""
+"""Vault of the settings. A module of its own, so that reading settings loads no database driver."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from prosperstack_destination.store.database import backend_of, parse_database_u
 
 
 def vault_from_settings(settings: Settings) -> Vault:
-    """The vault; with SQLite and no SECRET_KEY its secret is made once, beside the database."""
+    """Return the vault. With SQLite and without SECRET_KEY, its secret is generated once, next to the database.
+
+    Raises `ConfigurationError` for PostgreSQL without SECRET_KEY.
+    """
     former = [key.get_secret_value() for key in settings.former_secret_keys]
     if settings.secret_key is not None:
         return Vault(settings.secret_key.get_secret_value(), former)

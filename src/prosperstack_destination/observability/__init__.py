@@ -1,1 +1,1 @@
-"""What there is to see of a running service: metrics for machines, a feed of events for people."""
+"""Observability: metrics, the activity feed, recent calls and traces."""

@@ -1,4 +1,4 @@
-"""Which calls people get to see, where more come in than they could look at."""
+"""Sampler of recent calls: a rate limit per outcome, with a share for each account."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.store.recent_calls import CallOutcome
 
-#: Calls that are taken of those that were taken in, that nothing had to be done for, and that were refused: so many
-#: a second of a process. What is wrong is not to be crowded out by what is right.
+#: Sampled calls per second of a process: accepted ones, ones without effect, and rejected ones. Separate limits
+#: keep accepted calls from crowding out rejected ones.
 ACCEPTED_PER_SECOND: Final = 10
 IGNORED_PER_SECOND: Final = 5
 REFUSED_PER_SECOND: Final = 5
-#: So many seconds' worth may be taken at once: few calls, or a small batch, are seen whole.
+#: Size of a bucket, in seconds of its rate: a few calls, or a small batch, are sampled completely.
 BURST_SECONDS: Final = 20
 
 
 class TokenBucket:
-    """So many a second, of which nobody takes all. Pure but for what was taken; ``now`` is in microseconds.
+    """Token bucket with ``per_second`` tokens, which no account can empty alone.
 
-    Once half of what may be taken at once is gone, each account gets one a second: what is left is for others.
+    While less than half of the bucket is left, each account gets one token a second.
     """
 
     def __init__(self, per_second: int) -> None:
@@ -27,11 +27,11 @@ class TokenBucket:
         self._left = float(self._most)
         self._at: int | None = None
         self._second = 0
-        #: Who had one in that second.
-        self._had: set[str] = set()
+        #: Accounts with a token in that second.
+        self._served: set[str] = set()
 
     def take(self, account_id: str, now: int) -> bool:
-        """Take one for an account, if there is one for it."""
+        """Take a token for an account at ``now`` (microseconds); return False where there is none for it."""
         if self._at is not None:
             gained = max(now - self._at, 0) * self._per_second / SECOND
             self._left = min(self._left + gained, self._most)
@@ -40,32 +40,34 @@ class TokenBucket:
             return False
         if now // SECOND != self._second:
             self._second = now // SECOND
-            self._had.clear()
-        if self._left * 2 <= self._most and account_id in self._had:
+            self._served.clear()
+        if self._left * 2 <= self._most and account_id in self._served:
             return False
-        self._had.add(account_id)
+        self._served.add(account_id)
         self._left -= 1
         return True
 
 
 class CallSampler:
-    """Says of each call whether there is room for it. ``ticks`` is a clock that is never set back."""
+    """Sampler of calls. ``ticks`` is a monotonic clock in microseconds."""
 
     def __init__(self, ticks: Clock) -> None:
         self._ticks = ticks
-        taken, passed, refused = map(TokenBucket, (ACCEPTED_PER_SECOND, IGNORED_PER_SECOND, REFUSED_PER_SECOND))
-        self._allowances: Mapping[CallOutcome, TokenBucket] = {
-            CallOutcome.ACCEPTED: taken,
-            CallOutcome.HELD: taken,
-            CallOutcome.ERASED: taken,
-            CallOutcome.EXPLAINED: taken,
-            CallOutcome.OUTDATED: passed,
-            CallOutcome.SKIPPED: passed,
-            CallOutcome.IGNORED: passed,
-            CallOutcome.REFUSED: refused,
-            CallOutcome.LATER: refused,
+        accepted, ignored, rejected = map(
+            TokenBucket, (ACCEPTED_PER_SECOND, IGNORED_PER_SECOND, REFUSED_PER_SECOND)
+        )
+        self._buckets: Mapping[CallOutcome, TokenBucket] = {
+            CallOutcome.ACCEPTED: accepted,
+            CallOutcome.HELD: accepted,
+            CallOutcome.ERASED: accepted,
+            CallOutcome.EXPLAINED: accepted,
+            CallOutcome.OUTDATED: ignored,
+            CallOutcome.SKIPPED: ignored,
+            CallOutcome.IGNORED: ignored,
+            CallOutcome.REFUSED: rejected,
+            CallOutcome.LATER: rejected,
         }
 
     def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
-        """Whether there is room for one more of an account's calls, which is then taken."""
-        return self._allowances[outcome].take(account_id, self._ticks())
+        """Return whether to record one more call of an account; True takes a token."""
+        return self._buckets[outcome].take(account_id, self._ticks())

@@ -1,4 +1,4 @@
-"""The metrics, in a registry of their own. Labels are bounded: accounts, kinds and statuses, and never an email."""
+"""Prometheus metrics in their own registry. Labels are bounded: accounts, kinds and statuses; never an email."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.store.account_stats import AccountStats
 
-#: From a call's arrival to its delivery, in seconds: a moment, or the hours that a first sync takes.
+#: Buckets of the time from a call's receipt to its delivery, in seconds; a first sync takes hours.
 FRESHNESS_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 300, 900, 3_600, 4 * 3_600, 12 * 3_600, 24 * 3_600)
-#: Of a transaction, in seconds.
+#: Buckets of a transaction's time, in seconds.
 COMMIT_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-#: Of a request to ProsperStack, in seconds.
+#: Buckets of the time of a request to ProsperStack, in seconds.
 REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,47 +20,43 @@ _PREFIX: Final = "prosperstack_destination_"
 
 
 class Metrics:
-    """What is counted. Each has to be told; `text` renders them."""
+    """All metrics. `render` returns them in Prometheus' text format."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.calls = self._counter("calls", "Calls on disk or turned down, by what became of them", "outcome")
-        self.refused = self._counter("calls_refused", "Calls that were refused, by the reason", "reason")
+        self.calls = self._counter("calls", "Committed or rejected calls, by outcome", "outcome")
+        self.refused = self._counter("calls_refused", "Rejected calls, by error class", "reason")
         self.merged = self._counter(
-            "calls_merged", "Accepted calls that joined what waited already, or said nothing new"
+            "calls_merged", "Accepted calls that joined a waiting change, or changed nothing"
         )
-        self.dropped = self._counter("traits_dropped", "Traits that full profiles had no room for")
-        self.settled = self._counter(
-            "settled", "Profiles settled: delivered, found to be so already, or unmatched", "how"
-        )
-        self.cancel_flows = self._counter("cancel_flows", "Cancel flows that ProsperStack told of", "outcome")
+        self.dropped = self._counter("traits_dropped", "Traits dropped from full profiles")
+        self.settled = self._counter("settled", "Settled profiles: delivered, unchanged or unmatched", "how")
+        self.cancel_flows = self._counter("cancel_flows", "Cancel flows reported by ProsperStack", "outcome")
         self.requests = self._counter("requests", "Requests to ProsperStack", "kind", "status")
-        self.events_left_out = self._counter("events_left_out", "Events that the feed had no room for")
+        self.events_left_out = self._counter("events_left_out", "Events dropped from the activity feed")
         self.freshness = self._histogram(
-            "freshness_seconds", "From a call's arrival to its delivery", FRESHNESS_BUCKETS
+            "freshness_seconds", "Time from a call's receipt to its delivery", FRESHNESS_BUCKETS
         )
-        self.commits = self._histogram("commit_seconds", "A transaction that takes calls in", COMMIT_BUCKETS)
-        self.request_times = self._histogram("request_seconds", "A request to ProsperStack", REQUEST_BUCKETS)
-        self._budget = self._gauge("budget_remaining", "Requests left of the window, as told last", "account")
-        self._limit = self._gauge("budget_limit", "Requests of a window, as told last", "account")
+        self.commits = self._histogram("commit_seconds", "Time of a transaction that commits calls", COMMIT_BUCKETS)
+        self.request_times = self._histogram(
+            "request_seconds", "Time of a request to ProsperStack", REQUEST_BUCKETS
+        )
+        self._budget = self._gauge("budget_remaining", "Requests left in the window, as last reported", "account")
+        self._limit = self._gauge("budget_limit", "Requests of a window, as last reported", "account")
         self._backlog = self._gauge("backlog", "Profiles that are not settled", "account")
-        self._failing = self._gauge(
-            "failing", "Profiles whose latest attempt failed, and that are tried again", "account"
-        )
+        self._failing = self._gauge("failing", "Profiles with a failed attempt, waiting for a retry", "account")
         self._rejected = self._gauge("rejected", "Profiles whose email ProsperStack rejects", "account")
-        self._erasures = self._gauge(
-            "failing_erasures", "Erasures that ProsperStack has not carried out although it was asked", "account"
-        )
-        self._oldest = self._gauge("oldest_pending_seconds", "How long the oldest change waits", "account")
-        self._active = self._gauge("account_active", "1 where ProsperStack takes the account's key", "account")
+        self._erasures = self._gauge("failing_erasures", "Erasures that failed at ProsperStack", "account")
+        self._oldest = self._gauge("oldest_pending_seconds", "Age of the oldest waiting change", "account")
+        self._active = self._gauge("account_active", "1 while ProsperStack accepts the account's key", "account")
 
     def set_budget(self, account: str, limit: int, remaining: int) -> None:
-        """What an account's rate limit was told to be."""
+        """Set the reported rate limit of an account, in requests of a window."""
         self._limit.labels(account).set(limit)
         self._budget.labels(account).set(remaining)
 
     def set_account_stats(self, accounts: Iterable[AccountStats], now: int) -> None:
-        """How the accounts stand as of a time (microseconds)."""
+        """Set the gauges of all accounts as of ``now`` (microseconds); remove those of other accounts."""
         gauges = (self._backlog, self._oldest, self._active, self._failing, self._rejected, self._erasures)
         for gauge in gauges:
             gauge.clear()
@@ -74,14 +70,14 @@ class Metrics:
             self._active.labels(each.fingerprint).set(each.status == "active")
 
     def render(self) -> bytes:
-        """All of them, in the form that Prometheus reads."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def _counter(self, name: str, what: str, *labels: str) -> Counter:
-        return Counter(_PREFIX + name, what, labels, registry=self._registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
-        return Gauge(_PREFIX + name, what, labels, registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self._registry)
 
-    def _histogram(self, name: str, what: str, buckets: Iterable[float]) -> Histogram:
-        return Histogram(_PREFIX + name, what, buckets=tuple(buckets), registry=self._registry)
+    def _histogram(self, name: str, text: str, buckets: Iterable[float]) -> Histogram:
+        return Histogram(_PREFIX + name, text, buckets=tuple(buckets), registry=self._registry)

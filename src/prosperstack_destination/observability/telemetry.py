@@ -1,4 +1,4 @@
-"""What the parts tell of themselves, and what is made of it. Each part is handed the one method that it calls."""
+"""Telemetry: turns the reports of components into metrics, events, rollups and spans."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,75 +19,77 @@ from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.recent_calls import CallOutcome, IncomingCall
 from prosperstack_destination.store.rollups import NO_ACCOUNT
 
-#: What `Telemetry.settled` may be told.
+#: Values of `Telemetry.settled`.
 DELIVERED, UNCHANGED, UNMATCHED = "delivered", "unchanged", "unmatched"
 
 
 class Telemetry:
-    """Told by the parts; tells the metrics and the feed. ``pseudonym`` makes what stands for an email.
+    """Receiver of all components' reports, for metrics, the activity feed and traces. Its methods return at once.
 
-    ``sample`` says which calls are kept for people to look at; None: none are.
+    ``pseudonym`` returns the pseudonym of an email. ``sample`` selects recent calls; None: none are recorded.
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        feed: EventWriter,
+        events: EventWriter,
         pseudonym: Callable[[str], str],
         clock: Clock,
         traces: SpanRecorder | None = None,
         sample: CallSampler | None = None,
     ) -> None:
         self._metrics = metrics
-        self._feed = feed
+        self._events = events
         self._pseudonym = pseudonym
         self._clock = clock
         self._traces = traces
         self._sample = sample
 
     def committed(self, calls: Sequence[Call], taken: CommitResult, seconds: float) -> None:
-        """Calls were taken in by a transaction that took so long."""
+        """Report calls that a transaction of ``seconds`` committed."""
         self._metrics.commits.observe(seconds)
         for outcome in set(taken.outcomes):
             self._metrics.calls.labels(outcome.value).inc(taken.outcomes.count(outcome))
-        for account_id, count in Counter(_kept(calls, taken.outcomes)).items():
-            self._feed.rollup(account_id).accepted += count
-        if len(taken.changed) == 1:  # those of a large audience are of one account; others are looked at in a while
-            tally = self._feed.rollup(*taken.changed)
-            tally.backlog = max(tally.backlog, taken.awakened)
+        for account_id, count in Counter(_accounts_of_accepted(calls, taken.outcomes)).items():
+            self._events.rollup(account_id).accepted += count
+        if len(taken.changed) == 1:  # a large audience is of one account; other backlogs are counted later
+            rollup = self._events.rollup(*taken.changed)
+            rollup.backlog = max(rollup.backlog, taken.awakened)
         self._metrics.dropped.inc(taken.dropped)
         self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
-        self._feed.add(EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place]))
+        self._events.add(
+            EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place])
+        )
 
     def call_rejected(self, error: DestinationError, account_id: str = NO_ACCOUNT) -> None:
-        """A call was refused, of an account if its key opened one."""
+        """Report a rejected call, of an account where its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
-        self._feed.rollup(account_id).refused += 1
+        self._events.rollup(account_id).refused += 1
 
     def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
-        """Whether there is room to keep one more of an account's calls that came to this."""
+        """Return whether to record one more call of an account with this outcome."""
         return self._sample is not None and self._sample.should_sample(account_id, outcome)
 
     def record_call(self, call: IncomingCall) -> None:
-        """A call came in that there is room for, or that an operator tries."""
+        """Record a sampled call, or an operator's test call."""
         if self._sample is not None:
-            self._feed.add_call(call)
+            self._events.add_call(call)
 
     def request_sent(self, account_id: str, kind: str, status: int | None, seconds: float) -> None:
-        """ProsperStack was asked something; without a status it did not answer."""
+        """Report a request to ProsperStack; ``status`` is None without a response."""
         word = "none" if status is None else str(status)
         self._metrics.requests.labels(kind, word).inc()
         self._metrics.request_times.observe(seconds)
         if self._traces is not None:
             self._traces.record_sent_request(kind, status, seconds)
-        tally = self._feed.rollup(account_id)
-        tally.requests += 1
-        tally.failed += status is None or status // 100 != 2
+        rollup = self._events.rollup(account_id)
+        rollup.requests += 1
+        rollup.failed += status is None or status // 100 != 2
 
     def sent(self, sent: SentRequest) -> None:
-        """A request was sent for an account; those that are nobody's are shown only if they failed."""
+        """Report a request for an account. Successful ones without an email are not in the activity feed."""
         if sent.succeeded:
-            self._feed.rollup(sent.account_id).properties += len(sent.properties)
+            self._events.rollup(sent.account_id).properties += len(sent.properties)
             if sent.email is None:
                 return
         details: dict[str, JsonValue] = {"request": sent.request}
@@ -102,25 +104,25 @@ class Telemetry:
         self._add(sent.account_id, EventKind.REQUEST, word, sent.email, details)
 
     def budget(self, account: Account, limit: int, remaining: int, reset_seconds: float) -> None:
-        """An answer told an account's rate limit."""
+        """Report an account's rate limit, from the headers of a response."""
         self._metrics.set_budget(account.fingerprint, limit, remaining)
-        self._feed.set_rate_limit(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
+        self._events.set_rate_limit(account.id, ReportedLimit(limit, remaining, reset_seconds, self._clock()))
 
     def settled(self, profile: Profile, how: str) -> None:
-        """Nothing is left to do for a profile: `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
+        """Report a settled profile; ``how`` is `DELIVERED`, `UNCHANGED` or `UNMATCHED`."""
         self._metrics.settled.labels(how).inc()
-        tally = self._feed.rollup(profile.account_id)
-        tally.delivered += how == DELIVERED
-        tally.unchanged += how == UNCHANGED
-        tally.unmatched += how == UNMATCHED
+        rollup = self._events.rollup(profile.account_id)
+        rollup.delivered += how == DELIVERED
+        rollup.unchanged += how == UNCHANGED
+        rollup.unmatched += how == UNMATCHED
         if how == DELIVERED and profile.pending_since is not None:
             seconds = max(self._clock() - profile.pending_since, 0) / SECOND
             self._metrics.freshness.observe(seconds)
-            tally.took(seconds)
+            rollup.took(seconds)
         self._add(profile.account_id, EventKind.DELIVERY, how, profile.email)
 
     def cancel_flow(self, account_id: str, email: str | None, outcome: str) -> None:
-        """ProsperStack told that somebody begins to cancel."""
+        """Report a cancel flow that ProsperStack announced."""
         self._metrics.cancel_flows.labels(outcome).inc()
         self._add(account_id, EventKind.CANCEL_FLOW, outcome, email)
 
@@ -140,7 +142,7 @@ class Telemetry:
         email: str | None,
         details: dict[str, JsonValue] | None = None,
     ) -> None:
-        self._feed.add(kind, 1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
+        self._events.add(kind, 1, lambda _: self._event(account_id, kind, outcome, email, details or {}))
 
     def _event(
         self, account_id: str, kind: EventKind, outcome: str, email: str | None, details: dict[str, JsonValue]
@@ -149,8 +151,8 @@ class Telemetry:
         return Event(account_id, self._clock(), kind, outcome, subject, details)
 
 
-def _kept(calls: Sequence[Call], outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """The accounts of the calls that were accepted, one for each."""
+def _accounts_of_accepted(calls: Sequence[Call], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield the account of each accepted call."""
     for call, outcome in zip(calls, outcomes, strict=True):
         if outcome is not Outcome.UNKNOWN:
             yield call.account_id

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces, where they are wanted: a span for each request that comes in, and each to ProsperStack.
+"""OpenTelemetry traces: a span for each received request, and for each request to ProsperStack.
 
-Calls and deliveries are not one trace: many calls become one delivery, hours later perhaps.
+A call and its delivery are separate traces: many calls become one delivery, which may run hours later.
 """
 
 import importlib
@@ -21,18 +21,18 @@ Attributes = dict[str, str | int]
 
 
 class SpanRecorder:
-    """Tells a tracer what happened, once it has."""
+    """Recorder of finished requests as spans."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def record_response(self, route: str, status: int, seconds: float, headers: Mapping[str, str]) -> None:
-        """A request that came in; ``headers`` may name the trace that it belongs to."""
+        """Record a received request. Its ``headers`` may continue the caller's trace."""
         attributes: Attributes = {"http.route": route, "http.response.status_code": status}
         self._span(route, SpanKind.SERVER, attributes, seconds, headers)
 
     def record_sent_request(self, kind: str, status: int | None, seconds: float) -> None:
-        """A request to ProsperStack; without a status it was not answered."""
+        """Record a request to ProsperStack; ``status`` is None without a response."""
         self._span(kind, SpanKind.CLIENT, {"http.response.status_code": status or 0}, seconds, {})
 
     def _span(
@@ -44,14 +44,16 @@ class SpanRecorder:
         headers: Mapping[str, str],
     ) -> None:
         end = time.time_ns()
-        begun = end - int(seconds * _NANOSECONDS)
+        started_at = end - int(seconds * _NANOSECONDS)
         context = extract(headers) if "traceparent" in headers else None
-        span = self._tracer.start_span(name, context=context, kind=kind, attributes=attributes, start_time=begun)
+        span = self._tracer.start_span(
+            name, context=context, kind=kind, attributes=attributes, start_time=started_at
+        )
         span.end(end)
 
 
 def start_otlp_export(endpoint: str) -> tuple[SpanRecorder, Callable[[], None]]:
-    """Traces that are sent to an OTLP endpoint, and how to send the last of them.
+    """Return a recorder that exports to an OTLP endpoint, and the function that flushes and stops the export.
 
     Raises `ConfigurationError` where the optional packages are not installed.
     """
