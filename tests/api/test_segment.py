@@ -126,7 +126,7 @@ async def test_a_kept_token(api: httpx.AsyncClient) -> None:
         ((403, "no"), 422, "does not permit this"),
         ((404, "no"), 422, "It says: no"),
         ((422, "too long"), 422, "It says: too long"),
-        ((429, "slow down"), 503, "asked too often"),
+        ((429, "slow down"), 503, "limits the rate of requests"),
         ((500, ""), 503, "answered 500"),
     ],
 )

@@ -162,13 +162,19 @@ async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) 
     ("token", "operation", "fault", "status", "said"),
     [
         ("", "", (), 422, "Paste a token of the workspace."),
-        ("no token at all", "", (), 422, "That is no token of a Segment workspace"),
+        ("no token at all", "", (), 422, "The text is not a token of a Segment workspace"),
         ("sgp_wrong", "", (), 422, "Segment refuses the token"),
         (TOKEN, "GET /sources", (403, "role too low"), 422, "does not permit this to the token"),
-        (TOKEN, "GET /sources", (429, "slow down", {"Retry-After": "7"}), 503, "asked too often: try again in 7 s"),
+        (
+            TOKEN,
+            "GET /sources",
+            (429, "slow down", {"Retry-After": "7"}),
+            503,
+            "limits the rate of requests: try again in 7 s",
+        ),
         (TOKEN, "GET /destinations", (500, "oh dear"), 503, "It says: oh dear"),
         (TOKEN, "GET /", (502, ""), 503, "answered 502"),
-        (TOKEN, "GET /sources", (200, ""), 503, "something else than it promises"),
+        (TOKEN, "GET /sources", (200, ""), 503, "sent an invalid response"),
     ],
 )
 async def test_a_look_that_fails(
@@ -267,7 +273,7 @@ async def test_a_choice_that_is_at_fault(
         (SUBSCRIBE, (500, ""), 503, "It was deleted again"),
         ("POST /destinations", (401, "no"), 422, "Segment refuses the token"),
         ("POST /destinations", (422, "no such setting"), 422, "It says: no such setting"),
-        ("POST /destinations", (429, "slow down"), 503, "asked too often"),
+        ("POST /destinations", (429, "slow down"), 503, "limits the rate of requests"),
         ("GET /catalog/destinations", (500, ""), 503, "answered 500"),
     ],
 )
@@ -408,7 +414,7 @@ async def test_a_destination_that_was_deleted_there(dashboard: Dashboard, segmen
     ("fault", "status", "said"),
     [
         ("no token", 422, "No token of a Segment workspace is kept"),
-        ("another workspace", 422, "is of the workspace 'Other'"),
+        ("another workspace", 422, "belongs to the workspace 'Other'"),
         ("refused", 422, "It says: not yours"),
         ("away", 503, "answered 500"),
     ],

@@ -1,4 +1,4 @@
-"""The client of Segment's Public API, and what it makes of odd answers."""
+"""The client of Segment's Public API, and its errors for invalid responses."""
 
 import gzip
 from collections.abc import AsyncIterator
@@ -32,19 +32,19 @@ US, EU = "https://api.segmentapis.com", "https://eu1.api.segmentapis.com"
 
 @pytest.fixture
 def api(http: httpx.AsyncClient) -> PublicApiClient:
-    """Asks the stand-in."""
+    """Return a client of the simulated Public API."""
     return PublicApiClient(http, ACCESS)
 
 
 @pytest.fixture
 def router() -> respx.Router:
-    """Answers that are made up."""
+    """Return a router for made-up responses."""
     return respx.Router(assert_all_called=False)
 
 
 @pytest.fixture
 def odd(router: respx.Router) -> PublicApiClient:
-    """Asks those."""
+    """Return a client of the made-up responses."""
     return PublicApiClient(httpx.AsyncClient(transport=httpx.MockTransport(router.async_handler)), ACCESS)
 
 
@@ -58,8 +58,8 @@ async def test_all_pages_are_read(api: PublicApiClient, segment: SegmentWorkspac
     assert "write" not in repr(sources)
 
 
-async def test_the_workspace(api: PublicApiClient) -> None:
-    """A token tells whose it is, also where it was pasted with spaces around it."""
+async def test_token_gives_its_workspace(api: PublicApiClient) -> None:
+    """The client returns the token's workspace."""
     assert (await api.workspace()).name == "Acme"
 
 
@@ -99,8 +99,8 @@ async def test_regions(router: respx.Router, region: Region, base_url: str) -> N
 
 
 @pytest.mark.parametrize("token", ["", "  ", "two words", "line\nbreak", "ümlaut", "x" * 1_001, "nul\0"])
-async def test_what_can_be_no_token(http: httpx.AsyncClient, segment: SegmentWorkspace, token: str) -> None:
-    """What cannot be a token is sent to nobody."""
+async def test_invalid_token_is_never_sent(http: httpx.AsyncClient, segment: SegmentWorkspace, token: str) -> None:
+    """Text that cannot be a token is refused without a request."""
     with pytest.raises(SegmentInvalidToken, match="Access Management → Tokens"):
         PublicApiClient(http, WorkspaceCredentials(token))
     assert not segment.asked
@@ -109,7 +109,7 @@ async def test_what_can_be_no_token(http: httpx.AsyncClient, segment: SegmentWor
 @pytest.mark.parametrize(
     ("status", "kind", "said"),
     [
-        (400, SegmentApiError, "Segment refuses what it was asked for (400). It says: it is so"),
+        (400, SegmentApiError, "Segment refuses the request (400). It says: it is so"),
         (401, SegmentInvalidToken, "create one in Segment under Settings → Workspace settings"),
         (403, SegmentNotPermitted, "give it the role Workspace Owner"),
         (404, SegmentNotFound, "It says: it is so"),
@@ -135,8 +135,8 @@ async def test_statuses_become_errors(
     assert segment.asked == {"GET /sources": 1}  # no redirect is followed
 
 
-async def test_when_to_come_back(api: PublicApiClient, segment: SegmentWorkspace) -> None:
-    """A 429 says when, as Segment does; never later than in an hour."""
+async def test_429_gives_the_wait(api: PublicApiClient, segment: SegmentWorkspace) -> None:
+    """A 429 gives Segment's ``Retry-After``, at most an hour."""
     waits = []
     for header in ("7", "99999", "soon"):
         segment.fail("GET /", 429, "slow down", headers={"Retry-After": header})
@@ -158,10 +158,10 @@ async def test_when_to_come_back(api: PublicApiClient, segment: SegmentWorkspace
         httpx.Response(502, html="<h1>Oops</h1>"),
     ],
 )
-async def test_answers_that_mean_nothing(
+async def test_invalid_response_is_unavailable(
     router: respx.Router, odd: PublicApiClient, response: httpx.Response
 ) -> None:
-    """HTML, no JSON and other JSON are no answers; nothing of them is quoted."""
+    """HTML, invalid JSON and unexpected JSON raise `SegmentUnavailable`, which quotes nothing of them."""
     router.get(f"{US}/sources").mock(return_value=response)
 
     with pytest.raises(SegmentUnavailable) as caught:
@@ -173,8 +173,10 @@ async def test_answers_that_mean_nothing(
 @pytest.mark.parametrize(
     "failure", [httpx.ConnectError("no"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut off")]
 )
-async def test_no_answer(router: respx.Router, odd: PublicApiClient, failure: Exception) -> None:
-    """Where no answer comes, that is told without the token."""
+async def test_connection_error_is_unavailable(
+    router: respx.Router, odd: PublicApiClient, failure: Exception
+) -> None:
+    """A connection error raises `SegmentUnavailable` without the token."""
     router.get(f"{US}/").mock(side_effect=failure)
 
     with pytest.raises(SegmentUnavailable, match="could not be reached") as caught:
@@ -184,9 +186,9 @@ async def test_no_answer(router: respx.Router, odd: PublicApiClient, failure: Ex
 
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
-async def test_an_answer_that_does_not_come(api: PublicApiClient, segment: SegmentWorkspace) -> None:
+async def test_slow_response_times_out(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """An answer that takes too long is given up."""
-    segment.fail("GET /", 0, seconds=client_module.ANSWER_SECONDS + 1)
+    segment.fail("GET /", 0, seconds=client_module.REQUEST_SECONDS + 1)
 
     with pytest.raises(SegmentUnavailable, match="did not answer within 20 s"):
         await api.workspace()
@@ -205,7 +207,9 @@ async def test_a_list_that_takes_too_long(api: PublicApiClient, segment: Segment
 
 
 @pytest.mark.parametrize("cursors", [["a"], ["a", "b"]])
-async def test_a_list_without_end(router: respx.Router, odd: PublicApiClient, cursors: list[str]) -> None:
+async def test_list_with_repeated_cursors_is_given_up(
+    router: respx.Router, odd: PublicApiClient, cursors: list[str]
+) -> None:
     """A list whose cursors go round is given up."""
     pages = [{"data": {"sources": [], "pagination": {"next": each}}} for each in cursors]
     route = router.get(f"{US}/sources").mock(
@@ -267,7 +271,7 @@ async def test_ids_and_lists_are_bounded(
 
 
 async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: PublicApiClient) -> None:
-    """Whatever Segment's ids are made of, they do not lead elsewhere."""
+    """An id with slashes stays one segment of the path."""
     route = router.delete(url__regex=r".*").respond(json={"data": {"status": "SUCCESS"}})
 
     await odd.delete_destination("../sources/x?y")
@@ -275,8 +279,8 @@ async def test_an_id_stays_one_segment_of_the_path(router: respx.Router, odd: Pu
     assert route.calls.last.request.url.raw_path == b"/destinations/..%2Fsources%2Fx%3Fy"
 
 
-async def test_segments_words_are_bounded(router: respx.Router, odd: PublicApiClient) -> None:
-    """What Segment says is told on one line, up to a length, and never with the token in it."""
+async def test_message_of_segment_is_bounded(router: respx.Router, odd: PublicApiClient) -> None:
+    """Segment's message is quoted on one line, up to a length, and without the token."""
     errors = [{"type": "x", "message": f"the token {TOKEN}\nis"}, {"message": None}, {"message": "w" * 9_000}]
     router.get(f"{US}/").respond(422, json={"errors": errors})
 
@@ -284,9 +288,9 @@ async def test_segments_words_are_bounded(router: respx.Router, odd: PublicApiCl
         await odd.workspace()
 
     assert caught.value.segment_message.startswith("the token … is; www")
-    assert len(caught.value.segment_message) == client_module.MAX_SAID
+    assert len(caught.value.segment_message) == client_module.MAX_MESSAGE
 
 
-def test_a_token_is_not_shown() -> None:
-    """An access that gets into a log or a traceback does not tell its token."""
+def test_repr_hides_the_token() -> None:
+    """The ``repr`` of credentials does not contain the token."""
     assert TOKEN not in repr(ACCESS)

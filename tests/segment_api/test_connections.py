@@ -1,4 +1,4 @@
-"""Connecting sources, and letting them go: nothing is ever left half-made, here or in Segment."""
+"""Connecting and disconnecting sources; a failed step leaves nothing here or in Segment."""
 
 from typing import Any
 
@@ -41,29 +41,29 @@ DELETE = "DELETE /destinations/{id}"
 
 
 async def connected(world: World, kind: Kind = Kind.DESTINATION, **more: Any) -> SegmentConnection:
-    given = {"actor": "ann", "access": ACCESS, "public_url": PUBLIC_URL, "source_id": SOURCE, **more}
+    given = {"actor": "ann", "credentials": ACCESS, "public_url": PUBLIC_URL, "source_id": SOURCE, **more}
     return await world.workspaces.connect(world.account, kind=kind, **given)
 
 
 async def trail(world: World) -> list[str]:
-    """What was done to the account, the first first."""
+    """Return the actions of the audit log, oldest first."""
     entries = await world.database.read(audit_log.recent, world.account.id, 100)
     return [each.action for each in reversed(entries)][1:]  # after its registration
 
 
 async def good_credentials(world: World) -> int:
-    """How many keys and secrets of the account are good."""
+    """Return the number of valid keys and secrets of the account."""
     keys = await world.database.read(credentials.keys_of, world.account.id)
     shared = await world.database.read(credentials.secrets_of, world.account.id)
     return sum(each.revoked_at is None for each in keys) + sum(each.revoked_at is None for each in shared)
 
 
-async def test_a_look(world: World) -> None:
-    """Sources are shown by their names, with what is connected, and what has a destination made elsewhere."""
+async def test_snapshot_shows_sources_and_connections(world: World) -> None:
+    """Sources are sorted by name, with their connections and with destinations that others created."""
     connection = await connected(world)
     body = {"sourceId": "src_0002", "metadataId": PROSPERSTACK, "enabled": True, "settings": {"apiKey": "mine"}}
     world.segment.make(body)
-    look = await world.workspaces.look(world.account, ACCESS)
+    look = await world.workspaces.load_snapshot(world.account, ACCESS)
 
     found = {each.id: each for each in look.sources}
     assert (look.workspace.name, look.region, len(found)) == ("Acme", Region.US, 450)
@@ -105,8 +105,8 @@ async def test_a_source_is_connected_by_a_webhook(world: World) -> None:
     assert (connection.credential, listed.id, listed.name) == (secret.id, secret.id, "Source 1")
 
 
-async def test_no_half_made_webhook(world: World) -> None:
-    """If Segment does not make the mapping, the destination goes again, nothing is kept, and that is told."""
+async def test_webhook_without_mapping_is_deleted_again(world: World) -> None:
+    """If Segment refuses the mapping, the destination is deleted, nothing is kept, and the error says so."""
     world.segment.fail(SUBSCRIBE, 403, "the feature is not enabled")
 
     with pytest.raises(SegmentNotPermitted, match="is not enabled") as caught:
@@ -120,8 +120,8 @@ async def test_no_half_made_webhook(world: World) -> None:
     assert await trail(world) == ["issue secret", "revoke secret"]
 
 
-async def test_a_half_made_webhook_that_stays(world: World) -> None:
-    """If that cannot be taken back either, what is left never sends, and the text says what to delete."""
+async def test_webhook_that_cannot_be_deleted_stays_disabled(world: World) -> None:
+    """If the destination cannot be deleted, it never sends, and the error says what to delete."""
     world.segment.fail(SUBSCRIBE, 500)
     world.segment.fail(DELETE, 500)
 
@@ -135,8 +135,8 @@ async def test_a_half_made_webhook_that_stays(world: World) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("fault", [(401, "no"), (422, "no such setting"), (500, "")])
-async def test_what_segment_refuses_is_not_kept(world: World, kind: Kind, fault: tuple[int, str]) -> None:
-    """If Segment does not make the destination, what was issued for it is revoked and nothing is stored."""
+async def test_refused_destination_revokes_its_credential(world: World, kind: Kind, fault: tuple[int, str]) -> None:
+    """If Segment refuses the destination, its credential is revoked and no connection is stored."""
     world.segment.fail("POST /destinations", *fault)
 
     with pytest.raises((SegmentApiError, SegmentUnavailable)) as caught:
@@ -148,8 +148,10 @@ async def test_what_segment_refuses_is_not_kept(world: World, kind: Kind, fault:
     assert await world.workspaces.connections(world.account) == []
 
 
-async def test_what_cannot_be_stored_is_unmade(world: World, http: httpx.AsyncClient, clock: SetClock) -> None:
-    """If the connection cannot be stored, its destination goes again and its key with it."""
+async def test_connection_that_cannot_be_stored_is_undone(
+    world: World, http: httpx.AsyncClient, clock: SetClock
+) -> None:
+    """If the connection cannot be stored, its destination is deleted and its key revoked."""
 
     class Full(Database):
         """A database that takes what is issued and revoked, and no connection."""
@@ -167,7 +169,7 @@ async def test_what_cannot_be_stored_is_unmade(world: World, http: httpx.AsyncCl
 
     workspaces = WorkspaceService(Full(), VAULT, http, clock, lambda: None)
     with pytest.raises(StoreUnavailable):
-        await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
+        await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", credentials=ACCESS)
 
     assert world.segment.destinations == {}
     assert await good_credentials(world) == 0
@@ -181,13 +183,13 @@ async def test_a_source_is_connected_once(world: World) -> None:
             await connected(world, kind)
         assert caught.value.connection_id == connection.id
     other = await world.database.write(register, "key_test_other")
-    await world.workspaces.connect(other, SOURCE, Kind.DESTINATION, actor="ann", access=ACCESS)
+    await world.workspaces.connect(other, SOURCE, Kind.DESTINATION, actor="ann", credentials=ACCESS)
 
     assert len(world.segment.destinations) == 2
 
 
-async def test_two_at_once(world: World) -> None:
-    """Of two who connect a source at the same time one is refused, and what was made for them goes again."""
+async def test_concurrent_connects_leave_one_connection(world: World) -> None:
+    """Of two operators who connect a source at once, one is refused, and that destination is deleted."""
     results: list[Any] = []
 
     async def one() -> None:
@@ -210,15 +212,15 @@ async def test_two_at_once(world: World) -> None:
     ("given", "kind", "said"),
     [
         ({"source_id": "src_none"}, NotFoundError, "has no source 'src_none'"),
-        ({"access": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
-        ({"access": None}, ConfigurationError, "No token of a Segment workspace is kept"),
+        ({"credentials": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
+        ({"credentials": None}, ConfigurationError, "No token of a Segment workspace is kept"),
         ({"kind": Kind.WEBHOOK, "public_url": "http://127.0.0.1:8700"}, ConfigurationError, "cannot post to"),
     ],
 )
-async def test_what_cannot_be_connected(
+async def test_invalid_request_changes_nothing(
     world: World, given: dict[str, Any], kind: type[DestinationError], said: str
 ) -> None:
-    """What is missing or wrong is told before anything is issued or made."""
+    """An invalid request is refused before a credential or a destination is created."""
     with pytest.raises(kind, match=said):
         await connected(world, **given)
 
@@ -227,23 +229,23 @@ async def test_what_cannot_be_connected(
 
 
 @pytest.mark.parametrize(("kind", "said"), [(Kind.DESTINATION, "as 'webhook'"), (Kind.WEBHOOK, "as 'destination'")])
-async def test_a_catalog_without_it(world: World, kind: Kind, said: str) -> None:
-    """Where a workspace's catalog does not have the destination, the other kind is pointed at."""
+async def test_missing_catalog_entry_suggests_the_other_kind(world: World, kind: Kind, said: str) -> None:
+    """If the catalog lacks the destination, the error suggests the other kind."""
     world.segment.catalog = world.segment.catalog[:10]
 
     with pytest.raises(SegmentApiError, match=said):
         await connected(world, kind)
 
 
-async def test_a_webhook_without_an_action(world: World) -> None:
-    """Where the catalog names nothing that sends, that is told."""
+async def test_webhook_without_action_is_refused(world: World) -> None:
+    """If the catalog has no action that sends calls, the error says so."""
     world.segment.catalog[-1]["actions"] = []
 
-    with pytest.raises(SegmentApiError, match="names no action"):
+    with pytest.raises(SegmentApiError, match="has no action"):
         await connected(world, Kind.WEBHOOK)
 
 
-async def test_the_last_call(world: World, clock: SetClock) -> None:
+async def test_last_call_counts_from_the_connection(world: World, clock: SetClock) -> None:
     """A connection waits until its source sends, and shows the last call; what came before it does not count."""
     source = CallSource(SourceKind.SOURCE, SOURCE)
     before = identify(account=world.account.id, source=source, received_at=NEW_YEAR)
@@ -259,8 +261,8 @@ async def test_the_last_call(world: World, clock: SetClock) -> None:
     assert called.last_call_at == clock()
 
 
-async def test_the_last_call_by_the_key(world: World, clock: SetClock) -> None:
-    """Calls that name no source are told by the key that they show."""
+async def test_last_call_is_found_by_the_key(world: World, clock: SetClock) -> None:
+    """Calls that name no source count by their key."""
     await connected(world)
     [destination] = world.segment.destinations.values()
     used = clock() + 5 * MINUTE
@@ -271,10 +273,10 @@ async def test_the_last_call_by_the_key(world: World, clock: SetClock) -> None:
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_a_source_is_let_go(world: World, kind: Kind) -> None:
-    """The destination goes in Segment, the credential is refused, the connection is forgotten; it can come back."""
+async def test_disconnect_deletes_destination_and_credential(world: World, kind: Kind) -> None:
+    """The destination is deleted, the credential refused and the connection deleted; connecting again works."""
     connection = await connected(world, kind)
-    deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+    deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
 
     assert deleted is True
     assert world.segment.destinations == {}
@@ -284,8 +286,8 @@ async def test_a_source_is_let_go(world: World, kind: Kind) -> None:
     await connected(world, kind)
 
 
-async def test_a_destination_that_was_deleted_there(world: World) -> None:
-    """Whoever deletes the destination in Segment first may still disconnect; a revoked key is no obstacle."""
+async def test_disconnect_works_after_deletion_in_segment(world: World) -> None:
+    """A source can be disconnected after its destination was deleted in Segment and its key revoked."""
     connection = await connected(world)
     world.segment.destinations.clear()
 
@@ -293,16 +295,16 @@ async def test_a_destination_that_was_deleted_there(world: World) -> None:
         credential_service.revoke_key(database, world.account, connection.credential, "bob", NEW_YEAR)
 
     await world.database.write(revoke)
-    assert not await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+    assert not await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
     assert await world.workspaces.connections(world.account) == []
 
 
-async def test_forgetting_here_only(world: World) -> None:
-    """Where Segment cannot be asked nothing is forgotten by itself; told to, it is, and its calls are refused."""
+async def test_disconnect_here_only_needs_no_segment(world: World) -> None:
+    """While Segment is down a connection stays, unless ``here_only`` deletes it and refuses its calls."""
     connection = await connected(world)
     world.segment.fail(DELETE, 500)
     with pytest.raises(SegmentUnavailable):
-        await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+        await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
     before = await world.workspaces.connections(world.account)
     deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", here_only=True)
 
@@ -313,27 +315,27 @@ async def test_forgetting_here_only(world: World) -> None:
     assert await world.workspaces.connections(world.account) == []
 
 
-async def test_another_workspaces_token(world: World, clock: SetClock) -> None:
-    """A token of another workspace deletes nothing: there, the destination would only seem to be gone."""
+async def test_token_of_another_workspace_is_refused(world: World, clock: SetClock) -> None:
+    """A token of another workspace deletes nothing, because that workspace has no such destination."""
     connection = await connected(world)
     world.segment.id, world.segment.name = "ws_other", "Other"
     clock.advance(WORKSPACE_TTL / SECOND + 1)
 
-    with pytest.raises(ConfigurationError, match=r"is of the workspace 'Other'.*connected in 'Acme'"):
-        await world.workspaces.disconnect(world.account, connection.id, actor="ann", access=ACCESS)
+    with pytest.raises(ConfigurationError, match=r"belongs to the workspace 'Other'.*connected in 'Acme'"):
+        await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
 
     assert len(await world.workspaces.connections(world.account)) == 1
 
 
-async def test_a_kept_token(world: World) -> None:
-    """A token is kept only where it is asked for, encrypted; it is used then, and forgotten when that is asked."""
+async def test_kept_token_is_encrypted_used_and_deleted(world: World) -> None:
+    """A token is kept only on request, encrypted; it is used until it is deleted."""
     await connected(world)
     assert await world.workspaces.kept_token(world.account) is None
     kept = await world.workspaces.keep_token(
         world.account, WorkspaceCredentials(f" {TOKEN} ", Region.EU), actor="ann"
     )
-    look = await world.workspaces.look(world.account)
-    connection = await connected(world, source_id="src_0002", access=None)
+    look = await world.workspaces.load_snapshot(world.account)
+    connection = await connected(world, source_id="src_0002", credentials=None)
 
     assert (kept.workspace_name, kept.region, look.region, connection.region) == ("Acme", "eu", "eu", "eu")
     assert TOKEN not in kept.encrypted
@@ -341,7 +343,7 @@ async def test_a_kept_token(world: World) -> None:
     assert await world.workspaces.forget_token(world.account, actor="ann")
     assert not await world.workspaces.forget_token(world.account, actor="ann")
     with pytest.raises(ConfigurationError):
-        await world.workspaces.look(world.account)
+        await world.workspaces.load_snapshot(world.account)
     assert [each for each in await trail(world) if "token" in each] == [
         "keep Segment token",
         "forget Segment token",
@@ -360,7 +362,7 @@ async def test_a_token_is_kept_while_connecting(world: World) -> None:
 
 
 async def test_a_bad_token_is_not_kept(world: World) -> None:
-    """What Segment refuses is not kept, and what was kept stays."""
+    """A token that Segment refuses is not kept, and the earlier one stays."""
     await world.workspaces.keep_token(world.account, ACCESS, actor="ann")
     with pytest.raises(SegmentInvalidToken):
         await world.workspaces.keep_token(world.account, WorkspaceCredentials("sgp_wrong"), actor="ann")
@@ -370,35 +372,35 @@ async def test_a_bad_token_is_not_kept(world: World) -> None:
     assert VAULT.decrypt(kept.encrypted) == TOKEN
 
 
-async def test_whose_token_it_is_is_remembered(world: World, clock: SetClock) -> None:
-    """Segment tells a token's workspace five times a minute: it is asked once in ten. A revoked one is refused."""
+async def test_workspace_of_a_token_is_cached(world: World, clock: SetClock) -> None:
+    """The workspace of a token is requested once in ten minutes; a revoked token is refused."""
     for _ in range(7):
-        await world.workspaces.look(world.account, ACCESS)
+        await world.workspaces.load_snapshot(world.account, ACCESS)
     asked = world.segment.asked["GET /"]
     clock.advance(WORKSPACE_TTL / SECOND + 1)
-    await world.workspaces.look(world.account, ACCESS)
+    await world.workspaces.load_snapshot(world.account, ACCESS)
     world.segment.tokens.clear()
 
     assert (asked, world.segment.asked["GET /"]) == (1, 2)
     with pytest.raises(SegmentInvalidToken):
-        await world.workspaces.look(world.account, ACCESS)
+        await world.workspaces.load_snapshot(world.account, ACCESS)
 
 
-async def test_few_are_remembered(world: World) -> None:
-    """However many tokens are tried, what is remembered of them is bounded."""
+async def test_workspace_cache_is_bounded(world: World) -> None:
+    """The cache of workspaces is bounded, for any number of tokens."""
     tokens = [f"sgp_{number}" for number in range(MAX_CACHED_WORKSPACES + 1)]
     world.segment.tokens.update(tokens)
     for token in [*tokens, tokens[0]]:
         await world.workspaces.keep_token(world.account, WorkspaceCredentials(token), actor="ann")
     before = world.segment.asked["GET /"]
-    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[2]))
-    await world.workspaces.look(world.account, WorkspaceCredentials(tokens[1]))
+    await world.workspaces.load_snapshot(world.account, WorkspaceCredentials(tokens[2]))
+    await world.workspaces.load_snapshot(world.account, WorkspaceCredentials(tokens[1]))
 
     assert world.segment.asked["GET /"] == before + 1
 
 
-async def test_another_accounts_connections(world: World) -> None:
-    """An account's connections and token are nobody else's: they are not seen, used or removed by another."""
+async def test_connections_of_another_account_are_unreachable(world: World) -> None:
+    """Another account cannot see, use or delete an account's connections and token."""
     connection = await connected(world, keep_token=True)
     other = await world.database.write(register, "key_test_other")
 
@@ -407,15 +409,17 @@ async def test_another_accounts_connections(world: World) -> None:
     assert not await world.workspaces.forget_token(other, actor="eve")
     for here_only in (True, False):
         with pytest.raises(NotFoundError):
-            await world.workspaces.disconnect(other, connection.id, actor="eve", access=ACCESS, here_only=here_only)
+            await world.workspaces.disconnect(
+                other, connection.id, actor="eve", credentials=ACCESS, here_only=here_only
+            )
     with pytest.raises(ConfigurationError):
-        await world.workspaces.look(other)
+        await world.workspaces.load_snapshot(other)
     assert len(await world.workspaces.connections(world.account)) == 1
     assert await good_credentials(world) == 1
 
 
-async def test_hostile_names(world: World, segment: SegmentWorkspace) -> None:
-    """A name is data: it is kept as it is, up to a length, and does nothing."""
+async def test_hostile_name_is_stored_unchanged(world: World, segment: SegmentWorkspace) -> None:
+    """A name is stored unchanged up to a length, and is never interpreted."""
     name = "<script>alert('x')</script> \"; DROP TABLE accounts; -- \u202e🦊" + "x" * 500
     segment.source(SOURCE)["name"] = name
     connection = await connected(world)

@@ -1,4 +1,4 @@
-"""What is believed of the destinations that are made in Segment."""
+"""Specs of the destinations that the service creates in Segment."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from prosperstack_destination.store.segment_connections import Kind
         ("https://8.8.8.8", "https://8.8.8.8/webhook/acct_1"),
     ],
 )
-def test_where_calls_are_posted(public_url: str, url: str) -> None:
+def test_webhook_url_is_below_the_public_url(public_url: str, url: str) -> None:
     """An account's calls are posted to a path below the public URL."""
     assert webhook_url(public_url, "acct_1") == url
 
@@ -33,8 +33,8 @@ def test_where_calls_are_posted(public_url: str, url: str) -> None:
         ("https://127.0.0.1:8700", "127.0.0.1 is within a network of your own"),
         ("https://[::1]", "::1 is within a network of your own"),
         ("https://10.0.0.5", "within a network of your own"),
-        ("https://[broken", "is no URL"),
-        ("https://example.com:port", "is no URL"),
+        ("https://[broken", "is not a URL"),
+        ("https://example.com:port", "is not a URL"),
         ("https://destination", "within a network of your own"),
         ("https://destination.internal", "within a network of your own"),
         ("https://user@example.com", "more than a host and a path"),
@@ -44,7 +44,7 @@ def test_where_calls_are_posted(public_url: str, url: str) -> None:
         ("javascript:alert(1)", "does not begin with https"),
     ],
 )
-def test_where_segment_cannot_post(public_url: str, why: str) -> None:
+def test_unreachable_url_is_refused_with_a_reason(public_url: str, why: str) -> None:
     """A URL that is not reached from the internet, over HTTPS, is refused with the reason and what is wanted."""
     with pytest.raises(
         ConfigurationError, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"
@@ -52,16 +52,16 @@ def test_where_segment_cannot_post(public_url: str, why: str) -> None:
         webhook_url(public_url, "acct_1")
 
 
-def test_renamed_entries_are_found() -> None:
+def test_entry_matches_by_slug_or_id() -> None:
     """A kind of destination is found by its slug or by its id, and others are not."""
-    made = SPECS[Kind.WEBHOOK]
+    spec = SPECS[Kind.WEBHOOK]
 
-    assert made.is_made_of(CatalogEntry(id="x", slug="actions-webhook"))
-    assert made.is_made_of(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))
-    assert not made.is_made_of(CatalogEntry(id="x", slug="webhooks"))
+    assert spec.matches_entry(CatalogEntry(id="x", slug="actions-webhook"))
+    assert spec.matches_entry(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))
+    assert not spec.matches_entry(CatalogEntry(id="x", slug="webhooks"))
 
 
-def test_the_action_that_sends() -> None:
+def test_send_action_is_found_by_slug_or_alone() -> None:
     """A webhook's action is found by its slug, or is its only one."""
     send, other = Action(id="1", slug="send"), Action(id="2", slug="other")
 

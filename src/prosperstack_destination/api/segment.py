@@ -135,7 +135,8 @@ async def show_workspace(
     services: Services, account: AccountDep, body: TokenRequest, request: Request
 ) -> WorkspaceResponse:
     """Return the workspace of a token, and its sources; nothing is changed or stored."""
-    snapshot = await while_connected(request.receive, partial(services.workspaces.look, account, body.access()))
+    load = partial(services.workspaces.load_snapshot, account, body.access())
+    snapshot = await while_connected(request.receive, load)
     return WorkspaceResponse(
         id=snapshot.workspace.id,
         name=snapshot.workspace.name,
@@ -167,7 +168,7 @@ async def connect_source(
         body.source_id,
         body.kind,
         actor=operator,
-        access=body.access(),
+        credentials=body.access(),
         public_url=body.public_url or str(request.base_url),
         keep_token=body.keep_token,
     )
@@ -180,7 +181,7 @@ async def disconnect_source(
 ) -> DisconnectResponse:
     """Delete a connection's destination in Segment, revoke its key or shared secret, and delete the connection."""
     deleted = await services.workspaces.disconnect(
-        account, connection_id, actor=operator, access=body.access(), here_only=body.here_only
+        account, connection_id, actor=operator, credentials=body.access(), here_only=body.here_only
     )
     return DisconnectResponse(deleted_in_segment=deleted)
 

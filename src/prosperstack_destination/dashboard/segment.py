@@ -87,7 +87,7 @@ class SegmentPages:
         )
         try:
             deleted = await visit.services.workspaces.disconnect(
-                visit.account, connection.id, actor=ACTOR, access=access, here_only=here_only
+                visit.account, connection.id, actor=ACTOR, credentials=access, here_only=here_only
             )
         except (ConfigurationError, SegmentApiError) as error:
             return await self._one(visit, connected, error=str(error), status=422)

@@ -57,7 +57,9 @@ class ConnectPages:
         if access is None and "kept" not in visit.form:
             return await self._asked_again(visit, {"token": "Paste a token of the workspace."}, 422)
         try:
-            look = await while_connected(visit.request.receive, partial(workspaces.look, visit.account, access))
+            look = await while_connected(
+                visit.request.receive, partial(workspaces.load_snapshot, visit.account, access)
+            )
             if access is not None and "keep" in visit.form:
                 await workspaces.keep_token(visit.account, access, actor=ACTOR)
                 access = None
@@ -90,7 +92,7 @@ class ConnectPages:
         if not errors:
             try:
                 connection = await visit.services.workspaces.connect(
-                    visit.account, source_id, kind, actor=ACTOR, access=held.access, public_url=public_url
+                    visit.account, source_id, kind, actor=ACTOR, credentials=held.access, public_url=public_url
                 )
                 return visit.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
             except (AlreadyConnected, NotFoundError) as error:

@@ -1,1 +1,1 @@
-"""Segment from the other side: its Public API, by which a source is connected to this service from here."""
+"""Segment's Public API: connects sources of a Segment workspace to this service."""

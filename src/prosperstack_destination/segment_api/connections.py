@@ -1,7 +1,7 @@
-"""Connecting sources of a Segment workspace to an account, and letting them go again.
+"""Connections: connects sources of a Segment workspace to an account, and disconnects them.
 
-What is made in two places is made in an order that leaves nothing half-made: the credential here, the destination
-in Segment, the connection here. Where a step fails those before it are taken back.
+Connecting issues a credential here, creates the destination in Segment, and stores the connection here, in this
+order. If a step fails, the earlier steps are undone.
 """
 
 import secrets
@@ -35,66 +35,63 @@ from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import SourceKind
 from prosperstack_destination.store.segment_connections import KeptToken, Kind, Region, SegmentConnection
 
-#: How long a token is believed to be of the same workspace, in microseconds: Segment tells it five times a minute.
+#: Time to live of a cached workspace, in microseconds. Segment allows five such requests a minute.
 WORKSPACE_TTL: Final = 10 * MINUTE
-#: Workspaces that are remembered at most.
+#: Size of the cache of workspaces.
 MAX_CACHED_WORKSPACES: Final = 100
-#: The longest name that is taken over from Segment, in characters.
+#: Longest name that is stored, in characters.
 MAX_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSource:
-    """A source of a workspace, as it is offered for choice."""
+    """Source of a workspace that can be connected."""
 
     id: str
-    #: What people know it by: anything that can be typed.
+    #: Name in Segment; any text.
     name: str
     slug: str
-    #: Whether Segment takes in its calls.
+    #: Whether the source is enabled in Segment.
     enabled: bool
-    #: The account's connection with it, if there is one.
+    #: Id of the account's connection with the source; None without one.
     connection_id: str | None
-    #: Whether it has a destination of ProsperStack's in Segment that was not made from this account.
+    #: Whether the source has a ProsperStack destination in Segment that this account did not create.
     has_another: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSnapshot:
-    """A workspace, and what can be connected."""
+    """Workspace with its sources."""
 
     workspace: Workspace
     region: Region
-    #: By their names.
+    #: Sources, sorted by name.
     sources: tuple[FoundSource, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection, and whether calls come by it."""
+    """Connection with the time of its last call."""
 
     connection: SegmentConnection
-    #: The last call of its source since it was connected, in microseconds since the epoch; None: none came yet.
+    #: Last call of the source since it was connected, in microseconds since the epoch; None without one.
     last_call_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Credential:
-    """What was issued for a connection."""
+    """Inbound key or shared secret that was issued for a connection."""
 
-    #: What it is revoked by: a key's fingerprint, or a secret's id.
+    #: Identifier for revoking: a key's fingerprint or a secret's id.
     name: str
     clear: str
 
 
 class WorkspaceService:
-    """Segment workspaces, and an account's sources in them.
+    """Service for Segment workspaces and an account's connections with their sources.
 
-    Whoever calls hands in the `WorkspaceCredentials` of a workspace, or None: then the token that is kept for
-    the account is
-    used. Raises `ConfigurationError` where none is kept, the kinds of `SegmentApiError`, and `SegmentUnavailable`.
-
-    ``on_keys`` is told when keys or secrets are others than before.
+    ``credentials=None`` uses the token that is kept for the account. Methods raise `ConfigurationError` if none is
+    kept, `SegmentApiError` and `SegmentUnavailable`. ``on_keys`` is called after keys or secrets change.
     """
 
     def __init__(
@@ -110,17 +107,19 @@ class WorkspaceService:
         self._http = http
         self._clock = clock
         self._on_keys = on_keys
-        self._known: OrderedDict[tuple[Region, str], tuple[Workspace, int]] = OrderedDict()
+        self._cache: OrderedDict[tuple[Region, str], tuple[Workspace, int]] = OrderedDict()
 
-    async def look(self, account: Account, access: WorkspaceCredentials | None = None) -> WorkspaceSnapshot:
-        """The workspace that a token is of, and its sources; nothing is changed."""
-        access = access or await self._kept_access(account)
-        api = PublicApiClient(self._http, access)
-        workspace = await self._workspace(api, access)
+    async def load_snapshot(
+        self, account: Account, credentials: WorkspaceCredentials | None = None
+    ) -> WorkspaceSnapshot:
+        """Return the token's workspace and its sources. Changes nothing."""
+        credentials = credentials or await self._kept_credentials(account)
+        api = PublicApiClient(self._http, credentials)
+        workspace = await self._workspace(api, credentials)
         found = await api.sources()
         destinations = await api.destinations()
         connections = await self._database.read(rows.of_account, account.id)
-        return WorkspaceSnapshot(workspace, access.region, _offered(found, destinations, connections))
+        return WorkspaceSnapshot(workspace, credentials.region, _with_connections(found, destinations, connections))
 
     async def connect(
         self,
@@ -129,40 +128,36 @@ class WorkspaceService:
         kind: Kind,
         *,
         actor: str,
-        access: WorkspaceCredentials | None = None,
+        credentials: WorkspaceCredentials | None = None,
         public_url: str = "",
         keep_token: bool = False,
     ) -> SegmentConnection:
-        """Have a source send to an account: issue a credential, and make the destination in Segment.
+        """Connect a source: issue a credential, and create the destination in Segment.
 
-        ``public_url`` is where Segment reaches this service, for a webhook. Raises `AlreadyConnected`,
-        `NotFoundError`
-        for no such source, and `ConfigurationError` for a URL that is not reached from the internet. Whatever
-        is raised,
-        nothing is left behind, here or there, or the text says what.
+        A webhook needs ``public_url``, under which Segment reaches this service. Raises `AlreadyConnected`,
+        `NotFoundError` for an unknown source, and `ConfigurationError` for a URL that the internet does not reach.
+        After an error nothing is left here or in Segment, or the text of the error says what is left.
         """
         url = webhook_url(public_url, account.id) if kind is Kind.WEBHOOK else ""
-        access = access or await self._kept_access(account)
-        known = await self._database.read(rows.of_source, account.id, source_id)
-        if known is not None:
-            raise AlreadyConnected(known.source_name, known.id)
-        api = PublicApiClient(self._http, access)
-        workspace = await self._workspace(api, access)
+        credentials = credentials or await self._kept_credentials(account)
+        existing = await self._database.read(rows.of_source, account.id, source_id)
+        if existing is not None:
+            raise AlreadyConnected(existing.source_name, existing.id)
+        api = PublicApiClient(self._http, credentials)
+        workspace = await self._workspace(api, credentials)
         source = await _source(api, workspace, source_id)
         plan = await plan_destination(api, kind)
-        async with AsyncExitStack() as taken_back:  # what was done until then, unless all of it is
+        async with AsyncExitStack() as undo:  # runs unless all steps succeed
             credential = await self._database.write(self._issue, account, kind, source.title[:MAX_NAME], actor)
-            taken_back.callback(self._on_keys)
-            taken_back.push_async_callback(
-                self._database.write, self._revoke, account, kind, credential.name, actor
-            )
-            self._on_keys()  # Segment may send as soon as it knows them
+            undo.callback(self._on_keys)
+            undo.push_async_callback(self._database.write, self._revoke, account, kind, credential.name, actor)
+            self._on_keys()  # Segment may send as soon as the destination exists
             destination_id = await create_destination(api, plan, source.id, credential.clear, url)
-            taken_back.push_async_callback(delete_destination, api, plan, destination_id)
+            undo.push_async_callback(delete_destination, api, plan, destination_id)
             connection = SegmentConnection(
                 id=f"conn_{secrets.token_hex(6)}",
                 account_id=account.id,
-                region=access.region,
+                region=credentials.region,
                 workspace_id=workspace.id,
                 workspace_name=workspace.name[:MAX_NAME],
                 source_id=source.id,
@@ -172,13 +167,13 @@ class WorkspaceService:
                 credential=credential.name,
                 created_at=self._clock(),
             )
-            kept = self._encrypted(access, workspace) if keep_token else None
+            kept = self._encrypted(credentials, workspace) if keep_token else None
             await self._database.write(self._store, connection, kept, actor)
-            taken_back.pop_all()
+            undo.pop_all()
         return connection
 
     async def connections(self, account: Account) -> list[Connected]:
-        """What is connected to an account, the newest first, each with its last call. Segment is not asked."""
+        """Return an account's connections, newest first, each with its last call. Sends no request to Segment."""
         return await self._database.read(_with_last_calls, account.id)
 
     async def disconnect(
@@ -187,28 +182,29 @@ class WorkspaceService:
         connection_id: str,
         *,
         actor: str,
-        access: WorkspaceCredentials | None = None,
+        credentials: WorkspaceCredentials | None = None,
         here_only: bool = False,
     ) -> bool:
-        """Let a source go: delete its destination in Segment, refuse its credential, forget the connection.
+        """Disconnect a source: delete its destination in Segment, revoke its credential, delete the connection.
 
-        ``here_only``: Segment is not asked, for when it cannot be, or there is no token any more; what its
-        destination still sends is refused. False: Segment has no such destination any more, or was not asked.
-        Raises `NotFoundError` for no such connection, and `ConfigurationError` for a token of another workspace.
+        ``here_only`` sends no request to Segment, for when Segment is unavailable or the token is lost; calls of
+        the destination are refused from then on. Returns whether Segment deleted the destination; False if it had
+        none or got no request. Raises `NotFoundError` for an unknown connection, and `ConfigurationError` for a
+        token of another workspace.
         """
         connection = await self._database.read(rows.get, account.id, connection_id)
         if connection is None:
             raise NotFoundError(f"The account has no connection {connection_id[:MAX_NAME]!r}.")
         deleted = False
         if not here_only:
-            # Whatever region comes with the token, the connection knows where its workspace is.
-            access = replace(access or await self._kept_access(account), region=connection.region)
-            api = PublicApiClient(self._http, access)
-            workspace = await self._workspace(api, access)
+            # The connection's region counts, not the one that came with the token.
+            credentials = replace(credentials or await self._kept_credentials(account), region=connection.region)
+            api = PublicApiClient(self._http, credentials)
+            workspace = await self._workspace(api, credentials)
             if workspace.id != connection.workspace_id:
                 raise ConfigurationError(
-                    f"The token is of the workspace {workspace.name!r}, and the source was connected in "
-                    f"{connection.workspace_name!r}: use a token of that one, or forget the connection here alone."
+                    f"The token belongs to the workspace {workspace.name!r}, but the source was connected in "
+                    f"{connection.workspace_name!r}: use its token, or disconnect the source here only."
                 )
             deleted = await api.delete_destination(connection.destination_id)
         await self._database.write(self._forget, account, connection, actor)
@@ -216,21 +212,21 @@ class WorkspaceService:
         return deleted
 
     async def kept_token(self, account: Account) -> KeptToken | None:
-        """What is known of the token that is kept for an account; None: none is."""
+        """Return the token that is kept for an account, encrypted; None without one."""
         return await self._database.read(rows.kept_token, account.id)
 
-    async def keep_token(self, account: Account, access: WorkspaceCredentials, *, actor: str) -> KeptToken:
-        """Keep a token for an account, encrypted, once Segment has taken it; instead of the one that is kept."""
-        api = PublicApiClient(self._http, access)
-        token = self._encrypted(access, await self._workspace(api, access))
+    async def keep_token(self, account: Account, credentials: WorkspaceCredentials, *, actor: str) -> KeptToken:
+        """Check a token with Segment and keep it, encrypted, in place of the account's earlier one."""
+        api = PublicApiClient(self._http, credentials)
+        token = self._encrypted(credentials, await self._workspace(api, credentials))
         await self._database.write(self._keep, account.id, token, actor)
         return token
 
     async def forget_token(self, account: Account, *, actor: str) -> bool:
-        """Keep no token for an account any more; False: none was kept."""
+        """Delete the token that is kept for an account; return False if none was kept."""
         return await self._database.write(self._forget_token, account.id, actor)
 
-    async def _kept_access(self, account: Account) -> WorkspaceCredentials:
+    async def _kept_credentials(self, account: Account) -> WorkspaceCredentials:
         token = await self.kept_token(account)
         if token is None:
             raise ConfigurationError(
@@ -239,23 +235,23 @@ class WorkspaceService:
             )
         return WorkspaceCredentials(self._vault.decrypt(token.encrypted), token.region)
 
-    async def _workspace(self, api: PublicApiClient, access: WorkspaceCredentials) -> Workspace:
-        """The workspace of a token, remembered for a while. A revoked token is found out by the next request."""
-        known = self._known.get(_remembered_by(access))
-        if known is not None and 0 <= known[1] - self._clock() <= WORKSPACE_TTL:
-            return known[0]
-        return self._remember(access, await api.workspace())
+    async def _workspace(self, api: PublicApiClient, credentials: WorkspaceCredentials) -> Workspace:
+        """Return the workspace of a token, cached for `WORKSPACE_TTL`. A revoked token fails later."""
+        cached = self._cache.get(_cache_key(credentials))
+        if cached is not None and 0 <= cached[1] - self._clock() <= WORKSPACE_TTL:
+            return cached[0]
+        return self._cache_workspace(credentials, await api.workspace())
 
-    def _remember(self, access: WorkspaceCredentials, workspace: Workspace) -> Workspace:
-        self._known[_remembered_by(access)] = workspace, self._clock() + WORKSPACE_TTL
-        self._known.move_to_end(_remembered_by(access))
-        while len(self._known) > MAX_CACHED_WORKSPACES:
-            self._known.popitem(last=False)
+    def _cache_workspace(self, credentials: WorkspaceCredentials, workspace: Workspace) -> Workspace:
+        self._cache[_cache_key(credentials)] = workspace, self._clock() + WORKSPACE_TTL
+        self._cache.move_to_end(_cache_key(credentials))
+        while len(self._cache) > MAX_CACHED_WORKSPACES:
+            self._cache.popitem(last=False)
         return workspace
 
-    def _encrypted(self, access: WorkspaceCredentials, workspace: Workspace) -> KeptToken:
-        encrypted = self._vault.encrypt(access.token.strip())
-        return KeptToken(access.region, encrypted, workspace.name[:MAX_NAME], self._clock())
+    def _encrypted(self, credentials: WorkspaceCredentials, workspace: Workspace) -> KeptToken:
+        encrypted = self._vault.encrypt(credentials.token.strip())
+        return KeptToken(credentials.region, encrypted, workspace.name[:MAX_NAME], self._clock())
 
     def _issue(self, connection: Connection, account: Account, kind: Kind, name: str, actor: str) -> _Credential:
         now = self._clock()
@@ -269,20 +265,20 @@ class WorkspaceService:
         return _Credential(secret_id, secret)
 
     def _revoke(self, connection: Connection, account: Account, kind: Kind, credential: str, actor: str) -> None:
-        """Refuse a credential; somebody may have done so by hand before."""
+        """Revoke a credential, unless an operator already has."""
         revoke = credential_service.revoke_key if kind is Kind.DESTINATION else credential_service.revoke_secret
         with suppress(NotFoundError):
             revoke(connection, account, credential, actor, self._clock())
 
     def _store(
-        self, connection: Connection, connected: SegmentConnection, kept: KeptToken | None, actor: str
+        self, connection: Connection, connected: SegmentConnection, token: KeptToken | None, actor: str
     ) -> None:
-        known = rows.add(connection, connected)
-        if known is not None:  # somebody else was quicker
-            raise AlreadyConnected(known.source_name, known.id)
+        existing = rows.add(connection, connected)
+        if existing is not None:  # another operator was faster
+            raise AlreadyConnected(existing.source_name, existing.id)
         self._record(connection, connected.account_id, actor, "connect source", _details(connected))
-        if kept is not None:
-            self._keep(connection, connected.account_id, kept, actor)
+        if token is not None:
+            self._keep(connection, connected.account_id, token, actor)
 
     def _forget(self, connection: Connection, account: Account, connected: SegmentConnection, actor: str) -> None:
         if rows.remove(connection, account.id, connected.id):
@@ -307,7 +303,7 @@ class WorkspaceService:
 
 
 def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]:
-    """A unit of work: an account's connections with their last calls."""
+    """Return an account's connections with their last calls, in one transaction."""
     by_source = {
         each.key: each.last_at
         for each in sources.of_account(connection, account_id)
@@ -322,18 +318,18 @@ def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]
 
 
 def _since(connected_at: int, *times: int | None) -> int | None:
-    """The first of the times that is not before the connection: the source may have sent by another one."""
+    """Return the first time that is not before the connection; earlier calls came by another connection."""
     return next((each for each in times if each is not None and each >= connected_at), None)
 
 
-def _offered(
+def _with_connections(
     found: Iterable[Source], destinations: Iterable[Destination], connections: Iterable[SegmentConnection]
 ) -> tuple[FoundSource, ...]:
-    """Sources for choice, by their names."""
-    connected = {each.source_id: each for each in connections}
-    ours = {each.destination_id for each in connected.values()}
-    made = [each for each in destinations if each.id not in ours and SPECS[Kind.DESTINATION].is_one(each)]
-    others = {each.source_id for each in made}
+    """Return sources with their connections, sorted by name."""
+    connected = {connection.source_id: connection for connection in connections}
+    own_ids = {connection.destination_id for connection in connected.values()}
+    spec = SPECS[Kind.DESTINATION]
+    others = {each.source_id for each in destinations if each.id not in own_ids and spec.matches(each)}
     offered = [
         FoundSource(
             each.id,
@@ -349,10 +345,10 @@ def _offered(
 
 
 async def _source(api: PublicApiClient, workspace: Workspace, source_id: str) -> Source:
-    """A source of a workspace's. Raises `NotFoundError`."""
-    for each in await api.sources():
-        if each.id == source_id:
-            return each
+    """Return a source of a workspace. Raises `NotFoundError`."""
+    for source in await api.sources():
+        if source.id == source_id:
+            return source
     raise NotFoundError(f"The workspace {workspace.name!r} has no source {source_id[:MAX_NAME]!r} for this token.")
 
 
@@ -366,5 +362,5 @@ def _details(connected: SegmentConnection) -> dict[str, JsonValue]:
     }
 
 
-def _remembered_by(access: WorkspaceCredentials) -> tuple[Region, str]:
-    return access.region, key_hash(access.token)
+def _cache_key(credentials: WorkspaceCredentials) -> tuple[Region, str]:
+    return credentials.region, key_hash(credentials.token)

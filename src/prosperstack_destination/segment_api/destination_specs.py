@@ -1,8 +1,8 @@
-"""The two kinds of destination that are made in Segment, and all that is believed of them.
+"""Destination specs: the two kinds of destination that the service creates in Segment.
 
-Segment's Public API itself is documented. How its catalog calls Webhooks (Actions), how that is set up and how a
-mapping (there: a subscription) is made are what public code and Segment's clients show: should Segment see it
-otherwise, this is the only place to change.
+Segment documents its Public API, but neither the catalog entry and the settings of Webhooks (Actions) nor the form
+of a subscription (Segment's name of a mapping). These come from public code and Segment's clients. If Segment
+changes them, only this module has to change.
 """
 
 import ipaddress
@@ -17,39 +17,39 @@ from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment_api.models import Action, CatalogEntry, Destination
 from prosperstack_destination.store.segment_connections import Kind, Region
 
-#: Where a region's Public API is.
+#: Base URL of the Public API in each region.
 BASE_URLS: Final[Mapping[Region, str]] = {
     Region.US: "https://api.segmentapis.com",
     Region.EU: "https://eu1.api.segmentapis.com",
 }
 
-#: Subscriptions are asked for in a version of the API that has no other name; the rest takes plain JSON.
+#: Media type of the API version that has subscriptions. Other requests use plain JSON.
 SUBSCRIPTION_MEDIA_TYPE: Final = "application/vnd.segment.v1alpha+json"
-#: Which calls a subscription sends, in Segment's own language.
+#: Filter of the calls that a subscription sends, in Segment's query language.
 TRIGGER: Final = 'type = "identify"'
-#: Events in one request of a webhook's; Segment takes up to 4,000.
+#: Most calls in one webhook request. Segment allows 4,000.
 BATCH_SIZE: Final = 1_000
-#: What a webhook's only action is called.
+#: Slug of a webhook's only action.
 SEND: Final = "send"
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationSpec:
-    """How a kind of destination is called in Segment, and where its credential goes."""
+    """Identifiers of a kind of destination in Segment's catalog, and the setting for its credential."""
 
     slug: str
     metadata_id: str
-    #: What the destination is called in the workspace.
+    #: Name of the destination in the workspace.
     name: str
-    #: The setting that takes the inbound key or the shared secret.
+    #: Setting for the inbound key or the shared secret.
     credential_setting: str
 
-    def is_made_of(self, entry: CatalogEntry) -> bool:
-        """Whether this is the catalog's entry for it: slugs have been renamed, ids have not."""
+    def matches_entry(self, entry: CatalogEntry) -> bool:
+        """Return whether a catalog entry is of this kind, by slug or id, because Segment has renamed slugs."""
         return self.slug == entry.slug or self.metadata_id == entry.id
 
-    def is_one(self, destination: Destination) -> bool:
-        """Whether a destination is of this kind."""
+    def matches(self, destination: Destination) -> bool:
+        """Return whether a destination is of this kind."""
         metadata = destination.metadata
         return metadata is not None and (self.slug == metadata.slug or self.metadata_id == metadata.id)
 
@@ -63,13 +63,13 @@ SPECS: Final[Mapping[Kind, DestinationSpec]] = {
 
 
 def send_action(entry: CatalogEntry) -> Action | None:
-    """The action of a webhook that sends calls; its only one, should it be called otherwise by now."""
-    named = [action for action in entry.actions if action.slug == SEND]
-    return next(iter(named or (entry.actions if len(entry.actions) == 1 else ())), None)
+    """Return the action of a webhook that sends calls, by slug or as the only action; None without one."""
+    send_actions = [action for action in entry.actions if action.slug == SEND]
+    return next(iter(send_actions or (entry.actions if len(entry.actions) == 1 else ())), None)
 
 
 def subscription(action: Action, url: str) -> dict[str, JsonValue]:
-    """What has every Identify call sent to a URL as it is, many in a request."""
+    """Return the subscription that posts every Identify call unchanged to a URL, in batches."""
     return {
         "name": "Identify calls",
         "actionId": action.id,
@@ -86,27 +86,28 @@ def subscription(action: Action, url: str) -> dict[str, JsonValue]:
 
 
 def webhook_url(public_url: str, account_id: str) -> str:
-    """Where Segment is to post an account's calls. Raises `ConfigurationError` for a URL that Segment cannot
-    reach.
+    """Return the URL to which Segment posts an account's calls.
+
+    Raises `ConfigurationError` for a public URL that Segment cannot reach.
     """
     try:
         parts = urlsplit(public_url.strip())
-        fault = _fault(parts)
+        reason = _unreachable_reason(parts)
     except ValueError:
-        fault = "it is no URL"
-    if fault:
+        reason = "it is not a URL"
+    if reason:
         raise ConfigurationError(
-            f"Segment cannot post to {public_url[:200]!r}, because {fault}: give the URL under which this service "
+            f"Segment cannot post to {public_url[:200]!r}, because {reason}: give the URL under which this service "
             "is reached from the internet, as in https://destination.example.com."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/webhook/{account_id}"
 
 
-def _fault(parts: SplitResult) -> str:
-    """Why Segment cannot post to a URL; "" where it can. Raises `ValueError` for what is no URL."""
+def _unreachable_reason(parts: SplitResult) -> str:
+    """Return the reason why Segment cannot post to a URL, "" if it can. Raises `ValueError` for an invalid URL."""
     host, port = parts.hostname or "", parts.port
     if parts.scheme == "http":
-        return "it is not HTTPS, and what is sent could be read on its way"
+        return "it is not HTTPS, so calls could be read in transit"
     if parts.scheme != "https" or not host or port == 0:
         return "it does not begin with https:// and a host"
     if parts.query or parts.fragment or "@" in parts.netloc:
@@ -115,7 +116,7 @@ def _fault(parts: SplitResult) -> str:
 
 
 def _is_private(host: str) -> bool:
-    """Whether a host is of this machine or of a network of one's own, which Segment does not post to."""
+    """Return whether a host is local or in a private network, to which Segment does not post."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:

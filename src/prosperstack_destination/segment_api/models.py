@@ -1,4 +1,4 @@
-"""What Segment's Public API answers: read tolerantly, since what is not documented may come too."""
+"""Responses of Segment's Public API. Models ignore unknown fields, because the API may add some."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -8,31 +8,31 @@ from prosperstack_destination.http_client import limit_items, short_id
 
 Data = TypeVar("Data", bound=BaseModel)
 
-#: An id or a cursor, of `response_body.ID_BYTES` at most.
+#: Id or cursor, of at most `response_body.ID_BYTES` bytes.
 Id = Annotated[str, AfterValidator(short_id)]
-#: A text that may be null or missing.
+#: Text that may be null or missing.
 _Text = Annotated[str, BeforeValidator(lambda value: value or "")]
 
 
-class _Told(BaseModel):
-    # Not all that comes is for us: a source has its write keys with it.
+class _Response(BaseModel):
+    # Responses contain secrets that must not be read: a source has its write keys.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Answer(_Told, Generic[Data]):
-    """Every answer that is no error."""
+class Envelope(_Response, Generic[Data]):
+    """Envelope of every successful response."""
 
     data: Data
 
 
-class Pagination(_Told):
-    """Where a page stands; ``next`` asks for the one after it, None or "" ends the list."""
+class Pagination(_Response):
+    """Position of a page. ``next`` is the cursor of the next page; None or "" ends the list."""
 
     next: Id | None = None
 
 
-class RawPage(_Told):
-    """A page of a list, which is called by what is in it; its items are not validated yet."""
+class RawPage(_Response):
+    """Page of a list, under the list's own key; its items are not validated yet."""
 
     items: Annotated[list[JsonValue], BeforeValidator(limit_items)] = Field(
         validation_alias=AliasChoices("sources", "destinations", "destinationsCatalog")
@@ -40,22 +40,22 @@ class RawPage(_Told):
     pagination: Pagination = Pagination()
 
 
-class Workspace(_Told):
-    """The workspace that a token is of."""
+class Workspace(_Response):
+    """Workspace that a token belongs to."""
 
     id: Id
     name: _Text = ""
     slug: _Text = ""
 
 
-class WorkspaceAnswer(_Told):
-    """The answer to "whose token is this?"."""
+class WorkspaceResponse(_Response):
+    """Response with the token's workspace."""
 
     workspace: Workspace
 
 
-class Source(_Told):
-    """A source of the workspace."""
+class Source(_Response):
+    """Source of the workspace."""
 
     id: Id
     slug: _Text = ""
@@ -64,53 +64,53 @@ class Source(_Told):
 
     @property
     def title(self) -> str:
-        """What people know it by; it need not have a name."""
+        """Return the name, or the slug or the id if the source has no name."""
         return self.name or self.slug or self.id
 
 
-class Action(_Told):
-    """Something that a destination of the newer kind can do."""
+class Action(_Response):
+    """Action of an Actions destination."""
 
     id: Id
     slug: _Text = ""
 
 
-class CatalogEntry(_Told):
-    """A kind of destination that can be made."""
+class CatalogEntry(_Response):
+    """Kind of destination in Segment's catalog."""
 
     id: Id
     slug: _Text = ""
     actions: Annotated[tuple[Action, ...], BeforeValidator(limit_items)] = ()
 
 
-class _EntryRef(_Told):
+class _EntryRef(_Response):
     id: Id
     slug: _Text = ""
 
 
-class Destination(_Told):
-    """A destination of a source's. Its settings are not read: Segment shows secrets among them."""
+class Destination(_Response):
+    """Destination of a source, without its settings, which contain secrets."""
 
     id: Id
     source_id: _Text = Field("", validation_alias="sourceId")
     metadata: _EntryRef | None = None
 
 
-class DestinationAnswer(_Told):
-    """One destination."""
+class DestinationResponse(_Response):
+    """Response with one destination."""
 
     destination: Destination
 
 
-class EmptyAnswer(_Told):
-    """An answer of which nothing is read."""
+class EmptyBody(_Response):
+    """Response whose content is not read."""
 
 
-class _Fault(_Told):
+class _ErrorItem(_Response):
     message: _Text = ""
 
 
-class ErrorBody(_Told):
-    """Why something was refused."""
+class ErrorBody(_Response):
+    """Response to a request that Segment refuses."""
 
-    errors: tuple[_Fault, ...]
+    errors: tuple[_ErrorItem, ...]

@@ -1,4 +1,4 @@
-"""Making a destination in Segment, whole or not at all."""
+"""Provisioning: creates a destination in Segment completely, or removes it again."""
 
 from dataclasses import dataclass
 
@@ -11,87 +11,89 @@ from prosperstack_destination.segment_api.models import Action, CatalogEntry
 from prosperstack_destination.store.segment_connections import Kind
 
 _NO_MAPPING = (
-    "The destination was made, but not the mapping that sends to it: Segment lets only workspaces with its feature "
-    "Destination Subscriptions make mappings from outside."
+    "Segment created the destination, but not the mapping that sends to it: only workspaces with the feature "
+    "Destination Subscriptions can create mappings by the Public API."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningPlan:
-    """What is to be made, as the workspace's catalog has it."""
+    """Destination to create, by the workspace's catalog."""
 
-    made: DestinationSpec
+    spec: DestinationSpec
     entry: CatalogEntry
-    #: Of a webhook: what sends.
+    #: Action of a webhook that sends calls; None for other kinds.
     action: Action | None
 
 
 async def plan_destination(api: PublicApiClient, kind: Kind) -> ProvisioningPlan:
-    """Look a kind of destination up in the catalog. Raises `SegmentApiError` where it cannot be made."""
-    made = SPECS[kind]
-    entry = await api.find_in_catalog(made)
+    """Find a kind of destination in the catalog. Raises `SegmentApiError` if it cannot be created."""
+    spec = SPECS[kind]
+    entry = await api.find_in_catalog(spec)
     if entry is None:
         other = Kind.WEBHOOK if kind is Kind.DESTINATION else Kind.DESTINATION
         raise SegmentApiError(
-            f"Segment's catalog has no destination {made.slug!r} for this workspace: connect the source as "
+            f"Segment's catalog has no destination {spec.slug!r} for this workspace: connect the source as "
             f"{other.value!r} instead, or by hand."
         )
     if kind is not Kind.WEBHOOK:
-        return ProvisioningPlan(made, entry, None)
+        return ProvisioningPlan(spec, entry, None)
     action = send_action(entry)
     if action is None:
         raise SegmentApiError(
-            f"Segment's catalog names no action of {made.slug!r} that could send: connect the source by hand."
+            f"Segment's catalog has no action of {spec.slug!r} that sends calls: connect the source by hand."
         )
-    return ProvisioningPlan(made, entry, action)
+    return ProvisioningPlan(spec, entry, action)
 
 
 async def create_destination(
     api: PublicApiClient, plan: ProvisioningPlan, source_id: str, credential: str, url: str
 ) -> str:
-    """Make a destination that shows a credential, and sends to a URL if it is a webhook; its id in Segment.
+    """Create a destination with a credential, and return its id. A webhook sends to the URL.
 
-    Raises `SegmentApiError` and `SegmentUnavailable`, which say what is left there, if anything can be.
+    Raises `SegmentApiError` and `SegmentUnavailable`, whose text says what is left in Segment, if anything can be.
     """
-    settings: dict[str, JsonValue] = {plan.made.credential_setting: credential}
+    settings: dict[str, JsonValue] = {plan.spec.credential_setting: credential}
     try:
         destination = await api.create_destination(
-            source_id, plan.entry.id, plan.made.name, settings, enabled=plan.action is None
+            source_id, plan.entry.id, plan.spec.name, settings, enabled=plan.action is None
         )
     except SegmentUnavailable as error:
-        fate = f"Should the source have a destination {plan.made.name!r} in Segment by now, delete it there."
-        raise _told(error, fate) from error
+        remedy = f"If the source has a destination {plan.spec.name!r} in Segment, delete it there."
+        raise _with_outcome(error, remedy) from error
     if plan.action is not None:
         await _finish(api, plan, destination.id, subscription(plan.action, url))
     return destination.id
 
 
 async def delete_destination(api: PublicApiClient, plan: ProvisioningPlan, destination_id: str) -> None:
-    """Delete what was made, as far as Segment still has it. Raises what says that it is left there."""
+    """Delete a created destination. The text of the error says that the destination is left in Segment."""
     try:
         await api.delete_destination(destination_id)
     except (SegmentApiError, SegmentUnavailable) as error:
-        raise _told(error, f"The destination {plan.made.name!r} is left: delete it in Segment.") from error
+        raise _with_outcome(error, f"The destination {plan.spec.name!r} is left: delete it in Segment.") from error
 
 
 async def _finish(
     api: PublicApiClient, plan: ProvisioningPlan, destination_id: str, mapping: dict[str, JsonValue]
 ) -> None:
-    """Have a webhook send. It was made disabled, so that it never does by halves."""
+    """Add the mapping of a webhook that was created disabled, then enable it, so that it never sends early."""
     try:
         await api.create_subscription(destination_id, mapping)
         await api.enable_destination(destination_id)
     except (SegmentApiError, SegmentUnavailable) as error:
         try:
             await delete_destination(api, plan, destination_id)
-        except (SegmentApiError, SegmentUnavailable) as left:
-            raise _told(error, f"{_NO_MAPPING} {left}") from error
-        raise _told(error, f"{_NO_MAPPING} It was deleted again: connect the source by hand.") from error
+        except (SegmentApiError, SegmentUnavailable) as cleanup_error:
+            raise _with_outcome(error, f"{_NO_MAPPING} {cleanup_error}") from error
+        raise _with_outcome(error, f"{_NO_MAPPING} It was deleted again: connect the source by hand.") from error
 
 
-def _told(error: SegmentApiError | SegmentUnavailable, fate: str) -> SegmentApiError | SegmentUnavailable:
-    """The same error, which also says what became of what was begun."""
-    text = f"{error} {fate}"
+def _with_outcome(
+    error: SegmentApiError | SegmentUnavailable, outcome: str
+) -> SegmentApiError | SegmentUnavailable:
+    """Return the error with the outcome of the operation added to its text."""
+    text = f"{error} {outcome}"
     if isinstance(error, SegmentUnavailable):
         return SegmentUnavailable(text, retry_after=error.retry_after, status_code=error.status_code)
     return type(error)(text, status_code=error.status_code, segment_message=error.segment_message)
