@@ -45,13 +45,13 @@ async def kept(slow: Slow, clock: SetClock) -> AsyncIterator[SlowQueryCache[str]
     await kept.close()
 
 
-async def test_what_is_quick_is_never_old(kept: SlowQueryCache[str]) -> None:
-    """Who asks for what is found out at once is told how it is now, each time."""
+async def test_fast_query_is_not_cached(kept: SlowQueryCache[str]) -> None:
+    """The result of a fast query is never cached."""
     assert [await kept.latest("a") for _ in range(3)] == ["a 1", "a 2", "a 3"]
 
 
-async def test_what_is_slow_is_kept(kept: SlowQueryCache[str], slow: Slow, clock: SetClock) -> None:
-    """What took a second is good for so many seconds; by then it is found out anew, and what is kept stays."""
+async def test_slow_query_is_cached(kept: SlowQueryCache[str], slow: Slow, clock: SetClock) -> None:
+    """The result of a slow query is cached for a multiple of its duration, then refreshed."""
     slow.takes_seconds = 1.0
     assert [await kept.latest("a") for _ in range(3)] == ["a 1"] * 3
     clock.advance(TTL_FACTOR * 1.0)
@@ -63,8 +63,8 @@ async def test_what_is_slow_is_kept(kept: SlowQueryCache[str], slow: Slow, clock
     assert await kept.latest("a") == "a 2"
 
 
-async def test_nothing_was_found_out_yet(kept: SlowQueryCache[str], slow: Slow) -> None:
-    """Who cannot do without waits for it; who can is told that there is nothing yet. It is found out once."""
+async def test_first_result_is_waited_for(kept: SlowQueryCache[str], slow: Slow) -> None:
+    """Without a cached result, `get_or_wait` waits and `latest` returns None; one query runs."""
     slow.may_end.clear()
     assert await kept.latest("a") is None
     waiting = asyncio.create_task(kept.get_or_wait("a"))
@@ -74,8 +74,8 @@ async def test_nothing_was_found_out_yet(kept: SlowQueryCache[str], slow: Slow) 
     assert await waiting == "a 1"
 
 
-async def test_an_error(kept: SlowQueryCache[str], slow: Slow) -> None:
-    """Whoever waits is told what went wrong; the next one has it found out anew."""
+async def test_error_is_not_cached(kept: SlowQueryCache[str], slow: Slow) -> None:
+    """Waiting callers get the query's error; the next caller runs it again."""
     slow.error = StoreUnavailable("no database", retry_after=1)
     with pytest.raises(StoreUnavailable):
         await kept.get_or_wait("a")
@@ -84,8 +84,8 @@ async def test_an_error(kept: SlowQueryCache[str], slow: Slow) -> None:
     assert await kept.get_or_wait("a") == "a 2"
 
 
-async def test_not_everything_is_kept(kept: SlowQueryCache[str], slow: Slow) -> None:
-    """Of more keys than are kept the one that was found out first has to be found out again."""
+async def test_oldest_result_is_dropped(kept: SlowQueryCache[str], slow: Slow) -> None:
+    """The oldest result is dropped when the cache is full."""
     slow.takes_seconds = 0.05
     for number in range(MAX_ENTRIES + 1):
         await kept.latest(str(number))
@@ -94,8 +94,8 @@ async def test_not_everything_is_kept(kept: SlowQueryCache[str], slow: Slow) -> 
     assert await kept.latest("0") == f"0 {MAX_ENTRIES + 2}"
 
 
-async def test_closing(kept: SlowQueryCache[str], slow: Slow) -> None:
-    """What is under way when the service stops is broken off."""
+async def test_close_cancels_running_queries(kept: SlowQueryCache[str], slow: Slow) -> None:
+    """Closing cancels the running queries."""
     slow.may_end.clear()
     assert await kept.latest("a") is None
     await kept.close()

@@ -41,7 +41,7 @@ async def services(tmp_path: Path, clock: SetClock, woken: list[str]) -> AsyncIt
 
 
 async def opened(services: AdminServices, listed_at: int) -> Account:
-    """An account whose properties were listed then."""
+    """Open an account whose properties were listed at a time."""
     await services.database.write(open_account)
     await services.database.write(accounts.set_catalog, "acct_1", "[]", listed_at)
     return await stored(services)
@@ -53,8 +53,8 @@ async def stored(services: AdminServices) -> Account:
     return account
 
 
-async def test_old_properties_are_listed_anew(services: AdminServices, woken: list[str]) -> None:
-    """Who looks at properties that are 10 s old has them listed again, once; the old ones stay meanwhile."""
+async def test_old_properties_are_listed_again(services: AdminServices, woken: list[str]) -> None:
+    """Properties that are 10 s old are listed again once; the old ones stay meanwhile."""
     account = await opened(services, NEW_YEAR - MIN_REFRESH_INTERVAL)
 
     await refresh_if_stale(services, account)
@@ -77,8 +77,8 @@ async def test_new_properties_are_not_listed(services: AdminServices, woken: lis
     assert (await stored(services)).catalog_at == NEW_YEAR - MIN_REFRESH_INTERVAL + 1
 
 
-async def test_an_account_that_waits_is_left_alone(services: AdminServices, woken: list[str]) -> None:
-    """An account whose key is refused is not asked for its properties because somebody looks."""
+async def test_stopped_account_is_not_refreshed(services: AdminServices, woken: list[str]) -> None:
+    """An account with a refused key is not asked for its properties."""
     account = await opened(services, NEW_YEAR - MIN_REFRESH_INTERVAL)
     await services.database.write(accounts.set_status, "acct_1", AccountStatus.KEY_REFUSED, reason="no")
 

@@ -40,8 +40,8 @@ async def settled(counting: CoverageCache, version: int = 0, account_id: str = "
             await asyncio.sleep(0)
 
 
-async def test_it_is_counted_beside(counting: CoverageCache, sqlite: Database, clock: SetClock) -> None:
-    """Who asks waits for nothing; a count is good for a while, and then stays until there is a newer one."""
+async def test_count_runs_in_background(counting: CoverageCache, sqlite: Database, clock: SetClock) -> None:
+    """A count runs in the background; its snapshot stays until a newer one replaces it."""
     assert counting.latest("acct_1", 0) == (None, True)
     first = await settled(counting)
     assert first is not None
@@ -58,8 +58,8 @@ async def test_it_is_counted_beside(counting: CoverageCache, sqlite: Database, c
     assert (second.profiles, second.at) == (2, NEW_YEAR + TTL)
 
 
-async def test_another_mapping_is_counted_at_once(counting: CoverageCache) -> None:
-    """A count is told with the version that it is of, and one of another version does not do."""
+async def test_other_mapping_version_is_counted_again(counting: CoverageCache) -> None:
+    """A snapshot of another mapping version is counted again at once."""
     first = await settled(counting)
 
     assert counting.latest("acct_1", 1) == (first, True)
@@ -68,8 +68,8 @@ async def test_another_mapping_is_counted_at_once(counting: CoverageCache) -> No
     assert second.version == 1
 
 
-async def test_one_at_a_time(sqlite: Database, clock: SetClock) -> None:
-    """While somebody else goes through all profiles a count waits, and is broken off at the end."""
+async def test_count_waits_for_other_scans(sqlite: Database, clock: SetClock) -> None:
+    """A count waits for another scan, and closing cancels it."""
     await sqlite.write(open_account)
     scanning = asyncio.Lock()
     counting = CoverageCache(sqlite, clock, scanning)
@@ -83,8 +83,8 @@ async def test_one_at_a_time(sqlite: Database, clock: SetClock) -> None:
     await counting.close()
 
 
-async def test_what_cannot_be_counted(counting: CoverageCache) -> None:
-    """An account that is gone is told to have no count; the next who asks has it looked for again."""
+async def test_missing_account_has_no_snapshot(counting: CoverageCache) -> None:
+    """A missing account has no snapshot; the next call starts another count."""
     assert await settled_once(counting, "gone") is None
     assert counting.latest("gone", 0) == (None, True)
 
@@ -98,8 +98,8 @@ async def settled_once(counting: CoverageCache, account_id: str) -> CoverageSnap
     return found
 
 
-async def test_counts_are_bounded(counting: CoverageCache, sqlite: Database) -> None:
-    """Of many accounts the counts that were made last are kept."""
+async def test_oldest_snapshot_is_dropped(counting: CoverageCache, sqlite: Database) -> None:
+    """The oldest snapshot is dropped when the cache is full."""
     names = [f"acct_{number}" for number in range(2, MAX_ENTRIES + 3)]
     for name in names:
         await sqlite.write(open_account, name)

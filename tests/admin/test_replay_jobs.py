@@ -55,8 +55,10 @@ async def trail(database: Database) -> list[tuple[str, object]]:
     return [(each.action, dict(each.details)) for each in await database.read(audit_log.recent, ACCOUNT, 9)]
 
 
-async def test_everybody(replays: ReplayJobs, account: Account, sqlite: Database, woken: list[str]) -> None:
-    """It is begun, and goes on by itself; who asks again meanwhile begins no other one."""
+async def test_replay_runs_in_background(
+    replays: ReplayJobs, account: Account, sqlite: Database, woken: list[str]
+) -> None:
+    """A replay runs in the background; a second start returns the running one."""
     assert replays.of(ACCOUNT) is None
     first = await replays.start(account, "ann")
     assert await replays.start(account, "bob") is first
@@ -68,8 +70,8 @@ async def test_everybody(replays: ReplayJobs, account: Account, sqlite: Database
     assert await replays.start(account, "ann") is not first
 
 
-async def test_breaking_off(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
-    """It ends with the service, and the audit trail tells that it did not come to its end."""
+async def test_replay_is_cancelled_on_close(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
+    """A replay is cancelled with the service, and the audit log records it."""
     replay = await replays.start(account, "ann")
     await asyncio.sleep(0)
     await replays.close()
@@ -80,8 +82,8 @@ async def test_breaking_off(replays: ReplayJobs, account: Account, sqlite: Datab
     assert details in ({"profiles": 0, "broken_off": True}, {"profiles": PEOPLE, "broken_off": True})
 
 
-async def test_a_database_that_fails(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
-    """Why it was broken off is told, and so does the audit trail; it may be begun anew."""
+async def test_failed_replay_can_be_started_again(replays: ReplayJobs, account: Account, sqlite: Database) -> None:
+    """A failed replay has its reason, is in the audit log, and can be started again."""
 
     def hide(connection: Connection, hidden: bool) -> None:
         names = ("profiles", "hidden") if hidden else ("hidden", "profiles")
@@ -97,16 +99,16 @@ async def test_a_database_that_fails(replays: ReplayJobs, account: Account, sqli
     assert (await ended(await replays.start(account, "ann"))).failed is None
 
 
-async def test_progress(sqlite: Database, account: Account) -> None:
-    """How many are due is told after each transaction."""
+async def test_progress_follows_transactions(sqlite: Database, account: Account) -> None:
+    """Progress is updated after each transaction."""
     told: list[int] = []
     await actions.replay_all(sqlite, account, "ann", NEW_YEAR, told.append)
 
     assert told == [PEOPLE]
 
 
-async def test_a_bug_of_ours_is_no_end_like_another(account: Account, sqlite: Database, clock: SetClock) -> None:
-    """What breaks a replay off unforeseen is told, and logged: nobody takes it for one that came to its end."""
+async def test_unexpected_error_fails_the_replay(account: Account, sqlite: Database, clock: SetClock) -> None:
+    """An unexpected error marks the replay as failed, and is logged."""
 
     def wake(_: Iterable[str]) -> None:
         raise ZeroDivisionError

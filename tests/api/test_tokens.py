@@ -8,8 +8,8 @@ from support.service import Service
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_token(service: Service, api: httpx.AsyncClient) -> None:
-    """A token opens the API from when it is issued until it is revoked, and is shown once."""
+async def test_token_works_until_revoked(service: Service, api: httpx.AsyncClient) -> None:
+    """A token opens the API until it is revoked, and is shown once."""
     issued = (await api.post("http://service/api/tokens", json={"name": " ci "})).json()
     headers = {"Authorization": f"Bearer {issued['token']}"}
     opened = await service.client.get("/api/accounts", auth=None, headers=headers)
@@ -33,8 +33,8 @@ async def test_a_token(service: Service, api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "\x00"])
-async def test_a_token_needs_a_name(api: httpx.AsyncClient, name: str) -> None:
-    """Without a name it is refused: nobody could tell who did what with it."""
+async def test_token_needs_a_name(api: httpx.AsyncClient, name: str) -> None:
+    """A token without a name is refused: the audit log needs it."""
     assert (await api.post("http://service/api/tokens", json={"name": name})).status_code == 422
 
 
@@ -42,8 +42,8 @@ async def test_a_token_needs_a_name(api: httpx.AsyncClient, name: str) -> None:
 NOBODY = httpx.Auth()
 
 
-async def test_no_token_no_tokens(service: Service, api: httpx.AsyncClient) -> None:
-    """Who has none gets none, and is shown none."""
+async def test_request_without_token_is_refused(service: Service, api: httpx.AsyncClient) -> None:
+    """A request without a token can neither issue nor list tokens."""
     assert (await api.get("http://service/api/tokens")).status_code == 200
     for answer in (
         await service.client.get("/api/tokens", auth=NOBODY),

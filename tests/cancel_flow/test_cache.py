@@ -43,10 +43,10 @@ def believed(source: Source, clock: SetClock) -> RefreshingValue[int]:
     return RefreshingValue("a number", source.read, clock)
 
 
-async def test_it_is_read_again_beside_those_who_ask(
+async def test_value_is_refreshed_in_background(
     believed: RefreshingValue[int], source: Source, clock: SetClock
 ) -> None:
-    """From half its age on it is being read, once, and nobody waits; when it was read, that is what counts."""
+    """From half its age a value is refreshed once in the background, and replaced when the read ends."""
     assert await believed.get(OLDEST) == 1
     source.free.clear()
     clock.now += OLDEST // 2 - 1
@@ -61,8 +61,8 @@ async def test_it_is_read_again_beside_those_who_ask(
     assert source.number == 2
 
 
-async def test_after_a_pause_it_is_waited_for(believed: RefreshingValue[int], clock: SetClock) -> None:
-    """What is too old is not told while the database answers; nor is what was read by a clock that went back."""
+async def test_expired_value_is_read_again(believed: RefreshingValue[int], clock: SetClock) -> None:
+    """An expired value is not used while the database answers, nor one read before the clock was set back."""
     assert await believed.get(OLDEST) == 1
     clock.now += OLDEST
     assert await believed.get(OLDEST) == 2
@@ -71,10 +71,10 @@ async def test_after_a_pause_it_is_waited_for(believed: RefreshingValue[int], cl
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("away", retry_after=1), ZeroDivisionError()])
-async def test_where_it_cannot_be_read(
+async def test_failed_read_keeps_old_value(
     believed: RefreshingValue[int], source: Source, clock: SetClock, fault: Exception
 ) -> None:
-    """What was read last goes on being told; where nothing was, that is said."""
+    """The old value stays in use if the read fails; without one, the error is raised."""
     source.fault = fault
     with pytest.raises(StoreUnavailable, match="does not answer"):
         await believed.get(OLDEST)

@@ -64,8 +64,8 @@ async def asked(service: Service, token: str, **subscriber: object) -> httpx.Res
     return await service.client.post(f"/data-connector/{token}", json=body)
 
 
-async def test_it_answers_the_newest_properties(service: Service, token: str) -> None:
-    """A person's desired properties come from the profile: what was accepted is told at once, sent or not."""
+async def test_response_has_newest_properties(service: Service, token: str) -> None:
+    """The response has the desired properties of the profile, delivered or not."""
     await service.identify(JOHN.upper(), preferred_name="", number_of_contacts=1)
     answer = await asked(service, token, email=f" {JOHN.upper()} ")
 
@@ -74,8 +74,8 @@ async def test_it_answers_the_newest_properties(service: Service, token: str) ->
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_it_knows_people_by_their_ids(service: Service, token: str) -> None:
-    """Without an email the directory knows a person by ProsperStack's id, and by the billing platform's."""
+async def test_person_is_found_by_id(service: Service, token: str) -> None:
+    """Without an email, a person is found by ProsperStack's ID or the billing platform's."""
     fields: dict[str, Any] = next(service.account().data.subscribers.after(0, JOHN)).fields
     by_id = await asked(service, token, id=fields["id"])
     by_platform = await asked(service, token, id="subr_other", platform_id=fields["platform_id"])
@@ -84,15 +84,15 @@ async def test_it_knows_people_by_their_ids(service: Service, token: str) -> Non
 
 
 @pytest.mark.parametrize("body", [b"{}", b"no JSON", b'{"data": {"subscriber": {"email": "nobody@example.com"}}}'])
-async def test_strangers(service: Service, token: str, body: bytes) -> None:
-    """A stranger, and a call that is not understood, get an empty answer, never an error."""
+async def test_unknown_person_gets_empty_response(service: Service, token: str, body: bytes) -> None:
+    """An unknown person, and an invalid call, get an empty response and no error."""
     answer = await service.client.post(f"/data-connector/{token}", content=body)
 
     assert (answer.status_code, answer.content) == (200, b"{}")
 
 
-async def test_whoever_begins_to_cancel_goes_first(service: Service, token: str, tmp_path: Path) -> None:
-    """Either call notes that the person began to cancel."""
+async def test_cancelling_person_is_prioritized(service: Service, token: str, tmp_path: Path) -> None:
+    """Both endpoints prioritize the person who starts to cancel."""
 
     def lanes(connection: Connection) -> list[int]:
         found = text("SELECT lane FROM profiles WHERE email IN ('ann@example.com', 'bob@example.com')")
@@ -115,8 +115,8 @@ async def test_whoever_begins_to_cancel_goes_first(service: Service, token: str,
     assert odd.json()["message"].startswith("Ignored")
 
 
-async def test_a_database_that_is_locked(service: Service, token: str, tmp_path: Path) -> None:
-    """While nothing can be written the answer comes all the same."""
+async def test_locked_database_does_not_delay_response(service: Service, token: str, tmp_path: Path) -> None:
+    """A locked database does not delay the response."""
     with sqlite3.connect(tmp_path / "data" / "destination.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         answer = await asked(service, token, email=JOHN)
@@ -125,8 +125,8 @@ async def test_a_database_that_is_locked(service: Service, token: str, tmp_path:
     assert answer.json() == DESIRED
 
 
-async def test_tokens_are_revoked(service: Service, token: str, tmp_path: Path) -> None:
-    """A revoked token opens nothing, an unknown one neither; another one of the account goes on."""
+async def test_revoked_token_is_refused(service: Service, token: str, tmp_path: Path) -> None:
+    """A revoked token and an unknown one are refused; another token of the account works."""
 
     def work(connection: Connection) -> str:
         account = accounts.get(connection, account_of(connection))
@@ -142,8 +142,8 @@ async def test_tokens_are_revoked(service: Service, token: str, tmp_path: Path) 
     assert (await asked(service, other, email=JOHN)).json() == DESIRED
 
 
-async def test_one_account_does_not_know_anothers_people(service: Service, tmp_path: Path) -> None:
-    """A token of one account tells nothing of another's people, by whatever they are asked for."""
+async def test_accounts_are_isolated(service: Service, tmp_path: Path) -> None:
+    """A token returns no data of another account's people, by email or by ID."""
     await service.identify("other@example.com", key="key_test_other")
     other = await in_database(
         tmp_path, lambda connection: issue_token(connection, account_of(connection, "key_test_other"))
@@ -158,8 +158,8 @@ async def test_one_account_does_not_know_anothers_people(service: Service, tmp_p
     assert [answer.content for answer in answers] == [b"{}"] * 3
 
 
-async def test_the_token_is_nowhere_in_the_database(service: Service, token: str, tmp_path: Path) -> None:
-    """Tokens are kept as hashes, with the minute of their latest use."""
+async def test_tokens_are_stored_as_hashes(service: Service, token: str, tmp_path: Path) -> None:
+    """Tokens are stored as hashes, with the minute of their latest use."""
     await asked(service, token, email=JOHN)
 
     def used(connection: Connection) -> int | None:
@@ -174,8 +174,8 @@ async def test_the_token_is_nowhere_in_the_database(service: Service, token: str
     assert key_hash(token).encode() in everything
 
 
-async def test_the_other_shape(tmp_path: Path) -> None:
-    """Where ProsperStack wants the properties under a name, a setting says so."""
+async def test_response_format_follows_setting(tmp_path: Path) -> None:
+    """A setting puts the properties under a name."""
     async with running(settings(tmp_path, data_connector_shape="properties")) as service:
         await service.client.post("/identify", json=DOCUMENTED_CALL)
         token = await in_database(tmp_path, lambda connection: issue_token(connection, account_of(connection)))

@@ -28,10 +28,8 @@ def identify(connection: Connection, plan: str, at: int) -> None:
     ingest_calls(connection, [call], str)
 
 
-async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
-    database: Database, clock: SetClock
-) -> None:
-    """What was accepted is told at once; a mapping that was applied, a second later at most."""
+async def test_person_is_read_each_time_and_mapping_once_a_second(database: Database, clock: SetClock) -> None:
+    """An accepted call counts at once, an applied mapping within a second."""
     await database.write(open_account, ACCOUNT)
     await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
     knowledge = PropertyLookup(database, clock)
@@ -52,8 +50,8 @@ async def test_a_person_is_read_each_time_and_the_mapping_once_a_second(
     assert await told() == {"plan": "PREMIUM"}
 
 
-async def test_an_account_that_is_not_there(database: Database, clock: SetClock) -> None:
-    """Of no account is anything known, and what is known of one tells nothing of another."""
+async def test_unknown_account_has_no_people(database: Database, clock: SetClock) -> None:
+    """An unknown account has no people, and accounts are isolated."""
     await database.write(open_account, ACCOUNT)
     await database.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
     await database.write(identify, "basic", NEW_YEAR)

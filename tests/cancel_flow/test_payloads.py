@@ -26,23 +26,23 @@ def call(**data: object) -> bytes:
 
 
 def test_the_documented_call() -> None:
-    """A call tells the email, trimmed and in lower case, and every id that the person may be known by."""
+    """A call has the normalized email and every ID of the person."""
     assert read_connector_call(call(subscriber=SUBSCRIBER, subscription=SUBSCRIPTION)) == PersonRef(
         "guybrush@example.com", ("subr_1", "subr_2"), "cus_1"
     )
 
 
 @pytest.mark.parametrize("email", [None, "", " ", 5, ["a@b.c"], "a\0@b.c", "a" * 501])
-def test_what_is_no_email_counts_as_missing(email: object) -> None:
-    """An email that nobody can have is no reason to know less by the ids."""
+def test_invalid_email_counts_as_missing(email: object) -> None:
+    """An invalid email is ignored, and the IDs still count."""
     assert read_connector_call(call(subscriber={**SUBSCRIBER, "email": email})) == PersonRef(
         None, ("subr_1",), "cus_1"
     )
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data": 5}', b'{"data": {"subscriber": "x"}}', b"\xff"])
-def test_what_is_no_call(body: bytes) -> None:
-    """What is not as documented is refused with the place, and nobody's data."""
+def test_invalid_call_is_refused(body: bytes) -> None:
+    """An invalid call is refused with its field, without personal data."""
     with pytest.raises(InvalidCall, match=r"The body|not match ProsperStack's documentation"):
         read_connector_call(body)
 
@@ -67,8 +67,8 @@ def test_what_is_no_call(body: bytes) -> None:
         {"context": {"traits": {"email": "john.doe@example.com"}}},
     ],
 )
-def test_an_email_where_people_put_it(content: object) -> None:
-    """A request that is built by hand names its email in other places than ProsperStack's do, in any casing."""
+def test_email_in_undocumented_place_is_found(content: object) -> None:
+    """An email in an undocumented place is found, in any casing."""
     assert read_connector_call(json.dumps(content).encode()).email == "john.doe@example.com"
 
 
@@ -82,8 +82,8 @@ def test_the_documented_place_goes_first() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"data": {}}, {"email": "n/a"}, {"name": "john.doe@example.com"}])
-def test_a_call_that_names_nobody(content: object) -> None:
-    """A call without an email and an id is told to be one, with the place where the email belongs."""
+def test_call_without_person_is_refused(content: object) -> None:
+    """A call without an email and an ID is refused with the field of the email."""
     with pytest.raises(InvalidCall, match=r"Send the email as data\.subscriber\.email"):
         read_connector_call(json.dumps(content).encode())
 
@@ -95,8 +95,8 @@ def test_the_example_is_understood() -> None:
     )
 
 
-def test_only_the_start_counts() -> None:
-    """Of the webhooks only the one that a cancel flow begins with names somebody."""
+def test_only_session_start_names_a_person() -> None:
+    """Only the webhook of a started session names a person."""
     begun = {"event": "flow_session_started", "data": {"id": "sess_1", "subscriber": SUBSCRIBER}}
 
     assert read_flow_event(json.dumps(begun).encode()) == PersonRef("guybrush@example.com", ("subr_1",), "cus_1")
@@ -107,8 +107,8 @@ def test_only_the_start_counts() -> None:
     ("shape", "answer"),
     [(ResponseFormat.FLAT, {"a": 1, "b": None}), (ResponseFormat.PROPERTIES, {"properties": {"a": 1, "b": None}})],
 )
-def test_the_shapes_of_the_answer(shape: ResponseFormat, answer: object) -> None:
-    """The answer is flat, or under a name; what is to be deleted is null."""
+def test_response_formats(shape: ResponseFormat, answer: object) -> None:
+    """The response is flat, or under a name; a deleted value is null."""
     assert json.loads(response_body({"a": 1, "b": None}, shape)) == answer
 
 
@@ -116,7 +116,7 @@ def test_the_shapes_of_the_answer(shape: ResponseFormat, answer: object) -> None
     st.binary()
     | st.recursive(st.none() | st.text(), lambda inner: st.dictionaries(st.text(), inner)).map(json.dumps)
 )
-def test_nothing_breaks_the_reading(body: bytes | str) -> None:
-    """Whatever comes is understood or refused."""
+def test_any_body_is_parsed_or_refused(body: bytes | str) -> None:
+    """Any body is parsed or refused."""
     with suppress(InvalidCall):
         assert isinstance(read_connector_call(body if isinstance(body, bytes) else body.encode()), PersonRef)

@@ -16,8 +16,8 @@ from support.intake import ACCOUNT, identify, stored, take
 pytestmark = pytest.mark.anyio
 
 
-async def test_it_wakes_the_reconciler(database: Database, clock: SetClock) -> None:
-    """Those who have something pending are due at once; accounts where nobody has are left alone."""
+async def test_pending_people_wake_the_reconciler(database: Database, clock: SetClock) -> None:
+    """People with pending changes are due at once, and only their accounts are woken."""
     await database.write(open_account)
     await database.write(open_account, "acct_2")
     await database.write(take, identify("a@b.c"), identify("settled@b.c", account="acct_2"))
@@ -36,8 +36,8 @@ async def test_it_wakes_the_reconciler(database: Database, clock: SetClock) -> N
     assert (first.email, first.lane) == ("a@b.c", Lane.CANCELLING)
 
 
-async def test_a_database_that_is_away(tmp_path: Path, clock: SetClock) -> None:
-    """While the database takes nothing, people wait to be noted, and stopping waits for nobody."""
+async def test_unavailable_database_keeps_the_queue(tmp_path: Path, clock: SetClock) -> None:
+    """While the database is unavailable the queue stays, and closing does not wait."""
     database = Database(f"sqlite:///{tmp_path / 'none' / 'test.db'}")
     front = PriorityWriter(database, lambda _: None, clock)
     front.start()
@@ -47,8 +47,8 @@ async def test_a_database_that_is_away(tmp_path: Path, clock: SetClock) -> None:
     await database.close()
 
 
-async def test_whoever_waits_is_due_at_once(database: Database) -> None:
-    """Somebody who was not found, and is to be looked up much later, is looked up when they begin to cancel."""
+async def test_unmatched_person_is_due_at_once(database: Database) -> None:
+    """An unmatched person is looked up at once when they start to cancel."""
     await database.write(open_account)
     await database.write(take, identify("a@b.c"))
     profile = await database.read(stored)
