@@ -203,7 +203,7 @@ def _changes(email: str, before: Properties, after: Properties, *, is_unchanged:
         old, new = _shown(before.get(key)), _shown(after.get(key))
         table.add_row(key, old, new if old == new else f"[green]{new}[/]")
     if is_unchanged:
-        table.caption = "Up to date: ProsperStack has these values already."
+        table.caption = "ProsperStack has these values already: up to date."
     elif before == after:
         table.caption = "No change yet: no subscriber has this email, or the update is waiting (see `status`)."
     return table
