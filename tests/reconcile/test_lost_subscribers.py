@@ -95,7 +95,7 @@ async def test_repeated_false_404s_are_retried_at_growing_intervals(listed: Worl
     assert requests.count("PATCH subscribers") < 12
     profile = await listed.profile()
     assert profile.pending_since is not None
-    assert "gone" in (profile.status_reason or "")
+    assert "404 for subscriber" in (profile.status_reason or "")
     listed.intercept = lambda _: None
     await for_a_while(listed, 120)
     assert listed.values()["preferred_name"] == "two"
