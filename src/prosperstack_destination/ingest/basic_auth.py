@@ -1,4 +1,4 @@
-"""What a request's headers tell."""
+"""API key and body length in a request's headers."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ _KEPT_LENGTH: Final = 400
 
 
 def basic_key(authorization: bytes | None) -> str:
-    """The API key that an ``Authorization`` header carries as the user name of basic authentication.
+    """Return the API key that an ``Authorization`` header carries as the user name of basic authentication.
 
     Raises `InvalidApiKey` that says what is wrong with the header.
     """
@@ -52,7 +52,7 @@ _kept: Final = lru_cache(maxsize=128)(_key)
 
 
 def content_length(headers: Mapping[bytes, bytes]) -> int | None:
-    """How long the body is said to be, in bytes; None where it is not said."""
+    """Return the declared length of the body, in bytes; None without a valid header."""
     text = headers.get(b"content-length")
     if text is None or not text.isdigit():
         return None

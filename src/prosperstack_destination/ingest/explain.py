@@ -1,4 +1,4 @@
-"""What an Identify call would do, told to the person who works out a mapping."""
+"""Explanation of an Identify call's effect, for operators who work on a mapping."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _FULL: Final = f"a profile keeps {MAX_TRAITS:,} traits, first those that propert
 
 @dataclass(frozen=True, slots=True)
 class ExplainContext:
-    """What an explanation rests on: what the account has, and what is known of the person already."""
+    """Data that `explain` needs: the account's catalog and rules, and the stored profile."""
 
     catalog: Catalog
     #: The properties have been listed; if not, nothing can be mapped yet.
@@ -69,7 +69,7 @@ class SkippedTime(_Shown):
 
 
 class EventTime(_Shown):
-    """When the event happened; of two values for a trait the later one stays."""
+    """Time of the event; of two values for a trait the later one stays."""
 
     value: str
     found_in: str = Field(description='The field that told it; "now" where none did.')
@@ -104,7 +104,7 @@ class ExplainedProblem(_Shown):
 
 
 class Explanation(_Shown):
-    """What an Identify call does, or would do."""
+    """Effect of an Identify call."""
 
     message: str
     stored: bool = Field(description="Whether the call was kept; not in a dry run.")
@@ -117,7 +117,7 @@ class Explanation(_Shown):
 
 
 def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) -> Explanation:
-    """Say what a call does to the properties of its person, given what is known already."""
+    """Return the effect of a call on its person's properties."""
     audiences = knowledge.audiences
     if call.source.kind is SourceKind.AUDIENCE:
         audiences = audiences | {call.source.key}
@@ -160,7 +160,7 @@ def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) ->
 
 
 def _told_by(current: Set[str], each: DesiredValue | MappingProblem) -> bool:
-    """Whether a call's traits, as far as they are not outdated, bear on it; what names no trait always counts."""
+    """Return whether a value depends on the call's current traits, or on no trait at all."""
     return not each.traits or not current.isdisjoint(each.traits)
 
 
@@ -214,7 +214,7 @@ def _ignored(
 
 
 def _why_unused(name: str, knowledge: ExplainContext, projection: Projection) -> str:
-    """Why a trait feeds nothing, where its name would match and where it would not."""
+    """Return the reason why a trait feeds no property."""
     for target in knowledge.catalog:
         if name not in (target.key, target.name):
             continue
@@ -233,9 +233,9 @@ def _iso(at: int) -> str:
 
 
 def load_explain_context(connection: Connection, account: Account, call: Identify) -> ExplainContext:
-    """What is known for an account, and of the person that a call speaks of.
+    """Load the data that `explain` needs for a call of an account.
 
-    Raises `MissingEmail` where nobody is known by its ids, and it is none of Engage's.
+    Raises `MissingEmail` where its IDs lead to no email, and it is not from Engage.
     """
     row = accounts.get(connection, account.id) or account
     email = call.email or Identities(connection, account.id, call.ids).email(call.ids)

@@ -20,7 +20,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def is_array(body: bytes) -> bool:
-    """Whether a body is meant as an array."""
+    """Return whether a body begins as a JSON array."""
     return body.lstrip(_BEFORE_ARRAY)[:1] == b"["
 
 

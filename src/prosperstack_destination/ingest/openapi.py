@@ -28,13 +28,13 @@ class RejectedEvent(BaseModel):
 
 
 class BatchMessage(MessageResponse):
-    """What became of an array of events."""
+    """Result of an array of events."""
 
     refused: list[RejectedEvent] = Field(default_factory=list, description="At most 100 of them.")
 
 
 class TrackingSuccess(BaseModel):
-    """What SDKs look for."""
+    """Success in the form that SDKs expect."""
 
     success: bool
     refused: list[RejectedEvent] = Field(default_factory=list, description="Events of a batch that were not taken.")

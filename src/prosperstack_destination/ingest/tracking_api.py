@@ -155,7 +155,7 @@ class TrackingEndpoint:
 
 @dataclass(slots=True)
 class _Caller:
-    """Who sends a request."""
+    """Sender of a request."""
 
     headers: Mapping[bytes, bytes]
     #: Of the page that sends it; None: it is from no page.
@@ -167,7 +167,7 @@ class _Caller:
 
 
 def _key(content: Mapping[str, JsonValue]) -> str:
-    """The write key that a body has."""
+    """Return the write key in a body."""
     key = content.get("writeKey")
     if isinstance(key, str) and key:
         return key
