@@ -1,4 +1,4 @@
-# Everything runs in .venv, made here from the locks; nothing has to be installed by hand.
+# All commands run in .venv, which make creates from the lock files.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -6,10 +6,10 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup run test coverage test-whole chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs docs-site lock clean
 
-help: ## This list
+help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-setup: $(READY) ## The virtual environment, with the pinned dependencies
+setup: $(READY) ## Create the virtual environment with the pinned dependencies
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -19,25 +19,25 @@ $(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(READY) ## The service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 where no key is set
+run: $(READY) ## Run the service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 if no key is set
 	@$(BIN)/prosperstack-destination serve --with-sandbox
 
-test: $(READY) ## The test suite, but for what starts whole processes
+test: $(READY) ## Run the tests, except those that start whole processes
 	$(BIN)/python -m pytest --ignore=tests/chaos -m "not whole"
 
-coverage: $(READY) ## The same, and how much of the code it runs: takes twice as long, and fails below the floor
+coverage: $(READY) ## Run the tests with coverage: twice as long, fails below the floor
 	$(BIN)/python -m pytest --ignore=tests/chaos -m "not whole" --cov --cov-report=term
 
-test-whole: $(READY) ## The service as it is started: commands, image, compose.yaml, wheel, real clients, the README
+test-whole: $(READY) ## Test whole processes: commands, image, compose.yaml, wheel, real clients, the README
 	$(BIN)/python -m pytest --ignore=tests/chaos -m whole
 
-chaos-short: $(READY) ## Kills, freezes and failures, two or three of each
+chaos-short: $(READY) ## Test kills, freezes and failures, two or three of each
 	$(BIN)/python -m pytest tests/chaos
 
-chaos: $(READY) ## Kills, freezes and failures, at length (about 15 minutes)
+chaos: $(READY) ## Test kills, freezes and failures at length (about 15 minutes)
 	CHAOS=full $(BIN)/python -m pytest tests/chaos
 
-hostile: $(READY) ## Hostile input and large arrays, at length
+hostile: $(READY) ## Test hostile input and large arrays at length
 	HOSTILE=full $(BIN)/python -m pytest tests/test_hostile_input.py tests/test_large_arrays.py
 
 lint: $(READY) ## ruff and mypy strict
@@ -45,30 +45,30 @@ lint: $(READY) ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY) ## Put the code in the form that lint asks for
+format: $(READY) ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## How fast calls are taken in (needs wrk)
+bench: $(READY) ## Measure the ingest rate (needs wrk)
 	PYTHONPATH=tests $(BIN)/python -m bench.receiving
 
-bench-sync: $(READY) ## How well ProsperStack's requests are spent, in virtual time
+bench-sync: $(READY) ## Measure the use of ProsperStack's requests, in virtual time
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.sync
 
-bench-mapping: $(READY) ## How many profiles a second are mapped
+bench-mapping: $(READY) ## Measure mapped profiles a second
 	$(BIN)/python -m bench.projecting
 
-bench-connector: $(READY) ## How fast the data connector answers while a backlog is written
+bench-connector: $(READY) ## Measure the data connector's latency during a backlog
 	PYTHONPATH=tests $(BIN)/python -m bench.connector
 
-bench-replicas: $(READY) ## What a second replica brings (needs wrk)
+bench-replicas: $(READY) ## Measure the ingest rate of two replicas (needs wrk)
 	PYTHONPATH=tests $(BIN)/python -m bench.replicas
 
-bench-dashboard: $(READY) ## How long the dashboard's pages take with a million profiles
+bench-dashboard: $(READY) ## Measure the dashboard's pages with a million profiles
 	$(BIN)/python -m bench.dashboard
 
-bench-size: $(READY) ## How soon the service is ready, and what it needs, with a million profiles in a thousand accounts
+bench-size: $(READY) ## Measure start time, memory and CPU with a million profiles in a thousand accounts
 	PYTHONPATH=tests $(BIN)/python -m bench.size
 
 docs: $(READY) ## Write the API reference
@@ -85,5 +85,5 @@ lock: ## Pin the newest dependencies (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
 		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 
-clean: ## Remove what make made (the data folder stays)
+clean: ## Remove generated files (the data folder stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

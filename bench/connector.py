@@ -1,4 +1,4 @@
-"""How fast the data connector answers while other things go on.
+"""Benchmark of the data connector's latency under other load.
 
 The service runs on one core; the load and the sandbox (which gives way to it) on the other. Calls come at a steady
 rate, whatever the answers take (an open loop), as cancel flows do.
@@ -137,7 +137,7 @@ def _basic(key: str) -> dict[str, str]:
 
 
 async def _emails(http: aiohttp.ClientSession) -> list[str]:
-    """The emails of the sandbox's subscribers."""
+    """Return the emails of the sandbox's subscribers."""
     emails: list[str] = []
     cursor = ""
     while True:
@@ -233,7 +233,7 @@ class _Line:
         return int(head[9:12])
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
 

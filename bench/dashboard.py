@@ -1,4 +1,4 @@
-"""How long the dashboard's pages take, and how large they are, with very many profiles stored and waiting.
+"""Benchmark of the dashboard: time and size of its pages with many profiles stored and waiting.
 
 The service runs in this process, over ASGI: what is measured is the making of a page, not the network. A page is
 looked at several times: the median counts, and the first look is told as well.
@@ -90,7 +90,7 @@ class Look:
 
     @property
     def is_good(self) -> bool:
-        """Whether it is within bounds."""
+        """Return whether the page is within its bounds."""
         return statistics.median(self.taken) <= MOST_MS and self.size <= MOST_KB * 1024
 
 
@@ -181,7 +181,7 @@ async def _prepare(url: str, count: int) -> Filled:
 
 
 def _away(_: httpx.Request) -> httpx.Response:
-    """A ProsperStack that is down, so that everything goes on waiting."""
+    """ProsperStack that is down, so that all profiles stay waiting."""
     return httpx.Response(503)
 
 

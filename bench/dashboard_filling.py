@@ -1,4 +1,4 @@
-"""What the dashboard's bench looks at: very many people, and all else that its pages show, at its largest."""
+"""Data of the dashboard's benchmark: many profiles, and the largest content of every page."""
 
 import json
 from collections.abc import Iterator

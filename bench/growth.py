@@ -1,4 +1,4 @@
-"""What planning a request costs, by how many profiles are stored and wait: time and memory must not grow."""
+"""Benchmark of the planner: time and memory of a request, which must not grow with the number of profiles."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ from prosperstack_destination.store.tables import profiles
 NOW = 1_767_225_600_000_000
 ACCOUNT = "acct_growth"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-#: Requests that are planned for each measurement.
+#: Planned requests in each measurement.
 PLANNED = 200
 
 
@@ -96,7 +96,7 @@ def _fill(connection: Connection, size: int) -> None:
 
 
 def _rows(start: int, end: int) -> Iterator[dict[str, Any]]:
-    """Half of them wait for an update, half for news of who they are."""
+    """Add profiles: half wait for an update, half for a lookup."""
     for number in range(start, end):
         at = NOW - 1_000_000 - number
         yield {

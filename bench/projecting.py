@@ -1,6 +1,6 @@
-"""How many profiles a second one core maps, in memory and as they are stored, and what memory that takes.
+"""Benchmark of the mapping: profiles a second and core, in memory and from the database, and memory growth.
 
-Rates are of processor time, so that what else runs on the machine counts less.
+Rates are per second of processor time, which depends less on other load of the machine.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from prosperstack_destination.store import accounts, profile_scan, profiles
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.merge import stamped
 
-#: What the mapping is promised to do, in profiles a second and core.
+#: Promised rates, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
 BATCH: Final = 5_000
 SECRET: Final = "a secret that is long enough"  # noqa: S105 -- of a database that is thrown away
@@ -71,7 +71,7 @@ TEN_RULES: Final[list[dict[str, Any]]] = [
 
 
 def traits(number: int) -> dict[str, JsonValue]:
-    """The traits of one made-up person."""
+    """Return the traits of one generated profile."""
     return {
         "email": f"person{number}@example.com",
         "Number of contacts": number % 9_000,
@@ -89,7 +89,7 @@ def traits(number: int) -> dict[str, JsonValue]:
 
 
 def plans() -> dict[str, CompiledMapping]:
-    """What is measured."""
+    """Return the measured mappings by name."""
     rules = Rules.model_validate({"rules": TEN_RULES})
     return {
         "automatic": CompiledMapping(CATALOG),
@@ -98,7 +98,7 @@ def plans() -> dict[str, CompiledMapping]:
 
 
 def in_memory(plan: CompiledMapping, people: list[MappingInput]) -> float:
-    """Profiles a second, without a database."""
+    """Return the mapped profiles a second, without a database."""
     begun = time.process_time()
     for each in people:
         plan.project(each)
@@ -106,7 +106,7 @@ def in_memory(plan: CompiledMapping, people: list[MappingInput]) -> float:
 
 
 async def reprojected(database: Database, account_id: str, rules: Rules) -> tuple[float, float]:
-    """Profiles a second that are gone through when rules come into force, and by how many MB the process grew."""
+    """Return the remapped profiles a second after applying rules, and the growth of the process in MB."""
     before, begun = _memory_mb(), time.process_time()
     total = await database.write(_apply, account_id, rules)
     reprojector = Remapper(database, lambda _: None, clock=system_clock, ticks=system_clock, sleep=_no_rest)
@@ -115,7 +115,7 @@ async def reprojected(database: Database, account_id: str, rules: Rules) -> tupl
 
 
 async def _no_rest(_: float) -> None:
-    """Do not wait for others: there are none."""
+    """Return at once, because no other account waits."""
 
 
 def _apply(connection: Connection, account_id: str, rules: Rules) -> int:
@@ -125,7 +125,7 @@ def _apply(connection: Connection, account_id: str, rules: Rules) -> int:
 
 
 async def stored(database: Database, account_id: str, plan: CompiledMapping) -> tuple[float, float]:
-    """Profiles a second as they are read from the database, and by how many MB the process grew meanwhile."""
+    """Return the mapped profiles a second from the database, and the growth of the process in MB."""
     before, begun, done, after = _memory_mb(), time.process_time(), 0, ""
     while last := await database.read(_project_page, account_id, plan, after):
         count, after = last
@@ -136,8 +136,8 @@ async def stored(database: Database, account_id: str, plan: CompiledMapping) -> 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profiles", type=int, default=1_000_000, help="how many are stored")
-    parser.add_argument("--runs", type=int, default=3, help="in memory, of which the best counts")
+    parser.add_argument("--profiles", type=int, default=1_000_000, help="stored profiles")
+    parser.add_argument("--runs", type=int, default=3, help="runs in memory; the best counts")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_measure(Path(folder), options.profiles, options.runs))
@@ -198,7 +198,7 @@ def _fill(connection: Connection, account_id: str, numbers: range) -> None:
 
 
 def _memory_mb() -> float:
-    """The most that the process has held so far."""
+    """Return the peak memory of the process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,4 +1,4 @@
-"""How fast calls are taken in, against a route that stores nothing and against the forwarder.
+"""Benchmark of ingest, compared with a route that stores nothing and with a plain forwarder.
 
 Needs wrk. The servers run one at a time on one core, the load on the other; every figure is the median of
 interleaved runs, every ratio the median of those of runs that followed each other. Ratios hold, absolutes do not: a
@@ -139,7 +139,7 @@ class Bench:
             return measured()
 
     def _array(self) -> float:
-        """How long an array of 4,000 events takes, in milliseconds."""
+        """Return the time of an array of 4,000 calls, in milliseconds."""
         now = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         events = [
@@ -200,7 +200,7 @@ def loading(
 
 
 def _measured(text: str) -> Measured:
-    """What wrk printed."""
+    """Parse the output of wrk."""
     if "Non-2xx" in text:
         sys.exit(f"not every call was taken:\n{text}")
     percentile = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
@@ -218,7 +218,7 @@ def _ratio(runs: list[Measured], others: list[Measured]) -> str:
 
 
 def median(runs: list[Measured]) -> Measured:
-    """The medians of runs."""
+    """Return the medians of runs."""
     return Measured(
         statistics.median(each.per_second for each in runs), statistics.median(each.p99_ms for each in runs)
     )

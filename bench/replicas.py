@@ -1,4 +1,4 @@
-"""What a second replica brings: calls taken in by one and by two, on one PostgreSQL.
+"""Benchmark of replicas: ingest rate of one and of two on one PostgreSQL.
 
 Needs wrk. A machine of two cores has none to spare for a second replica. So each of them gets the same share of
 one core, whether it is alone or not: it runs for a few milliseconds, and stands still while it is another one's
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _measure(replicas: int, seconds: int) -> Measured:
-    """What all replicas together take in."""
+    """Return the ingest rate of all replicas together."""
     server = PostgresServer.create()
     try:
         os.sched_setaffinity(server.pid, {int(LOAD_CORE)})

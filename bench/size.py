@@ -1,4 +1,4 @@
-"""How soon the service is ready, and what it needs, with very many profiles and accounts of which most are idle.
+"""Benchmark of start time, memory and processor time with many profiles and mostly idle accounts.
 
 It is started by its own command, on each engine; ProsperStack is a stand-in that answers that nothing changed. The
 same is measured with one account and no profiles: the difference is what accounts cost.
@@ -68,7 +68,7 @@ _SUBSCRIBERS: Final = BulkInsert(
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one service needed."""
+    """Measurements of one service."""
 
     name: str
     #: From its start until it answered, each time.
@@ -86,7 +86,7 @@ class Measured:
 
     @property
     def is_good(self) -> bool:
-        """Whether it is within bounds."""
+        """Return whether the measurements are within their bounds."""
         return statistics.median(self.seconds) < SOON and max(self.first_mb, self.last_mb) < SMALL
 
 
@@ -123,7 +123,7 @@ class _StandIn(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log no requests."""
 
 
 def main() -> None:
@@ -171,7 +171,7 @@ def _show(found: list[Measured], count: int) -> None:
 
 @contextmanager
 def _stand_in() -> Iterator[str]:
-    """ProsperStack's base URL."""
+    """Return ProsperStack's base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _StandIn)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""How well ProsperStack's requests are spent, against the least that could be and against a plain forwarder.
+"""Benchmark of ProsperStack's requests, compared with the minimum and with a plain forwarder.
 
 Virtual time, the sandbox's own rate limiter (100 a minute), the real reconciler, planner, budget and store: hours
 run in seconds. Requests are counted by the simulated ProsperStack, not by us. A run in which any final value is
@@ -45,7 +45,7 @@ TOGETHER = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A call on its way."""
+    """Call with its time of arrival."""
 
     #: In seconds after the beginning.
     at: float
@@ -59,7 +59,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Workload:
-    """What arrives, and what there is."""
+    """Calls of a workload, and the subscribers in ProsperStack."""
 
     name: str
     aim: str
@@ -80,7 +80,7 @@ class Workload:
 
 @dataclass(slots=True)
 class Result:
-    """What a run came to."""
+    """Result of a run."""
 
     workload: Workload
     requests: int

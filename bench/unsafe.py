@@ -1,10 +1,10 @@
-"""The service with SQLite's ``synchronous=NORMAL``, to see what that would bring.
+"""Service with SQLite's ``synchronous=NORMAL``, to measure its gain.
 
-What it risks stands in docs/explanation/promises.md.
+The risks are listed in docs/explanation/promises.md.
 """
 
 from prosperstack_destination.cli import main
 from prosperstack_destination.store import sqlite
 
-sqlite.SYNCHRONOUS = "NORMAL"  # type: ignore[misc] # there is no such setting, and it is not meant to be one
+sqlite.SYNCHRONOUS = "NORMAL"  # type: ignore[misc] # deliberately not a setting
 main()

@@ -1,4 +1,4 @@
-"""Writes docs/reference/api.md from the OpenAPI document, so that the two cannot differ."""
+"""Generate docs/reference/api.md from the OpenAPI document, so that the two cannot differ."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ Written by `make docs` from the OpenAPI document. The service has it at `/openap
 
 
 def reference(document: dict[str, Any]) -> str:
-    """The page for an OpenAPI document."""
+    """Return the page for an OpenAPI document."""
     lines = [_HEAD]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -60,7 +60,7 @@ def _schema(name: str, schema: dict[str, Any]) -> list[str]:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """A schema in a few words."""
+    """Return the type of a schema in short."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -73,7 +73,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def current() -> str:
-    """The page for the service as it is."""
+    """Return the page for the current service."""
     app = create_app(Settings(_env_file=None, secret_key=SecretStr("nothing is kept with it")))
     return reference(app.openapi())
 
