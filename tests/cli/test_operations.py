@@ -380,7 +380,7 @@ def test_several_accounts_need_a_choice(commands: Commands) -> None:
 
     assert "choose one with --account" in message
     assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN
-    assert "Nobody" in commands.fails("profile", ANN, "--account", other)
+    assert "No profile" in commands.fails("profile", ANN, "--account", other)
     assert commands.json("erase", ANN, "--account", other, "--yes")["profiles"] == 0
     assert commands.json("retry", "--account", other) == {"profiles": 0}
     assert commands.json("profile", ANN, "--account", commands.account_id)["email"] == ANN

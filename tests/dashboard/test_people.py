@@ -83,7 +83,7 @@ async def test_nobody_is_found(dashboard: Dashboard) -> None:
 
     assert "No profile with this email" in (await dashboard.get("people?q=nobody@example.com")).text
     assert "No profile with this user ID" in (await dashboard.get("people?q=nobody")).text
-    assert "is held until a call names one" in (await dashboard.get("people?q=held")).text
+    assert "are held until a call names the email" in (await dashboard.get("people?q=held")).text
 
 
 @pytest.mark.parametrize(
