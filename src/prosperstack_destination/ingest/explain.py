@@ -57,7 +57,7 @@ class FoundEmail(_Shown):
     """The email that the subscriber is matched by."""
 
     value: str
-    found_in: str = Field(description="Where it stood, as in `traits.email`; `ids` where its ids told it.")
+    found_in: str = Field(description="The field of the email, as in `traits.email`; `ids` if its ids led to it.")
 
 
 class SkippedTime(_Shown):
@@ -72,7 +72,7 @@ class EventTime(_Shown):
     """Time of the event; of two values for a trait the later one stays."""
 
     value: str
-    found_in: str = Field(description='The field that told it; "now" where none did.')
+    found_in: str = Field(description='The field of the time; "now" if no field has one.')
     skipped: list[SkippedTime] = Field(description="Better fields whose times could not be read.")
 
 
