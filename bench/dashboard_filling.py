@@ -84,7 +84,7 @@ def _stand(connection: Connection, account_id: str) -> None:
     for digit, status in STANDS.items():
         settled = {"status": status, "due_at": None, "pending_since": None}
         connection.execute(update(table).where(mine, table.c.id % 10 == digit).values(settled))
-    aside = {"status": Status.SET_ASIDE, "status_reason": "Invalid email", "due_at": None, "pending_since": None}
+    aside = {"status": Status.REJECTED, "status_reason": "Invalid email", "due_at": None, "pending_since": None}
     connection.execute(update(table).where(mine, table.c.id <= SET_ASIDE).values(aside))
 
 

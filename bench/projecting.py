@@ -192,7 +192,7 @@ def _fill(connection: Connection, account_id: str, numbers: range) -> None:
     for number in numbers:
         draft = profiles.new_draft(f"person{number}@example.com", f"person{number}@example.com")
         draft.user_id = f"u{number}"
-        draft.take(stamped(traits(number), 1_767_225_600_000_000), 1_767_225_600_000_000)
+        draft.merge_traits(stamped(traits(number), 1_767_225_600_000_000), 1_767_225_600_000_000)
         drafts.append(draft)
     profiles.save(connection, account_id, drafts)
 

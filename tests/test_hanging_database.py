@@ -38,7 +38,7 @@ async def service(server: Server, tmp_path: Path) -> AsyncIterator[Service]:
 
 async def _token(server: Server) -> str:
     database = Database(server.url)
-    account = await database.read(accounts.of_prosperstack_key, key_hash(KEY))
+    account = await database.read(accounts.find_by_key_hash, key_hash(KEY))
     assert account is not None
     token = await database.write(issue_token, account.id)
     await database.close()

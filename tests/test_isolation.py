@@ -46,7 +46,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     def both(connection: Connection) -> list[Account]:
-        found = [accounts.of_prosperstack_key(connection, key_hash(key)) for key in (MINE, THEIRS)]
+        found = [accounts.find_by_key_hash(connection, key_hash(key)) for key in (MINE, THEIRS)]
         return [account for account in found if account is not None]
 
     database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")

@@ -206,7 +206,7 @@ async def test_metrics_of_sdks_are_not_kept(site: Site) -> None:
 async def test_a_revoked_key_is_refused(site: Site) -> None:
     """A public key is listed with its kind, its origins and its use; once it is revoked it is refused."""
     await site.post("/v1/i", DOCUMENTED_CALL)
-    known = {each.name: each for each in await site.database.read(credentials.keys_of, site.account.id)}
+    known = {each.name: each for each in await site.database.read(credentials.list_keys, site.account.id)}
     page, app = known["page"], known["app"]
     assert (page.kind, page.origins, app.kind, app.origins) == ("public", (PAGE,), "public", ())
     assert page.last_used_at is not None

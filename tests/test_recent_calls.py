@@ -36,7 +36,7 @@ async def kept(configured: Settings, key: str = KEY) -> list[RecentCall]:
     """The calls that are kept of the account of a key, the oldest first, once the service has stopped."""
 
     def work(connection: Connection) -> list[RecentCall]:
-        account = accounts.of_prosperstack_key(connection, key_hash(key))
+        account = accounts.find_by_key_hash(connection, key_hash(key))
         if account is None:
             return []
         return recent_calls.page(connection, account.id, CallQuery(), since=0, limit=10_000)[::-1]

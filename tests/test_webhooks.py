@@ -211,7 +211,7 @@ async def test_secrets_are_rotated(
     assert (await post(service, account, body, sign(body, newer))).status_code == 202
     assert (await post(service, account, body, sign(body, secret))).status_code == 202
 
-    old = (await database.read(credentials.secrets_of, account.id))[-1]
+    old = (await database.read(credentials.list_secrets, account.id))[-1]
     await database.write(credential_service.revoke_secret, account, old.id, "test", system_clock())
     async with asyncio.timeout(5):
         while (await post(service, account, body, sign(body, secret))).status_code != 401:
@@ -226,16 +226,16 @@ async def test_a_secrets_last_use(
     await database.write(credential_service.issue_secret, account, "newer", VAULT, "test", system_clock())
     body = json.dumps(event("x")).encode()
     await post(service, account, body, sign(body, "forged"))
-    before = await database.read(credentials.secrets_of, account.id)
+    before = await database.read(credentials.list_secrets, account.id)
     now = system_clock()
     await post(service, account, body, sign(body, secret))
-    newer, used = await database.read(credentials.secrets_of, account.id)
+    newer, used = await database.read(credentials.list_secrets, account.id)
     await post(service, account, body, sign(body, secret))
 
     assert [each.last_used_at for each in (*before, newer)] == [None, None, None]
     assert used.last_used_at is not None
     assert now <= used.last_used_at <= system_clock()
-    assert (await database.read(credentials.secrets_of, account.id))[1] == used  # it is noted once in a minute
+    assert (await database.read(credentials.list_secrets, account.id))[1] == used  # it is noted once in a minute
 
 
 async def test_no_account_and_no_secret(service: Service, account: accounts.Account) -> None:
@@ -261,7 +261,7 @@ async def test_an_issued_key(service: Service, database: Database, account: acco
     key = await database.write(credential_service.issue_key, account, "segment", "test", system_clock())
     assert (await service.identify(JOHN, key=key, preferred_name="issued")).status_code == 202
 
-    [issued] = [each for each in await database.read(credentials.keys_of, account.id) if each.name == "segment"]
+    [issued] = [each for each in await database.read(credentials.list_keys, account.id) if each.name == "segment"]
     assert issued.last_used_at is not None
     await database.write(credential_service.revoke_key, account, issued.fingerprint, "test", system_clock())
     async with asyncio.timeout(5):

@@ -62,7 +62,7 @@ from prosperstack_destination.store.group_commit import GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest
 from prosperstack_destination.store.models import Call, Identify, Status
 from prosperstack_destination.store.notify import PgNotifier
-from prosperstack_destination.store.private_files import close_to_others
+from prosperstack_destination.store.private_files import restrict_to_owner
 from prosperstack_destination.store.problems import ProblemKind
 from prosperstack_destination.vault import vault_from_settings
 
@@ -208,7 +208,7 @@ def build_foundation(
 ) -> Foundation:
     """Build the database, the vault and the HTTP clients, and make the data folder private."""
     http, segment_http = create_http_client(transport), create_http_client(segment_transport)
-    close_to_others(settings.data_dir)
+    restrict_to_owner(settings.data_dir)
     database = Database(settings.effective_database_url)
     return Foundation(settings, database, vault_from_settings(settings), clock, http, segment_http)
 
@@ -217,7 +217,7 @@ def build_observability(foundation: Foundation) -> Observability:
     """Build metrics, the event writer, telemetry and traces."""
     settings, vault, clock = foundation.settings, foundation.vault, foundation.clock
     metrics = Metrics()
-    append = partial(recent_calls.append, pseudonym=vault.pseudonym, most=settings.recent_calls)
+    append = partial(recent_calls.append, pseudonym=vault.pseudonym, max_calls=settings.recent_calls)
     events = EventWriter(foundation.database, metrics.events_left_out.inc, clock, append)
     traces, stop_traces = _build_tracing(settings)
     sampler = CallSampler(monotonic_us) if settings.recent_calls else None

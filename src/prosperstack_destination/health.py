@@ -63,7 +63,7 @@ class WriteCheck:
     async def _check_database(self) -> str:
         try:
             await self._deadlines.run(
-                DATABASE_SECONDS, partial(self._database.write, write_probe.probe, self._name)
+                DATABASE_SECONDS, partial(self._database.write, write_probe.probe_writes, self._name)
             )
         except TimeoutError:
             return f"no write within {DATABASE_SECONDS:.0f} s"

@@ -53,7 +53,7 @@ def fill(connection: Connection, account_id: str) -> None:
         problems.replace(connection, account_id, {profile.id: found})
     listing_state.begin(connection, account_id, NEW_YEAR)
     remote_erasures.add(connection, account_id, {"subr": ["plan"]}, delete_subscriber=False, now=NEW_YEAR)
-    property_creations.note(connection, account_id, PropertyCreation("vip", "vip", "boolean", NEW_YEAR, "no"))
+    property_creations.record(connection, account_id, PropertyCreation("vip", "vip", "boolean", NEW_YEAR, "no"))
     events.append(connection, [Event(account_id, NEW_YEAR, EventKind.CALL, "accepted", None, {})])
     rollups.add(connection, {account_id: Rollup(accepted=1)}, NEW_YEAR)
     audit_log.record(connection, account_id, NEW_YEAR, actor="ann", action="set", details={})

@@ -37,7 +37,7 @@ from support.intake import ACCOUNT, identify, pseudonym, stored, take
 pytestmark = pytest.mark.anyio
 
 BOB, ZOE = "bob@example.com", "zoe@example.com"
-REJECTED = problems.as_rejected("no")
+REJECTED = problems.rejection_reason("no")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def set_aside(database: Database, subscriber: str) -> list[bool]:
         if each.id == subscriber
     ]
     state = await database.read(subscription_states.of_subscriber, ACCOUNT, subscriber)
-    return [bool(theirs.rejected), bool(state.set_aside)]
+    return [bool(theirs.rejected), bool(state.rejected)]
 
 
 async def test_sync_now(database: Database, account: Account) -> None:
@@ -138,7 +138,7 @@ async def test_retry_of_a_group(database: Database, account: Account) -> None:
     other = RecordedProblem("plan", "plan", "x", "another reason", NEW_YEAR)
     await database.write(problems.replace, ACCOUNT, {bob.id: [other]})
 
-    [group] = [each for each in await database.read(problems.grouped, ACCOUNT) if each.is_set_aside]
+    [group] = [each for each in await database.read(problems.grouped, ACCOUNT) if each.is_rejected]
     count = await actions.retry_group(database, account, group.property, group.reason, "ann", NOW)
 
     assert (count, await due(database)) == (1, [ANN])
@@ -150,7 +150,7 @@ async def test_retry_of_a_group(database: Database, account: Account) -> None:
 async def test_retry_of_all(database: Database, account: Account) -> None:
     """Retrying all looks at whoever has a problem, failed or is set aside, each once; at nobody else."""
     await database.write(with_rejection, ANN, "subr_1")
-    await database.write(settled, BOB, Status.SET_ASIDE)
+    await database.write(settled, BOB, Status.REJECTED)
     await database.write(settled, "fine@example.com")
     await database.write(take, identify(ZOE, plan="x"))
     zoe = await database.read(stored, ZOE)
@@ -168,7 +168,7 @@ async def test_an_account_that_waits(database: Database, account: Account) -> No
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="no", until=NOW + HOUR)
     assert await database.write(actions.retry_account, account, "ann", NOW)
 
-    assert await database.read(accounts.with_work, NOW) == [ACCOUNT]
+    assert await database.read(accounts.ids_with_work, NOW) == [ACCOUNT]
     assert await trail(database) == [("ann", "retry account", {})]
 
 
@@ -198,7 +198,7 @@ async def test_replay(database: Database, account: Account) -> None:
     """Replaying tells its cost at the account's own rate, and forgets what was applied and set aside."""
     ann = await database.write(with_rejection, ANN, "subr_1")
     await database.write(with_rejection, BOB, "subr_2")
-    await database.write(rate_limits.note, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
+    await database.write(rate_limits.record, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
     everybody = await database.read(actions.replay_cost, account, 0.1)
     one = await database.read(actions.replay_cost, account, 0.1, ann.id)
     await database.write(actions.replay, account, "ann", NOW, ann.id)
@@ -209,7 +209,7 @@ async def test_replay(database: Database, account: Account) -> None:
     assert everybody.most_seconds == pytest.approx(4 / 1.5)  # 90 of 100 a minute are ours
     assert (one.profiles, one.most_requests) == (1, 2)
     assert due_then == [ANN]
-    assert (state.applied, state.set_aside) == ({}, {})
+    assert (state.applied, state.rejected) == ({}, {})
     assert await set_aside(database, "subr_2") == [True, True]
     assert await actions.replay_all(database, account, "ann", NOW) == 2
     assert await set_aside(database, "subr_2") == [False, False]

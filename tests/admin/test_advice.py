@@ -10,7 +10,7 @@ from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import project
 from prosperstack_destination.mapping.mapping_file import check_mapping
-from prosperstack_destination.store.problems import as_rejected
+from prosperstack_destination.store.problems import rejection_reason
 
 CATALOG = Catalog(Property(each.value, each.value.capitalize(), each) for each in PropertyType)
 
@@ -67,7 +67,7 @@ def test_too_much_work() -> None:
 
 def test_what_prosperstack_rejects() -> None:
     """Its words may be anything: they are not taken for the mapping's."""
-    assert "a new value is sent automatically" in advice(as_rejected("seats: the text is not a number"))
+    assert "a new value is sent automatically" in advice(rejection_reason("seats: the text is not a number"))
 
 
 def test_any_other_reason() -> None:

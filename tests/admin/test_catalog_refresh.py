@@ -64,7 +64,7 @@ async def test_old_properties_are_listed_again(services: AdminServices, woken: l
     assert woken == ["acct_1"]
     assert (await stored(services)).catalog_at is None
     assert (await stored(services)).catalog == "[]"
-    assert await services.database.read(accounts.with_work, NEW_YEAR) == ["acct_1"]
+    assert await services.database.read(accounts.ids_with_work, NEW_YEAR) == ["acct_1"]
 
 
 async def test_new_properties_are_not_listed(services: AdminServices, woken: list[str]) -> None:

@@ -118,7 +118,7 @@ async def test_how_it_stands_is_said(database: Database, account: Account) -> No
 
 @pytest.mark.parametrize(
     ("status", "step"),
-    [(Status.UNMATCHED, NextStep.LOOK_UP), (Status.SET_ASIDE, NextStep.WAIT_FOR_CALL)],
+    [(Status.UNMATCHED, NextStep.LOOK_UP), (Status.REJECTED, NextStep.WAIT_FOR_CALL)],
 )
 async def test_who_is_nobody_there(database: Database, account: Account, status: Status, step: NextStep) -> None:
     """Whom nobody matches waits for a subscriber, and is looked up then; whose email is rejected, for a call."""
@@ -127,7 +127,7 @@ async def test_who_is_nobody_there(database: Database, account: Account, status:
     await database.write(profiles.mark_looked_up, profile, NOW, NOW)
     profile = await database.read(stored, ANN)
     looked_up = await database.read(people.by_id, account, profile.id, NOW)
-    await database.write(profiles.settle, profile, status, reason="why", look_again_at=NOW + HOUR)
+    await database.write(profiles.settle, profile, status, reason="why", due_at=NOW + HOUR)
     person = await database.read(people.by_id, account, profile.id, NOW)
 
     assert looked_up.next_step is NextStep.WAIT_FOR_SUBSCRIBER

@@ -18,7 +18,7 @@ from prosperstack_destination.store import accounts, problems, profile_queries, 
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.problems import RecordedProblem
-from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
 from prosperstack_destination.store.tables import metadata
 from support.operators import issued
 from support.recent_calls import arrival
@@ -136,11 +136,11 @@ def rows_of(connection: Connection, account_id: str) -> dict[str, Any]:
 
 def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, str]]:
     """The two accounts, and everything that can be named of the other one's."""
-    mine, theirs = (accounts.of_prosperstack_key(connection, key_hash(key)) for key in (MINE, THEIRS))
+    mine, theirs = (accounts.find_by_key_hash(connection, key_hash(key)) for key in (MINE, THEIRS))
     assert mine is not None
     assert theirs is not None
     now, vault = system_clock(), Vault(SECRET)
-    [bob] = profile_queries.listed(connection, theirs.id, after="", limit=9).profiles
+    [bob] = profile_queries.list_page(connection, theirs.id, after="", limit=9).profiles
     found = [RecordedProblem("number_of_contacts", "trait", "secret of theirs", "theirs", now)]
     problems.replace(connection, theirs.id, {bob.id: found})
     credential_service.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")
@@ -153,7 +153,7 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
         source_id="source_theirs",
         source_name="Theirs",
         destination_id="destination_theirs",
-        kind=Kind.WEBHOOK,
+        kind=ConnectionKind.WEBHOOK,
         credential="sec_theirs",
         created_at=now,
     )

@@ -65,7 +65,7 @@ async def test_failures(tmp_path: Path) -> None:
             if until is not None:
                 profiles.postpone(connection, profile.id, until, "ProsperStack is away.")
             else:
-                profiles.settle(connection, profile, Status.SET_ASIDE, reason="ProsperStack rejects the email: no")
+                profiles.settle(connection, profile, Status.REJECTED, reason="ProsperStack rejects the email: no")
         remote_erasures.add(connection, account.id, {"subr_1": ["plan"]}, delete_subscriber=False, now=1)
         [due] = remote_erasures.due(connection, account.id, 1, 1)
         remote_erasures.postpone(connection, account.id, due, NEXT_CENTURY, "no")

@@ -83,7 +83,7 @@ async def test_first_call_marks_the_key_as_used(
 ) -> None:
     """After a first call the key does not show as unused."""
     account = await authenticator.authenticate("key_test_abc", ADDRESS)
-    [key] = await database.read(credentials.keys_of, account.id)
+    [key] = await database.read(credentials.list_keys, account.id)
 
     assert key.last_used_at == clock()
 

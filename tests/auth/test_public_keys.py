@@ -64,7 +64,7 @@ async def test_keys_are_listed_with_their_kind(database: Database, account: Acco
     with pytest.raises(ConfigurationError):
         await issue(database, account, clock, "*")
 
-    listed = {each.fingerprint: each for each in await database.read(credentials.keys_of, account.id)}
+    listed = {each.fingerprint: each for each in await database.read(credentials.list_keys, account.id)}
     assert (listed[fingerprint(public)].kind, listed[fingerprint(public)].origins) == (
         KeyKind.PUBLIC,
         (PAGE, OTHER),
@@ -113,7 +113,7 @@ async def test_use_of_a_key_is_stored_once_a_minute(
     for passed in (0, MINUTE - 1, 1):
         clock.now += passed
         await keys.open(key, PAGE)
-        [listed] = await database.read(credentials.keys_of, account.id)
+        [listed] = await database.read(credentials.list_keys, account.id)
         used.append(listed.last_used_at)
 
     assert used == [clock() - MINUTE, clock() - MINUTE, clock()]

@@ -41,7 +41,7 @@ async def in_database(folder: Path, work: Callable[[Connection], T]) -> T:
 
 
 def account_of(connection: Connection, key: str = KEY) -> str:
-    account = accounts.of_prosperstack_key(connection, key_hash(key))
+    account = accounts.find_by_key_hash(connection, key_hash(key))
     assert account is not None
     return account.id
 

@@ -52,7 +52,7 @@ async def test_unmatched_person_is_due_at_once(database: Database) -> None:
     await database.write(open_account)
     await database.write(take, identify("a@b.c"))
     profile = await database.read(stored)
-    await database.write(profiles.settle, profile, Status.UNMATCHED, look_again_at=NEW_YEAR + 10**12)
+    await database.write(profiles.settle, profile, Status.UNMATCHED, due_at=NEW_YEAR + 10**12)
     changed = await database.write(cancel_flows.prioritize, {(ACCOUNT, "a@b.c"): NEW_YEAR + 5})
 
     assert changed == {ACCOUNT}

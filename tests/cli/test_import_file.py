@@ -358,8 +358,8 @@ def test_cost_is_estimated_from_stored_subscribers(commands: Commands, tmp_path:
             SubscriberSnapshot("s1", "a@b.c", {"preferred_name": "Ann"}),
             SubscriberSnapshot("s2", "b@b.c", {"preferred_name": "Bo"}),
         ]
-        listing_state.take_page(
-            connection, commands.account_id, seen, None, there=NEW_YEAR, now=NEW_YEAR, refresh_after=1
+        listing_state.store_page(
+            connection, commands.account_id, seen, None, server_time=NEW_YEAR, now=NEW_YEAR, refresh_after=1
         )
 
     before = commands.json("import", str(file), "--dry-run")

@@ -28,7 +28,7 @@ from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import RecordedProblem
 from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.rollups import Rollup
-from prosperstack_destination.store.segment_connections import KeptToken, Region
+from prosperstack_destination.store.segment_connections import Region, StoredToken
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import directories
 from support.clocks import NEW_YEAR
@@ -54,7 +54,7 @@ def test_status_reports_backlog_and_budget(commands: Commands) -> None:
     empty = status_of(commands)
     ingest(commands, "a@b.c", "b@b.c", "c@b.c")
     limit = ReportedLimit(100, 40, 60.0, NEW_YEAR)
-    commands.write(rate_limits.note, {commands.account_id: limit})
+    commands.write(rate_limits.record, {commands.account_id: limit})
     untouched = status_of(commands)
     commands.write(rollups.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
     going = status_of(commands)
@@ -259,8 +259,8 @@ def test_erased_person_stays_erased(commands: Commands) -> None:
 
 def test_secret_key_is_rotated(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `reencrypt` the former SECRET_KEY is not needed, and erased people stay erased."""
-    token = KeptToken(Region.US, Vault(SECRET).encrypt("sgp_1"), "Acme", NEW_YEAR)
-    commands.write(segment_connections.keep_token, commands.account_id, token)
+    token = StoredToken(Region.US, Vault(SECRET).encrypt("sgp_1"), "Acme", NEW_YEAR)
+    commands.write(segment_connections.store_token, commands.account_id, token)
     commands.run("secrets", "issue")
     commands.run("erase", ANN, "--yes")
     monkeypatch.setenv("SECRET_KEY", "another secret, also long enough")
@@ -273,7 +273,7 @@ def test_secret_key_is_rotated(commands: Commands, monkeypatch: pytest.MonkeyPat
     file = commands.folder.parent / "ann.jsonl"
     file.write_text(json.dumps({"email": ANN, "timestamp": "2025-12-01T00:00:00Z"}))
     imported = commands.json("import", str(file), "--yes")
-    kept = commands.write(segment_connections.kept_token, commands.account_id)
+    kept = commands.write(segment_connections.stored_token, commands.account_id)
 
     assert "Put the former one back" in without
     assert done == again == {"account_keys": 1, "shared_secrets": 1, "segment_tokens": 1}

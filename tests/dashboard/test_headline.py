@@ -149,7 +149,7 @@ def test_whom_nobody_matches() -> None:
 
 def test_whose_email_is_rejected() -> None:
     """ProsperStack's words are told, and what has to happen."""
-    found = headline(person(Status.SET_ASIDE, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
+    found = headline(person(Status.REJECTED, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
 
     assert (found.words, found.tone) == ("Set aside", HeadlineTone.BAD)
     assert found.more.startswith("ProsperStack rejects the email: no. It is tried again")

@@ -136,7 +136,7 @@ async def test_trying_the_account_from_the_overview(dashboard: Dashboard) -> Non
 
 def leave_undone(connection: Connection, account_id: str, now: int) -> None:
     """Everything else that may go wrong, an hour before it is tried again."""
-    for number, status in enumerate((Status.SET_ASIDE, Status.PENDING)):
+    for number, status in enumerate((Status.REJECTED, Status.PENDING)):
         profile = profiles.find(connection, account_id, f"p{number}@example.com")
         assert profile is not None
         profiles.settle(connection, profile, status, reason=f"reason {number}")
@@ -147,7 +147,7 @@ def leave_undone(connection: Connection, account_id: str, now: int) -> None:
         connection, account_id, RemoteErasure("subr_gone", ("plan",), False, 2), now + HOUR, "no answer"
     )
     for key in ("vip", "preferred_name"):
-        property_creations.note(
+        property_creations.record(
             connection, account_id, PropertyCreation(key, "VIP", "boolean", now, "too many properties")
         )
 

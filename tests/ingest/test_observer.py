@@ -11,7 +11,7 @@ from prosperstack_destination.errors import InvalidCall, MissingEmail, Overloade
 from prosperstack_destination.ingest.observer import to_call_record
 from prosperstack_destination.ingest.responses import SKIPPED, Result
 from prosperstack_destination.store.models import CallSource, Delete, IdKind, SourceKind
-from prosperstack_destination.store.recent_calls import BODY_BYTES, CallOutcome, Channel, IncomingCall
+from prosperstack_destination.store.recent_calls import MAX_BODY_BYTES, CallOutcome, Channel, IncomingCall
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify
 from support.json_values import json_values
@@ -107,7 +107,7 @@ def test_fates() -> None:
         '{"writeKey": "key_live", "type": "identify"}',
         '{"WRITE_KEY" :\n"key_live", "batch": [',
         '{"writeKey":"key_\\"live',
-        '{"pad": "' + "x" * (BODY_BYTES - 29) + '", "writeKey": "key_live"}',
+        '{"pad": "' + "x" * (MAX_BODY_BYTES - 29) + '", "writeKey": "key_live"}',
     ],
 )
 def test_a_key_in_the_text_is_not_kept(text: str) -> None:
@@ -123,7 +123,7 @@ def test_a_large_text_is_cut() -> None:
     arrival = told(b'{"x": "' + "\u00fc".encode() * 20_000 + b'"}')
 
     assert arrival.size == 40_009
-    assert len(arrival.body.encode()) <= BODY_BYTES + 2
+    assert len(arrival.body.encode()) <= MAX_BODY_BYTES + 2
     assert arrival.type == "identify"  # all of it was looked at
 
 

@@ -63,14 +63,14 @@ async def test_old_events_go(sqlite: Database) -> None:
     await sqlite.write(open_account)
     await sqlite.write(open_account, "acct_2")
     await sqlite.write(events.append, [event(1, "acct_2")])
-    await sqlite.write(events.append, [event(number) for number in range(events.KEPT)])
+    await sqlite.write(events.append, [event(number) for number in range(events.MAX_EVENTS)])
     found, last = await sqlite.read(
         lambda connection: events.latest(connection, "acct_1", limit=10, after=5, subject="someone")
     )
     others, _ = await sqlite.read(lambda connection: events.latest(connection, "acct_2", limit=10))
 
-    assert [each.at for each in found] == list(range(events.KEPT - 19, events.KEPT, 2))
-    assert last == events.KEPT + 1
+    assert [each.at for each in found] == list(range(events.MAX_EVENTS - 19, events.MAX_EVENTS, 2))
+    assert last == events.MAX_EVENTS + 1
     assert others == []
 
 

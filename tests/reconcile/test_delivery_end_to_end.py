@@ -11,7 +11,7 @@ from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackUnavailable
 from prosperstack_destination.reconcile.backoff import MAX_STREAK
 from prosperstack_destination.store import accounts, profiles, requeue, rollups, subscribers
-from prosperstack_destination.store.accounts import CATALOG_FOR, IDLE_CATALOG_FOR, AccountStatus
+from prosperstack_destination.store.accounts import CATALOG_MAX_AGE, IDLE_CATALOG_MAX_AGE, AccountStatus
 from prosperstack_destination.store.models import Delete, Status
 from prosperstack_destination.store.rollups import Rollup
 from prosperstack_destination.store.tables import profiles as table
@@ -160,7 +160,7 @@ async def test_rejected_email_is_set_aside(world: World) -> None:
 
     profile = await world.profile()
     assert (profile.status, profile.status_reason) == (
-        Status.SET_ASIDE,
+        Status.REJECTED,
         "ProsperStack rejects the email: what an email",
     )
     world.intercept = lambda _: None
@@ -237,7 +237,7 @@ async def test_new_property_applies_to_earlier_calls(world: World) -> None:
     world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
     assert await world.reconcile() == []
 
-    world.clock.advance(CATALOG_FOR / SECOND)
+    world.clock.advance(CATALOG_MAX_AGE / SECOND)
     await world.reconcile()
     await world.reproject()
     await world.reconcile()
@@ -249,20 +249,20 @@ async def test_idle_account_lists_its_properties_once_a_day(world: World) -> Non
     """Without a call for a day, and with nothing due, properties are listed when the list is a day old."""
     await world.reconcile()
 
-    world.clock.advance(IDLE_CATALOG_FOR / SECOND - 1)
-    assert await world.database.read(accounts.with_work, world.clock()) == []
+    world.clock.advance(IDLE_CATALOG_MAX_AGE / SECOND - 1)
+    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
     assert await world.reconcile() == []
 
     world.clock.advance(1)
-    assert await world.database.read(accounts.with_work, world.clock()) == ["acct_1"]
+    assert await world.database.read(accounts.ids_with_work, world.clock()) == ["acct_1"]
     assert await world.reconcile() == ["GET properties"]
-    assert await world.database.read(accounts.with_work, world.clock()) == []
+    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
 
 
 async def test_first_call_in_hours_finds_new_properties(world: World) -> None:
     """After a long idle time, the first call has the properties listed before its profile is updated."""
     await world.reconcile()
-    world.clock.advance(CATALOG_FOR / SECOND)
+    world.clock.advance(CATALOG_MAX_AGE / SECOND)
     assert await world.reconcile() == []
     world.data.create_property("prop_plan", "plan", "Plan", "subscriber", "text", None)
 
@@ -277,10 +277,10 @@ async def test_active_account_lists_its_properties_every_15_minutes(world: World
     await world.reconcile()
     await world.database.write(rollups.add, {"acct_1": Rollup(accepted=1)}, world.clock())
 
-    world.clock.advance(CATALOG_FOR / SECOND - 1)
-    assert await world.database.read(accounts.with_work, world.clock()) == []
+    world.clock.advance(CATALOG_MAX_AGE / SECOND - 1)
+    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
     world.clock.advance(1)
-    assert await world.database.read(accounts.with_work, world.clock()) == ["acct_1"]
+    assert await world.database.read(accounts.ids_with_work, world.clock()) == ["acct_1"]
     assert await world.reconcile() == ["GET properties"]
 
 

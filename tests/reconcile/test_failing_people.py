@@ -60,7 +60,7 @@ async def attempt(configured: Settings, account_id: str) -> PropertyCreation:
     database = Database(configured.effective_database_url)
     try:
         async with asyncio.timeout(15):
-            while not (found := await database.read(property_creations.every, account_id)):
+            while not (found := await database.read(property_creations.all_creations, account_id)):
                 pass
     finally:
         await database.close()

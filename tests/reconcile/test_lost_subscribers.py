@@ -340,7 +340,7 @@ async def test_profile_after_a_deletion_is_matched(listed: World) -> None:
 
 async def test_profile_after_retention_is_matched(listed: World) -> None:
     """Profiles deleted by retention leave their subscribers known."""
-    await listed.database.write(retention.forget_untouched, 0, listed.clock() + 2 * DAY, listed.clock() + 2 * DAY)
+    await listed.database.write(retention.delete_inactive, 0, listed.clock() + 2 * DAY, listed.clock() + 2 * DAY)
     assert await listed.database.read(profiles.find, ACCOUNT, JOHN) is None
     await for_a_while(listed, HOUR / SECOND)
 

@@ -72,13 +72,13 @@ def unknown(count: int, live: int = 0) -> QueueSnapshot:
         (QueueSnapshot(), Wait(None)),
         (QueueSnapshot(bulk=BULK), SendUpdate(5, Lane.BULK, urgent=False)),  # the longest unchanged
         (QueueSnapshot(bulk=BULK, live=LIVE), SendUpdate(2, Lane.LIVE, urgent=True)),  # the newest
-        (QueueSnapshot(bulk=BULK, live=LIVE, clearing=True), SendErasure()),
+        (QueueSnapshot(bulk=BULK, live=LIVE, erasure_due=True), SendErasure()),
         (
-            QueueSnapshot(bulk=BULK, live=LIVE, clearing=True, cancelling=CANCELLING),
+            QueueSnapshot(bulk=BULK, live=LIVE, erasure_due=True, cancelling=CANCELLING),
             SendUpdate(1, Lane.CANCELLING, urgent=True),
         ),
         (
-            QueueSnapshot(bulk=BULK, live=LIVE, clearing=True, unknown_cancelling=waiting(7), unknown=1),
+            QueueSnapshot(bulk=BULK, live=LIVE, erasure_due=True, unknown_cancelling=waiting(7), unknown=1),
             LookUp(7, urgent=True),
         ),
         # A flood of live changes is paced as the bulk is.
@@ -298,7 +298,7 @@ def test_ready_profiles_are_never_left_waiting(
     clearing: bool,
 ) -> None:
     """A ready profile that is not debounced is sent, or a more urgent request is."""
-    pending = replace(unknown(count + live_count, live_count), live=live, bulk=bulk, clearing=clearing)
+    pending = replace(unknown(count + live_count, live_count), live=live, bulk=bulk, erasure_due=clearing)
     if not count + live_count:
         pending = replace(pending, oldest_unknown=None)
     request = plan(replace(planner_input(pending, listing_state), page_in_flight=listing))

@@ -108,7 +108,7 @@ async def test_duration_uses_the_accounts_rate(sqlite: Database) -> None:
     """A preview uses the reported limit, and the documented one before any was reported."""
     await sqlite.write(open_account)
     before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
-    await sqlite.write(rate_limits.note, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
+    await sqlite.write(rate_limits.record, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
     after = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
 
     assert (before.requests_per_minute, after.requests_per_minute) == (90, 450)

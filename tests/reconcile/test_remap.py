@@ -117,7 +117,7 @@ async def test_change_during_a_remap_starts_over(world: World) -> None:
     await world.apply({"property": "plan", "from": "traits.tier"})  # back, before the remap
     again = await world.remap()
 
-    assert (len(again.before), again.changed) == (2, 1)
+    assert (len(again.previous), again.changed) == (2, 1)
 
 
 async def test_changed_catalog_is_remapped(world: World) -> None:
@@ -134,7 +134,7 @@ async def test_changed_catalog_is_remapped(world: World) -> None:
 
 async def test_all_pages_are_remapped(world: World) -> None:
     """More profiles than a page holds are remapped to the last, and the progress is stored."""
-    count = profile_scan.PAGE + 3
+    count = profile_scan.PAGE_SIZE + 3
     await world.database.write(take, *(identify(f"p{number}@x.y", tier="x") for number in range(count)))
     await world.apply({"property": "plan", "from": "traits.tier"})
 

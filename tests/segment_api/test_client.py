@@ -20,7 +20,7 @@ from prosperstack_destination.http_client import MAX_RESPONSE_BYTES
 from prosperstack_destination.segment_api import client as client_module
 from prosperstack_destination.segment_api.client import PublicApiClient, WorkspaceCredentials
 from prosperstack_destination.segment_api.destination_specs import SPECS
-from prosperstack_destination.store.segment_connections import Kind, Region
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 from segment_api.conftest import ACCESS
 from support.clocks import VIRTUAL_TIME
 from support.segment_public_api import TOKEN, SegmentWorkspace
@@ -65,18 +65,18 @@ async def test_token_gives_its_workspace(api: PublicApiClient) -> None:
 
 async def test_the_catalog_is_read_as_far_as_it_is_needed(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """An entry of the first page costs one request; one that is not there is None."""
-    entry = await api.find_in_catalog(SPECS[Kind.DESTINATION])
+    entry = await api.find_in_catalog(SPECS[ConnectionKind.DESTINATION])
     first = segment.asked["GET /catalog/destinations"]
     segment.catalog = segment.catalog[:20]
 
     assert entry is not None
     assert (entry.slug, first) == ("prosperstack", 1)
-    assert await api.find_in_catalog(SPECS[Kind.WEBHOOK]) is None
+    assert await api.find_in_catalog(SPECS[ConnectionKind.WEBHOOK]) is None
 
 
 async def test_a_destination_comes_and_goes(api: PublicApiClient, segment: SegmentWorkspace) -> None:
     """A destination is made, listed, enabled and deleted; deleting it again says that it was gone."""
-    entry = await api.find_in_catalog(SPECS[Kind.DESTINATION])
+    entry = await api.find_in_catalog(SPECS[ConnectionKind.DESTINATION])
     assert entry is not None
     made = await api.create_destination("src_0001", entry.id, "ProsperStack", {"apiKey": "psd_1"}, enabled=False)
     [listed] = await api.destinations()

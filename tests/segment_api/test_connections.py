@@ -26,7 +26,7 @@ from prosperstack_destination.segment_api.connections import MAX_CACHED_WORKSPAC
 from prosperstack_destination.store import audit_log, credentials
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, SourceKind
-from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
 from segment_api.conftest import ACCESS, VAULT, World, register
 from support.clocks import NEW_YEAR, SetClock
 from support.intake import identify, take
@@ -40,7 +40,9 @@ SUBSCRIBE = "POST /destinations/{id}/subscriptions"
 DELETE = "DELETE /destinations/{id}"
 
 
-async def connected(world: World, kind: Kind = Kind.DESTINATION, **more: Any) -> SegmentConnection:
+async def connected(
+    world: World, kind: ConnectionKind = ConnectionKind.DESTINATION, **more: Any
+) -> SegmentConnection:
     given = {"actor": "ann", "credentials": ACCESS, "public_url": PUBLIC_URL, "source_id": SOURCE, **more}
     return await world.workspaces.connect(world.account, kind=kind, **given)
 
@@ -53,8 +55,8 @@ async def trail(world: World) -> list[str]:
 
 async def good_credentials(world: World) -> int:
     """Return the number of valid keys and secrets of the account."""
-    keys = await world.database.read(credentials.keys_of, world.account.id)
-    shared = await world.database.read(credentials.secrets_of, world.account.id)
+    keys = await world.database.read(credentials.list_keys, world.account.id)
+    shared = await world.database.read(credentials.list_secrets, world.account.id)
     return sum(each.revoked_at is None for each in keys) + sum(each.revoked_at is None for each in shared)
 
 
@@ -78,7 +80,7 @@ async def test_a_source_is_connected_by_a_destination(world: World) -> None:
     connection = await connected(world)
     [destination] = world.segment.destinations.values()
     key = destination["settings"]["apiKey"]
-    opened = await world.database.read(credentials.of_inbound_key, key_hash(key))
+    opened = await world.database.read(credentials.find_key, key_hash(key))
 
     assert (destination["sourceId"], destination["enabled"]) == (SOURCE, True)
     assert destination["metadata"]["slug"] == "prosperstack"
@@ -91,11 +93,11 @@ async def test_a_source_is_connected_by_a_destination(world: World) -> None:
 
 async def test_a_source_is_connected_by_a_webhook(world: World) -> None:
     """Segment gets a webhook with a shared secret, and a mapping that posts every Identify call to the account."""
-    connection = await connected(world, Kind.WEBHOOK)
+    connection = await connected(world, ConnectionKind.WEBHOOK)
     [destination] = world.segment.destinations.values()
     [subscription] = world.segment.subscriptions[destination["id"]]
     [secret] = await world.database.read(credentials.active_secrets, world.account.id)
-    [listed] = await world.database.read(credentials.secrets_of, world.account.id)
+    [listed] = await world.database.read(credentials.list_secrets, world.account.id)
 
     assert destination["settings"] == {"sharedSecret": VAULT.decrypt(secret.encrypted)}
     assert destination["enabled"] is True
@@ -110,7 +112,7 @@ async def test_webhook_without_mapping_is_deleted_again(world: World) -> None:
     world.segment.fail(SUBSCRIBE, 403, "the feature is not enabled")
 
     with pytest.raises(SegmentNotPermitted, match="is not enabled") as caught:
-        await connected(world, Kind.WEBHOOK)
+        await connected(world, ConnectionKind.WEBHOOK)
 
     assert "Destination Subscriptions" in str(caught.value)
     assert "It was deleted again" in str(caught.value)
@@ -126,16 +128,18 @@ async def test_webhook_that_cannot_be_deleted_stays_disabled(world: World) -> No
     world.segment.fail(DELETE, 500)
 
     with pytest.raises(SegmentUnavailable, match=r"is left: delete it in Segment"):
-        await connected(world, Kind.WEBHOOK)
+        await connected(world, ConnectionKind.WEBHOOK)
 
     [left] = world.segment.destinations.values()
     assert left["enabled"] is False
     assert await good_credentials(world) == 0
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(ConnectionKind))
 @pytest.mark.parametrize("fault", [(401, "no"), (422, "no such setting"), (500, "")])
-async def test_refused_destination_revokes_its_credential(world: World, kind: Kind, fault: tuple[int, str]) -> None:
+async def test_refused_destination_revokes_its_credential(
+    world: World, kind: ConnectionKind, fault: tuple[int, str]
+) -> None:
     """If Segment refuses the destination, its credential is revoked and no connection is stored."""
     world.segment.fail("POST /destinations", *fault)
 
@@ -169,7 +173,7 @@ async def test_connection_that_cannot_be_stored_is_undone(
 
     workspaces = WorkspaceService(Full(), VAULT, http, clock, lambda: None)
     with pytest.raises(StoreUnavailable):
-        await workspaces.connect(world.account, SOURCE, Kind.DESTINATION, actor="ann", credentials=ACCESS)
+        await workspaces.connect(world.account, SOURCE, ConnectionKind.DESTINATION, actor="ann", credentials=ACCESS)
 
     assert world.segment.destinations == {}
     assert await good_credentials(world) == 0
@@ -178,12 +182,12 @@ async def test_connection_that_cannot_be_stored_is_undone(
 async def test_a_source_is_connected_once(world: World) -> None:
     """The same source again is refused, by whichever kind; another account may have it as well."""
     connection = await connected(world)
-    for kind in Kind:
+    for kind in ConnectionKind:
         with pytest.raises(AlreadyConnected, match="'Source 1' is connected") as caught:
             await connected(world, kind)
         assert caught.value.connection_id == connection.id
     other = await world.database.write(register, "key_test_other")
-    await world.workspaces.connect(other, SOURCE, Kind.DESTINATION, actor="ann", credentials=ACCESS)
+    await world.workspaces.connect(other, SOURCE, ConnectionKind.DESTINATION, actor="ann", credentials=ACCESS)
 
     assert len(world.segment.destinations) == 2
 
@@ -214,7 +218,11 @@ async def test_concurrent_connects_leave_one_connection(world: World) -> None:
         ({"source_id": "src_none"}, NotFoundError, "has no source 'src_none'"),
         ({"credentials": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
         ({"credentials": None}, ConfigurationError, "No token of a Segment workspace is kept"),
-        ({"kind": Kind.WEBHOOK, "public_url": "http://127.0.0.1:8700"}, ConfigurationError, "cannot post to"),
+        (
+            {"kind": ConnectionKind.WEBHOOK, "public_url": "http://127.0.0.1:8700"},
+            ConfigurationError,
+            "cannot post to",
+        ),
     ],
 )
 async def test_invalid_request_changes_nothing(
@@ -228,8 +236,10 @@ async def test_invalid_request_changes_nothing(
     assert world.segment.destinations == {}
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Kind.DESTINATION, "as 'webhook'"), (Kind.WEBHOOK, "as 'destination'")])
-async def test_missing_catalog_entry_suggests_the_other_kind(world: World, kind: Kind, said: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"), [(ConnectionKind.DESTINATION, "as 'webhook'"), (ConnectionKind.WEBHOOK, "as 'destination'")]
+)
+async def test_missing_catalog_entry_suggests_the_other_kind(world: World, kind: ConnectionKind, said: str) -> None:
     """If the catalog lacks the destination, the error suggests the other kind."""
     world.segment.catalog = world.segment.catalog[:10]
 
@@ -242,7 +252,7 @@ async def test_webhook_without_action_is_refused(world: World) -> None:
     world.segment.catalog[-1]["actions"] = []
 
     with pytest.raises(SegmentApiError, match="has no action"):
-        await connected(world, Kind.WEBHOOK)
+        await connected(world, ConnectionKind.WEBHOOK)
 
 
 async def test_last_call_counts_from_the_connection(world: World, clock: SetClock) -> None:
@@ -272,8 +282,8 @@ async def test_last_call_is_found_by_the_key(world: World, clock: SetClock) -> N
     assert connection.last_call_at == used
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_disconnect_deletes_destination_and_credential(world: World, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(ConnectionKind))
+async def test_disconnect_deletes_destination_and_credential(world: World, kind: ConnectionKind) -> None:
     """The destination is deleted, the credential refused and the connection deleted; connecting again works."""
     connection = await connected(world, kind)
     deleted = await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
@@ -423,7 +433,7 @@ async def test_hostile_name_is_stored_unchanged(world: World, segment: SegmentWo
     name = "<script>alert('x')</script> \"; DROP TABLE accounts; -- \u202e🦊" + "x" * 500
     segment.source(SOURCE)["name"] = name
     connection = await connected(world)
-    [key] = await world.database.read(credentials.keys_of, world.account.id)
+    [key] = await world.database.read(credentials.list_keys, world.account.id)
 
     assert connection.source_name == key.name == name[:200]
     assert (await world.workspaces.connections(world.account))[0].connection == connection

@@ -5,7 +5,7 @@ import pytest
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment_api.destination_specs import SPECS, send_action, webhook_url
 from prosperstack_destination.segment_api.models import Action, CatalogEntry
-from prosperstack_destination.store.segment_connections import Kind
+from prosperstack_destination.store.segment_connections import ConnectionKind
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_unreachable_url_is_refused_with_a_reason(public_url: str, why: str) -> 
 
 def test_entry_matches_by_slug_or_id() -> None:
     """A kind of destination is found by its slug or by its id, and others are not."""
-    spec = SPECS[Kind.WEBHOOK]
+    spec = SPECS[ConnectionKind.WEBHOOK]
 
     assert spec.matches_entry(CatalogEntry(id="x", slug="actions-webhook"))
     assert spec.matches_entry(CatalogEntry(id="614a3c7d791c91c41bae7599", slug="webhooks-actions"))

@@ -9,7 +9,7 @@ def arriving(per_second: float, seconds: float = 1.0, each: float = 0.003) -> Co
     """The policy after transactions, one ``each`` so many seconds, of calls that arrived at a rate until time 0."""
     delay = CommitDelay()
     for step in range(int(seconds / each) + 1):
-        delay.began(round(per_second * each), -seconds + step * each)
+        delay.record_start(round(per_second * each), -seconds + step * each)
     return delay
 
 
@@ -47,11 +47,11 @@ def test_a_sender_that_waits_for_each_answer() -> None:
         now = step * 0.001
         if delay.seconds(1, now):
             waits += 1
-            delay.waited(0)
-        delay.began(1, now)
+            delay.record_wait(0)
+        delay.record_start(1, now)
 
     assert 5 <= waits <= 7 + 1_000 / MAX_SKIPPED
     while not delay.seconds(1, 1.0):
         pass
-    delay.waited(1)
+    delay.record_wait(1)
     assert delay.seconds(1, 1.0)

@@ -13,7 +13,7 @@ from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store import audit_log, rate_limits, subscribers
 from prosperstack_destination.store import export as db_export
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.export import begun, export, import_lines
+from prosperstack_destination.store.export import export, import_lines, read_partial
 from prosperstack_destination.store.models import CallSource, Delete, SourceKind
 from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
@@ -37,7 +37,7 @@ async def filled(database: Database) -> Database:
         identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
         Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
     )
-    await database.write(rate_limits.note, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
+    await database.write(rate_limits.record, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
     await database.write(
         subscribers.replace_for_email,
         ACCOUNT,
@@ -89,13 +89,13 @@ def empty(connection: Connection) -> None:
 @pytest.mark.parametrize("kept", [1, 2, 7, 40])
 async def test_an_export_goes_on(filled: Database, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export that was broken off goes on after its last line, and is the same in the end."""
-    monkeypatch.setattr(db_export, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(db_export, "BATCH_ROWS", 4)
     lines = await exported(filled)
     file = io.StringIO()
-    await filled.read(export, file, begun(lines[:kept]))
+    await filled.read(export, file, read_partial(lines[:kept]))
 
     assert lines[:kept] + file.getvalue().splitlines(keepends=True) == lines
-    assert begun(lines).finished
+    assert read_partial(lines).finished
 
 
 @pytest.mark.parametrize("kept", [1, 6, 40])
@@ -103,7 +103,7 @@ async def test_an_import_goes_on(
     filled: Database, target: Database, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
-    monkeypatch.setattr(db_export, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(db_export, "BATCH_ROWS", 4)
     lines = await exported(filled)
     with pytest.raises(ConfigurationError, match="is incomplete"):
         await import_lines(target, lines[:kept])
@@ -137,7 +137,7 @@ async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Da
         *[identify("a@b.c", anonymous_id=each, plan="x\0") for each in ("\0", "\0\0", "\ufffd")],
         replace(identify(source=CallSource(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
     )
-    await sqlite.write(rate_limits.note, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
+    await sqlite.write(rate_limits.record, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
 
     await import_lines(postgresql, await exported(sqlite))
 

@@ -47,7 +47,7 @@ async def test_renewing_and_leaving(database: Database) -> None:
     before = await database.read(leases.load, [])
     assert await database.read(leases.live_replicas) == {"r1": NEW_YEAR + 1}
 
-    await database.write(leases.leave, "r1")
+    await database.write(leases.release_all, "r1")
 
     assert before == {"a": Lease("a", "r1", 1, NEW_YEAR + 9), "b": B}
     assert await database.read(leases.load, []) == {"b": B}
@@ -72,7 +72,7 @@ async def test_nobody_waits_long_for_a_look(postgresql: Database) -> None:
     """A replica that falls asleep in its look loses it, and others do not wait for it in their own for longer."""
 
     def limits(connection: Connection) -> list[str]:
-        leases.one_at_a_time(connection)
+        leases.lock_decisions(connection)
         names = ("lock_timeout", "idle_in_transaction_session_timeout")
         return [str(connection.exec_driver_sql(f"SHOW {name}").scalar()) for name in names]
 

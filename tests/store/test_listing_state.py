@@ -22,7 +22,7 @@ THERE = NOW - HOUR
 async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = NOW) -> bool:
     await database.write(listing_state.begin, ACCOUNT, at)
     return await database.write(
-        listing_state.take_page, ACCOUNT, seen, cursor, there=at - HOUR, now=at, refresh_after=MINUTE
+        listing_state.store_page, ACCOUNT, seen, cursor, server_time=at - HOUR, now=at, refresh_after=MINUTE
     )
 
 

@@ -163,7 +163,7 @@ async def test_what_is_held_and_learned_in_one_batch(store: Database) -> None:
 async def test_what_is_held_is_bounded_in_time(store: Database) -> None:
     """What nobody claims for a month is dropped."""
     await store.write(take, identify(None, user_id="u1", source=AUDIENCE, power_users=True))
-    later = NOW + held_calls.HELD_FOR + DAY
+    later = NOW + held_calls.RETENTION + DAY
     await store.write(
         take, identify(None, user_id="u2", source=AUDIENCE, at=later, received_at=later, power_users=True)
     )

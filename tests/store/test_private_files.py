@@ -10,7 +10,7 @@ from prosperstack_destination.auth.vault import read_secret
 from prosperstack_destination.cli.serving_record import ServingRecord, load, save
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.private_files import close_to_others, make_private_folder
+from prosperstack_destination.store.private_files import make_private_folder, restrict_to_owner
 from support.accounts import open_account
 from support.service import running, settings
 
@@ -56,8 +56,8 @@ def test_a_shared_folder_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / name).chmod(kind)
     monkeypatch.chdir(tmp_path / "here")
 
-    close_to_others(tmp_path / "here")
-    close_to_others(tmp_path / "tmp")
+    restrict_to_owner(tmp_path / "here")
+    restrict_to_owner(tmp_path / "tmp")
 
     assert (mode(tmp_path / "here"), mode(tmp_path / "tmp")) == (0o755, 0o1777)
 

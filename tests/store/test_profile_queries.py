@@ -28,7 +28,7 @@ def fill(connection: Connection) -> None:
         elif number % 3 == 1:
             profiles.settle(connection, profile, Status.UNMATCHED)
         elif number == 5:
-            profiles.settle(connection, profile, Status.SET_ASIDE, reason="no email")
+            profiles.settle(connection, profile, Status.REJECTED, reason="no email")
 
 
 def numbers(listing: ProfilePage) -> list[int]:
@@ -38,10 +38,10 @@ def numbers(listing: ProfilePage) -> list[int]:
 async def test_everybody(database: Database) -> None:
     """Profiles are listed page by page in the order of their emails; other accounts' are not among them."""
     await database.write(fill)
-    first = await database.read(lambda it: profile_queries.listed(it, ACCOUNT, after="", limit=10))
+    first = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after="", limit=10))
     assert first.after is not None
-    rest = await database.read(lambda it: profile_queries.listed(it, ACCOUNT, after=first.after or "", limit=10))
-    exactly = await database.read(lambda it: profile_queries.listed(it, ACCOUNT, after="", limit=12))
+    rest = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after=first.after or "", limit=10))
+    exactly = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after="", limit=12))
 
     assert numbers(first) == list(range(10))
     assert (numbers(rest), rest.after) == ([10, 11], None)
@@ -52,9 +52,9 @@ async def test_everybody(database: Database) -> None:
 async def test_those_whose_email_begins_so(database: Database) -> None:
     """A beginning narrows the list, also on its later pages."""
     await database.write(fill)
-    first = await database.read(lambda it: profile_queries.listed(it, ACCOUNT, after="", limit=1, prefix="p1"))
+    first = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after="", limit=1, prefix="p1"))
     second = await database.read(
-        lambda it: profile_queries.listed(it, ACCOUNT, after="p10@x.y", limit=5, prefix="p1")
+        lambda it: profile_queries.list_page(it, ACCOUNT, after="p10@x.y", limit=5, prefix="p1")
     )
 
     assert (numbers(first), first.after) == ([10], "p10@x.y")
@@ -64,15 +64,15 @@ async def test_those_whose_email_begins_so(database: Database) -> None:
 @pytest.mark.parametrize(
     ("statuses", "expected"),
     [
-        ([Status.SET_ASIDE], [5]),
+        ([Status.REJECTED], [5]),
         (UNSETTLED, [2, 8, 11]),
         ([Status.IN_SYNC], [0, 3, 6, 9]),
         ([Status.UNMATCHED, Status.IN_SYNC], [0, 1, 3, 4, 6, 7, 9, 10]),
     ],
 )
-@pytest.mark.parametrize("looked_at", [1, 2, 5, 100])
+@pytest.mark.parametrize("scan_limit", [1, 2, 5, 100])
 async def test_those_who_stand_so(
-    database: Database, statuses: list[Status], expected: list[int], looked_at: int
+    database: Database, statuses: list[Status], expected: list[int], scan_limit: int
 ) -> None:
     """However few are looked at for a page, its pages together have everybody who stands so, once."""
     await database.write(fill)
@@ -81,8 +81,8 @@ async def test_those_who_stand_so(
     pages = 0
     while after is not None:
         page = await database.read(
-            lambda it, after: profile_queries.listed(
-                it, ACCOUNT, after=after, limit=2, statuses=statuses, looked_at=looked_at
+            lambda it, after: profile_queries.list_page(
+                it, ACCOUNT, after=after, limit=2, statuses=statuses, scan_limit=scan_limit
             ),
             after,
         )
@@ -97,17 +97,19 @@ async def test_those_who_stand_so(
 async def test_of_the_few_one_page_is_enough(database: Database) -> None:
     """Who stands in a rare way is on the first page, wherever the email stands."""
     await database.write(fill)
-    for statuses in ([Status.SET_ASIDE], UNSETTLED):
+    for statuses in ([Status.REJECTED], UNSETTLED):
         page = await database.read(
-            lambda it, wanted: profile_queries.listed(it, ACCOUNT, after="", limit=5, statuses=wanted, looked_at=3),
+            lambda it, wanted: profile_queries.list_page(
+                it, ACCOUNT, after="", limit=5, statuses=wanted, scan_limit=3
+            ),
             statuses,
         )
         assert page.after is None
         assert page.profiles
     [aside] = (
         await database.read(
-            lambda it: profile_queries.listed(
-                it, ACCOUNT, after="", limit=5, prefix="p0", statuses=[Status.SET_ASIDE]
+            lambda it: profile_queries.list_page(
+                it, ACCOUNT, after="", limit=5, prefix="p0", statuses=[Status.REJECTED]
             )
         )
     ).profiles
@@ -136,8 +138,8 @@ async def test_unmatched_profiles_are_found_among_many(database: Database) -> No
     await database.write(fill)
 
     def page(connection: Connection) -> ProfilePage:
-        return profile_queries.listed(
-            connection, ACCOUNT, after="", limit=3, statuses=[Status.UNMATCHED], looked_at=1
+        return profile_queries.list_page(
+            connection, ACCOUNT, after="", limit=3, statuses=[Status.UNMATCHED], scan_limit=1
         )
 
     found = await database.read(page)

@@ -129,7 +129,7 @@ async def test_attempts_are_counted(database: Database) -> None:
     await database.write(take, identify(plan="pro"))
     for _ in range(2):
         profile = await database.read(stored)
-        await database.write(profiles.settle, profile, Status.UNMATCHED, look_again_at=NOW + MINUTE)
+        await database.write(profiles.settle, profile, Status.UNMATCHED, due_at=NOW + MINUTE)
 
     profile = await database.read(stored)
     assert (profile.status, profile.attempts) == (Status.UNMATCHED, 2)

@@ -8,7 +8,7 @@ from prosperstack_destination.store import cancel_flows, profiles, queue, remote
 from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, Lane, SourceKind, Status
-from prosperstack_destination.store.queue import COUNTED, QueueSizes, QueueSnapshot, RecentChanges
+from prosperstack_destination.store.queue import MAX_COUNTED, QueueSizes, QueueSnapshot, RecentChanges
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, stored, take
@@ -51,7 +51,7 @@ async def test_each_queue_shows_its_ends(database: Database) -> None:
     assert found.newest_unknown is not None
     assert found.oldest_unknown is not None
     assert (found.newest_unknown.profile_id, found.oldest_unknown.profile_id) == (e, f)
-    assert (found.unknown, found.unknown_live, found.clearing) == (2, 1, False)
+    assert (found.unknown, found.unknown_live, found.erasure_due) == (2, 1, False)
     assert await database.read(queue.count, ACCOUNT, NOW + MINUTE) == QueueSizes(3, 1, 2, 1)
 
 
@@ -117,7 +117,7 @@ async def test_clearing_waits_too(database: Database) -> None:
     await database.write(open_account)
     await database.write(remote_erasures.add, ACCOUNT, {"s1": ["plan"]}, delete_subscriber=False, now=NOW)
 
-    assert (await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())).clearing
+    assert (await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())).erasure_due
 
 
 def explained(connection: Connection) -> list[str]:
@@ -134,7 +134,7 @@ async def test_queues_are_looked_up_in_the_index(sqlite: Database) -> None:
     looks = [step for step in steps if "ix_profiles_due" in step and step.startswith("SEARCH")]
     assert len(looks) == 9
     assert not [step for step in steps if "SCAN profiles" in step or "TEMP B-TREE" in step]
-    assert COUNTED <= 10_000
+    assert MAX_COUNTED <= 10_000
 
 
 async def test_a_clock_that_was_set_back_leaves_nothing_to_the_future(database: Database) -> None:

@@ -32,5 +32,5 @@ async def test_those_that_failed(database: Database, limit: int, wanted: list[st
 
     found = await database.read(remote_erasures.failed, ACCOUNT, NEW_YEAR, limit)
 
-    assert [each.clearing.subscriber_id for each in found] == wanted
-    assert found[0].clearing.reason == "no answer"
+    assert [each.erasure.subscriber_id for each in found] == wanted
+    assert found[0].erasure.reason == "no answer"

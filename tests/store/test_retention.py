@@ -41,7 +41,7 @@ async def settled(database: Database, email: str) -> None:
 
 async def test_untouched_profiles_go(database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that no call was about goes with its ids and what was settled; a repeated call keeps one."""
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(retention, "BATCH_ROWS", 3)
     await database.write(open_account)
     people = [f"{n}@b.c" for n in range(10)]
     for email in people:
@@ -82,7 +82,7 @@ async def test_what_happened_is_bounded(
     database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The audit trail keeps an account's newest rows, and none that is too old."""
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "BATCH_ROWS", 4)
     for account, count, at in (("a1", 25, NOW), ("a2", 3, NOW - 101 * DAY), ("a3", 2, NOW)):
         await database.write(open_account, account)
         for n in range(count):

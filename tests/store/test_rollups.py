@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.store import rollups
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.rollups import FRESHNESS, KEPT, Bucket, Rollup, percentile
+from prosperstack_destination.store.rollups import FRESHNESS, RETENTION, Bucket, Rollup, percentile
 from support.clocks import NEW_YEAR
 
 pytestmark = pytest.mark.anyio
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 def took(*seconds: float) -> Rollup:
     tally = Rollup()
     for each in seconds:
-        tally.took(each)
+        tally.record_delivery(each)
     return tally
 
 
@@ -45,12 +45,12 @@ async def test_old_rows_go(database: Database) -> None:
     assert await database.write(rollups.expire, NEW_YEAR + DAY) == 0
     assert await database.write(rollups.expire, NEW_YEAR + DAY + 2 * HOUR) == 1
     assert len(await database.read(rollups.of_account, "a", Bucket.HOUR, 0)) == 1
-    assert await database.write(rollups.expire, NEW_YEAR + KEPT[Bucket.HOUR] + HOUR) == 1
+    assert await database.write(rollups.expire, NEW_YEAR + RETENTION[Bucket.HOUR] + HOUR) == 1
 
 
 async def test_backlogs_are_noted_where_nothing_else_happens(database: Database) -> None:
     """A minute in which something waited has a row, so that a chart has no hole."""
-    await database.write(rollups.note_backlogs, {"a": 9}, NEW_YEAR)
+    await database.write(rollups.record_backlogs, {"a": 9}, NEW_YEAR)
 
     [row] = await database.read(rollups.of_account, "a", Bucket.MINUTE, 0)
     assert (row.backlog, row.settled) == (9, 0)

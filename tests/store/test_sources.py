@@ -6,7 +6,7 @@ from prosperstack_destination.clock import DAY
 from prosperstack_destination.store import profiles, retention, segment_connections, sources
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, Delete, Identify, SourceKind, Status
-from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import identify, stored, take
@@ -24,7 +24,7 @@ def connection(account_id: str, source_id: str) -> SegmentConnection:
         source_id,
         source_id,
         "dest_1",
-        Kind.WEBHOOK,
+        ConnectionKind.WEBHOOK,
         "sec_1",
         NEW_YEAR,
     )
@@ -47,8 +47,8 @@ async def test_what_was_not_connected_from_here(database: Database) -> None:
     await database.write(segment_connections.add, connection("acct_1", "connected"))
     await database.write(segment_connections.add, connection("acct_2", "theirs"))
 
-    everything = await database.read(sources.not_connected, "acct_1", 10)
-    newest = await database.read(sources.not_connected, "acct_1", 2)
+    everything = await database.read(sources.unconnected, "acct_1", 10)
+    newest = await database.read(sources.unconnected, "acct_1", 2)
     assert [(each.kind.value, each.key) for each in everything] == [
         ("source", "theirs"),
         ("audience", "connected"),
@@ -116,6 +116,6 @@ async def test_who_is_forgotten_is_in_no_audience(database: Database) -> None:
     await database.write(take, again)
     back = await members()
     await database.write(profiles.settle, await database.read(stored, "1@b.c"), Status.IN_SYNC)
-    await database.write(retention.forget_untouched, 0, NEW_YEAR + DAY, NEW_YEAR + DAY)
+    await database.write(retention.delete_inactive, 0, NEW_YEAR + DAY, NEW_YEAR + DAY)
 
     assert (before, deleted, back, await members()) == (3, 2, 3, 2)

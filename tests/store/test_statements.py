@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Select, Update, bindparam, select, update
 
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.statements import OneOf, Prepared
+from prosperstack_destination.store.statements import OneOf, PreparedStatement
 from prosperstack_destination.store.tables import profiles
 from support.accounts import open_account
 from support.intake import ACCOUNT, identify, take
@@ -26,8 +26,8 @@ def _renaming(one_of: OneOf) -> Update:
     return update(profiles).where(mine, one_of(profiles.c.email, "emails")).values(address=bindparam("new"))
 
 
-STATEMENT: Final = Prepared(_build)
-RENAMING: Final = Prepared(_renaming)
+STATEMENT: Final = PreparedStatement(_build)
+RENAMING: Final = PreparedStatement(_renaming)
 
 
 def found(connection: Connection, *emails: str, account: str = ACCOUNT) -> set[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.store import accounts, listing_state, profiles, subscribers, sweep_state
-from prosperstack_destination.store.accounts import UPKEEP_AT_ONCE
+from prosperstack_destination.store.accounts import MAX_REFRESHES
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.listing_state import SWEEP_AFTER
 from prosperstack_destination.store.models import Status
@@ -24,13 +24,15 @@ async def list_all(database: Database, *seen: SubscriberSnapshot) -> None:
     """A full listing."""
     await database.write(open_account)
     await database.write(listing_state.begin, ACCOUNT, NOW)
-    await database.write(listing_state.take_page, ACCOUNT, seen, None, there=NOW, now=NOW, refresh_after=HOUR)
+    await database.write(
+        listing_state.store_page, ACCOUNT, seen, None, server_time=NOW, now=NOW, refresh_after=HOUR
+    )
 
 
 async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = DUE) -> int:
     """A page of the sweep, with the cursor of the next; of how many it brought news."""
-    sweep = await database.write(sweep_state.go_on, ACCOUNT, at, at + MINUTE)
-    return await database.write(sweep_state.take_page, ACCOUNT, sweep, seen, cursor, asked_at=at, now=at)
+    sweep = await database.write(sweep_state.begin_page, ACCOUNT, at, at + MINUTE)
+    return await database.write(sweep_state.store_page, ACCOUNT, sweep, seen, cursor, requested_at=at, now=at)
 
 
 async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
@@ -39,15 +41,17 @@ async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
     listed = await database.read(listing_state.read, ACCOUNT)
     await page(database, cursor="two")
     under_way = await database.read(listing_state.read, ACCOUNT)
-    going_on = await database.write(sweep_state.go_on, ACCOUNT, DUE + MINUTE, DUE + HOUR)
-    await database.write(sweep_state.take_page, ACCOUNT, going_on, [], None, asked_at=DUE, now=DUE)
+    going_on = await database.write(sweep_state.begin_page, ACCOUNT, DUE + MINUTE, DUE + HOUR)
+    await database.write(sweep_state.store_page, ACCOUNT, going_on, [], None, requested_at=DUE, now=DUE)
     swept = await database.read(listing_state.read, ACCOUNT)
 
     assert (listed.swept_at, listed.sweep_at) == (NOW, DUE)
     assert (under_way.swept_at, under_way.sweep_at, under_way.sweep_cursor) == (NOW, DUE + MINUTE, "two")
     assert going_on == Sweep(DUE, "two")
     assert (swept.swept_at, swept.sweep_at) == (DUE, DUE + HOUR)
-    assert await database.write(sweep_state.go_on, ACCOUNT, DUE + HOUR, DUE + 2 * HOUR) == Sweep(DUE + HOUR, None)
+    assert await database.write(sweep_state.begin_page, ACCOUNT, DUE + HOUR, DUE + 2 * HOUR) == Sweep(
+        DUE + HOUR, None
+    )
 
 
 async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database) -> None:
@@ -56,7 +60,7 @@ async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database)
     await page(database, cursor="two")
     await database.write(sweep_state.restart, ACCOUNT)
 
-    assert await database.write(sweep_state.go_on, ACCOUNT, DUE + HOUR, DUE + HOUR) == Sweep(DUE + HOUR, None)
+    assert await database.write(sweep_state.begin_page, ACCOUNT, DUE + HOUR, DUE + HOUR) == Sweep(DUE + HOUR, None)
 
 
 async def test_what_the_directory_lacks_comes_to_light(database: Database) -> None:
@@ -86,27 +90,27 @@ async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
     await list_all(database)
     await database.write(accounts.set_catalog, ACCOUNT, "[]", DUE)
     await database.write(listing_state.begin, ACCOUNT, DUE)
-    await database.write(listing_state.take_page, ACCOUNT, [], None, there=DUE, now=DUE, refresh_after=HOUR)
+    await database.write(listing_state.store_page, ACCOUNT, [], None, server_time=DUE, now=DUE, refresh_after=HOUR)
 
-    assert await database.read(accounts.with_work, DUE - 1) == []
-    assert await database.read(accounts.with_work, DUE) == [ACCOUNT]
+    assert await database.read(accounts.ids_with_work, DUE - 1) == []
+    assert await database.read(accounts.ids_with_work, DUE) == [ACCOUNT]
     await page(database)
-    assert await database.read(accounts.with_work, DUE) == []
+    assert await database.read(accounts.ids_with_work, DUE) == []
 
 
 async def test_upkeep_is_done_for_a_few_at_once(database: Database) -> None:
     """Of many accounts whose sweep is due some are looked at, any of them; of those with a call waiting all are."""
-    ids = [f"acct_{number}" for number in range(1, 3 * UPKEEP_AT_ONCE + 1)]
+    ids = [f"acct_{number}" for number in range(1, 3 * MAX_REFRESHES + 1)]
     for account_id in ids:
         await database.write(open_account, account_id)
         await database.write(accounts.set_catalog, account_id, "[]", DUE)
         await database.write(listing_state.begin, account_id, DUE)
-        await database.write(sweep_state.go_on, account_id, DUE, DUE)
+        await database.write(sweep_state.begin_page, account_id, DUE, DUE)
 
-    looked_at = [set(await database.read(accounts.with_work, DUE)) for _ in range(50)]
-    assert {len(each) for each in looked_at} == {UPKEEP_AT_ONCE}
+    looked_at = [set(await database.read(accounts.ids_with_work, DUE)) for _ in range(50)]
+    assert {len(each) for each in looked_at} == {MAX_REFRESHES}
     assert set().union(*looked_at) == set(ids)
 
     for account_id in ids:
         await database.write(take, identify(account=account_id))
-    assert set(await database.read(accounts.with_work, NOW)) == set(ids)
+    assert set(await database.read(accounts.ids_with_work, NOW)) == set(ids)

@@ -24,7 +24,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
     `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` if the text is no key.
     """
-    known = accounts.of_prosperstack_key(connection, key_hash(key))
+    known = accounts.find_by_key_hash(connection, key_hash(key))
     return credential_service.open_account(connection, key, vault, actor, now), known is None
 
 

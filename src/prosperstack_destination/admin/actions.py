@@ -21,7 +21,7 @@ from prosperstack_destination.store import audit_log, erasure, profile_scan, pro
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.dialects import lock_account
-from prosperstack_destination.store.erasure import Erased
+from prosperstack_destination.store.erasure import ErasureResult
 from prosperstack_destination.store.models import Delete
 from prosperstack_destination.store.pseudonyms import Pseudonym
 
@@ -70,7 +70,7 @@ async def retry_all(store: UnitOfWork, account: Account, actor: str, now: int, b
     Rejected values are sent once more, and the account is retried if it waits. Many people take many short
     transactions, so that calls are accepted meanwhile. Safe to repeat, also after an interruption.
     """
-    people = await store.read(requeue.with_trouble, account.id)
+    people = await store.read(requeue.ids_with_failures, account.id)
     await store.write(remote_erasures.retry_failed, account.id, now)
     return await _retry(store, account, people, actor, now, {}, batch)
 
@@ -80,7 +80,7 @@ async def retry_group(store: UnitOfWork, account: Account, key: str, reason: str
 
     Returns their number; 0 means that the problem is gone.
     """
-    people = await store.read(requeue.with_problem, account.id, key, reason)
+    people = await store.read(requeue.ids_with_problem, account.id, key, reason)
     return await _retry(store, account, people, actor, now, {"property": key}, RETRY_BATCH)
 
 
@@ -166,7 +166,7 @@ async def replay_all(
 
 def erase(
     connection: Connection, account: Account, email: str, pseudonym: Pseudonym, actor: str, now: int
-) -> Erased:
+) -> ErasureResult:
     """Erase a person by email (in any case), with the IDs that came with it, as a Delete call does.
 
     The account's setting decides the effect in ProsperStack. An unknown email is erased as well, since a call about
@@ -179,7 +179,7 @@ def erase(
 
 def erase_user(
     connection: Connection, account: Account, user_id: str, pseudonym: Pseudonym, actor: str, now: int
-) -> Erased:
+) -> ErasureResult:
     """Erase every person who ever had a user ID."""
     lock_account(connection, account.id, exclusive=True)
     return erasure.erase(connection, Delete(account.id, user_id, now, now), pseudonym, actor)
@@ -187,7 +187,7 @@ def erase_user(
 
 def erase_profile(
     connection: Connection, account: Account, profile_id: int, pseudonym: Pseudonym, actor: str, now: int
-) -> Erased:
+) -> ErasureResult:
     """Erase the person of a profile. Raises `NotFoundError` if the account has no such profile."""
     return erase(connection, account, _email(connection, account, profile_id), pseudonym, actor, now)
 

@@ -27,7 +27,7 @@ from prosperstack_destination.store.identities import Identities
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Identify
 from prosperstack_destination.store.pseudonyms import Pseudonym
-from prosperstack_destination.store.recent_calls import KEPT_FOR, CallOutcome, CallQuery, Channel, RecentCall
+from prosperstack_destination.store.recent_calls import RETENTION, CallOutcome, CallQuery, Channel, RecentCall
 
 #: Replacement of hidden text of any length.
 ELLIPSIS: Final = "…"
@@ -126,7 +126,7 @@ def list_calls(
     if call_filter.email is not None:
         email = normalize_email(call_filter.email)
         query = replace(query, subjects=_subjects(connection, account, email, pseudonym))
-    found = recent_calls.page(connection, account.id, query, since=now - KEPT_FOR, before=before, limit=limit)
+    found = recent_calls.page(connection, account.id, query, since=now - RETENTION, before=before, limit=limit)
     return [_view(each, reveal=reveal) for each in found]
 
 

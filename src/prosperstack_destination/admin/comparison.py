@@ -136,7 +136,7 @@ def _compare_subscriptions(
         elif target.key in state.applied and same(state.applied[target.key], desired.value):
             property_state = PropertyState.SAME
         else:
-            property_state, reason = PropertyState.SET_ASIDE, state.set_aside[target.key][1]
+            property_state, reason = PropertyState.SET_ASIDE, state.rejected[target.key][1]
         yield PropertyComparison(key, target, desired, None, applied, property_state, reason)
 
 

@@ -16,7 +16,7 @@ STATUS: Final[Mapping[Status, str]] = {
     Status.UNKNOWN: "A lookup comes first: it finds the subscriber and the current values.",
     Status.IN_SYNC: "Every matching subscriber has the desired values, or newer edits made in ProsperStack.",
     Status.UNMATCHED: "No subscriber has this email. A subscriber who gets it receives the properties.",
-    Status.SET_ASIDE: "ProsperStack rejected the email. The person's next call retries it.",
+    Status.REJECTED: "ProsperStack rejected the email. The person's next call retries it.",
 }
 
 #: Lane of a pending profile.

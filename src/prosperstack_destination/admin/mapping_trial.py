@@ -87,7 +87,7 @@ def _person(
         return _first_changed(connection, account, *old.diff(new))
     profile = profiles.find(connection, account.id, email)
     if profile is None:
-        matches = profile_queries.listed(connection, account.id, after="", limit=1, prefix=email).profiles
+        matches = profile_queries.list_page(connection, account.id, after="", limit=1, prefix=email).profiles
         profile = profiles.get(connection, matches[0].id) if matches else None
     return None if profile is None else (profile.email, mapping_input(profile))
 

@@ -115,7 +115,7 @@ class Overview:
     def is_up_to_date(self) -> bool:
         """True if ProsperStack has all that Segment sent: nothing waits, failed, or cannot be written."""
         works = self.account.status is AccountStatus.ACTIVE and self.account.catalog is not None
-        return works and not (self.backlog or self.counting or self.failures.in_words or self.has_problems)
+        return works and not (self.backlog or self.counting or self.failures.summary or self.has_problems)
 
 
 def overview(

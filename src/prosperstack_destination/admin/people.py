@@ -213,7 +213,7 @@ def _problems(connection: Connection, current: Evaluation, now: int) -> tuple[Re
 
 def _next_step(current: Evaluation, due_at: int | None) -> NextStep:
     status, as_of = current.context.profile.status, current.context.as_of
-    if status is Status.SET_ASIDE:
+    if status is Status.REJECTED:
         return NextStep.WAIT_FOR_CALL
     if status is Status.UNKNOWN and due_at is not None and (as_of is None or as_of < due_at):
         return NextStep.LOOK_UP

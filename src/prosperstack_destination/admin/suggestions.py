@@ -104,7 +104,7 @@ def _try_rule(mapping: AccountMapping, rule: Rule, people: Sequence[MappingInput
 def _candidates(mapping: AccountMapping, group: ProblemGroup, values: Sequence[JsonValue]) -> Iterator[Rule]:
     """Yield rules that may help; none changes a value that is already valid."""
     target = _target(mapping, group.property)
-    if target is None or group.is_set_aside:
+    if target is None or group.is_rejected:
         return
     now = mapping.rules.by_property().get(group.property)
     written: dict[str, Any] = {"property": group.property, "trait": group.samples[0].trait}

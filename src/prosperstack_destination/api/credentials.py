@@ -117,7 +117,7 @@ class IssuedConnectorResponse(ResponseBody):
 async def list_keys(services: Services, account: AccountDep) -> list[KeyResponse]:
     """List the keys that open the account, newest first, with revoked ones."""
     return [
-        KeyResponse.model_validate(each) for each in await services.database.read(credentials.keys_of, account.id)
+        KeyResponse.model_validate(each) for each in await services.database.read(credentials.list_keys, account.id)
     ]
 
 
@@ -153,7 +153,7 @@ async def list_secrets(services: Services, account: AccountDep) -> list[SecretRe
     """List the shared secrets, newest first, with revoked ones."""
     return [
         SecretResponse.model_validate(each)
-        for each in await services.database.read(credentials.secrets_of, account.id)
+        for each in await services.database.read(credentials.list_secrets, account.id)
     ]
 
 

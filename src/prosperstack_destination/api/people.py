@@ -24,7 +24,7 @@ from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import MatchedBy
 from prosperstack_destination.store import profile_queries
 from prosperstack_destination.store.accounts import Account, OnDelete
-from prosperstack_destination.store.erasure import Erased
+from prosperstack_destination.store.erasure import ErasureResult
 from prosperstack_destination.store.models import IdKind, SourceKind, Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
@@ -176,7 +176,7 @@ async def list_profiles(
         prefix = known[0]
     statuses = () if status is None else (status,)
     found = await services.database.read(
-        profile_queries.listed, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
+        profile_queries.list_page, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
     )
     people = found.profiles
     if user_id is not None:
@@ -227,7 +227,7 @@ async def erase(
 ) -> ErasureResponse:
     """Erase a person by email or user ID, also an unknown one: older calls do not bring the person back."""
 
-    def work(connection: Connection) -> Erased:
+    def work(connection: Connection) -> ErasureResult:
         pseudonym, now = services.vault.pseudonym, services.clock()
         if body.user_id is not None:
             return actions.erase_user(connection, account, body.user_id, pseudonym, operator, now)
@@ -268,6 +268,6 @@ def _profile_response(person: PersonView) -> ProfileResponse:
     )
 
 
-def _erasure_response(services: AdminServices, account: Account, erased: Erased) -> ErasureResponse:
+def _erasure_response(services: AdminServices, account: Account, erased: ErasureResult) -> ErasureResponse:
     services.wake([account.id])
     return ErasureResponse.model_validate(erased)

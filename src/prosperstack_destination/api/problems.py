@@ -155,7 +155,7 @@ async def show_problems(
             reason=each.reason,
             advice=advice(each.reason),
             suggestion=_suggestion_response(suggestions.get((each.property, each.reason))),
-            set_aside=each.is_set_aside,
+            set_aside=each.is_rejected,
             count=each.count,
             since=to_datetime(each.since),
             samples=[ProblemSampleResponse.model_validate(one) for one in each.samples],
@@ -191,8 +191,8 @@ async def show_failures(
     def work(
         connection: Connection,
     ) -> tuple[list[ProfileSummary], tuple[ProfileSummary, ...], list[remote_erasures.FailedRemoteErasure]]:
-        rejected = profile_queries.listed(
-            connection, account.id, after="", limit=limit, statuses=[Status.SET_ASIDE]
+        rejected = profile_queries.list_page(
+            connection, account.id, after="", limit=limit, statuses=[Status.REJECTED]
         )
         now = services.clock()
         waiting = profile_queries.failed(connection, account.id, limit)
@@ -204,10 +204,10 @@ async def show_failures(
         set_aside=[FailedPersonResponse.model_validate(each) for each in set_aside],
         clearings=[
             FailedErasureResponse(
-                subscriber_id=each.clearing.subscriber_id,
-                delete_subscriber=each.clearing.delete_subscriber,
-                reason=each.clearing.reason,
-                attempts=each.clearing.attempts,
+                subscriber_id=each.erasure.subscriber_id,
+                delete_subscriber=each.erasure.delete_subscriber,
+                reason=each.erasure.reason,
+                attempts=each.erasure.attempts,
                 next_attempt_at=to_datetime(each.due_at),
             )
             for each in clearings

@@ -15,7 +15,7 @@ from prosperstack_destination.api.errors import ApiRoute, ErrorResponse
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.deadlines import while_connected
 from prosperstack_destination.segment_api.client import MAX_TOKEN, WorkspaceCredentials
-from prosperstack_destination.store.segment_connections import Kind, Region, SegmentConnection
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
 
 router = APIRouter(prefix="/api/accounts/{account_id}/segment", tags=["segment"], route_class=ApiRoute)
 
@@ -46,7 +46,9 @@ class ConnectRequest(TokenRequest):
     """A source to connect."""
 
     source_id: str = Field(max_length=200)
-    kind: Kind = Field(description="ProsperStack's own destination, or a webhook if you host this service.")
+    kind: ConnectionKind = Field(
+        description="ProsperStack's own destination, or a webhook if you host this service."
+    )
     public_url: str | None = Field(
         None,
         max_length=2_000,
@@ -98,7 +100,7 @@ class ConnectionResponse(ResponseBody):
     """A connected source."""
 
     id: str
-    kind: Kind
+    kind: ConnectionKind
     source_id: str
     source_name: str
     workspace_id: str

@@ -39,7 +39,8 @@ class IssuedTokenResponse(ResponseBody):
 async def list_tokens(services: Services, _: Operator) -> list[OperatorTokenResponse]:
     """List all tokens, oldest first, with revoked ones."""
     return [
-        OperatorTokenResponse.model_validate(each) for each in await services.database.read(operator_tokens.every)
+        OperatorTokenResponse.model_validate(each)
+        for each in await services.database.read(operator_tokens.all_tokens)
     ]
 
 

@@ -186,12 +186,12 @@ class Authenticator:
     def _configure(self, connection: Connection, api_key: str | None, keys: Sequence[InboundKey]) -> None:
         now = self._clock()
         if api_key is not None:
-            account = rows.of_prosperstack_key(connection, key_hash(api_key))
+            account = rows.find_by_key_hash(connection, key_hash(api_key))
             if account is None:
                 account = new_account(api_key, self._vault)
                 rows.add(connection, account, key_hash(api_key), now)
             for key in keys:
-                credentials.admit_key(connection, account.id, key, now)
+                credentials.accept_key(connection, account.id, key, now)
         credentials.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
 
     async def _find_once(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
@@ -228,7 +228,7 @@ class Authenticator:
         return 0 <= until - self._clock() <= NEGATIVE_TTL
 
     async def _authenticate(self, key: str, hashed: str, address: str) -> Account:
-        row = await self._database.read(credentials.of_inbound_key, hashed)
+        row = await self._database.read(credentials.find_key, hashed)
         if row is not None:
             account, inbound = row
             if inbound.revoked_at is not None:
@@ -280,7 +280,7 @@ class Authenticator:
         self, connection: Connection, key: str, hashed: str, properties: Page[PropertyDefinition]
     ) -> Account:
         now = self._clock()
-        account = rows.of_prosperstack_key(connection, hashed)
+        account = rows.find_by_key_hash(connection, hashed)
         if account is None:
             account = new_account(key, self._vault)
             rows.add(connection, account, hashed, now)
@@ -288,7 +288,7 @@ class Authenticator:
         rows.set_catalog(connection, account.id, catalog, now)
         if properties.next_cursor:
             rows.expire_catalog(connection, account.id)
-        credentials.admit_key(
+        credentials.accept_key(
             connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
         )
         credentials.mark_used(connection, hashed, now)

@@ -51,7 +51,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
         raise ConfigurationError(
             "This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test)."
         )
-    account = rows.of_prosperstack_key(connection, key_hash(key))
+    account = rows.find_by_key_hash(connection, key_hash(key))
     if account is None:
         account = new_account(key, vault)
         rows.add(connection, account, key_hash(key), now)
@@ -74,7 +74,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
         raise ConfigurationError(
             f"{account.fingerprint} is an account of {mode} mode, and the key is of the other mode."
         )
-    owner = rows.of_prosperstack_key(connection, key_hash(key))
+    owner = rows.find_by_key_hash(connection, key_hash(key))
     if owner is not None and owner.id != account.id:
         raise ConfigurationError(f"The key already belongs to another account, {owner.id}.")
     renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
@@ -87,7 +87,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
 def issue_key(connection: Connection, account: Account, name: str, actor: str, now: int) -> str:
     """Issue an inbound key and return it: it is shown only now."""
     key = ISSUED_PREFIX + secrets.token_urlsafe(24)
-    credentials.admit_key(
+    credentials.accept_key(
         connection, account.id, InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name), now
     )
     details = {"key": fingerprint(key), "name": name}
@@ -105,7 +105,7 @@ def issue_public_key(
     """
     key, allowed = PUBLIC_PREFIX + secrets.token_urlsafe(24), read_origins(origins)
     issued = InboundKey(key_hash(key), fingerprint(key), KeyOrigin.ISSUED, name, allowed)
-    credentials.admit_key(connection, account.id, issued, now)
+    credentials.accept_key(connection, account.id, issued, now)
     details: dict[str, JsonValue] = {"key": fingerprint(key), "name": name, "origins": list(allowed)}
     audit_log.record(connection, account.id, now, actor=actor, action="issue public key", details=details)
     return key

@@ -38,7 +38,7 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
         {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
         {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
         {each: vault.reencrypt(text) for each, text in stored.segment_tokens.items()},
-        {each: vault.reencrypt(text) for each, text in stored.kept.items()}
+        {each: vault.reencrypt(text) for each, text in stored.app_secrets.items()}
         | {app_secrets.PSEUDONYMS: vault.pseudonym_key()},
     )
     credentials.store_encrypted(connection, reencrypted)

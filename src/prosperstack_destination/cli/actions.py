@@ -11,7 +11,7 @@ from prosperstack_destination.clock import system_clock
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.erasure import Erased
+from prosperstack_destination.store.erasure import ErasureResult
 from prosperstack_destination.vault import vault_from_settings
 
 
@@ -84,7 +84,7 @@ def erase(account_name: str | None, who: str, author: str, *, by_user_id: bool, 
         as_json=as_json,
     )
 
-    def work(connection: Connection) -> Erased:
+    def work(connection: Connection) -> ErasureResult:
         account = resolve_account(connection, account_name)
         load_pseudonym_key(connection, vault)
         erase_person = actions.erase_user if by_user_id else actions.erase

@@ -59,7 +59,7 @@ def list_keys(account_name: str | None, *, as_json: bool) -> None:
             *map(Time, (each.created_at, each.last_used_at, each.revoked_at)),
         ]
         for each in read(
-            lambda connection: credentials.keys_of(connection, resolve_account(connection, account_name).id)
+            lambda connection: credentials.list_keys(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Key", "Name", "From", "Kind", "Origins", "Created", "Last used", "Revoked"]
@@ -99,7 +99,7 @@ def list_secrets(account_name: str | None, *, as_json: bool) -> None:
     rows: list[list[Cell]] = [
         [each.id, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
         for each in read(
-            lambda connection: credentials.secrets_of(connection, resolve_account(connection, account_name).id)
+            lambda connection: credentials.list_secrets(connection, resolve_account(connection, account_name).id)
         )
     ]
     columns = ["Secret", "Name", "Created", "Last used", "Revoked"]
@@ -129,7 +129,7 @@ def list_tokens(*, as_json: bool) -> None:
     """Print the operator tokens by their fingerprints."""
     rows: list[list[Cell]] = [
         [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)]
-        for each in read(operator_tokens.every)
+        for each in read(operator_tokens.all_tokens)
     ]
     columns = ["Token", "Name", "Issued", "Revoked"]
     output.print_rows(columns, rows, as_json=as_json, nothing="No token yet. `tokens issue` issues one.")

@@ -103,7 +103,7 @@ def _load_partial(path: Path) -> PartialExport | None:
     if end == 0:
         return None
     with path.open(encoding="utf-8") as lines:
-        return db_export.begun(lines)
+        return db_export.read_partial(lines)
 
 
 def _end_of_lines(file: IO[bytes]) -> int:

@@ -200,10 +200,10 @@ def _check_account(state: _AccountState, now: int) -> list[Finding]:
         )
         findings.append(Finding(f"{name}, directory", Severity.OK, observation))
     waiting = state.stats
-    if waiting.failures.in_words:
+    if waiting.failures.summary:
         reason = f": {waiting.failures.reason}" if waiting.failures.reason else ""
         advice = "`failures` lists them with their reasons, `retry` tries now."
-        findings.append(Finding(f"{name}, failures", Severity.WARNING, waiting.failures.in_words + reason, advice))
+        findings.append(Finding(f"{name}, failures", Severity.WARNING, waiting.failures.summary + reason, advice))
     if waiting.oldest_at is not None and now - waiting.oldest_at > DAY:
         observation = f"{waiting.backlog:,} profiles, the oldest since {labels.ago(waiting.oldest_at, now)}"
         advice = "`status` estimates the time left, `events` shows failed requests."

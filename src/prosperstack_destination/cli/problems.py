@@ -16,7 +16,7 @@ def list_problems(account_name: str | None, *, as_json: bool) -> None:
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], str]:
         account_id = resolve_account(connection, account_name).id
-        return problems.grouped(connection, account_id), account_stats.failures(connection, account_id).in_words
+        return problems.grouped(connection, account_id), account_stats.failures(connection, account_id).summary
 
     groups, failures = read(work)
     rows: list[list[Cell]] = [
@@ -47,8 +47,8 @@ def list_failures(account_name: str | None, limit: int, *, as_json: bool) -> Non
 
 def _failures(connection: Connection, account_name: str | None, limit: int) -> list[list[Cell]]:
     account_id = resolve_account(connection, account_name).id
-    rejected = profile_queries.listed(
-        connection, account_id, after="", limit=limit, statuses=[Status.SET_ASIDE]
+    rejected = profile_queries.list_page(
+        connection, account_id, after="", limit=limit, statuses=[Status.REJECTED]
     ).profiles
     people: list[list[Cell]] = [
         [kind, each.email, each.status_reason, Time(each.due_at)]
@@ -59,7 +59,7 @@ def _failures(connection: Connection, account_name: str | None, limit: int) -> l
         for each in profiles
     ]
     erasures: list[list[Cell]] = [
-        ["erasure", each.clearing.subscriber_id, each.clearing.reason, Time(each.due_at)]
+        ["erasure", each.erasure.subscriber_id, each.erasure.reason, Time(each.due_at)]
         for each in remote_erasures.failed(connection, account_id, system_clock(), limit)
     ]
     return people + erasures

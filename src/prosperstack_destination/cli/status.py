@@ -113,8 +113,8 @@ def _rendered(views: list[AccountView], now: int) -> RenderableType:
                 wait = labels.span((each.stats.status_until - now) / SECOND)
                 lines.append(f"  Next attempt in {wait}. `retry` tries now.")
         failures = each.stats.failures
-        if failures.in_words:
-            lines.append(f"{each.stats.fingerprint}: {failures.in_words}.")
+        if failures.summary:
+            lines.append(f"{each.stats.fingerprint}: {failures.summary}.")
             if failures.reason is not None and failures.next_attempt_at is not None:
                 lines.append(f"  {failures.reason}")
                 wait = labels.span(max(failures.next_attempt_at - now, 0) / SECOND)

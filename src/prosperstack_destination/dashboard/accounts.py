@@ -50,7 +50,7 @@ async def _page(
     find = visit.query("q")
     found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await visit.services.database.read(operator_tokens.every)
+    known = await visit.services.database.read(operator_tokens.all_tokens)
     return visit.page(
         "accounts.html",
         status=status,

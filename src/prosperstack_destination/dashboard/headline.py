@@ -38,7 +38,7 @@ IN_SHORT: Final[Mapping[Status, tuple[str, HeadlineTone]]] = {
     **dict.fromkeys(UNSETTLED, ("waiting", HeadlineTone.CALM)),
     Status.IN_SYNC: ("up to date", HeadlineTone.GOOD),
     Status.UNMATCHED: ("no subscriber", HeadlineTone.PALE),
-    Status.SET_ASIDE: ("email rejected", HeadlineTone.BAD),
+    Status.REJECTED: ("email rejected", HeadlineTone.BAD),
 }
 
 #: How a property stands, beside the two values.
@@ -72,7 +72,7 @@ def headline(person: PersonView, account: Account, now: int) -> Headline:
     """How a person stands, with what they wait for."""
     profile = person.profile
     rows = [row for side in person.subscribers for row in side.rows]
-    if profile.status is Status.SET_ASIDE:
+    if profile.status is Status.REJECTED:
         why = profile.status_reason or "ProsperStack rejects the email."
         more = f"{_ended(why)} It is tried again when the person's next call comes."
         return Headline("Set aside", HeadlineTone.BAD, more)

@@ -15,7 +15,7 @@ from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.store import profile_queries
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.models import UNSETTLED, Status
-from prosperstack_destination.store.profile_queries import LOOKED_AT, ProfilePage
+from prosperstack_destination.store.profile_queries import SCAN_LIMIT, ProfilePage
 
 #: People that a page has.
 PAGE: Final = 50
@@ -27,7 +27,7 @@ STATUS_FILTERS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
     "waiting": ("waiting", UNSETTLED),
     "in_sync": ("up to date", (Status.IN_SYNC,)),
     "unmatched": ("no subscriber", (Status.UNMATCHED,)),
-    "set_aside": ("email rejected", (Status.SET_ASIDE,)),
+    "set_aside": ("email rejected", (Status.REJECTED,)),
 }
 
 
@@ -60,20 +60,20 @@ async def _show(visit: PageContext) -> Response:
         found=found,
         nobody=nobody,
         in_short=IN_SHORT,
-        looked_at=LOOKED_AT,
+        looked_at=SCAN_LIMIT,
     )
 
 
 def _find(connection: Connection, account: Account, wanted: str, stands: str, after: str) -> ProfilePage:
     """Whoever has the user id, then those whose email begins so."""
     _, statuses = STATUS_FILTERS[stands]
-    found = profile_queries.listed(
+    found = profile_queries.list_page(
         connection, account.id, after=after, limit=PAGE, prefix=normalize_email(wanted), statuses=statuses
     )
     if not wanted or after:
         return found
     for email in profile_queries.emails_of_user(connection, account.id, wanted):
-        named = profile_queries.listed(
+        named = profile_queries.list_page(
             connection, account.id, after="", limit=1, prefix=email, statuses=statuses
         ).profiles
         if named and named[0].email == email:

@@ -303,5 +303,5 @@ def _has(person: PersonView, state: PropertyState) -> bool:
 
 def _can_try_again(person: PersonView) -> bool:
     """Whether ProsperStack rejected something, or failed."""
-    aside = person.profile.status is Status.SET_ASIDE or _has(person, PropertyState.SET_ASIDE)
+    aside = person.profile.status is Status.REJECTED or _has(person, PropertyState.SET_ASIDE)
     return aside or (person.profile.status in UNSETTLED and person.profile.attempts > 0)

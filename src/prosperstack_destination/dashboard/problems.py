@@ -173,7 +173,7 @@ def _again(visit: PageContext, count: int) -> Response:
 
 def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
     """A unit of work: all of them, of which those of people were counted. It looks into indexes at their ends."""
-    aside = profile_queries.listed(connection, account.id, after="", limit=LISTED, statuses=[Status.SET_ASIDE])
+    aside = profile_queries.list_page(connection, account.id, after="", limit=LISTED, statuses=[Status.REJECTED])
     account = accounts.get(connection, account.id) or account
     there = load_catalog(account.catalog)
     groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
@@ -186,7 +186,7 @@ def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind],
         clearings=remote_erasures.failed(connection, account.id, now, LISTED),
         creations=[
             each
-            for each in property_creations.every(connection, account.id)
+            for each in property_creations.all_creations(connection, account.id)
             if each.reason is not None and there.get(each.key) is None
         ][:LISTED],
     )

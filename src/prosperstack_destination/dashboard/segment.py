@@ -139,7 +139,7 @@ def _called(visit: PageContext, at: int | None) -> str:
 
 async def _others(visit: PageContext) -> str:
     """What sends, and was not connected from here."""
-    others = await visit.services.database.read(sources.not_connected, visit.account.id, SHOWN + 1)
+    others = await visit.services.database.read(sources.unconnected, visit.account.id, SHOWN + 1)
     return visit.fragment(
         "segment/others.html", others=others[:SHOWN], more=len(others) > SHOWN, now=visit.services.clock()
     )

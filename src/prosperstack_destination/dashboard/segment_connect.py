@@ -21,7 +21,7 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import FoundSource
 from prosperstack_destination.segment_api.destination_specs import webhook_url
-from prosperstack_destination.store.segment_connections import Kind, Region
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 
 #: Sources that are offered at once.
 SHOWN: Final = 50
@@ -85,7 +85,11 @@ class ConnectPages:
         held = self._looks.of(visit.session, visit.account.id)
         if held is None:
             return _token_first(visit)
-        kind = Kind.DESTINATION if visit.form.get("kind") == Kind.DESTINATION else Kind.WEBHOOK
+        kind = (
+            ConnectionKind.DESTINATION
+            if visit.form.get("kind") == ConnectionKind.DESTINATION
+            else ConnectionKind.WEBHOOK
+        )
         source_id, public_url = visit.form.get("source_id", ""), visit.form.get("public_url", "").strip()
         errors = _faults(source_id, kind, public_url, visit.account.id)
         status = 422
@@ -155,10 +159,10 @@ def _token_first(visit: PageContext) -> Response:
     )
 
 
-def _faults(source_id: str, kind: Kind, public_url: str, account_id: str) -> Errors:
+def _faults(source_id: str, kind: ConnectionKind, public_url: str, account_id: str) -> Errors:
     """What is wrong with a form, as far as that is known before anything is asked."""
     errors = {} if source_id else {"source_id": "Choose a source."}
-    if kind is Kind.WEBHOOK:
+    if kind is ConnectionKind.WEBHOOK:
         try:
             webhook_url(public_url, account_id)
         except DestinationError as error:

@@ -163,9 +163,9 @@ async def _issued(visit: PageContext, way: SetupMethod, wanted: str) -> Issued |
 def _look_up(connection: Connection, account_id: str, way: SetupMethod, wanted: str) -> Issued | None:
     known: list[Issued]
     if way is SetupMethod.WEBHOOK:
-        secrets = credentials.secrets_of(connection, account_id)
+        secrets = credentials.list_secrets(connection, account_id)
         known = [Issued(each.id, each.name, each.last_used_at) for each in secrets if each.revoked_at is None]
     else:
-        keys = credentials.keys_of(connection, account_id)
+        keys = credentials.list_keys(connection, account_id)
         known = [Issued(each.fingerprint, each.name, each.last_used_at) for each in keys if each.revoked_at is None]
     return next((each for each in known if each.id == wanted), None)

@@ -46,8 +46,8 @@ async def _show(visit: PageContext) -> Response:
 async def _page(visit: PageContext, *, status: int = 200, **more: Any) -> Response:
     def read(connection: Connection) -> dict[str, Any]:
         return {
-            "keys": _good_first(credentials.keys_of(connection, visit.account.id)),
-            "secrets": _good_first(credentials.secrets_of(connection, visit.account.id)),
+            "keys": _good_first(credentials.list_keys(connection, visit.account.id)),
+            "secrets": _good_first(credentials.list_secrets(connection, visit.account.id)),
             "connectors": _good_first(connector_tokens.of_account(connection, visit.account.id)),
             "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
             "entries": audit_log.recent(connection, visit.account.id, ENTRIES),

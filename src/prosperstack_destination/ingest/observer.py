@@ -10,7 +10,7 @@ from prosperstack_destination.ingest.responses import IngestResult, Result, outc
 from prosperstack_destination.storable import storable_text
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import Call, Identify, IdKind
-from prosperstack_destination.store.recent_calls import BODY_BYTES, CallOutcome, Channel, IncomingCall
+from prosperstack_destination.store.recent_calls import MAX_BODY_BYTES, CallOutcome, Channel, IncomingCall
 
 #: Write key in a body, which some SDKs send: it is removed, in complete JSON and in text that is cut off within it.
 _KEY: Final = re.compile(r'("write_?key"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)', re.IGNORECASE)
@@ -46,7 +46,7 @@ def to_call_record(
         source=storable_text(f"{source.kind}:{source.key}") if source is not None and source.key else None,
         email=summary.email,
         ids=_ids(summary),
-        body=_KEY.sub(r'\1"…"', storable_text(text[:BODY_BYTES].decode(errors="replace"))),
+        body=_KEY.sub(r'\1"…"', storable_text(text[:MAX_BODY_BYTES].decode(errors="replace"))),
         size=len(text),
     )
 

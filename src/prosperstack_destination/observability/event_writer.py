@@ -110,12 +110,12 @@ class EventWriter:
         named = {*limits, *counted, *(each.account_id for each in new), *(each.account_id for each in calls)}
 
         def work(connection: Connection) -> None:
-            existing = accounts.existing(connection, named)  # an account may have been removed meanwhile
+            existing = accounts.existing_ids(connection, named)  # an account may have been removed meanwhile
             if of_events := [each for each in new if each.account_id in existing]:
                 events.append(connection, of_events)
             if of_calls := [each for each in calls if each.account_id in existing]:
                 self._append_calls(connection, of_calls)
-            rate_limits.note(connection, {each: limit for each, limit in limits.items() if each in existing})
+            rate_limits.record(connection, {each: limit for each, limit in limits.items() if each in existing})
             existing.add(rollups.NO_ACCOUNT)
             of_accounts = {each: rollup for each, rollup in counted.items() if each in existing}
             rollups.add(connection, of_accounts, self._clock())

@@ -54,9 +54,9 @@ class Telemetry:
             self._events.rollup(account_id).accepted += count
         if len(taken.changed) == 1:  # a large audience is of one account; other backlogs are counted later
             rollup = self._events.rollup(*taken.changed)
-            rollup.backlog = max(rollup.backlog, taken.awakened)
+            rollup.backlog = max(rollup.backlog, taken.newly_pending)
         self._metrics.dropped.inc(taken.dropped)
-        self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.awakened, 0))
+        self._metrics.merged.inc(max(taken.outcomes.count(Outcome.ACCEPTED) - taken.newly_pending, 0))
         self._events.add(
             EventKind.CALL, len(calls), lambda place: self._of_call(calls[place], taken.outcomes[place])
         )
@@ -98,8 +98,8 @@ class Telemetry:
         if sent.properties:
             details["properties"] = list(sent.properties)
         details["ms"] = round(sent.seconds * 1000)
-        if sent.words:
-            details["said"] = sent.words
+        if sent.error:
+            details["said"] = sent.error
         word = "none" if sent.status is None else str(sent.status)
         self._add(sent.account_id, EventKind.REQUEST, word, sent.email, details)
 
@@ -118,7 +118,7 @@ class Telemetry:
         if how == DELIVERED and profile.pending_since is not None:
             seconds = max(self._clock() - profile.pending_since, 0) / SECOND
             self._metrics.freshness.observe(seconds)
-            rollup.took(seconds)
+            rollup.record_delivery(seconds)
         self._add(profile.account_id, EventKind.DELIVERY, how, profile.email)
 
     def cancel_flow(self, account_id: str, email: str | None, outcome: str) -> None:

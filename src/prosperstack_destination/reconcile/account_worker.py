@@ -194,7 +194,9 @@ class AccountWorker:
                 await self._in_flight.start(self._list_page())
             case SweepPage(next_in):
                 now = self._ctx.clock()
-                sweep = await self._ctx.database.write(sweep_state.go_on, self._ctx.account_id, now, now + next_in)
+                sweep = await self._ctx.database.write(
+                    sweep_state.begin_page, self._ctx.account_id, now, now + next_in
+                )
                 await self._in_flight.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):
                 loaded = await self._ctx.database.read(

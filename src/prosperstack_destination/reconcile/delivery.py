@@ -106,7 +106,7 @@ async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, erasure
             raise
         ctx.log.warning("a subscriber was not cleared", subscriber=erasure.subscriber_id, reason=reason_of(error))
         return
-    await ctx.database.write(remote_erasures.done, ctx.account_id, erasure.subscriber_id)
+    await ctx.database.write(remote_erasures.remove, ctx.account_id, erasure.subscriber_id)
     ctx.log.info("cleared", subscriber=erasure.subscriber_id, deleted=erasure.delete_subscriber)
 
 

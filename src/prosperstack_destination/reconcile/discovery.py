@@ -36,7 +36,7 @@ async def look_up(ctx: WorkerContext, profile: Profile, *, urgent: bool, gone: S
                 break
     except ProsperStackRejected as rejection:
         reason = f"ProsperStack rejects the email: {rejection}"
-        await ctx.database.write(profiles.settle, profile, Status.SET_ASIDE, reason=reason)
+        await ctx.database.write(profiles.settle, profile, Status.REJECTED, reason=reason)
         ctx.log.warning("email rejected", profile=profile.id, status_code=rejection.status_code)
         return False
     await ctx.database.write(_store_look_up, profile, subscribers_found, asked_at, ctx.clock(), gone)
@@ -73,11 +73,11 @@ async def _store_next_page(ctx: WorkerContext, listing: ListingState) -> bool:
     served_at = asked_at if page.served_at is None else page.served_at - max(duration, 0)
     repeats_cursor = page.next_cursor == listing.cursor  # such a listing would never end
     last = await ctx.database.write(
-        listing_state.take_page,
+        listing_state.store_page,
         ctx.account_id,
         _snapshots(page),
         None if repeats_cursor else page.next_cursor,
-        there=served_at,
+        server_time=served_at,
         now=asked_at,
         refresh_after=int(ctx.rate_limiter.budget.interval / REFRESH_SHARE_IDLE),
     )
@@ -99,12 +99,12 @@ async def sweep_page(ctx: WorkerContext, sweep: Sweep) -> None:
         return
     next_cursor = None if page.next_cursor == sweep.cursor else page.next_cursor
     changed = await ctx.database.write(
-        sweep_state.take_page,
+        sweep_state.store_page,
         ctx.account_id,
         sweep,
         _snapshots(page),
         next_cursor,
-        asked_at=asked_at,
+        requested_at=asked_at,
         now=ctx.clock(),
     )
     if changed:

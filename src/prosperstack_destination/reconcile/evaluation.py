@@ -24,7 +24,7 @@ from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.listing_state import ListingState
 from prosperstack_destination.store.models import Profile, Status
-from prosperstack_destination.store.problems import RecordedProblem, as_rejected
+from prosperstack_destination.store.problems import RecordedProblem, rejection_reason
 from prosperstack_destination.store.subscribers import Subscriber
 from prosperstack_destination.store.subscription_states import SubscriptionState
 
@@ -141,7 +141,7 @@ def record(connection: Connection, evaluations: Sequence[Evaluation], now: int) 
                 waiting.append((profile, Status.UNKNOWN))
                 settled = False  # rejections are not known yet
             case Unmatched(lookup_at):
-                settled = profiles.settle(connection, profile, Status.UNMATCHED, look_again_at=lookup_at)
+                settled = profiles.settle(connection, profile, Status.UNMATCHED, due_at=lookup_at)
             case InSync(already_there):
                 for subscriber_id, values in already_there.items():
                     subscriber_rows.mark_applied(
@@ -183,7 +183,7 @@ def _load_context(connection: Connection, profile_id: int, mapping: AccountMappi
 
 def _without_outdated_loss(profile: Profile, listing: ListingState) -> Profile:
     """Clear ``lost_at`` where a listing made since then would show the lost subscribers."""
-    if profile.lost_at is None or not listing.shows(profile.lost_at):
+    if profile.lost_at is None or not listing.covers(profile.lost_at):
         return profile
     return replace(profile, lost_at=None)
 
@@ -213,7 +213,7 @@ def problems_of(evaluation: Evaluation, now: int) -> list[RecordedProblem]:
                 and same(value, desired.value)
                 and not _is_in_place(evaluation, subscriber, key, value)
             ):
-                by_property[key] = RecordedProblem(key, desired.trait, value, as_rejected(reason), now)
+                by_property[key] = RecordedProblem(key, desired.trait, value, rejection_reason(reason), now)
     for state in evaluation.context.states.values():
         for problem in rejections(state, evaluation.projection):
             by_property[problem.property] = RecordedProblem(

@@ -152,7 +152,7 @@ class LeaseManager:
 
     async def release_all(self) -> None:
         """Give up all leases, so that other replicas take over at once. Raises `StoreUnavailable`."""
-        await self.database.write(leases.leave, self.replica)
+        await self.database.write(leases.release_all, self.replica)
         self.held.clear()
 
 
@@ -164,7 +164,7 @@ def _rebalance(
     resting: Set[str],
     retired: Set[str],
 ) -> tuple[LeasePlan, bool]:
-    leases.one_at_a_time(connection)
+    leases.lock_decisions(connection)
     now = database_now(connection)
     replicas = leases.live_replicas(connection)
     plan = plan_leases(

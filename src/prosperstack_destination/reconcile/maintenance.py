@@ -16,8 +16,8 @@ from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
 from prosperstack_destination.store import account_stats, accounts, remap_progress, requeue
 from prosperstack_destination.store.accounts import (
-    CATALOG_FOR,
-    IDLE_CATALOG_FOR,
+    CATALOG_MAX_AGE,
+    IDLE_CATALOG_MAX_AGE,
     STOPPED_STATUSES,
     Account,
     AccountStatus,
@@ -83,10 +83,10 @@ class AccountMaintenance:
 
     async def _catalog_is_old(self) -> bool:
         listed_at, now = self.account.catalog_at, self._ctx.clock()
-        if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_FOR:
+        if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_MAX_AGE:
             return True
         # An idle account still refreshes its listing now and then: that is no reason to list its properties.
-        if now - listed_at < CATALOG_FOR:
+        if now - listed_at < CATALOG_MAX_AGE:
             return False
         return not await self._ctx.database.read(accounts.is_idle, self.account.id, now)
 

@@ -189,7 +189,7 @@ def plan(state: PlannerInput) -> Plan:
         return SendUpdate(first.profile_id, first.lane, urgent=True)
     if (first := queues.unknown_cancelling) is not None:
         return LookUp(first.profile_id, urgent=True)
-    if queues.clearing:
+    if queues.erasure_due:
         return SendErasure()
     if state.listing.sweep_at is not None and state.listing.sweep_at <= state.now:
         # At most one request in a few hundred, so it goes first: its turn might not come for days.

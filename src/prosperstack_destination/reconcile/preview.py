@@ -209,7 +209,7 @@ def _requests(
     mapping: AccountMapping,
 ) -> int:
     """Return the cost of one profile: an update per differing subscriber, a lookup where none is known."""
-    if scanned.status in (Status.UNMATCHED, Status.SET_ASIDE):
+    if scanned.status in (Status.UNMATCHED, Status.REJECTED):
         return 0
     subscription = 2 * max(len(subscribers), 1) if not same_values(old.subscription, new.subscription) else 0
     if not subscribers:

@@ -79,7 +79,7 @@ async def create_missing(ctx: WorkerContext, mapping: AccountMapping, *, look: b
     if wanted is CreateMissing.NONE:
         return False
     now = ctx.clock()
-    creations = await ctx.database.read(property_creations.every, ctx.account_id)
+    creations = await ctx.database.read(property_creations.all_creations, ctx.account_id)
     tried = [candidate for candidate in creations if candidate.retry_at is None or candidate.retry_at > now]
     look = look or len(tried) < len(creations)
     known = {name for candidate in mapping.catalog for name in (candidate.key, candidate.name)}
@@ -121,7 +121,7 @@ async def _create(ctx: WorkerContext, new: NewProperty) -> tuple[str | None, int
 
 
 def _store_creation(connection: Connection, account_id: str, new: PropertyCreation) -> None:
-    property_creations.note(connection, account_id, new)
+    property_creations.record(connection, account_id, new)
     details: dict[str, JsonValue] = {"key": new.key, "type": new.type, "trait": new.trait, "refused": new.reason}
     audit_log.record(
         connection, account_id, new.at, actor="create_missing", action="create property", details=details

@@ -364,7 +364,7 @@ class Reconciler:
 
 def _accounts_with_work(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
     """Return the accounts with work, and the reserves of accounts that set one."""
-    return accounts.with_work(connection, now), accounts.reserves(connection)
+    return accounts.ids_with_work(connection, now), accounts.reserves(connection)
 
 
 def _is_backing_off(account: Account, now: int) -> bool:

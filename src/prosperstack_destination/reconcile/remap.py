@@ -33,7 +33,7 @@ POLL_SECONDS: Final = 1.0
 #: Pause after a page, as a multiple of the page's duration, so that other work gets the processor.
 PAUSE_FACTOR: Final = 1.0
 #: Statuses without a subscriber to write to: desired values are computed when there is one.
-_WITHOUT_SUBSCRIBER: Final = frozenset({Status.UNMATCHED.value, Status.SET_ASIDE.value})
+_WITHOUT_SUBSCRIBER: Final = frozenset({Status.UNMATCHED.value, Status.REJECTED.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,9 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
     if progress is None or account is None or progress.is_finished:
         return None
     mapping = load(connection, account)
-    previous_mappings = [_previous_mapping(connection, account_id, mapping, profile) for profile in progress.before]
+    previous_mappings = [
+        _previous_mapping(connection, account_id, mapping, profile) for profile in progress.previous
+    ]
     pairs = [mapping.compiled.diff(previous) for previous in previous_mappings]
     page = profile_scan.page(connection, account_id, progress.after)
     due: list[int] = []
@@ -166,7 +168,7 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
             for problem in projection.problems
         ]
     after = page[-1].email if page else progress.after
-    last = len(page) < profile_scan.PAGE
+    last = len(page) < profile_scan.PAGE_SIZE
     return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last)
 
 
@@ -206,6 +208,6 @@ def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
     if not stored:
         return False
     remap_progress.mark_due(connection, page.due, now)
-    remap_progress.mark_changed(connection, page.changed)
+    remap_progress.invalidate(connection, page.changed)
     problems.replace(connection, account_id, page.problems)
     return True

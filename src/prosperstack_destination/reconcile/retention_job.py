@@ -13,7 +13,7 @@ from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.store import account_stats, retention, rollups
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.recent_calls import KEPT_FOR
+from prosperstack_destination.store.recent_calls import RETENTION
 from prosperstack_destination.store.tables import audit, recent_calls
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class RetentionJob:
         backlogs = await self._database.read(account_stats.backlogs, now)
         waiting = {account_id: sum(by_status.values()) for account_id, by_status in backlogs.items()}
         if waiting:
-            await self._database.write(rollups.note_backlogs, waiting, now)
+            await self._database.write(rollups.record_backlogs, waiting, now)
         return sum(waiting.values())
 
     async def delete_expired(self, pause_seconds: float = PAUSE_SECONDS) -> int:
@@ -92,13 +92,13 @@ class RetentionJob:
             position: int | None = 0
             while position is not None:
                 before = now - self._policy.profile_days * DAY
-                position, count = await self._database.write(retention.forget_untouched, position, before, now)
+                position, count = await self._database.write(retention.delete_inactive, position, before, now)
                 deleted += count
                 await asyncio.sleep(pause_seconds)
         policy = self._policy
         for table, column, kept_for, max_rows in (
             (audit, audit.c.at, policy.audit_days * DAY, policy.audit_rows),
-            (recent_calls, recent_calls.c.at, KEPT_FOR, policy.calls),
+            (recent_calls, recent_calls.c.at, RETENTION, policy.calls),
         ):
             while count := await self._database.write(retention.trim, table, column, now - kept_for, max_rows):
                 deleted += count

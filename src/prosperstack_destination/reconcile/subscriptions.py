@@ -33,7 +33,7 @@ from prosperstack_destination.store import accounts, mappings, profiles, remap_p
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.erasure import queue_remote_erasure
 from prosperstack_destination.store.models import Profile
-from prosperstack_destination.store.problems import as_rejected
+from prosperstack_destination.store.problems import rejection_reason
 from prosperstack_destination.store.subscribers import Subscriber
 from prosperstack_destination.store.subscription_states import PREFIX, SubscriptionState
 
@@ -47,7 +47,7 @@ def pending(desired: Mapping[str, PropertyValue], state: SubscriptionState) -> d
     """Return the desired values that are neither applied nor rejected."""
     values = {}
     for key, value in desired.items():
-        rejected = state.set_aside.get(key)
+        rejected = state.rejected.get(key)
         if key in state.applied and same(state.applied[key], value):
             continue
         if rejected is None or not same(rejected[0], value):
@@ -108,7 +108,7 @@ class SubscriptionUpdater:
         new = pending(desired, state)
         if not new:
             return
-        state = state.about_to_send(new.keys())
+        state = state.with_unconfirmed(new.keys())
         await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
         try:
             rejected = await self._send_all(profile, subscriber_id, new)
@@ -116,7 +116,7 @@ class SubscriptionUpdater:
             await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
             raise
         settled = {key: value for key, value in new.items() if key not in rejected}
-        state = state.sent(settled, rejected)
+        state = state.with_result(settled, rejected)
         await ctx.database.write(_store_state, profile, subscriber_id, state, new.keys(), ctx.clock())
 
     async def _send_all(
@@ -181,9 +181,9 @@ class SubscriptionUpdater:
 def rejections(state: SubscriptionState, projection: Projection) -> list[MappingProblem]:
     """Return the rejections of values that are desired now."""
     return [
-        MappingProblem(SUBSCRIPTION + key, desired.trait, desired.value, as_rejected(known[1]))
+        MappingProblem(SUBSCRIPTION + key, desired.trait, desired.value, rejection_reason(known[1]))
         for key, desired in projection.subscription.items()
-        if (known := state.set_aside.get(key)) is not None and same(known[0], desired.value)
+        if (known := state.rejected.get(key)) is not None and same(known[0], desired.value)
     ]
 
 

@@ -112,6 +112,6 @@ class WorkerContext:
                 properties=tuple(sorted(info.properties)),
                 status=status,
                 seconds=max(self.clock() - began_at, 0) / SECOND,
-                words=redact(text, values, info.properties),
+                error=redact(text, values, info.properties),
             )
         )

@@ -33,7 +33,12 @@ from prosperstack_destination.store import segment_connections as rows
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import SourceKind
-from prosperstack_destination.store.segment_connections import KeptToken, Kind, Region, SegmentConnection
+from prosperstack_destination.store.segment_connections import (
+    ConnectionKind,
+    Region,
+    SegmentConnection,
+    StoredToken,
+)
 
 #: Time to live of a cached workspace, in microseconds. Segment allows five such requests a minute.
 WORKSPACE_TTL: Final = 10 * MINUTE
@@ -125,7 +130,7 @@ class WorkspaceService:
         self,
         account: Account,
         source_id: str,
-        kind: Kind,
+        kind: ConnectionKind,
         *,
         actor: str,
         credentials: WorkspaceCredentials | None = None,
@@ -138,7 +143,7 @@ class WorkspaceService:
         `NotFoundError` for an unknown source, and `ConfigurationError` for a URL that the internet does not reach.
         After an error nothing is left here or in Segment, or the text of the error says what is left.
         """
-        url = webhook_url(public_url, account.id) if kind is Kind.WEBHOOK else ""
+        url = webhook_url(public_url, account.id) if kind is ConnectionKind.WEBHOOK else ""
         credentials = credentials or await self._kept_credentials(account)
         existing = await self._database.read(rows.of_source, account.id, source_id)
         if existing is not None:
@@ -211,11 +216,11 @@ class WorkspaceService:
         self._on_keys()
         return deleted
 
-    async def kept_token(self, account: Account) -> KeptToken | None:
+    async def kept_token(self, account: Account) -> StoredToken | None:
         """Return the token that is kept for an account, encrypted; None without one."""
-        return await self._database.read(rows.kept_token, account.id)
+        return await self._database.read(rows.stored_token, account.id)
 
-    async def keep_token(self, account: Account, credentials: WorkspaceCredentials, *, actor: str) -> KeptToken:
+    async def keep_token(self, account: Account, credentials: WorkspaceCredentials, *, actor: str) -> StoredToken:
         """Check a token with Segment and keep it, encrypted, in place of the account's earlier one."""
         api = PublicApiClient(self._http, credentials)
         token = self._encrypted(credentials, await self._workspace(api, credentials))
@@ -249,13 +254,15 @@ class WorkspaceService:
             self._cache.popitem(last=False)
         return workspace
 
-    def _encrypted(self, credentials: WorkspaceCredentials, workspace: Workspace) -> KeptToken:
+    def _encrypted(self, credentials: WorkspaceCredentials, workspace: Workspace) -> StoredToken:
         encrypted = self._vault.encrypt(credentials.token.strip())
-        return KeptToken(credentials.region, encrypted, workspace.name[:MAX_NAME], self._clock())
+        return StoredToken(credentials.region, encrypted, workspace.name[:MAX_NAME], self._clock())
 
-    def _issue(self, connection: Connection, account: Account, kind: Kind, name: str, actor: str) -> _Credential:
+    def _issue(
+        self, connection: Connection, account: Account, kind: ConnectionKind, name: str, actor: str
+    ) -> _Credential:
         now = self._clock()
-        if kind is Kind.DESTINATION:
+        if kind is ConnectionKind.DESTINATION:
             key = credential_service.issue_key(connection, account, name, actor, now)
             return _Credential(fingerprint(key), key)
         secret_id = credential_service.new_secret_id()
@@ -264,14 +271,20 @@ class WorkspaceService:
         )
         return _Credential(secret_id, secret)
 
-    def _revoke(self, connection: Connection, account: Account, kind: Kind, credential: str, actor: str) -> None:
+    def _revoke(
+        self, connection: Connection, account: Account, kind: ConnectionKind, credential: str, actor: str
+    ) -> None:
         """Revoke a credential, unless an operator already has."""
-        revoke = credential_service.revoke_key if kind is Kind.DESTINATION else credential_service.revoke_secret
+        revoke = (
+            credential_service.revoke_key
+            if kind is ConnectionKind.DESTINATION
+            else credential_service.revoke_secret
+        )
         with suppress(NotFoundError):
             revoke(connection, account, credential, actor, self._clock())
 
     def _store(
-        self, connection: Connection, connected: SegmentConnection, token: KeptToken | None, actor: str
+        self, connection: Connection, connected: SegmentConnection, token: StoredToken | None, actor: str
     ) -> None:
         existing = rows.add(connection, connected)
         if existing is not None:  # another operator was faster
@@ -285,13 +298,13 @@ class WorkspaceService:
             self._revoke(connection, account, connected.kind, connected.credential, actor)
             self._record(connection, account.id, actor, "disconnect source", _details(connected))
 
-    def _keep(self, connection: Connection, account_id: str, token: KeptToken, actor: str) -> None:
-        rows.keep_token(connection, account_id, token)
+    def _keep(self, connection: Connection, account_id: str, token: StoredToken, actor: str) -> None:
+        rows.store_token(connection, account_id, token)
         details: dict[str, JsonValue] = {"workspace": token.workspace_name, "region": token.region.value}
         self._record(connection, account_id, actor, "keep Segment token", details)
 
     def _forget_token(self, connection: Connection, account_id: str, actor: str) -> bool:
-        forgotten = rows.forget_token(connection, account_id)
+        forgotten = rows.delete_token(connection, account_id)
         if forgotten:
             self._record(connection, account_id, actor, "forget Segment token", {})
         return forgotten
@@ -309,8 +322,8 @@ def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]
         for each in sources.of_account(connection, account_id)
         if each.kind is SourceKind.SOURCE
     }
-    by_credential = {each.fingerprint: each.last_used_at for each in credentials.keys_of(connection, account_id)}
-    by_credential |= {each.id: each.last_used_at for each in credentials.secrets_of(connection, account_id)}
+    by_credential = {each.fingerprint: each.last_used_at for each in credentials.list_keys(connection, account_id)}
+    by_credential |= {each.id: each.last_used_at for each in credentials.list_secrets(connection, account_id)}
     return [
         Connected(each, _since(each.created_at, by_source.get(each.source_id), by_credential.get(each.credential)))
         for each in rows.of_account(connection, account_id)
@@ -328,7 +341,7 @@ def _with_connections(
     """Return sources with their connections, sorted by name."""
     connected = {connection.source_id: connection for connection in connections}
     own_ids = {connection.destination_id for connection in connected.values()}
-    spec = SPECS[Kind.DESTINATION]
+    spec = SPECS[ConnectionKind.DESTINATION]
     others = {each.source_id for each in destinations if each.id not in own_ids and spec.matches(each)}
     offered = [
         FoundSource(

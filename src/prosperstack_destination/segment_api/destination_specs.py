@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.segment_api.models import Action, CatalogEntry, Destination
-from prosperstack_destination.store.segment_connections import Kind, Region
+from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 
 #: Base URL of the Public API in each region.
 BASE_URLS: Final[Mapping[Region, str]] = {
@@ -54,9 +54,11 @@ class DestinationSpec:
         return metadata is not None and (self.slug == metadata.slug or self.metadata_id == metadata.id)
 
 
-SPECS: Final[Mapping[Kind, DestinationSpec]] = {
-    Kind.DESTINATION: DestinationSpec("prosperstack", "6116daebcc926a434fe41bb3", "ProsperStack", "apiKey"),
-    Kind.WEBHOOK: DestinationSpec(
+SPECS: Final[Mapping[ConnectionKind, DestinationSpec]] = {
+    ConnectionKind.DESTINATION: DestinationSpec(
+        "prosperstack", "6116daebcc926a434fe41bb3", "ProsperStack", "apiKey"
+    ),
+    ConnectionKind.WEBHOOK: DestinationSpec(
         "actions-webhook", "614a3c7d791c91c41bae7599", "ProsperStack (custom properties)", "sharedSecret"
     ),
 }

@@ -8,7 +8,7 @@ from prosperstack_destination.errors import SegmentApiError, SegmentUnavailable
 from prosperstack_destination.segment_api.client import PublicApiClient
 from prosperstack_destination.segment_api.destination_specs import SPECS, DestinationSpec, send_action, subscription
 from prosperstack_destination.segment_api.models import Action, CatalogEntry
-from prosperstack_destination.store.segment_connections import Kind
+from prosperstack_destination.store.segment_connections import ConnectionKind
 
 _NO_MAPPING = (
     "Segment created the destination, but not the mapping that sends to it: only workspaces with the feature "
@@ -26,17 +26,17 @@ class ProvisioningPlan:
     action: Action | None
 
 
-async def plan_destination(api: PublicApiClient, kind: Kind) -> ProvisioningPlan:
+async def plan_destination(api: PublicApiClient, kind: ConnectionKind) -> ProvisioningPlan:
     """Find a kind of destination in the catalog. Raises `SegmentApiError` if it cannot be created."""
     spec = SPECS[kind]
     entry = await api.find_in_catalog(spec)
     if entry is None:
-        other = Kind.WEBHOOK if kind is Kind.DESTINATION else Kind.DESTINATION
+        other = ConnectionKind.WEBHOOK if kind is ConnectionKind.DESTINATION else ConnectionKind.DESTINATION
         raise SegmentApiError(
             f"Segment's catalog has no destination {spec.slug!r} for this workspace: connect the source as "
             f"{other.value!r} instead, or by hand."
         )
-    if kind is not Kind.WEBHOOK:
+    if kind is not ConnectionKind.WEBHOOK:
         return ProvisioningPlan(spec, entry, None)
     action = send_action(entry)
     if action is None:

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import UNSETTLED, Status
-from prosperstack_destination.store.tables import accounts, clearings, has_failed, is_set_aside, problems, profiles
+from prosperstack_destination.store.tables import accounts, clearings, has_failed, is_rejected, problems, profiles
 
 #: Condition for a profile that waits for a retry, or for its turn after a failed attempt.
-waits_after_failure: Final = and_(has_failed, profiles.c.status.in_(UNSETTLED))
+awaits_retry: Final = and_(has_failed, profiles.c.status.in_(UNSETTLED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Failures:
     next_attempt_at: int | None = None
 
     @property
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """Summary such as "2 people wait for another attempt"; "" without failures."""
         parts = [
             _counted(self.waiting, "person waits", "people wait", "for another attempt after one that failed"),
@@ -131,15 +131,15 @@ def failures(connection: Connection, account_id: str) -> Failures:
     waiting, rejected, erasures = (
         connection.execute(select(func.count()).select_from(table).where(which)).scalar_one()
         for table, which in (
-            (profiles, mine & waits_after_failure),
-            (profiles, mine & is_set_aside),
+            (profiles, mine & awaits_retry),
+            (profiles, mine & is_rejected),
             (clearings, tried),
         )
     )
     found = Failures(waiting, rejected, erasures)
     if not waiting:
         return found
-    following = select(profiles.c.status_reason, profiles.c.due_at).where(mine, waits_after_failure)
+    following = select(profiles.c.status_reason, profiles.c.due_at).where(mine, awaits_retry)
     row = connection.execute(following.order_by(profiles.c.due_at).limit(1)).one()
     return replace(found, reason=row.status_reason, next_attempt_at=row.due_at)
 

@@ -13,13 +13,13 @@ from prosperstack_destination.store.rollups import Bucket
 from prosperstack_destination.store.tables import accounts, clearings, directories, profiles, tallies
 
 #: Maximum age of a catalog, in microseconds: a new property in ProsperStack is filled within this time.
-CATALOG_FOR: Final = 15 * MINUTE
+CATALOG_MAX_AGE: Final = 15 * MINUTE
 #: Maximum age of an idle account's catalog, in microseconds, so that thousands of idle accounts cost little.
-IDLE_CATALOG_FOR: Final = 1 * DAY
+IDLE_CATALOG_MAX_AGE: Final = 1 * DAY
 #: Time without a call and without a due profile after which an account is idle, in microseconds.
 IDLE_AFTER: Final = 1 * DAY
 #: Maximum number of accounts that are worked at only to refresh their catalogs and listings.
-UPKEEP_AT_ONCE: Final = 20
+MAX_REFRESHES: Final = 20
 
 
 class AccountStatus(StrEnum):
@@ -75,9 +75,9 @@ class Account:
     #: Part of the rate limit that is kept free for the owner's own tools, 0 to 1; None: the service's setting.
     reserve: float | None = None
 
-    def reserve_or(self, usual: float) -> float:
-        """Return the account's reserve, or ``usual``, the service's setting."""
-        return usual if self.reserve is None else self.reserve
+    def reserve_or(self, default: float) -> float:
+        """Return the account's reserve, or ``default``, the service's setting."""
+        return default if self.reserve is None else self.reserve
 
 
 def add(connection: Connection, account: Account, key_hash: str, now: int) -> None:
@@ -103,7 +103,7 @@ def get(connection: Connection, account_id: str) -> Account | None:
     return None if row is None else account_of(row)
 
 
-def existing(connection: Connection, account_ids: Collection[str]) -> set[str]:
+def existing_ids(connection: Connection, account_ids: Collection[str]) -> set[str]:
     """Return those of these IDs that belong to accounts."""
     return set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(account_ids))))
 
@@ -116,11 +116,11 @@ def all_accounts(connection: Connection) -> list[Account]:
     ]
 
 
-def with_work(connection: Connection, now: int) -> list[str]:
+def ids_with_work(connection: Connection, now: int) -> list[str]:
     """Return the IDs of accounts that need work and are not paused.
 
     An account needs work if a profile or an erasure is due, its catalog is outdated, a listing or sweep is due, or
-    it is to be retried after a failure. Of accounts that only need a refresh, `UPKEEP_AT_ONCE` random ones are
+    it is to be retried after a failure. Of accounts that only need a refresh, `MAX_REFRESHES` random ones are
     returned: after a long stop all of them do, and calls must not wait for that.
 
     Costs a few index lookups for each account, independent of the number of profiles.
@@ -135,13 +135,13 @@ def with_work(connection: Connection, now: int) -> list[str]:
         .where(directories.c.account_id == accounts.c.id, _directory_due(now))
         .exists()
     )
-    aged = and_(accounts.c.catalog_at <= now - CATALOG_FOR, _called_lately(now))
-    stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_FOR, aged)
+    aged = and_(accounts.c.catalog_at <= now - CATALOG_MAX_AGE, _called_lately(now))
+    stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_MAX_AGE, aged)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
     has_work = or_(_due(now), to_clear, accounts.c.catalog_at.is_(None), failed)
     found = select(accounts.c.id).where(not_(left_alone))
-    upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(UPKEEP_AT_ONCE)
+    upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(MAX_REFRESHES)
     return list({*connection.scalars(found.where(has_work)), *connection.scalars(upkeep)})
 
 
@@ -181,7 +181,7 @@ def _directory_due(now: int) -> ColumnElement[bool]:
     return or_(directories.c.refresh_at <= now, directories.c.sweep_at <= now)
 
 
-def of_prosperstack_key(connection: Connection, key_hash: str) -> Account | None:
+def find_by_key_hash(connection: Connection, key_hash: str) -> Account | None:
     """Return the account with this ProsperStack key, or None."""
     row = connection.execute(select(accounts).where(accounts.c.key_hash == key_hash)).one_or_none()
     return None if row is None else account_of(row)

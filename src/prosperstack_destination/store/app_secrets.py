@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from prosperstack_destination.store.dialects import insert_unless_there
+from prosperstack_destination.store.dialects import insert_if_missing
 from prosperstack_destination.store.tables import kept_secrets
 
 #: Key of the tombstones' pseudonyms. Missing: it is derived from SECRET_KEY.
@@ -21,7 +21,7 @@ def get(connection: Connection, name: str) -> str | None:
 
 def add(connection: Connection, name: str, encrypted: str) -> str:
     """Store an encrypted secret unless the name has one. Return the stored one."""
-    insert_unless_there(connection, kept_secrets, {"name": name, "encrypted": encrypted})
+    insert_if_missing(connection, kept_secrets, {"name": name, "encrypted": encrypted})
     return get(connection, name) or encrypted
 
 

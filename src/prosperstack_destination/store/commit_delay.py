@@ -6,7 +6,7 @@ from typing import Final
 #: Longest wait, in seconds. At 1,500 calls a second it halves the cost of a call; senders do not notice it.
 MAX_DELAY_SECONDS: Final = 0.002
 #: Time constant of the averaged arrival rate, in seconds.
-AVERAGED_SECONDS: Final = 0.1
+RATE_WINDOW_SECONDS: Final = 0.1
 #: Maximum number of transactions without a wait after waits in vain. A sender that waits for each response sends
 #: nothing in the meantime, however fast it is.
 MAX_SKIPPED: Final = 64
@@ -31,7 +31,7 @@ class CommitDelay:
         """
         if self._at is None:
             return 0.0
-        expected = self._per_second * math.exp((self._at - now) / AVERAGED_SECONDS) * MAX_DELAY_SECONDS
+        expected = self._per_second * math.exp((self._at - now) / RATE_WINDOW_SECONDS) * MAX_DELAY_SECONDS
         if expected < max(waiting, 1):
             return 0.0
         if self._to_skip:
@@ -39,15 +39,15 @@ class CommitDelay:
             return 0.0
         return MAX_DELAY_SECONDS
 
-    def waited(self, gained: int) -> None:
+    def record_wait(self, arrived: int) -> None:
         """Record that a wait ended, and the number of calls that arrived in it."""
-        self._skipped = 0 if gained else min(max(2 * self._skipped, 1), MAX_SKIPPED)
+        self._skipped = 0 if arrived else min(max(2 * self._skipped, 1), MAX_SKIPPED)
         self._to_skip = self._skipped
 
-    def began(self, calls: int, now: float) -> None:
+    def record_start(self, calls: int, now: float) -> None:
         """Record the start of a transaction of ``calls`` calls."""
         if self._at is not None and now > self._at:
             passed = now - self._at
-            kept = math.exp(-passed / AVERAGED_SECONDS)
+            kept = math.exp(-passed / RATE_WINDOW_SECONDS)
             self._per_second = self._per_second * kept + calls / passed * (1 - kept)
         self._at = now

@@ -74,7 +74,7 @@ def public_keys(connection: Connection) -> dict[str, PublicKey]:
     return {row.key_hash: PublicKey(row.account_id, tuple(loads(row.origins)), row.last_used_at) for row in rows}
 
 
-def of_inbound_key(connection: Connection, key_hash: str) -> tuple[Account, KeyInfo] | None:
+def find_key(connection: Connection, key_hash: str) -> tuple[Account, KeyInfo] | None:
     """Return the account of an inbound key, active or revoked; None: the key is unknown."""
     row = connection.execute(select(inbound_keys).where(inbound_keys.c.key_hash == key_hash)).one_or_none()
     if row is None:
@@ -88,7 +88,7 @@ def mark_used(connection: Connection, key_hash: str, now: int) -> None:
     connection.execute(update(inbound_keys).where(inbound_keys.c.key_hash == key_hash).values(last_used_at=now))
 
 
-def keys_of(connection: Connection, account_id: str) -> list[KeyInfo]:
+def list_keys(connection: Connection, account_id: str) -> list[KeyInfo]:
     """Return an account's inbound keys, the newest first, including revoked ones."""
     rows = connection.execute(
         select(inbound_keys)
@@ -124,7 +124,7 @@ class InboundKey:
     origins: tuple[str, ...] | None = None
 
 
-def admit_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
+def accept_key(connection: Connection, account_id: str, key: InboundKey, now: int) -> None:
     """Accept an inbound key, even if it was revoked or opened another account."""
     values = {
         "account_id": account_id,
@@ -161,7 +161,7 @@ class EncryptedTexts:
     #: Tokens of Segment workspaces, by account ID.
     segment_tokens: dict[str, str]
     #: Secrets that belong to no account, by name.
-    kept: dict[str, str]
+    app_secrets: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +234,10 @@ def store_encrypted(connection: Connection, encrypted: EncryptedTexts) -> None:
     for account_id, text in encrypted.segment_tokens.items():
         mine = segment_tokens.c.account_id == account_id
         connection.execute(update(segment_tokens).where(mine).values(encrypted=text))
-    app_secrets.replace(connection, encrypted.kept)
+    app_secrets.replace(connection, encrypted.app_secrets)
 
 
-def secrets_of(connection: Connection, account_id: str) -> list[SecretInfo]:
+def list_secrets(connection: Connection, account_id: str) -> list[SecretInfo]:
     """Return an account's secrets, the newest first, including revoked ones."""
     rows = connection.execute(
         select(shared_secrets)

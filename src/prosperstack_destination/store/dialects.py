@@ -10,10 +10,12 @@ from sqlalchemy import Connection, Table, TextClause, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.statements import PreparedStatement
 
-_TOGETHER: Final = Prepared(lambda _: text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))"))
-_ALONE: Final = Prepared(lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"))
+_TOGETHER: Final = PreparedStatement(
+    lambda _: text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))")
+)
+_ALONE: Final = PreparedStatement(lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"))
 
 
 def lock_account(connection: Connection, account_id: str, *, exclusive: bool) -> bool:
@@ -38,7 +40,7 @@ def database_now(connection: Connection) -> int:
     return int(connection.execute(_NOW[connection.dialect.name]).scalar_one())
 
 
-def insert_unless_there(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+def insert_if_missing(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
     """Insert a row unless its key exists. Waits for a concurrent insert of the same key."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(insert(table).values(row).on_conflict_do_nothing())

@@ -25,13 +25,13 @@ from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import Delete, IdKind
 from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.scrub import request_scrub
-from prosperstack_destination.store.tombstones import remember, subject_of_email, subject_of_id
+from prosperstack_destination.store.tombstones import record, subject_of_email, subject_of_id
 
 #: Number of characters of a pseudonym in the audit log.
 _SHOWN: Final = 12
 
 
-def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "Erased":
+def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "ErasureResult":
     """Erase the person of a Delete call: profiles, IDs, recent calls and held calls. Safe to repeat.
 
     The transaction must hold the account's exclusive lock: see `store.dialects.lock_account`. In ProsperStack the
@@ -45,7 +45,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasureResult:
     """Result of an erasure."""
 
     profiles: int
@@ -56,7 +56,7 @@ class Erased:
 
 def erase_email(
     connection: Connection, account_id: str, email: str, pseudonym: Pseudonym, actor: str, now: int
-) -> Erased:
+) -> ErasureResult:
     """Erase a person by an email (trimmed, in lower case) as of now, with the email's external IDs. Safe to
     repeat.
 
@@ -82,7 +82,9 @@ class _Person:
     subject: str
 
 
-def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor: str, at: int, now: int) -> Erased:
+def _forget(
+    connection: Connection, person: _Person, pseudonym: Pseudonym, actor: str, at: int, now: int
+) -> ErasureResult:
     """Delete all stored data of a person, queue the erasure in ProsperStack, and write the audit log.
 
     ``at`` is the event time of the deletion: calls up to then do not restore the person by any of the emails and
@@ -92,14 +94,14 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
     erased = profiles.erase(connection, account_id, emails)
     ids = {*person.named, *(key for ids, _ in erased for key in ids)}
     subjects = [*map(subject_of_email, emails), *map(subject_of_id, ids)]
-    remember(connection, account_id, sorted(pseudonym(subject) for subject in subjects), at)
+    record(connection, account_id, sorted(pseudonym(subject) for subject in subjects), at)
     identities.forget(connection, account_id, ids)
     if any(len(known) >= profiles.MAX_IDS for known, _ in erased):
         identities.forget_emails(connection, account_id, emails)  # a full profile has dropped IDs
     remap_progress.forget(connection, account_id, emails)
     request_scrub(connection)
     held_calls.forget(connection, account_id, ids)
-    sources.leave(connection, account_id, [traits for _, traits in erased])
+    sources.remove_members(connection, account_id, [traits for _, traits in erased])
     recent_calls.forget(connection, account_id, emails, ids, pseudonym)
     wrote = subscriber_rows.erase(connection, account_id, emails)
     wrote = subscription_states.erase(connection, account_id, wrote)
@@ -111,18 +113,18 @@ def _forget(connection: Connection, person: _Person, pseudonym: Pseudonym, actor
         "in_prosperstack": on_delete.value,
     }
     audit_log.record(connection, account_id, now, actor=actor, action="erase", details=details)
-    return Erased(len(erased), len(wrote), on_delete)
+    return ErasureResult(len(erased), len(wrote), on_delete)
 
 
 def queue_remote_erasure(
-    connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]], now: int
+    connection: Connection, account_id: str, written: Mapping[str, Sequence[str]], now: int
 ) -> OnDelete:
     """Queue the erasure in ProsperStack that the account's setting asks for, and return the setting.
 
-    ``wrote`` maps subscriber IDs to the keys of the properties that this service wrote.
+    ``written`` maps subscriber IDs to the keys of the properties that this service wrote.
     """
     on_delete = accounts.on_delete(connection, account_id)
     if on_delete is not OnDelete.NOTHING:
         delete_subscriber = on_delete is OnDelete.DELETE_SUBSCRIBER
-        remote_erasures.add(connection, account_id, wrote, delete_subscriber=delete_subscriber, now=now)
+        remote_erasures.add(connection, account_id, written, delete_subscriber=delete_subscriber, now=now)
     return on_delete

@@ -12,7 +12,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.tables import events
 
 #: Number of stored events of all accounts; the oldest are deleted.
-KEPT: Final = 20_000
+MAX_EVENTS: Final = 20_000
 
 
 class EventKind(StrEnum):
@@ -61,7 +61,7 @@ class SentRequest:
     status: int | None
     seconds: float
     #: ProsperStack's error message, without personal data.
-    words: str
+    error: str
 
     @property
     def succeeded(self) -> bool:
@@ -86,7 +86,7 @@ def append(connection: Connection, new: Sequence[Event]) -> None:
         ],
     )
     newest = connection.execute(select(func.max(events.c.id))).scalar_one()
-    connection.execute(delete(events).where(events.c.id <= newest - KEPT))
+    connection.execute(delete(events).where(events.c.id <= newest - MAX_EVENTS))
 
 
 def of_subject(connection: Connection, account_id: str, subject: str, since: int, limit: int) -> list[Event]:

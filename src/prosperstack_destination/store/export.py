@@ -22,7 +22,7 @@ from prosperstack_destination.store.statements import BulkInsert
 from prosperstack_destination.store.tables import accounts, imports, leases, metadata, replicas, sessions
 
 #: Number of rows that are read or written together.
-ROWS_AT_ONCE: Final = 1_000
+BATCH_ROWS: Final = 1_000
 _FORMAT: Final = 1
 #: Tables about local processes and files, without meaning elsewhere.
 _LOCAL: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
@@ -49,7 +49,7 @@ def tables() -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name not in _LOCAL]
 
 
-def begun(lines: Iterable[str]) -> PartialExport:
+def read_partial(lines: Iterable[str]) -> PartialExport:
     """Read an interrupted export. Raises `ConfigurationError` for any other file."""
     rows: Counter[str] = Counter()
     last: tuple[str, tuple[Any, ...]] | None = None
@@ -64,11 +64,11 @@ def begun(lines: Iterable[str]) -> PartialExport:
     return PartialExport(head["export"], head["revision"], rows, last, finished=False)
 
 
-def export(connection: Connection, to: IO[str], before: PartialExport | None = None) -> Counter[str]:
+def export(connection: Connection, file: IO[str], before: PartialExport | None = None) -> Counter[str]:
     """Write all rows as of one moment, or those missing after ``before``. Return the number of rows by table."""
     revision = current_revision(connection)
     if before is None:
-        _write(to, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
+        _write(file, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
     elif before.revision != revision:
         raise ConfigurationError(
             "The database was upgraded since this export started: delete the file and export again."
@@ -78,9 +78,9 @@ def export(connection: Connection, to: IO[str], before: PartialExport | None = N
     names = [table.name for table in tables()]
     for table in tables()[0 if last is None else names.index(last[0]) :]:
         for row in _rows(connection, table, last[1] if last is not None and last[0] == table.name else None):
-            _write(to, {"table": table.name, "row": row})
+            _write(file, {"table": table.name, "row": row})
             rows[table.name] += 1
-    _write(to, {"end": dict(rows)})
+    _write(file, {"end": dict(rows)})
     return rows
 
 
@@ -133,12 +133,12 @@ def _rows(connection: Connection, table: Table, after: tuple[Any, ...] | None) -
     """Yield all rows after a key, in the order of their keys."""
     keys = list(table.primary_key.columns)
     while True:
-        query = select(table).order_by(*keys).limit(ROWS_AT_ONCE)
+        query = select(table).order_by(*keys).limit(BATCH_ROWS)
         if after is not None:
             query = query.where(tuple_(*keys) > tuple_(*after))
         found = [dict(row) for row in connection.execute(query).mappings()]
         yield from found
-        if len(found) < ROWS_AT_ONCE:
+        if len(found) < BATCH_ROWS:
             return
         after = _key(table, found[-1])
 
@@ -152,7 +152,7 @@ def _write(to: IO[str], entry: dict[str, Any]) -> None:
 
 
 def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    for _, numbered in groupby(enumerate(lines), lambda each: each[0] // ROWS_AT_ONCE):
+    for _, numbered in groupby(enumerate(lines), lambda each: each[0] // BATCH_ROWS):
         yield [line for _, line in numbered]
 
 

@@ -36,7 +36,7 @@ class FileWatch:
         #: What is wrong, as it was logged.
         self._fault: str | None = None
 
-    def opened(self, driver: sqlite3.Connection) -> None:
+    def record_opened(self, driver: sqlite3.Connection) -> None:
         """Note the file of the first connection."""
         if self._path is None:
             path = driver.execute("PRAGMA database_list").fetchone()[2]

@@ -22,13 +22,13 @@ MAX_BATCH: Final = 500
 #: A batch waits at most GATHERING_TURNS turns of the event loop for arriving calls. It stops after STILL_TURNS
 #: consecutive turns without a call, or after one if as many calls as last time are there. An idle turn takes about
 #: 20 us; a sender that just got its response sends its next call within a few turns.
-GATHERING_TURNS: Final = 60
-STILL_TURNS: Final = 10
+GATHER_TURNS: Final = 60
+IDLE_TURNS: Final = 10
 #: Maximum number of waiting calls, and of the memory that they hold, in bytes. Past either: `Overloaded`.
 MAX_WAITING: Final = 5_000
 MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 #: A transaction that fails after this long, in seconds, also fails the calls that waited for it.
-LONG_SECONDS: Final = 1.0
+SLOW_FAILURE_SECONDS: Final = 1.0
 #: Time that a failed transaction marks the store as failing, in seconds; then it takes another failure.
 FAILURE_SECONDS: Final = 5.0
 #: ``Retry-After`` of a call when too many wait already, in seconds.
@@ -145,7 +145,7 @@ class GroupCommit:
             await self._wait_for_more()
             batch = self._next_batch()
             if batch:
-                self._delay.began(sum(len(waiting.calls) for waiting in batch), time.monotonic())
+                self._delay.record_start(sum(len(waiting.calls) for waiting in batch), time.monotonic())
                 await self._write(batch)
                 self._expected = sum(len(waiting.calls) for waiting in batch) + self._calls
             elif self._closing:
@@ -159,9 +159,9 @@ class GroupCommit:
         Without it the senders split into two halves that alternate between transactions.
         """
         count = still = 0
-        for _ in range(GATHERING_TURNS):
+        for _ in range(GATHER_TURNS):
             still = still + 1 if count == self._calls else 0
-            enough = 1 if self._calls >= self._expected else STILL_TURNS
+            enough = 1 if self._calls >= self._expected else IDLE_TURNS
             if still >= enough or self._calls >= MAX_BATCH:
                 return
             count = self._calls
@@ -172,7 +172,7 @@ class GroupCommit:
         before = self._calls
         if before and not self._closing and (seconds := self._delay.seconds(before, time.monotonic())):
             await asyncio.sleep(seconds)
-            self._delay.waited(self._calls - before)
+            self._delay.record_wait(self._calls - before)
 
     def _next_batch(self) -> list[_Submission]:
         batch: list[_Submission] = []
@@ -192,7 +192,7 @@ class GroupCommit:
             taken = await self._commit([call for waiting in batch for call in waiting.calls])
         except StoreUnavailable as error:
             # These calls waited for the failed transaction: the next one must not double their wait.
-            late = self._take_all() if time.monotonic() - begun > LONG_SECONDS else []
+            late = self._take_all() if time.monotonic() - begun > SLOW_FAILURE_SECONDS else []
             self._failed(error)
             for waiting in (*batch, *late):
                 waiting.settle(error)

@@ -10,30 +10,32 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import IdKind, Stamped
-from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.statements import PreparedStatement
 from prosperstack_destination.store.tables import held
 
 #: Maximum number of held IDs of an account. Beyond it the longest unchanged are deleted.
 MAX_HELD: Final = 100_000
 #: Time that an ID is held without a new call, in microseconds.
-HELD_FOR: Final = 30 * DAY
+RETENTION: Final = 30 * DAY
 
-_ANY: Final = Prepared(lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1))
+_ANY: Final = PreparedStatement(
+    lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1)
+)
 
 
 def hold(
     connection: Connection,
     account_id: str,
-    said: Mapping[Key, Mapping[str, Stamped]],
+    traits_by_key: Mapping[Key, Mapping[str, Stamped]],
     now: int,
     reads: Reads = reads_none,
 ) -> int:
     """Merge traits into the held ones, by ID. Return the number of dropped traits."""
     dropped = 0
-    known = of_ids(connection, account_id, said)
+    known = of_ids(connection, account_id, traits_by_key)
     inserts: list[dict[str, Any]] = []
-    for key in sorted(said):
-        merged = merge(known.get(key, {}), said[key], reads)
+    for key in sorted(traits_by_key):
+        merged = merge(known.get(key, {}), traits_by_key[key], reads)
         dropped += merged.dropped
         traits = json_codec.dump(merged.traits)
         if key in known:
@@ -77,9 +79,9 @@ def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
 
 
 def _bound(connection: Connection, account_id: str, now: int) -> None:
-    """Delete entries beyond `HELD_FOR` and `MAX_HELD`."""
+    """Delete entries beyond `RETENTION` and `MAX_HELD`."""
     mine = held.c.account_id == account_id
-    connection.execute(delete(held).where(mine, held.c.held_at < now - HELD_FOR))
+    connection.execute(delete(held).where(mine, held.c.held_at < now - RETENTION))
     count = connection.scalar(select(func.count()).select_from(held).where(mine)) or 0
     if count > MAX_HELD:
         oldest = select(held.c.held_at).where(mine).order_by(held.c.held_at).offset(count - MAX_HELD).limit(1)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.models import ID_KINDS, IdKind
-from prosperstack_destination.store.statements import BulkInsert, OneOf, Prepared
+from prosperstack_destination.store.statements import BulkInsert, OneOf, PreparedStatement
 from prosperstack_destination.store.tables import identities
 
 #: Kind and value of an external ID.
@@ -47,7 +47,7 @@ def _select(one_of: OneOf) -> CompoundSelect[Any]:
     )
 
 
-_SELECT: Final = Prepared(_select)
+_SELECT: Final = PreparedStatement(_select)
 _INSERT: Final = BulkInsert(identities, ["account_id", "kind", "external_id", "email", "former"])
 
 

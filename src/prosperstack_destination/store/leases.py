@@ -32,7 +32,7 @@ class Lease:
     expires_at: int
 
 
-def one_at_a_time(connection: Connection) -> None:
+def lock_decisions(connection: Connection) -> None:
     """Serialise decisions about leases until the transaction ends."""
     if connection.dialect.name == "postgresql":
         for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
@@ -105,7 +105,7 @@ def remove(connection: Connection, dead: Iterable[str]) -> None:
         connection.execute(delete(replicas).where(replicas.c.id.in_(ids)))
 
 
-def leave(connection: Connection, replica: str) -> None:
+def release_all(connection: Connection, replica: str) -> None:
     """Release all leases of a replica that stops."""
     connection.execute(update(leases).where(leases.c.owner == replica).values(expires_at=0))
     remove(connection, [replica])

@@ -22,7 +22,7 @@ OVERLAP: Final = 3 * SECOND
 #: Age after which an interrupted listing restarts, in microseconds.
 RESUME_FOR: Final = 1 * DAY
 #: Longest time between two incremental listings while nothing changes, in microseconds.
-LONGEST_QUIET: Final = 1 * HOUR
+MAX_REFRESH_INTERVAL: Final = 1 * HOUR
 #: Time between a full listing and the next sweep, in microseconds.
 SWEEP_AFTER: Final = 1 * DAY
 
@@ -76,7 +76,7 @@ class ListingState:
         """True if a listing has started and not ended."""
         return self.began_at is not None
 
-    def shows(self, lost_at: int) -> bool:
+    def covers(self, lost_at: int) -> bool:
         """Return whether a subscriber forgotten at ``lost_at`` has been listed again, if it exists."""
         return self.swept_at is not None and self.swept_at >= lost_at
 
@@ -105,26 +105,26 @@ def restart(connection: Connection, account_id: str, now: int) -> ListingState:
     return read(connection, account_id)
 
 
-def take_page(
+def store_page(
     connection: Connection,
     account_id: str,
-    seen: Sequence[SubscriberSnapshot],
+    snapshots: Sequence[SubscriberSnapshot],
     next_cursor: str | None,
     *,
-    there: int,
+    server_time: int,
     now: int,
     refresh_after: int,
 ) -> bool:
     """Store a page of the listing in progress with the next cursor; return whether it was the last page.
 
-    ``there`` is the time of the request by ProsperStack's clock. At the end of a listing the next one is scheduled
+    ``server_time`` is the time of the request by ProsperStack's clock. At its end the next listing is scheduled
     ``refresh_after`` microseconds later. The interval doubles with each consecutive listing without changes, up to
     an hour.
     """
     known = read(connection, account_id)
-    news = subscriber_rows.upsert_page(connection, account_id, seen, now)
+    news = subscriber_rows.upsert_page(connection, account_id, snapshots, now)
     found = profiles.mark_changed(connection, account_id, news, now) if news else 0
-    began_there = known.began_there if known.began_there is not None else there
+    began_there = known.began_there if known.began_there is not None else server_time
     values: dict[str, Any] = {"pages": known.pages + 1, "news": known.news + len(news)}
     values |= {"found": known.found + found}
     if next_cursor:
@@ -133,7 +133,7 @@ def take_page(
     quiet = 0 if values["news"] else known.quiet + 1
     values |= {"cursor": None, "began_at": None, "began_there": None, "since": None}
     values |= {"as_of": known.began_at, "watermark": began_there, "lookups": 0, "writes": 0}
-    values |= {"refresh_at": now + min(refresh_after << min(quiet, 16), LONGEST_QUIET), "quiet": quiet}
+    values |= {"refresh_at": now + min(refresh_after << min(quiet, 16), MAX_REFRESH_INTERVAL), "quiet": quiet}
     if known.since is None:
         values["size"] = connection.execute(
             select(func.count()).select_from(subscribers).where(subscribers.c.account_id == account_id)

@@ -45,7 +45,7 @@ class CommitResult:
     #: Accounts with profiles to evaluate.
     changed: set[str]
     #: Number of profiles that had no pending change before, and have one now.
-    awakened: int = 0
+    newly_pending: int = 0
     #: Number of traits dropped from full profiles.
     dropped: int = 0
 
@@ -151,7 +151,7 @@ class _MergeBatch:
         email = call.email or self._identities.email(call.ids)
         if self._erasures.is_outdated(call.user_id, email, call.at):
             return Outcome.OUTDATED
-        if email is None and self._erasures.covers(call.ids[:1], call.at):
+        if email is None and self._erasures.covers_ids(call.ids[:1], call.at):
             return Outcome.OUTDATED  # an anonymous ID alone, which may belong to another person now
         if email is None and not (call.from_engage and call.ids):
             return Outcome.UNKNOWN
@@ -165,7 +165,7 @@ class _MergeBatch:
             draft.address = call.address
             self._learn(call, draft)
         draft.user_id = call.user_id or draft.user_id
-        draft.came_up(call.received_at)
+        draft.record_call(call.received_at)
         self._merge(call, draft)
         return Outcome.ACCEPTED
 
@@ -199,7 +199,7 @@ class _MergeBatch:
             draft = self._drafts.get(email)
         if draft is None:
             # An erasure also forgets the person's subscribers.
-            lost_at = self._now if self._erasures.knows(email) else None
+            lost_at = self._now if self._erasures.contains_email(email) else None
             draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
         return draft
 
@@ -209,11 +209,11 @@ class _MergeBatch:
             known = self._identities.email_of(key)
             if known != draft.email:
                 if known is not None:
-                    last = self._draft(known, known).last_with(key)
+                    last = self._draft(known, known).id_time(key)
                     if last is not None and (call.at, draft.email) < (last, known):
                         continue
                 self._identities.learn(key, draft.email)
-            draft.came_with(key, call.at)
+            draft.record_id(key, call.at)
 
     def _merge(self, call: Identify, draft: ProfileDraft) -> None:
         source = call.source
@@ -225,7 +225,7 @@ class _MergeBatch:
         self._tally.count_membership(source, before, draft.traits.get(source.key))
 
     def _take(self, draft: ProfileDraft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
-        self.dropped += draft.take(new, received_at, lane, self._reads)
+        self.dropped += draft.merge_traits(new, received_at, lane, self._reads)
 
     def _reads(self, trait: str) -> bool:
         """Return whether the account reads a trait: see `Reads`."""

@@ -141,7 +141,7 @@ class Status(StrEnum):
     #: No subscriber has this email, as of the last lookup.
     UNMATCHED = "unmatched"
     #: ProsperStack rejects the email itself; retried with the person's next call.
-    SET_ASIDE = "set_aside"
+    REJECTED = "set_aside"
 
 
 #: Statuses that need work of the reconciler. An unmatched profile that is due is only looked up again.

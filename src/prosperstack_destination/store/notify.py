@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 
 _CHANNEL: Final = "prosperstack_destination"
 #: Time that changes are collected for one notification, in seconds: notifications serialise commits.
-GATHERED_SECONDS: Final = 0.05
+COLLECT_SECONDS: Final = 0.05
 #: Maximum number of accounts in one notification: PostgreSQL's payload limit is 8,000 bytes.
-ACCOUNTS_AT_ONCE: Final = 200
+MAX_ACCOUNTS: Final = 200
 #: Pause before reconnecting, and between checks of the idle connection, in seconds.
-AGAIN_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 2.0
 
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
 
@@ -70,7 +70,7 @@ class PgNotifier:
 
     async def _tell(self) -> None:
         while self._changed:
-            await asyncio.sleep(GATHERED_SECONDS)
+            await asyncio.sleep(COLLECT_SECONDS)
             changed, self._changed = sorted(self._changed), set()
             try:
                 await self._database.write(_notify, self._replica, changed)
@@ -93,7 +93,7 @@ class PgNotifier:
                 try:
                     await connection.add_listener(_CHANNEL, hear)
                     while not connection.is_closed():
-                        await asyncio.sleep(AGAIN_SECONDS)
+                        await asyncio.sleep(RETRY_SECONDS)
                         await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
                 finally:
                     connection.terminate()
@@ -102,11 +102,11 @@ class PgNotifier:
                     "listening failed; polling finds changes until it reconnects",
                     reason=type(error).__name__,
                 )
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _notify(connection: Connection, replica: str, account_ids: list[str]) -> None:
     connection.exec_driver_sql("SET LOCAL synchronous_commit = off")  # a notification stores nothing
-    for start in range(0, len(account_ids), ACCOUNTS_AT_ONCE):
-        payload = " ".join([replica, *account_ids[start : start + ACCOUNTS_AT_ONCE]])
+    for start in range(0, len(account_ids), MAX_ACCOUNTS):
+        payload = " ".join([replica, *account_ids[start : start + MAX_ACCOUNTS]])
         connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})

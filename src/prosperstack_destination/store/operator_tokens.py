@@ -32,7 +32,7 @@ def add(connection: Connection, token: OperatorToken) -> None:
     )
 
 
-def every(connection: Connection) -> list[OperatorToken]:
+def all_tokens(connection: Connection) -> list[OperatorToken]:
     """Return all tokens, the oldest first, including revoked ones."""
     rows = connection.execute(select(operator_tokens).order_by(operator_tokens.c.created_at))
     return [
@@ -42,7 +42,7 @@ def every(connection: Connection) -> list[OperatorToken]:
 
 def active(connection: Connection) -> list[OperatorToken]:
     """Return the active tokens."""
-    return [each for each in every(connection) if each.revoked_at is None]
+    return [each for each in all_tokens(connection) if each.revoked_at is None]
 
 
 def revoke(connection: Connection, fingerprint: str, now: int) -> bool:

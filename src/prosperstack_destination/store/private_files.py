@@ -27,7 +27,7 @@ def make_private_folder(path: Path) -> None:
         ) from error
 
 
-def close_to_others(path: Path) -> None:
+def restrict_to_owner(path: Path) -> None:
     """Remove all permissions but the owner's from a folder or file, if this process may.
 
     Shared folders are left unchanged: the working directory, and sticky ones such as /tmp.
@@ -43,4 +43,4 @@ def make_private_file(path: Path) -> None:
     """Create an empty file with mode 0600; restrict an existing one to its owner."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
-    close_to_others(path)
+    restrict_to_owner(path)

@@ -21,7 +21,7 @@ _OF_PROFILES: Final = (
 _INSERT = BulkInsert(problems, ["profile_id", "property", "account_id", "trait", "value", "reason", "since"])
 
 #: Maximum number of problem groups that are listed.
-MOST_GROUPS: Final = 500
+MAX_GROUPS: Final = 500
 
 _KINDS: Final = (
     select(problems.c.property, problems.c.reason)
@@ -68,9 +68,9 @@ class RecordedProblem:
     since: int
 
 
-def as_rejected(words: str) -> str:
+def rejection_reason(message: str) -> str:
     """Return the reason of a value that ProsperStack rejected, with ProsperStack's own text."""
-    return _REJECTED + words
+    return _REJECTED + message
 
 
 def is_rejection(reason: str) -> bool:
@@ -109,7 +109,7 @@ class ProblemGroup:
     samples: tuple[Sample, ...]
 
     @builtins.property
-    def is_set_aside(self) -> bool:
+    def is_rejected(self) -> bool:
         """True if ProsperStack rejected the values, which are not sent again until they change."""
         return is_rejection(self.reason)
 
@@ -133,28 +133,28 @@ def has_any(connection: Connection, account_id: str) -> bool:
 def grouped(connection: Connection, account_id: str, *, limit: int = 100, samples: int = 3) -> list[ProblemGroup]:
     """Return an account's problems by property and reason, the most frequent first, with the newest samples.
 
-    Beyond `MOST_GROUPS` only the first groups by property are known. Reads all problems.
+    Beyond `MAX_GROUPS` only the first groups by property are known. Reads all problems.
     """
     return with_samples(connection, account_id, kinds(connection, account_id)[:limit], samples)
 
 
-def kinds(connection: Connection, account_id: str, counted: int | None = None) -> list[ProblemKind]:
+def kinds(connection: Connection, account_id: str, max_count: int | None = None) -> list[ProblemKind]:
     """Return an account's problems by property and reason, without samples.
 
-    ``counted`` bounds each count, and with it the time that it takes; None: exact counts.
+    ``max_count`` bounds each count, and with it the time that it takes; None: exact counts.
     """
     found = [
-        ProblemKind(key, reason, *_count(connection, account_id, key, reason, counted))
+        ProblemKind(key, reason, *_count(connection, account_id, key, reason, max_count))
         for key, reason in _kinds(connection, account_id)
     ]
     return sorted(found, key=lambda each: (-each.count, each.property, each.reason))
 
 
 def with_samples(
-    connection: Connection, account_id: str, counted: Sequence[ProblemKind], most: int
+    connection: Connection, account_id: str, counted_kinds: Sequence[ProblemKind], limit: int
 ) -> list[ProblemGroup]:
     """Add the newest samples to counted problems, and omit those without an occurrence any more."""
-    found = [(each, samples(connection, account_id, each.property, each.reason, most)) for each in counted]
+    found = [(each, samples(connection, account_id, each.property, each.reason, limit)) for each in counted_kinds]
     return [
         ProblemGroup(each.property, each.reason, each.count, each.since, theirs) for each, theirs in found if theirs
     ]
@@ -163,7 +163,7 @@ def with_samples(
 def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]:
     """Yield each property with each of its reasons, in order. Costs up to two index lookups for each."""
     last = {"account": account_id, "key": "", "why": ""}
-    for _ in range(MOST_GROUPS):
+    for _ in range(MAX_GROUPS):
         row = (
             connection.execute(_NEXT_REASON, last).first()
             or connection.execute(_NEXT_PROPERTY, {"account": account_id, "key": last["key"]}).first()

@@ -7,14 +7,14 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
 
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.account_stats import waits_after_failure
+from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Status
 from prosperstack_destination.store.profiles import Ids, ids_of
-from prosperstack_destination.store.tables import identities, is_set_aside, is_unmatched
+from prosperstack_destination.store.tables import identities, is_rejected, is_unmatched
 from prosperstack_destination.store.tables import profiles as table
 
 #: Maximum number of profiles that a page scans.
-LOOKED_AT: Final = 2_000
+SCAN_LIMIT: Final = 2_000
 
 _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
     *(table.c.id, table.c.email, table.c.user_id),
@@ -23,13 +23,13 @@ _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
 #: Conditions of the statuses that an index covers.
 _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
     **{status: (table.c.status == status, table.c.due_at.is_not(None)) for status in UNSETTLED},
-    Status.SET_ASIDE: (is_set_aside,),
+    Status.REJECTED: (is_rejected,),
 }
 
 
 #: Statuses with an index in the order of emails.
 _INDEXED_BY_EMAIL: Final[Mapping[Status, ColumnElement[bool]]] = {
-    Status.SET_ASIDE: is_set_aside,
+    Status.REJECTED: is_rejected,
     Status.UNMATCHED: is_unmatched,
 }
 
@@ -70,7 +70,7 @@ class ProfileDetail:
     touched_at: int | None
 
 
-def listed(
+def list_page(
     connection: Connection,
     account_id: str,
     *,
@@ -78,11 +78,11 @@ def listed(
     limit: int,
     prefix: str = "",
     statuses: Collection[Status] = (),
-    looked_at: int = LOOKED_AT,
+    scan_limit: int = SCAN_LIMIT,
 ) -> ProfilePage:
     """Return profiles after an email, with a prefix and any of the statuses (empty: all), ordered by email.
 
-    Scans at most ``looked_at`` profiles. If few profiles have the statuses, an index finds them. Else the next
+    Scans at most ``scan_limit`` profiles. If few profiles have the statuses, an index finds them. Else the next
     emails are scanned, and a page may have few profiles or none while more follow.
     """
     mine = _range(account_id, after, prefix)
@@ -92,22 +92,22 @@ def listed(
             mine.append(_INDEXED_BY_EMAIL[only])
         rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
         return _page(list(rows), limit)
-    few = _few(connection, account_id, statuses, looked_at)
+    few = _few(connection, account_id, statuses, scan_limit)
     if few is not None:
         theirs = [row for row in few if row.email > after and row.email.startswith(prefix)]
         return _page(sorted(theirs, key=lambda row: row.email), limit)
-    next_ones = select(*_LISTED).where(*mine).order_by(table.c.email).limit(looked_at).subquery()
+    next_ones = select(*_LISTED).where(*mine).order_by(table.c.email).limit(scan_limit).subquery()
     found = select(next_ones).where(next_ones.c.status.in_(statuses)).order_by(next_ones.c.email).limit(limit + 1)
     page = _page(list(connection.execute(found)), limit)
     if page.after is not None:
         return page
-    last = select(table.c.email).where(*mine).order_by(table.c.email).offset(looked_at - 1).limit(1)
+    last = select(table.c.email).where(*mine).order_by(table.c.email).offset(scan_limit - 1).limit(1)
     return ProfilePage(page.profiles, connection.execute(last).scalar())
 
 
 def failed(connection: Connection, account_id: str, limit: int) -> list[ProfileSummary]:
     """Return profiles whose latest attempt failed and that will be retried, the next retry first."""
-    theirs = select(*_LISTED).where(table.c.account_id == account_id, waits_after_failure)
+    theirs = select(*_LISTED).where(table.c.account_id == account_id, awaits_retry)
     return [_listed(row) for row in connection.execute(theirs.order_by(table.c.due_at, table.c.id).limit(limit))]
 
 

@@ -15,7 +15,7 @@ from prosperstack_destination.store.profiles import newest_id
 from prosperstack_destination.store.tables import profiles
 
 #: Default number of profiles in a page.
-PAGE: Final = 500
+PAGE_SIZE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ _PAGE: Final = (
 
 
 def page(
-    connection: Connection, account_id: str, after: str, *, limit: int = PAGE, one_in: int = 1
+    connection: Connection, account_id: str, after: str, *, limit: int = PAGE_SIZE, one_in: int = 1
 ) -> list[ScannedProfile]:
     """Return the profiles after an email ("" for the first page); with ``one_in``, a sample of one in so many."""
     rows = connection.execute(_PAGE, {"account": account_id, "after": after, "limit": limit, "one_in": one_in})

@@ -22,7 +22,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
-from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, Prepared
+from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, PreparedStatement
 from prosperstack_destination.store.tables import profiles
 
 #: External IDs with their latest event time, in microseconds since the epoch.
@@ -95,7 +95,7 @@ def _select_merged(one_of: OneOf) -> Select[Any]:
     )
 
 
-_SELECT_MERGED: Final = Prepared(_select_merged)
+_SELECT_MERGED: Final = PreparedStatement(_select_merged)
 
 
 @dataclass(slots=True)
@@ -122,13 +122,13 @@ class ProfileDraft:
     lost_at: int | None = None
     touched: bool = False
 
-    def came_up(self, received_at: int) -> None:
+    def record_call(self, received_at: int) -> None:
         """Record, once a day, that a call was about the person."""
         if self.touched_at is None or received_at - self.touched_at >= DAY:
             self.touched_at = received_at
             self.touched = True
 
-    def came_with(self, key: tuple[IdKind, str], at: int) -> None:
+    def record_id(self, key: tuple[IdKind, str], at: int) -> None:
         """Record that a call had the email and this ID at an event time."""
         kind, external_id = key
         of_kind = self.ids.get(kind)
@@ -156,12 +156,12 @@ class ProfileDraft:
         if self.touched_at is not None and self.touched_at > now + SKEW:
             self.touched_at = None  # a future time would delay retention
 
-    def last_with(self, key: tuple[IdKind, str]) -> int | None:
+    def id_time(self, key: tuple[IdKind, str]) -> int | None:
         """Return the latest event time of an ID of the email; None: not recorded."""
         kind, external_id = key
         return self.ids.get(kind, {}).get(external_id)
 
-    def take(
+    def merge_traits(
         self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
     ) -> int:
         """Merge traits that arrived at ``received_at`` (microseconds). Return the number of dropped traits.
@@ -333,9 +333,9 @@ def settle(
     status: Status,
     *,
     reason: str | None = None,
-    look_again_at: int | None = None,
+    due_at: int | None = None,
 ) -> bool:
-    """Set the final status of this version of a profile, until ``look_again_at`` (microseconds) if given.
+    """Set the final status of this version of a profile, until ``due_at`` (microseconds) if given.
 
     Return False if the profile changed in the meantime; it then stays due.
     """
@@ -346,7 +346,7 @@ def settle(
             "row_version": profile.version,
             "new_status": status,
             "new_reason": reason,
-            "new_due_at": look_again_at,
+            "new_due_at": due_at,
             "new_attempts": profile.attempts + 1 if status is Status.UNMATCHED else 0,
         },
     )
@@ -357,7 +357,7 @@ def postpone(connection: Connection, profile_id: int, until: int, reason: str) -
     """Postpone a profile until a time (microseconds) after a failed attempt."""
     connection.execute(
         update(profiles)
-        .where(profiles.c.id == profile_id, profiles.c.status.not_in([Status.IN_SYNC, Status.SET_ASIDE]))
+        .where(profiles.c.id == profile_id, profiles.c.status.not_in([Status.IN_SYNC, Status.REJECTED]))
         .values(due_at=until, attempts=profiles.c.attempts + 1, status_reason=reason)
     )
 

@@ -26,7 +26,7 @@ class PropertyCreation:
     retry_at: int | None = None
 
 
-def every(connection: Connection, account_id: str) -> list[PropertyCreation]:
+def all_creations(connection: Connection, account_id: str) -> list[PropertyCreation]:
     """Return an account's attempts, the oldest first."""
     rows = connection.execute(
         select(creations).where(creations.c.account_id == account_id).order_by(creations.c.at, creations.c.key)
@@ -34,7 +34,7 @@ def every(connection: Connection, account_id: str) -> list[PropertyCreation]:
     return [PropertyCreation(row.key, row.trait, row.type, row.at, row.reason, row.retry_at) for row in rows]
 
 
-def note(connection: Connection, account_id: str, creation: PropertyCreation) -> None:
+def record(connection: Connection, account_id: str, creation: PropertyCreation) -> None:
     """Record an attempt; it replaces an earlier one."""
     same = (creations.c.account_id == account_id) & (creations.c.key == creation.key)
     connection.execute(delete(creations).where(same))

@@ -14,7 +14,7 @@ from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.tables import clearings, profiles
 
 #: Upper bound of all counts.
-COUNTED: Final = 10_000
+MAX_COUNTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Queue:
     #: Profile with the latest change, and the one without a change for the longest time.
     newest: QueueItem | None = None
     oldest: QueueItem | None = None
-    #: Number of profiles, up to `COUNTED`.
+    #: Number of profiles, up to `MAX_COUNTED`.
     size: int = 0
 
 
@@ -44,7 +44,7 @@ class Queue:
 class RecentChanges:
     """Recent changes of a lane's profiles that wait for an update."""
 
-    #: Number of changed profiles, up to `COUNTED`.
+    #: Number of changed profiles, up to `MAX_COUNTED`.
     changes: int = 0
     #: Number of those that were waiting already when they changed.
     repeats: int = 0
@@ -55,11 +55,11 @@ class QueueSnapshot:
     """An account's waiting work, without the requests in flight."""
 
     #: Whether an erasure in ProsperStack is due.
-    clearing: bool = False
+    erasure_due: bool = False
     cancelling: Queue = Queue()
     live: Queue = Queue()
     bulk: Queue = Queue()
-    #: Number of profiles that need a lookup, in all and in the live lanes, up to `COUNTED`.
+    #: Number of profiles that need a lookup, in all and in the live lanes, up to `MAX_COUNTED`.
     unknown: int = 0
     unknown_live: int = 0
     #: Of these: the newest in a cancel flow, the newest live one, and the oldest one.
@@ -79,7 +79,7 @@ class QueueSizes:
 
 
 def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
-    """Count waiting profiles, each count up to `COUNTED`."""
+    """Count waiting profiles, each count up to `MAX_COUNTED`."""
 
     def bounded(status: Status, *lanes: Lane) -> int:
         given = {"account": account_id, "status": status, "lanes": lanes, "now": now}
@@ -89,19 +89,19 @@ def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
     return QueueSizes(
         live=bounded(Status.READY, Lane.LIVE),
         bulk=bounded(Status.READY, Lane.BULK),
-        unknown=min(live + bounded(Status.UNKNOWN, Lane.BULK), COUNTED),
+        unknown=min(live + bounded(Status.UNKNOWN, Lane.BULK), MAX_COUNTED),
         unknown_live=live,
     )
 
 
 def snapshot(
-    connection: Connection, account_id: str, now: int, under_way: Collection[int], counts: QueueSizes
+    connection: Connection, account_id: str, now: int, in_flight: Collection[int], counts: QueueSizes
 ) -> QueueSnapshot:
-    """Return the waiting work without the profiles in ``under_way``.
+    """Return the waiting work without the profiles in ``in_flight``.
 
     ``counts`` may be slightly outdated; the ends are current.
     """
-    given = {"account": account_id, "now": now, "under_way": sorted(under_way)}
+    given = {"account": account_id, "now": now, "under_way": sorted(in_flight)}
     ends = {
         row.end: QueueItem(row.id, Lane(row.lane), row.pending_since or row.due_at, row.due_at)
         for row in connection.execute(ENDS, given)
@@ -114,7 +114,7 @@ def snapshot(
     unknown = [ends.get(f"unknown {lane:d} {_UNKNOWN_END[lane]}") for lane in Lane]
     live = max(counts.unknown_live, sum(each is not None for each in unknown[:2]))
     return QueueSnapshot(
-        clearing=connection.execute(_TO_CLEAR, {"account": account_id, "now": now}).first() is not None,
+        erasure_due=connection.execute(_TO_CLEAR, {"account": account_id, "now": now}).first() is not None,
         cancelling=queue(Lane.CANCELLING, 1),
         live=queue(Lane.LIVE, counts.live),
         bulk=queue(Lane.BULK, counts.bulk),
@@ -166,7 +166,7 @@ _COUNT: Final = select(func.count()).select_from(
         profiles.c.due_at <= bindparam("now"),
         profiles.c.lane.in_(bindparam("lanes", expanding=True)),
     )
-    .limit(COUNTED)
+    .limit(MAX_COUNTED)
     .subquery()
 )
 _CHANGED: Final = (
@@ -177,7 +177,7 @@ _CHANGED: Final = (
         profiles.c.lane == bindparam("lane"),
         profiles.c.due_at > bindparam("since"),
     )
-    .limit(COUNTED)
+    .limit(MAX_COUNTED)
     .subquery()
 )
 _RECENT: Final = select(

@@ -21,9 +21,9 @@ class ReportedLimit:
     reported_at: int
 
 
-def note(connection: Connection, told: Mapping[str, ReportedLimit]) -> None:
+def record(connection: Connection, reported: Mapping[str, ReportedLimit]) -> None:
     """Store reported limits by account. The longest reported window is kept."""
-    for account_id, each in sorted(told.items()):
+    for account_id, each in sorted(reported.items()):
         known = of_account(connection, account_id)
         values = {"limit": each.limit, "remaining": each.remaining, "told_at": each.reported_at}
         if known is None:

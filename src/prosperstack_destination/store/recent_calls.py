@@ -21,9 +21,9 @@ from prosperstack_destination.store.tables import recent_calls
 from prosperstack_destination.store.tombstones import Tombstones
 
 #: Retention of a call, in microseconds.
-KEPT_FOR: Final = 1 * DAY
+RETENTION: Final = 1 * DAY
 #: Maximum stored length of a call's text, in bytes.
-BODY_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 16 * 1024
 
 
 class Channel(StrEnum):
@@ -81,7 +81,7 @@ class IncomingCall:
     #: Email (in lower case) and external IDs (the user ID first) of the call, if readable.
     email: str | None
     ids: tuple[Key, ...]
-    #: Text of the call, cut at `BODY_BYTES`, and its full length in bytes.
+    #: Text of the call, cut at `MAX_BODY_BYTES`, and its full length in bytes.
     body: str
     size: int
 
@@ -119,7 +119,7 @@ class CallQuery:
     outcome: CallOutcome | None = None
 
 
-def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseudonym, most: int) -> None:
+def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseudonym, max_calls: int) -> None:
     """Record calls; ``most`` is the number of calls kept for each account.
 
     Of a person erased in the meantime only the fact and the result of the call are stored.
@@ -128,26 +128,34 @@ def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseud
         lock_account(connection, account_id, exclusive=False)  # or a concurrent deletion would miss them
         connection.execute(insert(recent_calls), _rows(connection, account_id, list(group), pseudonym))
         mine = recent_calls.c.account_id == account_id
-        surplus = select(recent_calls.c.id).where(mine).order_by(recent_calls.c.id.desc()).offset(most).limit(1)
+        surplus = (
+            select(recent_calls.c.id).where(mine).order_by(recent_calls.c.id.desc()).offset(max_calls).limit(1)
+        )
         connection.execute(delete(recent_calls).where(mine, recent_calls.c.id <= surplus.scalar_subquery()))
 
 
 def page(
-    connection: Connection, account_id: str, wanted: CallQuery, *, since: int, before: int | None = None, limit: int
+    connection: Connection,
+    account_id: str,
+    filters: CallQuery,
+    *,
+    since: int,
+    before: int | None = None,
+    limit: int,
 ) -> list[RecentCall]:
     """Return an account's calls since a time (microseconds), before an ID if given, the newest first."""
     query = select(recent_calls).where(recent_calls.c.account_id == account_id, recent_calls.c.at >= since)
     if before is not None:
         query = query.where(recent_calls.c.id < before)
-    if wanted.subjects is not None:
-        query = query.where(_about(wanted.subjects))
-    if wanted.type is not None:
-        query = query.where(recent_calls.c.type == wanted.type)
-    if wanted.source is not None:
-        of_kind = recent_calls.c.source.startswith(f"{wanted.source}:", autoescape=True)
-        query = query.where((recent_calls.c.source == wanted.source) | of_kind)
-    if wanted.outcome is not None:
-        query = query.where(recent_calls.c.outcome == wanted.outcome)
+    if filters.subjects is not None:
+        query = query.where(_about(filters.subjects))
+    if filters.type is not None:
+        query = query.where(recent_calls.c.type == filters.type)
+    if filters.source is not None:
+        of_kind = recent_calls.c.source.startswith(f"{filters.source}:", autoescape=True)
+        query = query.where((recent_calls.c.source == filters.source) | of_kind)
+    if filters.outcome is not None:
+        query = query.where(recent_calls.c.outcome == filters.outcome)
     return [_call(row) for row in connection.execute(query.order_by(recent_calls.c.id.desc()).limit(limit))]
 
 
@@ -202,7 +210,7 @@ def _rows(
     for each, email in zip(new, emails, strict=True):
         # An accepted call has an email, at least by its IDs. If none is found now, the person was erased.
         gone = each.outcome is CallOutcome.ACCEPTED and email is None
-        erased = gone or erasures.is_outdated(None, email, each.at) or erasures.covers(each.ids, each.at)
+        erased = gone or erasures.is_outdated(None, email, each.at) or erasures.covers_ids(each.ids, each.at)
         rows.append(
             {
                 "account_id": account_id,

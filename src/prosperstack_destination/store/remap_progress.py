@@ -11,7 +11,7 @@ from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.tables import accounts, profiles, reprojections
 
 #: Maximum number of changes during a remap that are compared with; beyond it all profiles count as changed.
-MAX_BEFORE: Final = 8
+MAX_PREVIOUS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RemapProgress:
     account_id: str
     run: int
     #: Mappings that profiles may have been evaluated by; empty: unknown.
-    before: tuple[PreviousMapping, ...]
+    previous: tuple[PreviousMapping, ...]
     #: Email of the last processed profile; "" before the first and after the last one.
     after: str
     #: Number of profiles at the start, of processed ones, and of those that differ.
@@ -57,8 +57,8 @@ def begin(connection: Connection, account_id: str, now: int) -> int:
     known = of_account(connection, account_id)
     before = [_meant(connection, account_id)]
     if known is not None and not known.is_finished:
-        before = [] if not known.before else list(dict.fromkeys([*known.before, *before]))
-    if len(before) > MAX_BEFORE:
+        before = [] if not known.previous else list(dict.fromkeys([*known.previous, *before]))
+    if len(before) > MAX_PREVIOUS:
         before = []
     total = profile_scan.count(connection, account_id)
     values = {
@@ -137,7 +137,7 @@ def mark_due(connection: Connection, profile_ids: list[int], now: int) -> None:
     )
 
 
-def mark_changed(connection: Connection, profile_ids: list[int]) -> None:
+def invalidate(connection: Connection, profile_ids: list[int]) -> None:
     """Give profiles a new version, so that running evaluations by an earlier mapping do not settle them."""
     connection.execute(
         update(profiles).where(profiles.c.id.in_(profile_ids)).values(version=profiles.c.version + 1)

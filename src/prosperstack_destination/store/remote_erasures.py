@@ -12,7 +12,7 @@ from prosperstack_destination.store.tables import clearings
 #: Reason of a retry after ProsperStack reported that the subscriber does not exist.
 GONE: Final = "ProsperStack says that the subscriber is gone: it is asked once more."
 #: Maximum number of queue entries that are searched for failed ones.
-LOOKED_AT: Final = 5_000
+SCAN_LIMIT: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,20 @@ class RemoteErasure:
 def add(
     connection: Connection,
     account_id: str,
-    wrote: Mapping[str, Sequence[str]],
+    written: Mapping[str, Sequence[str]],
     *,
     delete_subscriber: bool,
     now: int,
 ) -> None:
     """Queue the clearing of properties, or the deletion, of subscribers.
 
-    ``wrote`` maps subscriber IDs to property keys, which are added to those that are queued already.
+    ``written`` maps subscriber IDs to property keys, which are added to those that are queued already.
     """
-    for subscriber_id, keys in wrote.items():
+    for subscriber_id, keys in written.items():
         if not (keys or delete_subscriber):
             continue
         asked = connection.execute(select(clearings.c.properties).where(_is(account_id, subscriber_id))).scalar()
-        done(connection, account_id, subscriber_id)
+        remove(connection, account_id, subscriber_id)
         connection.execute(
             insert(clearings).values(
                 account_id=account_id,
@@ -63,7 +63,7 @@ def add(
 class FailedRemoteErasure:
     """Queued erasure whose latest attempt failed."""
 
-    clearing: RemoteErasure
+    erasure: RemoteErasure
     #: Time of the next attempt, in microseconds.
     due_at: int
 
@@ -71,7 +71,7 @@ class FailedRemoteErasure:
 def failed(connection: Connection, account_id: str, now: int, limit: int) -> list[FailedRemoteErasure]:
     """Return erasures whose latest attempt failed, the next to be retried first.
 
-    It searches the first `LOOKED_AT` of those that are due and of those that wait: the queue may be as long as the
+    It searches the first `SCAN_LIMIT` of those that are due and of those that wait: the queue may be as long as the
     list of all subscribers, with failures among entries that were not tried yet.
     """
     found: list[FailedRemoteErasure] = []
@@ -80,7 +80,7 @@ def failed(connection: Connection, account_id: str, now: int, limit: int) -> lis
             select(clearings)
             .where(clearings.c.account_id == account_id, when)
             .order_by(clearings.c.due_at)
-            .limit(LOOKED_AT)
+            .limit(SCAN_LIMIT)
             .subquery()
         )
         tried = select(next_ones).where(next_ones.c.attempts > 0).order_by(next_ones.c.due_at)
@@ -100,17 +100,17 @@ def due(connection: Connection, account_id: str, now: int, limit: int) -> list[R
     return [_clearing(row) for row in rows]
 
 
-def done(connection: Connection, account_id: str, subscriber_id: str) -> None:
+def remove(connection: Connection, account_id: str, subscriber_id: str) -> None:
     """Remove a subscriber's erasure from the queue: it is done, or the subscriber does not exist."""
     connection.execute(delete(clearings).where(_is(account_id, subscriber_id)))
 
 
-def postpone(connection: Connection, account_id: str, clearing: RemoteErasure, until: int, reason: str) -> None:
+def postpone(connection: Connection, account_id: str, erasure: RemoteErasure, until: int, reason: str) -> None:
     """Postpone an erasure after a failed attempt, until a time (microseconds)."""
     connection.execute(
         update(clearings)
-        .where(_is(account_id, clearing.subscriber_id))
-        .values(due_at=until, attempts=clearing.attempts + 1, reason=reason)
+        .where(_is(account_id, erasure.subscriber_id))
+        .values(due_at=until, attempts=erasure.attempts + 1, reason=reason)
     )
 
 

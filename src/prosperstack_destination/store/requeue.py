@@ -15,10 +15,10 @@ from sqlalchemy import (
 )
 
 from prosperstack_destination.store import accounts, remote_erasures
-from prosperstack_destination.store.account_stats import waits_after_failure
+from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Lane, Status
-from prosperstack_destination.store.tables import is_set_aside, problems, profiles, subscribers, subscription_states
+from prosperstack_destination.store.tables import is_rejected, problems, profiles, subscribers, subscription_states
 
 
 def retry_account(connection: Connection, account_id: str) -> bool:
@@ -49,20 +49,20 @@ def retry_person(connection: Connection, account_id: str, email: str, now: int) 
     return result.rowcount > 0
 
 
-def with_trouble(connection: Connection, account_id: str) -> list[int]:
+def ids_with_failures(connection: Connection, account_id: str) -> list[int]:
     """Return the IDs of profiles with a mapping problem, a failed attempt, or a rejected email."""
     # Separate queries, so that each uses an index.
     troubles = [
         select(problems.c.profile_id).where(problems.c.account_id == account_id),
         *(
             select(profiles.c.id).where(profiles.c.account_id == account_id, who)
-            for who in (waits_after_failure, is_set_aside)
+            for who in (awaits_retry, is_rejected)
         ),
     ]
     return sorted({each for trouble in troubles for each in connection.scalars(trouble)})
 
 
-def with_problem(connection: Connection, account_id: str, key: str, reason: str) -> list[int]:
+def ids_with_problem(connection: Connection, account_id: str, key: str, reason: str) -> list[int]:
     """Return the IDs of profiles with this problem of a property."""
     same = (problems.c.property == key) & (problems.c.reason == reason)
     found = select(problems.c.profile_id).where(problems.c.account_id == account_id, same)
@@ -125,7 +125,7 @@ def _replay(
 
 def end_backoff(connection: Connection, account_id: str, now: int) -> None:
     """Retry failed profiles and erasures now, since ProsperStack works again."""
-    waits = (profiles.c.account_id == account_id) & waits_after_failure & (profiles.c.due_at > now)
+    waits = (profiles.c.account_id == account_id) & awaits_retry & (profiles.c.due_at > now)
     connection.execute(update(profiles).where(waits).values(due_at=now))
     remote_erasures.retry_failed(connection, account_id, now)
 

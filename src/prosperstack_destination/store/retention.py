@@ -12,16 +12,16 @@ from prosperstack_destination.store.profiles import ids_of
 from prosperstack_destination.store.tables import accounts, profiles
 
 #: Maximum number of rows that one transaction scans or deletes.
-ROWS_AT_ONCE: Final = 500
+BATCH_ROWS: Final = 500
 
 
-def forget_untouched(connection: Connection, after: int, before: int, now: int) -> tuple[int | None, int]:
+def delete_inactive(connection: Connection, after: int, before: int, now: int) -> tuple[int | None, int]:
     """Delete profiles without a call since ``before`` among the next ones with IDs above ``after``.
 
     Return the ID to continue after (None: done) and the number of deleted profiles. Pending profiles stay, and
     ProsperStack keeps its values. Profiles without a recorded time count from ``now`` on.
     """
-    page = select(profiles.c.id).where(profiles.c.id > after).order_by(profiles.c.id).limit(ROWS_AT_ONCE)
+    page = select(profiles.c.id).where(profiles.c.id > after).order_by(profiles.c.id).limit(BATCH_ROWS)
     ids = list(connection.scalars(page))
     if not ids:
         return None, 0
@@ -42,24 +42,24 @@ def forget_untouched(connection: Connection, after: int, before: int, now: int) 
         keys = {key for row in people for key in ids_of(row.ids)}
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
-        sources.leave(connection, account_id, [json_codec.load(row.traits) for row in people])
+        sources.remove_members(connection, account_id, [json_codec.load(row.traits) for row in people])
         subscribers.clear_applied(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
         remap_progress.forget(connection, account_id, emails)
     return ids[-1], len(rows)
 
 
-def trim(connection: Connection, table: Table, at: "Column[int]", before: int, most: int) -> int:
+def trim(connection: Connection, table: Table, at: "Column[int]", before: int, max_rows: int) -> int:
     """Delete some rows of a table older than ``before``, or beyond the newest ``most`` of their account.
 
     ``at`` is the column with their times; IDs grow with time. Return the number of deleted rows; 0: done.
     """
-    oldest = select(table.c.id).where(at < before).order_by(table.c.id).limit(ROWS_AT_ONCE)
+    oldest = select(table.c.id).where(at < before).order_by(table.c.id).limit(BATCH_ROWS)
     ids = list(connection.scalars(oldest))
     for account_id in connection.scalars(select(accounts.c.id).order_by(accounts.c.id)).all():
-        if len(ids) >= ROWS_AT_ONCE:
+        if len(ids) >= BATCH_ROWS:
             break
         newest = select(table.c.id).where(table.c.account_id == account_id).order_by(table.c.id.desc())
-        ids += connection.scalars(newest.offset(most).limit(ROWS_AT_ONCE - len(ids)))
+        ids += connection.scalars(newest.offset(max_rows).limit(BATCH_ROWS - len(ids)))
     connection.execute(delete(table).where(table.c.id.in_(ids)))
     return len(set(ids))

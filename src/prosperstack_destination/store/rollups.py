@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.dialects import insert_unless_there
+from prosperstack_destination.store.dialects import insert_if_missing
 from prosperstack_destination.store.tables import tallies
 
 #: Upper bounds of the histogram of times from accepted to delivered, in seconds; one more bucket has longer times.
@@ -38,7 +38,7 @@ class Bucket(IntEnum):
 
 
 #: Retention of rollups, in microseconds: a day of charts and a spare hour for minutes, 90 days for hours.
-KEPT: Final[Mapping[Bucket, int]] = {Bucket.MINUTE: 1 * DAY + 1 * HOUR, Bucket.HOUR: 90 * DAY}
+RETENTION: Final[Mapping[Bucket, int]] = {Bucket.MINUTE: 1 * DAY + 1 * HOUR, Bucket.HOUR: 90 * DAY}
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Rollup:
         """Number of profiles that were settled."""
         return self.delivered + self.unchanged + self.unmatched
 
-    def took(self, seconds: float) -> None:
+    def record_delivery(self, seconds: float) -> None:
         """Count a delivery with its time from accepted to delivered, in seconds."""
         place = next((place for place, bound in enumerate(FRESHNESS) if seconds <= bound), len(FRESHNESS))
         self.freshness += [0] * (place + 1 - len(self.freshness))
@@ -77,10 +77,24 @@ class Rollup:
 
 
 #: Fields with counts, in order.
-COUNTED: Final = ("accepted", "refused", "delivered", "unchanged", "unmatched", "properties", "requests", "failed")
+COUNT_FIELDS: Final = (
+    "accepted",
+    "refused",
+    "delivered",
+    "unchanged",
+    "unmatched",
+    "properties",
+    "requests",
+    "failed",
+)
 
-_COLUMNS: Final = (tallies.c.at, *(tallies.c[name] for name in COUNTED), tallies.c.freshness, tallies.c.backlog)
-_FRESHNESS: Final = 1 + len(COUNTED)
+_COLUMNS: Final = (
+    tallies.c.at,
+    *(tallies.c[name] for name in COUNT_FIELDS),
+    tallies.c.freshness,
+    tallies.c.backlog,
+)
+_FRESHNESS: Final = 1 + len(COUNT_FIELDS)
 _SINCE: Final = (
     select(*_COLUMNS)
     .where(
@@ -96,13 +110,13 @@ def total(rows: Sequence[Rollup]) -> Rollup:
     """Return the sum of rollups, which starts at the earliest time. A day has more than a thousand rows."""
     return Rollup(
         min((row.at for row in rows), default=0),
-        **{name: sum(map(attrgetter(name), rows)) for name in COUNTED},
+        **{name: sum(map(attrgetter(name), rows)) for name in COUNT_FIELDS},
         freshness=list(map(sum, zip_longest(*(row.freshness for row in rows if row.freshness), fillvalue=0))),
         backlog=max((row.backlog for row in rows), default=0),
     )
 
 
-def percentile(freshness: Sequence[int], part: float) -> float | None:
+def percentile(freshness: Sequence[int], fraction: float) -> float | None:
     """Return the time within which a part (0 to 1) of the deliveries happened, in seconds; None: no deliveries.
 
     Interpolates linearly between two bounds.
@@ -110,7 +124,7 @@ def percentile(freshness: Sequence[int], part: float) -> float | None:
     total = sum(freshness)
     if not total:
         return None
-    wanted = part * total
+    wanted = fraction * total
     for place, reached in enumerate(accumulate(freshness)):
         if reached >= wanted and freshness[place]:
             low = FRESHNESS[place - 1] if place else 0.0
@@ -127,23 +141,23 @@ def add(connection: Connection, new: Mapping[str, Rollup], now: int) -> None:
             _add(connection, account_id, span, now - now % span.microseconds, tally)
 
 
-def note_backlogs(connection: Connection, waiting: Mapping[str, int], now: int) -> None:
+def record_backlogs(connection: Connection, waiting: Mapping[str, int], now: int) -> None:
     """Record the present number of waiting profiles, by account."""
     add(connection, {account_id: Rollup(now, backlog=count) for account_id, count in waiting.items()}, now)
 
 
-def of_account(connection: Connection, account_id: str, span: Bucket, since: int) -> list[Rollup]:
+def of_account(connection: Connection, account_id: str, bucket: Bucket, since: int) -> list[Rollup]:
     """Return an account's rollups since a time (microseconds), the oldest first. Spans without activity are
     missing.
     """
-    rows = connection.execute(_SINCE, {"account": account_id, "span": span, "since": since})
+    rows = connection.execute(_SINCE, {"account": account_id, "span": bucket, "since": since})
     return [_tally(row) for row in rows]
 
 
 def expire(connection: Connection, now: int) -> int:
     """Delete rollups beyond their retention. Return the number of rows."""
     deleted = 0
-    for span, kept in KEPT.items():
+    for span, kept in RETENTION.items():
         old = (tallies.c.span == span) & (tallies.c.at < now - kept)
         deleted += connection.execute(delete(tallies).where(old)).rowcount
     return deleted
@@ -151,10 +165,10 @@ def expire(connection: Connection, now: int) -> int:
 
 def _add(connection: Connection, account_id: str, span: Bucket, at: int, tally: Rollup) -> None:
     key = {"account_id": account_id, "span": int(span), "at": at}
-    insert_unless_there(connection, tallies, key)
+    insert_if_missing(connection, tallies, key)
     same = (tallies.c.account_id == account_id) & (tallies.c.span == span) & (tallies.c.at == at)
     together = _tally(connection.execute(select(*_COLUMNS).where(same).with_for_update()).one()) + tally
-    values = {name: getattr(together, name) for name in COUNTED}
+    values = {name: getattr(together, name) for name in COUNT_FIELDS}
     values |= {"freshness": json_codec.dump(together.freshness), "backlog": together.backlog}
     connection.execute(update(tallies).where(same).values(values))
 

@@ -19,7 +19,7 @@ def request_scrub(connection: Connection) -> None:
         connection.info[_REQUESTED] = True
 
 
-def take_request(connection: Connection) -> bool:
+def pop_scrub_request(connection: Connection) -> bool:
     """Return whether a transaction of this connection requested it, and clear the request."""
     return bool(connection.info.pop(_REQUESTED, False))
 

@@ -16,7 +16,7 @@ class Region(StrEnum):
     EU = "eu"
 
 
-class Kind(StrEnum):
+class ConnectionKind(StrEnum):
     """Kind of destination that connects a source."""
 
     #: ProsperStack's own destination in Segment's catalog, with an inbound key.
@@ -38,7 +38,7 @@ class SegmentConnection:
     source_name: str
     #: ID of the destination in Segment.
     destination_id: str
-    kind: Kind
+    kind: ConnectionKind
     #: Credential issued for it: fingerprint of the inbound key, or ID of the shared secret.
     credential: str
     #: In microseconds since the epoch.
@@ -46,7 +46,7 @@ class SegmentConnection:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptToken:
+class StoredToken:
     """Encrypted token of a workspace, stored for an account."""
 
     region: Region
@@ -92,22 +92,22 @@ def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
     return result.rowcount > 0
 
 
-def keep_token(connection: Connection, account_id: str, token: KeptToken) -> None:
+def store_token(connection: Connection, account_id: str, token: StoredToken) -> None:
     """Store a workspace's token for an account; it replaces an earlier one."""
     _one_at_a_time(connection, account_id)
-    forget_token(connection, account_id)
+    delete_token(connection, account_id)
     connection.execute(insert(segment_tokens).values(account_id=account_id, **asdict(token)))
 
 
-def kept_token(connection: Connection, account_id: str) -> KeptToken | None:
+def stored_token(connection: Connection, account_id: str) -> StoredToken | None:
     """Return the stored token of an account, or None."""
     row = connection.execute(select(segment_tokens).where(segment_tokens.c.account_id == account_id)).one_or_none()
     if row is None:
         return None
-    return KeptToken(Region(row.region), row.encrypted, row.workspace_name, row.created_at)
+    return StoredToken(Region(row.region), row.encrypted, row.workspace_name, row.created_at)
 
 
-def forget_token(connection: Connection, account_id: str) -> bool:
+def delete_token(connection: Connection, account_id: str) -> bool:
     """Delete the stored token of an account. Return False if there was none."""
     result = connection.execute(delete(segment_tokens).where(segment_tokens.c.account_id == account_id))
     return result.rowcount > 0
@@ -137,7 +137,7 @@ def _connection_of(row: Row[Any]) -> SegmentConnection:
         source_id=row.source_id,
         source_name=row.source_name,
         destination_id=row.destination_id,
-        kind=Kind(row.kind),
+        kind=ConnectionKind(row.kind),
         credential=row.credential,
         created_at=row.created_at,
     )

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, update
 
 from prosperstack_destination.store.models import CallSource, SourceKind, Stamped
-from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.statements import PreparedStatement
 from prosperstack_destination.store.tables import segment_connections, sources
 
 #: Maximum number of stored sources of an account: a script may invent names.
@@ -17,7 +17,7 @@ MAX_SOURCES: Final = 1_000
 #: Maximum stored length of a library name, in characters.
 _MAX_NAME: Final = 100
 
-_UPDATE: Final = Prepared(
+_UPDATE: Final = PreparedStatement(
     lambda _: (
         update(sources)
         .where(
@@ -58,7 +58,7 @@ def audiences(connection: Connection, account_id: str) -> frozenset[str]:
     return frozenset(connection.scalars(found))
 
 
-def leave(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
+def remove_members(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
     """Remove erased people, given by their traits, from the member counts of their audiences."""
     known = audiences(connection, account_id)
     left = Counter(name for traits in people for name in traits.keys() & known if _is_in(traits[name]))
@@ -138,7 +138,7 @@ def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
     return _found(connection, account_id)
 
 
-def not_connected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
+def unconnected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
     """Return an account's sources without a connection made here, the latest sender first."""
     connected = select(segment_connections.c.source_id).where(segment_connections.c.account_id == account_id)
     by_hand = (sources.c.kind != SourceKind.SOURCE.value) | sources.c.key.not_in(connected)

@@ -21,8 +21,8 @@ from sqlalchemy.pool import QueuePool
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, unavailable
 from prosperstack_destination.store.file_watch import FileWatch
-from prosperstack_destination.store.private_files import close_to_others, make_private_file, make_private_folder
-from prosperstack_destination.store.scrub import empty_log, take_request
+from prosperstack_destination.store.private_files import make_private_file, make_private_folder, restrict_to_owner
+from prosperstack_destination.store.scrub import empty_log, pop_scrub_request
 from prosperstack_destination.store.statements import sqlite_driver
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class Sqlite:
                 self._files.check_log(driver)
                 self._wait_for_locks(driver, LOCK_WAIT_SECONDS - (time.monotonic() - handed_in))
             result = _transaction(self._writing, work, "BEGIN IMMEDIATE")
-            self._unscrubbed |= take_request(self._writing)
+            self._unscrubbed |= pop_scrub_request(self._writing)
             if driver is not None:
                 self._files.check_log(driver)
             return result
@@ -159,7 +159,7 @@ def _make_file(path: Path) -> None:
     with suppress(OSError):  # a full or read-only disk is an outage, which the next transaction reports
         make_private_file(path)
     for suffix in ("-wal", "-shm"):  # SQLite gives new ones the mode of the database file
-        close_to_others(path.with_name(path.name + suffix))
+        restrict_to_owner(path.with_name(path.name + suffix))
 
 
 def _transaction(connection: Connection, work: Callable[[Connection], T], begin: str) -> T:
@@ -213,6 +213,6 @@ def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = 
         # Random inserts touch many pages: a larger checkpoint writes each page less often.
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
-        files.opened(connection)
+        files.record_opened(connection)
 
     return engine

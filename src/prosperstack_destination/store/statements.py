@@ -24,7 +24,7 @@ def sqlite_driver(connection: Connection) -> sqlite3.Connection | None:
     return cast(sqlite3.Connection, connection.connection.dbapi_connection)
 
 
-class Bulk:
+class BulkStatement:
     """Statement for many rows, each a mapping from the columns' ``names`` to plain values.
 
     ``by_row`` is the statement for one row, with ``?`` for each of its values in the order of ``names``. ``over``
@@ -60,7 +60,7 @@ class Bulk:
         return f"unnest({arrays}) AS given({_listed([column.name for column in self._columns])})"
 
 
-class BulkInsert(Bulk):
+class BulkInsert(BulkStatement):
     """INSERT of many rows with two or more columns.
 
     ``skip_existing`` ignores rows whose key exists.
@@ -77,7 +77,7 @@ class BulkInsert(Bulk):
         )
 
 
-class BulkUpdate(Bulk):
+class BulkUpdate(BulkStatement):
     """UPDATE of the columns ``names`` in rows that are identified by ``keys``."""
 
     def __init__(self, table: Table, keys: Sequence[str], names: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class _Text:
     given: Mapping[str, Any]
 
 
-class Prepared:
+class PreparedStatement:
     """Statement over plain values that is compiled once for lists of any length.
 
     ``build`` creates it. It gets a function for the condition that a column's value is in a list: both engines

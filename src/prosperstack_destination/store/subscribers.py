@@ -81,13 +81,13 @@ def with_emails(connection: Connection, account_id: str, emails: Collection[str]
 
 
 def replace_for_email(
-    connection: Connection, account_id: str, email: str, seen: Iterable[SubscriberSnapshot], at: int
+    connection: Connection, account_id: str, email: str, snapshots: Iterable[SubscriberSnapshot], at: int
 ) -> bool:
     """Record that exactly these subscribers had an email at a time; return whether others were forgotten.
 
     Their applied values are kept. Later observations win: a listing may have overtaken the lookup.
     """
-    by_id = {each.id: each for each in seen}
+    by_id = {each.id: each for each in snapshots}
     forgotten = connection.execute(
         delete(subscribers).where(
             subscribers.c.account_id == account_id,
@@ -104,15 +104,15 @@ def replace_for_email(
 def upsert_page(
     connection: Connection,
     account_id: str,
-    seen: Sequence[SubscriberSnapshot],
+    snapshots: Sequence[SubscriberSnapshot],
     now: int,
     *,
-    but_fresh_for: int | None = None,
+    fresh_for: int | None = None,
 ) -> set[str]:
     """Record a page of a listing, as of ``now``; return the emails with changes.
 
     These are the emails of new subscribers and of those with other properties, and both emails of one whose email
-    changed. Unchanged subscribers are not written, nor those observed less than ``but_fresh_for`` microseconds
+    changed. Unchanged subscribers are not written, nor those observed less than ``fresh_for`` microseconds
     before.
     """
     shown = (subscribers.c.email, subscribers.c.platform_id, subscribers.c.observed, subscribers.c.observed_at)
@@ -120,14 +120,14 @@ def upsert_page(
         row.id: row
         for row in connection.execute(
             select(subscribers.c.id, *shown).where(
-                subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in seen])
+                subscribers.c.account_id == account_id, subscribers.c.id.in_([each.id for each in snapshots])
             )
         )
     }
     news: set[str] = set()
     inserts: dict[str, dict[str, Any]] = {}
     updates: list[dict[str, Any]] = []
-    for each in seen:
+    for each in snapshots:
         row = known.get(each.id)
         values = _shown(each, now)
         if row is None:
@@ -138,7 +138,7 @@ def upsert_page(
                 "applied": "{}",
                 "set_aside": "{}",
             }
-        elif but_fresh_for is not None and row.observed_at > now - but_fresh_for:
+        elif fresh_for is not None and row.observed_at > now - fresh_for:
             continue
         elif (row.email, row.observed) != (each.email, values["observed"]):
             updates.append({**values, "account_id": account_id, "id": each.id})

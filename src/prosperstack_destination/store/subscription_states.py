@@ -21,22 +21,24 @@ class SubscriptionState:
     #: Applied values by property key.
     applied: Mapping[str, JsonValue] = field(default_factory=dict)
     #: Rejected values with ProsperStack's reasons, by property key.
-    set_aside: Mapping[str, tuple[JsonValue, str]] = field(default_factory=dict)
+    rejected: Mapping[str, tuple[JsonValue, str]] = field(default_factory=dict)
     #: Keys of properties that were sent, or are about to be, without a known result.
-    unsure: Set[str] = frozenset()
+    unconfirmed: Set[str] = frozenset()
 
-    def about_to_send(self, keys: Set[str]) -> "SubscriptionState":
+    def with_unconfirmed(self, keys: Set[str]) -> "SubscriptionState":
         """Return the state while properties are being sent: without a known result they are not applied."""
         applied = {key: value for key, value in self.applied.items() if key not in keys}
-        return replace(self, applied=applied, unsure=self.unsure | keys)
+        return replace(self, applied=applied, unconfirmed=self.unconfirmed | keys)
 
-    def sent(
+    def with_result(
         self, settled: Mapping[str, JsonValue], rejected: Mapping[str, tuple[JsonValue, str]]
     ) -> "SubscriptionState":
         """Return the state after the result: the settled values, and the rejected ones."""
         tried = settled.keys() | rejected.keys()
-        kept = {key: value for key, value in self.set_aside.items() if key not in tried}
-        return SubscriptionState({**self.applied, **settled}, {**kept, **rejected}, self.unsure - settled.keys())
+        kept = {key: value for key, value in self.rejected.items() if key not in tried}
+        return SubscriptionState(
+            {**self.applied, **settled}, {**kept, **rejected}, self.unconfirmed - settled.keys()
+        )
 
 
 def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -> SubscriptionState:
@@ -50,18 +52,18 @@ def of_subscriber(connection: Connection, account_id: str, subscriber_id: str) -
     return SubscriptionState(json_codec.load(row.applied), set_aside, frozenset(json_codec.load(row.unsure)))
 
 
-def erase(connection: Connection, account_id: str, wrote: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def erase(connection: Connection, account_id: str, written: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Delete the states of subscribers.
 
-    ``wrote`` maps subscriber IDs to keys of applied properties. Returns it with the keys of their subscriptions
+    ``written`` maps subscriber IDs to keys of applied properties. Returns it with the keys of their subscriptions
     added, prefixed with `PREFIX`.
     """
     every: dict[str, list[str]] = {}
-    for subscriber_id, keys in wrote.items():
+    for subscriber_id, keys in written.items():
         state = of_subscriber(connection, account_id, subscriber_id)
-        every[subscriber_id] = [*keys, *(PREFIX + key for key in sorted(state.applied.keys() | state.unsure))]
+        every[subscriber_id] = [*keys, *(PREFIX + key for key in sorted(state.applied.keys() | state.unconfirmed))]
     connection.execute(
-        delete(table).where(table.c.account_id == account_id, table.c.subscriber_id.in_(list(wrote)))
+        delete(table).where(table.c.account_id == account_id, table.c.subscriber_id.in_(list(written)))
     )
     return every
 
@@ -76,8 +78,8 @@ def settle(connection: Connection, account_id: str, subscriber_id: str, state: S
             account_id=account_id,
             subscriber_id=subscriber_id,
             applied=json_codec.dump(state.applied),
-            set_aside=json_codec.dump(state.set_aside),
-            unsure=json_codec.dump(sorted(state.unsure)),
+            set_aside=json_codec.dump(state.rejected),
+            unsure=json_codec.dump(sorted(state.unconfirmed)),
             settled_at=now,
         )
     )

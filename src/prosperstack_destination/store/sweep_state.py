@@ -29,7 +29,7 @@ class Sweep:
     cursor: str | None
 
 
-def go_on(connection: Connection, account_id: str, now: int, next_at: int) -> Sweep:
+def begin_page(connection: Connection, account_id: str, now: int, next_at: int) -> Sweep:
     """Return the sweep in progress or start one, and schedule the page after this one at ``next_at``."""
     known = listing_state.read(connection, account_id)
     began_at = now if known.sweep_began_at is None else known.sweep_began_at
@@ -42,18 +42,18 @@ def restart(connection: Connection, account_id: str) -> None:
     _set(connection, account_id, {"sweep_began_at": None, "sweep_cursor": None})
 
 
-def take_page(
+def store_page(
     connection: Connection,
     account_id: str,
     sweep: Sweep,
-    seen: Sequence[SubscriberSnapshot],
+    snapshots: Sequence[SubscriberSnapshot],
     next_cursor: str | None,
     *,
-    asked_at: int,
+    requested_at: int,
     now: int,
 ) -> int:
     """Store a page of a sweep with the next cursor. Return the number of emails with changes."""
-    news = subscribers.upsert_page(connection, account_id, seen, asked_at, but_fresh_for=FRESH_FOR)
+    news = subscribers.upsert_page(connection, account_id, snapshots, requested_at, fresh_for=FRESH_FOR)
     if news:
         profiles.mark_changed(connection, account_id, news, now)
     if next_cursor:

@@ -9,10 +9,10 @@ from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import IdKind
 from prosperstack_destination.store.pseudonyms import Pseudonym
-from prosperstack_destination.store.statements import Prepared
+from prosperstack_destination.store.statements import PreparedStatement
 from prosperstack_destination.store.tables import erasures
 
-_ANY: Final = Prepared(
+_ANY: Final = PreparedStatement(
     lambda _: select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
 )
 
@@ -43,7 +43,7 @@ class Tombstones:
             _correct_times(connection, account_id, now)
         self._at = {by_pseudonym[each]: real_time(at, now) for each, at in known.items()}
 
-    def knows(self, email: str) -> bool:
+    def contains_email(self, email: str) -> bool:
         """Return whether a person with this email was erased at any time."""
         return bool(self._at) and subject_of_email(email) in self._at
 
@@ -55,14 +55,14 @@ class Tombstones:
         of_email = None if email is None else self._at.get(subject_of_email(email))
         return any(erased is not None and at <= erased for erased in (of_user, of_email))
 
-    def covers(self, ids: Iterable[Key], at: int) -> bool:
+    def covers_ids(self, ids: Iterable[Key], at: int) -> bool:
         """Return whether any of these IDs belonged to a person who was erased at or after that event time."""
         if not self._at:
             return False
         return any(at <= self._at.get(subject_of_id(key), at - 1) for key in ids)
 
 
-def remember(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
+def record(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
     """Record deletions of these pseudonyms at an event time; the latest time counts."""
     known = _known(connection, account_id, subjects)
     for subject in subjects:

@@ -12,7 +12,7 @@ _WRITTEN_TO: Final = (profiles, identities, sources, held)
 LOCK_SECONDS: Final = 1
 
 
-def probe(connection: Connection, name: str) -> None:
+def probe_writes(connection: Connection, name: str) -> None:
     """Insert a row and delete it again, under the locks that a call takes.
 
     ``name`` is the process's own, so that concurrent probes do not wait for each other. Raises the same errors as

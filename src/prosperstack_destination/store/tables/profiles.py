@@ -60,13 +60,13 @@ Index(
 )
 #: Condition for a profile whose email ProsperStack rejects. Few have it, so their index costs nothing. SQLite uses
 #: the index only for queries with exactly this condition.
-is_set_aside = profiles.c.status == literal_column("'set_aside'")
+is_rejected = profiles.c.status == literal_column("'set_aside'")
 Index(
     "ix_profiles_set_aside",
     profiles.c.account_id,
     profiles.c.email,
-    sqlite_where=is_set_aside,
-    postgresql_where=is_set_aside,
+    sqlite_where=is_rejected,
+    postgresql_where=is_rejected,
 )
 #: Condition for a profile without a subscriber. Its index may have most profiles, and serves pages of them.
 is_unmatched = profiles.c.status == literal_column("'unmatched'")
