@@ -64,13 +64,13 @@ class Patient(CommitDelay):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gained: list[int] = []
+        self.arrived: list[int] = []
 
     def seconds(self, waiting: int, now: float) -> float:  # noqa: ARG002 -- it is made up
-        return 0.0 if self.gained else 0.5
+        return 0.0 if self.arrived else 0.5
 
-    def waited(self, gained: int) -> None:
-        self.gained.append(gained)
+    def record_wait(self, arrived: int) -> None:
+        self.arrived.append(arrived)
 
 
 async def test_a_transaction_waits_for_calls_that_are_expected(database: Database, counting: Counting) -> None:
@@ -86,7 +86,7 @@ async def test_a_transaction_waits_for_calls_that_are_expected(database: Databas
     await first
     await inbox.close()
 
-    assert (counting.transactions, delay.gained) == (1, [1])
+    assert (counting.transactions, delay.arrived) == (1, [1])
 
 
 async def test_an_accepted_call_is_in_the_database(

@@ -1,4 +1,4 @@
-"""Index of the profiles that no subscriber matches, in the order of their emails."""
+"""Add an index of unmatched profiles, ordered by email."""
 
 import sqlalchemy as sa
 from alembic import op
