@@ -17,7 +17,7 @@ def test_from_the_first_start_to_the_first_delivered_call(context: BrowserContex
     fresh.identify(JOHN, preferred_name="Johnny")
     page.goto(f"{fresh.url}/dashboard")
 
-    expect(page.get_by_role("heading", name="Everything that Segment said is in ProsperStack")).to_be_visible()
+    expect(page.get_by_role("heading", name="Everything is delivered to ProsperStack")).to_be_visible()
     fresh.identify(JOHN, preferred_name="Jo")
     expect(page.locator(".figure", has_text="Calls accepted").locator("strong")).to_have_text("2")
     expect(page.locator(".figure", has_text="Properties delivered")).to_contain_text("in 2 updates")
@@ -29,7 +29,7 @@ def test_a_wrong_password(context: BrowserContext, served: Site) -> None:
     page = context.new_page()
     log_in(page, served, "guess")
 
-    expect(page.get_by_role("alert")).to_have_text("That is not the password.")
+    expect(page.get_by_role("alert")).to_have_text("Wrong password.")
     expect(page.get_by_label("Password")).to_have_attribute("aria-invalid", "true")
 
 
@@ -62,7 +62,7 @@ def test_the_progress_of_a_first_sync(operator: Page, served: Site) -> None:
     served.enter("is_professional", served.subscribers(300))
     operator.goto(f"{served.url}/dashboard")
     bar = operator.get_by_role("progressbar")
-    expect(operator.get_by_role("heading", name=re.compile(r"\d+ people are on the way"))).to_be_visible()
+    expect(operator.get_by_role("heading", name=re.compile(r"\d+ people waiting for delivery"))).to_be_visible()
     expect(operator.locator(".progress")).to_contain_text(re.compile(r"(About|At most) .* left, \d+ requests"))
     before = int(bar.get_attribute("value") or 0)
 
@@ -79,7 +79,7 @@ def test_by_keyboard_alone(operator: Page, served: Site) -> None:
     served.identify(JOHN, preferred_name="Jo")
     operator.goto(f"{served.url}/dashboard")
     operator.keyboard.press("Tab")
-    expect(operator.get_by_role("link", name="Skip to the page")).to_be_focused()
+    expect(operator.get_by_role("link", name="Skip to content")).to_be_focused()
     operator.keyboard.press("Tab")
     operator.keyboard.press("Tab")
     operator.keyboard.press("Enter")

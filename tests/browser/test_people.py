@@ -21,30 +21,32 @@ def test_a_person_is_synced_and_erased(operator: Page, served: Site, axe: str) -
     operator.goto(f"{served.url}/dashboard")
     operator.get_by_role("link", name="People").click()
     expect(operator.get_by_text(JOHN)).to_have_count(0)
-    operator.get_by_label("Email or user id").fill("JOHN.doe")
+    operator.get_by_label("Email or user ID").fill("JOHN.doe")
     operator.keyboard.press("Enter")
 
     expect(operator.get_by_role("heading", name=JOHN)).to_be_visible()
     expect(operator.get_by_role("heading", name="Up to date")).to_be_visible()
-    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text("the same")
+    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text("Up to date")
     edit(served, JOHN, preferred_name="Edited")
     operator.get_by_role("button", name="Sync now").click()
-    expect(operator.get_by_role("status")).to_contain_text("First in line now")
-    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text("edited there")
+    expect(operator.get_by_role("status")).to_contain_text("Queued before all others")
+    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text(
+        "Edited in ProsperStack"
+    )
     assert served.values(JOHN)["preferred_name"] == "Edited"
     operator.reload()
     assert faults(operator, axe) == []
 
-    operator.get_by_text("Write over what was edited in ProsperStack").first.click()
+    operator.get_by_text("Overwrite edits").first.click()
     operator.get_by_label("I am sure").first.check()
-    operator.get_by_role("button", name="Write over what was edited in ProsperStack").click()
-    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text("the same")
+    operator.get_by_role("button", name="Overwrite edits").click()
+    expect(operator.get_by_role("row", name="preferred_name Preferred name")).to_contain_text("Up to date")
     assert served.values(JOHN)["preferred_name"] == "Johnny"
 
-    operator.get_by_text("Erase this person").first.click()
+    operator.get_by_text("Erase person").first.click()
     operator.get_by_label("I am sure").last.check()
-    operator.get_by_role("button", name="Erase this person").click()
-    expect(operator.get_by_role("status")).to_contain_text("forgotten here")
+    operator.get_by_role("button", name="Erase person").click()
+    expect(operator.get_by_role("status")).to_contain_text("is erased in this service")
 
 
 def test_from_a_problem_to_the_person(operator: Page, served: Site) -> None:
@@ -54,10 +56,10 @@ def test_from_a_problem_to_the_person(operator: Page, served: Site) -> None:
     operator.get_by_role("link", name="Problems").click()
     expect(operator.get_by_role("heading", name="number_of_contacts")).to_be_visible()
     operator.get_by_role("link", name="j…@example.com").click()
-    expect(operator.get_by_role("heading", name="One property cannot be written")).to_be_visible()
+    expect(operator.get_by_role("heading", name="One property cannot be delivered")).to_be_visible()
 
     served.identify(JOHN, number_of_contacts=12)
     expect(operator.get_by_role("heading", name="Up to date", exact=True)).to_be_visible()
-    expect(operator.get_by_role("heading", name="One property cannot be written")).to_have_count(0)
+    expect(operator.get_by_role("heading", name="One property cannot be delivered")).to_have_count(0)
     operator.get_by_role("link", name="Problems").click()
     expect(operator.get_by_role("heading", name="No problems")).to_be_visible()

@@ -36,19 +36,19 @@ def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
     """Paste a token, choose a source, see its first call arrive without reloading, and let it go again."""
     operator.get_by_role("navigation").get_by_role("link", name="Segment").click()
     operator.get_by_label("Workspace token", exact=True).fill("sgp_wrong")
-    operator.get_by_role("button", name="Choose a source").click()
+    operator.get_by_role("button", name="Choose source").click()
     expect(operator.get_by_role("alert")).to_contain_text("Segment refuses the token")
     expect(operator.get_by_label("Workspace token", exact=True)).to_be_focused()
     operator.get_by_label("Workspace token", exact=True).fill(TOKEN)
     operator.keyboard.press("Enter")
-    operator.get_by_label("Name, slug or id").fill("source-7")
+    operator.get_by_label("Name, slug or ID").fill("source-7")
     operator.keyboard.press("Enter")
     operator.get_by_label("Source 7 source-7").check()
-    operator.get_by_label("Where Segment reaches this service").fill("http://localhost:8700")
+    operator.get_by_label("Public URL of this service").fill("http://localhost:8700")
     operator.get_by_role("button", name="Connect").click()
     expect(operator.get_by_role("alert")).to_contain_text("it is not HTTPS")
     assert faults(operator, axe) == []
-    operator.get_by_label("Where Segment reaches this service").fill(URL)
+    operator.get_by_label("Public URL of this service").fill(URL)
     operator.get_by_role("button", name="Connect").click()
     expect(operator.get_by_role("heading", name="Source 7")).to_be_visible()
     expect(operator.get_by_text("Waiting for the first call…")).to_be_visible()
@@ -60,14 +60,14 @@ def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
 
     assert accepted.status_code == 202
     expect(operator.get_by_text("Received", exact=True)).to_be_visible()
-    expect(operator.locator("#arrival-when")).to_contain_text(re.compile(r"came .* ago"))
+    expect(operator.locator("#arrival-when")).to_contain_text(re.compile(r"Last call .* ago"))
     assert not any(secret in operator.content() for secret in (TOKEN, told["sharedSecret"]))
-    operator.get_by_role("link", name="All sources").click()
+    operator.get_by_role("link", name="Show all sources").click()
     assert faults(operator, axe) == []
     operator.get_by_role("link", name="Disconnect Source 7").click()
-    operator.locator("summary", has_text="Disconnect this source").click()
+    operator.locator("summary", has_text="Disconnect source").click()
     operator.get_by_label("I am sure").check()
-    operator.get_by_role("button", name="Disconnect this source").click()
+    operator.get_by_role("button", name="Disconnect source").click()
     expect(operator.get_by_role("status")).to_contain_text("The source is disconnected")
     assert httpx.get(f"{served.url}/stand-in/settings").json() == []
 
@@ -78,13 +78,13 @@ def test_by_hand(operator: Page, served: Site, axe: str) -> None:
     operator.goto(operator.url.replace("overview", "segment/connect"))
     operator.get_by_role("link", name="ProsperStack's destination").click()
     operator.get_by_label("Name").fill("Website")
-    operator.get_by_role("button", name="Issue a key").click()
+    operator.get_by_role("button", name="Issue key").click()
     key = operator.locator("#secret").inner_text()
     assert faults(operator, axe) == []
     operator.get_by_role("button", name="Copy the key").click()
-    expect(operator.get_by_text(re.compile("Copied|Marked"))).to_be_visible()
+    expect(operator.get_by_text(re.compile("Copied|Selected"))).to_be_visible()
     operator.reload()
-    expect(operator.get_by_text("was shown once")).to_be_visible()
+    expect(operator.get_by_text("was already shown")).to_be_visible()
     expect(operator.get_by_text("Waiting for the first call…")).to_be_visible()
     served.identify("john.doe@example.com", key=key)
 

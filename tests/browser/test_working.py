@@ -16,13 +16,13 @@ def test_mapping_a_trait(operator: Page, served: Site) -> None:
     operator.get_by_role("link", name="Mapping").click()
     operator.get_by_role("button", name="Map contactCount to number_of_contacts").click(timeout=60_000)
     expect(operator.get_by_role("heading", name="Edit the mapping")).to_be_visible()
-    operator.get_by_label("For the person with the email").fill(JOHN)
-    expect(operator.locator("#tried")).to_contain_text("4711")
-    operator.get_by_role("button", name="Preview for everybody").click()
+    operator.get_by_label("Email of a person").fill(JOHN)
+    expect(operator.locator("#trial")).to_contain_text("4711")
+    operator.get_by_role("button", name="Preview for all profiles").click()
     operator.get_by_role("button", name="Apply").click()
     operator.wait_for_url("**/mapping")
     operator.get_by_role("link", name="Overview").click()
-    expect(operator.get_by_role("heading", name="Everything that Segment said is in")).to_be_visible(timeout=60_000)
+    expect(operator.get_by_role("heading", name="Everything is delivered to")).to_be_visible(timeout=60_000)
 
     assert served.values(JOHN)["number_of_contacts"] == 4711
 

@@ -52,8 +52,8 @@ async def test_a_refused_call(dashboard: Dashboard) -> None:
     shown = await until(dashboard, "calls?outcome=refused", "Missing email address")
 
     assert shown.count("/calls/") >= 1
-    assert "No call like that" in (await dashboard.get("calls?outcome=skipped")).text
-    assert "No call like that" in (await dashboard.get("calls?email=nobody@example.com")).text
+    assert "No matching calls" in (await dashboard.get("calls?outcome=skipped")).text
+    assert "No matching calls" in (await dashboard.get("calls?email=nobody@example.com")).text
     assert (await dashboard.get("calls?outcome=nonsense&before=x")).status_code == 200
 
 

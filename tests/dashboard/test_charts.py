@@ -35,7 +35,7 @@ def test_what_is_told() -> None:
 
     assert drawn.columns[5].time == "00:05"
     assert drawn.columns[5].figures == ("good: 5", "bad: 1")
-    assert drawn.summary == "Calls in the last hour: good 1770, bad 60, at most 60 at once."
+    assert drawn.summary == "Calls in the last hour: good 1770, bad 60, maximum 60."
     assert [line.text for line in drawn.lines] == ["50", "100"]
     assert len(drawn.times) == 4
 

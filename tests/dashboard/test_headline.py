@@ -9,9 +9,9 @@ from prosperstack_destination.admin.people import NextStep, PersonView, Subscrib
 from prosperstack_destination.clock import MINUTE
 from prosperstack_destination.dashboard.event_text import describe
 from prosperstack_destination.dashboard.headline import (
-    DIFFER,
-    IN_SHORT,
-    ROW_IN_SHORT,
+    DIFFERENT_STATES,
+    PROPERTY_LABELS,
+    STATUS_LABELS,
     Headline,
     HeadlineTone,
     headline,
@@ -65,23 +65,23 @@ def person(
 
 def test_every_state_has_its_words() -> None:
     """No state of a profile or of a property is without words."""
-    assert IN_SHORT.keys() == set(Status)
-    assert ROW_IN_SHORT.keys() == set(PropertyState)
-    for state in DIFFER - {PropertyState.PROBLEM}:
-        assert ROW_IN_SHORT[state][0].startswith("differs")
+    assert STATUS_LABELS.keys() == set(Status)
+    assert PROPERTY_LABELS.keys() == set(PropertyState)
+    for state in DIFFERENT_STATES - {PropertyState.PROBLEM}:
+        assert PROPERTY_LABELS[state][0].startswith("differs")
 
 
 @pytest.mark.parametrize(
     ("rows", "words", "tone", "more"),
     [
-        ([row(PropertyState.SAME)], "Up to date", HeadlineTone.GOOD, "everything that Segment says"),
-        ([row(PropertyState.EDITED_THERE)], "Up to date", HeadlineTone.GOOD, "One property is left as edited"),
-        ([row(PropertyState.NOT_FED)], "Nothing to write", HeadlineTone.PALE, "feeds a property"),
-        ([], "Nothing to write", HeadlineTone.PALE, "feeds a property"),
-        ([row(PropertyState.PROBLEM)], "Up to date, but for one property", HeadlineTone.WARN, "what to do"),
+        ([row(PropertyState.SAME)], "Up to date", HeadlineTone.GOOD, "all values from Segment"),
+        ([row(PropertyState.EDITED_THERE)], "Up to date", HeadlineTone.GOOD, "One property is kept as edited"),
+        ([row(PropertyState.NOT_FED)], "Nothing to deliver", HeadlineTone.PALE, "feeds a property"),
+        ([], "Nothing to deliver", HeadlineTone.PALE, "feeds a property"),
+        ([row(PropertyState.PROBLEM)], "Up to date except one property", HeadlineTone.WARN, "what to do"),
         (
             [row(PropertyState.PROBLEM), row(PropertyState.SET_ASIDE, "b"), row(PropertyState.SET_ASIDE, "b")],
-            "Up to date, but for 2 properties",
+            "Up to date except 2 properties",
             HeadlineTone.WARN,
             "what to do",
         ),
@@ -90,11 +90,11 @@ def test_every_state_has_its_words() -> None:
 def test_with_whom_everything_is_done(
     rows: list[PropertyComparison], words: str, tone: HeadlineTone, more: str
 ) -> None:
-    """Whoever is settled is up to date, but for what cannot be written."""
+    """Whoever is settled is up to date, but for what Mapping problem."""
     found = headline(person(Status.IN_SYNC, *rows), ACCOUNT, NOW)
 
-    assert (found.words, found.tone) == (words, tone)
-    assert more in found.more
+    assert (found.title, found.tone) == (words, tone)
+    assert more in found.details
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.READY, Status.UNKNOWN])
@@ -104,19 +104,19 @@ def test_who_waits(status: Status) -> None:
     bulk = headline(person(status, lane=Lane.BULK), ACCOUNT, NOW)
     first = headline(person(status, lane=Lane.CANCELLING), ACCOUNT, NOW)
 
-    assert live.words == bulk.words == "Waits for its turn"
-    assert "who has this email" in live.more
-    assert bulk.more == "One request writes everything that differs. Live changes of others go first."
-    assert first == Headline("First in line", HeadlineTone.CALM, "One request writes everything that differs.")
+    assert live.title == bulk.title == "Waiting for delivery"
+    assert "looks the subscriber up" in live.details
+    assert bulk.details == "The next request delivers all changes. Newer changes of other people go first."
+    assert first == Headline("Next in the queue", HeadlineTone.CALM, "The next request delivers all changes.")
 
 
 @pytest.mark.parametrize(
     ("status", "until", "words", "tone"),
     [
-        (AccountStatus.KEY_REFUSED, None, "Waits: the account is stopped", HeadlineTone.BAD),
-        (AccountStatus.NOT_PERMITTED, NOW + MINUTE, "Waits: the account is stopped", HeadlineTone.BAD),
-        (AccountStatus.RETRYING, NOW + MINUTE, "Waits: ProsperStack does not answer", HeadlineTone.WARN),
-        (AccountStatus.RETRYING, NOW, "Waits for its turn", HeadlineTone.CALM),
+        (AccountStatus.KEY_REFUSED, None, "Waiting: the account is stopped", HeadlineTone.BAD),
+        (AccountStatus.NOT_PERMITTED, NOW + MINUTE, "Waiting: the account is stopped", HeadlineTone.BAD),
+        (AccountStatus.RETRYING, NOW + MINUTE, "Waiting: requests to ProsperStack fail", HeadlineTone.WARN),
+        (AccountStatus.RETRYING, NOW, "Waiting for delivery", HeadlineTone.CALM),
     ],
 )
 def test_who_waits_with_the_account(
@@ -126,16 +126,16 @@ def test_who_waits_with_the_account(
     account = replace(ACCOUNT, status=status, status_reason="why", status_until=until)
     found = headline(person(Status.READY), account, NOW)
 
-    assert (found.words, found.tone) == (words, tone)
-    if found.words != "Waits for its turn":
-        assert (found.more, found.again_at) == ("why.", until)
+    assert (found.title, found.tone) == (words, tone)
+    if found.title != "Waiting for delivery":
+        assert (found.details, found.retry_at) == ("why.", until)
 
 
 def test_who_waits_for_another_attempt() -> None:
     """After a failed attempt it is told why it failed, and when the next one is."""
     found = headline(person(Status.PENDING, reason="ProsperStack is away.", again=NOW + MINUTE), ACCOUNT, NOW)
 
-    assert found == Headline("Waits for the next attempt", HeadlineTone.WARN, "ProsperStack is away.", NOW + MINUTE)
+    assert found == Headline("Waiting for a retry", HeadlineTone.WARN, "ProsperStack is away.", NOW + MINUTE)
 
 
 def test_whom_nobody_matches() -> None:
@@ -143,34 +143,34 @@ def test_whom_nobody_matches() -> None:
     rows = [row(PropertyState.NO_SUBSCRIBER, key) for key in "ab"]
     found = headline(person(Status.UNMATCHED, *rows, again=NOW + MINUTE), ACCOUNT, NOW)
 
-    assert (found.words, found.again_at) == ("No subscriber has this email", NOW + MINUTE)
-    assert found.more == "As soon as a subscriber has it, 2 properties are written."
+    assert (found.title, found.retry_at) == ("No subscriber has this email", NOW + MINUTE)
+    assert found.details == "When a subscriber has it, 2 properties are delivered."
 
 
 def test_whose_email_is_rejected() -> None:
-    """ProsperStack's words are told, and what has to happen."""
+    """The reason from ProsperStack is shown, and what has to happen."""
     found = headline(person(Status.REJECTED, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
 
-    assert (found.words, found.tone) == ("Set aside", HeadlineTone.BAD)
-    assert found.more.startswith("ProsperStack rejects the email: no. It is tried again")
+    assert (found.title, found.tone) == ("Email rejected", HeadlineTone.BAD)
+    assert found.details.startswith("ProsperStack rejects the email: no. It is retried")
 
 
 @pytest.mark.parametrize(
     ("kind", "outcome", "details", "sentence"),
     [
-        (EventKind.CALL, "accepted", {"traits": 1}, "A call came in, with 1 trait"),
-        (EventKind.CALL, "accepted", {"traits": 3}, "A call came in, with 3 traits"),
+        (EventKind.CALL, "accepted", {"traits": 1}, "Call accepted, with 1 trait"),
+        (EventKind.CALL, "accepted", {"traits": 3}, "Call accepted, with 3 traits"),
         (EventKind.CALL, "strange", {}, "Call: strange"),
-        (EventKind.DELIVERY, "unmatched", {}, "No subscriber has the email"),
+        (EventKind.DELIVERY, "unmatched", {}, "No subscriber has this email"),
         (EventKind.REQUEST, "200", {"request": "GET /subscribers"}, "Looked up in ProsperStack"),
-        (EventKind.REQUEST, "200", {"request": "PATCH /x", "properties": ["a", "b"]}, "Written: a, b"),
+        (EventKind.REQUEST, "200", {"request": "PATCH /x", "properties": ["a", "b"]}, "Delivered: a, b"),
         (
             EventKind.REQUEST,
             "200",
             {"request": "PATCH /x", "properties": ["a", "b", "c", "d", "e", "f"]},
-            "Written: a, b, c, d, and 2 more",
+            "Delivered: a, b, c, d, and 2 more",
         ),
-        (EventKind.REQUEST, "204", {"request": "DELETE /x"}, "ProsperStack did DELETE /x"),
+        (EventKind.REQUEST, "204", {"request": "DELETE /x"}, "Request DELETE /x succeeded"),
         (EventKind.REQUEST, "none", {"request": "PATCH /x"}, "ProsperStack did not answer PATCH /x"),
         (
             EventKind.REQUEST,

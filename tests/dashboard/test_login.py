@@ -10,8 +10,8 @@ import pytest
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.auth.password import load_or_create_password
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.dashboard.login_throttle import FREE, FREE_IN_ALL, LONGEST, LoginThrottle
-from prosperstack_destination.dashboard.sessions import LASTS, Sessions
+from prosperstack_destination.dashboard.login_throttle import FREE, FREE_TOTAL, MAX_WAIT, LoginThrottle
+from prosperstack_destination.dashboard.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.errors import ConfigurationError, LoginFailed
 from prosperstack_destination.store.database import Database
 from support.clocks import SetClock
@@ -48,7 +48,7 @@ async def test_a_wrong_password(stranger: httpx.AsyncClient) -> None:
     for _ in range(FREE):
         wrong = await stranger.post("/dashboard/login", data={"password": "guess"})
         assert (wrong.status_code, "set-cookie" in wrong.headers) == (403, False)
-        assert "That is not the password." in wrong.text
+        assert "Wrong password." in wrong.text
     right = await stranger.post("/dashboard/login", data={"password": PASSWORD})
 
     assert (right.status_code, "set-cookie" in right.headers) == (303, True)
@@ -121,8 +121,8 @@ async def test_pages_that_are_not_there(dashboard: Dashboard) -> None:
     page = await dashboard.get("nonsense")
 
     assert (account.status_code, page.status_code) == (404, 404)
-    assert "There is no such account" in account.text
-    assert "There is no such page" in page.text
+    assert "This account does not exist" in account.text
+    assert "No such page" in page.text
 
 
 async def test_sessions_end(sqlite: Database) -> None:
@@ -133,7 +133,7 @@ async def test_sessions_end(sqlite: Database) -> None:
     token = await sessions.log_in("first password", "here")
     assert await sessions.is_open(token)
 
-    clock.now += LASTS
+    clock.now += SESSION_TTL
     assert not await sessions.is_open(token)
     clock.now -= 1
     assert await sessions.is_open(token)
@@ -151,7 +151,7 @@ async def test_guesses_are_checked_in_turns(sqlite: Database) -> None:
     sessions = Sessions(sqlite, clock, ticks=lambda: clock() / 1_000_000, sleep=sleep)
     sessions.use(await sqlite.write(load_or_create_password, VAULT, "the password"))
     for _ in range(FREE + 3):
-        with pytest.raises(LoginFailed, match="not the password"):
+        with pytest.raises(LoginFailed, match="Wrong password"):
             await sessions.log_in("a guess", "2001:db8::1")
     assert waited == [1.0, 2.0, 3.0]
     assert await sessions.log_in("the password", "2001:db8:0:1::1")
@@ -167,15 +167,15 @@ def test_a_flood_of_guesses_does_not_queue_up() -> None:
     """A network's turns end at ten seconds; many networks share turns, and another one still gets its own."""
     now = [0.0]
     throttle = LoginThrottle(lambda: now[0])
-    for number in range(FREE_IN_ALL):
+    for number in range(FREE_TOTAL):
         assert throttle.wait_for(f"10.0.0.{number}") == 0
         throttle.failed(f"10.0.0.{number}")
     assert throttle.wait_for("10.1.1.1") == pytest.approx(0.2)
     for _ in range(FREE):
         throttle.failed("10.2.2.2")
-    waits = [throttle.wait_for("10.2.2.2") for _ in range(int(LONGEST))]
-    assert waits[-1] == LONGEST
-    with pytest.raises(LoginFailed, match="try again in 11 seconds"):
+    waits = [throttle.wait_for("10.2.2.2") for _ in range(int(MAX_WAIT))]
+    assert waits[-1] == MAX_WAIT
+    with pytest.raises(LoginFailed, match="Try again in 11 seconds"):
         throttle.wait_for("10.2.2.2")
     assert throttle.wait_for("10.3.3.3") < 5
     now[0] += 61

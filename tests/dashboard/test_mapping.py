@@ -74,8 +74,8 @@ async def test_the_catalog_shows_at_once(dashboard: Dashboard) -> None:
     assert 'data-load="' in page.text
     tables = said(await counted(dashboard))
     assert "Counted 1 of 1 profiles" in tables
-    assert "Preferred name preferred_name text preferred_name by its key 1 100% Johnny 0" in tables
-    assert "Is professional is_professional boolean nothing 0 0%" in tables
+    assert "Preferred name preferred_name text preferred_name by key 1 100% Johnny 0" in tables
+    assert "Is professional is_professional boolean no trait 0 0%" in tables
 
 
 async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
@@ -92,7 +92,7 @@ async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
     page = await dashboard.post("mapping/map", trait=trait, to="number_of_contacts")
     draft = draft_in(page.text)
     assert draft == "rules:\r\n  - property: number_of_contacts\r\n    trait: contactCount\r\n"
-    assert "In this draft contactCount feeds number_of_contacts. Nothing is applied yet" in said(page.text)
+    assert "In this draft contactCount feeds number_of_contacts. The draft is not applied yet" in said(page.text)
     assert "Number of contacts (changes) \N{EN DASH} 17 contactCount" in said(page.text)
     assert (await dashboard.service.client.get("/readyz")).status_code == 200
 
@@ -106,9 +106,9 @@ async def test_a_trait_is_mapped_by_one_click(dashboard: Dashboard) -> None:
 
     done = await applied(dashboard, draft_in(review.text), note="by one click")
     assert (done.status_code, done.headers["location"]) == (303, f"{dashboard.home}/mapping")
-    assert "Version 1 is in force. One profile is looked at again" in (await dashboard.get("mapping")).text
+    assert "Version 1 is applied. One profile is evaluated again" in (await dashboard.get("mapping")).text
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["number_of_contacts"] == 17)
-    assert "contactCount by a rule 1 100% 17" in said(await counted(dashboard))
+    assert "contactCount by rule 1 100% 17" in said(await counted(dashboard))
 
 
 async def test_a_trait_is_mapped_to_another_one(dashboard: Dashboard) -> None:
@@ -178,10 +178,10 @@ async def test_fields_that_nobody_touched(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"rule-kind": "trait", "rule-trait": "nickname"}, "Choose the property that the rule is for."),
+        ({"rule-kind": "trait", "rule-trait": "nickname"}, "Choose the property of the rule."),
         (
             {"rule-property": "preferred_name", "rule-values": "a"},
-            "'a' is no line of the form `value = what is sent`",
+            "'a' does not have the form `value = value to send`",
         ),
         ({"draft": "a: b: c", "rule-property": "preferred_name", "rule-trait": "x"}, "the text is not YAML"),
     ],
@@ -218,9 +218,9 @@ async def test_faults(dashboard: Dashboard, draft: str, where: str, why: str) ->
     assert why in preview
     assert (review.status_code, refused.status_code) == (422, 422)
     assert draft_in(refused.text) == draft.replace("\n", "\r\n")
-    assert "faults" in (await dashboard.post("mapping/figures", draft=draft, based_on="0")).text
+    assert "errors" in (await dashboard.post("mapping/figures", draft=draft, based_on="0")).text
     assert (await dashboard.service.client.get("/readyz")).status_code == 200
-    assert "Nothing was applied yet" in (await dashboard.get("mapping/history")).text
+    assert "No mapping applied yet" in (await dashboard.get("mapping/history")).text
 
 
 async def test_unknown_properties_are_confirmed(dashboard: Dashboard) -> None:
@@ -239,7 +239,9 @@ async def test_unknown_properties_are_confirmed(dashboard: Dashboard) -> None:
         assert 'name="allow_unknown"' in page.text
     assert (refused.status_code, 'value="soon"' in refused.text) == (422, True)
     assert done.status_code == 303
-    assert "prefered_name prefered_name not in ProsperStack its rule waits for it" in said(await counted(dashboard))
+    assert "prefered_name prefered_name not in ProsperStack its rule takes effect when it exists" in said(
+        await counted(dashboard)
+    )
 
 
 async def test_rising_problems_are_confirmed(dashboard: Dashboard) -> None:
@@ -253,7 +255,7 @@ async def test_rising_problems_are_confirmed(dashboard: Dashboard) -> None:
 
     assert 'class="figure bad"' in figures.text
     assert "Problems rise from 0 to 1" in said(figures.text)
-    assert "true unchanged: no value" in said(figures.text)
+    assert "true no value: unchanged" in said(figures.text)
     assert refused.status_code == 409
     assert 'name="allow_problems"' in refused.text
     assert done.status_code == 303
@@ -266,14 +268,14 @@ async def test_somebody_else_was_first(dashboard: Dashboard) -> None:
 
     refused = await applied(dashboard, FILE)
     assert refused.status_code == 409
-    assert "Version 1 is in force by now" in refused.text
+    assert "Version 1 was applied in the meantime" in refused.text
     assert "+ forgiving_names: true" in said(refused.text)
     assert "\N{MINUS SIGN} forgiving_names: true" in said(refused.text)
     assert draft_in(refused.text) == FILE.replace("\n", "\r\n")
     assert "disabled" in refused.text
 
     gone_on = await dashboard.post("mapping/review", draft=FILE, based_on="0", rebase="1")
-    assert "is in force by now" not in gone_on.text
+    assert "was applied in the meantime" not in gone_on.text
     assert (await applied(dashboard, FILE, int(hidden(gone_on.text, "based_on")))).status_code == 303
 
 
@@ -285,7 +287,7 @@ async def test_a_file_that_says_what_it_is_based_on(dashboard: Dashboard) -> Non
 
     assert draft_in((await dashboard.get("mapping/edit")).text).startswith("based_on: 3\r\n")
     stale = await applied(dashboard, f"based_on: 1\n{FILE}", 3)
-    assert (stale.status_code, "your draft was made from version 1" in said(stale.text)) == (409, True)
+    assert (stale.status_code, "Your draft is based on version 1" in said(stale.text)) == (409, True)
     gone_on = await dashboard.post("mapping/review", draft=f"based_on: 1\n{FILE}", based_on="3", rebase="3")
     assert draft_in(gone_on.text).startswith("based_on: 3\r\n")
 
@@ -297,17 +299,15 @@ async def test_history(dashboard: Dashboard) -> None:
 
     history = said((await dashboard.get("mapping/history")).text)
     first, second = await dashboard.get("mapping/history/1"), await dashboard.get("mapping/history/2")
-    assert re.search(
-        r"Version 2 in force .*? dashboard . 1 Export Version 1 .*? dashboard nicknames <b> 1", history
-    )
+    assert re.search(r"Version 2 current .*? dashboard . 1 Export Version 1 .*? dashboard nicknames <b> 1", history)
     assert "+ trait: nickname" in said(first.text)
     assert "\N{MINUS SIGN} trait: nickname + trait: first_name" in said(second.text)
-    assert "Go back to version 1" in first.text
+    assert "Roll back to version 1" in first.text
     assert "Go back" not in second.text
 
     back = await dashboard.post("mapping/rollback", version="1", based_on="2", sure="yes")
     assert back.headers["location"] == f"{dashboard.home}/mapping"
-    assert "Version 3 is in force, which is version 1 again." in (await dashboard.get("mapping")).text
+    assert "Version 1 is applied again, as version 3." in (await dashboard.get("mapping")).text
     assert (await dashboard.post("mapping/rollback", version="1", based_on="2")).status_code == 409
     assert "back to version 1" in (await dashboard.get("mapping/history?before=4")).text
     assert "Version 3" not in (await dashboard.get("mapping/history?before=3")).text
@@ -358,7 +358,7 @@ async def test_nothing_new_is_not_applied(dashboard: Dashboard) -> None:
     await applied(dashboard, FILE)
     await applied(dashboard, FILE, 1)
 
-    assert "Version 1 says the same" in html.unescape((await dashboard.get("mapping")).text)
+    assert "The draft equals version 1" in html.unescape((await dashboard.get("mapping")).text)
 
 
 async def test_another_account(dashboard: Dashboard) -> None:
@@ -371,13 +371,13 @@ async def test_another_account(dashboard: Dashboard) -> None:
     [other] = {each for each in accounts if each != dashboard.account_id}
     theirs = Dashboard(dashboard.client, dashboard.service, other)
 
-    assert "Nothing was applied yet" in (await theirs.get("mapping/history")).text
+    assert "No mapping applied yet" in (await theirs.get("mapping/history")).text
     assert (await theirs.get("mapping/history/1")).status_code == 404
     assert (await theirs.get("mapping/export?version=1")).status_code == 404
     assert (await theirs.post("mapping/rollback", version="1", based_on="0")).status_code == 422
     assert "nickname" not in draft_in((await theirs.get("mapping/edit")).text)
     assert "john.doe" not in (await theirs.post("mapping/preview", draft=FILE, email="john")).text
-    assert "preferred_name by its key" not in said(await counted(theirs))
+    assert "preferred_name by key" not in said(await counted(theirs))
     assert "theirs text 1 x" in said(await counted(theirs))
 
 
@@ -388,7 +388,7 @@ async def test_hostile_names_stay_text(dashboard: Dashboard) -> None:
     tables = await counted(dashboard)
 
     assert_harmless(tables)
-    assert "its name is too long for a rule" in said(tables)
+    assert "the name is too long for a rule" in said(tables)
     names = [html.unescape(each) for each in re.findall(r'name="trait" value="([^"]*)"', tables)]
     names.remove('"email"')
     assert len(names) == len(HOSTILE) - 1
@@ -429,11 +429,11 @@ async def test_find(dashboard: Dashboard) -> None:
 
     await counted(dashboard)
     found = said(await counted(dashboard, "?find=OTHER"))
-    assert "No property has this in its key or its name." in found
+    assert "No property matches the search." in found
     assert "other number 1 1" in found
     nothing = said(await counted(dashboard, "?find=preferred"))
     assert "Preferred name" in nothing
-    assert "No trait that feeds nothing has this in its name." in nothing
+    assert "No unmapped trait matches the search." in nothing
     assert 'value="&lt;b&gt;"' in (await dashboard.get("mapping?find=<b>")).text
 
 
@@ -442,11 +442,11 @@ async def test_a_rule_that_replaces_another_one(dashboard: Dashboard) -> None:
     await applied(dashboard, FILE)
 
     page = await dashboard.post("mapping/map", trait='"other"', to="preferred_name")
-    assert "other feeds preferred_name, instead of what its rule took" in said(page.text)
+    assert "other feeds preferred_name instead of the source in its previous rule" in said(page.text)
 
 
 async def test_whom_a_draft_is_tried_out_on(dashboard: Dashboard) -> None:
-    """By itself on somebody whom it changes; else on whoever's email begins so."""
+    """By itself on empty: a person whom the draft changes; else on whoever's email begins so."""
     await dashboard.service.identify("ada@example.com", plan="x")
     await dashboard.service.identify("zoe@example.com", nickname="Zo")
 
@@ -455,8 +455,8 @@ async def test_whom_a_draft_is_tried_out_on(dashboard: Dashboard) -> None:
 
     assert "john.doe@example.com: 1 property changes" in await preview("")
     assert "zoe@example.com: 1 property changes" in await preview(" ZOE@example.com ")
-    assert "ada@example.com: nothing changes (the first whose email begins so)" in await preview("ada")
-    assert "Nobody's email begins with nobody" in await preview("nobody")
+    assert "ada@example.com: nothing changes (the first matching email)" in await preview("ada")
+    assert "No profile's email starts with nobody" in await preview("nobody")
 
 
 async def test_going_through(tmp_path: Path, stored: Database) -> None:
@@ -480,13 +480,13 @@ async def test_going_through(tmp_path: Path, stored: Database) -> None:
         page = await dashboard.get("mapping")
         overview = (await dashboard.get("overview")).text
 
-    assert "The mapping goes through what was received 0%" in said(page.text)
-    assert "0 of 1 profiles looked at" in said(page.text)
+    assert "Applying the mapping to stored profiles 0%" in said(page.text)
+    assert "0 of 1 profiles checked" in said(page.text)
     assert f'data-live="{dashboard.home}/mapping/live"' in page.text
-    assert "up to date" in before
-    assert "up to date" not in overview
-    assert "0 of 1 profiles looked at" in said(overview)
-    assert "nobody, of those looked at so far" in said(overview)
+    assert "Up to date" in before
+    assert "Up to date" not in overview
+    assert "0 of 1 profiles checked" in said(overview)
+    assert "of the profiles checked so far" in said(overview)
 
 
 async def test_choices_for_the_whole(dashboard: Dashboard) -> None:
@@ -500,7 +500,7 @@ async def test_choices_for_the_whole(dashboard: Dashboard) -> None:
     await applied(dashboard, draft, 1)
 
     shown = (await dashboard.get("mapping")).text
-    assert "names are matched forgivingly · properties are created for audiences" in said(shown)
+    assert "forgiving names · creates properties for audiences" in said(shown)
     assert 'value="yes" checked' in shown
     same = await dashboard.post("mapping/options", forgiving_names="yes", create_missing="audiences")
     assert same.headers["location"] == f"{dashboard.home}/mapping"

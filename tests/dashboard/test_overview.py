@@ -33,7 +33,7 @@ async def test_the_overview(dashboard: Dashboard, period: str) -> None:
     page = await dashboard.get(f"overview?period={period}")
 
     assert page.status_code == 200
-    for said in ("Calls accepted", "Requests saved", "Requests left", "What happened"):
+    for said in ("Calls accepted", "Requests saved", "Requests left", "Activity"):
         assert said in page.text
     assert len(page.content) < 200_000
     shown = period if period != "nonsense" else "hour"
@@ -46,10 +46,10 @@ async def test_an_account_that_is_stopped(dashboard: Dashboard) -> None:
     await dashboard.service.identify("john.doe@example.com", preferred_name="Jo")
 
     async with asyncio.timeout(10):
-        while "refuses the account&#39;s key" not in (text := (await dashboard.get("overview")).text):
+        while "Calls are refused until the key works" not in (text := (await dashboard.get("overview")).text):
             pass
     text = re.sub(r"\s+", " ", text)
-    assert "Calls are refused until it works again" in text
+    assert "ProsperStack refuses the API key" in text
     assert "Next attempt" in text
 
 
@@ -71,20 +71,20 @@ async def parts_of(live: LiveUpdates, texts: list[dict[str, str]]) -> list[str]:
 async def test_parts_are_sent_as_they_change() -> None:
     """A part is sent at first, with whatever it has in it on one line; then the stream ends with the service."""
     text = "<b>\n</b>"
-    [retry, part] = await parts_of(LiveUpdates(), [{"standing": text}])
+    [retry, part] = await parts_of(LiveUpdates(), [{"status": text}])
 
     assert retry.startswith("retry: ")
     name, data = part.strip().split("\n")
     assert name == "event: part"
-    assert json.loads(data.removeprefix("data: ")) == {"id": "standing", "html": text}
+    assert json.loads(data.removeprefix("data: ")) == {"id": "status", "html": text}
 
 
 async def test_times_in_words_are_no_news() -> None:
     """A part whose times alone are other words than before is not sent again; one with another time is."""
     times = (("1", "now"), ("1", "1 s ago"), ("2", "now"))
     texts = [f'<time datetime="{at}">{words}</time>' for at, words in times]
-    looks = LiveUpdates(every_seconds=0.0)
-    sent = await parts_of(looks, [{"standing": text} for text in texts])
+    looks = LiveUpdates(poll_seconds=0.0)
+    sent = await parts_of(looks, [{"status": text} for text in texts])
 
     assert [json.loads(each.partition("data: ")[2])["html"] for each in sent[1:]] == [texts[0], texts[2]]
 

@@ -25,7 +25,7 @@ async def test_a_page_that_is_only_opened_names_nobody(dashboard: Dashboard) -> 
     everybody = await dashboard.get("people?show=everybody")
 
     assert JOHN not in opened.text
-    assert "Show everybody" in opened.text
+    assert "Show all people" in opened.text
     assert JOHN in everybody.text
 
 
@@ -64,15 +64,15 @@ async def test_further_pages(dashboard: Dashboard) -> None:
 async def test_by_how_they_stand(dashboard: Dashboard) -> None:
     """Those who stand in a way are listed alone."""
     await send(dashboard, "stranger@example.com")
-    unmatched = await dashboard.until("people?stands=unmatched", "stranger@example.com")
-    in_sync = await dashboard.until("people?stands=in_sync", JOHN)
+    unmatched = await dashboard.until("people?status=unmatched", "stranger@example.com")
+    in_sync = await dashboard.until("people?status=in_sync", JOHN)
 
     assert JOHN not in unmatched
     assert "no subscriber" in unmatched
     assert "stranger@example.com" not in in_sync
-    assert "Nobody is found" in (await dashboard.get("people?stands=set_aside")).text
-    assert "Nobody is found" in (await dashboard.get("people?stands=waiting&q=stranger")).text
-    assert "Whom are you looking for?" in (await dashboard.get("people?stands=nonsense")).text
+    assert "No match" in (await dashboard.get("people?status=set_aside")).text
+    assert "No match" in (await dashboard.get("people?status=waiting&q=stranger")).text
+    assert "Search for a person" in (await dashboard.get("people?status=nonsense")).text
 
 
 async def test_nobody_is_found(dashboard: Dashboard) -> None:

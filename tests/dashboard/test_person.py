@@ -16,17 +16,23 @@ async def test_a_person(dashboard: Dashboard, stored: Database) -> None:
     """Their page tells how they stand, each property as it should be and is, each trait, and what happened."""
     await send(dashboard, {"plan": {"name": "pro"}, "number_of_contacts": "many"}, user_id="u-1")
     page = await page_of(dashboard, stored)
-    text = said(await dashboard.until(page, "Up to date, but for one property"))
+    text = said(await dashboard.until(page, "Up to date except one property"))
 
-    for each in ("u-1", "Johnny", "{&#34;name&#34;:&#34;pro&#34;}", "many : the text is not a number", "the same"):
+    for each in (
+        "u-1",
+        "Johnny",
+        "{&#34;name&#34;:&#34;pro&#34;}",
+        "many : the text is not a number",
+        "Up to date",
+    ):
         assert each in text
     assert "The text is not a number" not in text
     assert "the text is not a number" in text
     assert "Add a rule with values" in text
-    assert "2 properties that no trait feeds" in text
+    assert "2 properties without a trait" in text
     assert "4 traits" in text
     assert f"{dashboard.home}/calls?email=john.doe%40example.com" in (await dashboard.get(page)).text
-    assert "A call came in, with 3 traits" in said(await dashboard.until(page, "ProsperStack has everything now"))
+    assert "Call accepted, with 3 traits" in said(await dashboard.until(page, "All properties delivered"))
 
 
 async def test_sync_now_reaches_prosperstack(dashboard: Dashboard, stored: Database) -> None:
@@ -43,7 +49,7 @@ async def test_sync_now_reaches_prosperstack(dashboard: Dashboard, stored: Datab
 
     answer = await dashboard.post(f"{page}/sync")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{dashboard.home}/{page}")
-    assert "First in line now" in (await dashboard.get(page)).text
+    assert "Queued before all others" in (await dashboard.get(page)).text
     await dashboard.until(page, "<h2>Up to date</h2>")
     assert dashboard.service.values(late)[0]["preferred_name"] == "Late"
 
@@ -55,7 +61,7 @@ async def test_it_is_sent_as_it_changes(dashboard: Dashboard, stored: Database) 
     async with dashboard.watched(f"{page}/live?traits=40") as watched:
         parts = await watched.parts(5)
 
-    assert parts.keys() == {"standing", "problems", "properties", "traits", "happened"}
+    assert parts.keys() == {"status", "problems", "properties", "traits", "timeline"}
     assert ">t45<" in parts["traits"]
     assert ">t05<" not in parts["traits"]
 
@@ -70,11 +76,11 @@ async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
     answer = await dashboard.post(f"{page}/erase", sure="yes")
     assert answer.headers["location"] == f"{dashboard.home}/people"
     assert (
-        "forgotten here. In ProsperStack, the values that this service wrote are deleted"
+        "is erased in this service. In ProsperStack, the values that this service wrote are deleted"
         in (await dashboard.get("people")).text
     )
     assert (await dashboard.get(page)).status_code == 404
-    assert "Nobody is found" in (await dashboard.get("people?show=everybody")).text
+    assert "No match" in (await dashboard.get("people?show=everybody")).text
     await dashboard.service.until(lambda: "preferred_name" not in dashboard.service.values(JOHN)[0])
 
 
@@ -87,7 +93,7 @@ async def test_who_is_erased_while_somebody_looks(dashboard: Dashboard, stored: 
         await dashboard.post(f"{page}/erase", sure="yes")
         parts = before | await watched.parts(4)
 
-    assert "This person was erased" in parts.pop("standing")
+    assert "This person was erased" in parts.pop("status")
     assert set(parts.values()) == {""}
 
 
@@ -95,33 +101,33 @@ async def test_what_was_edited_there(dashboard: Dashboard, stored: Database) -> 
     """What somebody edited in ProsperStack is marked, stays, and is written over by whoever is sure."""
     page = await page_of(dashboard, stored)
     await dashboard.until(page, "<h2>Up to date</h2>")
-    assert "Write over" not in (await dashboard.get(page)).text
+    assert "Overwrite edits" not in (await dashboard.get(page)).text
     [record] = dashboard.service.account().data.subscribers.after(0, JOHN)
     await dashboard.service.sandbox.patch(
         f"/subscribers/{record.fields['id']}", json={"properties": {"preferred_name": "Edited"}}
     )
     await dashboard.post(f"{page}/sync")
-    assert "differs: edited there" in await dashboard.until(page, "One property is left as edited")
+    assert "Edited in ProsperStack" in await dashboard.until(page, "One property is kept as edited")
 
     await dashboard.post(f"{page}/overwrite", sure="yes")
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")
-    await dashboard.until(page, "differs: edited there", gone=True)
+    await dashboard.until(page, "Edited in ProsperStack", gone=True)
 
 
 async def test_what_prosperstack_rejects(dashboard: Dashboard, stored: Database) -> None:
-    """A value that was rejected is shown with ProsperStack's words, and sent again when it is asked for."""
+    """A value that was rejected is shown with ProsperStack's reason, and sent again when it is asked for."""
     data = dashboard.service.account().data
     [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
     del data.properties[prop.id]
     await send(dashboard, {"number_of_contacts": 7})
     page = await page_of(dashboard, stored)
-    text = said(await dashboard.until(page, "differs: rejected"))
+    text = said(await dashboard.until(page, "Rejected"))
     assert "ProsperStack rejects it: number_of_contacts: there is no such subscriber property" in text
 
     data.properties[prop.id] = prop
     assert (await dashboard.post(f"{page}/retry")).status_code == 303
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0].get("number_of_contacts") == 7)
-    assert "Try again" not in await dashboard.until(page, "differs: rejected", gone=True)
+    assert "Try again" not in await dashboard.until(page, "Rejected", gone=True)
 
 
 async def test_several_subscribers(dashboard: Dashboard, stored: Database) -> None:
@@ -156,7 +162,7 @@ async def test_another_accounts_people(dashboard: Dashboard, stored: Database) -
 
     assert (await dashboard.get(f"people/{ann.id}")).status_code == 404
     assert (await dashboard.post(f"people/{ann.id}/erase", sure="yes")).status_code == 404
-    assert "Nobody is found" in (await dashboard.get("people?q=ann@example.com")).text
+    assert "No match" in (await dashboard.get("people?q=ann@example.com")).text
     assert await stored.read(profiles.find, other, "ann@example.com") is not None
 
 

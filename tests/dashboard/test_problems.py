@@ -37,9 +37,9 @@ async def send_form(dashboard: Dashboard, page: str, ends: str) -> httpx.Respons
 async def test_a_suggested_rule_goes_into_a_draft(dashboard: Dashboard) -> None:
     """A rule that was tried out is shown with what came of it, and one click puts it into a draft."""
     await send(dashboard, {"is_professional": "yes"})
-    page = said(await dashboard.until("problems", "was tried out on"))
+    page = said(await dashboard.until("problems", "tested on"))
 
-    assert "was tried out on 1 profile: problems with the property fall from 1 to 0" in page
+    assert "tested on 1 profile: it reduces the problems of this property from 1 to 0" in page
     draft = await send_form(dashboard, "problems", "/mapping/suggested")
     assert draft.status_code == 200
     assert "fallback: keep" in draft.text
@@ -56,12 +56,12 @@ async def test_no_problems(dashboard: Dashboard) -> None:
 
 
 async def test_a_problem_comes_and_goes(dashboard: Dashboard, stored: Database) -> None:
-    """A value that cannot be written is shown with what helps; when it is fixed, it is gone."""
+    """A value that Mapping problem is shown with what helps; when it is fixed, it is gone."""
     await send(dashboard, {"number_of_contacts": "many"})
     page = await dashboard.until("problems", "number_of_contacts")
     text = said(page)
 
-    for each in ("The text is not a number", "What helps: Add a rule with values", "one person", "many"):
+    for each in ("The text is not a number", "Solution: Add a rule with values", "one person", "many"):
         assert each in text
     assert "j…@example.com" in text
     assert JOHN not in text
@@ -77,7 +77,7 @@ async def test_trying_one_kind_again(dashboard: Dashboard) -> None:
     [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
     del data.properties[prop.id]
     await send(dashboard, {"number_of_contacts": 7, "is_professional": "maybe"})
-    text = said(await dashboard.until("problems", "rejected by ProsperStack"))
+    text = said(await dashboard.until("problems", "Rejected by ProsperStack"))
     assert "there is no such subscriber property" in text
     data.properties[prop.id] = prop
     to_rejected = [fields for to, fields in forms((await dashboard.get("problems")).text) if "reason" in fields]
@@ -85,12 +85,12 @@ async def test_trying_one_kind_again(dashboard: Dashboard) -> None:
 
     answer = await dashboard.client.post(f"{dashboard.home}/problems/retry", data=fields)
     assert answer.headers["location"] == f"{dashboard.home}/problems"
-    assert "One person is looked at again" in (await dashboard.get("problems")).text
-    await dashboard.until("problems", "rejected by ProsperStack", gone=True)
+    assert "Retry started for one person" in (await dashboard.get("problems")).text
+    await dashboard.until("problems", "Rejected by ProsperStack", gone=True)
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["number_of_contacts"] == 7)
     again = await dashboard.client.post(f"{dashboard.home}/problems/retry", data=fields)
     assert again.status_code == 303
-    assert "Nobody has this problem any more" in (await dashboard.get("problems")).text
+    assert "No person has this problem any more" in (await dashboard.get("problems")).text
 
 
 async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
@@ -99,7 +99,7 @@ async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
     await dashboard.until("problems", "number_of_contacts")
     assert (await send_form(dashboard, "problems", "/retry-all")).status_code == 303
 
-    assert "One person is looked at again" in (await dashboard.get("problems")).text
+    assert "Retry started for one person" in (await dashboard.get("problems")).text
     trail = await stored.read(audit_log.recent, dashboard.account_id, 5)
     assert [(each.actor, each.action) for each in trail] == [("dashboard", "retry")]
 
@@ -116,13 +116,13 @@ async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database
         until=until,
     )
     page = (await dashboard.get("problems")).text
-    assert "The account is stopped: ProsperStack refuses its key" in page
+    assert "The account is stopped: ProsperStack refuses its API key" in page
     assert "ProsperStack answered 401." in page
     assert "Replace the key" in page
 
     answer = await send_form(dashboard, "problems", f"{dashboard.home}/retry")
     assert answer.headers["location"] == f"{dashboard.home}/problems"
-    assert "ProsperStack is tried now" in (await dashboard.get("problems")).text
+    assert "The next attempt starts now" in (await dashboard.get("problems")).text
     await dashboard.until("problems", "No problems")
 
 
@@ -131,7 +131,7 @@ async def test_trying_the_account_from_the_overview(dashboard: Dashboard) -> Non
     answer = await dashboard.post("retry")
 
     assert answer.headers["location"] == f"{dashboard.home}/overview"
-    assert "there was nothing to try" in (await dashboard.get("overview")).text
+    assert "No retry is needed" in (await dashboard.get("overview")).text
 
 
 def leave_undone(connection: Connection, account_id: str, now: int) -> None:
@@ -156,8 +156,8 @@ async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:
     """Rejected emails, failed attempts, deletions and properties that could not be created are shown with why."""
     for number in range(2):
         await send(dashboard, {"preferred_name": "P"}, email=f"p{number}@example.com")
-    await dashboard.until("people?stands=unmatched", "p1@example.com")
-    await dashboard.until("people?stands=unmatched", "p0@example.com")
+    await dashboard.until("people?status=unmatched", "p1@example.com")
+    await dashboard.until("people?status=unmatched", "p0@example.com")
     await stored.write(leave_undone, dashboard.account_id, system_clock())
     text = said((await dashboard.get("problems")).text)
 
@@ -166,7 +166,7 @@ async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:
     assert text.count("p…@example.com") == 2
     assert "preferred_name" not in text  # somebody created it by hand
     page = await page_of(dashboard, stored, "p0@example.com")
-    assert "Set aside" in (await dashboard.get(page)).text
+    assert "Email rejected" in (await dashboard.get(page)).text
     answer = await send_form(dashboard, "problems", f"{page}/retry")
     assert answer.headers["location"] == f"{dashboard.home}/problems"
     await dashboard.until("problems", "reason 0", gone=True)
@@ -179,7 +179,7 @@ async def test_a_form_that_is_none(dashboard: Dashboard, reason: str) -> None:
 
     assert answer.status_code in (303, 400)
     if answer.status_code == 303:
-        assert "Nobody has this problem" in (await dashboard.get("problems")).text
+        assert "No person has this problem" in (await dashboard.get("problems")).text
 
 
 async def test_hostile_values(dashboard: Dashboard) -> None:
@@ -205,6 +205,6 @@ async def test_comparing_everybody(dashboard: Dashboard) -> None:
     assert "at most 2 requests for 1 person" in told
     assert unsure.status_code == 422
     assert begun.headers["location"] == f"{dashboard.home}/problems/replay"
-    assert "1 of 1 people" in said(await dashboard.until("problems/replay", "Everybody is due"))
+    assert "1 of 1 people" in said(await dashboard.until("problems/replay", "All people are queued"))
     assert "1 of 1 people" in said((await dashboard.live("problems/replay/live", "progress"))["progress"])
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.dashboard.rendering import ON_HOVER, SHOWN, name, pretty, value
+from prosperstack_destination.dashboard.rendering import MAX_HOVER, MAX_SHOWN, name, pretty, value
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
@@ -40,7 +40,7 @@ def test_any_value_is_text_of_one_element(content: JsonValue) -> None:
 
     assert found.names in (["bdi"], ["span"])
     assert found.attributes.keys() <= {"class", "title"}
-    assert len(found.text) <= SHOWN
+    assert len(found.text) <= MAX_SHOWN
     assert not any(ord(each) < 0x20 or 0x7F <= ord(each) < 0xA0 for each in written)
     assert pretty(content)
 
@@ -69,7 +69,7 @@ def test_what_is_long_is_cut() -> None:
         written = str(value(content))
         assert "…" in _Elements(written).text
         assert "(10,000 characters)" in written
-        assert len(written) < SHOWN + ON_HOVER + 100
+        assert len(written) < MAX_SHOWN + MAX_HOVER + 100
     assert str(name("y" * 10_000)).startswith('<bdi class="name" title="yyy')
     assert name("z" * 100) == f'<bdi class="name" title="{"z" * 100}">{"z" * 79}…</bdi>'
 

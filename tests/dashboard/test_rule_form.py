@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.dashboard.rule_form import (
-    NotARule,
+    InvalidRule,
     RuleFields,
     RuleKind,
+    fields_from_form,
     fields_of,
-    fields_sent,
     read,
     read_name,
     written,
@@ -44,7 +44,7 @@ def test_a_rule_comes_back_as_it_was(rule: dict[str, Any]) -> None:
     """The fields of any rule, through any browser, make the same rule again."""
     known = Rule.model_validate(rule)
     fields = fields_of(known)
-    sent = fields_sent(as_sent(fields))
+    sent = fields_from_form(as_sent(fields))
 
     assert (sent, sent.mark) == (fields, fields.mark)
     assert Rule.model_validate(sent.rule()).model_dump_json() == known.model_dump_json()
@@ -107,7 +107,7 @@ def test_a_form_of_a_rule() -> None:
         "fallback": None,
     }
     assert RuleFields(target="a", kind=RuleKind.IGNORE, default="5").rule() == {"property": "a", "ignore": True}
-    assert fields_sent({"rule-kind": "nonsense"}) == RuleFields()
+    assert fields_from_form({"rule-kind": "nonsense"}) == RuleFields()
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,5 @@ def test_a_form_of_a_rule() -> None:
 )
 def test_what_makes_no_rule(fields: RuleFields, said: str) -> None:
     """What is missing in the fields, or cannot be read, is told."""
-    with pytest.raises(NotARule, match=said):
+    with pytest.raises(InvalidRule, match=said):
         fields.rule()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.dashboard.segment_connect import SHOWN
+from prosperstack_destination.dashboard.segment_connect import MAX_SHOWN
 from prosperstack_destination.ingest.signature import sign
 from prosperstack_destination.store import segment_connections
 from prosperstack_destination.store.database import Database
@@ -114,10 +114,10 @@ async def test_from_a_token_to_the_first_call(dashboard: Dashboard, segment: Seg
     assert "The source is connected." in waiting.text
     assert "Waiting for the first call…" in waiting.text
     assert f'<a id="name-{page.rpartition("/")[2]}" href="/dashboard' in listed.text
-    assert "waiting for the first call…" in listed.text
+    assert "Waiting for the first call…" in listed.text
     assert "Waiting" not in called.text
     assert "Received" in called.text
-    assert re.search("The last one came (less than a second|1 s|2 s) ago", text_of(called))
+    assert re.search("Last call (less than a second|1 s|2 s) ago", text_of(called))
     for answer in (made, waiting, listed, called):
         assert credential not in answer.text
 
@@ -127,14 +127,14 @@ async def test_waiting_turns_into_received_by_itself(dashboard: Dashboard, segme
     page = await connected(dashboard, "destination")
     [destination] = segment.destinations.values()
     called = f"called-{page.rpartition('/')[2]}"
-    before = await dashboard.live(f"{page}/live", "arrival"), await dashboard.live("segment/live", called)
+    before = await dashboard.live(f"{page}/live", "call-status"), await dashboard.live("segment/live", called)
     await dashboard.service.identify("ann@example.com", key=destination["settings"]["apiKey"])
-    after = await dashboard.live(f"{page}/live", "arrival"), await dashboard.live("segment/live", called)
+    after = await dashboard.live(f"{page}/live", "call-status"), await dashboard.live("segment/live", called)
 
-    assert "Waiting for the first call…" in before[0]["arrival"]
-    assert "waiting for the first call…" in before[1][called]
-    assert "Received" in after[0]["arrival"]
-    assert " ago</time>" in after[0]["arrival-when"]
+    assert "Waiting for the first call…" in before[0]["call-status"]
+    assert "Waiting for the first call…" in before[1][called]
+    assert "Received" in after[0]["call-status"]
+    assert " ago</time>" in after[0]["last-call"]
     assert " ago</time>" in after[1][called]
 
 
@@ -149,7 +149,7 @@ async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) 
     traits = {"email": "ann@example.com", "shoppers": True}
     await signed(dashboard, destination["settings"]["sharedSecret"], traits=traits, context={"personas": personas})
     page = await dashboard.get("segment")
-    [others] = re.findall(r"What else sends.*?</section>", page.text, re.DOTALL)
+    [others] = re.findall(r"Other sources.*?</section>", page.text, re.DOTALL)
 
     assert '<bdi class="name">elsewhere</bdi>' in others
     assert "analytics-python" in others
@@ -161,8 +161,8 @@ async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) 
 @pytest.mark.parametrize(
     ("token", "operation", "fault", "status", "said"),
     [
-        ("", "", (), 422, "Paste a token of the workspace."),
-        ("no token at all", "", (), 422, "The text is not a token of a Segment workspace"),
+        ("", "", (), 422, "Paste a workspace token."),
+        ("no token at all", "", (), 422, "That is no token of a Segment workspace"),
         ("sgp_wrong", "", (), 422, "Segment refuses the token"),
         (TOKEN, "GET /sources", (403, "role too low"), 422, "does not permit this to the token"),
         (
@@ -186,7 +186,7 @@ async def test_a_look_that_fails(
     status: int,
     said: str,
 ) -> None:
-    """What Segment says against a token is told beside it, anything else above the form; the token is not kept."""
+    """Traits against a token is told beside it, anything else above the form; the token is not kept."""
     if operation:
         segment.fail(operation, *fault[:2], headers=fault[2] if len(fault) > 2 else {})
     answer = await look(dashboard, token=token, region="eu", keep="yes")
@@ -217,15 +217,15 @@ async def test_many_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     by_id = await dashboard.get("segment/sources?q=src_000")
     none = await dashboard.get("segment/sources?q=%3Cb%3Enothing")
 
-    assert everything.text.count('name="source_id"') == SHOWN
-    assert f"These are {SHOWN} of 250" in everything.text
+    assert everything.text.count('name="source_id"') == MAX_SHOWN
+    assert f"These are {MAX_SHOWN} of 250" in everything.text
     assert len(everything.content) < 200_000
-    assert "has a destination already" in everything.text
+    assert "already has a destination" in everything.text
     assert re.findall(r'name="source_id" value="(\w+)"', by_name.text) == ["src_0249"]
     assert len(re.findall('name="source_id"', by_id.text)) == 10
     assert re.search(rf'value="{SOURCE}" required disabled', by_id.text)
-    assert "off in Segment" in by_id.text
-    assert "No source has" in none.text
+    assert "disabled in Segment" in by_id.text
+    assert "No source matches" in none.text
     assert "<b>nothing" not in none.text
 
 
@@ -234,7 +234,7 @@ async def test_a_workspace_without_sources(dashboard: Dashboard, segment: Segmen
     segment.sources.clear()
     await look(dashboard)
 
-    assert "The token sees no source" in (await dashboard.get("segment/sources")).text
+    assert "No sources visible to the token" in (await dashboard.get("segment/sources")).text
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ async def test_what_segment_refuses_is_undone(
 
     assert refused.status_code == status
     assert said in text_of(refused)
-    assert f'href="{dashboard.home}/segment/by-hand/webhook">Connect it by hand' in refused.text
+    assert f'href="{dashboard.home}/segment/by-hand/webhook">Connect it manually' in refused.text
     assert left == {}
     assert again.status_code == 303
     assert len(segment.destinations) == 1
@@ -330,7 +330,7 @@ async def test_a_held_token_is_its_sessions(dashboard: Dashboard, segment: Segme
 
     for answer in (seen, done, await dashboard.get("segment/sources"), await connect(dashboard)):
         assert answer.headers["location"] == f"{dashboard.home}/segment/connect"
-    assert "Begin with the token" in asked.text
+    assert "Enter the token again" in asked.text
     assert forgotten.status_code == 303
     assert segment.destinations == {}
 
@@ -339,24 +339,24 @@ async def test_a_kept_token(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     """A token is kept where that was ticked, once it worked; then nobody pastes it, until it is forgotten."""
     await look(dashboard, keep="yes", region="eu")
     page = await dashboard.get("segment")
-    await look(dashboard, token="", kept="yes")
+    await look(dashboard, token="", stored="yes")
     choice = await dashboard.get("segment/sources")
     made = await connect(dashboard, "destination")
     gone = await dashboard.post(page_of(dashboard, made), sure="yes")
     segment.tokens.clear()
-    refused = await look(dashboard, token="", kept="yes")
+    refused = await look(dashboard, token="", stored="yes")
     forgotten = await dashboard.post("segment/forget-token")
     said = await dashboard.get("segment")
-    without = await look(dashboard, token="", kept="yes")
+    without = await look(dashboard, token="", stored="yes")
 
-    assert "The token of Acme (EU) is kept, encrypted, since" in text_of(page)
-    assert "Its token is kept, encrypted." in choice.text
+    assert "The token of Acme (EU) is stored encrypted since" in text_of(page)
+    assert "The token is stored encrypted." in choice.text
     assert (made.status_code, gone.status_code, forgotten.status_code) == (303, 303, 303)
     assert segment.destinations == {}
     assert refused.status_code == 422
     assert "Segment refuses the token" in refused.text
     assert "It stays good in Segment: delete it there too." in said.text
-    assert "is kept, encrypted, since" not in said.text
+    assert "is stored encrypted since" not in said.text
     assert without.status_code == 422
     assert "No token of a Segment workspace is kept" in without.text
 
@@ -372,10 +372,10 @@ async def test_where_segment_reaches_the_service(dashboard: Dashboard) -> None:
     )
 
     assert re.search(r'name="public_url"[^>]* value=""', private.text)
-    assert "Not http://service, where you see this page: Segment cannot reach that." in private.text
+    assert "Segment cannot reach http://service, the address of this page." in private.text
     assert re.search(rf'name="public_url"[^>]* value="{URL}"', public.text)
-    assert "where you see this page" not in public.text
-    assert "Not http://destination.example.com, where you see this page" in plain.text
+    assert "the address of this page" not in public.text
+    assert "Segment cannot reach http://destination.example.com, the address of this page" in plain.text
 
 
 @pytest.mark.parametrize("kind", ["webhook", "destination"])
@@ -407,7 +407,7 @@ async def test_a_destination_that_was_deleted_there(dashboard: Dashboard, segmen
     segment.destinations.clear()
     await dashboard.post(page, sure="yes")
 
-    assert "Segment had no such destination any more." in (await dashboard.get("segment")).text
+    assert "Its destination in Segment was already deleted." in (await dashboard.get("segment")).text
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ async def test_forgetting_it_here(
     assert refused.status_code == status
     assert said in text_of(refused)
     assert '<details class="dangerous" open>' in refused.text
-    assert "Forget it here only" in refused.text
+    assert "Disconnect here only" in refused.text
     assert forgotten.status_code == 303
     assert "Delete its destination in Segment too." in page_after.text
     assert len(segment.destinations) == 1
@@ -466,9 +466,9 @@ async def test_many_connections(dashboard: Dashboard, tmp_path: Path) -> None:
 
     assert len(everything.content) < 200_000
     assert "And 51 more" in everything.text
-    assert everything.text.count("waiting for the first call…") == 50
+    assert everything.text.count("Waiting for the first call…") == 50
     assert "And 50 more" in found.text
-    assert "None has" in none.text
+    assert "No source or workspace matches" in none.text
     assert len(await dashboard.live("segment/live?q=quotes", "others")) == 51
 
 
@@ -517,7 +517,7 @@ async def test_another_accounts_connection(dashboard: Dashboard, segment: Segmen
     assert (await theirs.get(f"{page}/live")).status_code == 404
     assert (await theirs.post(page, sure="yes", here_only="yes")).status_code == 404
     assert (await theirs.get("segment/sources")).status_code == 303
-    assert "Issue a key" in key_page.text
+    assert "Issue key" in key_page.text
     assert len(segment.destinations) == 1
 
 
@@ -534,14 +534,14 @@ async def test_by_hand(dashboard: Dashboard, way: str) -> None:
     [live] = [html.unescape(each) for each in re.findall(r'data-live="([^"]*)"', issued.text)]
     live = live.removeprefix(f"{dashboard.home}/")
     for each in (other_clear, clear):
-        before = await dashboard.live(live, "arrival")
+        before = await dashboard.live(live, "call-status")
         sent = (
             await signed(dashboard, each)
             if way == "webhook"
             else await dashboard.service.identify("ann@example.com", key=each)
         )
         assert sent.status_code == 202
-    after = await dashboard.live(live, "arrival", "arrival-when")
+    after = await dashboard.live(live, "call-status", "last-call")
     again = await dashboard.client.get(at)
 
     assert form.status_code == 200
@@ -550,11 +550,11 @@ async def test_by_hand(dashboard: Dashboard, way: str) -> None:
     assert {"webhook": f"{URL}/webhook/{dashboard.account_id}", "destination": "API Key", "sdk": "host="}[
         way
     ] in issued.text
-    assert "Waiting" in before["arrival"]  # the other one's call does not count
-    assert "Received" in after["arrival"]
-    assert "The last one came" in after["arrival-when"]
+    assert "Waiting" in before["call-status"]  # the other one's call does not count
+    assert "Received" in after["call-status"]
+    assert "Last call" in after["last-call"]
     assert clear not in again.text
-    assert "was shown once" in again.text
+    assert "was already shown" in again.text
     assert "Received" in again.text
     assert (f"{URL}/webhook/" in again.text) is (way == "webhook")
 
@@ -567,7 +567,7 @@ async def test_by_hand_with_faults(dashboard: Dashboard) -> None:
     settings_page = await dashboard.get("segment/by-hand/webhook?issued=sec_none")
 
     assert (nameless.status_code, private.status_code, unknown.status_code) == (422, 422, 404)
-    assert '<p id="name-wrong" class="wrong" role="alert">Give it a name' in nameless.text
+    assert '<p id="name-wrong" class="wrong" role="alert">Enter a name' in nameless.text
     assert '<p id="url-wrong" class="wrong" role="alert">Segment cannot post to' in private.text
     assert 'id="secret"' not in nameless.text + private.text
     assert "Issue a shared secret" in settings_page.text

@@ -112,7 +112,7 @@ async def test_accounts(dashboard: Dashboard) -> None:
     assert page.index("Live mode") < page.index("Test mode")
     assert "key_live_one" not in page
     assert (
-        "was open already" in (await dashboard.client.get((await opened("key_live_one")).headers["location"])).text
+        "was already open" in (await dashboard.client.get((await opened("key_live_one")).headers["location"])).text
     )
 
 
@@ -124,7 +124,7 @@ async def test_removing_the_account(dashboard: Dashboard) -> None:
     page = (await dashboard.client.get("/dashboard/accounts")).text
 
     assert (unsure.status_code, sure.status_code) == (422, 303)
-    assert "tick that you are sure" in unsure.text
+    assert "Tick “I am sure”" in unsure.text
     assert sure.headers["location"].endswith("/dashboard/accounts")
     assert "is removed" in page
     assert dashboard.account_id not in page
@@ -168,10 +168,10 @@ async def test_very_many(dashboard: Dashboard, stored: Database) -> None:
 
     for each in (page, of_all):
         assert len(each.content) < 100_000
-    assert "50 of 301 are shown" in page.text
+    assert "Showing 50 of 301" in page.text
     assert "key 299" in page.text
-    assert "The newest 50 of 300" in of_all.text
-    assert "100 of 301 are shown" in of_all.text
+    assert "Showing the newest 50 of 300" in of_all.text
+    assert "Showing 100 of 301" in of_all.text
     assert found.text.count("Properties listed</th>") == 1
     assert f'<td><a href="{dashboard.home}/overview">' in found.text
-    assert "No account has this" in nobody.text
+    assert "No account matches" in nobody.text

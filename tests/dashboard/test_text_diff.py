@@ -5,7 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.dashboard.text_diff import MOST, MOST_LINES, Line, diff_lines
+from prosperstack_destination.dashboard.text_diff import MAX_DIFF, MAX_LINES, Line, diff_lines
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=40).map("\n".join)
 
@@ -47,8 +47,8 @@ def test_texts_that_are_large() -> None:
     """However long two texts are, comparing them takes no time worth mentioning, and what is shown is bounded."""
     begun = time.process_time()
     lines = diff_lines("\n".join(map(str, range(60_000))), "\n".join(f"{number} x" for number in range(60_000)))
-    diff_lines("a\nb\n" * (MOST_LINES // 2), "b\na\na\n" * (MOST_LINES // 3))
+    diff_lines("a\nb\n" * (MAX_LINES // 2), "b\na\na\n" * (MAX_LINES // 3))
 
     assert lines[-1] == Line("left-out", "and more")
-    assert sum(len(each.text) for each in lines) < MOST + 100
+    assert sum(len(each.text) for each in lines) < MAX_DIFF + 100
     assert time.process_time() - begun < 3

@@ -1,4 +1,4 @@
-"""Tokens of the API, on the page of all accounts."""
+"""API tokens, on the page of all accounts."""
 
 import re
 
@@ -42,7 +42,7 @@ async def test_a_token(dashboard: Dashboard) -> None:
         await dashboard.client.get("/api/accounts", headers=headers)
     ).status_code == 403  # there is no other one
     assert await revoke(dashboard, which[1], sure="yes") == 303
-    assert "There is no such token" in (await dashboard.client.get(PAGE)).text
+    assert "The token does not exist" in (await dashboard.client.get(PAGE)).text
 
 
 async def test_a_token_without_a_name(dashboard: Dashboard) -> None:

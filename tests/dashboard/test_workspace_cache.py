@@ -19,7 +19,7 @@ def test_for_whom_it_is_held(clock: SetClock) -> None:
     held = looks.of("mine", "acct_1")
 
     assert held is not None
-    assert (held.look, held.access) == (LOOK, ACCESS)
+    assert (held.snapshot, held.access) == (LOOK, ACCESS)
     assert looks.of("theirs", "acct_1") is None
     assert looks.of("mine", "acct_2") is None
 

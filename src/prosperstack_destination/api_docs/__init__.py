@@ -1,1 +1,1 @@
-"""The page that shows the OpenAPI document: Swagger UI, served from this package."""
+"""Page of the API documentation: Swagger UI, served from this package."""

@@ -1,4 +1,4 @@
-"""Routes of the page: under the dashboard's Content-Security-Policy, with nothing of another host's."""
+"""Routes of the API documentation, with the dashboard's Content-Security-Policy and no resources of other hosts."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from prosperstack_destination.dashboard.static_files import Assets
 
 PREFIX: Final = "/docs/static"
 _FOLDER: Final = Path(__file__).parent / "static"
-#: No script and no style is in the page itself: the policy allows none.
+#: The policy allows no inline scripts and styles.
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -24,7 +24,7 @@ _PAGE: Final = """<!doctype html>
 </head>
 <body>
 <div id="docs"></div>
-<noscript>This page needs JavaScript. <a href="/openapi.json">The document itself</a> does not.</noscript>
+<noscript>This page needs JavaScript. The <a href="/openapi.json">OpenAPI document</a> does not.</noscript>
 <script src="{bundle}"></script>
 <script src="{script}"></script>
 </body>
@@ -33,7 +33,7 @@ _PAGE: Final = """<!doctype html>
 
 
 def docs_routes() -> list[BaseRoute]:
-    """Return the routes of ``/docs``, its files, and ``/redoc``, which leads there."""
+    """Return the routes of ``/docs``, its files, and ``/redoc``, which redirects there."""
     assets = Assets(_FOLDER, PREFIX)
     page = _PAGE.format(
         style=assets.url("swagger-ui.css"), bundle=assets.url("swagger-ui-bundle.js"), script=assets.url("docs.js")

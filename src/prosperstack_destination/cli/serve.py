@@ -67,7 +67,7 @@ def _serve(settings: Settings, *, sandbox: str | None) -> None:
         app,
         sockets,
         on_started=lambda: _print_welcome(
-            url, admin_url, settings, sandbox=sandbox, password=app.state.sessions.made_password
+            url, admin_url, settings, sandbox=sandbox, password=app.state.sessions.generated_password
         ),
         on_stopping=app.state.live.close,
     )

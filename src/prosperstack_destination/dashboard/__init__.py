@@ -1,1 +1,1 @@
-"""The dashboard: pages for operators and marketers, in the same process, behind the operator's password."""
+"""Dashboard: web pages for operators and marketers, served by the same process behind the operator's password."""

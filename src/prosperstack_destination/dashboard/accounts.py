@@ -1,4 +1,4 @@
-"""All accounts, live and test apart, how each stands, and opening one; and the tokens of the API."""
+"""Page of all accounts with their status, and of the API tokens."""
 
 from typing import Final
 
@@ -12,17 +12,17 @@ from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
 from prosperstack_destination.store import operator_tokens
 
-#: Accounts that the page lists, of either mode.
+#: Maximum accounts on the page, for each mode.
 MOST_ACCOUNTS: Final = 100
-#: The longest name of a token, in characters.
+#: Maximum length of a token's name, in characters.
 MAX_NAME: Final = 200
 
 
 class AccountPages:
-    """The pages of them."""
+    """Routes of the page."""
 
     def pages(self) -> list[PageRoute]:
-        """Their routes."""
+        """Return the routes."""
         return [
             PageRoute("/accounts", _show, of_account=False),
             PageRoute("/accounts", _open, "POST", of_account=False),
@@ -31,27 +31,27 @@ class AccountPages:
         ]
 
 
-async def _show(visit: PageContext) -> Response:
-    return await _page(visit)
+async def _show(context: PageContext) -> Response:
+    return await _page(context)
 
 
 async def _page(
-    visit: PageContext,
+    context: PageContext,
     *,
     status: int = 200,
     wrong: str | None = None,
     wrong_token: str | None = None,
     issued: str = "",
 ) -> Response:
-    waiting = await visit.services.backlogs.latest(ALL_ACCOUNTS)
+    waiting = await context.services.backlogs.latest(ALL_ACCOUNTS)
     backlogs = None
-    if waiting is not None:  # else they are being counted: the service has just begun
+    if waiting is not None:  # None while the backlogs are counted, after the start
         backlogs = {account_id: sum(by_status.values()) for account_id, by_status in waiting.items()}
-    find = visit.query("q")
-    found = [each for each in visit.accounts if find in each.fingerprint or find in each.id]
+    find = context.query("q")
+    found = [each for each in context.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await visit.services.database.read(operator_tokens.all_tokens)
-    return visit.page(
+    known = await context.services.database.read(operator_tokens.all_tokens)
+    return context.page(
         "accounts.html",
         status=status,
         title="Accounts",
@@ -62,48 +62,52 @@ async def _page(
         tokens=[each for each in known[::-1] if each.revoked_at is None],
         revoked=sum(each.revoked_at is not None for each in known),
         issued=issued,
-        base=visit.base_url,
+        base=context.base_url,
         wrong=wrong,
         wrong_token=wrong_token,
     )
 
 
-async def _issue_token(visit: PageContext) -> Response:
-    """Make a token for the API, and show it: only now, so the page is the answer to the form."""
-    name = visit.form.get("name", "").strip()[:MAX_NAME]
+async def _issue_token(context: PageContext) -> Response:
+    """Issue an API token. The response shows it, and no later page does."""
+    name = context.form.get("name", "").strip()[:MAX_NAME]
     try:
-        token = await visit.services.database.write(token_choices.issue, name, ACTOR, visit.now)
+        token = await context.services.database.write(token_choices.issue, name, ACTOR, context.now)
     except ConfigurationError as refusal:
-        return await _page(visit, status=422, wrong_token=str(refusal))
-    visit.services.operators.invalidate()
-    return await _page(visit, issued=token)
+        return await _page(context, status=422, wrong_token=str(refusal))
+    context.services.operators.invalidate()
+    return await _page(context, issued=token)
 
 
-async def _revoke_token(visit: PageContext) -> Response:
-    if visit.form.get("sure") != "yes":
-        unsure = "Nothing was revoked: tick that you are sure."
-        return await _page(visit, status=422, wrong_token=unsure)
+async def _revoke_token(context: PageContext) -> Response:
+    if context.form.get("sure") != "yes":
+        unsure = "The token was not revoked. Tick “I am sure” to confirm."
+        return await _page(context, status=422, wrong_token=unsure)
     try:
-        await visit.services.database.write(token_choices.revoke, visit.form.get("which", ""), ACTOR, visit.now)
+        await context.services.database.write(
+            token_choices.revoke, context.form.get("which", ""), ACTOR, context.now
+        )
     except NotFoundError:
-        return visit.redirect("/dashboard/accounts", "There is no such token that is good: it was revoked before.")
-    visit.services.operators.invalidate()
-    return visit.redirect(
-        "/dashboard/accounts", "The token is refused from now on, in other processes within seconds."
+        return context.redirect("/dashboard/accounts", "The token does not exist or is already revoked.")
+    context.services.operators.invalidate()
+    return context.redirect(
+        "/dashboard/accounts", "The token is revoked. Other processes refuse it within seconds."
     )
 
 
-async def _open(visit: PageContext) -> Response:
-    services = visit.services
-    key = visit.form.get("key", "").strip()
+async def _open(context: PageContext) -> Response:
+    services = context.services
+    key = context.form.get("key", "").strip()
     try:
         await services.check_key(key)
-        account, is_new = await services.database.write(choices.open_account, key, services.vault, ACTOR, visit.now)
+        account, is_new = await services.database.write(
+            choices.open_account, key, services.vault, ACTOR, context.now
+        )
     except ConfigurationError as refusal:
-        return await _page(visit, status=422, wrong=str(refusal))
+        return await _page(context, status=422, wrong=str(refusal))
     except KeyUnverified as error:
-        return await _page(visit, status=503, wrong=str(error))
+        return await _page(context, status=503, wrong=str(error))
     services.invalidate_credentials()
     services.wake([account.id])
-    said = "The account is open: ProsperStack takes its key." if is_new else "It was open already."
-    return visit.redirect(f"/dashboard/a/{account.id}/overview", said)
+    flash = "The account is open. ProsperStack accepts its key." if is_new else "The account was already open."
+    return context.redirect(f"/dashboard/a/{account.id}/overview", flash)

@@ -1,4 +1,4 @@
-"""Live calls: what arrived, how it was understood, what was ignored and why, what was sent and what came back."""
+"""Pages of recent calls: the received message, the result of the mapping, and the later deliveries."""
 
 from typing import Final
 from urllib.parse import urlencode
@@ -15,13 +15,13 @@ from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL
 from prosperstack_destination.store import recent_calls
 from prosperstack_destination.store.recent_calls import CallOutcome
 
-#: Calls of one page.
-SHOWN: Final = 50
-#: Properties, problems and ignored traits that the page of a call lists, and how much of its text, in characters.
-LISTED: Final = 100
-LONGEST: Final = 30_000
-#: How each outcome looks.
-LOOKS: Final = {
+#: Calls per page.
+PAGE_SIZE: Final = 50
+#: Maximum properties, problems and ignored traits on the page of a call.
+MAX_LISTED: Final = 100
+#: Maximum length of the message on that page, in characters.
+MAX_TEXT: Final = 30_000
+OUTCOME_STYLES: Final = {
     CallOutcome.ACCEPTED: "good",
     CallOutcome.HELD: "calm",
     CallOutcome.ERASED: "calm",
@@ -36,13 +36,13 @@ _FILTERS: Final = ("email", "type", "source", "outcome")
 
 
 class CallPages:
-    """The pages of them."""
+    """Routes of the pages."""
 
     def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
     def pages(self) -> list[PageRoute]:
-        """Their routes."""
+        """Return the routes."""
         return [
             PageRoute("/calls", _list),
             PageRoute("/calls/live", self._stream),
@@ -50,100 +50,100 @@ class CallPages:
             PageRoute("/calls/{call_id:int}", _show),
         ]
 
-    async def _stream(self, visit: PageContext) -> Response:
+    async def _stream(self, context: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            return {"calls": _table(visit, await _found(visit))}
+            return {"calls": _table(context, await _load(context))}
 
-        return self._live.stream(parts, visit.is_open)
+        return self._live.stream(parts, context.is_open)
 
 
-async def _list(visit: PageContext) -> Response:
-    found = await _found(visit)
-    asked = {name: visit.query(name) for name in _FILTERS}
-    return visit.page(
+async def _list(context: PageContext) -> Response:
+    page = await _load(context)
+    filters = {name: context.query(name) for name in _FILTERS}
+    return context.page(
         "calls.html",
         title="Calls",
-        table=_table(visit, found),
-        asked=asked,
-        filtered=any(asked.values()),
-        live=f"{visit.base_path}/calls/live?{urlencode(_query(visit))}",
-        before=visit.query("before"),
-        sources=await visit.services.database.read(recent_calls.sources, visit.account.id),
-        fates=list(CallOutcome),
-        reveal=_reveals(visit),
-        toggled=urlencode(_query(visit) | {"reveal": "" if _reveals(visit) else "true"}),
+        table=_table(context, page),
+        filters=filters,
+        filtered=any(filters.values()),
+        live=f"{context.base_path}/calls/live?{urlencode(_query(context))}",
+        before=context.query("before"),
+        sources=await context.services.database.read(recent_calls.sources, context.account.id),
+        outcomes=list(CallOutcome),
+        reveal=_reveals(context),
+        toggled=urlencode(_query(context) | {"reveal": "" if _reveals(context) else "true"}),
         example=DOCUMENTED_EMAIL,
     )
 
 
-def _table(visit: PageContext, found: list[CallView]) -> str:
+def _table(context: PageContext, page: list[CallView]) -> str:
     older = None
-    if len(found) == SHOWN:
-        older = urlencode(_query(visit) | {"before": str(found[-1].call.id)})
-    return visit.fragment(
+    if len(page) == PAGE_SIZE:
+        older = urlencode(_query(context) | {"before": str(page[-1].call.id)})
+    return context.fragment(
         "calls/table.html",
-        found=found,
-        looks=LOOKS,
+        calls=page,
+        styles=OUTCOME_STYLES,
         older=older,
-        reveal=_reveals(visit),
-        filtered=any(visit.query(name) for name in _FILTERS),
-        now=visit.services.clock(),
+        reveal=_reveals(context),
+        filtered=any(context.query(name) for name in _FILTERS),
+        now=context.services.clock(),
     )
 
 
-async def _found(visit: PageContext) -> list[CallView]:
-    fate = visit.query("outcome")
-    question = CallFilter(
-        email=visit.query("email") or None,
-        type=visit.query("type") or None,
-        source=visit.query("source") or None,
-        outcome=CallOutcome(fate) if fate in list(CallOutcome) else None,
+async def _load(context: PageContext) -> list[CallView]:
+    outcome = context.query("outcome")
+    call_filter = CallFilter(
+        email=context.query("email") or None,
+        type=context.query("type") or None,
+        source=context.query("source") or None,
+        outcome=CallOutcome(outcome) if outcome in list(CallOutcome) else None,
     )
-    before = visit.query("before")
-    return await visit.services.database.read(
+    before = context.query("before")
+    return await context.services.database.read(
         calls.list_calls,
-        visit.account,
-        question,
-        visit.services.vault.pseudonym,
-        visit.services.clock(),
+        context.account,
+        call_filter,
+        context.services.vault.pseudonym,
+        context.services.clock(),
         before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None,
-        limit=SHOWN,
-        reveal=_reveals(visit),
+        limit=PAGE_SIZE,
+        reveal=_reveals(context),
     )
 
 
-async def _show(visit: PageContext) -> Response:
-    call_id = visit.request.path_params["call_id"]
+async def _show(context: PageContext) -> Response:
+    call_id = context.request.path_params["call_id"]
     if call_id >= 1 << 63:
-        raise NotFoundError("There is no such call.")
-    call = await visit.services.database.read(
-        calls.explain_call, visit.account, call_id, visit.services.vault.pseudonym, reveal=_reveals(visit)
+        raise NotFoundError("No such call.")
+    call = await context.services.database.read(
+        calls.explain_call, context.account, call_id, context.services.vault.pseudonym, reveal=_reveals(context)
     )
-    return visit.page(
+    return context.page(
         "calls/call.html",
-        title="A call",
+        title="Call",
         shown=call,
-        looks=LOOKS,
-        reveal=_reveals(visit),
-        most=LISTED,
-        longest=LONGEST,
+        styles=OUTCOME_STYLES,
+        reveal=_reveals(context),
+        max_listed=MAX_LISTED,
+        max_text=MAX_TEXT,
     )
 
 
-async def _send_test(visit: PageContext) -> Response:
-    email = visit.form.get("email", "").strip() or DOCUMENTED_EMAIL
-    result = await send_test(visit.services, visit.account, email, ACTOR)
+async def _send_test(context: PageContext) -> Response:
+    email = context.form.get("email", "").strip() or DOCUMENTED_EMAIL
+    result = await send_test(context.services, context.account, email, ACTOR)
     if isinstance(result, DestinationError):
-        return visit.redirect_home("calls", f"The test call was refused: {result}")
-    return visit.redirect_home("calls", "The test call was sent. It shows below in a second or two.")
+        return context.redirect_home("calls", f"The test call was refused. {result}")
+    return context.redirect_home("calls", "The test call was sent. It appears below within seconds.")
 
 
-def _reveals(visit: PageContext) -> bool:
-    """Whether personal data was asked for."""
-    return visit.query("reveal") == "true"
+def _reveals(context: PageContext) -> bool:
+    """Return whether the page shows personal data."""
+    return context.query("reveal") == "true"
 
 
-def _query(visit: PageContext) -> dict[str, str]:
-    """What the page was asked for, without what is empty."""
+def _query(context: PageContext) -> dict[str, str]:
+    """Return the non-empty query parameters of the page."""
     names = (*_FILTERS, "before", "reveal")
-    return {name: given for name in names if (given := visit.query(name))}
+    return {name: value for name in names if (value := context.query(name))}

@@ -1,4 +1,4 @@
-"""Charts as shapes: a page draws them as SVG, with no script, and tells each figure on hover."""
+"""Geometry of bar charts, which a template draws as SVG without a script, with each figure on hover."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from prosperstack_destination.admin.overview import Period
 from prosperstack_destination.clock import utc
 from prosperstack_destination.store.rollups import Rollup
 
-#: The size of the drawing, in its own units, and what is left at its edges.
+#: Size of the drawing and its margins, in SVG units.
 WIDTH: Final = 640
 HEIGHT: Final = 150
 LEFT: Final = 60
 TOP: Final = 8
 BOTTOM: Final = 22
 _TIMES: Final = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d %b %H:%M"}
-#: Every so many parts the time stands below.
+#: Parts between two time labels.
 _LABELLED: Final = {Period.HOUR: 15, Period.DAY: 16, Period.WEEK: 12}
 _BELOW: Final = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a"}
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One kind of figure, drawn in its own colour."""
+    """One kind of figure with a colour of its own."""
 
     name: str
-    #: A CSS class.
+    #: CSS class.
     looks: str
     of: Callable[[Rollup], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A part of a column."""
+    """Segment of a column."""
 
     x: float
     y: float
@@ -44,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One part of the period: its bars, and what is told of it."""
+    """One part of the period: its bars and its figures as text."""
 
     x: float
     width: float
@@ -55,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line across, or a time below."""
+    """Grid line, or time label below the axis."""
 
     at: float
     text: str
@@ -63,14 +63,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything that is drawn."""
+    """Chart that a template draws."""
 
     title: str
     series: tuple[Series, ...]
     columns: tuple[Column, ...]
     lines: tuple[Tick, ...]
     times: tuple[Tick, ...]
-    #: What there is to say of it in a sentence, for those who do not see it.
+    #: Summary in one sentence, for screen readers.
     summary: str
 
 
@@ -83,9 +83,9 @@ def chart(
     *,
     adds_up: bool = True,
 ) -> Chart:
-    """Columns, one for each part of the period, of the series on top of each other; ``write`` writes a figure.
+    """Return a chart of stacked columns, one for each part of the period; ``write`` formats a figure.
 
-    ``adds_up``: the figures of all parts together mean something too.
+    ``adds_up``: the summary also states the sum over all parts.
     """
     figures = [[each.of(part) for each in series] for part in parts]
     most = max((sum(column) for column in figures), default=0)
@@ -100,11 +100,11 @@ def chart(
             y -= height
             if figure:
                 bars.append(_bar(x, y, pitch, height, each.looks))
-        told = tuple(f"{each.name}: {write(figure)}" for each, figure in zip(series, column, strict=True))
-        columns.append(Column(round(x, 2), round(pitch, 2), _time(part.at, _TIMES[period]), told, tuple(bars)))
+        labels = tuple(f"{each.name}: {write(figure)}" for each, figure in zip(series, column, strict=True))
+        columns.append(Column(round(x, 2), round(pitch, 2), _time(part.at, _TIMES[period]), labels, tuple(bars)))
     sums = [sum(column[place] for column in figures) for place in range(len(series))]
     totals = [f"{each.name} {write(figure)}" for each, figure in zip(series, sums, strict=True)]
-    said = [*(totals if adds_up else []), f"at most {write(most)} at once"]
+    facts = [*(totals if adds_up else []), f"maximum {write(most)}"]
     return Chart(
         title=title,
         series=tuple(series),
@@ -115,7 +115,7 @@ def chart(
             for place, part in enumerate(parts)
             if (len(parts) - 1 - place) % _LABELLED[period] == _LABELLED[period] // 2
         ),
-        summary=f"{title} in the last {period}: {', '.join(said)}.",
+        summary=f"{title} in the last {period}: {', '.join(facts)}.",
     )
 
 
@@ -125,7 +125,7 @@ def _bar(x: float, y: float, pitch: float, height: float, looks: str) -> Bar:
 
 
 def _round_up(most: float) -> float:
-    """The next of 1, 2, 5, 10, 20, …"""
+    """Return the next value of 1, 2, 5, 10, 20, …"""
     if most <= 0:
         return 0.0
     step = 1.0

@@ -1,4 +1,4 @@
-"""What a form sent, within bounds."""
+"""Context of one dashboard request: the account, the form, and the responses to render."""
 
 import gzip
 import json
@@ -19,34 +19,34 @@ from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.storable import storable_text
 from prosperstack_destination.store.accounts import Account
 
-#: The most that a form may have: a mapping file of the largest size, encoded. In bytes.
-MOST_BYTES: Final = 2 * 1024 * 1024
-MOST_FIELDS: Final = 1_000
+#: Maximum size of a form, in bytes: a mapping file of the maximum size, URL-encoded.
+MAX_FORM_BYTES: Final = 2 * 1024 * 1024
+MAX_FORM_FIELDS: Final = 1_000
 
 Form = Mapping[str, str]
 
 
-async def read_form(request: Request, most_bytes: int = MOST_BYTES) -> Form:
-    """The fields of a form; of those with the same name, the last. Raises `InvalidCall` where it is too large."""
+async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
+    """Return the fields of a form; the last of equal names wins. Raises `InvalidCall` if the form is too large."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most_bytes:
-            raise InvalidCall(f"The form has more than {most_bytes // 1024:,} KB.")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise InvalidCall(f"The form has more than {max_bytes // 1024:,} KB.")
     try:
         pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, encoding="utf-8", errors="strict"
+            body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, encoding="utf-8", errors="strict"
         )
     except ValueError:
-        raise InvalidCall("The form cannot be read: go back, reload the page, and try again.") from None
+        raise InvalidCall("The form cannot be read. Go back, reload the page, and try again.") from None
     return {name: storable_text(content) for name, content in pairs}
 
 
-#: The cookie that carries one sentence to the next page.
-FLASH_COOKIE: Final = "dashboard_said"
-#: A page with more is compressed, in bytes.
-LARGE: Final = 100_000
-#: What a page may load: from here, and nothing within the page itself.
+#: Cookie with one message for the next page.
+FLASH_COOKIE: Final = "dashboard_flash"
+#: Pages larger than this are compressed, in bytes.
+COMPRESS_FROM: Final = 100_000
+#: Content-Security-Policy: only resources of this service, and nothing inline.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -55,105 +55,105 @@ POLICY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """What a page works with. Who logs in is the operator, and may see every account."""
+    """Context that a page handler works with. A logged-in operator may see every account."""
 
     request: Request
     services: AdminServices
     renderer: Renderer
-    #: The session's token.
+    #: Session token.
     session: str
-    #: The account that the page is about; None: it is about none, or about all.
+    #: Account of the page; None for pages of no account or of all accounts.
     account_or_none: Account | None
     accounts: Sequence[Account]
-    #: What a form sent; empty where a page is only shown.
+    #: Fields of the submitted form; empty for GET requests.
     form: Form
     #: In microseconds since the epoch.
     now: int
-    #: Whether whoever asked is still logged in.
+    #: Check whether the session is still logged in.
     is_open: Callable[[], Awaitable[bool]]
 
     @property
     def account(self) -> Account:
-        """The account that the page is about, where its path names one."""
+        """Account of the page. Only for routes with an account in their path."""
         assert self.account_or_none is not None  # noqa: S101 -- `routing` sees to that
         return self.account_or_none
 
     @property
     def reserve(self) -> float:
-        """The part of the account's requests that is left for its owner."""
+        """Default share of the rate limit that is kept free for the owner's own tools, from 0 to 1."""
         return self.services.reserve
 
     @property
     def base_path(self) -> str:
-        """Where the account's pages are."""
+        """Path prefix of the account's pages."""
         return f"/dashboard/a/{self.account.id}"
 
     @property
     def base_url(self) -> str:
-        """Where the browser found this service, as in ``https://destination.example.com``."""
+        """Scheme and host in the browser's address, for example ``https://destination.example.com``."""
         return f"{'https' if is_tls(self.request.scope) else 'http'}://{self.request.url.netloc}"
 
     def query(self, name: str, default: str = "") -> str:
-        """A part of the query string, trimmed."""
+        """Return a query parameter, trimmed."""
         return self.request.query_params.get(name, default).strip()
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """A page. What the last one had to say is said, once."""
-        said = _read_flash(self.request.cookies.get(FLASH_COOKIE))
+        """Render a page as a response. Shows the flash message of the previous request once."""
+        flash = _read_flash(self.request.cookies.get(FLASH_COOKIE))
         takes_gzip = "gzip" in self.request.headers.get("accept-encoding", "")
-        response = html(self.fragment(template, said=said, **values), status, compressed=takes_gzip)
-        if said is not None:
+        response = html(self.fragment(template, flash=flash, **values), status, compressed=takes_gzip)
+        if flash is not None:
             response.delete_cookie(FLASH_COOKIE, path="/dashboard")
         return response
 
     def fragment(self, template: str, **values: Any) -> str:
-        """A part of a page, as text."""
-        known = {
+        """Render a template as text, for a part of a page."""
+        defaults = {
             "accounts": self.accounts,
             "account": self.account_or_none,
             "path": self.request.url.path,
             "csrf": form_token(self.session),
             "now": self.now,
-            "said": None,
+            "flash": None,
         }
-        return self.renderer.render(template, **{**known, **values})
+        return self.renderer.render(template, **{**defaults, **values})
 
-    def redirect(self, to: str, said: str | None = None) -> Response:
-        """Go to another page, after something was done; that page says what."""
-        response = RedirectResponse(to, 303)
-        if said is not None:
+    def redirect(self, path: str, flash: str | None = None) -> Response:
+        """Redirect to a path, which shows ``flash`` once."""
+        response = RedirectResponse(path, 303)
+        if flash is not None:
             response.set_cookie(
-                FLASH_COOKIE, _write_flash(said), max_age=60, path="/dashboard", httponly=True, samesite="strict"
+                FLASH_COOKIE, _write_flash(flash), max_age=60, path="/dashboard", httponly=True, samesite="strict"
             )
         return response
 
-    def redirect_home(self, page: str, said: str | None = None) -> Response:
-        """Go to another page of the account."""
-        return self.redirect(f"{self.base_path}/{page}", said)
+    def redirect_home(self, page: str, flash: str | None = None) -> Response:
+        """Redirect to a page of the account, which shows ``flash`` once."""
+        return self.redirect(f"{self.base_path}/{page}", flash)
 
 
 def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLResponse:
-    """A page as an answer. What is no character, and yet was said, is a question mark there.
+    """Return a page as a response. Unpaired surrogates become question marks.
 
-    ``compressed``: a large one is, as one with a long mapping file in its editor. Others are not: what is said of a
-    person and what others said of them are better not measured together.
+    ``compressed``: compress pages above `COMPRESS_FROM`, for example with a long mapping file. Smaller pages stay
+    uncompressed: the compressed size must not reveal secrets next to attacker-controlled text (BREACH).
     """
     body, headers = text.encode(errors="replace"), {"Content-Security-Policy": POLICY}
-    if compressed and len(body) > LARGE:
+    if compressed and len(body) > COMPRESS_FROM:
         body = gzip.compress(body, 5, mtime=0)
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return HTMLResponse(body, status, headers)
 
 
-def _write_flash(said: str) -> str:
-    return urlsafe_b64encode(json.dumps(said).encode()).decode()
+def _write_flash(message: str) -> str:
+    return urlsafe_b64encode(json.dumps(message).encode()).decode()
 
 
 def _read_flash(cookie: str | None) -> str | None:
     if not cookie:
         return None
     try:
-        said = json.loads(urlsafe_b64decode(cookie))
-    except ValueError:  # somebody else's cookie, or a part of one
+        message = json.loads(urlsafe_b64decode(cookie))
+    except ValueError:  # a foreign or truncated cookie
         return None
-    return said if isinstance(said, str) else None
+    return message if isinstance(message, str) else None

@@ -1,4 +1,4 @@
-"""What happened, in sentences: a pure function of an event."""
+"""Text of an activity event, as a pure function."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,44 +7,47 @@ from pydantic import JsonValue
 
 from prosperstack_destination.store.events import Event, EventKind
 
-#: Properties that a sentence names.
-_NAMED: Final = 4
+#: Maximum property names in a text.
+_MAX_NAMES: Final = 4
 _EVENTS: Final[Mapping[tuple[EventKind, str], str]] = {
-    (EventKind.CALL, "accepted"): "A call came in",
-    (EventKind.CALL, "held"): "A call came in, and is held until an email is known",
-    (EventKind.CALL, "outdated"): "A call was left out, older than the person's deletion",
-    (EventKind.DELIVERY, "delivered"): "ProsperStack has everything now",
-    (EventKind.DELIVERY, "unchanged"): "ProsperStack had everything already",
-    (EventKind.DELIVERY, "unmatched"): "No subscriber has the email",
-    (EventKind.CANCEL_FLOW, "known"): "Began to cancel, and ProsperStack was told the newest properties",
-    (EventKind.CANCEL_FLOW, "stranger"): "Began to cancel, and was not known here",
-    (EventKind.CANCEL_FLOW, "unavailable"): "Began to cancel, and the database was too slow to tell of them",
+    (EventKind.CALL, "accepted"): "Call accepted",
+    (EventKind.CALL, "held"): "Call held until its email is known",
+    (EventKind.CALL, "outdated"): "Call ignored: it is older than the person's deletion",
+    (EventKind.DELIVERY, "delivered"): "All properties delivered",
+    (EventKind.DELIVERY, "unchanged"): "ProsperStack was already up to date",
+    (EventKind.DELIVERY, "unmatched"): "No subscriber has this email",
+    (EventKind.CANCEL_FLOW, "known"): "Cancel flow started: the newest properties were returned to ProsperStack",
+    (EventKind.CANCEL_FLOW, "stranger"): "Cancel flow started by an unknown person",
+    (
+        EventKind.CANCEL_FLOW,
+        "unavailable",
+    ): "Cancel flow started: the database was too slow to answer",
 }
 
 
 def describe(event: Event) -> str:
-    """What happened to a person, in a sentence without its end."""
+    """Return the text of an event, without a full stop."""
     if event.kind is EventKind.REQUEST:
-        return _asked(event)
-    words = _EVENTS.get((event.kind, event.outcome), f"{event.kind.value.capitalize()}: {event.outcome}")
+        return _describe_request(event)
+    text = _EVENTS.get((event.kind, event.outcome), f"{event.kind.value.capitalize()}: {event.outcome}")
     count = event.details.get("traits")
-    return f"{words}, with {count} {'trait' if count == 1 else 'traits'}" if isinstance(count, int) else words
+    return f"{text}, with {count} {'trait' if count == 1 else 'traits'}" if isinstance(count, int) else text
 
 
-def _asked(event: Event) -> str:
-    """What ProsperStack was asked, and what came of it."""
-    request, said = str(event.details.get("request", "a request")), event.details.get("said")
+def _describe_request(event: Event) -> str:
+    """Return the text of a request to ProsperStack and its response."""
+    request, response = str(event.details.get("request", "a request")), event.details.get("said")
     if event.outcome == "none":
         return f"ProsperStack did not answer {request}"
     if not event.outcome.startswith("2"):
-        return f"ProsperStack answered {event.outcome} to {request}" + (f": {said}" if said else "")
+        return f"ProsperStack answered {event.outcome} to {request}" + (f": {response}" if response else "")
     properties = event.details.get("properties")
     if isinstance(properties, list) and properties:
-        return f"Written: {_named(properties)}"
-    return "Looked up in ProsperStack" if request.startswith("GET /subscribers") else f"ProsperStack did {request}"
+        return f"Delivered: {_name_properties(properties)}"
+    return "Looked up in ProsperStack" if request.startswith("GET /subscribers") else f"Request {request} succeeded"
 
 
-def _named(properties: list[JsonValue]) -> str:
-    more = len(properties) - _NAMED
-    names = ", ".join(map(str, properties[:_NAMED]))
+def _name_properties(properties: list[JsonValue]) -> str:
+    more = len(properties) - _MAX_NAMES
+    names = ", ".join(map(str, properties[:_MAX_NAMES]))
     return f"{names}, and {more} more" if more > 0 else names

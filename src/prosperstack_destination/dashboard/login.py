@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Login page and logout."""
 
 from typing import Final
 
@@ -10,21 +10,21 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.dashboard.context import PageContext, html, read_form
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, PageRoute
-from prosperstack_destination.dashboard.sessions import LASTS, Sessions
+from prosperstack_destination.dashboard.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
 from prosperstack_destination.forwarded import client_address, is_tls
 from prosperstack_destination.retry_after import retry_after_header
 
-#: Where somebody who logs in goes, if nothing else was asked for.
+#: Page after a login without a requested page.
 START: Final = "/dashboard"
-#: The form has a password and a path, and anyone may send it. In bytes.
+#: Maximum size of the form, in bytes. It has a password and a path, and needs no login.
 _FORM_BYTES: Final = 16 * 1024
-#: What browsers say of a request that another site made.
+#: ``Sec-Fetch-Site`` values of requests from other sites.
 _FOREIGN: Final = ("cross-site", "same-site")
 
 
 class Login:
-    """The page that asks for the password."""
+    """Routes of login and logout."""
 
     def __init__(self, sessions: Sessions, renderer: Renderer, trusted_proxies: int) -> None:
         self._sessions = sessions
@@ -32,14 +32,14 @@ class Login:
         self._trusted_proxies = trusted_proxies
 
     def routes(self) -> list[Route]:
-        """Its routes, which need no session."""
+        """Return the routes that need no session."""
         return [
             Route("/dashboard/login", self._show, methods=["GET"], include_in_schema=False),
             Route("/dashboard/login", self._log_in, methods=["POST"], include_in_schema=False),
         ]
 
     def pages(self) -> list[PageRoute]:
-        """What needs one: logging out."""
+        """Return the route that needs a session: the logout."""
         return [PageRoute("/logout", self._log_out, "POST", of_account=False)]
 
     async def _show(self, request: Request) -> Response:
@@ -53,7 +53,7 @@ class Login:
             to = _local(form.get("next", ""))
             if request.headers.get("sec-fetch-site") in _FOREIGN:
                 raise LoginFailed(
-                    "This form is from another site: type the address of the dashboard, and log in there."
+                    "The form is from another site. Open the address of the dashboard, and log in there."
                 )
             token = await self._sessions.log_in(form.get("password", ""), address)
         except LoginFailed as refusal:
@@ -61,13 +61,13 @@ class Login:
         except DestinationError as error:
             return self._page(to, str(error), 503 if isinstance(error, TemporaryError) else 400)
         response = RedirectResponse(to, 303)
-        _set_cookie(response, request, token, LASTS // SECOND)
+        _set_cookie(response, request, token, SESSION_TTL // SECOND)
         return response
 
-    async def _log_out(self, visit: PageContext) -> Response:
-        await self._sessions.log_out(visit.session)
-        response = visit.redirect("/dashboard/login")
-        _set_cookie(response, visit.request, "", 0)
+    async def _log_out(self, context: PageContext) -> Response:
+        await self._sessions.log_out(context.session)
+        response = context.redirect("/dashboard/login")
+        _set_cookie(response, context.request, "", 0)
         return response
 
     def _refused(self, to: str, refusal: LoginFailed) -> Response:
@@ -82,7 +82,7 @@ class Login:
 
 
 def _set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
-    """Out of reach of scripts and of other sites; behind TLS, for TLS alone."""
+    """Set the session cookie: HttpOnly, SameSite=Strict, and Secure behind TLS."""
     response.set_cookie(
         COOKIE,
         token,
@@ -95,5 +95,5 @@ def _set_cookie(response: Response, request: Request, token: str, seconds: int) 
 
 
 def _local(path: str) -> str:
-    """A path of ours, or where everybody starts: a link must lead nowhere else."""
+    """Return a dashboard path, or the start page for any other path, so that a link cannot redirect elsewhere."""
     return path if path == START or (path.startswith(f"{START}/") and "\\" not in path) else START

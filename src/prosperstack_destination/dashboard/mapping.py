@@ -1,4 +1,4 @@
-"""The mapping: which traits feed which properties, which feed none, and how far a change of it has come."""
+"""Page of the mapping: the source of each property, unmapped traits, and the progress of a change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,123 +18,123 @@ from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
 from prosperstack_destination.store import mappings, remap_progress
 from prosperstack_destination.store.mappings import MappingVersion
 
-#: Properties and traits in one page; who looks for others names them.
-MOST_PROPERTIES: Final = 100
-MOST_TRAITS: Final = 50
-#: How soon a page asks again while profiles are being counted, in seconds.
-AGAIN_SECONDS: Final = 2
+#: Maximum properties and traits on the page; a search finds the others.
+MAX_PROPERTIES: Final = 100
+MAX_TRAITS: Final = 50
+#: Interval at which the page reloads the tables while profiles are counted, in seconds.
+RELOAD_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One property: what there is, what feeds it, and how it is covered."""
+    """Row of one property: its type, its rule, and its coverage."""
 
-    #: As rules name it.
+    #: Key, as in rules.
     key: str
-    #: None: the account does not have it, as far as is known; it has a rule all the same.
+    #: None: ProsperStack has no such property, only a rule names it.
     name: str | None
     type: str | None
     rule: Rule | None
-    #: None: not counted yet.
-    covered: PropertyCoverage | None
+    #: None until counted.
+    coverage: PropertyCoverage | None
 
 
 class MappingPages:
-    """The page of it, and the parts of that page."""
+    """Routes of the page."""
 
     def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [
             PageRoute("/mapping", _show),
             PageRoute("/mapping/coverage", _coverage),
             PageRoute("/mapping/live", self._stream),
         ]
 
-    async def _stream(self, visit: PageContext) -> Response:
+    async def _stream(self, context: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            return {"progress": await progress(visit)}
+            return {"progress": await progress(context)}
 
-        return self._live.stream(parts, visit.is_open)
+        return self._live.stream(parts, context.is_open)
 
 
-async def _show(visit: PageContext) -> Response:
-    await refresh_if_stale(visit.services, visit.account)
-    text, under_way = await _tables(visit)
-    meaning, _ = await visit.services.database.read(_known, visit)
-    return visit.page(
+async def _show(context: PageContext) -> Response:
+    await refresh_if_stale(context.services, context.account)
+    text, is_counting = await _tables(context)
+    account_mapping, _ = await context.services.database.read(_load, context)
+    return context.page(
         "mapping.html",
-        rules=meaning.rules,
+        rules=account_mapping.rules,
         title="Mapping",
-        find=visit.query("find"),
+        find=context.query("find"),
         tables=text,
-        counting=under_way,
-        progress=await progress(visit),
+        counting=is_counting,
+        progress=await progress(context),
     )
 
 
-async def _coverage(visit: PageContext) -> Response:
-    """The tables, as far as they are counted."""
-    text, under_way = await _tables(visit)
+async def _coverage(context: PageContext) -> Response:
+    """Return the tables with the figures counted so far."""
+    text, is_counting = await _tables(context)
     response = html(text)
-    if under_way:
-        response.headers["Refresh-After"] = str(AGAIN_SECONDS)
+    if is_counting:
+        response.headers["Refresh-After"] = str(RELOAD_SECONDS)
     return response
 
 
-async def progress(visit: PageContext) -> str:
-    """How far the last change has come, as a part of a page."""
-    found = await visit.services.database.read(remap_progress.of_account, visit.account.id)
-    return visit.fragment("mapping/progress.html", progress=found, now=visit.services.clock())
+async def progress(context: PageContext) -> str:
+    """Render the progress of the last mapping change."""
+    remap = await context.services.database.read(remap_progress.of_account, context.account.id)
+    return context.fragment("mapping/progress.html", progress=remap, now=context.services.clock())
 
 
-async def _tables(visit: PageContext) -> tuple[str, bool]:
-    """Both tables, and whether their figures are being counted."""
-    meaning, mapping = await visit.services.database.read(_known, visit)
-    counted, under_way = visit.services.coverage.latest(visit.account.id, mapping.version)
-    find = visit.query("find").casefold()
-    rows = [row for row in _rows(meaning, counted) if _is_meant(find, row.key, row.name or "")]
+async def _tables(context: PageContext) -> tuple[str, bool]:
+    """Render both tables, and return whether their figures are still being counted."""
+    account_mapping, mapping = await context.services.database.read(_load, context)
+    counted, is_counting = context.services.coverage.latest(context.account.id, mapping.version)
+    find = context.query("find").casefold()
+    rows = [row for row in _rows(account_mapping, counted) if _matches(find, row.key, row.name or "")]
     traits = () if counted is None else counted.traits
     unused = [each for each in traits if not each.feeds]
-    shown = [each for each in unused if _is_meant(find, each.trait, each.likeliest or "")]
-    text = visit.fragment(
+    shown = [each for each in unused if _matches(find, each.trait, each.likeliest or "")]
+    text = context.fragment(
         "mapping/tables.html",
-        rows=rows[:MOST_PROPERTIES],
-        rows_in_all=len(rows),
-        unused=shown[:MOST_TRAITS],
-        unused_in_all=len(shown),
+        rows=rows[:MAX_PROPERTIES],
+        total_rows=len(rows),
+        unused=shown[:MAX_TRAITS],
+        total_unused=len(shown),
         used=len(traits) - len(unused),
-        names={each.key: each.name for each in meaning.catalog},
-        listed=visit.account.catalog is not None,
+        names={each.key: each.name for each in account_mapping.catalog},
+        listed=context.account.catalog is not None,
         counted=counted,
-        counting=under_way,
+        counting=is_counting,
         mapping=mapping,
-        rules=meaning.rules,
+        rules=account_mapping.rules,
         find=find,
-        now=visit.services.clock(),
+        now=context.services.clock(),
     )
-    return text, under_way
+    return text, is_counting
 
 
-def _known(connection: Connection, visit: PageContext) -> tuple[AccountMapping, MappingVersion]:
-    return load(connection, visit.account), mappings.current(connection, visit.account.id)
+def _load(connection: Connection, context: PageContext) -> tuple[AccountMapping, MappingVersion]:
+    return load(connection, context.account), mappings.current(connection, context.account.id)
 
 
-def _rows(meaning: AccountMapping, counted: CoverageSnapshot | None) -> Iterator[Row]:
-    """The properties that the account has, and those that rules name besides."""
-    covered = {} if counted is None else {each.property: each for each in counted.properties}
-    rules = dict(meaning.rules.by_property())
-    for each in meaning.catalog:
-        yield Row(each.key, each.name, each.type, rules.pop(each.key, None), covered.get(each.key))
-    for each in meaning.subscription_catalog:
+def _rows(account_mapping: AccountMapping, counted: CoverageSnapshot | None) -> Iterator[Row]:
+    """Yield ProsperStack's properties, then the others that only rules name."""
+    coverage = {} if counted is None else {each.property: each for each in counted.properties}
+    rules = dict(account_mapping.rules.by_property())
+    for each in account_mapping.catalog:
+        yield Row(each.key, each.name, each.type, rules.pop(each.key, None), coverage.get(each.key))
+    for each in account_mapping.subscription_catalog:
         key = SUBSCRIPTION + each.key
         if key in rules:
-            yield Row(key, each.name, each.type, rules.pop(key), covered.get(key))
+            yield Row(key, each.name, each.type, rules.pop(key), coverage.get(key))
     for key, rule in rules.items():
         yield Row(key, None, None, rule, None)
 
 
-def _is_meant(find: str, *names: str) -> bool:
+def _matches(find: str, *names: str) -> bool:
     return not find or any(find in each.casefold() for each in names)

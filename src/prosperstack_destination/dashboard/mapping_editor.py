@@ -1,6 +1,6 @@
-"""The mapping's editor: a draft of the file, tried out as somebody types, previewed for everybody, and applied.
+"""Mapping editor: edit a draft of the mapping file, preview it on one person or on all profiles, and apply it.
 
-Drafts are kept nowhere but in the form, which sends them along with everything that is done to them.
+The browser's form is the only place of a draft: every request carries it.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from prosperstack_destination.admin.mapping_trial import TrialResult, run_trial
 from prosperstack_destination.dashboard.context import PageContext, html
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
 from prosperstack_destination.dashboard.rule_form import (
-    MAY_HAVE_ARGUMENT,
-    MOST_CLEAN_UPS,
+    MAX_TRANSFORMS,
     WITH_ARGUMENT,
-    NotARule,
+    WITH_OPTIONAL_ARGUMENT,
+    InvalidRule,
     RuleFields,
     RuleKind,
+    fields_from_form,
     fields_of,
-    fields_sent,
     read_name,
     written_name,
 )
@@ -41,174 +41,174 @@ from prosperstack_destination.mapping.yaml_reader import YamlError
 from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
-#: Rows for transforms in a form, and empty rows in addition to those of the rule.
-ROWS: Final = 3
-MORE_ROWS: Final = 2
-#: Properties and traits that a form offers, and how long the names of those are; others can be written.
-OFFERED: Final = 300
-TRAITS_OFFERED: Final = 200
-LONGEST_OFFERED: Final = 60
-#: What is shown of a person's traits, in characters.
-CONTEXT: Final = 20_000
-#: The longest note, as in the API.
-NOTE: Final = 200
+#: Minimum transform rows in the form, and empty rows after those of the rule.
+MIN_ROWS: Final = 3
+EXTRA_ROWS: Final = 2
+#: Maximum properties and traits in the form's lists, and maximum length of a listed trait name.
+MAX_PROPERTIES: Final = 300
+MAX_TRAITS: Final = 200
+MAX_LISTED_NAME: Final = 60
+#: Maximum length of the shown expression input, in characters.
+MAX_INPUT: Final = 20_000
+#: Maximum length of a note in characters, as in the API.
+MAX_NOTE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A text that somebody works at."""
+    """Mapping file that an operator edits, with the fields of the rule form."""
 
-    #: With the rule of the form put into it.
+    #: Text of the file, including the rule of the form.
     text: str
-    #: The version that it was made from.
+    #: Version on which the draft is based.
     based_on: int
     fields: RuleFields
-    #: Whom it is tried out on; "": on one whom it changes.
+    #: Email of the person for the preview; "": a person whom the draft changes.
     email: str = ""
-    #: Why the form's rule is not in the text.
-    wrong: str | None = None
-    #: What it says; None: it has faults.
-    read: ParsedMapping | None = None
+    #: Reason why the form's rule is not in the text.
+    rule_error: str | None = None
+    #: Parsed text; None if it has errors.
+    parsed: ParsedMapping | None = None
     faults: tuple[Fault, ...] = ()
 
     @property
     def expects(self) -> int:
-        """The version that has to be in force when it is applied: what the text says of that goes first."""
-        return self.based_on if self.read is None or self.read.based_on is None else self.read.based_on
+        """Version that must be current when the draft is applied; ``based_on`` in the text takes precedence."""
+        return self.based_on if self.parsed is None or self.parsed.based_on is None else self.parsed.based_on
 
 
-class MappingEditingPages:
-    """The pages of it."""
+class MappingEditorPages:
+    """Routes of the editor."""
 
     def __init__(self) -> None:
-        #: One text at a time is understood: that takes a processor a while, and somebody who types sends many.
-        self._turn = asyncio.Lock()
+        #: Limits parsing to one text at a time: it is CPU-bound, and typing sends many requests.
+        self._parse_lock = asyncio.Lock()
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [
-            PageRoute("/mapping/edit", self._begin),
+            PageRoute("/mapping/edit", self._start),
             PageRoute("/mapping/edit", self._edit, "POST"),
             PageRoute("/mapping/map", self._map, "POST"),
-            PageRoute("/mapping/suggested", self._suggested, "POST"),
-            PageRoute("/mapping/options", self._choose, "POST"),
+            PageRoute("/mapping/suggested", self._add_suggested, "POST"),
+            PageRoute("/mapping/options", self._set_options, "POST"),
             PageRoute("/mapping/preview", self._preview, "POST"),
             PageRoute("/mapping/review", self._review, "POST"),
             PageRoute("/mapping/figures", self._figures, "POST"),
             PageRoute("/mapping/apply", self._apply, "POST"),
         ]
 
-    async def _begin(self, visit: PageContext) -> Response:
-        """A draft that is what is in force."""
-        fields = RuleFields(target=written_name(visit.query("rule")))
-        draft = await self._worked(visit, await _in_force(visit, fields), _showing)
-        return await self._edited(visit, draft, try_it=False)
+    async def _start(self, context: PageContext) -> Response:
+        """Start a draft from the current mapping."""
+        fields = RuleFields(target=written_name(context.query("rule")))
+        draft = await self._parse(context, await _current_draft(context, fields), _with_fields_of_rule)
+        return await self._render_editor(context, draft, run_preview=False)
 
-    async def _map(self, visit: PageContext) -> Response:
-        """A draft that has a trait feed a property; where none is named, the form has the trait."""
+    async def _map(self, context: PageContext) -> Response:
+        """Start a draft with a rule from a trait to a property; without a property, only fill the form."""
         fields = RuleFields(
-            target=written_name(visit.form.get("to", "")),
-            trait=written_name(read_name(visit.form.get("trait", ""))),
+            target=written_name(context.form.get("to", "")),
+            trait=written_name(read_name(context.form.get("trait", ""))),
         )
-        draft = await _in_force(visit, fields)
+        draft = await _current_draft(context, fields)
         if not fields.key:
-            return await self._edited(visit, await self._worked(visit, draft))
-        had_one = fields.key in await visit.services.database.read(_ruled, visit)
-        return await self._edited(
-            visit, await self._worked(visit, draft, _with_rule), mapped=True, replaces=had_one
+            return await self._render_editor(context, await self._parse(context, draft))
+        replaces = fields.key in await context.services.database.read(_properties_with_rule, context)
+        return await self._render_editor(
+            context, await self._parse(context, draft, _with_rule), mapped=True, replaces=replaces
         )
 
-    async def _suggested(self, visit: PageContext) -> Response:
-        """A draft with a rule that is suggested against a problem."""
+    async def _add_suggested(self, context: PageContext) -> Response:
+        """Start a draft with the rule suggested for a problem."""
         try:
-            fields = fields_of(Rule.model_validate_json(visit.form.get("rule", "")))
+            fields = fields_of(Rule.model_validate_json(context.form.get("rule", "")))
         except ValidationError:
             raise InvalidCall(
-                "The form's rule cannot be read: reload the page, and try again.", field="rule"
+                "The form's rule cannot be read. Reload the page, and try again.", field="rule"
             ) from None
-        had_one = fields.key in await visit.services.database.read(_ruled, visit)
-        draft = await self._worked(visit, await _in_force(visit, fields), _with_rule)
-        return await self._edited(visit, draft, mapped=bool(fields.trait), replaces=had_one)
+        replaces = fields.key in await context.services.database.read(_properties_with_rule, context)
+        draft = await self._parse(context, await _current_draft(context, fields), _with_rule)
+        return await self._render_editor(context, draft, mapped=bool(fields.trait), replaces=replaces)
 
-    async def _choose(self, visit: PageContext) -> Response:
-        """A draft with other choices for the whole mapping, before it is applied."""
-        create_missing = visit.form.get("create_missing", CreateMissing.NONE)
+    async def _set_options(self, context: PageContext) -> Response:
+        """Start a draft with other options of the whole mapping, and review it."""
+        create_missing = context.form.get("create_missing", CreateMissing.NONE)
         if create_missing not in list(CreateMissing):
-            raise InvalidCall("There is no such choice: reload the page, and choose again.", field="create_missing")
-        choices: dict[str, bool | str] = {
-            "forgiving_names": visit.form.get("forgiving_names") == "yes",
+            raise InvalidCall("No such option. Reload the page, and choose again.", field="create_missing")
+        options: dict[str, bool | str] = {
+            "forgiving_names": context.form.get("forgiving_names") == "yes",
             "create_missing": create_missing,
         }
-        before = await _in_force(visit, RuleFields())
-        before = await self._worked(visit, before)
-        draft = await self._worked(visit, before, partial(_with_choices, choices=choices))
-        if draft.text == before.text and draft.wrong is None:
-            return visit.redirect_home("mapping", said="That is how it is: there was nothing to change.")
-        if draft.read is None or draft.wrong is not None:
-            return await self._edited(visit, draft, status=422)
-        return await self._reviewed(visit, draft)
+        before = await _current_draft(context, RuleFields())
+        before = await self._parse(context, before)
+        draft = await self._parse(context, before, partial(_with_options, options=options))
+        if draft.text == before.text and draft.rule_error is None:
+            return context.redirect_home("mapping", flash="The options are unchanged.")
+        if draft.parsed is None or draft.rule_error is not None:
+            return await self._render_editor(context, draft, status=422)
+        return await self._render_review(context, draft)
 
-    async def _edit(self, visit: PageContext) -> Response:
-        """A draft goes on, with what the form has."""
-        draft = await self._sent(visit)
-        if visit.form.get("do") == "remove":
-            draft = await self._worked(visit, draft, _without_rule)
-        elif draft.wrong is None and draft.fields.key:
-            draft = await self._worked(visit, draft, _showing)
-        return await self._edited(visit, draft)
+    async def _edit(self, context: PageContext) -> Response:
+        """Continue a draft with the submitted form."""
+        draft = await self._read_draft(context)
+        if context.form.get("do") == "remove":
+            draft = await self._parse(context, draft, _without_rule)
+        elif draft.rule_error is None and draft.fields.key:
+            draft = await self._parse(context, draft, _with_fields_of_rule)
+        return await self._render_editor(context, draft)
 
-    async def _preview(self, visit: PageContext) -> Response:
-        """What the draft makes of one person, as a part of a page."""
-        return html(await self._tried(visit, await self._sent(visit)))
+    async def _preview(self, context: PageContext) -> Response:
+        """Render the preview of the draft on one person."""
+        return html(await self._render_trial(context, await self._read_draft(context)))
 
-    async def _review(self, visit: PageContext) -> Response:
-        """The draft before it is applied."""
-        draft = await self._sent(visit)
-        if draft.read is None or draft.wrong is not None:
-            return await self._edited(visit, draft, status=422)
-        return await self._reviewed(visit, draft)
+    async def _review(self, context: PageContext) -> Response:
+        """Show the draft before it is applied."""
+        draft = await self._read_draft(context)
+        if draft.parsed is None or draft.rule_error is not None:
+            return await self._render_editor(context, draft, status=422)
+        return await self._render_review(context, draft)
 
-    async def _figures(self, visit: PageContext) -> Response:
-        """What the draft does to everybody, as a part of a page."""
-        return html(await self._counted(visit, await self._sent(visit)))
+    async def _figures(self, context: PageContext) -> Response:
+        """Render the effect of the draft on all profiles."""
+        return html(await self._render_figures(context, await self._read_draft(context)))
 
-    async def _apply(self, visit: PageContext) -> Response:
-        draft = await self._sent(visit)
-        if draft.read is None:
-            return await self._edited(visit, draft, status=422)
-        allow_unknown = visit.form.get("allow_unknown") == "yes"
+    async def _apply(self, context: PageContext) -> Response:
+        draft = await self._read_draft(context)
+        if draft.parsed is None:
+            return await self._render_editor(context, draft, status=422)
+        allow_unknown = context.form.get("allow_unknown") == "yes"
         try:
             applied = await operations.apply(
-                visit.services,
-                visit.account,
-                draft.read,
+                context.services,
+                context.account,
+                draft.parsed,
                 author=ACTOR,
                 based_on=draft.expects,
                 source=draft.text,
-                note=visit.form.get("note", "").strip()[:NOTE],
+                note=context.form.get("note", "").strip()[:MAX_NOTE],
                 allow_unknown=allow_unknown,
-                allow_problems=visit.form.get("allow_problems") == "yes",
+                allow_problems=context.form.get("allow_problems") == "yes",
             )
         except ProblemsRise as refusal:
-            return await self._reviewed(visit, draft, status=409, rise=refusal)
+            return await self._render_review(context, draft, status=409, rise=refusal)
         except MappingConflict:
-            return await self._reviewed(visit, draft, status=409)
+            return await self._render_review(context, draft, status=409)
         except InvalidMapping:
-            return await self._reviewed(visit, draft, status=422)
+            return await self._render_review(context, draft, status=422)
         version = applied.mapping.version
         if version == applied.replaced.version:
-            return visit.redirect_home(
-                "mapping", said=f"Version {version} says the same: there was nothing to apply."
+            return context.redirect_home(
+                "mapping", flash=f"The draft equals version {version}. Nothing was applied."
             )
-        said = f"Version {version} is in force."
+        flash = f"Version {version} is applied."
         if applied.changed:
-            said += remap_notice(applied.profiles)
-        return visit.redirect_home("mapping", said=said)
+            flash += remap_notice(applied.profiles)
+        return context.redirect_home("mapping", flash=flash)
 
-    async def _sent(self, visit: PageContext) -> Draft:
-        """The draft of a form, with the form's rule if somebody changed that."""
-        form = visit.form
-        fields = fields_sent(form)
+    async def _read_draft(self, context: PageContext) -> Draft:
+        """Return the draft of a form, with the form's rule if it was edited."""
+        form = context.form
+        fields = fields_from_form(form)
         draft = Draft(
             text=form.get("draft", "").replace("\r\n", "\n").replace("\r", "\n"),
             based_on=_number(form.get("based_on", "")),
@@ -220,140 +220,142 @@ class MappingEditingPages:
             steps.append(partial(_based_on, version=_number(form["rebase"])))
         if fields.mark != form.get("rule-mark", RuleFields().mark) and form.get("do") != "remove":
             steps.append(_with_rule)
-        return await self._worked(visit, draft, *steps)
+        return await self._parse(context, draft, *steps)
 
-    async def _worked(self, visit: PageContext, draft: Draft, *steps: Callable[[Draft], Draft]) -> Draft:
-        """The draft after these steps, understood."""
-        async with self._turn:
+    async def _parse(self, context: PageContext, draft: Draft, *steps: Callable[[Draft], Draft]) -> Draft:
+        """Return the draft after these steps, parsed."""
+        async with self._parse_lock:
             for step in steps:
                 draft = await asyncio.to_thread(step, draft)
             try:
-                read = await operations.parse(visit.services, visit.account, draft.text)
+                parsed = await operations.parse(context.services, context.account, draft.text)
             except InvalidMapping as refusal:
-                return replace(draft, read=None, faults=refusal.faults)
-            return replace(draft, read=read, faults=read.unknown)
+                return replace(draft, parsed=None, faults=refusal.faults)
+            return replace(draft, parsed=parsed, faults=parsed.unknown)
 
-    async def _edited(
+    async def _render_editor(
         self,
-        visit: PageContext,
+        context: PageContext,
         draft: Draft,
         *,
         status: int = 200,
         mapped: bool = False,
         replaces: bool = False,
-        try_it: bool = True,
+        run_preview: bool = True,
     ) -> Response:
-        """The editor. What is in force is tried out when the page is there; a draft that was sent, at once."""
-        meaning = await visit.services.database.read(load, visit.account)
-        counted, _ = visit.services.coverage.latest(visit.account.id, meaning.version)
-        traits = () if counted is None else counted.traits[:TRAITS_OFFERED]
-        rows = min(max(len(draft.fields.clean) + MORE_ROWS, ROWS), MOST_CLEAN_UPS)
-        return visit.page(
+        """Render the editor. ``run_preview``: with the preview; otherwise the browser loads it."""
+        account_mapping = await context.services.database.read(load, context.account)
+        counted, _ = context.services.coverage.latest(context.account.id, account_mapping.version)
+        traits = () if counted is None else counted.traits[:MAX_TRAITS]
+        rows = min(max(len(draft.fields.clean) + EXTRA_ROWS, MIN_ROWS), MAX_TRANSFORMS)
+        return context.page(
             "mapping/edit.html",
             title="Edit the mapping",
             status=status,
             draft=draft,
             mapped=mapped,
             replaces=replaces,
-            tried=await self._tried(visit, draft) if try_it else None,
-            properties=_offered(meaning, draft.fields),
-            traits=[written_name(each.trait) for each in traits if len(each.trait) <= LONGEST_OFFERED],
+            trial=await self._render_trial(context, draft) if run_preview else None,
+            properties=_property_options(account_mapping, draft.fields),
+            traits=[written_name(each.trait) for each in traits if len(each.trait) <= MAX_LISTED_NAME],
             kinds=RuleKind,
-            clean_ups=[(each, Transform.model_fields[each].description or "") for each in TRANSFORMS],
-            with_argument=(*WITH_ARGUMENT, *MAY_HAVE_ARGUMENT),
+            transforms=[(each, Transform.model_fields[each].description or "") for each in TRANSFORMS],
+            with_argument=(*WITH_ARGUMENT, *WITH_OPTIONAL_ARGUMENT),
             clean=[*draft.fields.clean, *[("", "")] * rows][:rows],
         )
 
-    async def _tried(self, visit: PageContext, draft: Draft) -> str:
-        found: TrialResult | None = None
-        if draft.read is not None:
-            found = await visit.services.database.read(run_trial, visit.account, draft.read.rules, draft.email)
-        context = "" if found is None else json.dumps(found.context, ensure_ascii=False, indent=2)
-        return visit.fragment(
-            "mapping/tried.html", draft=draft, lines=_lines(draft), tried=found, context=context[:CONTEXT]
+    async def _render_trial(self, context: PageContext, draft: Draft) -> str:
+        trial: TrialResult | None = None
+        if draft.parsed is not None:
+            trial = await context.services.database.read(
+                run_trial, context.account, draft.parsed.rules, draft.email
+            )
+        inputs = "" if trial is None else json.dumps(trial.context, ensure_ascii=False, indent=2)
+        return context.fragment(
+            "mapping/trial.html", draft=draft, lines=_lines(draft), trial=trial, inputs=inputs[:MAX_INPUT]
         )
 
-    async def _reviewed(
-        self, visit: PageContext, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
+    async def _render_review(
+        self, context: PageContext, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
     ) -> Response:
-        current, base = await visit.services.database.read(_versions, visit, draft.expects)
-        figures = await self._counted(visit, draft) if visit.form.get("figures") == "yes" else None
-        return visit.page(
+        current, base = await context.services.database.read(_versions, context, draft.expects)
+        figures = await self._render_figures(context, draft) if context.form.get("figures") == "yes" else None
+        return context.page(
             "mapping/review.html",
-            title="Apply the mapping",
+            title="Review the draft",
             status=status,
             draft=draft,
             current=current,
             base=base,
-            note=visit.form.get("note", ""),
+            note=context.form.get("note", ""),
             differences=await asyncio.to_thread(_differences, current, draft.text),
             theirs=[] if base is None else await asyncio.to_thread(_differences, base, current),
             figures=figures,
             rise=rise,
         )
 
-    async def _counted(self, visit: PageContext, draft: Draft) -> str:
-        found = None
-        if draft.read is not None:
-            found = await operations.preview_for_account(visit.services, visit.account, draft.read.rules)
-        return visit.fragment("mapping/figures.html", draft=draft, preview=found)
+    async def _render_figures(self, context: PageContext, draft: Draft) -> str:
+        preview = None
+        if draft.parsed is not None:
+            preview = await operations.preview_for_account(context.services, context.account, draft.parsed.rules)
+        return context.fragment("mapping/figures.html", draft=draft, preview=preview)
 
 
-async def _in_force(visit: PageContext, fields: RuleFields) -> Draft:
-    """What is in force, to be worked at."""
-    current = await visit.services.database.read(mappings.current, visit.account.id)
+async def _current_draft(context: PageContext, fields: RuleFields) -> Draft:
+    """Return a draft of the current mapping."""
+    current = await context.services.database.read(mappings.current, context.account.id)
     text = await asyncio.to_thread(operations.text_of, current)
     draft = Draft(text, current.version, fields)
     return await asyncio.to_thread(_based_on, draft, current.version)
 
 
-def _ruled(connection: Connection, visit: PageContext) -> Collection[str]:
-    """The properties that have a rule."""
-    return load(connection, visit.account).rules.by_property()
+def _properties_with_rule(connection: Connection, context: PageContext) -> Collection[str]:
+    """Return the properties that have a rule."""
+    return load(connection, context.account).rules.by_property()
 
 
 def _based_on(draft: Draft, version: int) -> Draft:
-    """The draft as if it had been made from another version, which its text says too if it says any."""
+    """Return the draft based on another version. Updates ``based_on`` in the text if it is there."""
     draft = replace(draft, based_on=version)
-    if "based_on" not in draft.text:  # to read it takes longer than the rest of a page
+    if "based_on" not in draft.text:  # parsing takes longer than the rest of the page
         return draft
     try:
         return replace(draft, text=yaml_editor.with_based_on(draft.text, version))
-    except YamlError:  # its faults are told elsewhere
+    except YamlError:  # the errors of the text are shown separately
         return draft
 
 
 def _with_rule(draft: Draft) -> Draft:
-    """The draft with the form's rule, or with the reason why that is not in it."""
+    """Return the draft with the form's rule, or with the reason why that is not possible."""
     try:
         return replace(draft, text=yaml_editor.with_rule(draft.text, draft.fields.rule()))
-    except (NotARule, YamlError) as error:
-        return replace(draft, wrong=str(error))
+    except (InvalidRule, YamlError) as error:
+        return replace(draft, rule_error=str(error))
 
 
-def _with_choices(draft: Draft, choices: Mapping[str, bool | str]) -> Draft:
-    """The draft with these keys of the whole mapping as they are chosen; what is so already is not written."""
-    now = Rules() if draft.read is None else draft.read.rules
+def _with_options(draft: Draft, options: Mapping[str, bool | str]) -> Draft:
+    """Return the draft with these options of the whole mapping. Unchanged options are not written."""
+    current = Rules() if draft.parsed is None else draft.parsed.rules
     text = draft.text
     try:
-        for key, value in choices.items():
-            if getattr(now, key) != value:
+        for key, value in options.items():
+            if getattr(current, key) != value:
                 text = yaml_editor.with_option(text, key, value)
     except YamlError as error:
-        return replace(draft, wrong=str(error))
+        return replace(draft, rule_error=str(error))
     return replace(draft, text=text)
 
 
 def _without_rule(draft: Draft) -> Draft:
-    """The draft without the rule that the form shows."""
+    """Return the draft without the rule of the form."""
     try:
         return replace(draft, text=yaml_editor.without_rule(draft.text, draft.fields.key), fields=RuleFields())
     except YamlError as error:
-        return replace(draft, wrong=str(error))
+        return replace(draft, rule_error=str(error))
 
 
-def _showing(draft: Draft) -> Draft:
-    """The draft with the rule that its text has for the form's property; the fields stay where that is faulty."""
+def _with_fields_of_rule(draft: Draft) -> Draft:
+    """Return the draft with the fields of the text's rule; unchanged if that rule is missing or invalid."""
     if not draft.fields.key:
         return draft
     try:
@@ -363,20 +365,20 @@ def _showing(draft: Draft) -> Draft:
         return draft
 
 
-def _offered(meaning: AccountMapping, fields: RuleFields) -> list[tuple[str, str]]:
-    """The properties that a rule may be for: as the form sends them, and in words."""
-    found = [(each.key, f"{each.name} ({each.key}, {each.type})") for each in meaning.catalog]
-    found += [
+def _property_options(account_mapping: AccountMapping, fields: RuleFields) -> list[tuple[str, str]]:
+    """Return the properties that a rule may target, as pairs of form value and label."""
+    options = [(each.key, f"{each.name} ({each.key}, {each.type})") for each in account_mapping.catalog]
+    options += [
         (f"{SUBSCRIPTION}{each.key}", f"{each.name} ({SUBSCRIPTION}{each.key}, {each.type})")
-        for each in meaning.subscription_catalog
+        for each in account_mapping.subscription_catalog
     ]
-    if fields.key and fields.key not in dict(found):
-        found.insert(0, (fields.key, f"{fields.key} (not in ProsperStack)"))
-    return [(written_name(key), label) for key, label in found[:OFFERED]]
+    if fields.key and fields.key not in dict(options):
+        options.insert(0, (fields.key, f"{fields.key} (not in ProsperStack)"))
+    return [(written_name(key), label) for key, label in options[:MAX_PROPERTIES]]
 
 
 def _lines(draft: Draft) -> list[tuple[Fault, str]]:
-    """The faults, each with the line that it is in."""
+    """Return the errors, each with its line of the text."""
     lines = draft.text.split("\n")
     return [
         (each, "" if each.place is None or each.place.line > len(lines) else lines[each.place.line - 1].strip())
@@ -385,19 +387,19 @@ def _lines(draft: Draft) -> list[tuple[Fault, str]]:
 
 
 def remap_notice(profiles: int) -> str:
-    """How many are gone through after a change, as a sentence that goes on after another one."""
-    who = "One profile is" if profiles == 1 else f"{profiles:,} profiles are"
-    return f" {who} looked at again, and what differs is sent."
+    """Return a sentence about the profiles that a change evaluates again, with a leading space."""
+    subject = "One profile is" if profiles == 1 else f"{profiles:,} profiles are"
+    return f" {subject} evaluated again, and changes are sent to ProsperStack."
 
 
 def _versions(
-    connection: Connection, visit: PageContext, based_on: int
+    connection: Connection, context: PageContext, based_on: int
 ) -> tuple[MappingVersion, MappingVersion | None]:
-    """The mapping in force, and the one that a draft was made from where that is another one and is known."""
-    current = mappings.current(connection, visit.account.id)
+    """Return the current mapping, and the base of the draft if that is another stored version."""
+    current = mappings.current(connection, context.account.id)
     if based_on == current.version:
         return current, None
-    return current, mappings.of_version(connection, visit.account.id, based_on)
+    return current, mappings.of_version(connection, context.account.id, based_on)
 
 
 def _differences(old: MappingVersion, new: MappingVersion | str) -> tuple[Line, ...]:

@@ -1,4 +1,4 @@
-"""The mappings that were applied: when, by whom, what for, what differed; any of them again, and any as a file."""
+"""Mapping history: applied versions with author, note and changes, the rollback, and the export."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ from prosperstack_destination.mapping.rules import load_rules
 from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
-#: Versions in one page.
-PAGE: Final = 30
-#: The longest file that a page shows, in characters; exporting gives it whole.
-SHOWN: Final = 60_000
+#: Versions per page.
+PAGE_SIZE: Final = 30
+#: Maximum length of a shown file, in characters; the export has the whole file.
+MAX_TEXT: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """One version in the list."""
+    """Version in the list, with its number of rules."""
 
     mapping: MappingVersion
     rules: int
 
 
 class MappingHistoryPages:
-    """The pages of it."""
+    """Routes of the history."""
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [
             PageRoute("/mapping/history", _list),
             PageRoute("/mapping/history/{version:int}", _show),
@@ -44,83 +44,83 @@ class MappingHistoryPages:
         ]
 
 
-async def _list(visit: PageContext) -> Response:
-    """The newest versions, or those before one."""
-    before = _version(visit.query("before"))
-    current, found = await visit.services.database.read(_page, visit.account.id, before)
-    rows = await asyncio.to_thread(_listed, found[:PAGE])
-    return visit.page(
+async def _list(context: PageContext) -> Response:
+    """Show the newest versions, or the versions before one."""
+    before = _version(context.query("before"))
+    current, page = await context.services.database.read(_page, context.account.id, before)
+    rows = await asyncio.to_thread(_listed, page[:PAGE_SIZE])
+    return context.page(
         "mapping/history.html",
-        title="History of the mapping",
+        title="Mapping history",
         current=current,
         versions=rows,
-        more=rows[-1].mapping.version if len(found) > PAGE else None,
+        more=rows[-1].mapping.version if len(page) > PAGE_SIZE else None,
     )
 
 
-async def _show(visit: PageContext) -> Response:
-    """One version, beside the one before."""
-    version: int = visit.request.path_params["version"]
-    if not 0 <= version <= _MOST:
-        raise NotFoundError("There is no such version.")
-    current, found, former = await visit.services.database.read(_versions, visit, version)
-    text, differences = await asyncio.to_thread(_texts, found, former)
-    return visit.page(
+async def _show(context: PageContext) -> Response:
+    """Show one version and its changes since the version before."""
+    version: int = context.request.path_params["version"]
+    if not 0 <= version <= _MAX_VERSION:
+        raise NotFoundError("No such version.")
+    current, shown, former = await context.services.database.read(_versions, context, version)
+    text, differences = await asyncio.to_thread(_texts, shown, former)
+    return context.page(
         "mapping/version.html",
-        title=f"Version {version} of the mapping",
+        title=f"Mapping version {version}",
         current=current,
-        mapping=found,
+        mapping=shown,
         former=former,
         differences=differences,
-        text=text[:SHOWN],
-        is_whole=len(text) <= SHOWN,
+        text=text[:MAX_TEXT],
+        is_whole=len(text) <= MAX_TEXT,
     )
 
 
-async def _roll_back(visit: PageContext) -> Response:
-    version, based_on = _version(visit.form.get("version", "")), _version(visit.form.get("based_on", ""))
+async def _roll_back(context: PageContext) -> Response:
+    version, based_on = _version(context.form.get("version", "")), _version(context.form.get("based_on", ""))
     if version is None or based_on is None:
-        raise NotFoundError("There is no such version.")
-    applied = await operations.rollback(visit.services, visit.account, version, author=ACTOR, based_on=based_on)
-    said = f"Version {applied.mapping.version} is in force, which is version {version} again."
+        raise NotFoundError("No such version.")
+    applied = await operations.rollback(context.services, context.account, version, author=ACTOR, based_on=based_on)
+    flash = f"Version {version} is applied again, as version {applied.mapping.version}."
     if applied.changed:
-        said += remap_notice(applied.profiles)
-    return visit.redirect_home("mapping", said=said)
+        flash += remap_notice(applied.profiles)
+    return context.redirect_home("mapping", flash=flash)
 
 
-async def _export(visit: PageContext) -> Response:
-    """A version as a file, to the letter."""
-    wanted = _version(visit.query("version"))
-    found = await visit.services.database.read(operations.of_version, visit.account, wanted)
-    text = await asyncio.to_thread(operations.text_of, found)
-    headers = {"Content-Disposition": f'attachment; filename="mapping-v{found.version}.yaml"'}
+async def _export(context: PageContext) -> Response:
+    """Return a version as a file, unchanged."""
+    version = _version(context.query("version"))
+    exported = await context.services.database.read(operations.of_version, context.account, version)
+    text = await asyncio.to_thread(operations.text_of, exported)
+    headers = {"Content-Disposition": f'attachment; filename="mapping-v{exported.version}.yaml"'}
     return Response(text, 200, headers, "application/yaml")
 
 
 def _page(connection: Connection, account_id: str, before: int | None) -> tuple[int, list[MappingVersion]]:
     current = mappings.current(connection, account_id)
-    return current.version, mappings.history(connection, account_id, PAGE + 1, before=before)
+    return current.version, mappings.history(connection, account_id, PAGE_SIZE + 1, before=before)
 
 
 def _versions(
-    connection: Connection, visit: PageContext, version: int
+    connection: Connection, context: PageContext, version: int
 ) -> tuple[MappingVersion, MappingVersion, MappingVersion | None]:
-    current = mappings.current(connection, visit.account.id)
-    found = operations.of_version(connection, visit.account, version)
-    return current, found, mappings.of_version(connection, visit.account.id, version - 1) if version else None
+    current = mappings.current(connection, context.account.id)
+    shown = operations.of_version(connection, context.account, version)
+    return current, shown, mappings.of_version(connection, context.account.id, version - 1) if version else None
 
 
-def _listed(found: list[MappingVersion]) -> list[ListedVersion]:
-    return [ListedVersion(each, len(load_rules(each.rules))) for each in found]
+def _listed(versions: list[MappingVersion]) -> list[ListedVersion]:
+    return [ListedVersion(each, len(load_rules(each.rules))) for each in versions]
 
 
-def _texts(found: MappingVersion, former: MappingVersion | None) -> tuple[str, tuple[Line, ...]]:
-    text = operations.text_of(found)
+def _texts(shown: MappingVersion, former: MappingVersion | None) -> tuple[str, tuple[Line, ...]]:
+    text = operations.text_of(shown)
     return text, () if former is None else diff_lines(operations.text_of(former), text)
 
 
-#: Versions are counted in an integer of the database.
-_MOST: Final = 2_000_000_000
+#: Maximum version number, within the range of the database's integer.
+_MAX_VERSION: Final = 2_000_000_000
 
 
 def _version(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The overview: is it healthy, how fresh is ProsperStack, what waits, and when is it done?"""
+"""Overview of an account: status, backlog, delivery times and charts."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ _CALLS: Final = (
 )
 _SETTLED: Final = (
     Series("updated", "good", lambda each: each.delivered),
-    Series("already so", "calm", lambda each: each.unchanged),
+    Series("up to date", "calm", lambda each: each.unchanged),
     Series("no subscriber", "pale", lambda each: each.unmatched),
 )
 _PROPERTIES: Final = (Series("delivered", "good", lambda each: each.properties),)
@@ -31,82 +31,82 @@ _REQUESTS: Final = (
     Series("failed", "bad", lambda each: each.failed),
 )
 _BACKLOG: Final = (Series("waiting", "calm", lambda each: each.backlog),)
-_FRESHNESS: Final = (Series("95 of 100 within", "calm", lambda each: percentile(each.freshness, 0.95) or 0.0),)
+_FRESHNESS: Final = (Series("95% within", "calm", lambda each: percentile(each.freshness, 0.95) or 0.0),)
 
 
 class OverviewPages:
-    """The pages of it."""
+    """Routes of the overview."""
 
     def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [
             PageRoute("", _start, of_account=False),
             PageRoute("/overview", _show),
             PageRoute("/overview/live", self._stream),
         ]
 
-    async def _stream(self, visit: PageContext) -> Response:
+    async def _stream(self, context: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            return {"standing": await _standing(visit)}
+            return {"status": await _status(context)}
 
-        return self._live.stream(parts, visit.is_open)
-
-
-async def _start(visit: PageContext) -> Response:
-    """To the only account, or to all of them."""
-    if len(visit.accounts) == 1:
-        return visit.redirect(f"/dashboard/a/{visit.accounts[0].id}/overview")
-    return visit.redirect("/dashboard/accounts")
+        return self._live.stream(parts, context.is_open)
 
 
-async def _show(visit: PageContext) -> Response:
-    period, now, account_id = _period(visit), visit.now, visit.account.id
+async def _start(context: PageContext) -> Response:
+    """Redirect to the only account, or to the page of all accounts."""
+    if len(context.accounts) == 1:
+        return context.redirect(f"/dashboard/a/{context.accounts[0].id}/overview")
+    return context.redirect("/dashboard/accounts")
+
+
+async def _show(context: PageContext) -> Response:
+    period, now, account_id = _period(context), context.now, context.account.id
 
     def read(connection: Connection) -> tuple[list[Rollup], list[Rollup]]:
         minutes = minutes_of_day(connection, account_id, now)
         return minutes, history(connection, account_id, period, now, minutes)
 
-    minutes, parts = await visit.services.database.read(read)
-    return visit.page(
+    minutes, parts = await context.services.database.read(read)
+    return context.page(
         "overview.html",
         title="Overview",
-        standing=await _standing(visit, minutes),
+        status_part=await _status(context, minutes),
         period=period,
         periods=list(Period),
         charts=_charts(parts, period),
     )
 
 
-async def _standing(visit: PageContext, minutes: list[Rollup] | None = None) -> str:
-    """How the account stands; who waits is not told before that was counted, soon after the service began."""
-    now = visit.services.clock()
-    everybody = await visit.services.backlogs.latest(ALL_ACCOUNTS)
-    waiting = None if everybody is None else everybody.get(visit.account.id, {})
+async def _status(context: PageContext, minutes: list[Rollup] | None = None) -> str:
+    """Render the status of the account. The backlog is unknown until its first count after the start."""
+    now = context.services.clock()
+    backlogs = await context.services.backlogs.latest(ALL_ACCOUNTS)
+    waiting = None if backlogs is None else backlogs.get(context.account.id, {})
 
     def read(connection: Connection) -> Overview:
-        account = accounts.get(connection, visit.account.id) or visit.account
-        return overview(connection, account, visit.reserve, now, waiting, minutes, counting=waiting is None)
+        account = accounts.get(connection, context.account.id) or context.account
+        return overview(connection, account, context.reserve, now, waiting, minutes, counting=waiting is None)
 
-    found = await visit.services.database.read(read)
-    return visit.fragment("overview/standing.html", overview=found, now=now)
+    data = await context.services.database.read(read)
+    return context.fragment("overview/status.html", overview=data, now=now)
 
 
-def _period(visit: PageContext) -> Period:
-    asked = visit.query("period", Period.HOUR)
-    return Period(asked) if asked in list(Period) else Period.HOUR
+def _period(context: PageContext) -> Period:
+    period = context.query("period", Period.HOUR)
+    return Period(period) if period in list(Period) else Period.HOUR
 
 
 def _charts(parts: list[Rollup], period: Period) -> list[Chart]:
     return [
         chart("Calls", parts, period, _CALLS, _count),
-        chart("People settled", parts, period, _SETTLED, _count),
+        chart("People processed", parts, period, _SETTLED, _count),
         chart("Properties delivered", parts, period, _PROPERTIES, _count),
         chart("Requests to ProsperStack", parts, period, _REQUESTS, _count),
         chart("Waiting", parts, period, _BACKLOG, _count, adds_up=False),
-        chart("From accepted to delivered", parts, period, _FRESHNESS, brief, adds_up=False),
+        chart("Time to delivery", parts, period, _FRESHNESS, brief, adds_up=False),
     ]
 
 

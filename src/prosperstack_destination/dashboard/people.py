@@ -1,4 +1,4 @@
-"""Finding people. A page that is only opened names nobody."""
+"""Search for people. The page lists no person without a search."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.admin import people
 from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.headline import IN_SHORT
+from prosperstack_destination.dashboard.headline import STATUS_LABELS
 from prosperstack_destination.dashboard.routing import PageRoute
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError
@@ -17,11 +17,11 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.models import UNSETTLED, Status
 from prosperstack_destination.store.profile_queries import SCAN_LIMIT, ProfilePage
 
-#: People that a page has.
-PAGE: Final = 50
-#: The most that is looked for, in characters: no email and no user id is longer.
-MOST: Final = 500
-#: Ways to stand that can be asked for: how they are called, and what they are.
+#: People per page.
+PAGE_SIZE: Final = 50
+#: Maximum length of a search text, in characters: no email and no user ID is longer.
+MAX_QUERY: Final = 500
+#: Status filters: label and statuses of each.
 STATUS_FILTERS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
     "": ("any", ()),
     "waiting": ("waiting", UNSETTLED),
@@ -32,60 +32,64 @@ STATUS_FILTERS: Final[Mapping[str, tuple[str, tuple[Status, ...]]]] = {
 
 
 class PeoplePages:
-    """The pages of them."""
+    """Routes of the search."""
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [PageRoute("/people", _show)]
 
 
-async def _show(visit: PageContext) -> Response:
-    wanted, stands, after = visit.query("q")[:MOST], visit.query("stands"), visit.query("after")[:MOST]
-    stands = stands if stands in STATUS_FILTERS else ""
-    found: ProfilePage | None = None
-    if wanted or stands or visit.query("show") == "everybody":
-        found = await visit.services.database.read(_find, visit.account, wanted, stands, after)
-        if wanted and not (stands or after) and len(found.profiles) == 1 and found.after is None:
-            return visit.redirect_home(f"people/{found.profiles[0].id}")
-    nobody = None
-    if wanted and found is not None and not found.profiles and found.after is None:
-        nobody = await visit.services.database.read(_explain_no_result, visit.account, wanted)
-    return visit.page(
+async def _show(context: PageContext) -> Response:
+    query, status, after = (
+        context.query("q")[:MAX_QUERY],
+        context.query("status"),
+        context.query("after")[:MAX_QUERY],
+    )
+    status = status if status in STATUS_FILTERS else ""
+    page: ProfilePage | None = None
+    if query or status or context.query("show") == "everybody":
+        page = await context.services.database.read(_find, context.account, query, status, after)
+        if query and not (status or after) and len(page.profiles) == 1 and page.after is None:
+            return context.redirect_home(f"people/{page.profiles[0].id}")
+    reason = None
+    if query and page is not None and not page.profiles and page.after is None:
+        reason = await context.services.database.read(_explain_no_result, context.account, query)
+    return context.page(
         "people.html",
         title="People",
-        q=wanted,
-        stands=stands,
+        q=query,
+        status_filter=status,
         after=after,
-        ways={name: words for name, (words, _) in STATUS_FILTERS.items()},
-        found=found,
-        nobody=nobody,
-        in_short=IN_SHORT,
+        statuses={name: label for name, (label, _) in STATUS_FILTERS.items()},
+        result=page,
+        reason=reason,
+        status_labels=STATUS_LABELS,
         looked_at=SCAN_LIMIT,
     )
 
 
-def _find(connection: Connection, account: Account, wanted: str, stands: str, after: str) -> ProfilePage:
-    """Whoever has the user id, then those whose email begins so."""
-    _, statuses = STATUS_FILTERS[stands]
-    found = profile_queries.list_page(
-        connection, account.id, after=after, limit=PAGE, prefix=normalize_email(wanted), statuses=statuses
+def _find(connection: Connection, account: Account, query: str, status: str, after: str) -> ProfilePage:
+    """Return the profile with this user ID, then the profiles whose email starts with the query."""
+    _, statuses = STATUS_FILTERS[status]
+    page = profile_queries.list_page(
+        connection, account.id, after=after, limit=PAGE_SIZE, prefix=normalize_email(query), statuses=statuses
     )
-    if not wanted or after:
-        return found
-    for email in profile_queries.emails_of_user(connection, account.id, wanted):
+    if not query or after:
+        return page
+    for email in profile_queries.emails_of_user(connection, account.id, query):
         named = profile_queries.list_page(
             connection, account.id, after="", limit=1, prefix=email, statuses=statuses
         ).profiles
         if named and named[0].email == email:
-            others = tuple(each for each in found.profiles if each.id != named[0].id)
-            return ProfilePage((*named, *others), found.after)
-    return found
+            others = tuple(each for each in page.profiles if each.id != named[0].id)
+            return ProfilePage((*named, *others), page.after)
+    return page
 
 
-def _explain_no_result(connection: Connection, account: Account, wanted: str) -> str:
-    """What is known of an email or a user id that finds nobody."""
+def _explain_no_result(connection: Connection, account: Account, query: str) -> str:
+    """Return why a search for an email or a user ID has no match."""
     try:
-        people.profile_id(connection, account, **({"email": wanted} if "@" in wanted else {"user_id": wanted}))
+        people.profile_id(connection, account, **({"email": query} if "@" in query else {"user_id": query}))
     except NotFoundError as error:
         return str(error)
-    return "They stand in another way than was asked for."
+    return "The person has another status than the selected one."

@@ -1,4 +1,4 @@
-"""What does not go on by itself: why, and what helps."""
+"""Page of problems: mapping problems, rejections, failed deliveries, and the replay."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,59 +26,59 @@ from prosperstack_destination.store.profile_queries import ProfilePage, ProfileS
 from prosperstack_destination.store.property_creations import PropertyCreation
 from prosperstack_destination.store.remote_erasures import FailedRemoteErasure
 
-#: Kinds of problems that a page has, and samples of each.
+#: Maximum kinds of problems on the page, and samples of each.
 GROUPS: Final = 25
 SAMPLES: Final = 3
-#: People of a kind are counted up to here while counting further takes longer than a page may.
+#: Maximum people counted for each kind before the background count is ready.
 COUNTED_AT_ONCE: Final = 100
-#: Of everything else a page has so many.
+#: Maximum rows of each other table.
 LISTED: Final = 10
 
-#: What is said of an account that is not active.
+#: Headline of an account that is not active.
 _STATUS_LABELS: Final[Mapping[AccountStatus, str]] = {
-    AccountStatus.RETRYING: "ProsperStack does not answer as it should",
-    AccountStatus.KEY_REFUSED: "The account is stopped: ProsperStack refuses its key",
-    AccountStatus.NOT_PERMITTED: "The account is stopped: its key may not do what is needed",
+    AccountStatus.RETRYING: "Requests to ProsperStack fail",
+    AccountStatus.KEY_REFUSED: "The account is stopped: ProsperStack refuses its API key",
+    AccountStatus.NOT_PERMITTED: "The account is stopped: its API key lacks a permission",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemsView:
-    """Everything of an account that does not go on by itself."""
+    """Problems of an account."""
 
     account: Account
     groups: Sequence[ProblemGroup]
-    #: Whose email ProsperStack rejects.
-    aside: ProfilePage
-    #: At whom the latest attempt failed.
+    #: Profiles whose email ProsperStack rejects.
+    rejected: ProfilePage
+    #: Profiles whose last delivery attempt failed.
     postponed: Sequence[ProfileSummary]
-    #: Subscribers of people who were erased, and could not be cleared.
+    #: Failed deletions in ProsperStack of erased people.
     clearings: Sequence[FailedRemoteErasure]
-    #: Properties that could not be created.
+    #: Properties that ProsperStack did not create.
     creations: Sequence[PropertyCreation]
-    #: Rules that help, by the property and the reason of a problem.
+    #: Suggested rules, by the property and the reason of a problem.
     suggestions: Mapping[tuple[str, str], Suggestion]
 
     @property
-    def of_people(self) -> bool:
-        """Whether trying everything again could help."""
-        return bool(self.groups or self.aside.profiles or self.postponed)
+    def can_retry(self) -> bool:
+        """Whether a retry of all people could help."""
+        return bool(self.groups or self.rejected.profiles or self.postponed)
 
     @property
     def none(self) -> bool:
-        """Whether there is nothing to show."""
-        stands = self.account.status is AccountStatus.ACTIVE
-        return stands and not (self.of_people or self.clearings or self.creations)
+        """Whether the account has no problems."""
+        is_active = self.account.status is AccountStatus.ACTIVE
+        return is_active and not (self.can_retry or self.clearings or self.creations)
 
 
 class ProblemsPages:
-    """The pages of it."""
+    """Routes of the pages."""
 
     def __init__(self, live: LiveUpdates) -> None:
         self._live = live
 
     def pages(self) -> list[PageRoute]:
-        """Its routes."""
+        """Return the routes."""
         return [
             PageRoute("/problems", _show),
             PageRoute("/problems/replay", _show_replay),
@@ -89,26 +89,26 @@ class ProblemsPages:
             PageRoute("/retry", _retry_account, "POST"),
         ]
 
-    async def _stream(self, visit: PageContext) -> Response:
+    async def _stream(self, context: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            return {"progress": _progress(visit)}
+            return {"progress": _progress(context)}
 
-        return self._live.stream(parts, visit.is_open)
+        return self._live.stream(parts, context.is_open)
 
 
-async def _show(visit: PageContext) -> Response:
-    kinds, counted = await visit.services.problem_kinds.latest(visit.account.id), MAX_COUNTED
+async def _show(context: PageContext) -> Response:
+    kinds, counted = await context.services.problem_kinds.latest(context.account.id), MAX_COUNTED
     if kinds is None:
         counted = COUNTED_AT_ONCE
-        kinds = await visit.services.database.read(problems.kinds, visit.account.id, counted)
-    found = await visit.services.database.read(look, visit.account, kinds, visit.now)
-    return visit.page(
+        kinds = await context.services.database.read(problems.kinds, context.account.id, counted)
+    view = await context.services.database.read(load_problems, context.account, kinds, context.now)
+    return context.page(
         "problems.html",
         title="Problems",
-        problems=found,
-        stands=_STATUS_LABELS.get(found.account.status),
-        stopped=found.account.status in STOPPED_STATUSES,
-        means=ACCOUNT_STATUS[found.account.status],
+        problems=view,
+        account_status=_STATUS_LABELS.get(view.account.status),
+        stopped=view.account.status in STOPPED_STATUSES,
+        meaning=ACCOUNT_STATUS[view.account.status],
         counted=counted,
         more=len(kinds) - GROUPS,
         advice=advice,
@@ -116,93 +116,97 @@ async def _show(visit: PageContext) -> Response:
     )
 
 
-async def _show_replay(visit: PageContext) -> Response:
-    """What it costs to have everybody compared anew, and how far that is."""
-    return await _replay_page(visit)
+async def _show_replay(context: PageContext) -> Response:
+    """Show the cost and the progress of a replay."""
+    return await _replay_page(context)
 
 
-async def _replay_page(visit: PageContext, *, status: int = 200, wrong: str | None = None) -> Response:
-    return visit.page(
+async def _replay_page(context: PageContext, *, status: int = 200, wrong: str | None = None) -> Response:
+    return context.page(
         "replay.html",
         status=status,
-        title="Compare everybody anew",
-        cost=await visit.services.replay_costs.get_or_wait(visit.account.id),
-        progress=_progress(visit),
+        title="Replay all people",
+        cost=await context.services.replay_costs.get_or_wait(context.account.id),
+        progress=_progress(context),
         wrong=wrong,
     )
 
 
-def _progress(visit: PageContext) -> str:
-    found = visit.services.replays.of(visit.account.id)
-    return visit.fragment("replay_progress.html", replay=found, now=visit.services.clock())
+def _progress(context: PageContext) -> str:
+    replay = context.services.replays.of(context.account.id)
+    return context.fragment("replay_progress.html", replay=replay, now=context.services.clock())
 
 
-async def _replay(visit: PageContext) -> Response:
-    if visit.form.get("sure") != "yes":
-        return await _replay_page(visit, status=422, wrong="Nothing was done: tick that you are sure.")
-    await visit.services.replays.start(visit.account, ACTOR)
-    return visit.redirect_home("problems/replay")
+async def _replay(context: PageContext) -> Response:
+    if context.form.get("sure") != "yes":
+        return await _replay_page(
+            context, status=422, wrong="The replay did not start. Tick “I am sure” to confirm."
+        )
+    await context.services.replays.start(context.account, ACTOR)
+    return context.redirect_home("problems/replay")
 
 
-async def _retry_group(visit: PageContext) -> Response:
-    key, reason = _quoted(visit, "property"), _quoted(visit, "reason")
-    count = await actions.retry_group(visit.services.database, visit.account, key, reason, ACTOR, visit.now)
-    return _again(visit, count)
+async def _retry_group(context: PageContext) -> Response:
+    key, reason = _quoted(context, "property"), _quoted(context, "reason")
+    count = await actions.retry_group(context.services.database, context.account, key, reason, ACTOR, context.now)
+    return _retried(context, count)
 
 
-async def _retry_all(visit: PageContext) -> Response:
-    return _again(visit, await actions.retry_all(visit.services.database, visit.account, ACTOR, visit.now))
-
-
-async def _retry_account(visit: PageContext) -> Response:
-    waited = await visit.services.database.write(actions.retry_account, visit.account, ACTOR, visit.now)
-    visit.services.wake([visit.account.id])
-    to = "problems" if visit.form.get("back") == "problems" else "overview"
-    return visit.redirect_home(
-        to, "ProsperStack is tried now." if waited else "The account works: there was nothing to try."
+async def _retry_all(context: PageContext) -> Response:
+    return _retried(
+        context, await actions.retry_all(context.services.database, context.account, ACTOR, context.now)
     )
 
 
-def _again(visit: PageContext, count: int) -> Response:
-    visit.services.wake([visit.account.id])
-    people = "One person is" if count == 1 else f"{count:,} people are"
-    return visit.redirect_home(
-        "problems", f"{people} looked at again." if count else "Nobody has this problem any more."
+async def _retry_account(context: PageContext) -> Response:
+    was_waiting = await context.services.database.write(actions.retry_account, context.account, ACTOR, context.now)
+    context.services.wake([context.account.id])
+    to = "problems" if context.form.get("back") == "problems" else "overview"
+    return context.redirect_home(
+        to, "The next attempt starts now." if was_waiting else "The account is active. No retry is needed."
     )
 
 
-def look(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
-    """A unit of work: all of them, of which those of people were counted. It looks into indexes at their ends."""
-    aside = profile_queries.list_page(connection, account.id, after="", limit=LISTED, statuses=[Status.REJECTED])
+def _retried(context: PageContext, count: int) -> Response:
+    context.services.wake([context.account.id])
+    people = "one person" if count == 1 else f"{count:,} people"
+    return context.redirect_home(
+        "problems", f"Retry started for {people}." if count else "No person has this problem any more."
+    )
+
+
+def load_problems(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
+    """Load the problems of an account, with the counted ``kinds``. Reads only the ends of indexes."""
+    rejected = profile_queries.list_page(connection, account.id, after="", limit=LISTED, statuses=[Status.REJECTED])
     account = accounts.get(connection, account.id) or account
-    there = load_catalog(account.catalog)
+    catalog = load_catalog(account.catalog)
     groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
     return ProblemsView(
         account=account,
         groups=groups,
         suggestions=suggest_rules(connection, account, groups),
-        aside=aside,
+        rejected=rejected,
         postponed=profile_queries.failed(connection, account.id, LISTED),
         clearings=remote_erasures.failed(connection, account.id, now, LISTED),
         creations=[
             each
             for each in property_creations.all_creations(connection, account.id)
-            if each.reason is not None and there.get(each.key) is None
+            if each.reason is not None and catalog.get(each.key) is None
         ][:LISTED],
     )
 
 
-def _quoted(visit: PageContext, name: str) -> str:
-    """A text that a form has as JSON: browsers change line breaks. Raises `InvalidCall`."""
+def _quoted(context: PageContext, name: str) -> str:
+    """Return a field that is JSON, because browsers change line breaks in plain text. Raises `InvalidCall`."""
     try:
-        return str(json.loads(visit.form.get(name, "")))
+        return str(json.loads(context.form.get(name, "")))
     except ValueError:
         raise InvalidCall(
-            f"The form's {name} cannot be read: reload the page, and try again.", field=name
+            f"The form's {name} cannot be read. Reload the page, and try again.", field=name
         ) from None
 
 
 def _masked(email: str) -> str:
-    """An email that was not asked for: its beginning, and its domain."""
+    """Return an email with its first character and its domain only."""
     name, _, domain = email.partition("@")
     return f"{name[:1]}…@{domain}"

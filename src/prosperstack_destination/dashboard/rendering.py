@@ -1,4 +1,4 @@
-"""Templates, and how pages write numbers, times and values."""
+"""Template rendering, and the filters for numbers, times and values."""
 
 import asyncio
 from functools import cache
@@ -15,14 +15,14 @@ from prosperstack_destination.admin.labels import ago, brief, span
 from prosperstack_destination.clock import utc
 from prosperstack_destination.dashboard.static_files import Assets
 
-#: How much of what others said a table shows, and how much more shows on hover, in characters. A page has hundreds
-#: of them, and stays small whatever they are: a character that takes five bytes as HTML is shown less often.
-SHOWN: Final = 80
-ON_HOVER: Final = 200
-_SHOWN_BYTES: Final = 240
-#: How much of a sentence that quotes others, in characters.
-SENTENCE: Final = 500
-#: Control characters as pictures of them: they cannot be seen, some are not HTML, and some turn text around.
+#: Maximum length of a foreign text in a table and on hover, in characters. A page has hundreds of them, so it stays
+#: small: a text whose characters take up to five bytes as HTML is truncated earlier.
+MAX_SHOWN: Final = 80
+MAX_HOVER: Final = 200
+_MAX_SHOWN_BYTES: Final = 240
+#: Maximum length of a sentence that quotes a foreign text, in characters.
+MAX_SENTENCE: Final = 500
+#: Visible replacements of control characters: they are invisible, invalid in HTML, or change the text direction.
 _PICTURES: Final = {
     **{code: 0x2400 + code for code in range(0x20)},
     **dict.fromkeys((*range(0x7F, 0xA0), *range(0x200E, 0x2010), *range(0x2028, 0x202F)), 0xFFFD),
@@ -32,42 +32,42 @@ _PICTURES: Final = {
 
 
 class Templates:
-    """Compiles all templates, once somebody looks at the first page: then they do not wait for the next ones.
+    """Background compilation of all templates, started by the first rendered page.
 
-    To compile them takes most of a second, which a service whose dashboard nobody looks at need not spend.
+    It takes most of a second, which a service without dashboard users saves.
     """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Begin, if that is still to be done."""
+    def start(self) -> None:
+        """Start the compilation. Safe to repeat."""
         if self._task is None:
             self._task = asyncio.create_task(_compile_all(), name="templates")
 
     async def close(self) -> None:
-        """Break it off."""
+        """Cancel the compilation. Safe to repeat."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
 
 class Renderer:
-    """Renders templates; whatever is put into one is text there, never markup."""
+    """Renderer of templates. Autoescape is on: values are text, never markup."""
 
     def __init__(self, assets: Assets, templates: Templates) -> None:
-        self._known = {"asset": assets.url, "version": __version__}
+        self._globals = {"asset": assets.url, "version": __version__}
         self._templates = templates
 
     def render(self, template: str, **values: Any) -> str:
-        """The text of a template with these values."""
-        self._templates.begin()
-        return _environment().get_template(template).render(**self._known, **values)
+        """Render a template with these values."""
+        self._templates.start()
+        return _environment().get_template(template).render(**self._globals, **values)
 
 
 @cache
 def _environment() -> Environment:
-    """What reads templates: one for a process, since to compile them all takes it most of a second."""
+    """Return the template environment, one for each process because it caches the compiled templates."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -94,37 +94,37 @@ def _environment() -> Environment:
 
 
 async def _compile_all() -> None:
-    """In a thread beside, one after the other."""
+    """Compile the templates in a thread, one after the other."""
     for template in _environment().list_templates():
         await asyncio.to_thread(_environment().get_template, template)
 
 
 def number(count: float) -> str:
-    """A number with its thousands apart."""
+    """Format a number with thousands separators."""
     return f"{count:,}" if isinstance(count, int) else f"{count:,.1f}"
 
 
 def percent(part: float) -> str:
-    """A part of 1; what is nearly all, and not all, does not look like all."""
+    """Format a part of 1 in percent. Values below 1 never round to 100%."""
     return f"{min(part * 100, 99.9):.1f}%" if 0.99 <= part < 1 else f"{part * 100:.0f}%"
 
 
 def exact(at: int) -> str:
-    """A time (microseconds) in full."""
+    """Format a time (microseconds since the epoch) as date and time in UTC."""
     return f"{utc(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def when(at: int | None, now: int) -> Markup:
-    """A time (microseconds) in words, with the exact one on hover; the script keeps the words true."""
+    """Format a time (microseconds since the epoch) relative to ``now``; the page's script updates it."""
     if at is None:
         return Markup('<span class="faint">never</span>')
     iso = utc(at).isoformat()
-    words = f"in {span((at - now) / 1_000_000)}" if at > now else f"{ago(at, now)} ago"
-    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso, exact(at), words)
+    relative = f"in {span((at - now) / 1_000_000)}" if at > now else f"{ago(at, now)} ago"
+    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso, exact(at), relative)
 
 
 def value(content: JsonValue) -> Markup:
-    """A trait's or a property's value in a table: short, with more of it on hover, its type told by its looks."""
+    """Format the value of a trait or a property: truncated, with more on hover, styled by its type."""
     if content is None:
         return Markup('<span class="faint">null</span>')
     kind = {bool: "boolean", int: "number", float: "number", str: "text"}.get(type(content), "json")
@@ -132,61 +132,63 @@ def value(content: JsonValue) -> Markup:
 
 
 def name(text: str) -> Markup:
-    """What others call something or somebody, as a trait or an email: short, with more of it on hover."""
+    """Format a foreign name, for example a trait or an email: truncated, with more on hover."""
     return _escaped(text, "name")
 
 
 def short(text: str) -> str:
-    """The same where there can be no markup, as in a label."""
-    return visible(text) if len(text) <= SHOWN else f"{visible(text[: SHOWN - 1])}…"
+    """Truncate a foreign name as plain text, for attributes and options."""
+    return visible(text) if len(text) <= MAX_SHOWN else f"{visible(text[: MAX_SHOWN - 1])}…"
 
 
 def sentence(text: str) -> Markup:
-    """What we say, where it quotes what others said."""
-    return Markup("<bdi>{}</bdi>").format(visible(text if len(text) <= SENTENCE else f"{text[: SENTENCE - 1]}…"))
+    """Format a sentence of this service that may quote a foreign text."""
+    return Markup("<bdi>{}</bdi>").format(
+        visible(text if len(text) <= MAX_SENTENCE else f"{text[: MAX_SENTENCE - 1]}…")
+    )
 
 
 def quoted(text: str) -> str:
-    """What others said, in a field that is sent back: browsers change line breaks, and this has none."""
+    """Encode a foreign text as JSON for a form field, because browsers change line breaks in plain text."""
     return to_json(text).decode()
 
 
-def _escaped(text: str, looks: str) -> Markup:
-    """What others said, kept to itself: no character of it changes what stands around it."""
-    begins = visible(text[:SHOWN])
-    if _bytes(begins) > _SHOWN_BYTES:
-        begins = begins[: _SHOWN_BYTES // 5]
-    if len(begins) == len(text):
-        return Markup('<bdi class="{}">{}</bdi>').format(looks, begins or "“”")
-    hover = visible(text[:ON_HOVER])
-    if _bytes(hover) > ON_HOVER:
-        hover = hover[: ON_HOVER // 5]
-    told = f"{hover}… ({number(len(text))} characters)" if len(hover) < len(text) else hover
-    return Markup('<bdi class="{}" title="{}">{}…</bdi>').format(looks, told, begins[:-1])
+def _escaped(text: str, style: str) -> Markup:
+    """Return a foreign text in an isolated element, so that its characters do not affect the text around it."""
+    start = visible(text[:MAX_SHOWN])
+    if _bytes(start) > _MAX_SHOWN_BYTES:
+        start = start[: _MAX_SHOWN_BYTES // 5]
+    if len(start) == len(text):
+        return Markup('<bdi class="{}">{}</bdi>').format(style, start or "“”")
+    hover = visible(text[:MAX_HOVER])
+    if _bytes(hover) > MAX_HOVER:
+        hover = hover[: MAX_HOVER // 5]
+    title = f"{hover}… ({number(len(text))} characters)" if len(hover) < len(text) else hover
+    return Markup('<bdi class="{}" title="{}">{}…</bdi>').format(style, title, start[:-1])
 
 
 def _bytes(text: str) -> int:
-    """How many it takes as HTML."""
+    """Return the size of a text as HTML, in bytes."""
     return len(escape(text).encode(errors="replace"))
 
 
 def visible(text: str) -> str:
-    """A text whose control characters can be seen."""
+    """Replace control characters by visible ones."""
     return text.translate(_PICTURES)
 
 
 def visible_lines(text: str) -> str:
-    """The same, in lines as they are."""
+    """Replace control characters except line breaks."""
     return "\n".join(map(visible, text.split("\n")))
 
 
-def pretty(content: JsonValue, longest: int | None = None) -> str:
-    """A JSON value over several lines, as far as it is not longer."""
-    return cut(to_json(content, indent=2).decode(), longest)
+def pretty(content: JsonValue, max_length: int | None = None) -> str:
+    """Format a JSON value over several lines, truncated to ``max_length`` characters."""
+    return cut(to_json(content, indent=2).decode(), max_length)
 
 
-def cut(text: str, longest: int | None) -> str:
-    """What others said, over several lines, as far as it is not longer."""
-    if longest is None or len(text) <= longest:
+def cut(text: str, max_length: int | None) -> str:
+    """Truncate a foreign text of several lines to ``max_length`` characters."""
+    if max_length is None or len(text) <= max_length:
         return visible_lines(text)
-    return f"{visible_lines(text[:longest])}…\n… and {number(len(text) - longest)} characters more"
+    return f"{visible_lines(text[:max_length])}…\n… and {number(len(text) - max_length)} more characters"

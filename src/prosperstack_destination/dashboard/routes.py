@@ -1,4 +1,4 @@
-"""All pages, put together."""
+"""Routes of the dashboard."""
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -9,7 +9,7 @@ from prosperstack_destination.dashboard.calls import CallPages
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.login import Login
 from prosperstack_destination.dashboard.mapping import MappingPages
-from prosperstack_destination.dashboard.mapping_editor import MappingEditingPages
+from prosperstack_destination.dashboard.mapping_editor import MappingEditorPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.people import PeoplePages
@@ -18,10 +18,10 @@ from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer, Templates
 from prosperstack_destination.dashboard.routing import PageRoute, PageRouter
 from prosperstack_destination.dashboard.segment import SegmentPages
-from prosperstack_destination.dashboard.segment_connect import ConnectPages
-from prosperstack_destination.dashboard.segment_manual import ManualSetupPages
+from prosperstack_destination.dashboard.segment_connect import SegmentConnectPages
+from prosperstack_destination.dashboard.segment_manual import SegmentManualPages
 from prosperstack_destination.dashboard.sessions import Sessions
-from prosperstack_destination.dashboard.settings import setting_pages
+from prosperstack_destination.dashboard.settings import settings_pages
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.dashboard.static_files import Assets
 from prosperstack_destination.dashboard.workspace_cache import WorkspaceSelections
@@ -31,34 +31,32 @@ from prosperstack_destination.errors import NotFoundError
 def dashboard_routes(
     services: AdminServices, sessions: Sessions, live: LiveUpdates, templates: Templates, trusted_proxies: int
 ) -> list[BaseRoute]:
-    """The routes under ``/dashboard``."""
+    """Return the routes below ``/dashboard``."""
     assets = Assets()
     renderer = Renderer(assets, templates)
     login = Login(sessions, renderer, trusted_proxies)
     pages = PageRouter(services, sessions, renderer)
-    looks = WorkspaceSelections(services.clock)
+    selections = WorkspaceSelections(services.clock)
     return [
         Route("/dashboard/static/{name}", assets.serve, methods=["GET"], include_in_schema=False),
         *login.routes(),
         *pages.routes(login.pages()),
         *pages.routes(OverviewPages(live).pages()),
-        *pages.routes(SegmentPages(live, looks).pages()),
-        *pages.routes(ConnectPages(looks).pages()),
-        *pages.routes(ManualSetupPages(live).pages()),
+        *pages.routes(SegmentPages(live, selections).pages()),
+        *pages.routes(SegmentConnectPages(selections).pages()),
+        *pages.routes(SegmentManualPages(live).pages()),
         *pages.routes(MappingPages(live).pages()),
-        *pages.routes(MappingEditingPages().pages()),
+        *pages.routes(MappingEditorPages().pages()),
         *pages.routes(MappingHistoryPages().pages()),
         *pages.routes(AccountPages().pages()),
         *pages.routes(CallPages(live).pages()),
-        *pages.routes(setting_pages()),
+        *pages.routes(settings_pages()),
         *pages.routes(PeoplePages().pages()),
         *pages.routes(PersonPages(live).pages()),
         *pages.routes(ProblemsPages(live).pages()),
-        *pages.routes(
-            [PageRoute("/{rest:path}", _nothing_here, of_account=False)]
-        ),  # the last: it takes what is left
+        *pages.routes([PageRoute("/{rest:path}", _not_found, of_account=False)]),  # last: it matches every path
     ]
 
 
-async def _nothing_here(_: PageContext) -> Response:
-    raise NotFoundError("There is no such page.")
+async def _not_found(_: PageContext) -> Response:
+    raise NotFoundError("No such page.")

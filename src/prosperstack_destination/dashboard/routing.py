@@ -1,4 +1,4 @@
-"""From a path to a page: who is not logged in is asked to, and errors become pages that say what to do."""
+"""Routing of dashboard pages: login check, context, CSRF check, and error pages."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -31,27 +31,27 @@ from prosperstack_destination.store.accounts import Account
 
 log = structlog.get_logger(__name__)
 
-#: The cookie of a session.
+#: Session cookie.
 COOKIE: Final = "dashboard_session"
-#: The author of what is done here, in the audit trail.
+#: Actor of dashboard changes in the audit log.
 ACTOR: Final = "dashboard"
 
-Show = Callable[[PageContext], Awaitable[Response]]
+PageHandler = Callable[[PageContext], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class PageRoute:
-    """A page, or what a form of it does."""
+    """Path, method and handler of a page or of one of its forms."""
 
     path: str
-    show: Show
+    handler: PageHandler
     method: str = "GET"
-    #: Its path goes on after that of an account, ``/dashboard/a/{account_id}``.
+    #: The path is below that of an account, ``/dashboard/a/{account_id}``.
     of_account: bool = True
 
 
 class PageRouter:
-    """Makes routes of pages."""
+    """Factory of Starlette routes with the login check and error pages."""
 
     def __init__(self, services: AdminServices, sessions: Sessions, renderer: Renderer) -> None:
         self._services = services
@@ -59,7 +59,7 @@ class PageRouter:
         self._renderer = renderer
 
     def routes(self, pages: Iterable[PageRoute]) -> list[Route]:
-        """A route for each page."""
+        """Return a route for each page."""
         return [
             Route(
                 f"/dashboard{'/a/{account_id}' if page.of_account else ''}{page.path}",
@@ -71,23 +71,23 @@ class PageRouter:
         ]
 
     def _guarded(self, page: PageRoute) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             session = request.cookies.get(COOKIE)
             try:
                 if session is None or not await self._sessions.is_open(session):
-                    return _log_in_first(request)
-                visit = await self._visit(request, session, of_account=page.of_account)
-                return await page.show(visit)
+                    return _redirect_to_login(request)
+                context = await self._context(request, session, of_account=page.of_account)
+                return await page.handler(context)
             except DestinationError as error:
-                return await self._failed(request, session or "", error)
+                return await self._error_page(request, session or "", error)
 
-        return answer
+        return respond
 
-    async def _visit(self, request: Request, session: str, *, of_account: bool) -> PageContext:
-        """Raises `AccessDenied` for a form of another site, and `NotFoundError` for an account that is not
-        there.
+    async def _context(self, request: Request, session: str, *, of_account: bool) -> PageContext:
+        """Return the context of a request. Raises `AccessDenied` for a form without the session's CSRF token, and
+        `NotFoundError` for an unknown account.
         """
-        visit = PageContext(
+        context = PageContext(
             request=request,
             services=self._services,
             renderer=self._renderer,
@@ -99,45 +99,43 @@ class PageRouter:
             is_open=partial(self._sessions.is_open, session),
         )
         if of_account:
-            wanted = request.path_params["account_id"]
-            account = next((each for each in visit.accounts if each.id == wanted), None)
+            account_id = request.path_params["account_id"]
+            account = next((each for each in context.accounts if each.id == account_id), None)
             if account is None:
-                raise NotFoundError("There is no such account, or no longer: choose one above.")
-            visit = replace(visit, account_or_none=account)
+                raise NotFoundError("This account does not exist, or was removed. Choose an account above.")
+            context = replace(context, account_or_none=account)
         if request.method == "GET":
-            return visit
+            return context
         form = await read_form(request)
         if not is_form_token(session, form.get("csrf", "")):
-            raise AccessDenied(
-                "This form is from before you logged in, or from another site: reload the page first."
-            )
-        return replace(visit, form=form)
+            raise AccessDenied("The form is from an earlier login or from another site. Reload the page first.")
+        return replace(context, form=form)
 
-    async def _failed(self, request: Request, session: str, error: DestinationError) -> Response:
-        """What went wrong, as a page, with the way on to others; while the database does not answer, without."""
+    async def _error_page(self, request: Request, session: str, error: DestinationError) -> Response:
+        """Render an error page, with the account menu if the database answers."""
         status = 400 if isinstance(error, CallError) else status_of(error)
-        known: Sequence[Account] = ()
+        all_accounts: Sequence[Account] = ()
         if not isinstance(error, StoreUnavailable):
             with suppress(StoreUnavailable):
-                known = await self._services.database.read(accounts.all_accounts)
-        wanted = request.path_params.get("account_id")
-        account = next((each for each in known if each.id == wanted), None)
-        visit = PageContext(
+                all_accounts = await self._services.database.read(accounts.all_accounts)
+        account_id = request.path_params.get("account_id")
+        account = next((each for each in all_accounts if each.id == account_id), None)
+        context = PageContext(
             request,
             self._services,
             self._renderer,
             session,
             account,
-            known,
+            all_accounts,
             {},
             self._services.clock(),
-            _is_not_open,
+            _is_never_open,
         )
-        response = visit.page(
-            "failed.html",
+        response = context.page(
+            "error.html",
             status=status,
             error=str(error),
-            title=_TITLES.get(status, "Not done"),
+            title=_TITLES.get(status, "Request failed"),
             back=_back(account, request.url.path),
         )
         if isinstance(error, TemporaryError):
@@ -145,25 +143,25 @@ class PageRouter:
         return response
 
 
-async def _is_not_open() -> bool:
+async def _is_never_open() -> bool:
     return False
 
 
 def _back(account: Account | None, path: str) -> str:
-    """The page that a path is below, in the menu of its account; else the start."""
+    """Return the menu page above a path, or the start page."""
     section = path.removeprefix(f"/dashboard/a/{account.id}/").partition("/")[0] if account is not None else ""
     return f"/dashboard/a/{account.id}/{section}" if account is not None and section in _SECTIONS else "/dashboard"
 
 
-#: What the menu of an account leads to.
+#: Pages in the menu of an account.
 _SECTIONS: Final = ("overview", "segment", "mapping", "calls", "people", "problems", "settings")
-_TITLES: Final = {404: "Not here", 409: "Somebody else was first", 403: "Refused", 503: "Not just now"}
+_TITLES: Final = {404: "Not found", 409: "Conflict", 403: "Access denied", 503: "Temporarily unavailable"}
 
 
-def _log_in_first(request: Request) -> Response:
-    """To the page that asks for the password, which leads back here; what a form wanted is not done."""
+def _redirect_to_login(request: Request) -> Response:
+    """Redirect to the login page, which returns to this page after a GET; a form is not executed."""
     if request.headers.get("accept") == "text/event-stream":
-        return Response(status_code=204)  # tells an event source to stop asking
-    there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    back = f"?next={quote(there)}" if request.method == "GET" else ""
+        return Response(status_code=204)  # makes an EventSource stop reconnecting
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = f"?next={quote(path)}" if request.method == "GET" else ""
     return RedirectResponse(f"/dashboard/login{back}", 303)

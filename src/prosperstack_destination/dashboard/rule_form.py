@@ -1,4 +1,4 @@
-"""A rule as the fields of a form, for people who write no YAML; and back."""
+"""Conversion between a mapping rule and the fields of the rule form."""
 
 import hashlib
 import json
@@ -16,73 +16,73 @@ from prosperstack_destination.dashboard.context import Form
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.transforms import DEFAULT_JOIN
 
-#: Most transforms of one rule.
-MOST_CLEAN_UPS: Final = 20
-#: Transforms with an argument, and those with an optional one.
+#: Maximum transforms of a rule.
+MAX_TRANSFORMS: Final = 20
+#: Transforms with a required argument, and those with an optional one and its default.
 WITH_ARGUMENT: Final = ("scale", "date_format", "timezone", "max_length")
-MAY_HAVE_ARGUMENT: Final = {"round": 0, "join": DEFAULT_JOIN}
-#: Of these the argument is a number.
-NUMBERS: Final = ("round", "scale", "max_length")
-#: Of these it may be a list, written as JSON.
-LISTS: Final = ("date_format",)
-#: What browsers change in a field.
-_UNKEPT: Final = re.compile("[\x00-\x1f]")
+WITH_OPTIONAL_ARGUMENT: Final = {"round": 0, "join": DEFAULT_JOIN}
+#: Transforms whose argument is a number.
+WITH_NUMBER: Final = ("round", "scale", "max_length")
+#: Transforms whose argument may be a list, as JSON.
+WITH_LIST: Final = ("date_format",)
+#: Characters that browsers change in a form field.
+_UNSAFE: Final = re.compile("[\x00-\x1f]")
 
 
-class NotARule(ValueError):
-    """What the fields say makes no rule; ``str()`` says which, and what is to be written there."""
+class InvalidRule(ValueError):
+    """The fields form no valid rule; ``str()`` names the field and the expected content."""
 
 
 class RuleKind(StrEnum):
-    """Where a rule takes its value from."""
+    """ConnectionKind of a rule's value source."""
 
     TRAIT = "trait"
     EXPRESSION = "from"
     FIRST_OF = "first_of"
-    #: Nowhere: its default alone.
+    #: Only the default.
     DEFAULT = "default"
-    #: Its property is switched off.
+    #: The property is switched off.
     IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class RuleFields:
-    """The fields, as they are shown and as they are sent."""
+    """Fields of the rule form, as shown and as submitted."""
 
-    #: The key of the property that it is for.
+    #: Key of the property.
     target: str = ""
     kind: RuleKind = RuleKind.TRAIT
     trait: str = ""
     expression: str = ""
-    #: An expression a line.
+    #: One expression per line.
     first_of: str = ""
     when: str = ""
-    #: Names of transforms, and their arguments.
+    #: Name and argument of each transform.
     clean: tuple[tuple[str, str], ...] = ()
-    #: A line ``value = what is sent`` each.
+    #: One entry of the lookup table per line: ``value = value to send``.
     values: str = ""
     fallback: str = ""
     default: str = ""
 
     @property
     def mark(self) -> str:
-        """Stands for these fields: whether somebody changed them since they were shown."""
+        """Digest of the fields, to detect edits since the form was shown."""
         return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def key(self) -> str:
-        """The property that the rule is for, as it is called; "": none is chosen."""
+        """Key of the property, decoded; "" if none is selected."""
         return read_name(self.target)
 
     def rule(self) -> dict[str, Any]:
-        """The rule in the form of a mapping file, which is to be looked at for faults. Raises `NotARule`."""
+        """Return the rule as in a mapping file, not yet validated. Raises `InvalidRule`."""
         if not self.key:
-            raise NotARule("Choose the property that the rule is for.")
+            raise InvalidRule("Choose the property of the rule.")
         return {"property": self.key, **(_parts(self) if self.kind is not RuleKind.IGNORE else {"ignore": True})}
 
 
 def fields_of(rule: Rule) -> RuleFields:
-    """A rule as fields, from which `RuleFields.rule` makes the same again."""
+    """Return a rule as fields. `RuleFields.rule` returns the same rule."""
     kind = RuleKind.DEFAULT
     if rule.ignore:
         kind = RuleKind.IGNORE
@@ -106,12 +106,12 @@ def fields_of(rule: Rule) -> RuleFields:
     )
 
 
-def fields_sent(form: Form) -> RuleFields:
-    """The fields of a form. Line breaks are those of here, whichever the browser sends."""
+def fields_from_form(form: Form) -> RuleFields:
+    """Return the rule fields of a submitted form, with line breaks normalised to ``\\n``."""
     kind = form.get("rule-kind", "")
-    cleaned = [
+    transforms = [
         (form.get(f"rule-clean-{number}", ""), form.get(f"rule-argument-{number}", ""))
-        for number in range(MOST_CLEAN_UPS)
+        for number in range(MAX_TRANSFORMS)
     ]
     return RuleFields(
         target=form.get("rule-property", ""),
@@ -120,7 +120,7 @@ def fields_sent(form: Form) -> RuleFields:
         expression=form.get("rule-expression", ""),
         first_of=_lines(form.get("rule-first_of", "")),
         when=form.get("rule-when", ""),
-        clean=tuple((name, argument) for name, argument in cleaned if name),
+        clean=tuple((name, argument) for name, argument in transforms if name),
         values=_lines(form.get("rule-values", "")),
         fallback=form.get("rule-fallback", ""),
         default=form.get("rule-default", ""),
@@ -128,48 +128,48 @@ def fields_sent(form: Form) -> RuleFields:
 
 
 def written(value: JsonValue) -> str:
-    """A value in a field: text as it is, unless it would be read as something else; then in quotes, as JSON."""
-    if isinstance(value, str) and value and not _UNKEPT.search(value) and _is(read(value), value):
+    """Encode a value for a field: text unchanged, or as JSON if `read` would return something else."""
+    if isinstance(value, str) and value and not _UNSAFE.search(value) and _is_same(read(value), value):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def read(field: str) -> JsonValue:
-    """A value from a field: JSON where it is JSON, as numbers, true, false and null are; else text."""
+    """Decode a value from a field: as JSON (numbers, true, false, null, quoted text), otherwise as text."""
     text = field.strip()
     try:
-        value: JsonValue = json.loads(text, parse_constant=_no_number)
+        value: JsonValue = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return text
-    return value if _may_be_sent(value) else text
+    return value if _is_valid_value(value) else text
 
 
 def written_name(name: str) -> str:
-    """A name or an expression in a field: in quotes where a field would not keep it."""
-    is_kept = read_name(name) == name and not _UNKEPT.search(name)
-    return name if is_kept else json.dumps(name, ensure_ascii=False)
+    """Encode a name or an expression for a field: in quotes if the field would change it."""
+    is_safe = read_name(name) == name and not _UNSAFE.search(name)
+    return name if is_safe else json.dumps(name, ensure_ascii=False)
 
 
 def read_name(field: str) -> str:
-    """A name or an expression from a field."""
+    """Decode a name or an expression from a field."""
     text = field.strip()
     value = read(text) if text.startswith('"') else text
     return value if isinstance(value, str) else text
 
 
 def _parts(fields: RuleFields) -> dict[str, Any]:
-    """What a rule has besides its property, in the order in which it works."""
-    found: dict[str, Any] = {
+    """Return the parts of a rule except its property, in the order of evaluation."""
+    candidates: dict[str, Any] = {
         "trait": read_name(fields.trait) if fields.kind is RuleKind.TRAIT else "",
         "from": read_name(fields.expression) if fields.kind is RuleKind.EXPRESSION else "",
         "first_of": [read_name(line) for line in fields.first_of.split("\n") if line.strip()]
         if fields.kind is RuleKind.FIRST_OF
         else [],
         "when": read_name(fields.when),
-        "clean": [_clean_up(name, argument) for name, argument in fields.clean],
+        "clean": [_transform(name, argument) for name, argument in fields.clean],
         "values": dict(_values(fields.values)),
     }
-    parts = {name: value for name, value in found.items() if value}
+    parts = {name: value for name, value in candidates.items() if value}
     for name, field in (("fallback", fields.fallback), ("default", fields.default)):
         if field.strip():
             parts[name] = read(field)
@@ -183,64 +183,64 @@ def _values(text: str) -> Iterator[tuple[str, JsonValue]]:
 
 
 def _entry(line: str) -> tuple[str, str]:
-    """A line of a lookup table: the value, and the field with what is sent for it. Raises `NotARule`."""
+    """Split a line of the lookup table into the value and the field of the value to send. Raises `InvalidRule`."""
     if line.startswith('"'):
         with suppress(ValueError):
             key, end = json.JSONDecoder().raw_decode(line)
             field = line[end:].lstrip()
-            if field.startswith("=") and _is_whole(key):
+            if field.startswith("=") and _is_storable(key):
                 return key, field[1:]
     written_key, equals, field = line.partition("=")
     if not equals:
-        raise NotARule(f"Values: {line[:80]!r} is no line of the form `value = what is sent`.")
+        raise InvalidRule(f"Lookup table: {line[:80]!r} does not have the form `value = value to send`.")
     return written_key.strip(), field
 
 
 def _key_field(key: str) -> str:
-    is_plain = key and "=" not in key and key[0] != '"' and key.strip() == key and not _UNKEPT.search(key)
+    is_plain = key and "=" not in key and key[0] != '"' and key.strip() == key and not _UNSAFE.search(key)
     return key if is_plain else json.dumps(key, ensure_ascii=False)
 
 
-def _clean_up(name: str, field: str) -> Any:
-    if name in MAY_HAVE_ARGUMENT:
+def _transform(name: str, field: str) -> Any:
+    if name in WITH_OPTIONAL_ARGUMENT:
         return {name: _argument(name, field)} if field.strip() else name
     return {name: _argument(name, field)} if name in WITH_ARGUMENT else name
 
 
 def _argument(name: str, field: str) -> JsonValue:
-    if name in LISTS and field.strip().startswith("["):
+    if name in WITH_LIST and field.strip().startswith("["):
         with suppress(ValueError):
             forms: JsonValue = json.loads(field)
             return forms
-    return read(field) if name in NUMBERS else read_name(field)
+    return read(field) if name in WITH_NUMBER else read_name(field)
 
 
 def _argument_field(name: str, argument: JsonValue) -> str:
-    if argument is True or MAY_HAVE_ARGUMENT.get(name) == argument:
+    if argument is True or WITH_OPTIONAL_ARGUMENT.get(name) == argument:
         return ""
     if isinstance(argument, tuple):
         return json.dumps(argument, ensure_ascii=False)
-    return written(argument) if name in NUMBERS else written_name(str(argument)) or '""'
+    return written(argument) if name in WITH_NUMBER else written_name(str(argument)) or '""'
 
 
 def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _no_number(name: str) -> JsonValue:
+def _reject_constant(name: str) -> JsonValue:
     raise ValueError(name)
 
 
-def _may_be_sent(value: JsonValue) -> bool:
+def _is_valid_value(value: JsonValue) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return _is_whole(value) if isinstance(value, str) else not isinstance(value, dict | list)
+    return _is_storable(value) if isinstance(value, str) else not isinstance(value, dict | list)
 
 
-def _is(one: JsonValue, other: JsonValue) -> bool:
+def _is_same(one: JsonValue, other: JsonValue) -> bool:
     return one == other and type(one) is type(other)
 
 
-def _is_whole(text: str) -> bool:
-    """Whether it has no half of a pair of signs, which JSON may have and no file."""
+def _is_storable(text: str) -> bool:
+    """Return whether a text has no unpaired surrogate, which JSON allows and UTF-8 does not."""
     return not any("\ud800" <= each <= "\udfff" for each in text)

@@ -1,4 +1,4 @@
-"""The page "Segment": which sources are connected, and what else sends."""
+"""Page of connected sources, of other sources that send, and of one connection."""
 
 from typing import Final
 from urllib.parse import urlencode
@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.segment_connect import asking
+from prosperstack_destination.dashboard.segment_connect import token_form
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.dashboard.workspace_cache import WorkspaceSelections
 from prosperstack_destination.errors import ConfigurationError, NotFoundError, SegmentApiError, SegmentUnavailable
@@ -16,19 +16,19 @@ from prosperstack_destination.segment_api.connections import Connected
 from prosperstack_destination.segment_api.destination_specs import SPECS
 from prosperstack_destination.store import sources
 
-#: Connections, and others that send, which a page shows at most.
-SHOWN: Final = 50
+#: Maximum connections on the page, and maximum other sources.
+MAX_SHOWN: Final = 50
 
 
 class SegmentPages:
-    """What is connected."""
+    """Routes of the pages."""
 
-    def __init__(self, live: LiveUpdates, looks: WorkspaceSelections) -> None:
+    def __init__(self, live: LiveUpdates, selections: WorkspaceSelections) -> None:
         self._live = live
-        self._looks = looks
+        self._selections = selections
 
     def pages(self) -> list[PageRoute]:
-        """Their routes."""
+        """Return the routes."""
         return [
             PageRoute("/segment", self._show),
             PageRoute("/segment/live", self._stream),
@@ -37,128 +37,128 @@ class SegmentPages:
             PageRoute("/segment/connections/{connection_id}/live", self._stream_one),
         ]
 
-    async def _show(self, visit: PageContext) -> Response:
-        connected = await visit.services.workspaces.connections(visit.account)
-        found = _found(connected, visit.query("q"))
-        return visit.page(
+    async def _show(self, context: PageContext) -> Response:
+        connected = await context.services.workspaces.connections(context.account)
+        matching = _matching(connected, context.query("q"))
+        return context.page(
             "segment.html",
             title="Segment",
-            connected=found[:SHOWN],
-            left_out=max(len(found) - SHOWN, 0),
+            connected=matching[:MAX_SHOWN],
+            left_out=max(len(matching) - MAX_SHOWN, 0),
             count=len(connected),
-            many=len(connected) > SHOWN,
-            q=visit.query("q"),
-            live=f"{visit.base_path}/segment/live?{urlencode({'q': visit.query('q')})}",
-            others=await _others(visit),
-            begin=self._begin(visit),
-            **await asking(visit),
+            many=len(connected) > MAX_SHOWN,
+            q=context.query("q"),
+            live=f"{context.base_path}/segment/live?{urlencode({'q': context.query('q')})}",
+            others=await _others(context),
+            next_step=self._next_step(context),
+            **await token_form(context),
         )
 
-    async def _stream(self, visit: PageContext) -> Response:
+    async def _stream(self, context: PageContext) -> Response:
         async def parts() -> dict[str, str]:
-            connected = await visit.services.workspaces.connections(visit.account)
-            found = _found(connected, visit.query("q"))[:SHOWN]
-            called = {f"called-{each.connection.id}": _called(visit, each.last_call_at) for each in found}
-            return {**called, "others": await _others(visit)}
+            connected = await context.services.workspaces.connections(context.account)
+            matching = _matching(connected, context.query("q"))[:MAX_SHOWN]
+            called = {f"called-{each.connection.id}": _last_call(context, each.last_call_at) for each in matching}
+            return {**called, "others": await _others(context)}
 
-        return self._live.stream(parts, visit.is_open)
+        return self._live.stream(parts, context.is_open)
 
-    async def _show_one(self, visit: PageContext) -> Response:
-        return await self._one(visit, await _connected(visit))
+    async def _show_one(self, context: PageContext) -> Response:
+        return await self._one(context, await _connected(context))
 
-    async def _stream_one(self, visit: PageContext) -> Response:
-        connection_id = (await _connected(visit)).connection.id
+    async def _stream_one(self, context: PageContext) -> Response:
+        connection_id = (await _connected(context)).connection.id
 
         async def parts() -> dict[str, str]:
-            connected = await visit.services.workspaces.connections(visit.account)
+            connected = await context.services.workspaces.connections(context.account)
             at = next((each.last_call_at for each in connected if each.connection.id == connection_id), None)
-            return arrival(visit, at)
+            return call_status(context, at)
 
-        return self._live.stream(parts, visit.is_open)
+        return self._live.stream(parts, context.is_open)
 
-    async def _disconnect(self, visit: PageContext) -> Response:
-        connected = await _connected(visit)
+    async def _disconnect(self, context: PageContext) -> Response:
+        connected = await _connected(context)
         connection = connected.connection
-        here_only = "here_only" in visit.form
-        pasted = visit.form.get("token", "").strip()
-        held = self._looks.of(visit.session, visit.account.id)
+        here_only = "here_only" in context.form
+        token = context.form.get("token", "").strip()
+        held = self._selections.of(context.session, context.account.id)
         access = (
-            WorkspaceCredentials(pasted, connection.region) if pasted else held.access if held is not None else None
+            WorkspaceCredentials(token, connection.region) if token else held.access if held is not None else None
         )
         try:
-            deleted = await visit.services.workspaces.disconnect(
-                visit.account, connection.id, actor=ACTOR, credentials=access, here_only=here_only
+            deleted = await context.services.workspaces.disconnect(
+                context.account, connection.id, actor=ACTOR, credentials=access, here_only=here_only
             )
         except (ConfigurationError, SegmentApiError) as error:
-            return await self._one(visit, connected, error=str(error), status=422)
+            return await self._one(context, connected, error=str(error), status=422)
         except SegmentUnavailable as error:
-            return await self._one(visit, connected, error=str(error), status=503)
+            return await self._one(context, connected, error=str(error), status=503)
         if here_only:
-            said = "The source is forgotten here, and its calls are refused. Delete its destination in Segment too."
+            flash = "The source is disconnected here. Delete its destination in Segment too."
         elif deleted:
-            said = "The source is disconnected, and its destination in Segment is deleted."
+            flash = "The source is disconnected, and its destination in Segment is deleted."
         else:
-            said = "The source is disconnected. Segment had no such destination any more."
-        return visit.redirect_home("segment", said)
+            flash = "The source is disconnected. Its destination in Segment was already deleted."
+        return context.redirect_home("segment", flash)
 
-    def _begin(self, visit: PageContext) -> str:
-        """Where connecting a source goes on: who has just looked at a workspace need not open it again."""
-        return "connect" if self._looks.of(visit.session, visit.account.id) is None else "sources"
+    def _next_step(self, context: PageContext) -> str:
+        """Return the next step to connect a source: choose a source if a workspace is already open."""
+        return "connect" if self._selections.of(context.session, context.account.id) is None else "sources"
 
     async def _one(
-        self, visit: PageContext, connected: Connected, *, error: str | None = None, status: int = 200
+        self, context: PageContext, connected: Connected, *, error: str | None = None, status: int = 200
     ) -> Response:
-        held = self._looks.of(visit.session, visit.account.id)
-        kept = await visit.services.workspaces.kept_token(visit.account)
-        return visit.page(
+        held = self._selections.of(context.session, context.account.id)
+        kept = await context.services.workspaces.kept_token(context.account)
+        return context.page(
             "segment/connection.html",
             title=connected.connection.source_name,
             status=status,
             connection=connected.connection,
-            made=SPECS[connected.connection.kind],
-            arrival=arrival(visit, connected.last_call_at),
-            begin=self._begin(visit),
+            spec=SPECS[connected.connection.kind],
+            call_status=call_status(context, connected.last_call_at),
+            next_step=self._next_step(context),
             has_token=kept is not None or held is not None,
             error=error,
         )
 
 
-def arrival(visit: PageContext, at: int | None) -> dict[str, str]:
-    """The parts that tell whether a first call came, and when the last one did (microseconds)."""
+def call_status(context: PageContext, at: int | None) -> dict[str, str]:
+    """Render the parts with the time of the last call (microseconds since the epoch; None before the first)."""
     return {
-        "arrival": visit.fragment("segment/arrival.html", at=at),
-        "arrival-when": ""
+        "call-status": context.fragment("segment/call_status.html", at=at),
+        "last-call": ""
         if at is None
-        else visit.fragment("segment/arrived.html", at=at, now=visit.services.clock()),
+        else context.fragment("segment/last_call_line.html", at=at, now=context.services.clock()),
     }
 
 
-def _called(visit: PageContext, at: int | None) -> str:
-    return visit.fragment("segment/called.html", at=at, now=visit.services.clock())
+def _last_call(context: PageContext, at: int | None) -> str:
+    return context.fragment("segment/last_call.html", at=at, now=context.services.clock())
 
 
-async def _others(visit: PageContext) -> str:
-    """What sends, and was not connected from here."""
-    others = await visit.services.database.read(sources.unconnected, visit.account.id, SHOWN + 1)
-    return visit.fragment(
-        "segment/others.html", others=others[:SHOWN], more=len(others) > SHOWN, now=visit.services.clock()
+async def _others(context: PageContext) -> str:
+    """Render the sources that send but were not connected by this service."""
+    others = await context.services.database.read(sources.unconnected, context.account.id, MAX_SHOWN + 1)
+    return context.fragment(
+        "segment/others.html", others=others[:MAX_SHOWN], more=len(others) > MAX_SHOWN, now=context.services.clock()
     )
 
 
-async def _connected(visit: PageContext) -> Connected:
-    """The connection that the path names. Raises `NotFoundError`."""
-    wanted = visit.request.path_params["connection_id"]
-    for each in await visit.services.workspaces.connections(visit.account):
-        if each.connection.id == wanted:
+async def _connected(context: PageContext) -> Connected:
+    """Return the connection in the path. Raises `NotFoundError`."""
+    connection_id = context.request.path_params["connection_id"]
+    for each in await context.services.workspaces.connections(context.account):
+        if each.connection.id == connection_id:
             return each
-    raise NotFoundError("There is no such connection, or no longer: the page Segment lists those that there are.")
+    raise NotFoundError("This connection does not exist, or was removed. The page Segment lists all connections.")
 
 
-def _found(connected: list[Connected], query: str) -> list[Connected]:
-    """Those whose source or workspace has a text in its name."""
-    wanted = query.casefold()
+def _matching(connected: list[Connected], query: str) -> list[Connected]:
+    """Return the connections whose source or workspace contains a text in its name."""
+    text = query.casefold()
     return [
         each
         for each in connected
-        if wanted in each.connection.source_name.casefold() or wanted in each.connection.workspace_name.casefold()
+        if text in each.connection.source_name.casefold() or text in each.connection.workspace_name.casefold()
     ]

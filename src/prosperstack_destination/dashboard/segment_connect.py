@@ -1,4 +1,4 @@
-"""Connecting a source with a workspace token: paste it, choose a source, done."""
+"""Pages to connect a source with a workspace token."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,144 +23,145 @@ from prosperstack_destination.segment_api.connections import FoundSource
 from prosperstack_destination.segment_api.destination_specs import webhook_url
 from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 
-#: Sources that are offered at once.
-SHOWN: Final = 50
+#: Maximum sources on the page.
+MAX_SHOWN: Final = 50
 
-#: What is wrong with each field; "" is the form as a whole.
+#: Error of each field; the key "" is for the whole form.
 Errors = Mapping[str, str]
 
 
-class ConnectPages:
-    """The steps."""
+class SegmentConnectPages:
+    """Routes of the steps."""
 
-    def __init__(self, looks: WorkspaceSelections) -> None:
-        self._looks = looks
+    def __init__(self, selections: WorkspaceSelections) -> None:
+        self._selections = selections
 
     def pages(self) -> list[PageRoute]:
-        """Their routes."""
+        """Return the routes."""
         return [
-            PageRoute("/segment/connect", self._ask),
-            PageRoute("/segment/connect", self._look, "POST"),
-            PageRoute("/segment/sources", self._choose),
+            PageRoute("/segment/connect", self._show_token_form),
+            PageRoute("/segment/connect", self._open_workspace, "POST"),
+            PageRoute("/segment/sources", self._show_sources),
             PageRoute("/segment/sources", self._connect, "POST"),
-            PageRoute("/segment/forget-token", self._forget, "POST"),
+            PageRoute("/segment/forget-token", self._forget_token, "POST"),
         ]
 
-    async def _ask(self, visit: PageContext) -> Response:
-        return visit.page("segment/connect.html", title="Connect Segment", **await asking(visit))
+    async def _show_token_form(self, context: PageContext) -> Response:
+        return context.page("segment/connect.html", title="Connect Segment", **await token_form(context))
 
-    async def _look(self, visit: PageContext) -> Response:
-        """Look at the workspace of the token that was pasted, or else of the one that is kept."""
-        workspaces, token = visit.services.workspaces, visit.form.get("token", "").strip()
-        region = Region.EU if visit.form.get("region") == Region.EU else Region.US
+    async def _open_workspace(self, context: PageContext) -> Response:
+        """Open the workspace of the pasted token, or of the stored one."""
+        workspaces, token = context.services.workspaces, context.form.get("token", "").strip()
+        region = Region.EU if context.form.get("region") == Region.EU else Region.US
         access = WorkspaceCredentials(token, region) if token else None
-        if access is None and "kept" not in visit.form:
-            return await self._asked_again(visit, {"token": "Paste a token of the workspace."}, 422)
+        if access is None and "stored" not in context.form:
+            return await self._render_token_form(context, {"token": "Paste a workspace token."}, 422)
         try:
-            look = await while_connected(
-                visit.request.receive, partial(workspaces.load_snapshot, visit.account, access)
+            snapshot = await while_connected(
+                context.request.receive, partial(workspaces.load_snapshot, context.account, access)
             )
-            if access is not None and "keep" in visit.form:
-                await workspaces.keep_token(visit.account, access, actor=ACTOR)
+            if access is not None and "keep" in context.form:
+                await workspaces.keep_token(context.account, access, actor=ACTOR)
                 access = None
         except SegmentUnavailable as error:
-            return await self._asked_again(visit, {"": str(error)}, 503)
+            return await self._render_token_form(context, {"": str(error)}, 503)
         except (SegmentApiError, ConfigurationError) as error:
-            is_kept = not token and await workspaces.kept_token(visit.account) is not None
-            return await self._asked_again(visit, {"kept" if is_kept else "token": str(error)}, 422)
-        self._looks.hold(visit.session, visit.account.id, look, access)
-        return visit.redirect_home("segment/sources")
+            is_stored = not token and await workspaces.kept_token(context.account) is not None
+            return await self._render_token_form(context, {"stored" if is_stored else "token": str(error)}, 422)
+        self._selections.hold(context.session, context.account.id, snapshot, access)
+        return context.redirect_home("segment/sources")
 
-    async def _asked_again(self, visit: PageContext, errors: Errors, status: int) -> Response:
-        values = await asking(visit) | {"errors": errors, "given": visit.form}
-        return visit.page("segment/connect.html", title="Connect Segment", status=status, **values)
+    async def _render_token_form(self, context: PageContext, errors: Errors, status: int) -> Response:
+        values = await token_form(context) | {"errors": errors, "form": context.form}
+        return context.page("segment/connect.html", title="Connect Segment", status=status, **values)
 
-    async def _choose(self, visit: PageContext) -> Response:
-        held = self._looks.of(visit.session, visit.account.id)
+    async def _show_sources(self, context: PageContext) -> Response:
+        held = self._selections.of(context.session, context.account.id)
         if held is None:
-            return _token_first(visit)
-        return await self._choice(visit, held, visit.query("q"))
+            return _redirect_to_token_form(context)
+        return await self._render_sources(context, held, context.query("q"))
 
-    async def _connect(self, visit: PageContext) -> Response:
-        held = self._looks.of(visit.session, visit.account.id)
+    async def _connect(self, context: PageContext) -> Response:
+        held = self._selections.of(context.session, context.account.id)
         if held is None:
-            return _token_first(visit)
-        kind = (
+            return _redirect_to_token_form(context)
+        is_destination = context.form.get("kind") == ConnectionKind.DESTINATION
+        kind = ConnectionKind.DESTINATION if is_destination else ConnectionKind.WEBHOOK
             ConnectionKind.DESTINATION
-            if visit.form.get("kind") == ConnectionKind.DESTINATION
+            if context.form.get("kind") == ConnectionKind.DESTINATION
             else ConnectionKind.WEBHOOK
         )
-        source_id, public_url = visit.form.get("source_id", ""), visit.form.get("public_url", "").strip()
-        errors = _faults(source_id, kind, public_url, visit.account.id)
+        source_id, public_url = context.form.get("source_id", ""), context.form.get("public_url", "").strip()
+        errors = _validate(source_id, kind, public_url, context.account.id)
         status = 422
         if not errors:
             try:
-                connection = await visit.services.workspaces.connect(
-                    visit.account, source_id, kind, actor=ACTOR, credentials=held.access, public_url=public_url
+                connection = await context.services.workspaces.connect(
+                    context.account, source_id, kind, actor=ACTOR, credentials=held.access, public_url=public_url
                 )
-                return visit.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
+                return context.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
             except (AlreadyConnected, NotFoundError) as error:
                 errors = {"source_id": str(error)}
             except (SegmentApiError, SegmentUnavailable, ConfigurationError) as error:
                 errors = {"": str(error)}
                 status = 503 if isinstance(error, SegmentUnavailable) else 422
-        return await self._choice(visit, held, visit.form.get("q", ""), errors, status)
+        return await self._render_sources(context, held, context.form.get("q", ""), errors, status)
 
-    async def _choice(
-        self, visit: PageContext, held: Selection, query: str, errors: Errors | None = None, status: int = 200
+    async def _render_sources(
+        self, context: PageContext, held: Selection, query: str, errors: Errors | None = None, status: int = 200
     ) -> Response:
-        found = _found(held.look.sources, query)
-        connected = await visit.services.workspaces.connections(visit.account)
-        address, why_not = reachable(visit)
-        return visit.page(
+        matching = _matching(held.snapshot.sources, query)
+        connected = await context.services.workspaces.connections(context.account)
+        address, why_not = reachable(context)
+        return context.page(
             "segment/sources.html",
             title="Choose a source",
             status=status,
-            look=held.look,
+            snapshot=held.snapshot,
             until=held.until,
-            is_kept=held.access is None,
-            offered=found[:SHOWN],
-            count=len(found),
+            is_stored=held.access is None,
+            offered=matching[:MAX_SHOWN],
+            count=len(matching),
             q=query,
             connections={each.connection.source_id: each.connection.id for each in connected},
             public_url=address,
             why_not=why_not,
             errors=errors or {},
-            given=visit.form,
+            form=context.form,
         )
 
-    async def _forget(self, visit: PageContext) -> Response:
-        self._looks.forget(visit.session, visit.account.id)
-        forgotten = await visit.services.workspaces.forget_token(visit.account, actor=ACTOR)
-        said = "The token is forgotten here. It stays good in Segment: delete it there too."
-        return visit.redirect_home("segment", said if forgotten else "The token is forgotten.")
+    async def _forget_token(self, context: PageContext) -> Response:
+        self._selections.forget(context.session, context.account.id)
+        forgotten = await context.services.workspaces.forget_token(context.account, actor=ACTOR)
+        flash = "The token is deleted here. It stays valid in Segment. Delete it there too."
+        return context.redirect_home("segment", flash if forgotten else "The token is deleted.")
 
 
-async def asking(visit: PageContext) -> dict[str, Any]:
-    """What the form that asks for a token takes."""
-    kept = await visit.services.workspaces.kept_token(visit.account)
-    return {"kept": kept, "errors": {}, "given": {}}
+async def token_form(context: PageContext) -> dict[str, Any]:
+    """Return the template values of the token form."""
+    stored = await context.services.workspaces.kept_token(context.account)
+    return {"stored": stored, "errors": {}, "form": {}}
 
 
-def reachable(visit: PageContext) -> tuple[str, str]:
-    """Where Segment may reach this service, if the dashboard's own address tells; else "", and why it does not."""
-    if visit.services.has_admin_port:
+def reachable(context: PageContext) -> tuple[str, str]:
+    """Return the public URL if the dashboard's own address can be one; otherwise "" and the reason, if any."""
+    if context.services.has_admin_port:
         return "", ""
     try:
-        webhook_url(visit.base_url, visit.account.id)
+        webhook_url(context.base_url, context.account.id)
     except ConfigurationError:
-        return "", f"Not {visit.base_url}, where you see this page: Segment cannot reach that."
-    return visit.base_url, ""
+        return "", f"Segment cannot reach {context.base_url}, the address of this page."
+    return context.base_url, ""
 
 
-def _token_first(visit: PageContext) -> Response:
-    return visit.redirect_home(
-        "segment/connect", "Begin with the token: it is held for ten minutes, by the process that it was given to."
+def _redirect_to_token_form(context: PageContext) -> Response:
+    return context.redirect_home(
+        "segment/connect", "Enter the token again. It is held for ten minutes, by one process only."
     )
 
 
-def _faults(source_id: str, kind: ConnectionKind, public_url: str, account_id: str) -> Errors:
-    """What is wrong with a form, as far as that is known before anything is asked."""
+def _validate(source_id: str, kind: ConnectionKind, public_url: str, account_id: str) -> Errors:
+    """Return the errors of a form that are known before a request to Segment."""
     errors = {} if source_id else {"source_id": "Choose a source."}
     if kind is ConnectionKind.WEBHOOK:
         try:
@@ -170,7 +171,7 @@ def _faults(source_id: str, kind: ConnectionKind, public_url: str, account_id: s
     return errors
 
 
-def _found(sources: tuple[FoundSource, ...], query: str) -> list[FoundSource]:
-    """Those that have a text in their name, slug or id."""
-    wanted = query.strip().casefold()
-    return [each for each in sources if any(wanted in text.casefold() for text in (each.name, each.slug, each.id))]
+def _matching(sources: tuple[FoundSource, ...], query: str) -> list[FoundSource]:
+    """Return the sources that contain a text in their name, slug or ID."""
+    text = query.strip().casefold()
+    return [each for each in sources if any(text in field.casefold() for field in (each.name, each.slug, each.id))]

@@ -1,4 +1,4 @@
-"""Who is logged in: by a cookie that scripts cannot read, and a token in each form that other sites do not know."""
+"""Login sessions: an HttpOnly cookie, and a CSRF token in each form."""
 
 import asyncio
 import hashlib
@@ -16,12 +16,12 @@ from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.store import sessions
 from prosperstack_destination.store.database import UnitOfWork
 
-#: How long somebody stays logged in, in microseconds.
-LASTS: Final = 7 * DAY
+#: Lifetime of a session, in microseconds.
+SESSION_TTL: Final = 7 * DAY
 
 
 class Sessions:
-    """Logs in and out. ``use`` tells it the password, before which nobody gets in."""
+    """Login and logout. Every login fails before `use` sets the password."""
 
     def __init__(
         self,
@@ -34,42 +34,42 @@ class Sessions:
         self._database = database
         self._clock = clock
         self._password: Password | None = None
-        self._mark = ""
+        self._digest = ""
         self._throttle = LoginThrottle(ticks)
         self._sleep = sleep
 
     def use(self, password: Password) -> None:
-        """Take this password from now on."""
+        """Set the password."""
         self._password = password
-        self._mark = password.digest
+        self._digest = password.digest
 
     @property
-    def made_password(self) -> str | None:
-        """The password, where it was made here: somebody has to be told. None: it is set, or not known yet."""
+    def generated_password(self) -> str | None:
+        """Generated password, to print at the start; None if it is configured or not known yet."""
         return self._password.text if self._password is not None and self._password.generated else None
 
-    async def log_in(self, shown: str, address: str) -> str:
-        """The token of a new session; after wrong passwords it takes longer. Raises `LoginFailed` for a wrong one.
+    async def log_in(self, password: str, address: str) -> str:
+        """Return the token of a new session. Waits after wrong passwords. Raises `LoginFailed` for a wrong one.
 
-        It raises that as well where more logins wait for their turn than there is time for.
+        Also raises `LoginFailed` if too many logins are waiting.
         """
         network = client_network(address)
         wait = self._throttle.wait_for(network)
         if wait:
             await self._sleep(wait)
         now = self._clock()
-        if self._password is None or not self._password.matches(shown):
+        if self._password is None or not self._password.matches(password):
             self._throttle.failed(network)
-            raise LoginFailed("That is not the password.")
+            raise LoginFailed("Wrong password.")
         token = secrets.token_urlsafe(32)
-        await self._database.write(sessions.add, _hashed(token), self._mark, now, now + LASTS)
+        await self._database.write(sessions.add, _hashed(token), self._digest, now, now + SESSION_TTL)
         return token
 
     async def is_open(self, token: str | None) -> bool:
-        """Whether somebody is logged in by this token."""
-        if not token or not self._mark:
+        """Return whether a token is that of an open session."""
+        if not token or not self._digest:
             return False
-        return await self._database.read(sessions.is_open, _hashed(token), self._mark, self._clock())
+        return await self._database.read(sessions.is_open, _hashed(token), self._digest, self._clock())
 
     async def log_out(self, token: str) -> None:
         """End a session. Safe to repeat."""
@@ -77,13 +77,13 @@ class Sessions:
 
 
 def form_token(session: str) -> str:
-    """What a form of this session carries: who does not know the session's token cannot know it."""
+    """Return the CSRF token of a session's forms, derived from the session token."""
     return hmac.digest(session.encode(), b"form", "sha256").hex()
 
 
-def is_form_token(session: str, shown: str) -> bool:
-    """Whether a form belongs to a session."""
-    return hmac.compare_digest(form_token(session).encode(), shown.encode())
+def is_form_token(session: str, token: str) -> bool:
+    """Return whether a CSRF token is that of the session. Compares in constant time."""
+    return hmac.compare_digest(form_token(session).encode(), token.encode())
 
 
 def _hashed(token: str) -> str:

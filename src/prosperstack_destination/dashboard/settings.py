@@ -1,4 +1,4 @@
-"""An account's settings: what is shown to get in, what is left to its owner, what a deletion does, who did what."""
+"""Settings of an account: options, credentials, sources, audit log, and removal."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeVar
@@ -15,10 +15,10 @@ from prosperstack_destination.errors import ConfigurationError, KeyUnverified
 from prosperstack_destination.store import accounts, audit_log, connector_tokens, credentials, sources
 from prosperstack_destination.store.accounts import OnDelete
 
-#: Entries of the audit trail on the page, and sources.
+#: Maximum audit log entries and sources on the page.
 ENTRIES: Final = 50
 SOURCES: Final = 100
-#: The longest name that something is given, in characters.
+#: Maximum length of a credential's name, in characters.
 MAX_NAME: Final = 200
 _REVOKE: Final = {
     "key": credential_service.revoke_key,
@@ -27,11 +27,11 @@ _REVOKE: Final = {
 }
 
 
-def setting_pages() -> list[PageRoute]:
-    """The routes of the page, and of its forms."""
+def settings_pages() -> list[PageRoute]:
+    """Return the routes of the page and its forms."""
     return [
         PageRoute("/settings", _show),
-        PageRoute("/settings/choices", _choose, "POST"),
+        PageRoute("/settings/choices", _set_options, "POST"),
         PageRoute("/settings/prosperstack-key", _replace_key, "POST"),
         PageRoute("/settings/issue", _issue, "POST"),
         PageRoute("/settings/revoke", _revoke, "POST"),
@@ -39,31 +39,31 @@ def setting_pages() -> list[PageRoute]:
     ]
 
 
-async def _show(visit: PageContext) -> Response:
-    return await _page(visit)
+async def _show(context: PageContext) -> Response:
+    return await _page(context)
 
 
-async def _page(visit: PageContext, *, status: int = 200, **more: Any) -> Response:
+async def _page(context: PageContext, *, status: int = 200, **more: Any) -> Response:
     def read(connection: Connection) -> dict[str, Any]:
         return {
-            "keys": _good_first(credentials.list_keys(connection, visit.account.id)),
-            "secrets": _good_first(credentials.list_secrets(connection, visit.account.id)),
-            "connectors": _good_first(connector_tokens.of_account(connection, visit.account.id)),
-            "sources": sources.of_account(connection, visit.account.id)[:SOURCES],
-            "entries": audit_log.recent(connection, visit.account.id, ENTRIES),
-            "on_delete": accounts.on_delete(connection, visit.account.id),
+            "keys": _active_first(credentials.list_keys(connection, context.account.id)),
+            "secrets": _active_first(credentials.list_secrets(connection, context.account.id)),
+            "connectors": _active_first(connector_tokens.of_account(connection, context.account.id)),
+            "sources": sources.of_account(connection, context.account.id)[:SOURCES],
+            "entries": audit_log.recent(connection, context.account.id, ENTRIES),
+            "on_delete": accounts.on_delete(connection, context.account.id),
         }
 
-    found = await visit.services.database.read(read)
-    return visit.page(
+    data = await context.services.database.read(read)
+    return context.page(
         "settings.html",
         status=status,
         title="Settings",
-        **{"issued": None, "wrong": None, **found, **more},
-        usual=visit.reserve,
+        **{"issued": None, "wrong": None, **data, **more},
+        default_reserve=context.reserve,
         consequences=CONSEQUENCES,
         choices=list(OnDelete),
-        base=str(visit.request.base_url).rstrip("/"),
+        base=str(context.request.base_url).rstrip("/"),
     )
 
 
@@ -75,102 +75,104 @@ class _Revocable(Protocol):
 R = TypeVar("R", bound=_Revocable)
 
 
-def _good_first(found: Iterable[R]) -> list[R]:
-    """Those that are good, then those that were revoked; of either the newest first, as they come."""
-    return sorted(found, key=lambda each: each.revoked_at is not None)
+def _active_first(credentials: Iterable[R]) -> list[R]:
+    """Return the active credentials before the revoked ones, each group in the given order (newest first)."""
+    return sorted(credentials, key=lambda each: each.revoked_at is not None)
 
 
-async def _choose(visit: PageContext) -> Response:
-    """What is left to the owner, and what a deletion does."""
-    wanted = visit.form.get("reserve", "").strip().removesuffix("%").strip()
+async def _set_options(context: PageContext) -> Response:
+    """Set the reserve and the effect of a deletion."""
+    percent = context.form.get("reserve", "").strip().removesuffix("%").strip()
     try:
-        reserve = None if wanted == "" else float(wanted) / 100
-        on_delete = OnDelete(visit.form.get("on_delete", ""))
+        reserve = None if percent == "" else float(percent) / 100
+        on_delete = OnDelete(context.form.get("on_delete", ""))
     except ValueError:
-        return await _page(visit, status=422, wrong="The reserve is a part of the requests in percent, as in 10.")
+        return await _page(context, status=422, wrong="Enter the requests kept free in percent, for example 10.")
 
     def work(connection: Connection) -> None:
-        if reserve != visit.account.reserve:
-            choices.set_reserve(connection, visit.account, reserve, ACTOR, visit.now)
-        if on_delete is not accounts.on_delete(connection, visit.account.id):
-            choices.set_on_delete(connection, visit.account, on_delete, ACTOR, visit.now)
+        if reserve != context.account.reserve:
+            choices.set_reserve(connection, context.account, reserve, ACTOR, context.now)
+        if on_delete is not accounts.on_delete(connection, context.account.id):
+            choices.set_on_delete(connection, context.account, on_delete, ACTOR, context.now)
 
-    return await _done(visit, work, "Saved. It counts within seconds.")
+    return await _done(context, work, "Saved. The change takes effect within seconds.")
 
 
-async def _replace_key(visit: PageContext) -> Response:
-    key = visit.form.get("key", "").strip()
+async def _replace_key(context: PageContext) -> Response:
+    key = context.form.get("key", "").strip()
     try:
-        await visit.services.check_key(key)
+        await context.services.check_key(key)
     except ConfigurationError as refusal:
-        return await _page(visit, status=422, wrong=str(refusal))
+        return await _page(context, status=422, wrong=str(refusal))
     except KeyUnverified as error:
-        return await _page(visit, status=503, wrong=str(error))
+        return await _page(context, status=503, wrong=str(error))
 
     def work(connection: Connection) -> None:
-        credential_service.replace_key(connection, visit.account, key, visit.services.vault, ACTOR, visit.now)
+        credential_service.replace_key(connection, context.account, key, context.services.vault, ACTOR, context.now)
 
-    return await _done(visit, work, "The account uses the new key.")
+    return await _done(context, work, "The key is replaced.")
 
 
-async def _done(visit: PageContext, work: Callable[[Connection], object], said: str) -> Response:
-    """Do something that may be refused: then the page says why."""
+async def _done(context: PageContext, work: Callable[[Connection], object], flash: str) -> Response:
+    """Run a change, and redirect with a message; render the page with the error if the change is invalid."""
     try:
-        await visit.services.database.write(work)
+        await context.services.database.write(work)
     except ConfigurationError as refusal:
-        return await _page(visit, status=422, wrong=str(refusal))
-    visit.services.invalidate_credentials()
-    visit.services.wake([visit.account.id])
-    return visit.redirect_home("settings", said)
+        return await _page(context, status=422, wrong=str(refusal))
+    context.services.invalidate_credentials()
+    context.services.wake([context.account.id])
+    return context.redirect_home("settings", flash)
 
 
-async def _issue(visit: PageContext) -> Response:
-    """Make a key, a secret or a connector, and show it: only now, so the page is the answer to the form."""
-    kind, name = visit.form.get("kind", ""), visit.form.get("name", "").strip()[:MAX_NAME]
-    base = str(visit.request.base_url).rstrip("/")
-    database, vault = visit.services.database, visit.services.vault
+async def _issue(context: PageContext) -> Response:
+    """Issue a key, a shared secret or a connector. Only this response shows it."""
+    kind, name = context.form.get("kind", ""), context.form.get("name", "").strip()[:MAX_NAME]
+    base = str(context.request.base_url).rstrip("/")
+    database, vault = context.services.database, context.services.vault
     if kind == "key":
-        key = await database.write(credential_service.issue_key, visit.account, name, ACTOR, visit.now)
-        shown = [("The key: the API key of the destination in Segment, or an SDK's write key", key)]
+        key = await database.write(credential_service.issue_key, context.account, name, ACTOR, context.now)
+        shown = [("Inbound key: the API key of the destination in Segment, or the write key of an SDK", key)]
     elif kind == "public-key":
-        origins = visit.form.get("origins", "").replace(",", " ").split()
+        origins = context.form.get("origins", "").replace(",", " ").split()
         try:
             key = await database.write(
-                credential_service.issue_public_key, visit.account, name, origins, ACTOR, visit.now
+                credential_service.issue_public_key, context.account, name, origins, ACTOR, context.now
             )
         except ConfigurationError as refusal:
-            return await _page(visit, status=422, wrong=str(refusal))
-        shown = [("The public key: the write key of an SDK in a web page or an app", key)]
+            return await _page(context, status=422, wrong=str(refusal))
+        shown = [("Public key: the write key of an SDK in a web page or an app", key)]
     elif kind == "secret":
-        secret = await database.write(credential_service.issue_secret, visit.account, name, vault, ACTOR, visit.now)
-        shown = [("The shared secret", secret), ("The webhook's URL", f"{base}/webhook/{visit.account.id}")]
+        secret = await database.write(
+            credential_service.issue_secret, context.account, name, vault, ACTOR, context.now
+        )
+        shown = [("Shared secret", secret), ("Webhook URL", f"{base}/webhook/{context.account.id}")]
     elif kind == "connector":
-        token = await database.write(credential_service.issue_connector, visit.account, name, ACTOR, visit.now)
+        token = await database.write(credential_service.issue_connector, context.account, name, ACTOR, context.now)
         shown = [
-            ("The endpoint of a custom data connector", f"{base}/data-connector/{token}"),
-            ("The endpoint of a webhook for flow_session_started", f"{base}/flow-webhook/{token}"),
+            ("URL of a custom data connector", f"{base}/data-connector/{token}"),
+            ("URL of a webhook for flow_session_started", f"{base}/flow-webhook/{token}"),
         ]
     else:
-        return await _page(visit, status=422, wrong="Choose what to issue.")
-    visit.services.invalidate_credentials()
-    return await _page(visit, issued=shown)
+        return await _page(context, status=422, wrong="Choose what to issue.")
+    context.services.invalidate_credentials()
+    return await _page(context, issued=shown)
 
 
-async def _revoke(visit: PageContext) -> Response:
-    kind, which = visit.form.get("kind", ""), visit.form.get("which", "")
-    if visit.form.get("sure") != "yes" or kind not in _REVOKE:
-        return await _page(visit, status=422, wrong="Nothing was revoked: tick that you are sure.")
+async def _revoke(context: PageContext) -> Response:
+    kind, which = context.form.get("kind", ""), context.form.get("which", "")
+    if context.form.get("sure") != "yes" or kind not in _REVOKE:
+        return await _page(context, status=422, wrong="Not revoked. Tick “I am sure” to confirm.")
 
     def work(connection: Connection) -> None:
-        _REVOKE[kind](connection, visit.account, which, ACTOR, visit.now)
+        _REVOKE[kind](connection, context.account, which, ACTOR, context.now)
 
-    return await _done(visit, work, f"The {kind} is refused from now on.")
+    return await _done(context, work, f"The {kind} is revoked.")
 
 
-async def _remove(visit: PageContext) -> Response:
-    """Remove the account, with everything that is stored for it."""
-    if visit.form.get("sure") != "yes":
-        return await _page(visit, status=422, wrong="Nothing was removed: tick that you are sure.")
-    await remove_account(visit.services.database, visit.account, ACTOR, visit.now)
-    visit.services.invalidate_credentials()
-    return visit.redirect("/dashboard/accounts", f"The account {visit.account.fingerprint} is removed.")
+async def _remove(context: PageContext) -> Response:
+    """Remove the account with all its data."""
+    if context.form.get("sure") != "yes":
+        return await _page(context, status=422, wrong="The account was not removed. Tick “I am sure” to confirm.")
+    await remove_account(context.services.database, context.account, ACTOR, context.now)
+    context.services.invalidate_credentials()
+    return context.redirect("/dashboard/accounts", f"The account {context.account.fingerprint} is removed.")

@@ -1,38 +1,39 @@
-"""Two texts, compared line by line, as people read it."""
+"""Line diff of two texts, with context lines and bounded size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-#: Lines that differ, on either side, up to which they are compared one with the other: past it that takes too long.
-MOST_LINES: Final = 1_000
-#: Lines around a difference, what is shown of each line, and of all, in characters.
-AROUND: Final = 3
-MOST_OF_LINE: Final = 300
-MOST: Final = 60_000
+#: Maximum differing lines on either side for a line-by-line comparison, which is quadratic.
+MAX_LINES: Final = 1_000
+#: Context lines around a change.
+CONTEXT_LINES: Final = 3
+#: Maximum length of a shown line and of the whole diff, in characters.
+MAX_LINE: Final = 300
+MAX_DIFF: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a comparison."""
+    """Line of a diff."""
 
-    #: ``added``, ``gone``, ``same``, or ``left-out``: what stands there is not shown.
+    #: ``added``, ``gone`` (removed), ``same``, or ``left-out`` (number of hidden lines).
     kind: str
     text: str
 
 
 def diff_lines(old: str, new: str) -> tuple[Line, ...]:
-    """What was added to a text and what is gone from it, with some lines around; nothing where it is the same."""
-    found: list[Line] = []
+    """Return the added and removed lines with their context; empty if the texts are equal."""
+    lines: list[Line] = []
     size = 0
     for line in _lines(old.splitlines(), new.splitlines()):
         size += len(line.text)
-        if size > MOST:
-            found.append(Line("left-out", "and more"))
+        if size > MAX_DIFF:
+            lines.append(Line("left-out", "and more"))
             break
-        found.append(line)
-    return tuple(found)
+        lines.append(line)
+    return tuple(lines)
 
 
 def _lines(old: list[str], new: list[str]) -> Iterator[Line]:
@@ -44,27 +45,27 @@ def _lines(old: list[str], new: list[str]) -> Iterator[Line]:
     while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
         tail += 1
     before, after = old[head : len(old) - tail], new[head : len(new) - tail]
-    above, below = old[max(head - AROUND, 0) : head], old[len(old) - tail : len(old) - tail + AROUND]
-    if head > AROUND:
-        yield Line("left-out", f"{head - AROUND:,} lines")
+    above, below = old[max(head - CONTEXT_LINES, 0) : head], old[len(old) - tail : len(old) - tail + CONTEXT_LINES]
+    if head > CONTEXT_LINES:
+        yield Line("left-out", f"{head - CONTEXT_LINES:,} lines")
     yield from _shown("same", above)
-    if max(len(before), len(after)) > MOST_LINES:
+    if max(len(before), len(after)) > MAX_LINES:
         yield from _shown("gone", before)
         yield from _shown("added", after)
     else:
         yield from _between(before, after)
     yield from _shown("same", below)
-    if tail > AROUND:
-        yield Line("left-out", f"{tail - AROUND:,} lines")
+    if tail > CONTEXT_LINES:
+        yield Line("left-out", f"{tail - CONTEXT_LINES:,} lines")
 
 
 def _between(old: list[str], new: list[str]) -> Iterator[Line]:
     for kind, begin, end, from_, to in SequenceMatcher(None, old, new).get_opcodes():
         same = old[begin:end] if kind == "equal" else []
-        if len(same) > 2 * AROUND + 1:
-            yield from _shown("same", same[:AROUND])
-            yield Line("left-out", f"{len(same) - 2 * AROUND:,} lines")
-            yield from _shown("same", same[-AROUND:])
+        if len(same) > 2 * CONTEXT_LINES + 1:
+            yield from _shown("same", same[:CONTEXT_LINES])
+            yield Line("left-out", f"{len(same) - 2 * CONTEXT_LINES:,} lines")
+            yield from _shown("same", same[-CONTEXT_LINES:])
             continue
         yield from _shown("same", same)
         if kind != "equal":
@@ -74,4 +75,4 @@ def _between(old: list[str], new: list[str]) -> Iterator[Line]:
 
 def _shown(kind: str, lines: list[str]) -> Iterator[Line]:
     for line in lines:
-        yield Line(kind, line if len(line) <= MOST_OF_LINE else f"{line[:MOST_OF_LINE]}…")
+        yield Line(kind, line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…")

@@ -1,8 +1,8 @@
-"""Workspaces that somebody looks at while they choose a source, and the tokens that opened them.
+"""Workspaces that operators have open while they choose a source, with their tokens.
 
-A token that is not kept has to outlive one request: from when it is pasted until a source is chosen. It is held
-here meanwhile, in the memory of the process, for whoever pasted it; never in a page, a cookie, an address or the
-database. Another replica knows nothing of it, and asks for it again.
+A token that is not stored must outlive one request, from the token form until a source is chosen. It is held in the
+memory of this process for the session that entered it; never in a page, a cookie, a URL or the database. Other
+replicas do not have it and ask for it again.
 """
 
 from collections import OrderedDict
@@ -13,41 +13,41 @@ from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import WorkspaceSnapshot
 
-#: How long a look is held, in microseconds.
+#: Lifetime of a selection, in microseconds.
 SELECTION_TTL: Final = 10 * MINUTE
-#: Looks that are held at most, of all sessions together: one may have 10,000 sources.
+#: Maximum selections of all sessions: one may have 10,000 sources.
 MAX_SELECTIONS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What somebody saw of a workspace."""
+    """Workspace that a session has open."""
 
-    look: WorkspaceSnapshot
-    #: What opened it; None: the token that is kept for the account.
+    snapshot: WorkspaceSnapshot
+    #: Credentials that opened it; None for the stored token of the account.
     access: WorkspaceCredentials | None
-    #: In microseconds since the epoch.
+    #: Expiry, in microseconds since the epoch.
     until: int
 
 
 @dataclass(slots=True)
 class WorkspaceSelections:
-    """What is held, by session and account."""
+    """Open workspaces, by session and account."""
 
     clock: Clock
     _held: OrderedDict[tuple[str, str], Selection] = field(default_factory=OrderedDict, repr=False)
 
     def hold(
-        self, session: str, account_id: str, look: WorkspaceSnapshot, access: WorkspaceCredentials | None
+        self, session: str, account_id: str, snapshot: WorkspaceSnapshot, access: WorkspaceCredentials | None
     ) -> None:
-        """Hold a look, instead of the one that this session has at this account."""
+        """Store a selection for a session and an account. Replaces the previous one."""
         self.forget(session, account_id)
-        self._held[session, account_id] = Selection(look, access, self.clock() + SELECTION_TTL)
+        self._held[session, account_id] = Selection(snapshot, access, self.clock() + SELECTION_TTL)
         while len(self._held) > MAX_SELECTIONS:
             self._held.popitem(last=False)
 
     def of(self, session: str, account_id: str) -> Selection | None:
-        """What is held; None: nothing, or no longer. Whoever asks, what is too old goes."""
+        """Return the selection; None if there is none or it has expired. Drops all expired selections."""
         now = self.clock()
         for key, held in list(self._held.items()):
             if not 0 <= held.until - now <= SELECTION_TTL:
@@ -55,5 +55,5 @@ class WorkspaceSelections:
         return self._held.get((session, account_id))
 
     def forget(self, session: str, account_id: str) -> None:
-        """Hold nothing of this session's at this account any more."""
+        """Drop the selection of a session and an account. Safe to repeat."""
         self._held.pop((session, account_id), None)

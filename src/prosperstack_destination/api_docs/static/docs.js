@@ -1,4 +1,4 @@
-// Shows this service's document. No validator: it would send the document's address to another host.
+// Show the OpenAPI document of this service. No validator: it would send the URL of the document to another host.
 SwaggerUIBundle({
   dom_id: "#docs",
   url: "/openapi.json",

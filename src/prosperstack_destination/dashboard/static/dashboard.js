@@ -1,6 +1,6 @@
-// What pages do beyond showing: everything here is a comfort, and pages work without it.
+// Progressive enhancement of the pages. All pages work without this script.
 
-// --- Times in words stay true -----------------------------------------------------------------------------------
+// --- Relative times --------------------------------------------------------------------------------------------
 
 const words = (seconds) => {
   if (seconds < 1) return "less than a second";
@@ -19,15 +19,15 @@ const tick = () => {
 };
 setInterval(tick, 5000);
 
-// --- Parts of a page that change --------------------------------------------------------------------------------
+// --- Live updates (server-sent events) -------------------------------------------------------------------------
 
 const replace = (id, html) => {
   const part = document.getElementById(id);
-  // Whoever types or has opened something in it is not disturbed.
+  // Keep a part while it has the focused field or an open disclosure.
   if (!part || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return;
   if (part.querySelector("details[open]")) return;
   const focused = document.activeElement?.id && part.contains(document.activeElement) ? document.activeElement.id : null;
-  part.innerHTML = html; // from this service, which writes whatever others said as text
+  part.innerHTML = html; // safe: the service escapes all values
   if (focused) document.getElementById(focused)?.focus();
 };
 
@@ -57,11 +57,11 @@ for (const button of document.querySelectorAll("button[data-pause]")) {
     if (paused) element.dataset.paused = "yes";
     else delete element.dataset.paused;
     button.setAttribute("aria-pressed", String(paused));
-    button.textContent = paused ? "Go on" : "Pause";
+    button.textContent = paused ? "Resume" : "Pause";
   });
 }
 
-// --- Copying ----------------------------------------------------------------------------------------------------
+// --- Copy buttons ----------------------------------------------------------------------------------------------
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
@@ -71,19 +71,19 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(content.textContent);
     button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(content); // without TLS there is no clipboard: it is marked, for Ctrl+C
-    button.textContent = "Marked";
+    getSelection().selectAllChildren(content); // no clipboard without TLS: select the text, for Ctrl+C
+    button.textContent = "Selected";
   }
   setTimeout(() => (button.textContent = "Copy"), 2000);
 });
 
-// --- What a form answered with has an address of its own: reloading the page does not send the form again -----------
+// --- Address of a form's response: reloading the page does not submit the form again -------------------------------
 
 const addressed = document.querySelector("[data-address]");
 if (addressed) history.replaceState(null, "", addressed.dataset.address);
 
-// --- A form whose outcome shows while it is filled in: data-preview is where to, data-shows what ------------------
-// data-preview-at-once: also as it comes; "only": then and never again.
+// --- Form preview: data-preview is the URL to post to, data-shows the id of the element to fill -------------------
+// data-preview-at-once: also preview on load; with the value "only", preview only on load.
 
 for (const form of document.querySelectorAll("form[data-preview]")) {
   let timer = null;
@@ -96,7 +96,7 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
       const answer = await fetch(form.dataset.preview, { method: "POST", body });
       if (mine === turn) shown.innerHTML = await answer.text();
     } catch {
-      if (mine === turn) shown.textContent = "The service does not answer: is it running?";
+      if (mine === turn) shown.textContent = "No answer from the service. Check that it is running.";
     }
   };
   if (form.dataset.previewAtOnce !== "only") {
@@ -108,11 +108,11 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
   if (form.dataset.previewAtOnce !== undefined) preview();
 }
 
-// --- A part that takes a while: it is asked for when the page is there --------------------------------------------
+// --- Deferred part of a page: loaded after the page, again after Refresh-After seconds ------------------------------
 
 for (const part of document.querySelectorAll("[data-load]")) {
   const load = async () => {
-    // Who is in it is not disturbed.
+    // Keep the part while it has the focus.
     if (part.contains(document.activeElement)) return setTimeout(load, 1000);
     try {
       const answer = await fetch(part.dataset.load);
@@ -120,13 +120,13 @@ for (const part of document.querySelectorAll("[data-load]")) {
       part.removeAttribute("aria-busy");
       if (answer.headers.get("Refresh-After")) setTimeout(load, 1000 * Number(answer.headers.get("Refresh-After")));
     } catch {
-      part.textContent = "The service does not answer: is it running?";
+      part.textContent = "No answer from the service. Check that it is running.";
     }
   };
   load();
 }
 
-// --- A file into a text field --------------------------------------------------------------------------------------
+// --- File import into a text field ---------------------------------------------------------------------------------
 
 for (const input of document.querySelectorAll("input[type=file][data-into]")) {
   input.addEventListener("change", async () => {
@@ -138,7 +138,7 @@ for (const input of document.querySelectorAll("input[type=file][data-into]")) {
   });
 }
 
-// --- Menus close when something else is clicked, and with Escape ----------------------------------------------------
+// --- Menus: close with a click elsewhere or with Escape -------------------------------------------------------------
 
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.switch[open]")) {
