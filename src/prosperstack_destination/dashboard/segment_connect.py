@@ -87,10 +87,6 @@ class SegmentConnectPages:
             return _redirect_to_token_form(context)
         is_destination = context.form.get("kind") == ConnectionKind.DESTINATION
         kind = ConnectionKind.DESTINATION if is_destination else ConnectionKind.WEBHOOK
-            ConnectionKind.DESTINATION
-            if context.form.get("kind") == ConnectionKind.DESTINATION
-            else ConnectionKind.WEBHOOK
-        )
         source_id, public_url = context.form.get("source_id", ""), context.form.get("public_url", "").strip()
         errors = _validate(source_id, kind, public_url, context.account.id)
         status = 422
