@@ -37,7 +37,7 @@ DONE_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "/a/{account_id}/problems/retry": ("POST /problems/retry",),
     "/a/{account_id}/problems/retry-all": ("POST /problems/retry",),
     "/a/{account_id}/retry": ("POST /retry",),
-    "/a/{account_id}/segment/by-hand/{way}": ("POST /keys", "POST /secrets"),
+    "/a/{account_id}/segment/by-hand/{method}": ("POST /keys", "POST /secrets"),
     "/a/{account_id}/segment/connect": ("POST /segment/workspace", "PUT /segment/token"),
     "/a/{account_id}/segment/connections/{connection_id}": (
         "POST /segment/connections/{connection_id}/disconnect",
@@ -63,7 +63,7 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "/a/{account_id}/segment/connections/{connection_id}": ("GET /segment/connections",),
     "/a/{account_id}/segment/connect": ("GET /segment/token",),
     "/a/{account_id}/segment/sources": ("POST /segment/workspace",),
-    "/a/{account_id}/segment/by-hand/{way}": ("GET /keys", "GET /secrets"),
+    "/a/{account_id}/segment/by-hand/{method}": ("GET /keys", "GET /secrets"),
     "/a/{account_id}/mapping": ("GET /coverage", "GET /mapping/progress"),
     "/a/{account_id}/mapping/edit": ("GET /mapping",),
     "/a/{account_id}/mapping/export": ("GET /mapping",),

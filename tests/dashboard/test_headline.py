@@ -67,8 +67,8 @@ def test_every_state_has_its_words() -> None:
     """No state of a profile or of a property is without words."""
     assert STATUS_LABELS.keys() == set(Status)
     assert PROPERTY_LABELS.keys() == set(PropertyState)
-    for state in DIFFERENT_STATES - {PropertyState.PROBLEM}:
-        assert PROPERTY_LABELS[state][0].startswith("differs")
+    for state in DIFFERENT_STATES:
+        assert PROPERTY_LABELS[state][1] in {HeadlineTone.CALM, HeadlineTone.WARN, HeadlineTone.BAD}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_every_state_has_its_words() -> None:
         ([row(PropertyState.EDITED_THERE)], "Up to date", HeadlineTone.GOOD, "One property is kept as edited"),
         ([row(PropertyState.NOT_FED)], "Nothing to deliver", HeadlineTone.PALE, "feeds a property"),
         ([], "Nothing to deliver", HeadlineTone.PALE, "feeds a property"),
-        ([row(PropertyState.PROBLEM)], "Up to date except one property", HeadlineTone.WARN, "what to do"),
+        ([row(PropertyState.PROBLEM)], "Up to date except one property", HeadlineTone.WARN, "each with a solution"),
         (
             [row(PropertyState.PROBLEM), row(PropertyState.SET_ASIDE, "b"), row(PropertyState.SET_ASIDE, "b")],
             "Up to date except 2 properties",

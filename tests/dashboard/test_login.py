@@ -85,7 +85,7 @@ async def test_a_form_of_another_site(dashboard: Dashboard, csrf: str | None) ->
     refused = await dashboard.client.post("/dashboard/logout", data=data)
 
     assert refused.status_code == 403
-    assert "reload the page" in refused.text
+    assert "Reload the page" in refused.text
     assert (await dashboard.get("overview")).status_code == 200
 
 

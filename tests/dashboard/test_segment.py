@@ -162,7 +162,7 @@ async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) 
     ("token", "operation", "fault", "status", "said"),
     [
         ("", "", (), 422, "Paste a workspace token."),
-        ("no token at all", "", (), 422, "That is no token of a Segment workspace"),
+        ("no token at all", "", (), 422, "is not a token of a Segment workspace"),
         ("sgp_wrong", "", (), 422, "Segment refuses the token"),
         (TOKEN, "GET /sources", (403, "role too low"), 422, "does not permit this to the token"),
         (
@@ -355,7 +355,7 @@ async def test_a_kept_token(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     assert segment.destinations == {}
     assert refused.status_code == 422
     assert "Segment refuses the token" in refused.text
-    assert "It stays good in Segment: delete it there too." in said.text
+    assert "It stays valid in Segment. Delete it there too." in said.text
     assert "is stored encrypted since" not in said.text
     assert without.status_code == 422
     assert "No token of a Segment workspace is kept" in without.text
@@ -570,7 +570,7 @@ async def test_by_hand_with_faults(dashboard: Dashboard) -> None:
     assert '<p id="name-wrong" class="wrong" role="alert">Enter a name' in nameless.text
     assert '<p id="url-wrong" class="wrong" role="alert">Segment cannot post to' in private.text
     assert 'id="secret"' not in nameless.text + private.text
-    assert "Issue a shared secret" in settings_page.text
+    assert "Issue shared secret" in settings_page.text
 
 
 async def test_operators_with_a_port_of_their_own(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ async def revoke(dashboard: Dashboard, fingerprint: str, **fields: str) -> int:
 
 async def test_a_token(dashboard: Dashboard) -> None:
     """It is shown once, opens the API, and is refused once it is revoked, for which one has to be sure."""
-    assert "the API is closed" in (await dashboard.client.get(PAGE)).text
+    assert "No API token exists yet" in (await dashboard.client.get(PAGE)).text
     page = await issue(dashboard, "ci")
     found = re.search(r"pso_[\w-]+", page)
     assert found is not None
