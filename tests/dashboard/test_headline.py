@@ -83,7 +83,7 @@ def test_every_state_has_its_words() -> None:
             [row(PropertyState.PROBLEM), row(PropertyState.SET_ASIDE, "b"), row(PropertyState.SET_ASIDE, "b")],
             "Up to date except 2 properties",
             HeadlineTone.WARN,
-            "what to do",
+            "each with a solution",
         ),
     ],
 )

@@ -218,7 +218,7 @@ async def test_many_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     none = await dashboard.get("segment/sources?q=%3Cb%3Enothing")
 
     assert everything.text.count('name="source_id"') == MAX_SHOWN
-    assert f"These are {MAX_SHOWN} of 250" in everything.text
+    assert f"Showing {MAX_SHOWN} of 250" in everything.text
     assert len(everything.content) < 200_000
     assert "already has a destination" in everything.text
     assert re.findall(r'name="source_id" value="(\w+)"', by_name.text) == ["src_0249"]
