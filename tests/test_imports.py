@@ -68,11 +68,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow", "observability"),
         *("admin", "segment_api", "dashboard", "account_mapping", "http_client"),
     },
+    "lifecycle": {
+        *("__init__", "account_mapping", "admin", "auth", "bootstrap", "clock", "errors", "settings", "store"),
+    },
     "connection_guard": set(),
     "server": {"errors", "connection_guard"},
     "app": {
         *("__init__", "errors", "clock", "settings", "logs"),
-        *("health", "middleware", "http_responses", "bootstrap"),
+        *("health", "middleware", "http_responses", "bootstrap", "lifecycle"),
         *("ingest", "api", "api_docs", "cancel_flow", "observability", "dashboard"),
     },
     # The faces. Nothing imports them.

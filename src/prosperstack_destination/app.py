@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from prosperstack_destination import __version__, logs
 from prosperstack_destination.api.routers import ROUTERS
 from prosperstack_destination.api_docs.page import docs_routes
-from prosperstack_destination.bootstrap import CancelFlow, Ingest, Services, build_services, running
+from prosperstack_destination.bootstrap import CancelFlow, Ingest, Services, build_services
 from prosperstack_destination.cancel_flow.openapi import describe_connector
 from prosperstack_destination.clock import Clock, system_clock
 from prosperstack_destination.dashboard.routes import dashboard_routes
@@ -29,6 +29,7 @@ from prosperstack_destination.http_responses import json_message
 from prosperstack_destination.ingest import openapi
 from prosperstack_destination.ingest.hot_router import HotRoute, HotRouter
 from prosperstack_destination.ingest.tracking_api import KINDS, METHODS, METRICS, SHORT_KINDS
+from prosperstack_destination.lifecycle import running
 from prosperstack_destination.logs import traceback_without_values
 from prosperstack_destination.middleware import AdminPortMiddleware, BodyDeadline, RequestContextMiddleware
 from prosperstack_destination.observability.metrics_route import metrics_router

@@ -1,30 +1,29 @@
-"""Composition root: builds the parts of the service from the settings, and starts and stops them."""
+"""Composition root: builds the parts of the service from the settings."""
 
 import asyncio
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import httpx
 import structlog
 
-from prosperstack_destination import __version__
 from prosperstack_destination.account_mapping import reads_of, refresh_catalog
-from prosperstack_destination.admin.accounts import find
-from prosperstack_destination.admin.actions import ReplayCost, replay_cost
 from prosperstack_destination.admin.cache import SlowQueryCache
 from prosperstack_destination.admin.coverage_cache import CoverageCache
 from prosperstack_destination.admin.replay_jobs import ReplayJobs
-from prosperstack_destination.admin.services import ALL_ACCOUNTS, MAX_COUNTED, AdminServices
+from prosperstack_destination.admin.services import (
+    AdminServices,
+    load_backlogs,
+    load_problem_kinds,
+    load_replay_cost,
+)
 from prosperstack_destination.auth.authenticator import Authenticator
-from prosperstack_destination.auth.key_rotation import load_pseudonym_key
 from prosperstack_destination.auth.operator_tokens import TokenAuthenticator
-from prosperstack_destination.auth.password import load_or_create_password, load_password
 from prosperstack_destination.auth.public_keys import PublicKeys
 from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.cancel_flow.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
@@ -35,7 +34,6 @@ from prosperstack_destination.clock import Clock, monotonic_us
 from prosperstack_destination.dashboard.rendering import Templates
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.sse import LiveUpdates
-from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.ingest.browser_settings import BrowserSettingsEndpoint
 from prosperstack_destination.ingest.endpoint import IdentifyEndpoint
@@ -54,16 +52,15 @@ from prosperstack_destination.reconcile.reconciler import Reconciler
 from prosperstack_destination.reconcile.remap import Remapper
 from prosperstack_destination.reconcile.retention_job import RetentionJob, RetentionPolicy
 from prosperstack_destination.segment_api.connections import WorkspaceService
-from prosperstack_destination.settings import Role, Settings, reveal
-from prosperstack_destination.store import account_stats, problems, recent_calls
+from prosperstack_destination.settings import Role, Settings
+from prosperstack_destination.store import recent_calls
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.group_commit import GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest
-from prosperstack_destination.store.models import Call, Identify, Status
+from prosperstack_destination.store.models import Call, Identify
 from prosperstack_destination.store.notify import PgNotifier
 from prosperstack_destination.store.private_files import restrict_to_owner
-from prosperstack_destination.store.problems import ProblemKind
 from prosperstack_destination.vault import vault_from_settings
 
 log = structlog.get_logger(__name__)
@@ -321,7 +318,7 @@ def build_admin(
     settings, database, clock = foundation.settings, foundation.database, foundation.clock
     segment = WorkspaceService(database, foundation.vault, foundation.segment_http, clock, auth.accounts.invalidate)
     scan_lock = asyncio.Lock()
-    load_replay_cost = partial(_load_replay_cost, database, settings.rate_limit_reserve)
+    replay_cost_of = partial(load_replay_cost, database, settings.rate_limit_reserve)
     return AdminServices(
         database,
         TokenAuthenticator(database, clock),
@@ -338,75 +335,11 @@ def build_admin(
         has_admin_port=settings.admin_port is not None,
         scan_lock=scan_lock,
         coverage=CoverageCache(database, clock, scan_lock),
-        backlogs=SlowQueryCache(partial(_load_backlogs, database, clock), monotonic_us),
-        problem_kinds=SlowQueryCache(partial(_load_problem_kinds, database), monotonic_us),
-        replay_costs=SlowQueryCache(load_replay_cost, monotonic_us),
+        backlogs=SlowQueryCache(partial(load_backlogs, database, clock), monotonic_us),
+        problem_kinds=SlowQueryCache(partial(load_problem_kinds, database), monotonic_us),
+        replay_costs=SlowQueryCache(replay_cost_of, monotonic_us),
         replays=ReplayJobs(database, clock, notify),
     )
-
-
-@asynccontextmanager
-async def running(services: Services) -> AsyncIterator[None]:
-    """Run the service for the length of the block.
-
-    At the end it commits the accepted calls, finishes the requests in flight, and closes everything.
-    """
-    async with AsyncExitStack() as stack:
-        await _open(services, stack)
-        await _start_caches(services, stack)
-        _start_workers(services, stack)
-        log.info("started", version=__version__, role=services.foundation.settings.role)
-        yield
-        services.dashboard.live.close()
-        log.info("stopping")
-
-
-async def _open(services: Services, stack: AsyncExitStack) -> None:
-    """Open the database, load the keys and passwords in it, and register what closes last."""
-    foundation, settings = services.foundation, services.foundation.settings
-    database, vault = foundation.database, foundation.vault
-    stack.push_async_callback(asyncio.to_thread, services.observability.stop_traces)
-    stack.push_async_callback(foundation.http.aclose)
-    stack.push_async_callback(foundation.segment_http.aclose)
-    stack.push_async_callback(database.close)
-    await database.open()
-    await database.read(load_pseudonym_key, vault)
-    configured = reveal(settings.admin_password)
-    password = await database.read(load_password, vault, configured)
-    if password is None:
-        password = await database.write(load_or_create_password, vault, configured)
-    services.dashboard.sessions.use(password)
-    await services.auth.accounts.sync_from_settings(
-        reveal(settings.prosperstack_api_key), [key.get_secret_value() for key in settings.segment_keys]
-    )
-
-
-async def _start_caches(services: Services, stack: AsyncExitStack) -> None:
-    """Start the event writer and the caches of the dashboard."""
-    admin, events = services.admin, services.observability.events
-    stack.push_async_callback(_cancel, asyncio.create_task(_warm_caches(admin)))
-    stack.push_async_callback(services.dashboard.templates.close)
-    events.start()
-    stack.push_async_callback(events.close)
-    for cache in (admin.coverage, admin.backlogs, admin.problem_kinds, admin.replay_costs, admin.replays):
-        stack.push_async_callback(cache.close)
-
-
-def _start_workers(services: Services, stack: AsyncExitStack) -> None:
-    """Start what delivers and what commits. On the way back, commits end before deliveries."""
-    reconciliation, cancel_flow, calls = services.reconciliation, services.cancel_flow, services.ingest.calls
-    if reconciliation.role is not Role.RECEIVE:
-        for worker in (reconciliation.reconciler, reconciliation.remapper, reconciliation.retention):
-            worker.start()
-            stack.push_async_callback(worker.stop)
-    reconciliation.notifier.start()
-    stack.push_async_callback(reconciliation.notifier.stop)
-    calls.start()
-    stack.push_async_callback(calls.close)
-    stack.push_async_callback(cancel_flow.tokens.close)
-    stack.push_async_callback(cancel_flow.properties.close)
-    cancel_flow.writer.start()
-    stack.push_async_callback(cancel_flow.writer.close)
 
 
 class ProsperStackClients:
@@ -468,27 +401,3 @@ async def _load_explain_context(database: Database, account: Account, call: Iden
 async def _refresh_catalog(foundation: Foundation, auth: Auth, account: Account) -> Account:
     client = auth.clients.for_key(auth.accounts.prosperstack_key(account))
     return await refresh_catalog(foundation.database, account, client, foundation.clock())
-
-
-async def _load_backlogs(database: Database, clock: Clock, _: str) -> Mapping[str, Mapping[Status, int]]:
-    return await database.read(account_stats.backlogs, clock())
-
-
-async def _load_problem_kinds(database: Database, account_id: str) -> list[ProblemKind]:
-    return await database.read(problems.kinds, account_id, MAX_COUNTED)
-
-
-async def _load_replay_cost(database: Database, reserve: float, account_id: str) -> ReplayCost:
-    account = await database.read(find, account_id)
-    return await database.read(replay_cost, account, reserve)
-
-
-async def _warm_caches(admin: AdminServices) -> None:
-    """Load the slowest query of the dashboard's first page."""
-    with suppress(StoreUnavailable):  # the page itself loads it again
-        await admin.backlogs.get_or_wait(ALL_ACCOUNTS)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

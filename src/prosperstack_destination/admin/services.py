@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prosperstack_destination.admin.actions import ReplayCost
+from prosperstack_destination.admin.accounts import find
+from prosperstack_destination.admin.actions import ReplayCost, replay_cost
 from prosperstack_destination.admin.cache import SlowQueryCache
 from prosperstack_destination.admin.coverage_cache import CoverageCache
 from prosperstack_destination.admin.replay_jobs import ReplayJobs
@@ -14,6 +15,7 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.ingest.service import IngestService
 from prosperstack_destination.segment_api.connections import WorkspaceService
+from prosperstack_destination.store import account_stats, problems
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
@@ -72,3 +74,19 @@ class AdminServices:
         With very many people the counts may be about a minute old.
         """
         return (await self.backlogs.get_or_wait(ALL_ACCOUNTS)).get(account_id, {})
+
+
+async def load_backlogs(database: Database, clock: Clock, _: str) -> Mapping[str, Mapping[Status, int]]:
+    """Return how many profiles wait, by account and status."""
+    return await database.read(account_stats.backlogs, clock())
+
+
+async def load_problem_kinds(database: Database, account_id: str) -> list[ProblemKind]:
+    """Return the kinds of mapping problems of an account, counted up to `MAX_COUNTED` people each."""
+    return await database.read(problems.kinds, account_id, MAX_COUNTED)
+
+
+async def load_replay_cost(database: Database, reserve: float, account_id: str) -> ReplayCost:
+    """Return what a replay of all profiles of an account costs."""
+    account = await database.read(find, account_id)
+    return await database.read(replay_cost, account, reserve)
