@@ -40,10 +40,11 @@ chaos: $(READY) ## Test kills, freezes and failures at length (about 15 minutes)
 hostile: $(READY) ## Test hostile input and large arrays at length
 	HOSTILE=full $(BIN)/python -m pytest tests/test_hostile_input.py tests/test_large_arrays.py
 
-lint: $(READY) ## ruff and mypy strict
+lint: $(READY) ## ruff, mypy strict, and the measures of language and layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tools.language
 
 format: $(READY) ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix .

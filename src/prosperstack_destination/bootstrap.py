@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import httpx
-import structlog
 
 from prosperstack_destination.account_mapping import reads_of, refresh_catalog
 from prosperstack_destination.admin.cache import SlowQueryCache
@@ -62,8 +61,6 @@ from prosperstack_destination.store.models import Call, Identify
 from prosperstack_destination.store.notify import PgNotifier
 from prosperstack_destination.store.private_files import restrict_to_owner
 from prosperstack_destination.vault import vault_from_settings
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

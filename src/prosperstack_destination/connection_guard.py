@@ -42,7 +42,7 @@ _UPGRADE: Final = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGN
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the connections of a server may take."""
+    """Limits of the connections of one server."""
 
     #: Connections that are open at once. Past it the one that has waited longest for a request is closed.
     connections: int
@@ -59,7 +59,7 @@ class Limits:
 
 
 class _Phase(IntEnum):
-    """What a connection does."""
+    """State of a connection."""
 
     IDLE = 0
     HEAD = 1
@@ -430,7 +430,7 @@ class _Chunks:
 
 
 def _begun_empty_line(piece: bytes) -> int:
-    """How many bytes at the end of a piece may begin an empty line."""
+    """Return how many bytes at the end of a piece may begin an empty line."""
     return next((length for length in (3, 2, 1) if piece.endswith(_END_OF_HEAD[:length])), 0)
 
 

@@ -11,7 +11,7 @@ from browser.conftest import NARROW, WIDE, Site, faults, log_in
 PAGES = (
     *("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk"),
     *("mapping", "mapping/edit", "mapping/history"),
-    *("calls", "calls/1", "people", "people?show=everybody", "people/1"),
+    *("calls", "calls/1", "people", "people?show=all", "people/1"),
     *("problems", "problems/replay", "settings", "people/99"),
 )
 OTHERS = ("/dashboard/accounts",)

@@ -22,7 +22,7 @@ async def send(dashboard: Dashboard, *emails: str) -> None:
 async def test_a_page_that_is_only_opened_names_nobody(dashboard: Dashboard) -> None:
     """Emails are shown to whoever asks for them: by a search, or for everybody."""
     opened = await dashboard.get("people")
-    everybody = await dashboard.get("people?show=everybody")
+    everybody = await dashboard.get("people?show=all")
 
     assert JOHN not in opened.text
     assert "Show all people" in opened.text

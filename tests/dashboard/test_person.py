@@ -80,7 +80,7 @@ async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
         in (await dashboard.get("people")).text
     )
     assert (await dashboard.get(page)).status_code == 404
-    assert "No match" in (await dashboard.get("people?show=everybody")).text
+    assert "No match" in (await dashboard.get("people?show=all")).text
     await dashboard.service.until(lambda: "preferred_name" not in dashboard.service.values(JOHN)[0])
 
 
@@ -183,7 +183,7 @@ async def test_hostile_words_stay_words(dashboard: Dashboard, stored: Database) 
     assert "\u202e" not in shown.text
     for link in set(re.findall(rf"{dashboard.home}/{page}/traits/\w+", answer.text)):
         checked(await dashboard.client.get(link))
-    checked(await dashboard.get("people?show=everybody"))
+    checked(await dashboard.get("people?show=all"))
 
 
 async def test_very_many_traits(dashboard: Dashboard, stored: Database) -> None:

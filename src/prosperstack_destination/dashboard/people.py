@@ -47,7 +47,7 @@ async def _show(context: PageContext) -> Response:
     )
     status = status if status in STATUS_FILTERS else ""
     page: ProfilePage | None = None
-    if query or status or context.query("show") == "everybody":
+    if query or status or context.query("show") == "all":
         page = await context.services.database.read(_find, context.account, query, status, after)
         if query and not (status or after) and len(page.profiles) == 1 and page.after is None:
             return context.redirect_home(f"people/{page.profiles[0].id}")

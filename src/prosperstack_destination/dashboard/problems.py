@@ -61,12 +61,12 @@ class ProblemsView:
 
     @property
     def can_retry(self) -> bool:
-        """Whether a retry of all people could help."""
+        """True if a retry of all people could help."""
         return bool(self.groups or self.rejected.profiles or self.postponed)
 
     @property
     def none(self) -> bool:
-        """Whether the account has no problems."""
+        """True if the account has no problems."""
         is_active = self.account.status is AccountStatus.ACTIVE
         return is_active and not (self.can_retry or self.clearings or self.creations)
 

@@ -1,1 +1,1 @@
-"""What Segment sends: its bytes, its keys, its calls, and the answers that it understands."""
+"""Receiving: from the bytes that Segment sends to committed calls, and the answers."""

@@ -1,4 +1,4 @@
-"""Rate limit of calls by the address of the client, for keys that anybody can read."""
+"""Rate limit of calls by the address of the client, for keys that are public."""
 
 from collections import OrderedDict
 from typing import Final

@@ -25,7 +25,7 @@ def is_array(body: bytes) -> bool:
 
 
 async def split_array(body: bytes) -> AsyncIterator[bytes]:
-    """The elements of a JSON array, each as its own text stands in the body.
+    """Yield the elements of a JSON array, each as its own text in the body.
 
     Raises `InvalidCall` where the body is no array, or has more than `MAX_EVENTS`.
     """

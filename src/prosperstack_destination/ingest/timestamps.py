@@ -49,9 +49,9 @@ _LONGEST: Final = 120
 
 
 class UnreadableTime(ValueError):
-    """The value is no time of an event; ``str()`` says why, without quoting the value.
+    """The value is no event time; ``str()`` is the reason, without the value.
 
-    ``is_regional``: its day and month could be told by a form that is given.
+    ``is_regional``: a given format would tell its day from its month.
     """
 
     def __init__(self, reason: str, *, is_regional: bool = False) -> None:
