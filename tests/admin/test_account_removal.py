@@ -85,7 +85,7 @@ async def test_removing_an_account(database: Database) -> None:
     assert before[0] == before[1]
     assert len(before[0]) >= 15
     assert after == [{}, before[1]]
-    with pytest.raises(NotFoundError, match="removed before"):
+    with pytest.raises(NotFoundError, match="already removed"):
         await remove_account(database, account, "ann", NEW_YEAR)
 
 

@@ -29,7 +29,7 @@ def reason(rule: Mapping[str, Any] | None, value: JsonValue, kind: str) -> str:
 @pytest.mark.parametrize(
     ("rule", "value", "kind", "helps"),
     [
-        (None, ["a"], "text", "makes text of an array"),
+        (None, ["a"], "text", "turns an array into text"),
         (None, {"a": 1}, "number", "takes one part of it"),
         (None, True, "number", "fallback: keep"),
         (None, "many", "number", "fallback: keep"),
@@ -39,7 +39,7 @@ def reason(rule: Mapping[str, Any] | None, value: JsonValue, kind: str) -> str:
         (None, "31/12/2026", "date", "date_format"),
         (None, True, "date", "a trait that is a date"),
         (None, 1e300, "date", "seconds, milliseconds"),
-        (None, 44320, "date", "no dates here"),
+        (None, 44320, "date", "are not dates here"),
         (None, "0001-01-01", "date", "a placeholder"),
         ({"date_format": "%d/%m/%Y"}, "31.12.2026", "date", "Add the other form"),
         ({"date_format": "%d/%m/%Y"}, 5, "date", "Add the other form"),
@@ -48,8 +48,8 @@ def reason(rule: Mapping[str, Any] | None, value: JsonValue, kind: str) -> str:
         ({"round": 2}, "many", "number", "when: to_number"),
         ({"scale": 2}, "many", "number", "when: to_number"),
         ({"join": ","}, [{"a": 1}], "text", "one part of each item"),
-        ({"count": True}, "x", "number", "what is no array"),
-        ({"from": "length(traits.x)"}, 5, "number", "a condition that leaves out"),
+        ({"count": True}, "x", "number", "Exclude other values"),
+        ({"from": "length(traits.x)"}, 5, "number", "a condition that excludes"),
     ],
 )
 def test_each_reason_has_its_advice(
@@ -62,7 +62,7 @@ def test_each_reason_has_its_advice(
 def test_too_much_work() -> None:
     """An expression that is too much work is to be made simpler."""
     doubled = "traits.x" + "[*][@, @][]" * 14
-    assert "simpler" in advice(reason({"from": doubled}, [[1]] * 50, "text"))
+    assert "Simplify" in advice(reason({"from": doubled}, [[1]] * 50, "text"))
 
 
 def test_what_prosperstack_rejects() -> None:

@@ -179,11 +179,11 @@ async def test_nobody(database: Database, account: Account) -> None:
     profile = await database.read(stored, ANN)
 
     for wanted in ({"email": ANN}, {"user_id": "u1"}):
-        with pytest.raises(NotFoundError, match="is known to acct_2"):
+        with pytest.raises(NotFoundError, match="in acct_2"):
             await database.read(people.find, other, NOW, **wanted)
     with pytest.raises(NotFoundError, match="no profile"):
         await database.read(people.by_id, other, profile.id, NOW)
-    with pytest.raises(NotFoundError, match=r"1 traits\) is held"):
+    with pytest.raises(NotFoundError, match=r"traits \(1\) are held"):
         await database.read(people.find, account, NOW, user_id="held")
     with pytest.raises(NotFoundError, match="is known to"):
         await database.read(people.find, other, NOW, user_id="held")

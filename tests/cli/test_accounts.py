@@ -26,8 +26,8 @@ def test_set_changes_account_settings(commands: Commands) -> None:
     [
         ([], "Nothing to change"),
         (["--reserve", "1"], "less than 1"),
-        (["--reserve", "-0.1"], "0 or more"),
-        (["--reserve", "nan"], "0 or more"),
+        (["--reserve", "-0.1"], "0 to less than 1"),
+        (["--reserve", "nan"], "0 to less than 1"),
         (["--reserve", "half"], "or default"),
         (["--on-delete", "everything"], "is not one of"),
     ],

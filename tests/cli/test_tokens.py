@@ -20,5 +20,5 @@ def test_token_is_issued_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.
     assert "ann" in listed
     assert token not in listed
     assert run(app, ["tokens", "revoke", fingerprint]).exception is None
-    assert "no token" in str(run(app, ["tokens", "revoke", fingerprint]).exception)
+    assert "no valid token" in str(run(app, ["tokens", "revoke", fingerprint]).exception)
     assert "needs a name" in str(run(app, ["tokens", "issue", "--name", " "]).exception)

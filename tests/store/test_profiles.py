@@ -141,7 +141,11 @@ async def test_attempts_are_counted(database: Database) -> None:
 STORABLE = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(STORABLE),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(STORABLE),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(STORABLE), inner, max_size=3),
     max_leaves=5,
 )
