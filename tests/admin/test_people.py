@@ -185,7 +185,7 @@ async def test_nobody(database: Database, account: Account) -> None:
         await database.read(people.by_id, other, profile.id, NOW)
     with pytest.raises(NotFoundError, match=r"traits \(1\) are held"):
         await database.read(people.find, account, NOW, user_id="held")
-    with pytest.raises(NotFoundError, match="is known to"):
+    with pytest.raises(NotFoundError, match="No profile"):
         await database.read(people.find, other, NOW, user_id="held")
 
 
