@@ -52,7 +52,7 @@ def test_a_form_of_another_site(operator: Page, served: Site) -> None:
     operator.evaluate("document.querySelector('.logout [name=csrf]').value = 'forged'")
     operator.get_by_role("button", name="Log out").click()
 
-    expect(operator.locator("main")).to_contain_text("reload the page")
+    expect(operator.locator("main")).to_contain_text("Reload the page")
     operator.goto(f"{served.url}/dashboard")
     expect(operator.get_by_role("heading", name="Overview")).to_be_visible()
 

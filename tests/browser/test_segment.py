@@ -60,7 +60,7 @@ def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
 
     assert accepted.status_code == 202
     expect(operator.get_by_text("Received", exact=True)).to_be_visible()
-    expect(operator.locator("#arrival-when")).to_contain_text(re.compile(r"Last call .* ago"))
+    expect(operator.locator("#last-call")).to_contain_text(re.compile(r"Last call .* ago"))
     assert not any(secret in operator.content() for secret in (TOKEN, told["sharedSecret"]))
     operator.get_by_role("link", name="Show all sources").click()
     assert faults(operator, axe) == []
