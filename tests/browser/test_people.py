@@ -53,7 +53,7 @@ def test_from_a_problem_to_the_person(operator: Page, served: Site) -> None:
     """A problem leads to the person who has it, says what helps, and goes when the value is a good one."""
     served.identify(JOHN, number_of_contacts="many")
     operator.goto(f"{served.url}/dashboard")
-    operator.get_by_role("link", name="Problems").click()
+    operator.get_by_role("navigation", name="Account pages").get_by_role("link", name="Problems").click()
     expect(operator.get_by_role("heading", name="number_of_contacts")).to_be_visible()
     operator.get_by_role("link", name="j…@example.com").click()
     expect(operator.get_by_role("heading", name="One property cannot be delivered")).to_be_visible()
@@ -61,5 +61,5 @@ def test_from_a_problem_to_the_person(operator: Page, served: Site) -> None:
     served.identify(JOHN, number_of_contacts=12)
     expect(operator.get_by_role("heading", name="Up to date", exact=True)).to_be_visible()
     expect(operator.get_by_role("heading", name="One property cannot be delivered")).to_have_count(0)
-    operator.get_by_role("link", name="Problems").click()
+    operator.get_by_role("navigation", name="Account pages").get_by_role("link", name="Problems").click()
     expect(operator.get_by_role("heading", name="No problems")).to_be_visible()
