@@ -16,10 +16,10 @@ ENV PIP_NO_CACHE_DIR=1 \
 RUN python -m venv --without-pip /opt/venv
 # The dependencies first: they change less often than the code, and their layer is kept.
 COPY requirements.lock ./
-RUN python -m pip --python /opt/venv/bin/python install --require-hashes -r requirements.lock
+RUN python -m pip --python /opt/venv/bin/python install --require-hashes --no-deps -r requirements.lock
 # The build backend is pinned as well, and stays in this stage.
 COPY requirements-build.lock ./
-RUN python -m pip install --require-hashes -r requirements-build.lock
+RUN python -m pip install --require-hashes --no-deps -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 # No isolation: an isolated build would take the newest backend, with no hash.

