@@ -49,6 +49,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
         *("segment_api", "account_mapping"),
     },
+    "file_import": {
+        *(
+            "storable",
+            "errors",
+            "clock",
+            "mapping",
+            "store",
+            "prosperstack",
+            "reconcile",
+            "ingest",
+            "account_mapping",
+        ),
+    },
     "api": {
         *("storable", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
         *("ingest", "admin", "segment_api", "retry_after", "deadlines", "account_mapping", "http_responses"),
@@ -83,7 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         *("storable", "__init__", "errors", "clock", "emails", "settings", "logs", "vault", "http_client"),
         *("app", "server", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest", "sandbox"),
-        *("admin", "account_mapping"),
+        *("admin", "account_mapping", "file_import"),
     },
     "__main__": {"cli"},
 }
@@ -93,7 +106,7 @@ CONFINED = {
     "asyncpg": {"store"},
     "sqlalchemy": {
         *("store", "auth", "account_mapping", "reconcile", "ingest", "cancel_flow", "observability"),
-        *("vault", "health", "api", "cli", "admin", "segment_api", "dashboard"),
+        *("vault", "health", "api", "cli", "admin", "segment_api", "dashboard", "file_import"),
     },
     "alembic": {"store"},
     "httpx": {"prosperstack", "segment_api", "http_client", "bootstrap", "app", "cli"},

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination import __version__, logs
-from prosperstack_destination.api.routers import ROUTERS
+from prosperstack_destination.api import ROUTERS
 from prosperstack_destination.api_docs.page import docs_routes
 from prosperstack_destination.bootstrap import CancelFlow, Ingest, Services, build_services
 from prosperstack_destination.cancel_flow.openapi import describe_connector

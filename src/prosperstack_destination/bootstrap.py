@@ -12,9 +12,8 @@ from functools import partial
 import httpx
 
 from prosperstack_destination.account_mapping import reads_of, refresh_catalog
-from prosperstack_destination.admin.cache import SlowQueryCache
-from prosperstack_destination.admin.coverage_cache import CoverageCache
-from prosperstack_destination.admin.replay_jobs import ReplayJobs
+from prosperstack_destination.admin.actions import ReplayJobs
+from prosperstack_destination.admin.cache import CoverageCache, SlowQueryCache
 from prosperstack_destination.admin.services import (
     AdminServices,
     load_backlogs,

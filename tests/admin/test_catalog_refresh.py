@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from prosperstack_destination.account_mapping import MIN_REFRESH_INTERVAL
-from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
+from prosperstack_destination.admin.mapping import refresh_if_stale
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.settings import Role
 from prosperstack_destination.store import accounts

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.admin.coverage_cache import MAX_ENTRIES, TTL, CoverageCache, CoverageSnapshot
+from prosperstack_destination.admin.cache import COVERAGE_TTL, MAX_SNAPSHOTS, CoverageCache, CoverageSnapshot
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
@@ -51,11 +51,11 @@ async def test_count_runs_in_background(counting: CoverageCache, sqlite: Databas
 
     await sqlite.write(take, identify("b@c.d", plan="pro"))
     assert counting.latest("acct_1", 0) == (first, False)
-    clock.now += TTL
+    clock.now += COVERAGE_TTL
     assert counting.latest("acct_1", 0) == (first, True)
     second = await settled(counting)
     assert second is not None
-    assert (second.profiles, second.at) == (2, NEW_YEAR + TTL)
+    assert (second.profiles, second.at) == (2, NEW_YEAR + COVERAGE_TTL)
 
 
 async def test_other_mapping_version_is_counted_again(counting: CoverageCache) -> None:
@@ -100,7 +100,7 @@ async def settled_once(counting: CoverageCache, account_id: str) -> CoverageSnap
 
 async def test_oldest_snapshot_is_dropped(counting: CoverageCache, sqlite: Database) -> None:
     """The oldest snapshot is dropped when the cache is full."""
-    names = [f"acct_{number}" for number in range(2, MAX_ENTRIES + 3)]
+    names = [f"acct_{number}" for number in range(2, MAX_SNAPSHOTS + 3)]
     for name in names:
         await sqlite.write(open_account, name)
         await settled(counting, account_id=name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prosperstack_destination.admin.eta import Eta, estimate
+from prosperstack_destination.admin.overview import Eta, estimate
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.prosperstack.forecast import Rate
 from prosperstack_destination.store.listing_state import ListingState

@@ -3,7 +3,7 @@
 import pytest
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.admin.mapping_trial import Change, TrialResult, run_trial
+from prosperstack_destination.admin.mapping import Change, TrialResult, run_trial
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.store import accounts

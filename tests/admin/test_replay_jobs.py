@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
 from prosperstack_destination.admin import actions
-from prosperstack_destination.admin.replay_jobs import ReplayJobs, ReplayProgress
+from prosperstack_destination.admin.actions import ReplayJobs, ReplayProgress
 from prosperstack_destination.store import accounts, audit_log
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database

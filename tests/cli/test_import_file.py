@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from cli.conftest import Commands
 from prosperstack_destination.cli import import_file
-from prosperstack_destination.cli.row_reader import ColumnOptions, RowParser, identity
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime
+from prosperstack_destination.file_import.row_parser import ColumnOptions, RowParser, identity
 from prosperstack_destination.ingest.parser import ParsedIdentify
 from prosperstack_destination.store import import_progress, listing_state, profiles
 from prosperstack_destination.store.models import Lane, Profile

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from prosperstack_destination.admin.overview import Period
 from prosperstack_destination.clock import MINUTE
-from prosperstack_destination.dashboard.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
+from prosperstack_destination.dashboard.overview import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Series, chart
 from prosperstack_destination.store.rollups import Rollup
 from support.clocks import NEW_YEAR
 

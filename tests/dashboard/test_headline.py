@@ -7,13 +7,13 @@ import pytest
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView, SubscriberView
 from prosperstack_destination.clock import MINUTE
-from prosperstack_destination.dashboard.event_text import describe
-from prosperstack_destination.dashboard.headline import (
+from prosperstack_destination.dashboard.person_text import (
     DIFFERENT_STATES,
     PROPERTY_LABELS,
     STATUS_LABELS,
     Headline,
     HeadlineTone,
+    describe,
     headline,
 )
 from prosperstack_destination.mapping.catalog import Property, PropertyType

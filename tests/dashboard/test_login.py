@@ -10,8 +10,14 @@ import pytest
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.auth.password import load_or_create_password
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.dashboard.login_throttle import FREE, FREE_TOTAL, MAX_WAIT, LoginThrottle
-from prosperstack_destination.dashboard.sessions import SESSION_TTL, Sessions
+from prosperstack_destination.dashboard.sessions import (
+    FREE,
+    FREE_TOTAL,
+    MAX_WAIT,
+    SESSION_TTL,
+    LoginThrottle,
+    Sessions,
+)
 from prosperstack_destination.errors import ConfigurationError, LoginFailed
 from prosperstack_destination.store.database import Database
 from support.clocks import SetClock

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.dashboard.segment_connect import MAX_SHOWN
+from prosperstack_destination.dashboard.segment import MAX_SHOWN
 from prosperstack_destination.ingest.signature import sign
 from prosperstack_destination.store import segment_connections
 from prosperstack_destination.store.database import Database

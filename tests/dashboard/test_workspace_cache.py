@@ -1,7 +1,7 @@
 """What is held while somebody chooses a source: for them, for a while, and not without end."""
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.dashboard.workspace_cache import MAX_SELECTIONS, SELECTION_TTL, WorkspaceSelections
+from prosperstack_destination.dashboard.segment import MAX_SELECTIONS, SELECTION_TTL, WorkspaceSelections
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import WorkspaceSnapshot
 from prosperstack_destination.segment_api.models import Workspace

@@ -5,21 +5,24 @@ under the ``actor``'s name, without personal data. Inside the service call `Admi
 separate process need not: the reconciler polls every second.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import load
+from prosperstack_destination.clock import Clock
 from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotFoundError
+from prosperstack_destination.errors import DestinationError, NotFoundError
 from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.reconcile.rate_limiter import account_rate
 from prosperstack_destination.store import audit_log, erasure, profile_scan, profiles, remote_erasures, requeue
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.database import UnitOfWork
+from prosperstack_destination.store.database import Database, UnitOfWork
 from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.erasure import ErasureResult
 from prosperstack_destination.store.models import Delete
@@ -203,3 +206,68 @@ def _record(
     connection: Connection, account: Account, actor: str, now: int, action: str, details: dict[str, JsonValue]
 ) -> None:
     audit_log.record(connection, account.id, now, actor=actor, action=action, details=details)
+
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ReplayProgress:
+    """Progress of one replay. It makes people due; the reconciler then compares them as requests allow."""
+
+    #: In microseconds since the epoch.
+    began_at: int
+    #: People of the account at the start, and number of those already due.
+    total: int
+    done: int = 0
+    finished_at: int | None = None
+    #: Reason of an early end; the replay may be started again. None: no failure.
+    failed: str | None = None
+
+
+class ReplayJobs:
+    """Replays of this process. ``wake`` is called with the accounts that have due work."""
+
+    def __init__(self, database: Database, clock: Clock, wake: Callable[[Iterable[str]], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._wake = wake
+        self._latest: dict[str, ReplayProgress] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def of(self, account_id: str) -> ReplayProgress | None:
+        """Return the latest replay of an account; None: none since this process started."""
+        return self._latest.get(account_id)
+
+    async def start(self, account: Account, actor: str) -> ReplayProgress:
+        """Start a replay as ``actor``, or return the one that is running."""
+        total = await self._database.read(profile_scan.count, account.id)
+        if account.id not in self._running:
+            self._latest[account.id] = ReplayProgress(self._clock(), total)
+            task = asyncio.create_task(self._run(account, actor, self._latest[account.id]))
+            self._running[account.id] = task
+            task.add_done_callback(lambda _: self._running.pop(account.id, None))
+        return self._latest[account.id]
+
+    async def close(self) -> None:
+        """Cancel the running replays; the audit log records their progress."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, account: Account, actor: str, replay: ReplayProgress) -> None:
+        def progress(done: int) -> None:
+            replay.done = done
+            self._wake([account.id])
+
+        try:
+            await replay_all(self._database, account, actor, replay.began_at, progress)
+        except DestinationError as error:
+            replay.failed = str(error)
+            log.warning("replay failed", account=account.id, done=replay.done, error=str(error))
+        except Exception:  # a bug: the page must not show the replay as finished
+            replay.failed = "Internal error; the log has the details."
+            log.exception("replay failed", account=account.id, done=replay.done)
+        finally:
+            replay.finished_at = self._clock()

@@ -1,15 +1,18 @@
-"""Stale-while-revalidate cache for queries that take longer than a page may wait."""
+"""Caches of what takes longer than a page may wait: slow queries, and the coverage of properties and traits."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import structlog
 
-from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.mapping.coverage import Coverage, PropertyCoverage, TraitCoverage
+from prosperstack_destination.reconcile.coverage_scan import coverage
+from prosperstack_destination.store.database import Database
 
 T = TypeVar("T")
 
@@ -99,3 +102,83 @@ class SlowQueryCache(Generic[T]):
                 log.error("cached query failed", error=type(error).__name__)
             else:
                 log.warning("cached query failed; the next caller retries it", error=str(error))
+
+
+#: Age at which a snapshot is counted again, in microseconds.
+COVERAGE_TTL: Final = 1 * MINUTE
+#: Accounts whose snapshot is cached.
+MAX_SNAPSHOTS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageSnapshot:
+    """Coverage of an account's properties and traits at one time."""
+
+    #: Mapping version under which it was counted.
+    version: int
+    #: Time of the count, in microseconds since the epoch.
+    at: int
+    #: Number of the account's profiles, and number of those that were counted.
+    profiles: int
+    counted: int
+    properties: tuple[PropertyCoverage, ...]
+    #: Most frequent first.
+    traits: tuple[TraitCoverage, ...]
+
+
+class CoverageCache:
+    """The latest coverage of each account. ``scan_lock`` is held during a count, as during other scans."""
+
+    def __init__(self, database: Database, clock: Clock, scan_lock: asyncio.Lock) -> None:
+        self._database = database
+        self._clock = clock
+        self._scan_lock = scan_lock
+        self._snapshots: OrderedDict[str, CoverageSnapshot] = OrderedDict()
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def latest(self, account_id: str, version: int) -> tuple[CoverageSnapshot | None, bool]:
+        """Return the latest snapshot, and whether a count is running.
+
+        A count starts if the snapshot is missing, old, or of another mapping version.
+        """
+        snapshot = self._snapshots.get(account_id)
+        is_fresh = (
+            snapshot is not None and snapshot.version == version and self._clock() - snapshot.at < COVERAGE_TTL
+        )
+        if not is_fresh and account_id not in self._running:
+            task = asyncio.create_task(self._count(account_id, version))
+            self._running[account_id] = task
+            task.add_done_callback(lambda _: self._running.pop(account_id, None))
+        return snapshot, account_id in self._running
+
+    @property
+    def running(self) -> Set[str]:
+        """IDs of the accounts that are being counted."""
+        return self._running.keys()
+
+    async def close(self) -> None:
+        """Cancel the running counts."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _count(self, account_id: str, version: int) -> None:
+        try:
+            async with self._scan_lock:
+                found, profiles = await coverage(self._database, account_id)
+                snapshot = await asyncio.to_thread(_snapshot, found, version, self._clock(), profiles)
+        except DestinationError as error:  # the next page starts it again
+            log.warning("coverage count failed", account=account_id, error=str(error))
+            return
+        self._snapshots[account_id] = snapshot
+        self._snapshots.move_to_end(account_id)
+        while len(self._snapshots) > MAX_SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+
+
+def _snapshot(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
+    """Build a snapshot. Call it in a thread: it compares the names of all traits and properties."""
+    return CoverageSnapshot(
+        version, now, profiles, found.profiles, tuple(found.properties()), tuple(found.traits())
+    )

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from prosperstack_destination.admin.accounts import find
-from prosperstack_destination.admin.actions import ReplayCost, replay_cost
-from prosperstack_destination.admin.cache import SlowQueryCache
-from prosperstack_destination.admin.coverage_cache import CoverageCache
-from prosperstack_destination.admin.replay_jobs import ReplayJobs
+from prosperstack_destination.admin.actions import ReplayCost, ReplayJobs, replay_cost
+from prosperstack_destination.admin.cache import CoverageCache, SlowQueryCache
 from prosperstack_destination.auth.operator_tokens import TokenAuthenticator
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import Clock

@@ -9,13 +9,8 @@ from sqlalchemy import Connection
 from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin import actions, labels
 from prosperstack_destination.admin.services import AdminServices
-from prosperstack_destination.api.dependencies import (
-    AccountDep,
-    Operator,
-    Services,
-)
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
 from prosperstack_destination.store import accounts, audit_log, sources

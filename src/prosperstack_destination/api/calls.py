@@ -7,9 +7,8 @@ from pydantic import Field, JsonValue
 
 from prosperstack_destination.admin import calls
 from prosperstack_destination.admin.calls import CallFilter, CallView, send_test
-from prosperstack_destination.api.dependencies import AccountDep, Operator, Services
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.http_responses import sender_status_of
 from prosperstack_destination.ingest.explain import Explanation
 from prosperstack_destination.ingest.responses import IngestResult

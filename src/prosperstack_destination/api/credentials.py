@@ -8,13 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from sqlalchemy import Connection
 
 from prosperstack_destination.admin.services import AdminServices
-from prosperstack_destination.api.dependencies import (
-    AccountDep,
-    Operator,
-    Services,
-)
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.auth.origins import MAX_ORIGINS

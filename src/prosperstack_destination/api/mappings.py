@@ -1,4 +1,4 @@
-"""Mapping of an account: show, check, preview, try, apply, roll back."""
+"""Mapping of an account: show, check, preview, try, apply, roll back; coverage of properties and traits."""
 
 from typing import Annotated, Any, Self
 
@@ -7,23 +7,23 @@ from pydantic import Field, JsonValue, model_validator
 
 from prosperstack_destination.account_mapping import ApplyResult
 from prosperstack_destination.admin import mapping as operations
-from prosperstack_destination.admin.mapping_trial import run_trial
-from prosperstack_destination.api.dependencies import (
+from prosperstack_destination.admin.mapping import refresh_if_stale, run_trial
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
+from prosperstack_destination.api.route import (
     AccountDep,
-    Operator,
-    Services,
-)
-from prosperstack_destination.api.errors import (
     ApiRoute,
     ErrorResponse,
     FaultResponse,
+    Operator,
+    Services,
     to_fault_response,
 )
-from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.mapping_file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
+from prosperstack_destination.reconcile.coverage_scan import coverage
+from prosperstack_destination.reconcile.preview import SAMPLE
 from prosperstack_destination.storable import MAX_INT32
 from prosperstack_destination.store import mappings, remap_progress
 from prosperstack_destination.store.json_codec import load
@@ -305,4 +305,68 @@ def _mapping_response(mapping: MappingVersion) -> MappingResponse:
     rules = load_rules(mapping.rules)
     return MappingResponse(
         **_version_fields(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping)
+    )
+
+
+coverage_router = APIRouter(prefix="/api/accounts/{account_id}/coverage", tags=["mapping"], route_class=ApiRoute)
+
+
+class PropertyCoverageResponse(ResponseBody):
+    """Coverage of a property."""
+
+    property: str
+    name: str
+    type: str
+    fed_by: list[dict[str, str]] = Field(description="`trait` (or expression) and `matched_by`, by frequency.")
+    ignored: bool
+    filled: int = Field(description="Profiles with a value for it.")
+    problems: int
+    sample: PropertyValue = Field(description="Newest value.")
+
+
+class TraitCoverageResponse(ResponseBody):
+    """Coverage of a trait."""
+
+    trait: str
+    seen: int = Field(description="Profiles with the trait.")
+    feeds: list[str] = Field(description="Properties that it feeds.")
+    likeliest: str | None = Field(description="If it feeds none: the property with the closest name.")
+    alike: float = Field(description="Similarity of that name, of 100.")
+    type: str | None = Field(description="Type of a property for it.")
+    audience: bool
+    sample: JsonValue
+
+
+class CoverageResponse(ResponseBody):
+    """Coverage of an account."""
+
+    profiles: int
+    counted: int = Field(description="Profiles that were counted.")
+    properties: list[PropertyCoverageResponse]
+    traits: list[TraitCoverageResponse]
+
+
+@coverage_router.get("", tags=["mapping"])
+async def show_coverage(services: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
+    """Return the coverage of properties and traits; above 50,000 profiles a sample is counted, unless `exact`."""
+    await refresh_if_stale(services, account)
+    async with services.scan_lock:
+        found, profiles = await coverage(services.database, account.id, sample=None if exact else SAMPLE)
+    return CoverageResponse(
+        profiles=profiles,
+        counted=found.profiles,
+        properties=[
+            PropertyCoverageResponse(
+                property=each.property,
+                name=each.name,
+                type=each.type,
+                fed_by=[{"trait": trait, "matched_by": why} for trait, why in each.fed_by],
+                ignored=each.ignored,
+                filled=each.filled,
+                problems=each.problems,
+                sample=each.sample,
+            )
+            for each in found.properties()
+        ],
+        traits=[TraitCoverageResponse.model_validate(each) for each in found.traits()],
     )

@@ -7,10 +7,9 @@ from pydantic import Field
 
 from prosperstack_destination.admin.overview import DeliveryProgress, Period, UsageSummary, overview
 from prosperstack_destination.admin.overview import history as history_of
-from prosperstack_destination.api.dependencies import AccountDep, Services
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.mappings import RemapProgressResponse
 from prosperstack_destination.api.models import ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Services
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.rollups import Rollup, percentile

@@ -10,14 +10,8 @@ from prosperstack_destination.admin import actions, people
 from prosperstack_destination.admin.comparison import PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
 from prosperstack_destination.admin.services import AdminServices
-from prosperstack_destination.api.dependencies import (
-    AccountDep,
-    Operator,
-    ProfileId,
-    Services,
-)
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, ProfileId, Services
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue

@@ -9,13 +9,8 @@ from sqlalchemy import Connection
 from prosperstack_destination.admin import actions
 from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
-from prosperstack_destination.api.dependencies import (
-    AccountDep,
-    Operator,
-    Services,
-)
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.store import problems, profile_queries, remote_erasures
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import ProblemGroup

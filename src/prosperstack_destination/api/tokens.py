@@ -4,9 +4,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from prosperstack_destination.admin import operator_tokens as operations
-from prosperstack_destination.api.dependencies import Operator, Services
-from prosperstack_destination.api.errors import ApiRoute
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
+from prosperstack_destination.api.route import ApiRoute, Operator, Services
 from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.store import operator_tokens
 

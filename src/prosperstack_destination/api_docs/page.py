@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from prosperstack_destination.dashboard.context import html
+from prosperstack_destination.dashboard.routing import html
 from prosperstack_destination.dashboard.static_files import Assets
 
 PREFIX: Final = "/docs/static"

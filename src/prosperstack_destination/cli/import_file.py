@@ -16,7 +16,6 @@ from prosperstack_destination.account_mapping import reads_of
 from prosperstack_destination.auth.key_rotation import load_pseudonym_key
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.import_estimate import Estimate, estimate
 from prosperstack_destination.cli.import_report import (
     nothing_to_import,
     print_rejections,
@@ -25,13 +24,19 @@ from prosperstack_destination.cli.import_report import (
     row_count,
     survey_facts,
 )
-from prosperstack_destination.cli.import_survey import Rejections, Survey, survey_file
 from prosperstack_destination.cli.output import Time
-from prosperstack_destination.cli.row_reader import ColumnOptions, RowParser, check_time_format, identity, rows
-from prosperstack_destination.cli.row_source import InvalidRow, Row
 from prosperstack_destination.cli.session import confirm, resolve_account
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import CallError, ConfigurationError, StoreUnavailable, UnsupportedCall
+from prosperstack_destination.file_import.row_parser import (
+    ColumnOptions,
+    RowParser,
+    check_time_format,
+    identity,
+    rows,
+)
+from prosperstack_destination.file_import.source import InvalidRow, Row
+from prosperstack_destination.file_import.survey import Estimate, Rejections, Survey, estimate, survey_file
 from prosperstack_destination.ingest.service import to_call
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store import audit_log, import_progress

@@ -6,9 +6,8 @@ from pydantic import JsonValue
 
 from prosperstack_destination.admin import labels
 from prosperstack_destination.cli import output
-from prosperstack_destination.cli.import_estimate import Estimate
-from prosperstack_destination.cli.import_survey import Rejections, Survey
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.file_import.survey import Estimate, Rejections, Survey
 from prosperstack_destination.prosperstack.forecast import naive_seconds
 
 

@@ -7,8 +7,7 @@ from starlette.responses import Response
 from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin import operator_tokens as token_choices
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
 from prosperstack_destination.store import operator_tokens
 

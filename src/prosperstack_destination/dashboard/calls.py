@@ -7,8 +7,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.admin import calls
 from prosperstack_destination.admin.calls import CallFilter, CallView, send_test
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import DestinationError, NotFoundError
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL

@@ -8,10 +8,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.account_mapping import AccountMapping, load
-from prosperstack_destination.admin.catalog_refresh import refresh_if_stale
-from prosperstack_destination.admin.coverage_cache import CoverageSnapshot
-from prosperstack_destination.dashboard.context import PageContext, html
-from prosperstack_destination.dashboard.routing import PageRoute
+from prosperstack_destination.admin.cache import CoverageSnapshot
+from prosperstack_destination.admin.mapping import refresh_if_stale
+from prosperstack_destination.dashboard.routing import PageContext, PageRoute, html
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule

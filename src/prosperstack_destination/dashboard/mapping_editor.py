@@ -16,9 +16,8 @@ from starlette.responses import Response
 
 from prosperstack_destination.account_mapping import AccountMapping, load
 from prosperstack_destination.admin import mapping as operations
-from prosperstack_destination.admin.mapping_trial import TrialResult, run_trial
-from prosperstack_destination.dashboard.context import PageContext, html
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.admin.mapping import TrialResult, run_trial
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute, html
 from prosperstack_destination.dashboard.rule_form import (
     MAX_TRANSFORMS,
     WITH_ARGUMENT,

@@ -8,9 +8,8 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import mapping as operations
-from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.mapping_editor import remap_notice
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.text_diff import Line, diff_lines
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.rules import load_rules

@@ -7,9 +7,8 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import people
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.headline import STATUS_LABELS
-from prosperstack_destination.dashboard.routing import PageRoute
+from prosperstack_destination.dashboard.person_text import STATUS_LABELS
+from prosperstack_destination.dashboard.routing import PageContext, PageRoute
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.store import profile_queries

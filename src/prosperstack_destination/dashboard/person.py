@@ -15,11 +15,9 @@ from prosperstack_destination.admin.comparison import PropertyComparison, Proper
 from prosperstack_destination.admin.labels import LANE, ON_DELETE, PROPERTY_STATE
 from prosperstack_destination.admin.people import PersonView, TraitView
 from prosperstack_destination.auth.vault import pseudonym_of_email
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.event_text import describe
-from prosperstack_destination.dashboard.headline import DIFFERENT_STATES, PROPERTY_LABELS, headline
+from prosperstack_destination.dashboard.person_text import DIFFERENT_STATES, PROPERTY_LABELS, describe, headline
 from prosperstack_destination.dashboard.rendering import pretty, visible, visible_lines
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall, NotFoundError
 from prosperstack_destination.store import accounts, events

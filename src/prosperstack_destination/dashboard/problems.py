@@ -14,8 +14,7 @@ from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.admin.labels import ACCOUNT_STATUS
 from prosperstack_destination.admin.services import MAX_COUNTED
 from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.store import accounts, problems, profile_queries, property_creations, remote_erasures

@@ -6,7 +6,6 @@ from starlette.routing import BaseRoute, Route
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.calls import CallPages
-from prosperstack_destination.dashboard.context import PageContext
 from prosperstack_destination.dashboard.login import Login
 from prosperstack_destination.dashboard.mapping import MappingPages
 from prosperstack_destination.dashboard.mapping_editor import MappingEditorPages
@@ -16,15 +15,13 @@ from prosperstack_destination.dashboard.people import PeoplePages
 from prosperstack_destination.dashboard.person import PersonPages
 from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer, Templates
-from prosperstack_destination.dashboard.routing import PageRoute, PageRouter
-from prosperstack_destination.dashboard.segment import SegmentPages
-from prosperstack_destination.dashboard.segment_connect import SegmentConnectPages
+from prosperstack_destination.dashboard.routing import PageContext, PageRoute, PageRouter
+from prosperstack_destination.dashboard.segment import SegmentConnectPages, SegmentPages, WorkspaceSelections
 from prosperstack_destination.dashboard.segment_manual import SegmentManualPages
 from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.settings import settings_pages
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.dashboard.static_files import Assets
-from prosperstack_destination.dashboard.workspace_cache import WorkspaceSelections
 from prosperstack_destination.errors import NotFoundError
 
 

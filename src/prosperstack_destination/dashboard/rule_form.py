@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.dashboard.context import Form
+from prosperstack_destination.dashboard.routing import Form
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.transforms import DEFAULT_JOIN
 

@@ -10,10 +10,8 @@ from starlette.responses import Response
 
 from prosperstack_destination.auth import credential_service
 from prosperstack_destination.auth.api_keys import fingerprint
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
-from prosperstack_destination.dashboard.segment import call_status
-from prosperstack_destination.dashboard.segment_connect import reachable
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
+from prosperstack_destination.dashboard.segment import call_status, reachable
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.segment_api.destination_specs import webhook_url

@@ -1,20 +1,70 @@
-"""Login sessions: an HttpOnly cookie, and a CSRF token in each form."""
+"""Login sessions (an HttpOnly cookie, a CSRF token in each form), and a throttle of password guesses."""
 
 import asyncio
 import hashlib
 import hmac
 import secrets
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from prosperstack_destination.auth.password import Password
 from prosperstack_destination.clock import DAY, Clock
-from prosperstack_destination.dashboard.login_throttle import LoginThrottle
 from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network
+from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.store import sessions
 from prosperstack_destination.store.database import UnitOfWork
+
+#: Wrong passwords within `WINDOW` (seconds) without a delay: of one network, and of all networks.
+FREE: Final = 5
+FREE_TOTAL: Final = 50
+WINDOW: Final = 60.0
+#: Seconds between two password checks beyond that: of one network, and of all networks.
+INTERVAL: Final = 1.0
+INTERVAL_TOTAL: Final = 0.2
+#: Maximum wait for a check, in seconds. A longer wait refuses the login with a retry time.
+MAX_WAIT: Final = 10.0
+#: Maximum stored wrong passwords.
+_MAX_STORED: Final = 1_000
+
+
+class LoginThrottle:
+    """Schedule of password checks. ``ticks`` is a monotonic clock in seconds."""
+
+    def __init__(self, ticks: Callable[[], float]) -> None:
+        self._ticks = ticks
+        #: Time and network of wrong passwords.
+        self._wrong: deque[tuple[float, str]] = deque(maxlen=_MAX_STORED)
+        #: Time of the next check of each waiting network, and of all networks.
+        self._turns: dict[str, float] = {}
+        self._next_turn = 0.0
+
+    def wait_for(self, network: str) -> float:
+        """Reserve the next check, and return the seconds to wait for it. Raises `LoginFailed` above `MAX_WAIT`."""
+        now = self._ticks()
+        while self._wrong and now - self._wrong[0][0] > WINDOW:
+            self._wrong.popleft()
+        self._turns = {each: at for each, at in self._turns.items() if at > now}
+        failures = sum(each == network for _, each in self._wrong)
+        turn, global_turn = now, now
+        if failures >= FREE:
+            turn = max(self._turns.get(network, now), now) + INTERVAL
+        if len(self._wrong) >= FREE_TOTAL:
+            global_turn = max(self._next_turn, now) + INTERVAL_TOTAL
+        wait = max(turn, global_turn) - now
+        if wait > MAX_WAIT:
+            raise LoginFailed(
+                f"Too many wrong passwords. Try again in {retry_after_header(wait)} seconds.", retry_after=wait
+            )
+        self._turns[network], self._next_turn = turn, global_turn
+        return wait
+
+    def failed(self, network: str) -> None:
+        """Record a wrong password."""
+        self._wrong.append((self._ticks(), network))
+
 
 #: Lifetime of a session, in microseconds.
 SESSION_TTL: Final = 7 * DAY

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
 from prosperstack_destination.auth import credential_service
-from prosperstack_destination.dashboard.context import PageContext
-from prosperstack_destination.dashboard.routing import ACTOR, PageRoute
+from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified
 from prosperstack_destination.store import accounts, audit_log, connector_tokens, credentials, sources
 from prosperstack_destination.store.accounts import OnDelete

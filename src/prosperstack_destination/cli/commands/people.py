@@ -88,7 +88,7 @@ def import_(
 ) -> None:
     """Import a file of people or of Segment calls. It shows the cost first, and resumes an interrupted import."""
     from prosperstack_destination.cli.import_file import run
-    from prosperstack_destination.cli.row_reader import ColumnOptions
+    from prosperstack_destination.file_import.row_parser import ColumnOptions
 
     pairs = [each.partition("=") for each in rename or []]
     if any(not (separator and column and trait) for column, separator, trait in pairs):

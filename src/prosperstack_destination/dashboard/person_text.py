@@ -1,13 +1,16 @@
-"""Status headline of a person, as pure functions."""
+"""Texts of a person's page: headline, status labels and events. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from pydantic import JsonValue
+
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
 from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
+from prosperstack_destination.store.events import Event, EventKind
 from prosperstack_destination.store.models import UNSETTLED, Lane, Status
 
 
@@ -133,3 +136,49 @@ def _properties(count: int) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+#: Maximum property names in a text.
+_MAX_NAMES: Final = 4
+_EVENTS: Final[Mapping[tuple[EventKind, str], str]] = {
+    (EventKind.CALL, "accepted"): "Call accepted",
+    (EventKind.CALL, "held"): "Call held until its email is known",
+    (EventKind.CALL, "outdated"): "Call ignored: it is older than the person's deletion",
+    (EventKind.DELIVERY, "delivered"): "All properties delivered",
+    (EventKind.DELIVERY, "unchanged"): "ProsperStack was already up to date",
+    (EventKind.DELIVERY, "unmatched"): "No subscriber has this email",
+    (EventKind.CANCEL_FLOW, "known"): "Cancel flow started: the newest properties were returned to ProsperStack",
+    (EventKind.CANCEL_FLOW, "stranger"): "Cancel flow started by an unknown person",
+    (
+        EventKind.CANCEL_FLOW,
+        "unavailable",
+    ): "Cancel flow started: the database was too slow to answer",
+}
+
+
+def describe(event: Event) -> str:
+    """Return the text of an event, without a full stop."""
+    if event.kind is EventKind.REQUEST:
+        return _describe_request(event)
+    text = _EVENTS.get((event.kind, event.outcome), f"{event.kind.value.capitalize()}: {event.outcome}")
+    count = event.details.get("traits")
+    return f"{text}, with {count} {'trait' if count == 1 else 'traits'}" if isinstance(count, int) else text
+
+
+def _describe_request(event: Event) -> str:
+    """Return the text of a request to ProsperStack and its response."""
+    request, response = str(event.details.get("request", "a request")), event.details.get("said")
+    if event.outcome == "none":
+        return f"ProsperStack did not answer {request}"
+    if not event.outcome.startswith("2"):
+        return f"ProsperStack answered {event.outcome} to {request}" + (f": {response}" if response else "")
+    properties = event.details.get("properties")
+    if isinstance(properties, list) and properties:
+        return f"Delivered: {_name_properties(properties)}"
+    return "Looked up in ProsperStack" if request.startswith("GET /subscribers") else f"Request {request} succeeded"
+
+
+def _name_properties(properties: list[JsonValue]) -> str:
+    more = len(properties) - _MAX_NAMES
+    names = ", ".join(map(str, properties[:_MAX_NAMES]))
+    return f"{names}, and {more} more" if more > 0 else names

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.cli.row_source import InvalidRow, Row, reject_duplicate_columns
 from prosperstack_destination.errors import ConfigurationError, InvalidCall
+from prosperstack_destination.file_import.source import InvalidRow, Row, reject_duplicate_columns
 from prosperstack_destination.ingest.request_body import check_bounds, without_nan
 from prosperstack_destination.storable import storable
 

@@ -1,25 +1,58 @@
-"""Error responses and body limit of every route of the API."""
+"""Base of every route of the API: operator and account of a request, error responses, body limit."""
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Request, Response
+from fastapi import Depends, Path, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive
 
-from prosperstack_destination.api.dependencies import admin_services, authenticate_operator, bearer
-from prosperstack_destination.errors import (
-    DestinationError,
-    MappingConflict,
-    TemporaryError,
-)
+from prosperstack_destination.admin import accounts
+from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.errors import DestinationError, MappingConflict, TemporaryError
 from prosperstack_destination.http_responses import status_of
 from prosperstack_destination.mapping.mapping_file import InvalidMapping
 from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.store.accounts import Account
+
+#: Reads the token from a request; None if it has none.
+bearer = HTTPBearer(auto_error=False, description="A token that `prosperstack-destination tokens issue` printed.")
+
+
+def admin_services(request: Request) -> AdminServices:
+    """Return the services that the application was built with."""
+    services: AdminServices = request.app.state.services
+    return services
+
+
+Services = Annotated[AdminServices, Depends(admin_services)]
+
+
+async def authenticate_operator(
+    services: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+) -> str:
+    """Return the name of the operator of a request. Raises `AccessDenied`."""
+    return await services.operators.authenticate(None if credentials is None else credentials.credentials)
+
+
+Operator = Annotated[str, Depends(authenticate_operator)]
+
+
+async def load_account(services: Services, _: Operator, account_id: str) -> Account:
+    """Return the account of a request, by its ID or fingerprint. Raises `NotFoundError`."""
+    return await services.database.read(accounts.find, account_id)
+
+
+AccountDep = Annotated[Account, Depends(load_account)]
+
+#: ID of a profile, within the range of a database key.
+ProfileId = Annotated[int, Path(ge=1, lt=2**63)]
+
 
 #: Largest request body, in bytes: a mapping of the largest size, with JSON's quotation.
 MAX_BODY: Final = 1024 * 1024

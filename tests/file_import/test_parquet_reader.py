@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from prosperstack_destination.cli.row_reader import rows
-from prosperstack_destination.cli.row_source import InvalidRow
 from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.file_import.row_parser import rows
+from prosperstack_destination.file_import.source import InvalidRow
 
 pyarrow: Any = pytest.importorskip("pyarrow")
 parquet: Any = pytest.importorskip("pyarrow.parquet")

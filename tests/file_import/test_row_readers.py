@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.cli.json_reader import LONGEST_ROW
-from prosperstack_destination.cli.row_reader import ColumnOptions, identity, rows
-from prosperstack_destination.cli.row_source import InvalidRow
 from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.file_import.json_reader import LONGEST_ROW
+from prosperstack_destination.file_import.row_parser import ColumnOptions, identity, rows
+from prosperstack_destination.file_import.source import InvalidRow
 
 
 def read(folder: Path, name: str, content: bytes | str, encoding: str | None = None) -> list[Any]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from prosperstack_destination.cli.row_source import (
+from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.file_import.source import (
     InvalidRow,
     Row,
     open_text,
     reject_duplicate_columns,
     undecodable,
 )
-from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.storable import storable_text
 
 _SEPARATORS: Final = ",;\t|"

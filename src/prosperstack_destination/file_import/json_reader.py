@@ -9,7 +9,8 @@ from typing import Final, TextIO
 
 from pydantic import JsonValue
 
-from prosperstack_destination.cli.row_source import (
+from prosperstack_destination.errors import InvalidCall
+from prosperstack_destination.file_import.source import (
     InvalidRow,
     Row,
     half_character,
@@ -17,7 +18,6 @@ from prosperstack_destination.cli.row_source import (
     reject_duplicate_columns,
     undecodable,
 )
-from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.ingest.request_body import MAX_DEPTH, check_bounds, not_a_number, without_nan
 from prosperstack_destination.storable import storable
 

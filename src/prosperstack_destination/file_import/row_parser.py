@@ -10,12 +10,12 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.cli.csv_reader import csv_rows
-from prosperstack_destination.cli.json_reader import json_rows
-from prosperstack_destination.cli.parquet_reader import parquet_rows
-from prosperstack_destination.cli.row_source import InvalidRow, Row, open_binary
 from prosperstack_destination.clock import DAY, utc
 from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime, MissingEmail
+from prosperstack_destination.file_import.csv_reader import csv_rows
+from prosperstack_destination.file_import.json_reader import json_rows
+from prosperstack_destination.file_import.parquet_reader import parquet_rows
+from prosperstack_destination.file_import.source import InvalidRow, Row, open_binary
 from prosperstack_destination.ingest.parser import (
     OTHER_TYPES,
     ParsedDelete,

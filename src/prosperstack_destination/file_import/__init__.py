@@ -1,0 +1,1 @@
+"""Import of files: rows of CSV, JSON and Parquet files become calls."""
