@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.auth.credential_service import new_account
+from prosperstack_destination.auth.credentials import new_account
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType

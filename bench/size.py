@@ -30,7 +30,7 @@ from rich.table import Table
 from sqlalchemy import Connection, insert
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.auth.credential_service import open_account
+from prosperstack_destination.auth.credentials import open_account
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.store import accounts, json_codec, rollups

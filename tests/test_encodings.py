@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.ingest.signature import sign
@@ -68,7 +68,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[Routes]:
         [account] = await database.read(accounts.all_accounts)
         token = await database.write(issue_token, account.id)
         vault = Vault("a secret that is long enough")
-        secret = await database.write(credential_service.issue_secret, account, "", vault, "test", system_clock())
+        secret = (await database.write(issuing.issue_secret, account, "", vault, "test", system_clock())).text
         yield Routes(service, account, token, secret)
         await database.close()
 

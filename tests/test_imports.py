@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forwarded": set(),
     "retry_after": set(),
     "deadlines": {"errors"},
+    "caches": {"clock", "errors"},
     "storable": set(),
     "http_client": {"__init__", "storable"},
     "emails": {"storable"},
@@ -29,14 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prosperstack": {"storable", "http_client", "retry_after", "errors", "clock"},
     "http_responses": {"errors", "retry_after", "store"},
     "account_mapping": {"errors", "clock", "mapping", "store", "prosperstack"},
-    "auth": {"errors", "clock", "forwarded", "mapping", "store", "prosperstack", "account_mapping"},
+    "auth": {"caches", "errors", "clock", "forwarded", "mapping", "store", "prosperstack", "account_mapping"},
     "reconcile": {"errors", "clock", "emails", "background", "mapping", "store", "prosperstack", "account_mapping"},
     "ingest": {
         *("storable", "errors", "clock", "emails", "forwarded", "logs", "mapping", "store", "auth"),
         *("http_responses", "account_mapping"),
     },
     "cancel_flow": {
-        *("storable", "deadlines", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
+        *("caches", "storable", "deadlines", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
         *("ingest", "account_mapping", "http_responses"),
     },
     "observability": {
@@ -44,9 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "health": {"deadlines", "errors", "store"},
     "middleware": {"http_responses", "logs", "storable", "observability"},
-    "segment_api": {"storable", "http_client", "retry_after", "errors", "clock", "store", "auth"},
+    "segment_api": {"caches", "storable", "http_client", "retry_after", "errors", "clock", "store", "auth"},
     "admin": {
-        *("errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
+        *("caches", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
         *("segment_api", "account_mapping"),
     },
     "file_import": {
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "dashboard": {
         *("__init__", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
-        *("ingest", "admin", "segment_api", "forwarded", "storable", "retry_after", "deadlines"),
+        *("ingest", "admin", "segment_api", "forwarded", "storable", "retry_after", "deadlines", "caches"),
         *("account_mapping", "http_responses"),
     },
     "api_docs": {"dashboard"},
@@ -77,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logs": {"settings"},
     "vault": {"errors", "settings", "store", "auth"},
     "bootstrap": {
-        *("__init__", "errors", "clock", "settings", "vault"),
+        *("caches", "__init__", "errors", "clock", "settings", "vault"),
         *("store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow", "observability"),
         *("admin", "segment_api", "dashboard", "account_mapping", "http_client"),
     },

@@ -12,12 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import fingerprint, key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.store import accounts, profiles
 from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from support.service import KEY, Service, running, settings
 
@@ -88,12 +89,10 @@ async def test_the_same_email_is_another_person_here(world: World) -> None:
 async def test_another_accounts_url(world: World, method: str) -> None:
     """With a key or a signature of one's own another account's URL is refused, as one is that is nobody's."""
     secret = await world.database.write(
-        lambda connection: credential_service.issue_secret(connection, world.mine, "mine", Vault(SECRET), "me", 1)
+        lambda connection: issuing.issue_secret(connection, world.mine, "mine", Vault(SECRET), "me", 1).text
     )
     theirs = await world.database.write(
-        lambda connection: credential_service.issue_secret(
-            connection, world.theirs, "theirs", Vault(SECRET), "me", 1
-        )
+        lambda connection: issuing.issue_secret(connection, world.theirs, "theirs", Vault(SECRET), "me", 1).text
     )
     body = json.dumps({"traits": {"email": BOB, "preferred_name": "Mallory"}}).encode()
 
@@ -111,17 +110,17 @@ async def test_another_accounts_url(world: World, method: str) -> None:
 
 async def test_operators_commands_keep_to_an_account(world: World) -> None:
     """A key, a secret or a connector of one account cannot be revoked by naming the other."""
-    key = await world.database.write(lambda c: credential_service.issue_key(c, world.theirs, "k", "me", 1))
-    token = await world.database.write(lambda c: credential_service.issue_connector(c, world.theirs, "c", "me", 1))
+    key = await world.database.write(lambda c: issuing.issue_key(c, world.theirs, "k", "me", 1))
+    token = await world.database.write(lambda c: issuing.issue_connector(c, world.theirs, "c", "me", 1))
 
     for work in (
-        lambda c: credential_service.revoke_key(c, world.mine, fingerprint(key), "me", 2),
-        lambda c: credential_service.revoke_connector(c, world.mine, fingerprint(token), "me", 2),
+        lambda c: issuing.revoke(c, CredentialKind.KEY, world.mine, key.id, "me", 2),
+        lambda c: issuing.revoke(c, CredentialKind.CONNECTOR, world.mine, token.id, "me", 2),
     ):
         with pytest.raises(NotFoundError, match="has no"):
             await world.database.write(work)
     answer = await world.service.client.post(
-        f"/data-connector/{token}", json={"data": {"subscriber": {"email": BOB}}}
+        f"/data-connector/{token.text}", json={"data": {"subscriber": {"email": BOB}}}
     )
     assert answer.json() == {"preferred_name": "Bob"}
 
@@ -156,7 +155,7 @@ async def test_a_broken_key_is_replaced(world: World) -> None:
             pass
 
     def work(connection: Connection, key: str) -> Account:
-        return credential_service.replace_key(connection, world.mine, key, Vault(SECRET), "me", 1)
+        return issuing.replace_key(connection, world.mine, key, Vault(SECRET), "me", 1)
 
     for wrong in ("sk_1", "key_live_mode", THEIRS):
         with pytest.raises(ConfigurationError):
@@ -173,11 +172,10 @@ async def test_a_broken_key_is_replaced(world: World) -> None:
 async def test_ids_cannot_be_guessed(world: World) -> None:
     """Account ids, keys, secrets and tokens are long and random; what is shown of a key does not give it away."""
     keys = [
-        await world.database.write(lambda c: credential_service.issue_key(c, world.mine, "k", "me", 1))
-        for _ in range(20)
+        await world.database.write(lambda c: issuing.issue_key(c, world.mine, "k", "me", 1).text) for _ in range(20)
     ]
     tokens = [
-        await world.database.write(lambda c: credential_service.issue_connector(c, world.mine, "c", "me", 1))
+        await world.database.write(lambda c: issuing.issue_connector(c, world.mine, "c", "me", 1).text)
         for _ in range(20)
     ]
 

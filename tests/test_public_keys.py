@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.ingest.address_rate import BURST
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from prosperstack_destination.ingest.tracking_api import SHORT_KINDS
 from prosperstack_destination.store import accounts, credentials
 from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from support.service import KEY, Service, running, settings
 
@@ -63,8 +64,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         def issue(connection: Any) -> dict[str, str]:
             now = system_clock()
             return {
-                "page": credential_service.issue_public_key(connection, account, "page", [PAGE], "test", now),
-                "app": credential_service.issue_public_key(connection, account, "app", [], "test", now),
+                "page": issuing.issue_key(connection, account, "page", "test", now, origins=[PAGE]).text,
+                "app": issuing.issue_key(connection, account, "app", "test", now, origins=[]).text,
             }
 
         yield Site(service, database, account, await database.write(issue))
@@ -206,13 +207,16 @@ async def test_metrics_of_sdks_are_not_kept(site: Site) -> None:
 async def test_a_revoked_key_is_refused(site: Site) -> None:
     """A public key is listed with its kind, its origins and its use; once it is revoked it is refused."""
     await site.post("/v1/i", DOCUMENTED_CALL)
-    known = {each.name: each for each in await site.database.read(credentials.list_keys, site.account.id)}
+    known = {
+        each.name: each
+        for each in await site.database.read(credentials.of_kind, CredentialKind.KEY, site.account.id)
+    }
     page, app = known["page"], known["app"]
-    assert (page.kind, page.origins, app.kind, app.origins) == ("public", (PAGE,), "public", ())
+    assert (page.key_kind, page.origins, app.key_kind, app.origins) == ("public", (PAGE,), "public", ())
     assert page.last_used_at is not None
     assert app.last_used_at is None
 
-    await site.database.write(credential_service.revoke_key, site.account, page.fingerprint, "test", system_clock())
+    await site.database.write(issuing.revoke, CredentialKind.KEY, site.account, page.id, "test", system_clock())
     while (await site.post("/v1/i", DOCUMENTED_CALL)).status_code != 401:
         pass  # keys are cached for two seconds
     assert (await site.preflight("/v1/i", PAGE)).status_code == 403

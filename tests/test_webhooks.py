@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.ingest.signature import sign
 from prosperstack_destination.store import accounts, credentials
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from support.service import Service, running, settings
 
@@ -46,7 +47,7 @@ async def account(database: Database) -> accounts.Account:
 
 @pytest.fixture
 async def secret(database: Database, account: accounts.Account) -> str:
-    return await database.write(credential_service.issue_secret, account, "webhook", VAULT, "test", system_clock())
+    return (await database.write(issuing.issue_secret, account, "webhook", VAULT, "test", system_clock())).text
 
 
 def event(name: str, email: str = JOHN) -> dict[str, Any]:
@@ -206,13 +207,13 @@ async def test_secrets_are_rotated(
     service: Service, database: Database, account: accounts.Account, secret: str
 ) -> None:
     """Two secrets are good side by side; a revoked one is refused within seconds."""
-    newer = await database.write(credential_service.issue_secret, account, "newer", VAULT, "test", system_clock())
+    newer = (await database.write(issuing.issue_secret, account, "newer", VAULT, "test", system_clock())).text
     body = json.dumps(event("x")).encode()
     assert (await post(service, account, body, sign(body, newer))).status_code == 202
     assert (await post(service, account, body, sign(body, secret))).status_code == 202
 
-    old = (await database.read(credentials.list_secrets, account.id))[-1]
-    await database.write(credential_service.revoke_secret, account, old.id, "test", system_clock())
+    old = (await database.read(credentials.of_kind, CredentialKind.SECRET, account.id))[-1]
+    await database.write(issuing.revoke, CredentialKind.SECRET, account, old.id, "test", system_clock())
     async with asyncio.timeout(5):
         while (await post(service, account, body, sign(body, secret))).status_code != 401:
             pass  # what is known of an account is believed for two seconds
@@ -223,19 +224,20 @@ async def test_a_secrets_last_use(
     service: Service, database: Database, account: accounts.Account, secret: str
 ) -> None:
     """Which secret signed something, and when, can be told; what is refused does not count."""
-    await database.write(credential_service.issue_secret, account, "newer", VAULT, "test", system_clock())
+    await database.write(issuing.issue_secret, account, "newer", VAULT, "test", system_clock())
     body = json.dumps(event("x")).encode()
     await post(service, account, body, sign(body, "forged"))
-    before = await database.read(credentials.list_secrets, account.id)
+    before = await database.read(credentials.of_kind, CredentialKind.SECRET, account.id)
     now = system_clock()
     await post(service, account, body, sign(body, secret))
-    newer, used = await database.read(credentials.list_secrets, account.id)
+    newer, used = await database.read(credentials.of_kind, CredentialKind.SECRET, account.id)
     await post(service, account, body, sign(body, secret))
 
     assert [each.last_used_at for each in (*before, newer)] == [None, None, None]
     assert used.last_used_at is not None
     assert now <= used.last_used_at <= system_clock()
-    assert (await database.read(credentials.list_secrets, account.id))[1] == used  # it is noted once in a minute
+    after = await database.read(credentials.of_kind, CredentialKind.SECRET, account.id)
+    assert after[1] == used  # it is noted once in a minute
 
 
 async def test_no_account_and_no_secret(service: Service, account: accounts.Account) -> None:
@@ -258,12 +260,16 @@ async def test_anothers_key_does_not_open_the_url(service: Service, account: acc
 
 async def test_an_issued_key(service: Service, database: Database, account: accounts.Account) -> None:
     """An issued key opens its account until it is revoked; each use is noted."""
-    key = await database.write(credential_service.issue_key, account, "segment", "test", system_clock())
+    key = (await database.write(issuing.issue_key, account, "segment", "test", system_clock())).text
     assert (await service.identify(JOHN, key=key, preferred_name="issued")).status_code == 202
 
-    [issued] = [each for each in await database.read(credentials.list_keys, account.id) if each.name == "segment"]
+    [issued] = [
+        each
+        for each in await database.read(credentials.of_kind, CredentialKind.KEY, account.id)
+        if each.name == "segment"
+    ]
     assert issued.last_used_at is not None
-    await database.write(credential_service.revoke_key, account, issued.fingerprint, "test", system_clock())
+    await database.write(issuing.revoke, CredentialKind.KEY, account, issued.id, "test", system_clock())
     async with asyncio.timeout(5):
         while (await service.identify(JOHN, key=key)).status_code != 401:
             pass  # what is known of a key is believed for two seconds

@@ -13,7 +13,7 @@ import httpx
 
 from prosperstack_destination.account_mapping import reads_of, refresh_catalog
 from prosperstack_destination.admin.actions import ReplayJobs
-from prosperstack_destination.admin.cache import CoverageCache, SlowQueryCache
+from prosperstack_destination.admin.cache import CoverageCache
 from prosperstack_destination.admin.services import (
     AdminServices,
     load_backlogs,
@@ -21,9 +21,10 @@ from prosperstack_destination.admin.services import (
     load_replay_cost,
 )
 from prosperstack_destination.auth.authenticator import Authenticator
-from prosperstack_destination.auth.operator_tokens import TokenAuthenticator
+from prosperstack_destination.auth.operators import TokenAuthenticator
 from prosperstack_destination.auth.public_keys import PublicKeys
 from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
+from prosperstack_destination.caches import SlowQueryCache
 from prosperstack_destination.cancel_flow.endpoint import DataConnectorEndpoint, FlowWebhookEndpoint
 from prosperstack_destination.cancel_flow.lookup import PropertyLookup, TokenCache
 from prosperstack_destination.cancel_flow.payloads import ResponseFormat
@@ -90,16 +91,18 @@ class Observability:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Authenticators of accounts, and ProsperStack clients with an account's key."""
+    """Authenticators of accounts and operators, and ProsperStack clients with an account's key."""
 
     accounts: Authenticator
     public_keys: PublicKeys
+    operators: TokenAuthenticator
     clients: "ProsperStackClients"
 
     def invalidate(self) -> None:
-        """Drop cached keys, after an operator issued or revoked one."""
+        """Drop cached credentials, after an operator issued or revoked one."""
         self.accounts.invalidate()
         self.public_keys.invalidate()
+        self.operators.invalidate()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +232,8 @@ def build_auth(foundation: Foundation, telemetry: Telemetry) -> Auth:
         clock,
         allow_pass_through=settings.allow_pass_through,
     )
-    return Auth(accounts, PublicKeys(database, accounts.by_id, clock), clients)
+    public_keys = PublicKeys(database, accounts.by_id, clock)
+    return Auth(accounts, public_keys, TokenAuthenticator(database, clock), clients)
 
 
 def build_reconciliation(foundation: Foundation, auth: Auth, telemetry: Telemetry) -> Reconciliation:
@@ -317,7 +321,7 @@ def build_admin(
     replay_cost_of = partial(load_replay_cost, database, settings.rate_limit_reserve)
     return AdminServices(
         database,
-        TokenAuthenticator(database, clock),
+        auth.operators,
         clock,
         segment,
         reserve=settings.rate_limit_reserve,

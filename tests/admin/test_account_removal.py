@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from prosperstack_destination.admin.accounts import remove_account
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.store import account_removal as units
@@ -39,9 +39,9 @@ def fill(connection: Connection, account_id: str) -> None:
     """A unit of work: an account with rows in most tables."""
     account = open_account(connection, account_id)
     vault = Vault("a secret that is long enough")
-    credential_service.issue_key(connection, account, "k", "ann", NEW_YEAR)
-    credential_service.issue_secret(connection, account, "s", vault, "ann", NEW_YEAR)
-    credential_service.issue_connector(connection, account, "c", "ann", NEW_YEAR)
+    issuing.issue_key(connection, account, "k", "ann", NEW_YEAR)
+    issuing.issue_secret(connection, account, "s", vault, "ann", NEW_YEAR)
+    issuing.issue_connector(connection, account, "c", "ann", NEW_YEAR)
     for number in range(5):
         email = f"p{number}@{account_id}.example"
         take(connection, identify(email, account=account_id, user_id=f"u{number}", plan="x"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from prosperstack_destination.admin import accounts
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
@@ -60,7 +60,7 @@ async def test_choosing(database: Database) -> None:
 async def test_what_came_of_a_former_key(database: Database) -> None:
     """What is learned of a key says nothing of the account once it has another one."""
     account, _ = await database.write(accounts.open_account, KEY, VAULT, "ann", NEW_YEAR)
-    await database.write(credential_service.replace_key, account, "key_test_new", VAULT, "ann", NEW_YEAR)
+    await database.write(issuing.replace_key, account, "key_test_new", VAULT, "ann", NEW_YEAR)
     former = account.encrypted_key
     await database.write(rows.set_status, account.id, AccountStatus.KEY_REFUSED, encrypted_key=former)
     [kept] = await database.read(rows.all_accounts)

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.auth import credential_service
-from prosperstack_destination.auth.api_keys import fingerprint, key_hash
+from prosperstack_destination.auth import credentials as issuing
+from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.store import accounts, problems, profile_queries, recent_calls, segment_connections
@@ -143,7 +143,7 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     [bob] = profile_queries.list_page(connection, theirs.id, after="", limit=9).profiles
     found = [RecordedProblem("number_of_contacts", "trait", "secret of theirs", "theirs", now)]
     problems.replace(connection, theirs.id, {bob.id: found})
-    credential_service.issue_secret(connection, theirs, "theirs", vault, "them", now, secret_id="sec_theirs")
+    secret = issuing.issue_secret(connection, theirs, "theirs", vault, "them", now)
     connection_of_theirs = SegmentConnection(
         id="conn_theirs",
         account_id=theirs.id,
@@ -154,7 +154,7 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
         source_name="Theirs",
         destination_id="destination_theirs",
         kind=ConnectionKind.WEBHOOK,
-        credential="sec_theirs",
+        credential=secret.id,
         created_at=now,
     )
     segment_connections.add(connection, connection_of_theirs)
@@ -162,9 +162,9 @@ def settle_theirs(connection: Connection) -> tuple[Account, Account, dict[str, s
     named = {
         "profile_id": str(bob.id),
         "call_id": str(recent_calls.newest_id(connection, theirs.id)),
-        "key": fingerprint(credential_service.issue_key(connection, theirs, "theirs", "them", now)),
-        "secret": "sec_theirs",
-        "connector": fingerprint(credential_service.issue_connector(connection, theirs, "theirs", "them", now)),
+        "key": issuing.issue_key(connection, theirs, "theirs", "them", now).id,
+        "secret": secret.id,
+        "connector": issuing.issue_connector(connection, theirs, "theirs", "them", now).id,
         "connection_id": "conn_theirs",
     }
     return mine, theirs, named

@@ -18,6 +18,7 @@ from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import AccountStatus
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from support.clocks import SetClock
 
@@ -83,7 +84,7 @@ async def test_first_call_marks_the_key_as_used(
 ) -> None:
     """After a first call the key does not show as unused."""
     account = await authenticator.authenticate("key_test_abc", ADDRESS)
-    [key] = await database.read(credentials.list_keys, account.id)
+    [key] = await database.read(credentials.of_kind, CredentialKind.KEY, account.id)
 
     assert key.last_used_at == clock()
 

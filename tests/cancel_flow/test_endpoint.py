@@ -10,10 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import fingerprint, key_hash
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL, DOCUMENTED_EMAIL
-from prosperstack_destination.store import accounts, connector_tokens
+from prosperstack_destination.store import accounts, credentials
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Lane
 from support.connectors import issue_token
@@ -131,7 +132,7 @@ async def test_revoked_token_is_refused(service: Service, token: str, tmp_path: 
     def work(connection: Connection) -> str:
         account = accounts.get(connection, account_of(connection))
         assert account is not None
-        credential_service.revoke_connector(connection, account, fingerprint(token), "me", 1)
+        issuing.revoke(connection, CredentialKind.CONNECTOR, account, fingerprint(token), "me", 1)
         return issue_token(connection, account.id)
 
     other = await in_database(tmp_path, work)
@@ -163,7 +164,7 @@ async def test_tokens_are_stored_as_hashes(service: Service, token: str, tmp_pat
     await asked(service, token, email=JOHN)
 
     def used(connection: Connection) -> int | None:
-        [one] = connector_tokens.of_account(connection, account_of(connection))
+        [one] = credentials.of_kind(connection, CredentialKind.CONNECTOR, account_of(connection))
         return one.last_used_at
 
     async with asyncio.timeout(10):

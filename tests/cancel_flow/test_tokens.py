@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.cancel_flow.lookup import TokenCache
 from prosperstack_destination.errors import InvalidApiKey
-from prosperstack_destination.store import connector_tokens
+from prosperstack_destination.store import credentials
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.sqlite import READERS
 from support.accounts import open_account
@@ -52,8 +53,8 @@ async def test_busy_database_keeps_cached_tokens(
     """While all readers are busy a cached token works; later it is read again."""
 
     def revoke(connection: Connection) -> None:
-        [one] = connector_tokens.of_account(connection, "acct_1")
-        connector_tokens.revoke(connection, "acct_1", one.fingerprint, 1)
+        [one] = credentials.of_kind(connection, CredentialKind.CONNECTOR, "acct_1")
+        credentials.revoke(connection, CredentialKind.CONNECTOR, one.id, 1, "acct_1")
 
     def busy(_: Connection) -> None:
         free.wait(10)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from typer.testing import CliRunner
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import app
 from prosperstack_destination.errors import DestinationError
@@ -78,7 +78,7 @@ def in_database(folder: Path, work: Callable[..., T], *arguments: object) -> T:
 
 def open_account(connection: Connection, key: str = KEY) -> str:
     """Open an account with a catalog, and return its ID."""
-    account = credential_service.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
+    account = issuing.open_account(connection, key, Vault(SECRET), "me", NEW_YEAR)
     accounts.set_catalog(connection, account.id, dump_catalog(CATALOG), NEW_YEAR)
     return account.id
 

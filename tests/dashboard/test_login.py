@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.auth.password import load_or_create_password
+from prosperstack_destination.auth.operators import load_or_create_password
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.dashboard.sessions import (
     FREE,

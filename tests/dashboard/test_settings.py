@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Connection
 
 from dashboard.conftest import Dashboard
-from prosperstack_destination.auth import credential_service, operator_tokens
-from prosperstack_destination.auth.credential_service import new_account
+from prosperstack_destination.auth import credentials as issuing
+from prosperstack_destination.auth.credentials import new_account
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.store import accounts
@@ -156,8 +156,8 @@ async def test_very_many(dashboard: Dashboard, stored: Database) -> None:
         assert account is not None
         vault = Vault("nothing that is read")
         for number in range(300):
-            credential_service.issue_key(connection, account, f"key {number}", "ann", system_clock() + number)
-            operator_tokens.issue_token(connection, f"token {number}", system_clock() + number)
+            issuing.issue_key(connection, account, f"key {number}", "ann", system_clock() + number)
+            issuing.issue_token(connection, f"token {number}", "ann", system_clock() + number)
             accounts.add(connection, new_account(f"key_test_{number}", vault), f"hash {number}", 0)
 
     await stored.write(many)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.store import property_creations
@@ -50,7 +50,7 @@ def configured(tmp_path: Path, database_url: str) -> Settings:
 async def token_of(configured: Settings) -> str:
     database = Database(configured.effective_database_url)
     try:
-        return await database.write(issue_token, "ann", NEW_YEAR)
+        return (await database.write(issue_token, "ann", "ann", NEW_YEAR)).text
     finally:
         await database.close()
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import WorkspaceService
@@ -22,7 +22,7 @@ ACCESS = WorkspaceCredentials(TOKEN)
 
 def register(connection: Connection, key: str = "key_test_mine") -> Account:
     """A unit of work: open an account."""
-    return credential_service.open_account(connection, key, VAULT, "me", NEW_YEAR)
+    return issuing.open_account(connection, key, VAULT, "me", NEW_YEAR)
 
 
 @pytest.fixture

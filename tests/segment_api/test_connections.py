@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import fingerprint, key_hash
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import (
@@ -24,6 +24,7 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import MAX_CACHED_WORKSPACES, WORKSPACE_TTL, WorkspaceService
 from prosperstack_destination.store import audit_log, credentials
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, SourceKind
 from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
@@ -55,8 +56,8 @@ async def trail(world: World) -> list[str]:
 
 async def good_credentials(world: World) -> int:
     """Return the number of valid keys and secrets of the account."""
-    keys = await world.database.read(credentials.list_keys, world.account.id)
-    shared = await world.database.read(credentials.list_secrets, world.account.id)
+    keys = await world.database.read(credentials.of_kind, CredentialKind.KEY, world.account.id)
+    shared = await world.database.read(credentials.of_kind, CredentialKind.SECRET, world.account.id)
     return sum(each.revoked_at is None for each in keys) + sum(each.revoked_at is None for each in shared)
 
 
@@ -96,8 +97,8 @@ async def test_a_source_is_connected_by_a_webhook(world: World) -> None:
     connection = await connected(world, ConnectionKind.WEBHOOK)
     [destination] = world.segment.destinations.values()
     [subscription] = world.segment.subscriptions[destination["id"]]
-    [secret] = await world.database.read(credentials.active_secrets, world.account.id)
-    [listed] = await world.database.read(credentials.list_secrets, world.account.id)
+    [secret] = await world.database.read(credentials.active, CredentialKind.SECRET, world.account.id)
+    [listed] = await world.database.read(credentials.of_kind, CredentialKind.SECRET, world.account.id)
 
     assert destination["settings"] == {"sharedSecret": VAULT.decrypt(secret.encrypted)}
     assert destination["enabled"] is True
@@ -276,7 +277,9 @@ async def test_last_call_is_found_by_the_key(world: World, clock: SetClock) -> N
     await connected(world)
     [destination] = world.segment.destinations.values()
     used = clock() + 5 * MINUTE
-    await world.database.write(credentials.mark_used, key_hash(destination["settings"]["apiKey"]), used)
+    await world.database.write(
+        credentials.mark_used, CredentialKind.KEY, [key_hash(destination["settings"]["apiKey"])], used
+    )
 
     [connection] = await world.workspaces.connections(world.account)
     assert connection.last_call_at == used
@@ -302,7 +305,7 @@ async def test_disconnect_works_after_deletion_in_segment(world: World) -> None:
     world.segment.destinations.clear()
 
     def revoke(database: Connection) -> None:
-        credential_service.revoke_key(database, world.account, connection.credential, "bob", NEW_YEAR)
+        issuing.revoke(database, CredentialKind.KEY, world.account, connection.credential, "bob", NEW_YEAR)
 
     await world.database.write(revoke)
     assert not await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
@@ -433,7 +436,7 @@ async def test_hostile_name_is_stored_unchanged(world: World, segment: SegmentWo
     name = "<script>alert('x')</script> \"; DROP TABLE accounts; -- \u202e🦊" + "x" * 500
     segment.source(SOURCE)["name"] = name
     connection = await connected(world)
-    [key] = await world.database.read(credentials.list_keys, world.account.id)
+    [key] = await world.database.read(credentials.of_kind, CredentialKind.KEY, world.account.id)
 
     assert connection.source_name == key.name == name[:200]
     assert (await world.workspaces.connections(world.account))[0].connection == connection

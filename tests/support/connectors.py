@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.store import accounts
 from support.clocks import NEW_YEAR
 
@@ -11,4 +11,4 @@ def issue_token(connection: Connection, account_id: str) -> str:
     """A unit of work: a new connector token of an account."""
     account = accounts.get(connection, account_id)
     assert account is not None
-    return credential_service.issue_connector(connection, account, "test", "me", NEW_YEAR)
+    return issuing.issue_connector(connection, account, "test", "me", NEW_YEAR).text

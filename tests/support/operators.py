@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from prosperstack_destination.auth.operator_tokens import issue_token
+from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.store.database import Database
 from support.clocks import NEW_YEAR
 from support.service import Service
@@ -17,7 +17,7 @@ async def issued(folder: Path, name: str = "ann") -> str:
     database = Database(f"sqlite:///{folder / 'data' / 'destination.db'}")
     await database.open()
     try:
-        return await database.write(issue_token, name, NEW_YEAR)
+        return (await database.write(issue_token, name, name, NEW_YEAR)).text
     finally:
         await database.close()
 

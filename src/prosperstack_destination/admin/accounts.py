@@ -1,6 +1,6 @@
 """Accounts: open, find, configure and remove. Each change goes to the audit log under the ``actor``'s name.
 
-`auth.credential_service` issues and revokes keys, secrets and connector tokens in the same way.
+`auth.credentials` issues and revokes keys, secrets and connector tokens in the same way.
 """
 
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY
@@ -25,7 +25,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` if the text is no key.
     """
     known = accounts.find_by_key_hash(connection, key_hash(key))
-    return credential_service.open_account(connection, key, vault, actor, now), known is None
+    return issuing.open_account(connection, key, vault, actor, now), known is None
 
 
 def find(connection: Connection, name: str) -> Account:

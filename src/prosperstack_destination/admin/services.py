@@ -7,9 +7,10 @@ from typing import Final
 
 from prosperstack_destination.admin.accounts import find
 from prosperstack_destination.admin.actions import ReplayCost, ReplayJobs, replay_cost
-from prosperstack_destination.admin.cache import CoverageCache, SlowQueryCache
-from prosperstack_destination.auth.operator_tokens import TokenAuthenticator
+from prosperstack_destination.admin.cache import CoverageCache
+from prosperstack_destination.auth.operators import TokenAuthenticator
 from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.caches import SlowQueryCache
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.ingest.service import IngestService
 from prosperstack_destination.segment_api.connections import WorkspaceService

@@ -13,7 +13,6 @@ from prosperstack_destination.api import (
     people,
     problems,
     segment,
-    tokens,
 )
 
 #: All routers, in the order of the API's documentation.
@@ -28,5 +27,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     mappings.coverage_router,
     problems.router,
     people.router,
-    tokens.router,
+    credentials.token_router,
 )

@@ -11,7 +11,7 @@ from prosperstack_destination.admin import actions, labels
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
 from prosperstack_destination.store import accounts, audit_log, sources
 from prosperstack_destination.store.accounts import Account, AccountStatus, OnDelete
@@ -147,7 +147,7 @@ async def replace_key(
 
     def work(connection: Connection) -> Account:
         key = body.key.get_secret_value()
-        credential_service.replace_key(connection, account, key, services.vault, operator, services.clock())
+        issuing.replace_key(connection, account, key, services.vault, operator, services.clock())
         return choices.find(connection, account.id)
 
     return _after_change(services, await services.database.write(work))

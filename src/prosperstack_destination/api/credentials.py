@@ -1,22 +1,22 @@
-"""Inbound keys, shared secrets and connector tokens. Each is shown once, when it is issued."""
+"""Inbound keys, shared secrets, connector tokens and operator tokens. Each is shown once, when it is issued."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BeforeValidator, Field, model_validator
-from sqlalchemy import Connection
 
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
-from prosperstack_destination.auth import credential_service
-from prosperstack_destination.auth.api_keys import fingerprint
-from prosperstack_destination.auth.origins import MAX_ORIGINS
-from prosperstack_destination.store import connector_tokens, credentials
-from prosperstack_destination.store.credentials import KeyKind, KeyOrigin
+from prosperstack_destination.auth import credentials as issuing
+from prosperstack_destination.auth.public_keys import MAX_ORIGINS
+from prosperstack_destination.store import credentials
+from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.credentials import Credential, CredentialKind, KeyKind, KeyOrigin
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["credentials"], route_class=ApiRoute)
+token_router = APIRouter(prefix="/api/tokens", tags=["tokens"], route_class=ApiRoute)
 
 
 class CredentialRequest(RequestBody):
@@ -51,10 +51,11 @@ def _origins(value: object) -> object:
 class KeyResponse(ResponseBody):
     """An inbound key, without the key itself."""
 
-    fingerprint: str = Field(description="Identifies the credential, as for revocation.")
+    fingerprint: str = Field(validation_alias="id", description="Identifies the credential, as for revocation.")
     origin: KeyOrigin
     kind: KeyKind = Field(
-        description="A public key is used in a web page or an app, and is limited to Identify calls."
+        validation_alias="key_kind",
+        description="A public key is used in a web page or an app, and is limited to Identify calls.",
     )
     origins: Annotated[list[str], BeforeValidator(_origins)] = Field(
         description="Of a public key: origins of the pages that use it; none for apps."
@@ -93,7 +94,7 @@ class IssuedSecretResponse(ResponseBody):
 class ConnectorResponse(ResponseBody):
     """A connector token, without the token itself."""
 
-    fingerprint: str = Field(description="Identifies the credential, as for revocation.")
+    fingerprint: str = Field(validation_alias="id", description="Identifies the credential, as for revocation.")
     name: str
     created_at: Timestamp
     last_used_at: Timestamp | None = Field(description="To the minute.")
@@ -108,12 +109,32 @@ class IssuedConnectorResponse(ResponseBody):
     fingerprint: str
 
 
+class TokenNameRequest(RequestBody):
+    """Name of a new operator token."""
+
+    name: str = Field(max_length=200, description="Name of its actions in the audit log.")
+
+
+class OperatorTokenResponse(ResponseBody):
+    """An operator token, without the token itself."""
+
+    fingerprint: str = Field(validation_alias="id", description="Identifies the token, as for revocation.")
+    name: str
+    created_at: Timestamp
+    revoked_at: Timestamp | None
+
+
+class IssuedTokenResponse(ResponseBody):
+    """A new token. It is shown only once."""
+
+    token: str = Field(description="Send it as `Authorization: Bearer pso_…`.")
+    fingerprint: str
+
+
 @router.get("/keys")
 async def list_keys(services: Services, account: AccountDep) -> list[KeyResponse]:
     """List the keys that open the account, newest first, with revoked ones."""
-    return [
-        KeyResponse.model_validate(each) for each in await services.database.read(credentials.list_keys, account.id)
-    ]
+    return [KeyResponse.model_validate(each) for each in await _list(services, CredentialKind.KEY, account)]
 
 
 @router.post("/keys", status_code=201)
@@ -121,35 +142,22 @@ async def issue_key(
     services: Services, account: AccountDep, operator: Operator, body: KeyRequest
 ) -> IssuedKeyResponse:
     """Issue an inbound key for Segment or a server, or a public key for a web page or an app."""
-
-    def work(connection: Connection) -> str:
-        if body.public:
-            return credential_service.issue_public_key(
-                connection, account, body.name, body.origins, operator, services.clock()
-            )
-        return credential_service.issue_key(connection, account, body.name, operator, services.clock())
-
-    key = await services.database.write(work)
+    issue = partial(issuing.issue_key, origins=body.origins if body.public else None)
+    issued = await services.database.write(issue, account, body.name, operator, services.clock())
     services.invalidate_credentials()
-    return IssuedKeyResponse(key=key, fingerprint=fingerprint(key))
+    return IssuedKeyResponse(key=issued.text, fingerprint=issued.id)
 
 
 @router.delete("/keys/{key}", status_code=204)
 async def revoke_key(services: Services, account: AccountDep, operator: Operator, key: str) -> None:
     """Revoke a key by its fingerprint: at once here, within seconds in other processes."""
-    await _revoke(
-        services,
-        lambda connection: credential_service.revoke_key(connection, account, key, operator, services.clock()),
-    )
+    await _revoke(services, CredentialKind.KEY, account, key, operator)
 
 
 @router.get("/secrets")
 async def list_secrets(services: Services, account: AccountDep) -> list[SecretResponse]:
     """List the shared secrets, newest first, with revoked ones."""
-    return [
-        SecretResponse.model_validate(each)
-        for each in await services.database.read(credentials.list_secrets, account.id)
-    ]
+    return [SecretResponse.model_validate(each) for each in await _list(services, CredentialKind.SECRET, account)]
 
 
 @router.post("/secrets", status_code=201)
@@ -157,37 +165,24 @@ async def issue_secret(
     services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedSecretResponse:
     """Issue a shared secret for Segment's Webhooks (Actions) destination."""
-    secret_id = credential_service.new_secret_id()
-    secret = await services.database.write(
-        credential_service.issue_secret,
-        account,
-        body.name,
-        services.vault,
-        operator,
-        services.clock(),
-        secret_id=secret_id,
+    issued = await services.database.write(
+        issuing.issue_secret, account, body.name, services.vault, operator, services.clock()
     )
     services.invalidate_credentials()
-    return IssuedSecretResponse(secret=secret, id=secret_id, path=f"/webhook/{account.id}")
+    return IssuedSecretResponse(secret=issued.text, id=issued.id, path=f"/webhook/{account.id}")
 
 
 @router.delete("/secrets/{secret}", status_code=204)
 async def revoke_secret(services: Services, account: AccountDep, operator: Operator, secret: str) -> None:
     """Revoke a shared secret by its ID: at once here, within seconds in other processes."""
-    await _revoke(
-        services,
-        lambda connection: credential_service.revoke_secret(
-            connection, account, secret, operator, services.clock()
-        ),
-    )
+    await _revoke(services, CredentialKind.SECRET, account, secret, operator)
 
 
 @router.get("/connectors")
 async def list_connectors(services: Services, account: AccountDep) -> list[ConnectorResponse]:
     """List the connector tokens, newest first, with revoked ones."""
     return [
-        ConnectorResponse.model_validate(each)
-        for each in await services.database.read(connector_tokens.of_account, account.id)
+        ConnectorResponse.model_validate(each) for each in await _list(services, CredentialKind.CONNECTOR, account)
     ]
 
 
@@ -196,27 +191,50 @@ async def issue_connector(
     services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedConnectorResponse:
     """Issue a connector token for ProsperStack's data connector and webhooks, and return its paths."""
-    token = await services.database.write(
-        credential_service.issue_connector, account, body.name, operator, services.clock()
-    )
+    issued = await services.database.write(issuing.issue_connector, account, body.name, operator, services.clock())
     return IssuedConnectorResponse(
-        data_connector=f"/data-connector/{token}",
-        flow_webhook=f"/flow-webhook/{token}",
-        fingerprint=fingerprint(token),
+        data_connector=f"/data-connector/{issued.text}",
+        flow_webhook=f"/flow-webhook/{issued.text}",
+        fingerprint=issued.id,
     )
 
 
 @router.delete("/connectors/{connector}", status_code=204)
 async def revoke_connector(services: Services, account: AccountDep, operator: Operator, connector: str) -> None:
     """Revoke a connector token by its fingerprint, within seconds."""
-    await _revoke(
-        services,
-        lambda connection: credential_service.revoke_connector(
-            connection, account, connector, operator, services.clock()
-        ),
-    )
+    await _revoke(services, CredentialKind.CONNECTOR, account, connector, operator)
 
 
-async def _revoke(services: AdminServices, work: Callable[[Connection], None]) -> None:
-    await services.database.write(work)
+@token_router.get("")
+async def list_tokens(services: Services, _: Operator) -> list[OperatorTokenResponse]:
+    """List all tokens, oldest first, with revoked ones."""
+    tokens = await _list(services, CredentialKind.TOKEN)
+    return [OperatorTokenResponse.model_validate(each) for each in tokens[::-1]]
+
+
+@token_router.post("", status_code=201)
+async def issue_token(services: Services, operator: Operator, body: TokenNameRequest) -> IssuedTokenResponse:
+    """Issue a token for an operator or a program."""
+    issued = await services.database.write(issuing.issue_token, body.name, operator, services.clock())
+    services.invalidate_credentials()
+    return IssuedTokenResponse(token=issued.text, fingerprint=issued.id)
+
+
+@token_router.delete("/{token}", status_code=204)
+async def revoke_token(services: Services, operator: Operator, token: str) -> None:
+    """Revoke a token by its fingerprint: at once here, within seconds in other processes.
+
+    Without any valid token the API is closed until one is issued, by the command or on the dashboard.
+    """
+    await _revoke(services, CredentialKind.TOKEN, None, token, operator)
+
+
+async def _list(services: AdminServices, kind: CredentialKind, account: Account | None = None) -> list[Credential]:
+    return await services.database.read(credentials.of_kind, kind, None if account is None else account.id)
+
+
+async def _revoke(
+    services: AdminServices, kind: CredentialKind, account: Account | None, credential_id: str, operator: str
+) -> None:
+    await services.database.write(issuing.revoke, kind, account, credential_id, operator, services.clock())
     services.invalidate_credentials()

@@ -1,19 +1,19 @@
 """Authentication of callers: the account that an inbound key opens."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final, TypeVar
+from typing import Final
 
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import catalog_of, dump_catalog
-from prosperstack_destination.auth.api_keys import fingerprint, is_prosperstack_key, key_hash
-from prosperstack_destination.auth.credential_service import new_account
+from prosperstack_destination.auth.api_keys import is_prosperstack_key, key_hash
+from prosperstack_destination.auth.credentials import inbound_key, new_account
 from prosperstack_destination.auth.key_checks import CHECK_RETRY_SECONDS, KeyCheckLimiter
 from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import (
     AccessDenied,
@@ -31,7 +31,7 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import Account, AccountStatus
-from prosperstack_destination.store.credentials import ActiveSecret, InboundKey, KeyKind, KeyOrigin
+from prosperstack_destination.store.credentials import Credential, CredentialKind, KeyKind, KeyOrigin
 from prosperstack_destination.store.database import Database
 
 #: Time for which an account's row is cached, in microseconds.
@@ -44,15 +44,7 @@ MAX_CACHED_KEYS: Final = 10_000
 #: Group of the checks of keys that operators enter.
 OPERATORS: Final = "operators"
 
-T = TypeVar("T")
-
 _UNKNOWN_KEY = "The API key is not known here: copy it again into the destination's settings in Segment."
-
-
-@dataclass(frozen=True, slots=True)
-class _CachedAnswer:
-    account: Account
-    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +53,6 @@ class _Refusal:
 
     kind: type[AccessDenied]
     message: str
-    until: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Secrets:
-    #: Secrets by their clear text.
-    secrets: dict[str, ActiveSecret] = field(repr=False)
-    until: int
 
 
 class Authenticator:
@@ -92,9 +76,10 @@ class Authenticator:
         self._clock = clock
         self._allow_pass_through = allow_pass_through
         #: Accounts by the hash of a key, and by id.
-        self._cached: OrderedDict[str, _CachedAnswer] = OrderedDict()
-        self._refusals: OrderedDict[str, _Refusal] = OrderedDict()
-        self._secrets: dict[str, _Secrets] = {}
+        self._cached: TtlCache[str, Account] = TtlCache(CACHE_TTL, MAX_CACHED_KEYS, clock)
+        self._refusals: TtlCache[str, _Refusal] = TtlCache(NEGATIVE_TTL, MAX_CACHED_KEYS, clock)
+        #: Active secrets by their clear text, by account ID.
+        self._secrets: TtlCache[str, dict[str, Credential]] = TtlCache(CACHE_TTL, MAX_CACHED_KEYS, clock)
         self._checks: dict[str, asyncio.Task[Account]] = {}
         self._limiter = KeyCheckLimiter()
 
@@ -132,22 +117,21 @@ class Authenticator:
     async def shared_secrets(self, account: Account) -> Sequence[str]:
         """Return the secrets that may have signed a webhook for an account, in clear; cached as accounts are."""
         cached = self._secrets.get(account.id)
-        if cached is None or not 0 <= cached.until - self._clock() <= CACHE_TTL:
-            active = await self._database.read(credentials.active_secrets, account.id)
-            by_clear = {self._vault.decrypt(each.encrypted): each for each in active}
-            cached = self._secrets[account.id] = _Secrets(by_clear, self._clock() + CACHE_TTL)
-        return list(cached.secrets)
+        if cached is None:
+            active = await self._database.read(credentials.active, CredentialKind.SECRET, account.id)
+            cached = self._secrets.put(account.id, {self._vault.decrypt(each.encrypted): each for each in active})
+        return list(cached)
 
     async def touch_secret(self, account: Account, secret: str) -> None:
         """Store that one of an account's `shared_secrets` signed a webhook, at most once a minute."""
-        cached = self._secrets.get(account.id)
-        active = None if cached is None else cached.secrets.get(secret)
-        if cached is None or active is None:  # invalidated meanwhile: the next call stores the use
+        cached = self._secrets.get(account.id) or {}
+        active = cached.get(secret)
+        if active is None:  # invalidated meanwhile: the next call stores the use
             return
         now = self._clock()
         if not _was_used_recently(active.last_used_at, now):
-            cached.secrets[secret] = replace(active, last_used_at=now)
-            await self._database.write(credentials.mark_secret_used, active.id, now)
+            cached[secret] = replace(active, last_used_at=now)
+            await self._database.write(credentials.mark_used, CredentialKind.SECRET, [active.hash], now)
 
     async def check_key(self, key: str) -> None:
         """Check with ProsperStack that a key works, before an operator's entry is stored.
@@ -179,20 +163,19 @@ class Authenticator:
 
         ProsperStack is not asked: the service has to start while it is unavailable. Safe to repeat.
         """
-        keys = [InboundKey(key_hash(key), fingerprint(key), KeyOrigin.SETTINGS) for key in segment_keys]
-        await self._database.write(self._configure, api_key, keys)
+        await self._database.write(self._configure, api_key, segment_keys)
         self.invalidate()
 
-    def _configure(self, connection: Connection, api_key: str | None, keys: Sequence[InboundKey]) -> None:
+    def _configure(self, connection: Connection, api_key: str | None, segment_keys: Sequence[str]) -> None:
         now = self._clock()
         if api_key is not None:
             account = rows.find_by_key_hash(connection, key_hash(api_key))
             if account is None:
                 account = new_account(api_key, self._vault)
                 rows.add(connection, account, key_hash(api_key), now)
-            for key in keys:
-                credentials.accept_key(connection, account.id, key, now)
-        credentials.revoke_settings_keys(connection, [key.key_hash for key in keys], now)
+            for key in segment_keys:
+                credentials.accept(connection, inbound_key(account.id, key, KeyOrigin.SETTINGS, now))
+        credentials.revoke_settings_keys(connection, map(key_hash, segment_keys), now)
 
     async def _find_once(self, name: str, find: Callable[[], Awaitable[Account]]) -> Account:
         """Find an account once for all concurrent callers; a caller that hangs up does not stop it."""
@@ -208,24 +191,19 @@ class Authenticator:
         try:
             account = await find()
         except AccessDenied as error:
-            _put(self._refusals, name, _Refusal(type(error), str(error), self._clock() + NEGATIVE_TTL))
+            self._refusals.put(name, _Refusal(type(error), str(error)))
             raise
-        self._refusals.pop(name, None)
-        _put(self._cached, name, _CachedAnswer(account, self._clock() + CACHE_TTL))
-        return account
+        self._refusals.remove(name)
+        return self._cached.put(name, account)
 
     def _lookup(self, name: str) -> Account | None:
-        cached = self._cached.get(name)
-        if cached is not None and self._is_fresh(cached.until):
-            return cached.account
+        account = self._cached.get(name)
+        if account is not None:
+            return account
         refusal = self._refusals.get(name)
-        if refusal is not None and self._is_fresh(refusal.until):
+        if refusal is not None:
             raise refusal.kind(refusal.message)
         return None
-
-    def _is_fresh(self, until: int) -> bool:
-        """Return whether a cached entry counts. After the clock was set back it does not."""
-        return 0 <= until - self._clock() <= NEGATIVE_TTL
 
     async def _authenticate(self, key: str, hashed: str, address: str) -> Account:
         row = await self._database.read(credentials.find_key, hashed)
@@ -233,7 +211,7 @@ class Authenticator:
             account, inbound = row
             if inbound.revoked_at is not None:
                 raise InvalidApiKey("The API key was revoked: set another one in Segment.")
-            if inbound.kind is KeyKind.PUBLIC:
+            if inbound.key_kind is KeyKind.PUBLIC:
                 raise ApiKeyForbidden(
                     "This key is public: it only identifies, from web pages and apps, under /v1/. Use a secret one "
                     "here: `keys issue` makes it."
@@ -242,7 +220,7 @@ class Authenticator:
                 raise InvalidApiKey(_UNKNOWN_KEY)
             now = self._clock()
             if not _was_used_recently(inbound.last_used_at, now):
-                await self._database.write(credentials.mark_used, hashed, now)
+                await self._database.write(credentials.mark_used, CredentialKind.KEY, [hashed], now)
             return await self._revalidate_if_stopped(account)
         if not self._allow_pass_through or not is_prosperstack_key(key):
             raise InvalidApiKey(_UNKNOWN_KEY)
@@ -288,23 +266,14 @@ class Authenticator:
         rows.set_catalog(connection, account.id, catalog, now)
         if properties.next_cursor:
             rows.expire_catalog(connection, account.id)
-        credentials.accept_key(
-            connection, account.id, InboundKey(hashed, fingerprint(key), KeyOrigin.PASS_THROUGH), now
-        )
-        credentials.mark_used(connection, hashed, now)
+        credentials.accept(connection, inbound_key(account.id, key, KeyOrigin.PASS_THROUGH, now))
+        credentials.mark_used(connection, CredentialKind.KEY, [hashed], now)
         return replace(account, catalog=catalog, catalog_at=None if properties.next_cursor else now)
 
 
 #: Hashes of recent keys: a sender shows the same key all day. (So keys are in memory in clear, as in
 #: `ingest.basic_auth`; never on disk.)
 _cached_hash: Final = lru_cache(maxsize=128)(key_hash)
-
-
-def _put(memory: OrderedDict[str, T], name: str, value: T) -> None:
-    memory[name] = value
-    memory.move_to_end(name)
-    while len(memory) > MAX_CACHED_KEYS:
-        memory.popitem(last=False)
 
 
 def _was_used_recently(last_used_at: int | None, now: int) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.store import accounts, app_secrets, audit_log, credentials
-from prosperstack_destination.store.credentials import EncryptedTexts
+from prosperstack_destination.store import accounts, audit_log, encrypted_texts
+from prosperstack_destination.store.encrypted_texts import EncryptedTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ReencryptResult:
 
 def load_pseudonym_key(connection: Connection, vault: Vault) -> None:
     """Set a vault's pseudonym key to the one that the database's erasures use."""
-    stored = app_secrets.get(connection, app_secrets.PSEUDONYMS)
+    stored = encrypted_texts.app_secret(connection, encrypted_texts.PSEUDONYMS)
     if stored is not None:
         vault.use_pseudonym_key(stored)
 
@@ -33,15 +33,15 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     `ConfigurationError` where a text can be decrypted by none of the secrets; then nothing changes.
     """
     load_pseudonym_key(connection, vault)
-    stored = credentials.encrypted_texts(connection)
+    stored = encrypted_texts.load(connection)
     reencrypted = EncryptedTexts(
         {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
         {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
         {each: vault.reencrypt(text) for each, text in stored.segment_tokens.items()},
         {each: vault.reencrypt(text) for each, text in stored.app_secrets.items()}
-        | {app_secrets.PSEUDONYMS: vault.pseudonym_key()},
+        | {encrypted_texts.PSEUDONYMS: vault.pseudonym_key()},
     )
-    credentials.store_encrypted(connection, reencrypted)
+    encrypted_texts.replace(connection, reencrypted)
     for account in accounts.all_accounts(connection):
         audit_log.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
     return ReencryptResult(

@@ -1,28 +1,35 @@
 """Authentication by public keys, which web pages and apps contain and which may only identify."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Set
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH, key_hash
+from prosperstack_destination.caches import CachedRead
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
-from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey
+from prosperstack_destination.errors import ApiKeyForbidden, ConfigurationError, InvalidApiKey
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.credentials import PublicKey
+from prosperstack_destination.store.credentials import Credential, CredentialKind
 from prosperstack_destination.store.database import Database
 
 #: Time for which the keys are cached, in microseconds: a revoked one is refused this soon.
 CACHE_TTL: Final = 2 * SECOND
 #: Shorter time for an unknown key or origin, which may be new, in microseconds.
 MISS_TTL: Final = 1 * SECOND
+#: Origins per key.
+MAX_ORIGINS: Final = 20
+#: Longest possible origin: a scheme, a host of 253 characters, and a port.
+_MAX_LENGTH: Final = 270
+_HOST: Final = re.compile(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]")
+_DEFAULT_PORT: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    at: int
-    by_hash: Mapping[str, PublicKey] = field(repr=False)
+class _ActiveKeys:
+    by_hash: Mapping[str, Credential] = field(repr=False)
     origins: Set[str]
 
 
@@ -36,8 +43,7 @@ class PublicKeys:
         self._database = database
         self._by_id = by_id
         self._clock = clock
-        self._loaded: _Loaded | None = None
-        self._loading = asyncio.Lock()
+        self._keys = CachedRead(self._read, clock)
         #: Time of the latest stored use, by key hash.
         self._used_at: dict[str, int] = {}
 
@@ -48,9 +54,9 @@ class PublicKeys:
         its own.
         """
         hashed = key_hash(key[:MAX_KEY_LENGTH])
-        public_key = (await self._keys(CACHE_TTL)).by_hash.get(hashed)
+        public_key = (await self._keys.get(CACHE_TTL)).by_hash.get(hashed)
         if public_key is None:
-            public_key = (await self._keys(MISS_TTL)).by_hash.get(hashed)
+            public_key = (await self._keys.get(MISS_TTL)).by_hash.get(hashed)
         if public_key is None:
             raise InvalidApiKey("The public key is unknown or revoked. `keys issue --public` issues another one.")
         if public_key.origins and origin not in public_key.origins:
@@ -64,33 +70,59 @@ class PublicKeys:
                 "those."
             )
         account = await self._by_id(public_key.account_id)
-        await self._record_use(hashed, public_key)
+        await self._record_use(public_key)
         return account
 
     async def has_origin(self, origin: str) -> bool:
         """Return whether a valid key allows an origin: a preflight request names no key."""
-        if origin in (await self._keys(CACHE_TTL)).origins:
+        if origin in (await self._keys.get(CACHE_TTL)).origins:
             return True
-        return origin in (await self._keys(MISS_TTL)).origins
+        return origin in (await self._keys.get(MISS_TTL)).origins
 
     def invalidate(self) -> None:
         """Read the keys again before the next request."""
-        self._loaded = None
+        self._keys.invalidate()
 
-    async def _keys(self, max_age: int) -> _Loaded:
-        """Return the keys, no older than so many microseconds; concurrent callers share one read."""
-        async with self._loading:
-            now = self._clock()
-            if self._loaded is None or not 0 <= now - self._loaded.at < max_age:
-                keys = await self._database.read(credentials.public_keys)
-                origins = frozenset(origin for key in keys.values() for origin in key.origins)
-                self._loaded = _Loaded(now, keys, origins)
-            return self._loaded
+    async def _read(self) -> _ActiveKeys:
+        keys = await self._database.read(credentials.active_public_keys)
+        origins = frozenset(origin for key in keys for origin in key.origins or ())
+        return _ActiveKeys({key.hash: key for key in keys}, origins)
 
-    async def _record_use(self, hashed: str, key: PublicKey) -> None:
+    async def _record_use(self, key: Credential) -> None:
         """Store a key's use, at most once a minute."""
         now = self._clock()
-        last = self._used_at.get(hashed, key.last_used_at)
+        last = self._used_at.get(key.hash, key.last_used_at)
         if last is None or not 0 <= now - last < MINUTE:
-            self._used_at[hashed] = now
-            await self._database.write(credentials.mark_used, hashed, now)
+            self._used_at[key.hash] = now
+            await self._database.write(credentials.mark_used, CredentialKind.KEY, [key.hash], now)
+
+
+def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return origins in the form that browsers send, each once. Raises `ConfigurationError` for an invalid one."""
+    origins = tuple(dict.fromkeys(_origin(each) for text in texts if (each := text.strip())))
+    if len(origins) > MAX_ORIGINS:
+        raise ConfigurationError(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
+    return origins
+
+
+def _origin(text: str) -> str:
+    invalid = ConfigurationError(
+        f"{text[:100]!r} is no origin: write the scheme, the host and the port if there is one, and nothing else, "
+        "as in https://app.example.com. There are no wildcards."
+    )
+    try:
+        parts = urlsplit(text.lower())
+        port = parts.port
+    except ValueError:
+        raise invalid from None
+    host = parts.netloc.rpartition("]")[0] + "]" if parts.netloc.startswith("[") else parts.netloc.partition(":")[0]
+    if (
+        len(text) > _MAX_LENGTH
+        or parts.scheme not in _DEFAULT_PORT
+        or _HOST.fullmatch(host) is None
+        or parts.path not in ("", "/")
+        or any(sign in text for sign in "?#@\\")
+        or port == 0
+    ):
+        raise invalid
+    return f"{parts.scheme}://{host}" + ("" if port in (None, _DEFAULT_PORT[parts.scheme]) else f":{port}")

@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import AccountMapping, load, mapping_input
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH, key_hash
-from prosperstack_destination.cancel_flow.cache import RefreshingValue
+from prosperstack_destination.caches import RefreshingValue
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import InvalidApiKey
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.store import accounts, cancel_flows, connector_tokens
+from prosperstack_destination.store import accounts, cancel_flows, credentials
 from prosperstack_destination.store.cancel_flows import PersonRef
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 
 #: Age at which the tokens are read again, in microseconds; a revoked token is refused within this time.
@@ -28,7 +29,7 @@ class TokenCache:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._accounts: RefreshingValue[Mapping[str, str]] = RefreshingValue(
-            "connector tokens", lambda: database.read(connector_tokens.active), clock
+            "connector tokens", partial(database.read, _accounts_by_token), clock
         )
 
     async def account_id(self, token: str) -> str:
@@ -112,3 +113,8 @@ class PropertyLookup:
 def _load_mapping(connection: Connection, account_id: str) -> AccountMapping | None:
     account = accounts.get(connection, account_id)
     return None if account is None else load(connection, account)
+
+
+def _accounts_by_token(connection: Connection) -> dict[str, str]:
+    """Return the account IDs of all active tokens, by hash."""
+    return {each.hash: each.account_id for each in credentials.active(connection, CredentialKind.CONNECTOR)}

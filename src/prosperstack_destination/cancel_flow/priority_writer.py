@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from prosperstack_destination.background import run_forever
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.store import cancel_flows, connector_tokens
+from prosperstack_destination.store import cancel_flows, credentials
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -114,5 +115,5 @@ def _write_batch(
     connection: Connection, people: Mapping[tuple[str, str], int], tokens: set[str], now: int
 ) -> set[str]:
     if tokens:
-        connector_tokens.mark_used(connection, tokens, now)
+        credentials.mark_used(connection, CredentialKind.CONNECTOR, tokens, now)
     return cancel_flows.prioritize(connection, people)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.admin import accounts as account_settings
 from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.prosperstack import check_key
@@ -51,7 +51,7 @@ def add_account(author: str, *, checked: bool, as_json: bool) -> None:
     if checked:
         check_key(settings, key)
     account = write(
-        lambda connection: credential_service.open_account(connection, key, vault, author, system_clock()), settings
+        lambda connection: issuing.open_account(connection, key, vault, author, system_clock()), settings
     )
     if as_json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
@@ -69,7 +69,7 @@ def replace_key(account_name: str | None, author: str, *, checked: bool, as_json
 
     def work(connection: Connection) -> accounts.Account:
         account = resolve_account(connection, account_name)
-        return credential_service.replace_key(connection, account, key, vault, author, system_clock())
+        return issuing.replace_key(connection, account, key, vault, author, system_clock())
 
     account = write(work, settings)
     if as_json:

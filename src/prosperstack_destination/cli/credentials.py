@@ -2,21 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.admin import operator_tokens as token_admin
-from prosperstack_destination.auth import credential_service, key_rotation
-from prosperstack_destination.auth.api_keys import fingerprint
-from prosperstack_destination.auth.password import load_or_create_password
+from prosperstack_destination.auth import credentials as issuing
+from prosperstack_destination.auth import key_rotation
+from prosperstack_destination.auth.credentials import Issued
+from prosperstack_destination.auth.operators import load_or_create_password
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.session import read, resolve_account, write
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import connector_tokens, credentials, operator_tokens
+from prosperstack_destination.store import credentials
+from prosperstack_destination.store.credentials import Credential, CredentialKind
 from prosperstack_destination.vault import vault_from_settings
+
+_COLUMNS: Final = {
+    CredentialKind.KEY: ("Key", "Name", "From", "Kind", "Origins", "Created", "Last used", "Revoked"),
+    CredentialKind.SECRET: ("Secret", "Name", "Created", "Last used", "Revoked"),
+    CredentialKind.CONNECTOR: ("Connector", "Name", "Created", "Last used", "Revoked"),
+    CredentialKind.TOKEN: ("Token", "Name", "Issued", "Revoked"),
+}
 
 
 def issue_key(
@@ -26,13 +36,12 @@ def issue_key(
     if origins and not public:
         raise ConfigurationError("Only a public key has origins: add --public.")
 
-    def work(connection: Connection) -> str:
-        account, now = resolve_account(connection, account_name), system_clock()
-        if public:
-            return credential_service.issue_public_key(connection, account, name, origins, author, now)
-        return credential_service.issue_key(connection, account, name, author, now)
+    def work(connection: Connection) -> Issued:
+        account = resolve_account(connection, account_name)
+        allowed = origins if public else None
+        return issuing.issue_key(connection, account, name, author, system_clock(), origins=allowed)
 
-    key = write(work)
+    key = write(work).text
     if as_json:
         output.print_json({"key": key})
         return
@@ -47,35 +56,6 @@ def issue_key(
     print(key)
 
 
-def list_keys(account_name: str | None, *, as_json: bool) -> None:
-    """Print an account's inbound keys by their fingerprints."""
-    rows: list[list[Cell]] = [
-        [
-            each.fingerprint,
-            each.name,
-            each.origin.value,
-            each.kind.value,
-            ", ".join(each.origins or ()),
-            *map(Time, (each.created_at, each.last_used_at, each.revoked_at)),
-        ]
-        for each in read(
-            lambda connection: credentials.list_keys(connection, resolve_account(connection, account_name).id)
-        )
-    ]
-    columns = ["Key", "Name", "From", "Kind", "Origins", "Created", "Last used", "Revoked"]
-    output.print_rows(columns, rows, as_json=as_json, nothing="No key yet. `keys issue` issues one.")
-
-
-def revoke_key(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
-    """Revoke an inbound key."""
-    write(
-        lambda connection: credential_service.revoke_key(
-            connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
-        )
-    )
-    _print_revoked(fingerprint, as_json=as_json)
-
-
 def issue_secret(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Issue a shared secret and print it. It cannot be printed again."""
     settings = read_settings()
@@ -83,7 +63,7 @@ def issue_secret(account_name: str | None, name: str, author: str, *, as_json: b
 
     def work(connection: Connection) -> tuple[str, str]:
         account = resolve_account(connection, account_name)
-        return account.id, credential_service.issue_secret(connection, account, name, vault, author, system_clock())
+        return account.id, issuing.issue_secret(connection, account, name, vault, author, system_clock()).text
 
     account_id, secret = write(work, settings)
     if as_json:
@@ -94,60 +74,22 @@ def issue_secret(account_name: str | None, name: str, author: str, *, as_json: b
     print(secret)
 
 
-def list_secrets(account_name: str | None, *, as_json: bool) -> None:
-    """Print an account's shared secrets by their IDs."""
-    rows: list[list[Cell]] = [
-        [each.id, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
-        for each in read(
-            lambda connection: credentials.list_secrets(connection, resolve_account(connection, account_name).id)
-        )
-    ]
-    columns = ["Secret", "Name", "Created", "Last used", "Revoked"]
-    output.print_rows(columns, rows, as_json=as_json, nothing="No secret yet. `secrets issue` issues one.")
-
-
-def revoke_secret(account_name: str | None, secret_id: str, author: str, *, as_json: bool) -> None:
-    """Revoke a shared secret."""
-    write(
-        lambda connection: credential_service.revoke_secret(
-            connection, resolve_account(connection, account_name), secret_id, author, system_clock()
-        )
-    )
-    _print_revoked(secret_id, as_json=as_json)
-
-
 def issue_token(name: str, author: str, *, as_json: bool) -> None:
     """Issue an operator token and print it. It cannot be printed again."""
-    token = write(lambda connection: token_admin.issue(connection, name, author, system_clock()))
+    token = write(lambda connection: issuing.issue_token(connection, name, author, system_clock()))
     if as_json:
-        output.print_json({"token": token, "fingerprint": fingerprint(token)})
+        output.print_json({"token": token.text, "fingerprint": token.id})
     else:
-        print(token)
-
-
-def list_tokens(*, as_json: bool) -> None:
-    """Print the operator tokens by their fingerprints."""
-    rows: list[list[Cell]] = [
-        [each.fingerprint, each.name, Time(each.created_at), Time(each.revoked_at)]
-        for each in read(operator_tokens.all_tokens)
-    ]
-    columns = ["Token", "Name", "Issued", "Revoked"]
-    output.print_rows(columns, rows, as_json=as_json, nothing="No token yet. `tokens issue` issues one.")
-
-
-def revoke_token(token: str, author: str, *, as_json: bool) -> None:
-    """Revoke an operator token."""
-    write(lambda connection: token_admin.revoke(connection, token, author, system_clock()))
-    _print_revoked(token, as_json=as_json)
+        print(token.text)
 
 
 def issue_connector(account_name: str | None, name: str, author: str, *, as_json: bool) -> None:
     """Issue a connector token and print the paths that it opens. They cannot be printed again."""
     token = write(
-        lambda connection: credential_service.issue_connector(
+        lambda connection: issuing.issue_connector(
             connection, resolve_account(connection, account_name), name, author, system_clock()
         )
-    )
+    ).text
     if as_json:
         output.print_json({"data_connector": f"/data-connector/{token}", "flow_webhook": f"/flow-webhook/{token}"})
         return
@@ -157,33 +99,45 @@ def issue_connector(account_name: str | None, name: str, author: str, *, as_json
     print(f"/flow-webhook/{token}")
 
 
-def list_connectors(account_name: str | None, *, as_json: bool) -> None:
-    """Print an account's connector tokens by their fingerprints."""
-    rows: list[list[Cell]] = [
-        [each.fingerprint, each.name, *map(Time, (each.created_at, each.last_used_at, each.revoked_at))]
-        for each in read(
-            lambda connection: connector_tokens.of_account(connection, resolve_account(connection, account_name).id)
-        )
-    ]
-    columns = ["Connector", "Name", "Created", "Last used", "Revoked"]
-    output.print_rows(columns, rows, as_json=as_json, nothing="No connector yet. `connectors issue` issues one.")
+def list_credentials(kind: CredentialKind, account_name: str | None, *, as_json: bool) -> None:
+    """Print an account's credentials of a kind, or the operator tokens, by their IDs."""
+    rows = read(partial(_load, kind=kind, account_name=account_name))
+    nothing = f"No {kind} yet. `{kind}s issue` issues one."
+    output.print_rows(list(_COLUMNS[kind]), [_cells(each) for each in rows], as_json=as_json, nothing=nothing)
 
 
-def revoke_connector(account_name: str | None, fingerprint: str, author: str, *, as_json: bool) -> None:
-    """Revoke a connector token."""
-    write(
-        lambda connection: credential_service.revoke_connector(
-            connection, resolve_account(connection, account_name), fingerprint, author, system_clock()
-        )
-    )
-    _print_revoked(fingerprint, as_json=as_json)
+def revoke(
+    kind: CredentialKind, account_name: str | None, credential_id: str, author: str, *, as_json: bool
+) -> None:
+    """Revoke a credential of an account, or an operator token."""
 
+    def work(connection: Connection) -> None:
+        account = None if kind is CredentialKind.TOKEN else resolve_account(connection, account_name)
+        issuing.revoke(connection, kind, account, credential_id, author, system_clock())
 
-def _print_revoked(name: str, *, as_json: bool) -> None:
+    write(work)
     if as_json:
-        output.print_json({"revoked": name})
+        output.print_json({"revoked": credential_id})
     else:
-        output.console.print(f"{name} is revoked. The service refuses it within seconds.")
+        output.console.print(f"{credential_id} is revoked. The service refuses it within seconds.")
+
+
+def _load(connection: Connection, kind: CredentialKind, account_name: str | None) -> list[Credential]:
+    """Return an account's credentials, the newest first; or all operator tokens, the oldest first."""
+    if kind is CredentialKind.TOKEN:
+        return credentials.of_kind(connection, kind)[::-1]
+    return credentials.of_kind(connection, kind, resolve_account(connection, account_name).id)
+
+
+def _cells(credential: Credential) -> list[Cell]:
+    """Return the cells of a row, in the order of the kind's columns."""
+    cells: list[Cell] = [credential.id, credential.name]
+    if credential.origin is not None:
+        cells += [credential.origin.value, credential.key_kind.value, ", ".join(credential.origins or ())]
+    cells.append(Time(credential.created_at))
+    if credential.kind is not CredentialKind.TOKEN:
+        cells.append(Time(credential.last_used_at))
+    return [*cells, Time(credential.revoked_at)]
 
 
 def show_password(*, as_json: bool) -> None:

@@ -5,11 +5,12 @@ from typing import Final
 from starlette.responses import Response
 
 from prosperstack_destination.admin import accounts as choices
-from prosperstack_destination.admin import operator_tokens as token_choices
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
+from prosperstack_destination.auth.credentials import issue_token, revoke
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
-from prosperstack_destination.store import operator_tokens
+from prosperstack_destination.store import credentials
+from prosperstack_destination.store.credentials import CredentialKind
 
 #: Maximum accounts on the page, for each mode.
 MOST_ACCOUNTS: Final = 100
@@ -49,7 +50,7 @@ async def _page(
     find = context.query("q")
     found = [each for each in context.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await context.services.database.read(operator_tokens.all_tokens)
+    known = await context.services.database.read(credentials.of_kind, CredentialKind.TOKEN)
     return context.page(
         "accounts.html",
         status=status,
@@ -58,7 +59,7 @@ async def _page(
         find=find,
         most=MOST_ACCOUNTS,
         backlogs=backlogs,
-        tokens=[each for each in known[::-1] if each.revoked_at is None],
+        tokens=[each for each in known if each.revoked_at is None],
         revoked=sum(each.revoked_at is not None for each in known),
         issued=issued,
         base=context.base_url,
@@ -71,11 +72,11 @@ async def _issue_token(context: PageContext) -> Response:
     """Issue an API token. The response shows it, and no later page does."""
     name = context.form.get("name", "").strip()[:MAX_NAME]
     try:
-        token = await context.services.database.write(token_choices.issue, name, ACTOR, context.now)
+        token = await context.services.database.write(issue_token, name, ACTOR, context.now)
     except ConfigurationError as refusal:
         return await _page(context, status=422, wrong_token=str(refusal))
-    context.services.operators.invalidate()
-    return await _page(context, issued=token)
+    context.services.invalidate_credentials()
+    return await _page(context, issued=token.text)
 
 
 async def _revoke_token(context: PageContext) -> Response:
@@ -84,11 +85,11 @@ async def _revoke_token(context: PageContext) -> Response:
         return await _page(context, status=422, wrong_token=unsure)
     try:
         await context.services.database.write(
-            token_choices.revoke, context.form.get("which", ""), ACTOR, context.now
+            revoke, CredentialKind.TOKEN, None, context.form.get("which", ""), ACTOR, context.now
         )
     except NotFoundError:
         return context.redirect("/dashboard/accounts", "The token does not exist or is already revoked.")
-    context.services.operators.invalidate()
+    context.services.invalidate_credentials()
     return context.redirect(
         "/dashboard/accounts", "The token is revoked. Other processes refuse it within seconds."
     )

@@ -1,14 +1,14 @@
 """Pages of connected sources and of one connection, and the steps to connect a source with a workspace token."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
@@ -44,7 +44,6 @@ class Selection:
     until: int
 
 
-@dataclass(slots=True)
 class WorkspaceSelections:
     """Workspaces that operators have open while they choose a source, by session and account.
 
@@ -53,29 +52,24 @@ class WorkspaceSelections:
     Other replicas do not have it and ask for it again.
     """
 
-    clock: Clock
-    _held: OrderedDict[tuple[str, str], Selection] = field(default_factory=OrderedDict, repr=False)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: TtlCache[tuple[str, str], Selection] = TtlCache(SELECTION_TTL, MAX_SELECTIONS, clock)
 
     def hold(
         self, session: str, account_id: str, snapshot: WorkspaceSnapshot, access: WorkspaceCredentials | None
     ) -> None:
         """Store a selection for a session and an account. Replaces the previous one."""
-        self.forget(session, account_id)
-        self._held[session, account_id] = Selection(snapshot, access, self.clock() + SELECTION_TTL)
-        while len(self._held) > MAX_SELECTIONS:
-            self._held.popitem(last=False)
+        self._held.put((session, account_id), Selection(snapshot, access, self._clock() + SELECTION_TTL))
 
     def of(self, session: str, account_id: str) -> Selection | None:
         """Return the selection; None if there is none or it has expired. Drops all expired selections."""
-        now = self.clock()
-        for key, held in list(self._held.items()):
-            if not 0 <= held.until - now <= SELECTION_TTL:
-                del self._held[key]
+        self._held.remove_expired()
         return self._held.get((session, account_id))
 
     def forget(self, session: str, account_id: str) -> None:
         """Drop the selection of a session and an account. Safe to repeat."""
-        self._held.pop((session, account_id), None)
+        self._held.remove((session, account_id))
 
 
 #: Maximum sources on the page.

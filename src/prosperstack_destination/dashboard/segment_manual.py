@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.auth import credential_service
-from prosperstack_destination.auth.api_keys import fingerprint
+from prosperstack_destination.auth.credentials import issue_key, issue_secret
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.segment import call_status, reachable
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.segment_api.destination_specs import webhook_url
 from prosperstack_destination.store import credentials
+from prosperstack_destination.store.credentials import CredentialKind
 
 #: Maximum length of a name, in characters.
 MAX_NAME: Final = 100
@@ -42,8 +42,8 @@ _TITLES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """Key or shared secret."""
+class ManualCredential:
+    """Key or shared secret that the page issued."""
 
     #: Fingerprint of a key, or ID of a shared secret.
     id: str
@@ -104,7 +104,7 @@ class SegmentManualPages:
 def _page(
     context: PageContext,
     method: SetupMethod,
-    issued: Issued | None,
+    issued: ManualCredential | None,
     public_url: str = "",
     errors: dict[str, str] | None = None,
 ) -> Response:
@@ -143,31 +143,18 @@ def _method(context: PageContext) -> SetupMethod:
     return SetupMethod(method)
 
 
-def _issue(connection: Connection, context: PageContext, method: SetupMethod, name: str) -> Issued:
+def _issue(connection: Connection, context: PageContext, method: SetupMethod, name: str) -> ManualCredential:
     now = context.services.clock()
-    if method is not SetupMethod.WEBHOOK:
-        key = credential_service.issue_key(connection, context.account, name, ACTOR, now)
-        return Issued(fingerprint(key), name, None, key)
-    secret_id, vault = credential_service.new_secret_id(), context.services.vault
-    secret = credential_service.issue_secret(
-        connection, context.account, name, vault, ACTOR, now, secret_id=secret_id
-    )
-    return Issued(secret_id, name, None, secret)
-
-
-async def _issued(context: PageContext, method: SetupMethod, issued_id: str) -> Issued | None:
-    """Return an issued key or shared secret of the account that is not revoked."""
-    return await context.services.database.read(_look_up, context.account.id, method, issued_id)
-
-
-def _look_up(connection: Connection, account_id: str, method: SetupMethod, issued_id: str) -> Issued | None:
-    active: list[Issued]
     if method is SetupMethod.WEBHOOK:
-        secrets = credentials.list_secrets(connection, account_id)
-        active = [Issued(each.id, each.name, each.last_used_at) for each in secrets if each.revoked_at is None]
+        issued = issue_secret(connection, context.account, name, context.services.vault, ACTOR, now)
     else:
-        keys = credentials.list_keys(connection, account_id)
-        active = [
-            Issued(each.fingerprint, each.name, each.last_used_at) for each in keys if each.revoked_at is None
-        ]
-    return next((each for each in active if each.id == issued_id), None)
+        issued = issue_key(connection, context.account, name, ACTOR, now)
+    return ManualCredential(issued.id, name, None, issued.text)
+
+
+async def _issued(context: PageContext, method: SetupMethod, issued_id: str) -> ManualCredential | None:
+    """Return an issued key or shared secret of the account that is not revoked."""
+    kind = CredentialKind.SECRET if method is SetupMethod.WEBHOOK else CredentialKind.KEY
+    active = await context.services.database.read(credentials.active, kind, context.account.id)
+    issued = next((each for each in active if each.id == issued_id), None)
+    return None if issued is None else ManualCredential(issued.id, issued.name, issued.last_used_at)

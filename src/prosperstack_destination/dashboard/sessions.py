@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from prosperstack_destination.auth.password import Password
+from prosperstack_destination.auth.operators import Password
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network

@@ -1,29 +1,27 @@
 """Settings of an account: options, credentials, sources, audit log, and removal."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
-from prosperstack_destination.auth import credential_service
+from prosperstack_destination.auth.credentials import issue_connector, issue_key, issue_secret, replace_key, revoke
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified
-from prosperstack_destination.store import accounts, audit_log, connector_tokens, credentials, sources
+from prosperstack_destination.store import accounts, audit_log, credentials, sources
 from prosperstack_destination.store.accounts import OnDelete
+from prosperstack_destination.store.credentials import Credential, CredentialKind
 
 #: Maximum audit log entries and sources on the page.
 ENTRIES: Final = 50
 SOURCES: Final = 100
 #: Maximum length of a credential's name, in characters.
 MAX_NAME: Final = 200
-_REVOKE: Final = {
-    "key": credential_service.revoke_key,
-    "secret": credential_service.revoke_secret,
-    "connector": credential_service.revoke_connector,
-}
+_REVOCABLE: Final = (CredentialKind.KEY, CredentialKind.SECRET, CredentialKind.CONNECTOR)
 
 
 def settings_pages() -> list[PageRoute]:
@@ -45,9 +43,10 @@ async def _show(context: PageContext) -> Response:
 async def _page(context: PageContext, *, status: int = 200, **more: Any) -> Response:
     def read(connection: Connection) -> dict[str, Any]:
         return {
-            "keys": _active_first(credentials.list_keys(connection, context.account.id)),
-            "secrets": _active_first(credentials.list_secrets(connection, context.account.id)),
-            "connectors": _active_first(connector_tokens.of_account(connection, context.account.id)),
+            **{
+                f"{kind}s": _active_first(credentials.of_kind(connection, kind, context.account.id))
+                for kind in _REVOCABLE
+            },
             "sources": sources.of_account(connection, context.account.id)[:SOURCES],
             "entries": audit_log.recent(connection, context.account.id, ENTRIES),
             "on_delete": accounts.on_delete(connection, context.account.id),
@@ -66,15 +65,7 @@ async def _page(context: PageContext, *, status: int = 200, **more: Any) -> Resp
     )
 
 
-class _Revocable(Protocol):
-    @property
-    def revoked_at(self) -> int | None: ...
-
-
-R = TypeVar("R", bound=_Revocable)
-
-
-def _active_first(credentials: Iterable[R]) -> list[R]:
+def _active_first(credentials: list[Credential]) -> list[Credential]:
     """Return the active credentials before the revoked ones, each group in the given order (newest first)."""
     return sorted(credentials, key=lambda each: each.revoked_at is not None)
 
@@ -107,7 +98,7 @@ async def _replace_key(context: PageContext) -> Response:
         return await _page(context, status=503, wrong=str(error))
 
     def work(connection: Connection) -> None:
-        credential_service.replace_key(connection, context.account, key, context.services.vault, ACTOR, context.now)
+        replace_key(connection, context.account, key, context.services.vault, ACTOR, context.now)
 
     return await _done(context, work, "The key is replaced.")
 
@@ -129,24 +120,20 @@ async def _issue(context: PageContext) -> Response:
     base = str(context.request.base_url).rstrip("/")
     database, vault = context.services.database, context.services.vault
     if kind == "key":
-        key = await database.write(credential_service.issue_key, context.account, name, ACTOR, context.now)
-        shown = [("Inbound key: the API key of the destination in Segment, or the write key of an SDK", key)]
+        key = await database.write(issue_key, context.account, name, ACTOR, context.now)
+        shown = [("Inbound key: the API key of the destination in Segment, or the write key of an SDK", key.text)]
     elif kind == "public-key":
-        origins = context.form.get("origins", "").replace(",", " ").split()
+        issue = partial(issue_key, origins=context.form.get("origins", "").replace(",", " ").split())
         try:
-            key = await database.write(
-                credential_service.issue_public_key, context.account, name, origins, ACTOR, context.now
-            )
+            key = await database.write(issue, context.account, name, ACTOR, context.now)
         except ConfigurationError as refusal:
             return await _page(context, status=422, wrong=str(refusal))
-        shown = [("Public key: the write key of an SDK in a web page or an app", key)]
+        shown = [("Public key: the write key of an SDK in a web page or an app", key.text)]
     elif kind == "secret":
-        secret = await database.write(
-            credential_service.issue_secret, context.account, name, vault, ACTOR, context.now
-        )
-        shown = [("Shared secret", secret), ("Webhook URL", f"{base}/webhook/{context.account.id}")]
+        secret = await database.write(issue_secret, context.account, name, vault, ACTOR, context.now)
+        shown = [("Shared secret", secret.text), ("Webhook URL", f"{base}/webhook/{context.account.id}")]
     elif kind == "connector":
-        token = await database.write(credential_service.issue_connector, context.account, name, ACTOR, context.now)
+        token = (await database.write(issue_connector, context.account, name, ACTOR, context.now)).text
         shown = [
             ("URL of a custom data connector", f"{base}/data-connector/{token}"),
             ("URL of a webhook for flow_session_started", f"{base}/flow-webhook/{token}"),
@@ -159,11 +146,11 @@ async def _issue(context: PageContext) -> Response:
 
 async def _revoke(context: PageContext) -> Response:
     kind, which = context.form.get("kind", ""), context.form.get("which", "")
-    if context.form.get("sure") != "yes" or kind not in _REVOKE:
+    if context.form.get("sure") != "yes" or kind not in _REVOCABLE:
         return await _page(context, status=422, wrong="Not revoked. Tick “I am sure” to confirm.")
 
     def work(connection: Connection) -> None:
-        _REVOKE[kind](connection, context.account, which, ACTOR, context.now)
+        revoke(connection, CredentialKind(kind), context.account, which, ACTOR, context.now)
 
     return await _done(context, work, f"The {kind} is revoked.")
 

@@ -5,7 +5,6 @@ order. If a step fails, the earlier steps are undone.
 """
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -15,9 +14,10 @@ import httpx
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth import credential_service
-from prosperstack_destination.auth.api_keys import fingerprint, key_hash
+from prosperstack_destination.auth.api_keys import key_hash
+from prosperstack_destination.auth.credentials import Issued, issue_key, issue_secret, revoke
 from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.errors import AlreadyConnected, ConfigurationError, NotFoundError
 from prosperstack_destination.segment_api.client import PublicApiClient, WorkspaceCredentials
@@ -31,6 +31,7 @@ from prosperstack_destination.segment_api.provisioning import (
 from prosperstack_destination.store import audit_log, credentials, sources
 from prosperstack_destination.store import segment_connections as rows
 from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import SourceKind
 from prosperstack_destination.store.segment_connections import (
@@ -46,6 +47,11 @@ WORKSPACE_TTL: Final = 10 * MINUTE
 MAX_CACHED_WORKSPACES: Final = 100
 #: Longest name that is stored, in characters.
 MAX_NAME: Final = 200
+#: Kind of the credential that is issued for a connection.
+_CREDENTIAL_KINDS: Final = {
+    ConnectionKind.DESTINATION: CredentialKind.KEY,
+    ConnectionKind.WEBHOOK: CredentialKind.SECRET,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +89,6 @@ class Connected:
     last_call_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Credential:
-    """Inbound key or shared secret that was issued for a connection."""
-
-    #: Identifier for revoking: a key's fingerprint or a secret's id.
-    name: str
-    clear: str
-
-
 class WorkspaceService:
     """Service for Segment workspaces and an account's connections with their sources.
 
@@ -112,7 +109,7 @@ class WorkspaceService:
         self._http = http
         self._clock = clock
         self._on_keys = on_keys
-        self._cache: OrderedDict[tuple[Region, str], tuple[Workspace, int]] = OrderedDict()
+        self._cache: TtlCache[tuple[Region, str], Workspace] = TtlCache(WORKSPACE_TTL, MAX_CACHED_WORKSPACES, clock)
 
     async def load_snapshot(
         self, account: Account, credentials: WorkspaceCredentials | None = None
@@ -155,9 +152,9 @@ class WorkspaceService:
         async with AsyncExitStack() as undo:  # runs unless all steps succeed
             credential = await self._database.write(self._issue, account, kind, source.title[:MAX_NAME], actor)
             undo.callback(self._on_keys)
-            undo.push_async_callback(self._database.write, self._revoke, account, kind, credential.name, actor)
+            undo.push_async_callback(self._database.write, self._revoke, account, kind, credential.id, actor)
             self._on_keys()  # Segment may send as soon as the destination exists
-            destination_id = await create_destination(api, plan, source.id, credential.clear, url)
+            destination_id = await create_destination(api, plan, source.id, credential.text, url)
             undo.push_async_callback(delete_destination, api, plan, destination_id)
             connection = SegmentConnection(
                 id=f"conn_{secrets.token_hex(6)}",
@@ -169,7 +166,7 @@ class WorkspaceService:
                 source_name=source.title[:MAX_NAME],
                 destination_id=destination_id,
                 kind=kind,
-                credential=credential.name,
+                credential=credential.id,
                 created_at=self._clock(),
             )
             kept = self._encrypted(credentials, workspace) if keep_token else None
@@ -242,17 +239,8 @@ class WorkspaceService:
 
     async def _workspace(self, api: PublicApiClient, credentials: WorkspaceCredentials) -> Workspace:
         """Return the workspace of a token, cached for `WORKSPACE_TTL`. A revoked token fails later."""
-        cached = self._cache.get(_cache_key(credentials))
-        if cached is not None and 0 <= cached[1] - self._clock() <= WORKSPACE_TTL:
-            return cached[0]
-        return self._cache_workspace(credentials, await api.workspace())
-
-    def _cache_workspace(self, credentials: WorkspaceCredentials, workspace: Workspace) -> Workspace:
-        self._cache[_cache_key(credentials)] = workspace, self._clock() + WORKSPACE_TTL
-        self._cache.move_to_end(_cache_key(credentials))
-        while len(self._cache) > MAX_CACHED_WORKSPACES:
-            self._cache.popitem(last=False)
-        return workspace
+        key = _cache_key(credentials)
+        return self._cache.get(key) or self._cache.put(key, await api.workspace())
 
     def _encrypted(self, credentials: WorkspaceCredentials, workspace: Workspace) -> StoredToken:
         encrypted = self._vault.encrypt(credentials.token.strip())
@@ -260,28 +248,17 @@ class WorkspaceService:
 
     def _issue(
         self, connection: Connection, account: Account, kind: ConnectionKind, name: str, actor: str
-    ) -> _Credential:
-        now = self._clock()
+    ) -> Issued:
         if kind is ConnectionKind.DESTINATION:
-            key = credential_service.issue_key(connection, account, name, actor, now)
-            return _Credential(fingerprint(key), key)
-        secret_id = credential_service.new_secret_id()
-        secret = credential_service.issue_secret(
-            connection, account, name, self._vault, actor, now, secret_id=secret_id
-        )
-        return _Credential(secret_id, secret)
+            return issue_key(connection, account, name, actor, self._clock())
+        return issue_secret(connection, account, name, self._vault, actor, self._clock())
 
     def _revoke(
         self, connection: Connection, account: Account, kind: ConnectionKind, credential: str, actor: str
     ) -> None:
         """Revoke a credential, unless an operator already has."""
-        revoke = (
-            credential_service.revoke_key
-            if kind is ConnectionKind.DESTINATION
-            else credential_service.revoke_secret
-        )
         with suppress(NotFoundError):
-            revoke(connection, account, credential, actor, self._clock())
+            revoke(connection, _CREDENTIAL_KINDS[kind], account, credential, actor, self._clock())
 
     def _store(
         self, connection: Connection, connected: SegmentConnection, token: StoredToken | None, actor: str
@@ -322,8 +299,11 @@ def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]
         for each in sources.of_account(connection, account_id)
         if each.kind is SourceKind.SOURCE
     }
-    by_credential = {each.fingerprint: each.last_used_at for each in credentials.list_keys(connection, account_id)}
-    by_credential |= {each.id: each.last_used_at for each in credentials.list_secrets(connection, account_id)}
+    by_credential = {
+        each.id: each.last_used_at
+        for kind in _CREDENTIAL_KINDS.values()
+        for each in credentials.of_kind(connection, kind, account_id)
+    }
     return [
         Connected(each, _since(each.created_at, by_source.get(each.source_id), by_credential.get(each.credential)))
         for each in rows.of_account(connection, account_id)

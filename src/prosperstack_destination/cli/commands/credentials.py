@@ -42,9 +42,10 @@ def keys_issue(
 @keys_app.command("list")
 def keys_list(account: Account = None, json: Json = False) -> None:
     """List the keys by fingerprint."""
-    from prosperstack_destination.cli.credentials import list_keys
+    from prosperstack_destination.cli.credentials import list_credentials
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    list_keys(account, as_json=json)
+    list_credentials(CredentialKind.KEY, account, as_json=json)
 
 
 @keys_app.command("revoke")
@@ -55,9 +56,10 @@ def keys_revoke(
     json: Json = False,
 ) -> None:
     """Revoke a key. It is refused within seconds."""
-    from prosperstack_destination.cli.credentials import revoke_key
+    from prosperstack_destination.cli.credentials import revoke
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    revoke_key(account, key, author, as_json=json)
+    revoke(CredentialKind.KEY, account, key, author, as_json=json)
 
 
 @secrets_app.command("issue")
@@ -71,9 +73,10 @@ def secrets_issue(account: Account = None, name: Name = "", author: Author = "un
 @secrets_app.command("list")
 def secrets_list(account: Account = None, json: Json = False) -> None:
     """List the shared secrets by ID."""
-    from prosperstack_destination.cli.credentials import list_secrets
+    from prosperstack_destination.cli.credentials import list_credentials
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    list_secrets(account, as_json=json)
+    list_credentials(CredentialKind.SECRET, account, as_json=json)
 
 
 @secrets_app.command("revoke")
@@ -84,9 +87,10 @@ def secrets_revoke(
     json: Json = False,
 ) -> None:
     """Revoke a shared secret. Webhooks signed with it are refused within seconds."""
-    from prosperstack_destination.cli.credentials import revoke_secret
+    from prosperstack_destination.cli.credentials import revoke
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    revoke_secret(account, secret, author, as_json=json)
+    revoke(CredentialKind.SECRET, account, secret, author, as_json=json)
 
 
 @tokens_app.command("issue")
@@ -104,9 +108,10 @@ def tokens_issue(
 @tokens_app.command("list")
 def tokens_list(json: Json = False) -> None:
     """List the operator tokens by fingerprint."""
-    from prosperstack_destination.cli.credentials import list_tokens
+    from prosperstack_destination.cli.credentials import list_credentials
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    list_tokens(as_json=json)
+    list_credentials(CredentialKind.TOKEN, None, as_json=json)
 
 
 @tokens_app.command("revoke")
@@ -116,9 +121,10 @@ def tokens_revoke(
     json: Json = False,
 ) -> None:
     """Revoke an operator token. It is refused within seconds."""
-    from prosperstack_destination.cli.credentials import revoke_token
+    from prosperstack_destination.cli.credentials import revoke
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    revoke_token(token, author, as_json=json)
+    revoke(CredentialKind.TOKEN, None, token, author, as_json=json)
 
 
 @connectors_app.command("issue")
@@ -134,9 +140,10 @@ def connectors_issue(
 @connectors_app.command("list")
 def connectors_list(account: Account = None, json: Json = False) -> None:
     """List the connector tokens by fingerprint."""
-    from prosperstack_destination.cli.credentials import list_connectors
+    from prosperstack_destination.cli.credentials import list_credentials
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    list_connectors(account, as_json=json)
+    list_credentials(CredentialKind.CONNECTOR, account, as_json=json)
 
 
 @connectors_app.command("revoke")
@@ -147,9 +154,10 @@ def connectors_revoke(
     json: Json = False,
 ) -> None:
     """Revoke a connector token. It is refused within seconds."""
-    from prosperstack_destination.cli.credentials import revoke_connector
+    from prosperstack_destination.cli.credentials import revoke
+    from prosperstack_destination.store.credentials import CredentialKind
 
-    revoke_connector(account, token, author, as_json=json)
+    revoke(CredentialKind.CONNECTOR, account, token, author, as_json=json)
 
 
 def password(json: Json = False) -> None:
