@@ -9,7 +9,7 @@ DEPLOY := .venv/.deploy
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size docs docs-site lock upgrade clean
+.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size manifests docs docs-site lock upgrade clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -99,6 +99,9 @@ bench-dashboard: $(READY) ## Measure the dashboard's pages with a million profil
 
 bench-size: $(READY) ## Measure start time, memory and CPU with a million profiles in a thousand accounts
 	PYTHONPATH=tests $(BIN)/python -m bench.size
+
+manifests: $(DEPLOY) ## Write the plain Kubernetes manifests from the chart
+	$(BIN)/python -m tools.chart
 
 docs: $(READY) ## Write the API reference
 	$(BIN)/python -m tools.api_reference
