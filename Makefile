@@ -9,7 +9,7 @@ DEPLOY := .venv/.deploy
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-mapping bench-connector bench-replicas bench-dashboard bench-size manifests docs docs-site lock upgrade clean
+.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-delivery bench-mapping bench-connector bench-replicas bench-dashboard bench-size manifests docs docs-site lock upgrade clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -84,6 +84,9 @@ bench: $(READY) ## Measure the ingest rate (needs wrk)
 bench-sync: $(READY) ## Measure the use of ProsperStack's requests, in virtual time
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.sync
+
+bench-delivery: $(READY) ## Measure updates a second, their CPU time, and the use of many budgets
+	PYTHONPATH=tests $(BIN)/python -m bench.delivery
 
 bench-mapping: $(READY) ## Measure mapped profiles a second
 	$(BIN)/python -m bench.projecting
