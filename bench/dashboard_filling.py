@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.mapping.mapping_file import as_yaml
 from prosperstack_destination.mapping.rules import Rules, dump_rules
-from prosperstack_destination.store import audit_log, mappings, rollups, tables
+from prosperstack_destination.store import activity, mappings, rollups, tables
 from prosperstack_destination.store.mappings import MappingVersion
 from prosperstack_destination.store.models import IdKind, SourceKind, Status
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel
@@ -75,7 +75,7 @@ def fill_the_rest(connection: Connection, account_id: str) -> None:
         connection.execute(insert(table), list(rows))
     for number in range(ENTRIES):
         details = {"profiles": number}
-        audit_log.record(connection, account_id, now - DAY, actor="bench", action="replay", details=details)
+        activity.record_action(connection, account_id, now - DAY, actor="bench", action="replay", details=details)
 
 
 def _stand(connection: Connection, account_id: str) -> None:

@@ -27,7 +27,7 @@ from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper
-from prosperstack_destination.store import accounts, profile_scan, profiles
+from prosperstack_destination.store import accounts, profile_queries, profiles
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.merge import stamped
 
@@ -170,7 +170,7 @@ async def _measure(folder: Path, count: int, runs: int) -> None:
 def _project_page(
     connection: Connection, account_id: str, plan: CompiledMapping, after: str
 ) -> tuple[int, str] | None:
-    page = profile_scan.page(connection, account_id, after)
+    page = profile_queries.scan_page(connection, account_id, after)
     for each in page:
         plan.project(MappingInput(each.values(), each.user_id, each.anonymous_id))
     return (len(page), page[-1].email) if page else None

@@ -7,7 +7,7 @@ from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import ApplyResult
 from prosperstack_destination.errors import ConfigurationError, MappingConflict
 from prosperstack_destination.mapping.rules import Rules, load_rules
-from prosperstack_destination.store import accounts, audit_log, mappings
+from prosperstack_destination.store import accounts, activity, mappings
 from prosperstack_destination.store.database import Database
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -48,7 +48,7 @@ async def test_every_mapping_version_is_kept(database: Database) -> None:
     assert (second.mapping.version, second.replaced.version) == (2, 1)
     assert (newest.version, newest.author, load_rules(newest.rules)) == (2, "bob", TWO)
     assert (oldest.author, oldest.applied_at, oldest.source) == ("ann", NEW_YEAR, "# why\nrules: …")
-    trail = await database.read(audit_log.recent, "acct_1", 10)
+    trail = await database.read(activity.recent_actions, "acct_1", 10)
     assert [(each.actor, each.action) for each in trail] == [("bob", "apply mapping"), ("ann", "apply mapping")]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prosperstack_destination.ingest.json_array import MAX_EVENTS
-from prosperstack_destination.store import profile_scan
+from prosperstack_destination.store import profile_queries
 from prosperstack_destination.store.accounts import all_accounts
 from prosperstack_destination.store.database import Database
 from support.service import KEY, Service, running, settings
@@ -66,7 +66,7 @@ async def test_arrays_at_once_are_all_accepted(tmp_path: Path, database_url: str
         waits = sorted(await singles)
         database = Database(database_url)
         stored = sum(
-            [await database.read(profile_scan.count, each.id) for each in await database.read(all_accounts)]
+            [await database.read(profile_queries.count_all, each.id) for each in await database.read(all_accounts)]
         )
         await database.close()
     assert [answer.status_code for answer in answers] == [202] * count

@@ -17,7 +17,7 @@ from prosperstack_destination.mapping.mapping_file import InvalidMapping, KnownP
 from prosperstack_destination.mapping.rules import CreateMissing, Rules, dump_rules, load_rules
 from prosperstack_destination.prosperstack.client import ProsperStackClient, all_items
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.store import accounts, audit_log, mappings, remap_progress, sources
+from prosperstack_destination.store import accounts, activity, mappings, sources
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.mappings import MappingVersion
@@ -163,7 +163,7 @@ def apply(
     changed = load_rules(current.rules) != rules
     if not changed and current.version and (source is None or source == current.source):
         return ApplyResult(current, current, changed=False, profiles=0)
-    profiles = remap_progress.begin(connection, account.id, now) if changed else 0
+    profiles = mappings.begin_remap(connection, account.id, now) if changed else 0
     mapping = MappingVersion(current.version + 1, text, author, now, source, note)
     mappings.add(connection, account.id, mapping)
     needs_catalog = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
@@ -175,7 +175,7 @@ def apply(
         "profiles": profiles,
         "note": note,
     }
-    audit_log.record(connection, account.id, now, actor=author, action="apply mapping", details=details)
+    activity.record_action(connection, account.id, now, actor=author, action="apply mapping", details=details)
     return ApplyResult(mapping, current, changed, profiles)
 
 
@@ -236,7 +236,7 @@ async def refresh_catalog(
 
     def save(connection: Connection) -> Account:
         if (catalog, subscription_catalog) != (account.catalog, account.subscription_catalog):
-            remap_progress.begin(connection, account.id, now)
+            mappings.begin_remap(connection, account.id, now)
         accounts.set_catalog(connection, account.id, catalog, now)
         if subscription_catalog is not None:
             accounts.set_subscription_catalog(connection, account.id, subscription_catalog)

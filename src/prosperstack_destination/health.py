@@ -13,8 +13,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.deadlines import DeadlineRunner
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.store import write_probe
-from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.database import Database, probe_writes
 
 #: Time limit of the probe's write to the database, in seconds.
 DATABASE_SECONDS: Final = 2.0
@@ -62,9 +61,7 @@ class WriteCheck:
 
     async def _check_database(self) -> str:
         try:
-            await self._deadlines.run(
-                DATABASE_SECONDS, partial(self._database.write, write_probe.probe_writes, self._name)
-            )
+            await self._deadlines.run(DATABASE_SECONDS, partial(self._database.write, probe_writes, self._name))
         except TimeoutError:
             return f"no write within {DATABASE_SECONDS:.0f} s"
         except DestinationError as error:

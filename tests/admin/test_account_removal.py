@@ -7,22 +7,18 @@ from prosperstack_destination.admin.accounts import remove_account
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.store import account_removal as units
 from prosperstack_destination.store import (
     accounts,
-    audit_log,
-    events,
+    activity,
     listing_state,
     problems,
-    property_creations,
     remote_erasures,
     rollups,
     subscribers,
 )
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.events import Event, EventKind
-from prosperstack_destination.store.problems import RecordedProblem
-from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store.problems import PropertyCreation, RecordedProblem
 from prosperstack_destination.store.rollups import Rollup
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import leases, metadata
@@ -53,10 +49,10 @@ def fill(connection: Connection, account_id: str) -> None:
         problems.replace(connection, account_id, {profile.id: found})
     listing_state.begin(connection, account_id, NEW_YEAR)
     remote_erasures.add(connection, account_id, {"subr": ["plan"]}, delete_subscriber=False, now=NEW_YEAR)
-    property_creations.record(connection, account_id, PropertyCreation("vip", "vip", "boolean", NEW_YEAR, "no"))
-    events.append(connection, [Event(account_id, NEW_YEAR, EventKind.CALL, "accepted", None, {})])
+    problems.record_creation(connection, account_id, PropertyCreation("vip", "vip", "boolean", NEW_YEAR, "no"))
+    activity.append(connection, [Event(account_id, NEW_YEAR, EventKind.CALL, "accepted", None, {})])
     rollups.add(connection, {account_id: Rollup(accepted=1)}, NEW_YEAR)
-    audit_log.record(connection, account_id, NEW_YEAR, actor="ann", action="set", details={})
+    activity.record_action(connection, account_id, NEW_YEAR, actor="ann", action="set", details={})
     connection.execute(insert(leases).values(account_id=account_id, owner="r", fence=3, expires_at=0))
 
 
@@ -92,7 +88,7 @@ async def test_removing_an_account(database: Database) -> None:
 async def test_a_closed_account_opens_nothing(database: Database) -> None:
     """An interrupted removal leaves an account that no key opens, and a second one removes it."""
     await database.write(fill, "acct_1")
-    await database.write(units.close, "acct_1", NEW_YEAR)
+    await database.write(accounts.close, "acct_1", NEW_YEAR)
     account = await database.read(accounts.get, "acct_1")
     assert account is not None
     left = await database.read(rows, "acct_1")

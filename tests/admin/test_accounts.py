@@ -11,7 +11,7 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.store import accounts as rows
-from prosperstack_destination.store import audit_log
+from prosperstack_destination.store import activity
 from prosperstack_destination.store.accounts import AccountStatus, OnDelete
 from prosperstack_destination.store.database import Database
 from support.accounts import open_account
@@ -36,7 +36,7 @@ async def test_opening(database: Database) -> None:
         await database.read(accounts.find, KEY)
     with pytest.raises(ConfigurationError, match="not a ProsperStack API key"):
         await database.write(accounts.open_account, "sk_1", VAULT, "ann", NEW_YEAR)
-    assert [each.actor for each in await database.read(audit_log.recent, account.id, 9)] == ["ann"]
+    assert [each.actor for each in await database.read(activity.recent_actions, account.id, 9)] == ["ann"]
 
 
 async def test_choosing(database: Database) -> None:
@@ -53,7 +53,7 @@ async def test_choosing(database: Database) -> None:
     assert (other.on_delete, other.reserve, other.reserve_or(0.1)) == (OnDelete.CLEAR, None, 0.1)
     assert reserves == {"acct_1": 0.25}
     assert await database.read(rows.reserves) == {}
-    trail = [(each.action, each.details) for each in await database.read(audit_log.recent, "acct_1", 9)]
+    trail = [(each.action, each.details) for each in await database.read(activity.recent_actions, "acct_1", 9)]
     assert trail == [("set", {"reserve": None}), ("set", {"reserve": 0.25}), ("set", {"on_delete": "nothing"})]
 
 
@@ -78,7 +78,7 @@ async def test_no_reserve(sqlite: Database, reserve: float) -> None:
     with pytest.raises(ConfigurationError, match="less than 1"):
         await sqlite.write(accounts.set_reserve, account, reserve, "ann", NEW_YEAR)
     assert await sqlite.read(rows.all_accounts) == [account]
-    assert await sqlite.read(audit_log.recent, account.id, 9) == []
+    assert await sqlite.read(activity.recent_actions, account.id, 9) == []
 
 
 async def test_a_reserve_counts_within_seconds(tmp_path: Path) -> None:

@@ -13,22 +13,22 @@ from prosperstack_destination.admin.people import NextStep
 from prosperstack_destination.clock import HOUR, MINUTE
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.store import (
+    account_stats,
     accounts,
-    audit_log,
+    activity,
     problems,
     profiles,
     queue,
-    rate_limits,
     requeue,
     subscribers,
     subscription_states,
 )
+from prosperstack_destination.store.account_stats import ReportedLimit
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Lane, Profile, Status
 from prosperstack_destination.store.problems import RecordedProblem
 from prosperstack_destination.store.queue import QueueSizes
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.subscription_states import SubscriptionState
 from support.clocks import NEW_YEAR
@@ -70,7 +70,8 @@ async def due(database: Database) -> list[str]:
 
 async def trail(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
     return [
-        (each.actor, each.action, {**each.details}) for each in await database.read(audit_log.recent, ACCOUNT, 9)
+        (each.actor, each.action, {**each.details})
+        for each in await database.read(activity.recent_actions, ACCOUNT, 9)
     ]
 
 
@@ -198,7 +199,7 @@ async def test_replay(database: Database, account: Account) -> None:
     """Replaying tells its cost at the account's own rate, and forgets what was applied and set aside."""
     ann = await database.write(with_rejection, ANN, "subr_1")
     await database.write(with_rejection, BOB, "subr_2")
-    await database.write(rate_limits.record, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
+    await database.write(account_stats.record_rate_limits, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
     everybody = await database.read(actions.replay_cost, account, 0.1)
     one = await database.read(actions.replay_cost, account, 0.1, ann.id)
     await database.write(actions.replay, account, "ann", NOW, ann.id)
@@ -287,4 +288,4 @@ async def test_another_accounts_people(
     with pytest.raises(NotFoundError, match="no profile"):
         await database.write(work, other, profile.id)
     assert await database.read(stored, ANN) == profile
-    assert await database.read(audit_log.recent, "acct_2", 5) == []
+    assert await database.read(activity.recent_actions, "acct_2", 5) == []

@@ -10,10 +10,10 @@ from prosperstack_destination.admin import calls
 from prosperstack_destination.admin.calls import CallFilter, CallView, ExplainedCallView
 from prosperstack_destination.clock import DAY, SECOND
 from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.store import accounts, events, pseudonyms, recent_calls
+from prosperstack_destination.store import accounts, activity, pseudonyms, recent_calls
 from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.events import Event, EventKind
 from prosperstack_destination.store.models import IdKind
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel, IncomingCall
 from support.accounts import open_account
@@ -91,7 +91,7 @@ async def test_what_happened_after_it(store: Database) -> None:
     event = Event(ACCOUNT, NEW_YEAR, EventKind.REQUEST, "200", subject, {"ms": 5})
     await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.HELD, body=body()))
     await store.write(
-        events.append,
+        activity.append,
         [
             replace(event, at=NEW_YEAR - 1, outcome="before"),
             event,

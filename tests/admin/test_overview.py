@@ -14,7 +14,7 @@ from prosperstack_destination.admin.overview import (
     total_of_backlog,
 )
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
-from prosperstack_destination.store import accounts, remap_progress, rollups
+from prosperstack_destination.store import accounts, mappings, rollups
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
@@ -78,7 +78,7 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
     await database.write(open_account)
     await database.write(take, identify("a@b.c", plan="pro"))
     await database.write(settle_all)
-    await database.write(remap_progress.begin, ACCOUNT, NOW)
+    await database.write(mappings.begin_remap, ACCOUNT, NOW)
 
     def counted_before(connection: Connection) -> Overview:
         account = accounts.get(connection, ACCOUNT)
@@ -90,10 +90,10 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
     assert (going.remap.done, going.remap.total, going.backlog) == (0, 1, 0)
 
     def found_to_differ(connection: Connection) -> None:
-        run = remap_progress.of_account(connection, ACCOUNT)
+        run = mappings.latest_remap(connection, ACCOUNT)
         assert run is not None
-        assert remap_progress.advance(connection, run, after="a@b.c", done=1, changed=1, finished_at=NOW)
-        remap_progress.mark_due(connection, list(connection.scalars(select(profiles.c.id))), NOW)
+        assert mappings.advance_remap(connection, run, after="a@b.c", done=1, changed=1, finished_at=NOW)
+        mappings.mark_profiles_due(connection, list(connection.scalars(select(profiles.c.id))), NOW)
 
     await database.write(found_to_differ)
     done = await database.read(counted_before)

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from prosperstack_destination.admin import actions
 from prosperstack_destination.admin.actions import ReplayJobs, ReplayProgress
-from prosperstack_destination.store import accounts, audit_log
+from prosperstack_destination.store import accounts, activity
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from support.accounts import open_account
@@ -52,7 +52,7 @@ async def ended(replay: ReplayProgress) -> ReplayProgress:
 
 
 async def trail(database: Database) -> list[tuple[str, object]]:
-    return [(each.action, dict(each.details)) for each in await database.read(audit_log.recent, ACCOUNT, 9)]
+    return [(each.action, dict(each.details)) for each in await database.read(activity.recent_actions, ACCOUNT, 9)]
 
 
 async def test_replay_runs_in_background(

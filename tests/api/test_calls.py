@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.store import audit_log
+from prosperstack_destination.store import activity
 from prosperstack_destination.store.database import Database
 from support.operators import issued, operator
 from support.service import Service, running, settings
@@ -142,7 +142,7 @@ async def test_a_test_call(tmp_path: Path, service: Service, api: httpx.AsyncCli
     await service.until(lambda: service.values(JOHN)[0].get("preferred_name") == "Johnny")
     [test, _] = await seen(api, 2, "?reveal=true")
     database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
-    [entry] = await database.read(audit_log.recent, str(api.base_url).split("/")[-2], 10)
+    [entry] = await database.read(activity.recent_actions, str(api.base_url).split("/")[-2], 10)
     await database.close()
 
     assert answer.json() == {"status": 202, "message": "Accepted."}

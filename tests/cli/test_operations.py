@@ -11,22 +11,22 @@ from cli.conftest import SECRET, Commands, open_account
 from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.clock import SECOND, system_clock
 from prosperstack_destination.store import (
+    account_stats,
     accounts,
-    events,
+    activity,
+    mappings,
     problems,
     profiles,
-    rate_limits,
-    remap_progress,
     rollups,
     segment_connections,
     subscribers,
 )
+from prosperstack_destination.store.account_stats import ReportedLimit
 from prosperstack_destination.store.accounts import AccountStatus
-from prosperstack_destination.store.events import Event, EventKind
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.merge_calls import ingest_calls
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import RecordedProblem
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.rollups import Rollup
 from prosperstack_destination.store.segment_connections import Region, StoredToken
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
@@ -54,11 +54,11 @@ def test_status_reports_backlog_and_budget(commands: Commands) -> None:
     empty = status_of(commands)
     ingest(commands, "a@b.c", "b@b.c", "c@b.c")
     limit = ReportedLimit(100, 40, 60.0, NEW_YEAR)
-    commands.write(rate_limits.record, {commands.account_id: limit})
+    commands.write(account_stats.record_rate_limits, {commands.account_id: limit})
     untouched = status_of(commands)
     commands.write(rollups.add, {commands.account_id: Rollup(delivered=10)}, system_clock())
     going = status_of(commands)
-    commands.write(remap_progress.begin, commands.account_id, NEW_YEAR)
+    commands.write(mappings.begin_remap, commands.account_id, NEW_YEAR)
 
     assert status_of(commands)["going_through"] == {"total": 3, "done": 0}
     assert "0 of 3 profiles are compared" in commands.run("status")
@@ -150,7 +150,7 @@ def test_events_are_listed_and_filtered(commands: Commands) -> None:
     """`events` prints recent events, one a line, of all people or of one, without emails."""
     about_ann = pseudonym_of_email(Vault(SECRET), ANN)
     commands.write(
-        events.append,
+        activity.append,
         [
             Event(commands.account_id, NEW_YEAR, EventKind.CALL, "accepted", about_ann, {"traits": 2}),
             Event(commands.account_id, NEW_YEAR, EventKind.REQUEST, "503", None, {"request": "PATCH"}),

@@ -19,7 +19,7 @@ from prosperstack_destination.dashboard.person_text import (
 from prosperstack_destination.mapping.catalog import Property, PropertyType
 from prosperstack_destination.mapping.projection import DesiredValue, MatchedBy
 from prosperstack_destination.store.accounts import Account, AccountStatus
-from prosperstack_destination.store.events import Event, EventKind
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.models import Lane, Profile, Status
 from support.clocks import NEW_YEAR
 

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, update
 from dashboard.conftest import Dashboard
 from dashboard.pages import HOSTILE, JOHN, checked, page_of, said, send
 from prosperstack_destination.clock import HOUR, system_clock
-from prosperstack_destination.store import accounts, audit_log, profiles, property_creations, remote_erasures
+from prosperstack_destination.store import accounts, activity, problems, profiles, remote_erasures
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store.problems import PropertyCreation
 from prosperstack_destination.store.remote_erasures import RemoteErasure
 from prosperstack_destination.store.tables import profiles as table
 
@@ -100,7 +100,7 @@ async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
     assert (await send_form(dashboard, "problems", "/retry-all")).status_code == 303
 
     assert "Retry started for one person" in (await dashboard.get("problems")).text
-    trail = await stored.read(audit_log.recent, dashboard.account_id, 5)
+    trail = await stored.read(activity.recent_actions, dashboard.account_id, 5)
     assert [(each.actor, each.action) for each in trail] == [("dashboard", "retry")]
 
 
@@ -147,7 +147,7 @@ def leave_undone(connection: Connection, account_id: str, now: int) -> None:
         connection, account_id, RemoteErasure("subr_gone", ("plan",), False, 2), now + HOUR, "no answer"
     )
     for key in ("vip", "preferred_name"):
-        property_creations.record(
+        problems.record_creation(
             connection, account_id, PropertyCreation(key, "VIP", "boolean", now, "too many properties")
         )
 

@@ -8,9 +8,9 @@ from prosperstack_destination.observability.event_writer import (
     EventWriter,
     EveryNth,
 )
-from prosperstack_destination.store import events, recent_calls
+from prosperstack_destination.store import activity, recent_calls
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.events import Event, EventKind
 from prosperstack_destination.store.recent_calls import CallQuery
 from support.accounts import open_account
 from support.clocks import SetClock
@@ -36,7 +36,7 @@ async def test_it_keeps_what_it_has_room_for(sqlite: Database) -> None:
     feed.add(EventKind.DELIVERY, 1, lambda number: event(number, kind=EventKind.DELIVERY))
     feed.start()
     await feed.close()
-    found, last = await sqlite.read(lambda connection: events.latest(connection, "acct_1", limit=1000))
+    found, last = await sqlite.read(lambda connection: activity.latest(connection, "acct_1", limit=1000))
 
     assert left_out == [10]
     assert found[:-1] == [event(0), *map(event, range(MAX_EVENTS_PER_KIND - 1))]
@@ -62,15 +62,15 @@ async def test_old_events_go(sqlite: Database) -> None:
     """The table is bounded; one account's events are not another's, and may be asked for by whom they are about."""
     await sqlite.write(open_account)
     await sqlite.write(open_account, "acct_2")
-    await sqlite.write(events.append, [event(1, "acct_2")])
-    await sqlite.write(events.append, [event(number) for number in range(events.MAX_EVENTS)])
+    await sqlite.write(activity.append, [event(1, "acct_2")])
+    await sqlite.write(activity.append, [event(number) for number in range(activity.MAX_EVENTS)])
     found, last = await sqlite.read(
-        lambda connection: events.latest(connection, "acct_1", limit=10, after=5, subject="someone")
+        lambda connection: activity.latest(connection, "acct_1", limit=10, after=5, subject="someone")
     )
-    others, _ = await sqlite.read(lambda connection: events.latest(connection, "acct_2", limit=10))
+    others, _ = await sqlite.read(lambda connection: activity.latest(connection, "acct_2", limit=10))
 
-    assert [each.at for each in found] == list(range(events.MAX_EVENTS - 19, events.MAX_EVENTS, 2))
-    assert last == events.MAX_EVENTS + 1
+    assert [each.at for each in found] == list(range(activity.MAX_EVENTS - 19, activity.MAX_EVENTS, 2))
+    assert last == activity.MAX_EVENTS + 1
     assert others == []
 
 

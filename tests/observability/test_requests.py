@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.store import accounts, events, rollups
+from prosperstack_destination.store import accounts, activity, rollups
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.events import Event, EventKind
 from prosperstack_destination.store.rollups import Bucket
 from support.service import KEY, running, settings
 
@@ -26,7 +26,7 @@ async def found(configured: Settings) -> tuple[list[Event], int]:
 
     def work(connection: Connection) -> tuple[list[Event], int]:
         [account] = accounts.all_accounts(connection)
-        latest, _ = events.latest(connection, account.id, limit=1000)
+        latest, _ = activity.latest(connection, account.id, limit=1000)
         return latest, sum(each.properties for each in rollups.of_account(connection, account.id, Bucket.HOUR, 0))
 
     database = Database(configured.effective_database_url)

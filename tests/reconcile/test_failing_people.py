@@ -11,9 +11,9 @@ import pytest
 from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.store import property_creations
+from prosperstack_destination.store import problems
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store.problems import PropertyCreation
 from support.clocks import NEW_YEAR
 from support.operators import operator
 from support.service import KEY, Service, running, settings
@@ -60,7 +60,7 @@ async def attempt(configured: Settings, account_id: str) -> PropertyCreation:
     database = Database(configured.effective_database_url)
     try:
         async with asyncio.timeout(15):
-            while not (found := await database.read(property_creations.all_creations, account_id)):
+            while not (found := await database.read(problems.property_creations, account_id)):
                 pass
     finally:
         await database.close()

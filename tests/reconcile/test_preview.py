@@ -8,10 +8,10 @@ from prosperstack_destination.account_mapping import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.preview import EXAMPLES, Example, Preview, preview
-from prosperstack_destination.store import accounts, profiles, rate_limits, subscribers
+from prosperstack_destination.store import account_stats, accounts, profiles, subscribers
+from prosperstack_destination.store.account_stats import ReportedLimit
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -108,7 +108,7 @@ async def test_duration_uses_the_accounts_rate(sqlite: Database) -> None:
     """A preview uses the reported limit, and the documented one before any was reported."""
     await sqlite.write(open_account)
     before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
-    await sqlite.write(rate_limits.record, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
+    await sqlite.write(account_stats.record_rate_limits, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
     after = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
 
     assert (before.requests_per_minute, after.requests_per_minute) == (90, 450)

@@ -11,10 +11,10 @@ from prosperstack_destination.account_mapping import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper
-from prosperstack_destination.store import accounts, erasure, problems, profile_scan, profiles, remap_progress
+from prosperstack_destination.store import accounts, erasure, mappings, problems, profile_queries, profiles
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.mappings import RemapProgress
 from prosperstack_destination.store.models import Profile, Status
-from prosperstack_destination.store.remap_progress import RemapProgress
 from prosperstack_destination.store.tables import profiles as table
 from support.accounts import open_account
 from support.clocks import SetClock
@@ -53,7 +53,7 @@ class World:
         await Remapper(
             self.database, self.woken.extend, clock=self.clock, ticks=self.clock, sleep=self.clock.sleep
         ).run_once()
-        progress = await self.database.read(remap_progress.of_account, "acct_1")
+        progress = await self.database.read(mappings.latest_remap, "acct_1")
         assert progress is not None
         return progress
 
@@ -125,7 +125,7 @@ async def test_changed_catalog_is_remapped(world: World) -> None:
     await world.call("a@x.y", plan="x", city="Berlin")
     await world.call("b@x.y", plan="x")
     more = Catalog([*CATALOG, Property("city", "City", PropertyType.TEXT)])
-    await world.database.write(remap_progress.begin, "acct_1", world.clock())
+    await world.database.write(mappings.begin_remap, "acct_1", world.clock())
     await world.database.write(accounts.set_catalog, "acct_1", dump_catalog(more), world.clock())
 
     assert (await world.remap()).changed == 1
@@ -134,7 +134,7 @@ async def test_changed_catalog_is_remapped(world: World) -> None:
 
 async def test_all_pages_are_remapped(world: World) -> None:
     """More profiles than a page holds are remapped to the last, and the progress is stored."""
-    count = profile_scan.PAGE_SIZE + 3
+    count = profile_queries.PAGE_SIZE + 3
     await world.database.write(take, *(identify(f"p{number}@x.y", tier="x") for number in range(count)))
     await world.apply({"property": "plan", "from": "traits.tier"})
 
@@ -157,16 +157,16 @@ async def test_remap_without_profiles_finishes_at_once(world: World) -> None:
 
 
 async def current_progress(world: World) -> RemapProgress:
-    progress = await world.database.read(remap_progress.of_account, "acct_1")
+    progress = await world.database.read(mappings.latest_remap, "acct_1")
     assert progress is not None
     return progress
 
 
 async def remap_up_to(world: World, after: str) -> RemapProgress:
     """Start a remap, and set its progress to an email."""
-    await world.database.write(remap_progress.begin, "acct_1", world.clock())
+    await world.database.write(mappings.begin_remap, "acct_1", world.clock())
     progress = await current_progress(world)
-    await world.database.write(remap_progress.advance, progress, after=after, done=2, changed=0, finished_at=None)
+    await world.database.write(mappings.advance_remap, progress, after=after, done=2, changed=0, finished_at=None)
     return await current_progress(world)
 
 
@@ -191,7 +191,7 @@ async def test_page_read_before_an_erasure_is_discarded(world: World) -> None:
     await world.database.write(erasure.erase_email, "acct_1", "a@x.y", pseudonym, "ann", world.clock())
 
     noted = await world.database.write(
-        remap_progress.advance, before, after="a@x.y", done=1, changed=0, finished_at=None
+        mappings.advance_remap, before, after="a@x.y", done=1, changed=0, finished_at=None
     )
     assert not noted
     assert (await current_progress(world)).after == ""
@@ -227,7 +227,7 @@ async def test_unreadable_profile_does_not_stop_the_remap(world: World) -> None:
 async def test_unreadable_account_does_not_stop_others(world: World) -> None:
     """Another account is remapped to its end, and the broken one is retried by the next run."""
     await world.database.write(open_account, "acct_0")
-    await world.database.write(remap_progress.begin, "acct_0", world.clock())
+    await world.database.write(mappings.begin_remap, "acct_0", world.clock())
     await world.database.write(accounts.set_catalog, "acct_0", "[not JSON", world.clock())
     await world.database.write(take, replace(identify("z@x.y", tier="x"), account_id="acct_0"))
     await world.call("a@x.y", tier="x")
@@ -237,6 +237,6 @@ async def test_unreadable_account_does_not_stop_others(world: World) -> None:
 
     await world.database.write(accounts.set_catalog, "acct_0", dump_catalog(CATALOG), world.clock())
     await world.remap()
-    mended = await world.database.read(remap_progress.of_account, "acct_0")
+    mended = await world.database.read(mappings.latest_remap, "acct_0")
     assert mended is not None
     assert mended.finished_at is not None

@@ -23,7 +23,7 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import MAX_CACHED_WORKSPACES, WORKSPACE_TTL, WorkspaceService
-from prosperstack_destination.store import audit_log, credentials
+from prosperstack_destination.store import activity, credentials
 from prosperstack_destination.store.credentials import CredentialKind
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, SourceKind
@@ -50,7 +50,7 @@ async def connected(
 
 async def trail(world: World) -> list[str]:
     """Return the actions of the audit log, oldest first."""
-    entries = await world.database.read(audit_log.recent, world.account.id, 100)
+    entries = await world.database.read(activity.recent_actions, world.account.id, 100)
     return [each.action for each in reversed(entries)][1:]  # after its registration
 
 

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Connection, select
 
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.store import audit_log, rate_limits, subscribers
-from prosperstack_destination.store import export as db_export
+from prosperstack_destination.store import account_stats, activity, subscribers
+from prosperstack_destination.store import backup as db_export
+from prosperstack_destination.store.account_stats import ReportedLimit
+from prosperstack_destination.store.backup import export, import_lines, read_partial
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.export import export, import_lines, read_partial
 from prosperstack_destination.store.models import CallSource, Delete, SourceKind
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import identities
 from support.accounts import open_account
@@ -37,7 +37,7 @@ async def filled(database: Database) -> Database:
         identify(None, user_id="nobody", source=AUDIENCE, power_users=True),
         Delete(ACCOUNT, "u3", NEW_YEAR, NEW_YEAR),
     )
-    await database.write(rate_limits.record, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
+    await database.write(account_stats.record_rate_limits, {ACCOUNT: ReportedLimit(100, 7, 60.0, NEW_YEAR)})
     await database.write(
         subscribers.replace_for_email,
         ACCOUNT,
@@ -78,7 +78,7 @@ async def test_there_and_back(filled: Database, target: Database) -> None:
     await import_lines(filled, back)
     assert await target.read(whole) == await filled.read(whole)
     await filled.write(take, identify("new@b.c"))
-    await filled.write(audit_log.record, ACCOUNT, 0, actor="", action="", details={})
+    await filled.write(activity.record_action, ACCOUNT, 0, actor="", action="", details={})
 
 
 def empty(connection: Connection) -> None:
@@ -137,13 +137,13 @@ async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Da
         *[identify("a@b.c", anonymous_id=each, plan="x\0") for each in ("\0", "\0\0", "\ufffd")],
         replace(identify(source=CallSource(SourceKind.SOURCE, "\0", "lib\0")), traits={"trait\0": "\0"}),
     )
-    await sqlite.write(rate_limits.record, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
+    await sqlite.write(account_stats.record_rate_limits, {ACCOUNT: ReportedLimit(2**40, 2**33, 60.0, NEW_YEAR)})
 
     await import_lines(postgresql, await exported(sqlite))
 
     profile = await postgresql.read(stored)
     assert profile.values() == {"plan": "x\ufffd", "trait\ufffd": "\ufffd"}
-    limit = await postgresql.read(rate_limits.of_account, ACCOUNT)
+    limit = await postgresql.read(account_stats.reported_limit, ACCOUNT)
     assert limit == ReportedLimit(2**31 - 1, 2**31 - 1, 60.0, NEW_YEAR)
     ids = await postgresql.read(lambda connection: connection.scalars(select(identities.c.external_id)).all())
     assert sorted(ids) == ["\ufffd", "\ufffd\ufffd"]

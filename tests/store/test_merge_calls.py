@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, select
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.store import (
     accounts,
-    audit_log,
+    activity,
     held_calls,
     profile_queries,
     profiles,
@@ -243,7 +243,7 @@ async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
     await erasable(store)
     await store.write(take, delete())
 
-    [entry] = await store.read(audit_log.recent, ACCOUNT, 10)
+    [entry] = await store.read(activity.recent_actions, ACCOUNT, 10)
     assert (entry.actor, entry.action) == ("segment", "erase")
     assert entry.details == {
         "subject": pseudonym("user:u1")[:12],

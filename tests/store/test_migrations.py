@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 
-from prosperstack_destination.store import migrate
+from prosperstack_destination.store import migrations
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.tables import metadata
 from support.processes import environment
@@ -32,28 +32,28 @@ async def test_the_migrations_make_the_tables(database: Database) -> None:
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
     """A database that is up to date stays as it is."""
-    await database.write(migrate.upgrade)
+    await database.write(migrations.upgrade)
 
     assert await database.read(drift) == []
 
 
 def test_the_newest_version_is_that_of_the_last_migration() -> None:
     """The version in the last file's name is where Alembic finds the migrations to end."""
-    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
 
-    assert migrate.newest_revision() == scripts.get_current_head()
+    assert migrations.newest_revision() == scripts.get_current_head()
 
 
 async def test_a_new_database_has_no_version_and_then_the_newest(database_url: str, tmp_path: Path) -> None:
     """An empty database has no version; one that was opened has the newest."""
     empty = create_engine(f"sqlite:///{tmp_path / 'empty.db'}")
     with empty.begin() as connection:
-        assert migrate.current_revision(connection) is None
+        assert migrations.current_revision(connection) is None
     empty.dispose()
     database = Database(database_url)
     await database.open()
 
-    assert await database.read(migrate.current_revision) == migrate.newest_revision()
+    assert await database.read(migrations.current_revision) == migrations.newest_revision()
     await database.close()
 
 
@@ -66,7 +66,7 @@ async def test_a_version_that_is_not_known_is_refused(sqlite: Database) -> None:
     await sqlite.write(newer)
 
     with pytest.raises(CommandError, match="9999"):
-        await sqlite.write(migrate.upgrade)
+        await sqlite.write(migrations.upgrade)
 
 
 def test_a_start_without_a_migration_does_without_alembic(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prosperstack_destination.store import profile_scan
+from prosperstack_destination.store import profile_queries
 from prosperstack_destination.store.database import Database
 from support.accounts import open_account
 from support.intake import identify, take
@@ -18,13 +18,13 @@ async def test_every_profile_comes_once(database: Database) -> None:
     await database.write(take, identify("other@x.y", account="acct_2"))
 
     found, after = [], ""
-    while page := await database.read(profile_scan.page, "acct_1", after, limit=10):
+    while page := await database.read(profile_queries.scan_page, "acct_1", after, limit=10):
         found += page
         after = page[-1].email
 
     assert [each.email for each in found] == sorted(f"p{number}@x.y" for number in range(25))
     assert (found[0].values(), found[0].anonymous_id, found[0].user_id) == ({"n": 0}, "anon", None)
-    assert await database.read(profile_scan.count, "acct_1") == 25
+    assert await database.read(profile_queries.count_all, "acct_1") == 25
 
 
 async def test_a_sample_follows_no_pattern(database: Database) -> None:
@@ -32,7 +32,7 @@ async def test_a_sample_follows_no_pattern(database: Database) -> None:
     await database.write(open_account)
     await database.write(take, *(identify(f"p{number:03}@x.y", even=number % 2 == 0) for number in range(200)))
 
-    page = await database.read(profile_scan.page, "acct_1", "", one_in=2)
+    page = await database.read(profile_queries.scan_page, "acct_1", "", one_in=2)
 
     assert 60 <= len(page) <= 140
     assert 0.25 <= sum(each.values()["even"] is True for each in page) / len(page) <= 0.75

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, select
 
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.reconcile.retention_job import RetentionJob, RetentionPolicy
-from prosperstack_destination.store import audit_log, profiles, retention, tables
+from prosperstack_destination.store import activity, profiles, retention, tables
 from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
@@ -86,7 +86,7 @@ async def test_what_happened_is_bounded(
     for account, count, at in (("a1", 25, NOW), ("a2", 3, NOW - 101 * DAY), ("a3", 2, NOW)):
         await database.write(open_account, account)
         for n in range(count):
-            await database.write(audit_log.record, account, at, actor="", action=f"{n}", details={})
+            await database.write(activity.record_action, account, at, actor="", action=f"{n}", details={})
 
     await retention_job(database, clock).delete_expired(0)
 

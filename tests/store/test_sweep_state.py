@@ -3,13 +3,12 @@
 import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.store import accounts, listing_state, profiles, subscribers, sweep_state
+from prosperstack_destination.store import accounts, listing_state, profiles, subscribers
 from prosperstack_destination.store.accounts import MAX_REFRESHES
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.listing_state import SWEEP_AFTER
+from prosperstack_destination.store.listing_state import FRESH_FOR, SWEEP_AFTER, Sweep
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
-from prosperstack_destination.store.sweep_state import FRESH_FOR, Sweep
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, stored, take
@@ -31,8 +30,10 @@ async def list_all(database: Database, *seen: SubscriberSnapshot) -> None:
 
 async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = DUE) -> int:
     """A page of the sweep, with the cursor of the next; of how many it brought news."""
-    sweep = await database.write(sweep_state.begin_page, ACCOUNT, at, at + MINUTE)
-    return await database.write(sweep_state.store_page, ACCOUNT, sweep, seen, cursor, requested_at=at, now=at)
+    sweep = await database.write(listing_state.begin_sweep_page, ACCOUNT, at, at + MINUTE)
+    return await database.write(
+        listing_state.store_sweep_page, ACCOUNT, sweep, seen, cursor, requested_at=at, now=at
+    )
 
 
 async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
@@ -41,15 +42,15 @@ async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
     listed = await database.read(listing_state.read, ACCOUNT)
     await page(database, cursor="two")
     under_way = await database.read(listing_state.read, ACCOUNT)
-    going_on = await database.write(sweep_state.begin_page, ACCOUNT, DUE + MINUTE, DUE + HOUR)
-    await database.write(sweep_state.store_page, ACCOUNT, going_on, [], None, requested_at=DUE, now=DUE)
+    going_on = await database.write(listing_state.begin_sweep_page, ACCOUNT, DUE + MINUTE, DUE + HOUR)
+    await database.write(listing_state.store_sweep_page, ACCOUNT, going_on, [], None, requested_at=DUE, now=DUE)
     swept = await database.read(listing_state.read, ACCOUNT)
 
     assert (listed.swept_at, listed.sweep_at) == (NOW, DUE)
     assert (under_way.swept_at, under_way.sweep_at, under_way.sweep_cursor) == (NOW, DUE + MINUTE, "two")
     assert going_on == Sweep(DUE, "two")
     assert (swept.swept_at, swept.sweep_at) == (DUE, DUE + HOUR)
-    assert await database.write(sweep_state.begin_page, ACCOUNT, DUE + HOUR, DUE + 2 * HOUR) == Sweep(
+    assert await database.write(listing_state.begin_sweep_page, ACCOUNT, DUE + HOUR, DUE + 2 * HOUR) == Sweep(
         DUE + HOUR, None
     )
 
@@ -58,9 +59,11 @@ async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database)
     """What it has shown so far does not count: nobody would know what it left out."""
     await list_all(database)
     await page(database, cursor="two")
-    await database.write(sweep_state.restart, ACCOUNT)
+    await database.write(listing_state.restart_sweep, ACCOUNT)
 
-    assert await database.write(sweep_state.begin_page, ACCOUNT, DUE + HOUR, DUE + HOUR) == Sweep(DUE + HOUR, None)
+    assert await database.write(listing_state.begin_sweep_page, ACCOUNT, DUE + HOUR, DUE + HOUR) == Sweep(
+        DUE + HOUR, None
+    )
 
 
 async def test_what_the_directory_lacks_comes_to_light(database: Database) -> None:
@@ -105,7 +108,7 @@ async def test_upkeep_is_done_for_a_few_at_once(database: Database) -> None:
         await database.write(open_account, account_id)
         await database.write(accounts.set_catalog, account_id, "[]", DUE)
         await database.write(listing_state.begin, account_id, DUE)
-        await database.write(sweep_state.begin_page, account_id, DUE, DUE)
+        await database.write(listing_state.begin_sweep_page, account_id, DUE, DUE)
 
     looked_at = [set(await database.read(accounts.ids_with_work, DUE)) for _ in range(50)]
     assert {len(each) for each in looked_at} == {MAX_REFRESHES}

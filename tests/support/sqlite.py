@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url
 
-from prosperstack_destination.store import migrate
+from prosperstack_destination.store import migrations
 
 
 def place(url: str) -> str:
@@ -26,6 +26,6 @@ def _migrated() -> bytes:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # or each that opens a copy changes its mode
         with engine.begin() as connection:
-            migrate.upgrade(connection)
+            migrations.upgrade(connection)
         engine.dispose()
         return path.read_bytes()

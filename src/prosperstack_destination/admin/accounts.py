@@ -13,7 +13,7 @@ from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
-from prosperstack_destination.store import account_removal, accounts, audit_log
+from prosperstack_destination.store import accounts, activity
 from prosperstack_destination.store.accounts import Account, OnDelete
 from prosperstack_destination.store.database import UnitOfWork
 
@@ -42,7 +42,7 @@ def set_on_delete(connection: Connection, account: Account, on_delete: OnDelete,
     """Set the effect of a deletion in ProsperStack. Safe to repeat."""
     accounts.set_on_delete(connection, account.id, on_delete)
     details = {"on_delete": on_delete.value}
-    audit_log.record(connection, account.id, now, actor=actor, action="set", details=details)
+    activity.record_action(connection, account.id, now, actor=actor, action="set", details=details)
 
 
 def set_reserve(connection: Connection, account: Account, reserve: float | None, actor: str, now: int) -> None:
@@ -56,7 +56,7 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
             "The reserve is the part of the rate limit kept free for your own tools: 0 to less than 1, as in 0.1."
         )
     accounts.set_reserve(connection, account.id, reserve)
-    audit_log.record(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})
+    activity.record_action(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})
 
 
 log = structlog.get_logger(__name__)
@@ -81,9 +81,9 @@ async def remove_account(
     are accepted meanwhile. Safe to repeat after an interruption. Call `AdminServices.invalidate_credentials`
     afterwards. Raises `NotFoundError`.
     """
-    await store.write(account_removal.close, account.id, now + DAY)
-    while await store.write(account_removal.remove_some, account.id, batch):
+    await store.write(accounts.close, account.id, now + DAY)
+    while await store.write(accounts.remove_some_rows, account.id, batch):
         pass
-    if not await store.write(account_removal.finish, account.id):
+    if not await store.write(accounts.finish_removal, account.id):
         raise NotFoundError(f"There is no account {account.fingerprint}: it is already removed.")
     log.info("account removed", account=account.fingerprint, actor=actor)

@@ -20,7 +20,7 @@ from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import DestinationError, NotFoundError
 from prosperstack_destination.prosperstack.forecast import forecast
 from prosperstack_destination.reconcile.rate_limiter import account_rate
-from prosperstack_destination.store import audit_log, erasure, profile_scan, profiles, remote_erasures, requeue
+from prosperstack_destination.store import activity, erasure, profile_queries, profiles, remote_erasures, requeue
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database, UnitOfWork
 from prosperstack_destination.store.dialects import lock_account
@@ -123,7 +123,7 @@ def replay_cost(
     """
     count = 1
     if profile_id is None:
-        count = profile_scan.count(connection, account.id)
+        count = profile_queries.count_all(connection, account.id)
     else:
         _email(connection, account, profile_id)
     most = forecast(count, account_rate(connection, account, reserve), matching=count, subscribers=None)
@@ -205,7 +205,7 @@ def _email(connection: Connection, account: Account, profile_id: int) -> str:
 def _record(
     connection: Connection, account: Account, actor: str, now: int, action: str, details: dict[str, JsonValue]
 ) -> None:
-    audit_log.record(connection, account.id, now, actor=actor, action=action, details=details)
+    activity.record_action(connection, account.id, now, actor=actor, action=action, details=details)
 
 
 log = structlog.get_logger(__name__)
@@ -241,7 +241,7 @@ class ReplayJobs:
 
     async def start(self, account: Account, actor: str) -> ReplayProgress:
         """Start a replay as ``actor``, or return the one that is running."""
-        total = await self._database.read(profile_scan.count, account.id)
+        total = await self._database.read(profile_queries.count_all, account.id)
         if account.id not in self._running:
             self._latest[account.id] = ReplayProgress(self._clock(), total)
             task = asyncio.create_task(self._run(account, actor, self._latest[account.id]))

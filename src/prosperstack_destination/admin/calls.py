@@ -20,9 +20,9 @@ from prosperstack_destination.ingest.parser import ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import parse_object
 from prosperstack_destination.ingest.responses import Result
 from prosperstack_destination.ingest.service import to_call
-from prosperstack_destination.store import audit_log, events, profile_queries, profiles, pseudonyms, recent_calls
+from prosperstack_destination.store import activity, profile_queries, profiles, pseudonyms, recent_calls
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.events import Event
+from prosperstack_destination.store.activity import Event
 from prosperstack_destination.store.identities import Identities
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Identify
@@ -160,7 +160,7 @@ def explain_call(
         masked=shown.masked,
         explanation=explanation if explanation is None or reveal else _masked(explanation),
         field=field,
-        afterwards=events.of_subject(connection, account.id, subject, call.at, MAX_FOLLOW_UPS) if subject else [],
+        afterwards=activity.of_subject(connection, account.id, subject, call.at, MAX_FOLLOW_UPS) if subject else [],
     )
 
 
@@ -248,4 +248,4 @@ async def send_test(
 
 
 def _record_test(connection: Connection, account: Account, actor: str, now: int) -> None:
-    audit_log.record(connection, account.id, now, actor=actor, action="test call", details={})
+    activity.record_action(connection, account.id, now, actor=actor, action="test call", details={})

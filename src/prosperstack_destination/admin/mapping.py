@@ -34,7 +34,7 @@ from prosperstack_destination.mapping.mapping_file import (
 from prosperstack_destination.mapping.projection import DesiredValue, Projection, same_values
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules, load_rules
 from prosperstack_destination.reconcile.preview import SAMPLE, Preview, preview
-from prosperstack_destination.store import accounts, mappings, profile_queries, profile_scan, profiles
+from prosperstack_destination.store import accounts, mappings, profile_queries, profiles
 from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account
 from prosperstack_destination.store.mappings import MappingVersion
 
@@ -256,7 +256,7 @@ def _first_changed(
 ) -> tuple[str, MappingInput] | None:
     """Return the first person whom the mapping changes; the first of all if it changes none."""
     first: tuple[str, MappingInput] | None = None
-    for each in profile_scan.page(connection, account.id, "", limit=MAX_SCANNED):
+    for each in profile_queries.scan_page(connection, account.id, "", limit=MAX_SCANNED):
         person = MappingInput(each.values(), each.user_id, each.anonymous_id)
         first = first or (each.email, person)
         before, after = old.project(person), new.project(person)

@@ -11,21 +11,12 @@ from sqlalchemy import Connection
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, SECOND
 from prosperstack_destination.prosperstack.forecast import PAGE, Rate
 from prosperstack_destination.reconcile.rate_limiter import effective_rate
-from prosperstack_destination.store import (
-    account_stats,
-    listing_state,
-    mappings,
-    problems,
-    rate_limits,
-    remap_progress,
-    rollups,
-)
-from prosperstack_destination.store.account_stats import Failures
+from prosperstack_destination.store import account_stats, listing_state, mappings, problems, rollups
+from prosperstack_destination.store.account_stats import Failures, ReportedLimit
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.listing_state import ListingState
+from prosperstack_destination.store.mappings import RemapProgress
 from prosperstack_destination.store.models import UNSETTLED, Status
-from prosperstack_destination.store.rate_limits import ReportedLimit
-from prosperstack_destination.store.remap_progress import RemapProgress
 from prosperstack_destination.store.rollups import Bucket, Rollup, percentile
 
 #: Window that measures the pace, in microseconds. A younger backlog is estimated by the rate limit.
@@ -214,14 +205,14 @@ def overview(
     in the same snapshot: "up to date" must be true. ``counting``: the count runs elsewhere, so none is made here.
     ``minutes``: the result of `minutes_of_day`, if read before.
     """
-    remap = remap_progress.of_account(connection, account.id)
+    remap = mappings.latest_remap(connection, account.id)
     if minutes is None:
         minutes = minutes_of_day(connection, account.id, now)
     if counting:
         waiting = {}
     elif waiting is None or not any(waiting.get(status) for status in UNSETTLED):
         waiting = account_stats.waiting_by_status(connection, account.id, now)
-    rate_limit = rate_limits.of_account(connection, account.id)
+    rate_limit = account_stats.reported_limit(connection, account.id)
     left = sum(waiting.get(status, 0) for status in UNSETTLED)
     failures = account_stats.failures(connection, account.id)
     progress = None

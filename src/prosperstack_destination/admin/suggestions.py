@@ -15,10 +15,10 @@ from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.mapping_file import InvalidMapping, as_yaml, check_mapping
 from prosperstack_destination.mapping.rules import KEEP, SUBSCRIPTION, Rule, Rules
 from prosperstack_destination.reconcile.preview import count_problems
-from prosperstack_destination.store import problems, profile_scan, profiles
+from prosperstack_destination.store import problems, profile_queries, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.problems import ProblemGroup
-from prosperstack_destination.store.profile_scan import ScannedProfile
+from prosperstack_destination.store.profile_queries import ScannedProfile
 
 #: Problem groups of a page that get a suggestion at most.
 MAX_GROUPS: Final = 10
@@ -76,7 +76,7 @@ def suggest_rules(
         if not rules:
             continue
         if others is None:
-            others = profile_scan.page(connection, account.id, "", limit=MAX_OTHERS)
+            others = profile_queries.scan_page(connection, account.id, "", limit=MAX_OTHERS)
         people = _people(connection, others, {each.profile_id for each in samples})
         best = min((_try_rule(mapping, rule, people) for rule in rules), key=lambda each: each.problems_after)
         if best.problems_after < best.problems_before:

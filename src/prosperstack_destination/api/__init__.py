@@ -4,16 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from prosperstack_destination.api import (
-    accounts,
-    calls,
-    credentials,
-    mappings,
-    overview,
-    people,
-    problems,
-    segment,
-)
+from prosperstack_destination.api import accounts, calls, credentials, mappings, overview, people, problems, segment
 
 #: All routers, in the order of the API's documentation.
 ROUTERS: Final[tuple[APIRouter, ...]] = (

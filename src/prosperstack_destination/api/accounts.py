@@ -13,7 +13,7 @@ from prosperstack_destination.api.models import RequestBody, ResponseBody, Times
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
-from prosperstack_destination.store import accounts, audit_log, sources
+from prosperstack_destination.store import accounts, activity, sources
 from prosperstack_destination.store.accounts import Account, AccountStatus, OnDelete
 from prosperstack_destination.store.models import SourceKind
 
@@ -194,7 +194,7 @@ async def show_audit(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[AuditEntryResponse]:
     """Return the audit log, newest first. It contains no personal data."""
-    found = await services.database.read(audit_log.recent, account.id, limit)
+    found = await services.database.read(activity.recent_actions, account.id, limit)
     return [AuditEntryResponse.model_validate(each) for each in found]
 
 

@@ -25,7 +25,7 @@ from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.reconcile.coverage_scan import coverage
 from prosperstack_destination.reconcile.preview import SAMPLE
 from prosperstack_destination.storable import MAX_INT32
-from prosperstack_destination.store import mappings, remap_progress
+from prosperstack_destination.store import mappings
 from prosperstack_destination.store.json_codec import load
 from prosperstack_destination.store.mappings import MappingVersion
 
@@ -281,7 +281,7 @@ async def roll_back(
 @router.get("/progress")
 async def progress(services: Services, account: AccountDep) -> RemapProgressResponse:
     """Return the progress of the remap since the mapping or the catalog last changed."""
-    found = await services.database.read(remap_progress.of_account, account.id)
+    found = await services.database.read(mappings.latest_remap, account.id)
     if found is None:
         return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
     return RemapProgressResponse.model_validate(found)

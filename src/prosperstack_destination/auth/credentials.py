@@ -20,7 +20,7 @@ from prosperstack_destination.auth.public_keys import read_origins
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
 from prosperstack_destination.store import accounts as rows
-from prosperstack_destination.store import audit_log, credentials
+from prosperstack_destination.store import activity, credentials
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.credentials import Credential, CredentialKind, KeyOrigin
 
@@ -66,7 +66,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     if account is None:
         account = new_account(key, vault)
         rows.add(connection, account, key_hash(key), now)
-        audit_log.record(connection, account.id, now, actor=actor, action="register account", details={})
+        activity.record_action(connection, account.id, now, actor=actor, action="register account", details={})
     return account
 
 
@@ -91,7 +91,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
     rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
     details = {"before": account.fingerprint, "now": renewed.fingerprint}
-    audit_log.record(connection, account.id, now, actor=actor, action="replace key", details={**details})
+    activity.record_action(connection, account.id, now, actor=actor, action="replace key", details={**details})
     return renewed
 
 
@@ -179,4 +179,4 @@ def _record(
 ) -> None:
     """Record an action in the audit log of its account, or of all accounts where it has none."""
     for each_id in [account_id] if account_id else [each.id for each in rows.all_accounts(connection)]:
-        audit_log.record(connection, each_id, now, actor=actor, action=action, details=details)
+        activity.record_action(connection, each_id, now, actor=actor, action=action, details=details)

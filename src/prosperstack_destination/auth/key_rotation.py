@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.store import accounts, audit_log, encrypted_texts
+from prosperstack_destination.store import accounts, activity, encrypted_texts
 from prosperstack_destination.store.encrypted_texts import EncryptedTexts
 
 
@@ -43,7 +43,7 @@ def reencrypt(connection: Connection, vault: Vault, actor: str, now: int) -> Ree
     )
     encrypted_texts.replace(connection, reencrypted)
     for account in accounts.all_accounts(connection):
-        audit_log.record(connection, account.id, now, actor=actor, action="reencrypt", details={})
+        activity.record_action(connection, account.id, now, actor=actor, action="reencrypt", details={})
     return ReencryptResult(
         len(reencrypted.account_keys), len(reencrypted.shared_secrets), len(reencrypted.segment_tokens)
     )

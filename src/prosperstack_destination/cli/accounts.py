@@ -15,7 +15,7 @@ from prosperstack_destination.cli.session import NO_ACCOUNT, confirm, read, reso
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import accounts, audit_log, sources
+from prosperstack_destination.store import accounts, activity, sources
 from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.models import SourceKind
 from prosperstack_destination.vault import vault_from_settings
@@ -151,7 +151,7 @@ def list_sources(account_name: str | None, *, as_json: bool) -> None:
 def show_audit(account_name: str | None, limit: int, *, as_json: bool) -> None:
     """Print an account's audit log, the newest entry first."""
     entries = read(
-        lambda connection: audit_log.recent(connection, resolve_account(connection, account_name).id, limit)
+        lambda connection: activity.recent_actions(connection, resolve_account(connection, account_name).id, limit)
     )
     rows: list[list[Cell]] = []
     for each in entries:

@@ -16,10 +16,10 @@ from prosperstack_destination.cli.session import write
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store import backup as backups
-from prosperstack_destination.store import export as db_export
+from prosperstack_destination.store import backup as db_export
+from prosperstack_destination.store.backup import PartialExport
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.export import PartialExport
-from prosperstack_destination.store.migrate import current_revision
+from prosperstack_destination.store.migrations import current_revision
 
 #: Argument for standard input or output.
 STANDARD: Final = "-"

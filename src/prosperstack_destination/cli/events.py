@@ -15,8 +15,8 @@ from prosperstack_destination.cli.output import Time
 from prosperstack_destination.cli.session import read, resolve_account
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import events
-from prosperstack_destination.store.events import Event
+from prosperstack_destination.store import activity
+from prosperstack_destination.store.activity import Event
 from prosperstack_destination.vault import vault_from_settings
 
 #: Pause between two queries of `--follow`, in seconds.
@@ -35,7 +35,7 @@ def tail(
         account = resolve_account(connection, account_name)
         load_pseudonym_key(connection, vault)
         subject = None if email is None else pseudonym_of_email(vault, normalize_email(email))
-        return events.latest(connection, account.id, limit=limit, after=after, subject=subject)
+        return activity.latest(connection, account.id, limit=limit, after=after, subject=subject)
 
     while True:
         batch, after = read(work, settings)

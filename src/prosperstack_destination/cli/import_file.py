@@ -39,7 +39,7 @@ from prosperstack_destination.file_import.source import InvalidRow, Row
 from prosperstack_destination.file_import.survey import Estimate, Rejections, Survey, estimate, survey_file
 from prosperstack_destination.ingest.service import to_call
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import audit_log, import_progress
+from prosperstack_destination.store import activity, import_progress
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.import_progress import ImportProgress
@@ -262,7 +262,7 @@ def _calls(
 def _end(connection: Connection, job: ImportJob, author: str, now: int) -> None:
     import_progress.end(connection, job.id, now)
     details: dict[str, JsonValue] = {"file": job.file.name, "rows": job.survey.rows}
-    audit_log.record(connection, job.account.id, now, actor=author, action="import", details=details)
+    activity.record_action(connection, job.account.id, now, actor=author, action="import", details=details)
 
 
 def _report(job: ImportJob, counts: ImportCounts, *, as_json: bool) -> None:

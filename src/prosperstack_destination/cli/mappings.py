@@ -27,10 +27,9 @@ from prosperstack_destination.mapping.mapping_file import (
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
 from prosperstack_destination.reconcile.preview import SAMPLE, Example, Preview, preview
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.store import accounts, mappings, remap_progress
+from prosperstack_destination.store import accounts, mappings
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.mappings import MappingVersion
-from prosperstack_destination.store.remap_progress import RemapProgress
+from prosperstack_destination.store.mappings import MappingVersion, RemapProgress
 
 
 def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
@@ -148,7 +147,7 @@ def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
 
     def work(connection: Connection) -> tuple[list[MappingVersion], RemapProgress | None]:
         account = resolve_account(connection, account_name)
-        return mappings.history(connection, account.id, limit), remap_progress.of_account(connection, account.id)
+        return mappings.history(connection, account.id, limit), mappings.latest_remap(connection, account.id)
 
     versions, progress = write(work)
     if as_json:

@@ -14,7 +14,7 @@ from prosperstack_destination.dashboard.routing import PageContext, PageRoute, h
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
-from prosperstack_destination.store import mappings, remap_progress
+from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
 #: Maximum properties and traits on the page; a search finds the others.
@@ -85,7 +85,7 @@ async def _coverage(context: PageContext) -> Response:
 
 async def progress(context: PageContext) -> str:
     """Render the progress of the last mapping change."""
-    remap = await context.services.database.read(remap_progress.of_account, context.account.id)
+    remap = await context.services.database.read(mappings.latest_remap, context.account.id)
     return context.fragment("mapping/progress.html", progress=remap, now=context.services.clock())
 
 

@@ -20,9 +20,9 @@ from prosperstack_destination.dashboard.rendering import pretty, visible, visibl
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall, NotFoundError
-from prosperstack_destination.store import accounts, events
+from prosperstack_destination.store import accounts, activity
 from prosperstack_destination.store.accounts import Account, OnDelete
-from prosperstack_destination.store.events import Event
+from prosperstack_destination.store.activity import Event
 from prosperstack_destination.store.models import UNSETTLED, Status
 
 #: Traits and properties per page.
@@ -212,7 +212,7 @@ def _load(
 ) -> _PersonData:
     account = accounts.get(connection, account.id) or account
     person = people.by_id(connection, account, profile_id, now)
-    timeline, _ = events.latest(connection, account.id, limit=EVENTS, subject=subject(person.profile.email))
+    timeline, _ = activity.latest(connection, account.id, limit=EVENTS, subject=subject(person.profile.email))
     return _PersonData(account, person, timeline[::-1], accounts.on_delete(connection, account.id))
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
 from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
-from prosperstack_destination.store.events import Event, EventKind
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.models import UNSETTLED, Lane, Status
 
 

@@ -17,12 +17,11 @@ from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall
-from prosperstack_destination.store import accounts, problems, profile_queries, property_creations, remote_erasures
+from prosperstack_destination.store import accounts, problems, profile_queries, remote_erasures
 from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.problems import ProblemGroup, ProblemKind
+from prosperstack_destination.store.problems import ProblemGroup, ProblemKind, PropertyCreation
 from prosperstack_destination.store.profile_queries import ProfilePage, ProfileSummary
-from prosperstack_destination.store.property_creations import PropertyCreation
 from prosperstack_destination.store.remote_erasures import FailedRemoteErasure
 
 #: Maximum kinds of problems on the page, and samples of each.
@@ -189,7 +188,7 @@ def load_problems(connection: Connection, account: Account, kinds: Sequence[Prob
         clearings=remote_erasures.failed(connection, account.id, now, LISTED),
         creations=[
             each
-            for each in property_creations.all_creations(connection, account.id)
+            for each in problems.property_creations(connection, account.id)
             if each.reason is not None and catalog.get(each.key) is None
         ][:LISTED],
     )

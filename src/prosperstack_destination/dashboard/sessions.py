@@ -14,7 +14,7 @@ from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.retry_after import retry_after_header
-from prosperstack_destination.store import sessions
+from prosperstack_destination.store import credentials
 from prosperstack_destination.store.database import UnitOfWork
 
 #: Wrong passwords within `WINDOW` (seconds) without a delay: of one network, and of all networks.
@@ -112,18 +112,18 @@ class Sessions:
             self._throttle.failed(network)
             raise LoginFailed("Wrong password.")
         token = secrets.token_urlsafe(32)
-        await self._database.write(sessions.add, _hashed(token), self._digest, now, now + SESSION_TTL)
+        await self._database.write(credentials.open_session, _hashed(token), self._digest, now, now + SESSION_TTL)
         return token
 
     async def is_open(self, token: str | None) -> bool:
         """Return whether a token is that of an open session."""
         if not token or not self._digest:
             return False
-        return await self._database.read(sessions.is_open, _hashed(token), self._digest, self._clock())
+        return await self._database.read(credentials.is_session_open, _hashed(token), self._digest, self._clock())
 
     async def log_out(self, token: str) -> None:
         """End a session. Safe to repeat."""
-        await self._database.write(sessions.remove, _hashed(token))
+        await self._database.write(credentials.close_session, _hashed(token))
 
 
 def form_token(session: str) -> str:

@@ -12,7 +12,7 @@ from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
 from prosperstack_destination.auth.credentials import issue_connector, issue_key, issue_secret, replace_key, revoke
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified
-from prosperstack_destination.store import accounts, audit_log, credentials, sources
+from prosperstack_destination.store import accounts, activity, credentials, sources
 from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.credentials import Credential, CredentialKind
 
@@ -48,7 +48,7 @@ async def _page(context: PageContext, *, status: int = 200, **more: Any) -> Resp
                 for kind in _REVOCABLE
             },
             "sources": sources.of_account(connection, context.account.id)[:SOURCES],
-            "entries": audit_log.recent(connection, context.account.id, ENTRIES),
+            "entries": activity.recent_actions(connection, context.account.id, ENTRIES),
             "on_delete": accounts.on_delete(connection, context.account.id),
         }
 

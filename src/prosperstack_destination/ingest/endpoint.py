@@ -32,13 +32,7 @@ from prosperstack_destination.ingest.json_array import is_array, split_array
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import EVENT_BYTES, parse_object
-from prosperstack_destination.ingest.responses import (
-    EXPLAINED,
-    SKIPPED,
-    IngestResult,
-    rejected_batch,
-    response_of,
-)
+from prosperstack_destination.ingest.responses import EXPLAINED, SKIPPED, IngestResult, rejected_batch, response_of
 from prosperstack_destination.ingest.service import (
     EventCodec,
     IngestService,

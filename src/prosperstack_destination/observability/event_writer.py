@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from prosperstack_destination.background import run_forever
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.store import accounts, events, rate_limits, rollups
+from prosperstack_destination.store import account_stats, accounts, activity, rollups
+from prosperstack_destination.store.account_stats import ReportedLimit
+from prosperstack_destination.store.activity import Event, EventKind
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.events import Event, EventKind
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.recent_calls import IncomingCall
 from prosperstack_destination.store.rollups import Rollup
 
@@ -112,10 +112,12 @@ class EventWriter:
         def work(connection: Connection) -> None:
             existing = accounts.existing_ids(connection, named)  # an account may have been removed meanwhile
             if of_events := [each for each in new if each.account_id in existing]:
-                events.append(connection, of_events)
+                activity.append(connection, of_events)
             if of_calls := [each for each in calls if each.account_id in existing]:
                 self._append_calls(connection, of_calls)
-            rate_limits.record(connection, {each: limit for each, limit in limits.items() if each in existing})
+            account_stats.record_rate_limits(
+                connection, {each: limit for each, limit in limits.items() if each in existing}
+            )
             existing.add(rollups.NO_ACCOUNT)
             of_accounts = {each: rollup for each, rollup in counted.items() if each in existing}
             rollups.add(connection, of_accounts, self._clock())

@@ -11,11 +11,11 @@ from prosperstack_destination.observability.call_sampler import CallSampler
 from prosperstack_destination.observability.event_writer import EventWriter
 from prosperstack_destination.observability.metrics import Metrics
 from prosperstack_destination.observability.tracing import SpanRecorder
+from prosperstack_destination.store.account_stats import ReportedLimit
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.events import Event, EventKind, SentRequest
+from prosperstack_destination.store.activity import Event, EventKind, SentRequest
 from prosperstack_destination.store.merge_calls import CommitResult
 from prosperstack_destination.store.models import Call, Identify, Outcome, Profile
-from prosperstack_destination.store.rate_limits import ReportedLimit
 from prosperstack_destination.store.recent_calls import CallOutcome, IncomingCall
 from prosperstack_destination.store.rollups import NO_ACCOUNT
 

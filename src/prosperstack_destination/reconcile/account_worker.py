@@ -52,11 +52,11 @@ from prosperstack_destination.reconcile.worker_context import (
     ReconcileObserver,
     WorkerContext,
 )
-from prosperstack_destination.store import profiles, remote_erasures, sweep_state
+from prosperstack_destination.store import listing_state, profiles, remote_erasures
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import UnitOfWork
+from prosperstack_destination.store.listing_state import Sweep
 from prosperstack_destination.store.models import Profile
-from prosperstack_destination.store.sweep_state import Sweep
 
 log = structlog.get_logger(__name__)
 
@@ -195,7 +195,7 @@ class AccountWorker:
             case SweepPage(next_in):
                 now = self._ctx.clock()
                 sweep = await self._ctx.database.write(
-                    sweep_state.begin_page, self._ctx.account_id, now, now + next_in
+                    listing_state.begin_sweep_page, self._ctx.account_id, now, now + next_in
                 )
                 await self._in_flight.start(self._sweep_page(sweep))
             case LookUp(profile_id, urgent):

@@ -8,7 +8,7 @@ from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.coverage import Coverage
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.reconcile.preview import SAMPLE
-from prosperstack_destination.store import accounts, profile_scan
+from prosperstack_destination.store import accounts, profile_queries
 from prosperstack_destination.store.database import UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ async def coverage(database: UnitOfWork, account_id: str, *, sample: int | None 
 
     ``sample`` is the approximate number of profiles to count where there are more; None: all.
     """
-    profiles = await database.read(profile_scan.count, account_id)
+    profiles = await database.read(profile_queries.count_all, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
     result = await database.read(_empty_coverage, account_id)
     after: str | None = ""
@@ -36,7 +36,7 @@ def _empty_coverage(connection: Connection, account_id: str) -> Coverage:
 
 
 def _page(connection: Connection, account_id: str, result: Coverage, after: str, one_in: int) -> str | None:
-    page = profile_scan.page(connection, account_id, after, one_in=one_in)
+    page = profile_queries.scan_page(connection, account_id, after, one_in=one_in)
     for profile in page:
         try:
             stamped = profile.stamped()

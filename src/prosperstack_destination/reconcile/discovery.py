@@ -13,11 +13,10 @@ from prosperstack_destination.prosperstack.models import Page
 from prosperstack_destination.reconcile.planner import REFRESH_SHARE_IDLE
 from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import listing_state, profiles, subscribers, sweep_state
-from prosperstack_destination.store.listing_state import ListingState
+from prosperstack_destination.store import listing_state, profiles, subscribers
+from prosperstack_destination.store.listing_state import ListingState, Sweep
 from prosperstack_destination.store.models import Profile, Status
 from prosperstack_destination.store.subscribers import Subscriber, SubscriberSnapshot
-from prosperstack_destination.store.sweep_state import Sweep
 
 
 async def look_up(ctx: WorkerContext, profile: Profile, *, urgent: bool, gone: Subscriber | None = None) -> bool:
@@ -95,11 +94,11 @@ async def sweep_page(ctx: WorkerContext, sweep: Sweep) -> None:
         )
     except (ProsperStackRejected, ProsperStackNotFound) as refusal:
         ctx.log.warning("the sweep starts over", reason=reason_of(refusal))
-        await ctx.database.write(sweep_state.restart, ctx.account_id)
+        await ctx.database.write(listing_state.restart_sweep, ctx.account_id)
         return
     next_cursor = None if page.next_cursor == sweep.cursor else page.next_cursor
     changed = await ctx.database.write(
-        sweep_state.store_page,
+        listing_state.store_sweep_page,
         ctx.account_id,
         sweep,
         _snapshots(page),

@@ -14,7 +14,7 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.reconcile.property_creation import create_missing
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import account_stats, accounts, remap_progress, requeue
+from prosperstack_destination.store import account_stats, accounts, mappings, requeue
 from prosperstack_destination.store.accounts import (
     CATALOG_MAX_AGE,
     IDLE_CATALOG_MAX_AGE,
@@ -135,5 +135,5 @@ def _stored_error(account: Account) -> ProsperStackError:
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, *, changed: bool, now: int) -> None:
     if changed:  # a new property applies to everything already received
-        remap_progress.begin(connection, account_id, now)
+        mappings.begin_remap(connection, account_id, now)
     accounts.set_catalog(connection, account_id, catalog, now)

@@ -20,12 +20,12 @@ from prosperstack_destination.prosperstack.forecast import Rate
 from prosperstack_destination.reconcile.rate_limiter import account_rate
 from prosperstack_destination.reconcile.remap import input_of_scanned
 from prosperstack_destination.reconcile.three_way_diff import diff
-from prosperstack_destination.store import accounts, profile_scan
+from prosperstack_destination.store import accounts, profile_queries
 from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.profile_scan import ScannedProfile
+from prosperstack_destination.store.profile_queries import ScannedProfile
 from prosperstack_destination.store.subscribers import Subscriber
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ async def preview(
     share of ProsperStack's rate limit that is left to the owner where the account sets none; the limit is the one
     reported last.
     """
-    profiles = await database.read(profile_scan.count, account_id)
+    profiles = await database.read(profile_queries.count_all, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
     count = _PreviewCounts()
     after: str | None = ""
@@ -131,7 +131,7 @@ def _page(
     connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _PreviewCounts
 ) -> str | None:
     mapping = load(connection, _account(connection, account_id))
-    page = profile_scan.page(connection, account_id, after, one_in=one_in)
+    page = profile_queries.scan_page(connection, account_id, after, one_in=one_in)
     changed = _compare(page, *mapping.compiled.diff(mapping.with_rules(rules)), count)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:

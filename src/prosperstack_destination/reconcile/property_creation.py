@@ -24,8 +24,8 @@ from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.reconcile.coverage_scan import coverage
 from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import audit_log, property_creations
-from prosperstack_destination.store.property_creations import PropertyCreation
+from prosperstack_destination.store import activity, problems
+from prosperstack_destination.store.problems import PropertyCreation
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ async def create_missing(ctx: WorkerContext, mapping: AccountMapping, *, look: b
     if wanted is CreateMissing.NONE:
         return False
     now = ctx.clock()
-    creations = await ctx.database.read(property_creations.all_creations, ctx.account_id)
+    creations = await ctx.database.read(problems.property_creations, ctx.account_id)
     tried = [candidate for candidate in creations if candidate.retry_at is None or candidate.retry_at > now]
     look = look or len(tried) < len(creations)
     known = {name for candidate in mapping.catalog for name in (candidate.key, candidate.name)}
@@ -121,9 +121,9 @@ async def _create(ctx: WorkerContext, new: NewProperty) -> tuple[str | None, int
 
 
 def _store_creation(connection: Connection, account_id: str, new: PropertyCreation) -> None:
-    property_creations.record(connection, account_id, new)
+    problems.record_creation(connection, account_id, new)
     details: dict[str, JsonValue] = {"key": new.key, "type": new.type, "trait": new.trait, "refused": new.reason}
-    audit_log.record(
+    activity.record_action(
         connection, account_id, new.at, actor="create_missing", action="create property", details=details
     )
     log.info("property created" if new.reason is None else "property not created", key=new.key, type=new.type)

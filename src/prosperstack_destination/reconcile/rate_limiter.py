@@ -20,9 +20,9 @@ from prosperstack_destination.prosperstack.budget import Budget, RateLimit, Tick
 from prosperstack_destination.prosperstack.forecast import DEFAULT_LIMIT, DEFAULT_WINDOW_SECONDS, Rate
 from prosperstack_destination.reconcile.backoff import FailureStreaks
 from prosperstack_destination.reconcile.planner import SpendHistory
-from prosperstack_destination.store import rate_limits
+from prosperstack_destination.store import account_stats
+from prosperstack_destination.store.account_stats import ReportedLimit
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.rate_limits import ReportedLimit
 
 
 def effective_rate(reported: ReportedLimit | None, reserve: float) -> Rate:
@@ -37,7 +37,7 @@ def account_rate(connection: Connection, account: Account, reserve: float) -> Ra
 
     ``reserve`` is the share left to the owner where the account sets none.
     """
-    return effective_rate(rate_limits.of_account(connection, account.id), account.reserve_or(reserve))
+    return effective_rate(account_stats.reported_limit(connection, account.id), account.reserve_or(reserve))
 
 
 log = structlog.get_logger(__name__)

@@ -18,13 +18,12 @@ from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.projection import Projection, same_values
-from prosperstack_destination.store import accounts, mappings, problems, profile_scan, remap_progress
+from prosperstack_destination.store import accounts, mappings, problems, profile_queries
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.mappings import NO_MAPPING
+from prosperstack_destination.store.mappings import NO_MAPPING, PreviousMapping, RemapProgress
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import RecordedProblem
-from prosperstack_destination.store.profile_scan import ScannedProfile
-from prosperstack_destination.store.remap_progress import PreviousMapping, RemapProgress
+from prosperstack_destination.store.profile_queries import ScannedProfile
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +93,7 @@ class Remapper:
     async def run_once(self) -> None:
         """Remap all accounts to the end."""
         failed: set[str] = set()  # retried by the next run: one account's error stops no other
-        while pending := set(await self._database.read(remap_progress.unfinished)) - failed:
+        while pending := set(await self._database.read(mappings.accounts_in_remap)) - failed:
             for account_id in sorted(pending):  # in turns, so that a large account does not delay a small one
                 began = self._ticks()
                 try:
@@ -134,7 +133,7 @@ class Remapper:
 
 
 def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedPage | None:
-    progress = remap_progress.of_account(connection, account_id)
+    progress = mappings.latest_remap(connection, account_id)
     account = accounts.get(connection, account_id)
     if progress is None or account is None or progress.is_finished:
         return None
@@ -143,7 +142,7 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
         _previous_mapping(connection, account_id, mapping, profile) for profile in progress.previous
     ]
     pairs = [mapping.compiled.diff(previous) for previous in previous_mappings]
-    page = profile_scan.page(connection, account_id, progress.after)
+    page = profile_queries.scan_page(connection, account_id, progress.after)
     due: list[int] = []
     changed: list[int] = []
     problems_by_profile: dict[int, list[RecordedProblem]] = {}
@@ -168,7 +167,7 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
             for problem in projection.problems
         ]
     after = page[-1].email if page else progress.after
-    last = len(page) < profile_scan.PAGE_SIZE
+    last = len(page) < profile_queries.PAGE_SIZE
     return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last)
 
 
@@ -197,7 +196,7 @@ def _is_unchanged(now: Projection, before: Projection) -> bool:
 def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
     """Store a page; return False where the mapping changed meanwhile, so that all profiles are remapped again."""
     account_id = page.progress.account_id
-    stored = remap_progress.advance(
+    stored = mappings.advance_remap(
         connection,
         page.progress,
         after=page.after,
@@ -207,7 +206,7 @@ def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
     )
     if not stored:
         return False
-    remap_progress.mark_due(connection, page.due, now)
-    remap_progress.invalidate(connection, page.changed)
+    mappings.mark_profiles_due(connection, page.due, now)
+    mappings.invalidate_profiles(connection, page.changed)
     problems.replace(connection, account_id, page.problems)
     return True

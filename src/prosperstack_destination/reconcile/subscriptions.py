@@ -29,7 +29,7 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.reconcile.rejection_bisect import Fault, RejectionBisect
 from prosperstack_destination.reconcile.three_way_diff import same
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import accounts, mappings, profiles, remap_progress, subscription_states
+from prosperstack_destination.store import accounts, mappings, profiles, subscription_states
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.erasure import queue_remote_erasure
 from prosperstack_destination.store.models import Profile
@@ -197,7 +197,7 @@ def _request_info(
 
 
 def _store_catalog(connection: Connection, account_id: str, catalog: str, now: int) -> None:
-    remap_progress.begin(connection, account_id, now)
+    mappings.begin_remap(connection, account_id, now)
     accounts.set_subscription_catalog(connection, account_id, catalog)
 
 

@@ -28,7 +28,7 @@ from prosperstack_destination.segment_api.provisioning import (
     delete_destination,
     plan_destination,
 )
-from prosperstack_destination.store import audit_log, credentials, sources
+from prosperstack_destination.store import activity, credentials, sources
 from prosperstack_destination.store import segment_connections as rows
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import CredentialKind
@@ -289,7 +289,7 @@ class WorkspaceService:
     def _record(
         self, connection: Connection, account_id: str, actor: str, action: str, details: dict[str, JsonValue]
     ) -> None:
-        audit_log.record(connection, account_id, self._clock(), actor=actor, action=action, details=details)
+        activity.record_action(connection, account_id, self._clock(), actor=actor, action=action, details=details)
 
 
 def _with_last_calls(connection: Connection, account_id: str) -> list[Connected]:

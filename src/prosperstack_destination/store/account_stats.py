@@ -1,17 +1,26 @@
-"""Counts of an account's backlog and failures.
+"""Counts of an account's backlog and failures, and the rate limit that ProsperStack reported for it.
 
 The backlog contains every profile that is not settled, including those that wait for a retry. An unmatched profile
 counts while its next lookup is due.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import UNSETTLED, Status
-from prosperstack_destination.store.tables import accounts, clearings, has_failed, is_rejected, problems, profiles
+from prosperstack_destination.store.tables import (
+    accounts,
+    clearings,
+    has_failed,
+    is_rejected,
+    problems,
+    profiles,
+    rate_limits,
+)
 
 #: Condition for a profile that waits for a retry, or for its turn after a failed attempt.
 awaits_retry: Final = and_(has_failed, profiles.c.status.in_(UNSETTLED))
@@ -187,3 +196,39 @@ def count_profiles(connection: Connection, account_id: str) -> ProfileCounts:
     count = select(func.count()).select_from(problems).where(problems.c.account_id == account_id)
     by_status = {str(row.status): int(row.number) for row in rows}
     return ProfileCounts(by_status, connection.execute(count).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedLimit:
+    """Latest reported rate limit of an account."""
+
+    #: Requests per window, and the remaining ones.
+    limit: int
+    remaining: int
+    #: Length of a window, as far as known, in seconds.
+    window_seconds: float
+    #: Time of the report, in microseconds.
+    reported_at: int
+
+
+def record_rate_limits(connection: Connection, reported: Mapping[str, ReportedLimit]) -> None:
+    """Store reported limits by account. The longest reported window is kept."""
+    for account_id, each in sorted(reported.items()):
+        known = reported_limit(connection, account_id)
+        values = {"limit": each.limit, "remaining": each.remaining, "told_at": each.reported_at}
+        if known is None:
+            row = {"account_id": account_id, "window_seconds": each.window_seconds, **values}
+            connection.execute(insert(rate_limits).values(row))
+            continue
+        longest = max(each.window_seconds, known.window_seconds)
+        connection.execute(
+            update(rate_limits)
+            .where(rate_limits.c.account_id == account_id)
+            .values({**values, "window_seconds": longest})
+        )
+
+
+def reported_limit(connection: Connection, account_id: str) -> ReportedLimit | None:
+    """Return the latest reported limit of an account; None: none yet."""
+    row = connection.execute(select(rate_limits).where(rate_limits.c.account_id == account_id)).one_or_none()
+    return None if row is None else ReportedLimit(row.limit, row.remaining, row.window_seconds, row.told_at)

@@ -1,16 +1,42 @@
-"""Transactions on accounts."""
+"""Transactions on accounts, from opening to removal."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from prosperstack_destination.clock import DAY, MINUTE
+from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.rollups import Bucket
-from prosperstack_destination.store.tables import accounts, clearings, directories, profiles, tallies
+from prosperstack_destination.store.tables import (
+    accounts,
+    clearings,
+    connector_tokens,
+    directories,
+    inbound_keys,
+    leases,
+    metadata,
+    profiles,
+    shared_secrets,
+    tallies,
+)
 
 #: Maximum age of a catalog, in microseconds: a new property in ProsperStack is filled within this time.
 CATALOG_MAX_AGE: Final = 15 * MINUTE
@@ -283,3 +309,42 @@ def account_of(row: Row[Any]) -> Account:
         on_delete=OnDelete(row.on_delete),
         reserve=row.reserve,
     )
+
+
+#: Tables of the credentials that open an account; they are deleted first.
+_CREDENTIALS: Final = (inbound_keys, shared_secrets, connector_tokens)
+
+
+def close(connection: Connection, account_id: str, until: int) -> None:
+    """Delete the credentials of an account, and stop deliveries until a time (microseconds)."""
+    lock_account(connection, account_id, exclusive=True)
+    for table in _CREDENTIALS:
+        connection.execute(delete(table).where(table.c.account_id == account_id))
+    set_status(connection, account_id, AccountStatus.KEY_REFUSED, reason="It is being removed.", until=until)
+
+
+def remove_some_rows(connection: Connection, account_id: str, limit: int) -> bool:
+    """Delete up to ``limit`` rows of an account, referring tables first. Return whether more may be left."""
+    for table in _tables_with_account():
+        keys = list(table.primary_key.columns)
+        some = select(*keys).where(table.c.account_id == account_id).limit(limit)
+        which = keys[0].in_(some) if len(keys) == 1 else tuple_(*keys).in_(some)
+        if connection.execute(delete(table).where(which)).rowcount:
+            return True
+    return False
+
+
+def finish_removal(connection: Connection, account_id: str) -> bool:
+    """Delete the account, and rows written for it in the meantime. Return False if there is no such account."""
+    lock_account(connection, account_id, exclusive=True)
+    for table in _tables_with_account():
+        connection.execute(delete(table).where(table.c.account_id == account_id))
+    connection.execute(delete(leases).where(leases.c.account_id == account_id))
+    return connection.execute(delete(accounts).where(accounts.c.id == account_id)).rowcount > 0
+
+
+def _tables_with_account() -> Iterator[Table]:
+    """Return every table with an account's rows except accounts and leases, since fences must only grow."""
+    for table in reversed(metadata.sorted_tables):
+        if "account_id" in table.c and table is not leases:
+            yield table

@@ -1,4 +1,4 @@
-"""Credentials of callers and operators: one model of all kinds, and the transactions on it."""
+"""Credentials of callers and operators, one model of all kinds; and dashboard sessions."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import StrEnum
 from json import loads
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, delete, insert, select, update
 
 from prosperstack_destination.store.accounts import Account, account_of
 from prosperstack_destination.store.json_codec import dump
@@ -15,6 +15,7 @@ from prosperstack_destination.store.tables import (
     connector_tokens,
     inbound_keys,
     operator_tokens,
+    sessions,
     shared_secrets,
 )
 
@@ -202,3 +203,25 @@ def _credential(kind: CredentialKind, row: Row[Any]) -> Credential:
         origin=None if origin is None else KeyOrigin(origin),
         origins=None if origins is None else tuple(loads(origins)),
     )
+
+
+def open_session(connection: Connection, token_hash: str, password_mark: str, now: int, expires_at: int) -> None:
+    """Open a session that expires at a time (microseconds), and delete expired sessions."""
+    connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+    row = {"token_hash": token_hash, "password_mark": password_mark, "created_at": now, "expires_at": expires_at}
+    connection.execute(insert(sessions).values(row))
+
+
+def is_session_open(connection: Connection, token_hash: str, password_mark: str, now: int) -> bool:
+    """Return whether the token's session is open and was opened with the current password."""
+    query = select(sessions.c.token_hash).where(
+        sessions.c.token_hash == token_hash,
+        sessions.c.password_mark == password_mark,
+        sessions.c.expires_at > now,
+    )
+    return connection.execute(query).first() is not None
+
+
+def close_session(connection: Connection, token_hash: str) -> None:
+    """Close a session. Safe to repeat."""
+    connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))

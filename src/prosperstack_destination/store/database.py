@@ -6,13 +6,14 @@ A transaction is a plain function of a SQLAlchemy ``Connection``. The same funct
 from collections.abc import Callable
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, make_url
+from sqlalchemy import URL, Connection, delete, insert, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.store import migrate
+from prosperstack_destination.store import migrations
 from prosperstack_destination.store.postgres import Postgresql
 from prosperstack_destination.store.sqlite import Sqlite
+from prosperstack_destination.store.tables import held, identities, profiles, replicas, sources
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Database:
     async def open(self) -> None:
         """Create the database file if it is missing, and migrate the schema. Safe to repeat, also concurrently."""
         await self._engine.open()
-        await self.write(migrate.upgrade)
+        await self.write(migrations.upgrade)
 
     async def close(self) -> None:
         """Finish running transactions and close all connections."""
@@ -115,3 +116,23 @@ def parse_database_url(url: str) -> URL:
 def _engine(url: str) -> Backend:
     parsed = parse_database_url(url)
     return (Sqlite if parsed.get_backend_name() == "sqlite" else Postgresql)(parsed)
+
+
+#: Tables that every call is written to: a lock on one of them blocks all calls.
+_WRITTEN_TO: Final = (profiles, identities, sources, held)
+#: Lock timeout, in seconds.
+LOCK_SECONDS: Final = 1
+
+
+def probe_writes(connection: Connection, name: str) -> None:
+    """Insert a row and delete it again, under the locks that a call takes.
+
+    ``name`` is the process's own, so that concurrent probes do not wait for each other. Raises the same errors as
+    a write.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+        names = ", ".join(table.name for table in _WRITTEN_TO)
+        connection.execute(text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))  # the lock that an INSERT takes
+    connection.execute(insert(replicas).values(id=name, expires_at=0))
+    connection.execute(delete(replicas).where(replicas.c.id == name))

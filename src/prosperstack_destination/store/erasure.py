@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.store import (
     accounts,
-    audit_log,
+    activity,
     held_calls,
     identities,
+    mappings,
     profiles,
     recent_calls,
-    remap_progress,
     remote_erasures,
     sources,
     subscription_states,
@@ -98,7 +98,7 @@ def _forget(
     identities.forget(connection, account_id, ids)
     if any(len(known) >= profiles.MAX_IDS for known, _ in erased):
         identities.forget_emails(connection, account_id, emails)  # a full profile has dropped IDs
-    remap_progress.forget(connection, account_id, emails)
+    mappings.forget_emails(connection, account_id, emails)
     request_scrub(connection)
     held_calls.forget(connection, account_id, ids)
     sources.remove_members(connection, account_id, [traits for _, traits in erased])
@@ -112,7 +112,7 @@ def _forget(
         "subscribers": len(wrote),
         "in_prosperstack": on_delete.value,
     }
-    audit_log.record(connection, account_id, now, actor=actor, action="erase", details=details)
+    activity.record_action(connection, account_id, now, actor=actor, action="erase", details=details)
     return ErasureResult(len(erased), len(wrote), on_delete)
 
 

@@ -1,7 +1,10 @@
-"""Transactions on the progress of listing an account's subscribers.
+"""Transactions on the progress of listing and sweeping an account's subscribers.
 
 A full listing returns every subscriber, 100 per request; an incremental one those updated since the last listing.
 Each page is stored together with the cursor of the next one, so an interrupted listing resumes where it was.
+
+The sweep is a slow, endless pass over all subscribers. It finds differences that incremental listings miss: a
+subscriber wrongly reported as missing, a wrong clock, a change that did not count as an update.
 """
 
 from collections.abc import Sequence
@@ -12,8 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.store import profiles
-from prosperstack_destination.store import subscribers as subscriber_rows
-from prosperstack_destination.store.subscribers import SubscriberSnapshot
+from prosperstack_destination.store.subscribers import SubscriberSnapshot, upsert_page
 from prosperstack_destination.store.tables import directories, subscribers
 
 #: Overlap of an incremental listing with the one before, in microseconds: an update may appear a moment after its
@@ -122,7 +124,7 @@ def store_page(
     an hour.
     """
     known = read(connection, account_id)
-    news = subscriber_rows.upsert_page(connection, account_id, snapshots, now)
+    news = upsert_page(connection, account_id, snapshots, now)
     found = profiles.mark_changed(connection, account_id, news, now) if news else 0
     began_there = known.began_there if known.began_there is not None else server_time
     values: dict[str, Any] = {"pages": known.pages + 1, "news": known.news + len(news)}
@@ -183,3 +185,56 @@ def _directory(row: Row[Any]) -> ListingState:
         sweep_cursor=row.sweep_cursor,
         sweep_at=row.sweep_at,
     )
+
+
+#: Age below which an observation is kept, in microseconds: it may be newer than the sweep's page.
+FRESH_FOR: Final = 1 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Sweep in progress."""
+
+    began_at: int
+    #: Cursor of its next page; None: the first page.
+    cursor: str | None
+
+
+def begin_sweep_page(connection: Connection, account_id: str, now: int, next_at: int) -> Sweep:
+    """Return the sweep in progress or start one, and schedule the page after this one at ``next_at``."""
+    known = read(connection, account_id)
+    began_at = now if known.sweep_began_at is None else known.sweep_began_at
+    _set_sweep(connection, account_id, {"sweep_began_at": began_at, "sweep_at": next_at})
+    return Sweep(began_at, known.sweep_cursor)
+
+
+def restart_sweep(connection: Connection, account_id: str) -> None:
+    """Restart the sweep: its cursor is no longer accepted."""
+    _set_sweep(connection, account_id, {"sweep_began_at": None, "sweep_cursor": None})
+
+
+def store_sweep_page(
+    connection: Connection,
+    account_id: str,
+    sweep: Sweep,
+    snapshots: Sequence[SubscriberSnapshot],
+    next_cursor: str | None,
+    *,
+    requested_at: int,
+    now: int,
+) -> int:
+    """Store a page of a sweep with the next cursor. Return the number of emails with changes."""
+    news = upsert_page(connection, account_id, snapshots, requested_at, fresh_for=FRESH_FOR)
+    if news:
+        profiles.mark_changed(connection, account_id, news, now)
+    if next_cursor:
+        _set_sweep(connection, account_id, {"sweep_cursor": next_cursor})
+    else:
+        _set_sweep(
+            connection, account_id, {"swept_at": sweep.began_at, "sweep_began_at": None, "sweep_cursor": None}
+        )
+    return len(news)
+
+
+def _set_sweep(connection: Connection, account_id: str, values: dict[str, Any]) -> None:
+    connection.execute(update(directories).where(directories.c.account_id == account_id).values(values))

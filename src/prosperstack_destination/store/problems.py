@@ -1,4 +1,8 @@
-"""Transactions on mapping problems: values that cannot become a property's type."""
+"""Transactions on mapping problems, and on properties that are created for traits.
+
+A problem is a value that cannot become a property's type. A rejected creation of a property is final; one that
+failed temporarily is retried.
+"""
 
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.statements import BulkInsert
-from prosperstack_destination.store.tables import problems, profiles
+from prosperstack_destination.store.tables import creations, problems, profiles
 
 #: Built once, as the statements below: it is read for every evaluated profile.
 _OF_PROFILES: Final = (
@@ -211,3 +215,44 @@ def replace(connection: Connection, account_id: str, current: Mapping[int, Seque
     ]
     if rows:
         _INSERT.execute(connection, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyCreation:
+    """Attempt to create a property."""
+
+    key: str
+    trait: str
+    #: Type of the property, by ProsperStack's name.
+    type: str
+    #: In microseconds since the epoch.
+    at: int
+    #: Reason of the failure; None: created, or present already.
+    reason: str | None
+    #: Time of the retry, in microseconds; None: no retry.
+    retry_at: int | None = None
+
+
+def property_creations(connection: Connection, account_id: str) -> list[PropertyCreation]:
+    """Return an account's attempts, the oldest first."""
+    rows = connection.execute(
+        select(creations).where(creations.c.account_id == account_id).order_by(creations.c.at, creations.c.key)
+    )
+    return [PropertyCreation(row.key, row.trait, row.type, row.at, row.reason, row.retry_at) for row in rows]
+
+
+def record_creation(connection: Connection, account_id: str, creation: PropertyCreation) -> None:
+    """Record an attempt; it replaces an earlier one."""
+    same = (creations.c.account_id == account_id) & (creations.c.key == creation.key)
+    connection.execute(delete(creations).where(same))
+    connection.execute(
+        insert(creations).values(
+            account_id=account_id,
+            key=creation.key,
+            trait=creation.trait,
+            type=creation.type,
+            at=creation.at,
+            reason=creation.reason,
+            retry_at=creation.retry_at,
+        )
+    )

@@ -1,28 +1,28 @@
-"""Queries of profiles for the admin services."""
+"""Queries of profiles: pages for the admin services, and scans of all profiles."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
+from pydantic import JsonValue
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal, select
 
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import awaits_retry
-from prosperstack_destination.store.models import UNSETTLED, IdKind, Status
-from prosperstack_destination.store.profiles import Ids, ids_of
-from prosperstack_destination.store.tables import identities, is_rejected, is_unmatched
-from prosperstack_destination.store.tables import profiles as table
+from prosperstack_destination.store.models import UNSETTLED, IdKind, Stamped, Status
+from prosperstack_destination.store.profiles import Ids, ids_of, newest_id
+from prosperstack_destination.store.tables import identities, is_rejected, is_unmatched, profiles
 
 #: Maximum number of profiles that a page scans.
 SCAN_LIMIT: Final = 2_000
 
 _LISTED: Final[tuple[ColumnElement[Any], ...]] = (
-    *(table.c.id, table.c.email, table.c.user_id),
-    *(table.c.status, table.c.status_reason, table.c.pending_since, table.c.due_at),
+    *(profiles.c.id, profiles.c.email, profiles.c.user_id),
+    *(profiles.c.status, profiles.c.status_reason, profiles.c.pending_since, profiles.c.due_at),
 )
 #: Conditions of the statuses that an index covers.
 _INDEXED: Final[Mapping[Status, tuple[ColumnElement[bool], ...]]] = {
-    **{status: (table.c.status == status, table.c.due_at.is_not(None)) for status in UNSETTLED},
+    **{status: (profiles.c.status == status, profiles.c.due_at.is_not(None)) for status in UNSETTLED},
     Status.REJECTED: (is_rejected,),
 }
 
@@ -90,34 +90,35 @@ def list_page(
     if not statuses or only in _INDEXED_BY_EMAIL:
         if only is not None:
             mine.append(_INDEXED_BY_EMAIL[only])
-        rows = connection.execute(select(*_LISTED).where(*mine).order_by(table.c.email).limit(limit + 1))
+        rows = connection.execute(select(*_LISTED).where(*mine).order_by(profiles.c.email).limit(limit + 1))
         return _page(list(rows), limit)
     few = _few(connection, account_id, statuses, scan_limit)
     if few is not None:
         theirs = [row for row in few if row.email > after and row.email.startswith(prefix)]
         return _page(sorted(theirs, key=lambda row: row.email), limit)
-    next_ones = select(*_LISTED).where(*mine).order_by(table.c.email).limit(scan_limit).subquery()
+    next_ones = select(*_LISTED).where(*mine).order_by(profiles.c.email).limit(scan_limit).subquery()
     found = select(next_ones).where(next_ones.c.status.in_(statuses)).order_by(next_ones.c.email).limit(limit + 1)
     page = _page(list(connection.execute(found)), limit)
     if page.after is not None:
         return page
-    last = select(table.c.email).where(*mine).order_by(table.c.email).offset(scan_limit - 1).limit(1)
+    last = select(profiles.c.email).where(*mine).order_by(profiles.c.email).offset(scan_limit - 1).limit(1)
     return ProfilePage(page.profiles, connection.execute(last).scalar())
 
 
 def failed(connection: Connection, account_id: str, limit: int) -> list[ProfileSummary]:
     """Return profiles whose latest attempt failed and that will be retried, the next retry first."""
-    theirs = select(*_LISTED).where(table.c.account_id == account_id, awaits_retry)
-    return [_listed(row) for row in connection.execute(theirs.order_by(table.c.due_at, table.c.id).limit(limit))]
+    theirs = select(*_LISTED).where(profiles.c.account_id == account_id, awaits_retry)
+    next_first = theirs.order_by(profiles.c.due_at, profiles.c.id).limit(limit)
+    return [_listed(row) for row in connection.execute(next_first)]
 
 
 def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]]:
     """Return one range of emails, for the index: SQLite would start at the first of two lower bounds."""
-    mine = table.c.account_id == account_id
+    mine = profiles.c.account_id == account_id
     if not prefix:
-        return [mine, table.c.email > after]
-    begins = table.c.email > after if after >= prefix else table.c.email >= prefix
-    return [mine, begins, table.c.email < prefix + "\U0010ffff"]
+        return [mine, profiles.c.email > after]
+    begins = profiles.c.email > after if after >= prefix else profiles.c.email >= prefix
+    return [mine, begins, profiles.c.email < prefix + "\U0010ffff"]
 
 
 def _few(
@@ -126,7 +127,7 @@ def _few(
     """Return all profiles with these statuses, unordered; None: too many, or no index."""
     if any(status not in _INDEXED for status in statuses):
         return None
-    theirs = [(table.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
+    theirs = [(profiles.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
     count = 0
     for each in theirs:  # count by the index first, which reads no profile
         some = select(literal(1)).where(*each).limit(looked_at + 1 - count).subquery()
@@ -151,7 +152,7 @@ def _listed(row: Row[Any]) -> ProfileSummary:
 def detail(connection: Connection, profile_id: int) -> ProfileDetail:
     """Return further stored fields of an existing profile."""
     row = connection.execute(
-        select(table.c.ids, table.c.due_at, table.c.touched_at).where(table.c.id == profile_id)
+        select(profiles.c.ids, profiles.c.due_at, profiles.c.touched_at).where(profiles.c.id == profile_id)
     ).one()
     return ProfileDetail(ids_of(row.ids), row.due_at, row.touched_at)
 
@@ -166,3 +167,69 @@ def emails_of_user(connection: Connection, account_id: str, user_id: str) -> lis
         )
     ).one_or_none()
     return [] if row is None else list(dict.fromkeys([row.email, *reversed(json_codec.load(row.former))]))
+
+
+#: Default number of profiles in a page.
+PAGE_SIZE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedProfile:
+    """Fields of a profile that the mapping needs, with JSON that is decoded on demand.
+
+    A page of decoded profiles would be many small objects that keep Python's garbage collector busy, which halves
+    the speed.
+    """
+
+    id: int
+    email: str
+    user_id: str | None
+    #: IDs and traits, as stored.
+    ids: str
+    traits: str
+    status: str
+
+    def stamped(self) -> dict[str, Stamped]:
+        """Return the traits with their times."""
+        found: dict[str, Stamped] = json_codec.load(self.traits)
+        return found
+
+    def values(self) -> dict[str, JsonValue]:
+        """Return the traits without their times."""
+        return {name: value for name, (value, _) in json_codec.load(self.traits).items()}
+
+    @property
+    def anonymous_id(self) -> str | None:
+        """Anonymous ID of the email's latest call that had one."""
+        return newest_id(self.ids, IdKind.ANONYMOUS)
+
+
+#: Hashed ID: a sample must not follow a pattern in the order of insertion.
+_SCATTERED: Final = (profiles.c.id * 2_654_435_761 % 4_294_967_296) // 65_536
+_SCAN_PAGE: Final = (
+    select(
+        profiles.c.id, profiles.c.email, profiles.c.user_id, profiles.c.ids, profiles.c.traits, profiles.c.status
+    )
+    .where(
+        profiles.c.account_id == bindparam("account"),
+        profiles.c.email > bindparam("after"),
+        _SCATTERED % bindparam("one_in") == 0,
+    )
+    .order_by(profiles.c.email)
+    .limit(bindparam("limit"))
+)
+
+
+def scan_page(
+    connection: Connection, account_id: str, after: str, *, limit: int = PAGE_SIZE, one_in: int = 1
+) -> list[ScannedProfile]:
+    """Return the profiles after an email ("" for the first page); with ``one_in``, a sample of one in so many."""
+    rows = connection.execute(_SCAN_PAGE, {"account": account_id, "after": after, "limit": limit, "one_in": one_in})
+    return [ScannedProfile(*row) for row in rows]
+
+
+def count_all(connection: Connection, account_id: str) -> int:
+    """Return the number of an account's profiles."""
+    return connection.execute(
+        select(func.count()).select_from(profiles).where(profiles.c.account_id == account_id)
+    ).scalar_one()

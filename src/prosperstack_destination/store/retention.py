@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
-from prosperstack_destination.store import identities, json_codec, remap_progress, sources, subscribers
+from prosperstack_destination.store import identities, json_codec, mappings, sources, subscribers
 from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profiles import ids_of
@@ -45,7 +45,7 @@ def delete_inactive(connection: Connection, after: int, before: int, now: int) -
         sources.remove_members(connection, account_id, [json_codec.load(row.traits) for row in people])
         subscribers.clear_applied(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
-        remap_progress.forget(connection, account_id, emails)
+        mappings.forget_emails(connection, account_id, emails)
     return ids[-1], len(rows)
 
 

@@ -1,4 +1,4 @@
-"""Alembic environment: it runs within the transaction of `store.migrate.upgrade`."""
+"""Alembic environment: it runs within the transaction of `store.migrations.upgrade`."""
 
 from alembic import context
 

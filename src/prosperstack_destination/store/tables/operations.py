@@ -53,7 +53,7 @@ events = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("at", BigInteger, nullable=False),
-    # See `store.events.EventKind`.
+    # See `store.activity.EventKind`.
     Column("kind", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     # Pseudonym of the person, if known: a keyed hash of the email, so that an erasure leaves nothing.

@@ -133,7 +133,7 @@ directories = Table(
     Column("refresh_at", BigInteger),
     Column("quiet", Integer, nullable=False, server_default="0"),
     # Start of the latest complete sweep; start and cursor of the one in progress; due time of its next page. See
-    # `store.sweep_state`.
+    # `store.listing_state`.
     Column("swept_at", BigInteger),
     Column("sweep_began_at", BigInteger),
     Column("sweep_cursor", Text),

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, selec
 
 #: Arbitrary number of PostgreSQL's advisory lock that serialises migrations.
 _LOCK: Final = 7_008_701
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_MIGRATIONS: Final = Path(__file__).parent
 #: Alembic's table with one row: the schema's revision.
 _VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", Text))
 

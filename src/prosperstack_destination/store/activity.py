@@ -1,4 +1,8 @@
-"""Transactions on the activity feed: recent events for operators, without a guarantee of completeness."""
+"""Transactions on what happened: the activity feed and the audit log.
+
+The feed has recent events for operators, without a guarantee of completeness. The audit log has all actions of
+operators and of Segment, without personal data.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.tables import events
+from prosperstack_destination.store.tables import audit, events
 
 #: Number of stored events of all accounts; the oldest are deleted.
 MAX_EVENTS: Final = 20_000
@@ -111,3 +115,35 @@ def latest(
 def _event(row: Row[Any]) -> Event:
     details = json_codec.load(row.details)
     return Event(row.account_id, row.at, EventKind(row.kind), row.outcome, row.subject, details)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Entry of the audit log."""
+
+    account_id: str
+    #: In microseconds since the epoch.
+    at: int
+    #: "segment", or the name of the operator.
+    actor: str
+    action: str
+    details: Mapping[str, JsonValue]
+
+
+def record_action(
+    connection: Connection, account_id: str, at: int, *, actor: str, action: str, details: Mapping[str, JsonValue]
+) -> None:
+    """Add an entry. The details must not contain personal data or keys."""
+    connection.execute(
+        insert(audit).values(
+            account_id=account_id, at=at, actor=actor, action=action, details=json_codec.dump(details)
+        )
+    )
+
+
+def recent_actions(connection: Connection, account_id: str, limit: int) -> list[AuditEntry]:
+    """Return an account's latest entries, the newest first."""
+    rows = connection.execute(
+        select(audit).where(audit.c.account_id == account_id).order_by(audit.c.id.desc()).limit(limit)
+    )
+    return [AuditEntry(row.account_id, row.at, row.actor, row.action, json_codec.load(row.details)) for row in rows]
