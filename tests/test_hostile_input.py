@@ -65,7 +65,10 @@ ROUTES = (
 
 
 async def sent(client: httpx.AsyncClient, count: int, account_id: str, token: str) -> list[tuple[str, int, str]]:
-    """Send generated requests; of each its path, its status, and what was answered."""
+    """Send generated requests; of each its path, its status, and what was answered.
+
+    The list of recent calls is a sample, which depends on when it is written: only its status counts.
+    """
     chance = random.Random(17)  # noqa: S311 -- the same input on both
     answers: list[tuple[str, int, str]] = []
     for _ in range(count):
@@ -73,7 +76,8 @@ async def sent(client: httpx.AsyncClient, count: int, account_id: str, token: st
         headers = {"Authorization": f"Bearer {token}"} if path.startswith("/api") else {}
         auth = None if path.startswith("/api") else httpx.BasicAuth(KEY, "")
         answer = await client.request(method, path, content=body, headers=headers, auth=auth)
-        text = answer.text.replace(account_id, "ACCOUNT")
+        sampled = path.startswith(f"/api/accounts/{account_id}/calls") and answer.status_code == 200
+        text = "" if sampled else answer.text.replace(account_id, "ACCOUNT")
         answers.append((path.replace(account_id, "ACCOUNT"), answer.status_code, text))
     return answers
 
@@ -107,9 +111,10 @@ async def test_both_databases_answer_and_store_the_same(tmp_path: Path, postgres
         await database.close()
 
     (on_sqlite, stored_there), (on_postgresql, stored_here) = found
-    for one, other in zip(on_sqlite, on_postgresql, strict=True):
-        assert one == other
-        assert one[1] < 500 or one[1] == 501, one  # 501: a type of call that is not taken
+    differing = [pair for pair in zip(on_sqlite, on_postgresql, strict=True) if pair[0] != pair[1]]
+    assert not differing, (len(differing), differing[:3])
+    failed = [each for each in on_sqlite if each[1] >= 500 and each[1] != 501]  # 501: a type that is not taken
+    assert not failed, (len(failed), failed[:3])
     assert stored_there == stored_here
     assert len(stored_here["profiles"]) > 2
     assert len(stored_here["identities"]) > 2

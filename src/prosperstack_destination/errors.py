@@ -40,6 +40,7 @@
     │   └── ProblemsRise               it adds mapping problems, and its author did not confirm that
     ├── LeaseLost                    stop this account: another replica holds its lease
     └── ConfigurationError           stop: an operator has to change something first
+        └── DatabaseUnreachable        no connection to the database was ever made
 
 An error carries its evidence as attributes, so that callers format fields and never parse messages. Errors know
 nothing of HTTP: `http_responses.STATUSES` maps them to statuses.
@@ -323,3 +324,11 @@ class LeaseLost(DestinationError):
 
 class ConfigurationError(DestinationError):
     """Unusable setting, stored secret or operator input; the text says what to change."""
+
+
+class DatabaseUnreachable(ConfigurationError):
+    """Database to which no connection was made. Waiting may help for ``wait_seconds`` at most, 0: not at all."""
+
+    def __init__(self, message: str, *, wait_seconds: float) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds

@@ -74,7 +74,7 @@ def serve(
     """Serve an application until the process receives SIGTERM or SIGINT.
 
     Calls ``on_started`` once requests are answered, and ``on_stopping`` before the graceful stop, to end endless
-    responses. Raises `ConfigurationError` where the application does not start; the log has the reason.
+    responses. Exits with status 1 where the application does not start; the log has the reason.
     """
     limits = Limits(connections=connection_limit(raise_file_limit()), idle_seconds=KEEP_ALIVE_SECONDS)
     server = _Server(configuration(app, limits), on_started=on_started, on_stopping=on_stopping)
@@ -84,8 +84,8 @@ def serve(
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()  # the command ``serve`` disables it during imports
     server.run(sockets=list(sockets))
-    if not server.started and not server.should_exit:
-        raise ConfigurationError("The service could not start; the log above says why.")
+    if server.failed:
+        sys.exit(1)
 
 
 def configuration(app: ASGIApp, limits: Limits) -> uvicorn.Config:
@@ -135,9 +135,11 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = on_started
         self._on_stopping = on_stopping
+        #: Whether the application failed to start.
+        self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        starting = asyncio.ensure_future(super().startup(sockets))
+        starting = asyncio.ensure_future(self._start(sockets))
         while not starting.done() and not self.should_exit:
             await asyncio.wait((starting,), timeout=_STOP_POLL_SECONDS)
         if not starting.done():  # the application waits for something, such as its database
@@ -147,6 +149,12 @@ class _Server(uvicorn.Server):
         await starting
         if self.started:
             self._on_started()
+
+    async def _start(self, sockets: list[socket.socket] | None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # in a task it would end the loop, which logs a traceback
+            self.failed = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stopping()

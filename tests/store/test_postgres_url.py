@@ -80,7 +80,7 @@ def test_a_root_certificate_of_its_own(tmp_path: Path) -> None:
         ("?connect_timeout=10", "timeout", 10.0),
         ("?connect_timeout=0", "timeout", 5.0),
         ("?target_session_attrs=read-write", "target_session_attrs", "read-write"),
-        ("?sslnegotiation=direct", "direct_tls", True),
+        ("?sslmode=require&sslnegotiation=direct", "direct_tls", True),
         ("?ssl=true", "ssl", "require"),
         ("?application_name=mine", "server_settings", {"application_name": "mine"}),
         ("?fallback_application_name=mine", "server_settings", {"application_name": "mine"}),
@@ -133,6 +133,8 @@ def test_an_address_in_the_parameters() -> None:
         ("?gssencmode=require", "has gssencmode, which"),
         ("?keepalives=1&tcp_user_timeout=5", "has keepalives, tcp_user_timeout, which"),
         ("?sslcrl=/x", "has sslcrl, which"),
+        ("?sslnegotiation=direct", "needs sslmode=require"),
+        ("?sslnegotiation=direct&sslmode=prefer", "needs sslmode=require"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(query: str, said: str) -> None:

@@ -59,12 +59,12 @@ def unavailable(reason: object) -> StoreUnavailable:
     PostgreSQL's details and hints are omitted: they may quote rows.
     """
     return StoreUnavailable(
-        f"The database cannot take the call now ({_words(reason)}); it is safe to send it again.",
+        f"The database cannot take the call now ({message_of(reason)}); it is safe to send it again.",
         retry_after=RETRY_AFTER_SECONDS,
     )
 
 
-def _words(reason: object) -> str:
+def message_of(reason: object) -> str:
     """Return PostgreSQL's message if the reason or its cause is a PostgreSQL error, else the reason's text."""
     for error in (reason, getattr(reason, "__cause__", None)):
         if isinstance(message := getattr(error, "message", None), str):

@@ -5,6 +5,7 @@ wait for each other; a transaction that fails with a serialization error or a de
 """
 
 import asyncio
+import os
 import random
 import socket
 import ssl
@@ -19,8 +20,8 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
-from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, unavailable
+from prosperstack_destination.errors import DatabaseUnreachable, StoreUnavailable
+from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, message_of, unavailable
 from prosperstack_destination.store.postgres_url import postgres_connection
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ IDLE_SECONDS: Final = 3
 SHORT_WAIT_SECONDS: Final = 0.25
 #: Maximum number of times that a transaction runs after conflicts.
 ATTEMPTS: Final = 8
-#: Time that the service waits at its start for an unreachable database, in seconds, and the pause between two
-#: attempts (`START_PAUSE_SECONDS`).
-START_SECONDS: Final = 60.0
-#: Time that a host name may be unresolvable at the start, in seconds: a typo, or a network that is starting.
-NAME_SECONDS: Final = 4.0
+#: Time that the start waits for a server that answers but admits no connection yet, as during recovery; for an
+#: address at which nothing answers, which is a typo or a server that is starting; and the pause between two
+#: attempts. All in seconds.
+RECOVERY_SECONDS: Final = 60.0
+ABSENT_SECONDS: Final = 10.0
 START_PAUSE_SECONDS: Final = 0.5
 
 #: Conflicts: serialization failure, deadlock, a row that another transaction inserted first, a schema that just
@@ -56,9 +57,11 @@ _LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
 #: Outages of the database, independent of the transaction. Classes: connection, rollback, resources, operator
 #: intervention, system. Codes: read-only, idle for too long, locked, not migrated yet or just restored, damaged.
 _PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01", "XX001", "XX002")
-#: Configuration errors while connecting: a wrong user, password or database; a parameter that the server or a
-#: pooler does not accept.
-_MISCONFIGURED: Final = ("28", "3D", "08P01", "22023", "42704")
+#: Outages that a server reports while connecting: resources, operator intervention, system. Any other code means
+#: a wrong user, password, database or parameter.
+_RECOVERING: Final = ("53", "57", "58")
+#: Lost connections. The driver reports a connection that something else than PostgreSQL closed as one of them.
+_CUT: Final = ("08000", "08001", "08003", "08004", "08006")
 
 
 class Postgresql:
@@ -89,6 +92,8 @@ class Postgresql:
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        #: Whether a connection has been made: from then on no failure is the fault of DATABASE_URL.
+        self._connected = False
         #: Number of running transactions, including those whose callers were cancelled.
         self._running = 0
         self._at_rest = asyncio.Event()
@@ -96,27 +101,23 @@ class Postgresql:
         self._closed = False
 
     async def open(self) -> None:
-        """Wait until the server answers.
+        """Wait until the server admits connections, for as long as waiting may help.
 
-        Raises `ConfigurationError` if it refuses the connection, and `StoreUnavailable` after `START_SECONDS`.
+        Raises `DatabaseUnreachable`, a `ConfigurationError`, if it does not.
         """
-        now = asyncio.get_running_loop().time
-        begun, reported = now(), False
+        started_at, reported = time.monotonic(), False
         while True:
             try:
                 await self.run(lambda connection: connection.exec_driver_sql("SELECT 1"), writing=False)
-            except StoreUnavailable as error:
-                unknown = isinstance(error.__cause__, socket.gaierror)
-                if unknown and now() - begun > NAME_SECONDS:
-                    raise ConfigurationError(
-                        f"DATABASE_URL names an unknown host: {self._address}. Check the spelling, and that "
-                        "this machine can resolve it."
-                    ) from error
-                if now() - begun > START_SECONDS:
+            except DatabaseUnreachable as error:
+                if time.monotonic() - started_at + START_PAUSE_SECONDS > error.wait_seconds:
                     raise
                 if not reported:
-                    log.warning("PostgreSQL does not answer; retrying", address=self._address, reason=str(error))
+                    log.warning("waiting for PostgreSQL", reason=str(error), seconds=error.wait_seconds)
                     reported = True
+            except StoreUnavailable:  # the connection was lost after it had been made
+                if time.monotonic() - started_at > RECOVERY_SECONDS:
+                    raise
             else:
                 return
             await asyncio.sleep(START_PAUSE_SECONDS)
@@ -130,7 +131,10 @@ class Postgresql:
         await self._engine.dispose()
 
     async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
-        """Run ``work`` in a transaction, again after a conflict: it must be safe to repeat."""
+        """Run ``work`` in a transaction, again after a conflict: it must be safe to repeat.
+
+        Raises `DatabaseUnreachable` until the first connection is made, and `StoreUnavailable` from then on.
+        """
         if self._closed:
             raise unavailable("it is closed")
         self._running += 1
@@ -149,28 +153,28 @@ class Postgresql:
     async def _run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         begun = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
+            connecting = True
             try:
                 async with (self._engine if writing else self._snapshots).begin() as connection:
+                    connecting, self._connected = False, True
                     await _wait_for_locks(connection, LOCK_WAIT_SECONDS - (time.monotonic() - begun))
                     return await connection.run_sync(work)
-            except DBAPIError as error:
+            except NoConnectionFree as error:
+                raise unavailable(error) from error
+            except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                if connecting:
+                    raise self._connection_error(error) from error
                 if _sqlstate(error) in _LOST_A_RACE and attempt < ATTEMPTS:
                     await asyncio.sleep(random.random() * 0.01 * attempt)  # noqa: S311 -- random, so that two transactions do not collide again
                     continue
-                if not _passes(error):
+                if isinstance(error, DBAPIError) and not _passes(error):
                     raise
-                raise unavailable(error.orig) from error
-            except asyncpg.PostgresError as error:  # while connecting
-                raise _refusal(error) from error
-            except (asyncpg.ClientConfigurationError, ssl.SSLError) as error:
-                raise ConfigurationError(f"DATABASE_URL cannot be used for {self._address}: {error}.") from error
-            except (OSError, asyncpg.InterfaceError, NoConnectionFree) as error:
-                if "rejected SSL upgrade" in str(error):  # asyncpg raises it as a ConnectionError
-                    raise ConfigurationError(
-                        f"PostgreSQL at {self._address} does not support TLS, as DATABASE_URL requires (sslmode)."
-                    ) from error
-                raise unavailable(str(error) or type(error).__name__) from error
+                raise unavailable(_reason(error)) from error
         raise AssertionError  # the last attempt returns or raises
+
+    def _connection_error(self, error: Exception) -> DatabaseUnreachable | StoreUnavailable:
+        unreachable = _unreachable(error, self._address)
+        return unavailable(str(unreachable)) if self._connected else unreachable
 
 
 async def _wait_for_locks(connection: "AsyncConnection", seconds: float) -> None:
@@ -183,12 +187,48 @@ def _passes(error: DBAPIError) -> bool:
     return error.connection_invalidated or (_sqlstate(error) or "08").startswith(_PASSING)
 
 
-def _refusal(error: asyncpg.PostgresError) -> ConfigurationError | StoreUnavailable:
-    if (error.sqlstate or "").startswith(_MISCONFIGURED):
-        return ConfigurationError(f"PostgreSQL refuses DATABASE_URL: {error}.")
-    return unavailable(error)
+def _unreachable(error: Exception, address: str) -> DatabaseUnreachable:
+    """Return the error of a failed connection: what happened, what to change, and how long waiting may help."""
+    code, reason = _sqlstate(error), _reason(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = (
+            f"The certificate of PostgreSQL at {address} is refused: {error.verify_message.rstrip('.')}. Check the "
+            "host in DATABASE_URL, and sslrootcert, which names the authority's certificate."
+        )
+    elif isinstance(error, ssl.SSLError):
+        text = f"TLS with PostgreSQL at {address} fails ({reason}). Check sslmode and certificates in DATABASE_URL."
+    elif "rejected SSL upgrade" in reason:  # asyncpg raises it as a ConnectionError
+        text = f"PostgreSQL at {address} does not support TLS, as DATABASE_URL requires (sslmode)."
+    elif isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+        text = (
+            f"DATABASE_URL names an unknown host: {address}. Check the spelling, and that this machine can resolve "
+            "it."
+        )
+    elif code is not None and code.startswith(_RECOVERING):
+        text = f"PostgreSQL at {address} admits no connection now ({reason}). Try again, and look into its log."
+        return DatabaseUnreachable(text, wait_seconds=RECOVERY_SECONDS)
+    elif code is not None and code not in _CUT:
+        text = f"PostgreSQL at {address} refuses DATABASE_URL: {reason}."
+    else:
+        text = (
+            f"No PostgreSQL answers at {address} ({reason}). Check host and port in DATABASE_URL, and that "
+            "PostgreSQL runs there and can be reached from this machine."
+        )
+        return DatabaseUnreachable(text, wait_seconds=ABSENT_SECONDS)
+    return DatabaseUnreachable(text, wait_seconds=0)
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
+def _reason(error: Exception) -> str:
+    """Return the reason of an error in words; the server's own message without details, which may quote rows."""
+    if isinstance(error, DBAPIError):
+        return message_of(error.orig)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return message_of(error) or type(error).__name__
+
+
+def _sqlstate(error: Exception) -> str | None:
     """Return PostgreSQL's error code. None: an error of the driver, such as a lost connection."""
-    return getattr(error.orig, "sqlstate", None)
+    return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)

@@ -59,10 +59,15 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
         )
     settings = _server_settings(query)
     arguments: dict[str, Any] = {"timeout": _timeout(query, connect_seconds), "server_settings": settings}
+    direct = _one_of(query, "sslnegotiation", ("postgres", "direct")) == "direct"
     encryption = _encryption(query)
     if encryption is not None:
         arguments["ssl"] = encryption
-    if _one_of(query, "sslnegotiation", ("postgres", "direct")) == "direct":
+    if direct:
+        if encryption in (None, "disable", "allow", "prefer"):
+            raise ConfigurationError(
+                "DATABASE_URL has sslnegotiation=direct, which needs sslmode=require, verify-ca or verify-full."
+            )
         arguments["direct_tls"] = True
     if "target_session_attrs" in query:
         arguments["target_session_attrs"] = _one_of(query, "target_session_attrs", _SESSIONS)
@@ -135,6 +140,8 @@ def _context(
     try:
         context = ssl.create_default_context(cafile=None if root in (None, "system") else root)
         context.check_hostname = mode == "verify-full"
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as libpq; authorities of hosts are often not strict
+        context.set_alpn_protocols(["postgresql"])  # PostgreSQL demands it with sslnegotiation=direct
         if mode == "require":
             context.verify_mode = ssl.CERT_NONE
         if sslcert is not None:
@@ -142,10 +149,17 @@ def _context(
             context.load_cert_chain(sslcert, sslkey, sslpassword or "")
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"DATABASE_URL names the certificate file {place}, which cannot be used: "
-            f"{getattr(error, 'strerror', None) or 'it contains no PEM certificate'}."
+            f"DATABASE_URL names the certificate file {place}, which cannot be used: {_file_error(error)}."
         ) from None
     return context
+
+
+def _file_error(error: Exception) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return getattr(error, "strerror", None) or "it contains no PEM certificate"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "its key is another one than sslkey names"
+    return "it contains no PEM certificate, or its key is missing: name the key in sslkey"
 
 
 def _one_of(query: dict[str, str], name: str, known: tuple[str, ...]) -> str | None:
