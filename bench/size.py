@@ -38,6 +38,7 @@ from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.merge import stamped
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.stored_traits import dump_traits
 from prosperstack_destination.store.tables import directories, profiles, subscribers
 from support.postgres import Server
 from support.processes import free_port
@@ -245,7 +246,7 @@ def _row(account_id: str, number: int) -> dict[str, Any]:
         "address": email,
         "user_id": f"u{number}",
         "ids": json_codec.dump({"user": {f"u{number}": at}}),
-        "traits": json_codec.dump(stamped(traits(number), at)),
+        "traits": dump_traits(stamped(traits(number), at)),
         "version": 1,
         "status": Status.IN_SYNC.value,
         "changed_at": at,

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_turns_rotate_between_accounts() -> None:
     """An account with one piece waits for one piece of another account, however many that one has."""
-    turns, order = FairTurns(at_once=1), list[str]()
+    turns, order = FairTurns(lambda: 1), list[str]()
 
     async def work(account_id: str) -> None:
-        async with turns.turn(account_id):
+        async with turns.turn(account_id, 1):
             order.append(account_id)
             await asyncio.sleep(0)
 
@@ -27,45 +27,70 @@ async def test_turns_rotate_between_accounts() -> None:
     assert order == ["a", "a", "b", "c", "a", "b", "a", "a"]
 
 
-async def test_no_more_turns_at_once_than_there_are() -> None:
-    """Work in turns never overlaps more than it may, and all of it is done."""
-    turns, running, most, done = FairTurns(at_once=3), 0, 0, 0
+async def test_turns_at_once_fit_into_the_capacity() -> None:
+    """Work in turns never overlaps more than it may; a turn beyond the capacity comes alone; all of it is done."""
+    turns, running, done = FairTurns(lambda: 10), list[int](), 0
 
     async def work(number: int) -> None:
-        nonlocal running, most, done
-        async with turns.turn(f"account {number % 4}"):
-            running += 1
-            most = max(most, running)
+        nonlocal done
+        size = 30 if number % 20 == 0 else number % 7 + 1
+        async with turns.turn(f"account {number % 4}", size):
+            running.append(size)
+            assert sum(running) <= 10 or running == [size]
             for _ in range(number % 5):
                 await asyncio.sleep(0)
-            running -= 1
+            running.remove(size)
             done += 1
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(100):
             tasks.create_task(work(number))
 
-    assert (most, done) == (3, 100)
+    assert done == 100
+
+
+async def test_a_large_turn_is_not_overtaken() -> None:
+    """While an account waits for more than is free, smaller turns of others wait behind it."""
+    turns, order = FairTurns(lambda: 10), list[str]()
+
+    async def work(account_id: str, size: int) -> None:
+        async with turns.turn(account_id, size):
+            order.append(account_id)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for account_id, size in (("a", 6), ("b", 6), ("c", 1)):
+            tasks.create_task(work(account_id, size))
+
+    assert order == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on(granted: bool) -> None:
     """Cancelling who waits loses no turn, even when the turn was given at the same moment."""
-    turns = FairTurns(at_once=1)
-    await turns.acquire("a")
-    waiting = asyncio.create_task(turns.acquire("b"))
+    turns, ended = FairTurns(lambda: 1), asyncio.Event()
+
+    async def take(until: asyncio.Event | None = None) -> None:
+        async with turns.turn("a", 1):
+            if until is not None:
+                await until.wait()
+
+    first = asyncio.create_task(take(ended))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(take())
     await asyncio.sleep(0)
 
     if granted:
-        turns.release()
+        ended.set()
+        await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    if not granted:
-        turns.release()
+    ended.set()
+    await first
 
     async with asyncio.timeout(1):
-        await turns.acquire("c")
+        await take()
 
 
 async def read(memory: BodyMemory, account_id: str, *sizes: int, inflated: int = 0) -> None:

@@ -11,7 +11,7 @@ from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.store import profiles
 from prosperstack_destination.store.commit_delay import CommitDelay
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.group_commit import MAX_WAITING, GroupCommit
+from prosperstack_destination.store.group_commit import MAX_BATCH, MAX_WAITING, MIN_BATCH, GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest_calls
 from prosperstack_destination.store.models import Call, Outcome
 from support.accounts import open_account
@@ -26,10 +26,12 @@ class Counting:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.transactions = 0
+        self.begun = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
     async def __call__(self, calls: Sequence[Call]) -> CommitResult:
+        self.begun.set()
         await self.open.wait()
         self.transactions += 1
         return await self._database.write(ingest_calls, calls, pseudonym)
@@ -144,6 +146,36 @@ async def test_an_endless_trickle_ends_the_gathering(inbox: GroupCommit, countin
 
     await asyncio.gather(first, *others)
     assert 10 < len(others) < 100
+
+
+async def test_single_calls_overtake_pieces_of_large_requests(inbox: GroupCommit, counting: Counting) -> None:
+    """A call is in the next transaction, however many pieces wait; each transaction has a piece as well."""
+    counting.open.clear()
+    ended: list[int | str] = []
+
+    async def accept(name: int | str, count: int, *, bulk: bool) -> None:
+        await inbox.accept([identify(f"{name}.{n}@b.c") for n in range(count)], bulk=bulk)
+        ended.append(name)
+
+    pieces = [asyncio.create_task(accept(number, inbox.piece, bulk=True)) for number in range(5)]
+    await counting.begun.wait()
+    call = asyncio.create_task(accept("call", 1, bulk=False))
+    await asyncio.sleep(0)
+    counting.open.set()
+    await asyncio.gather(*pieces, call)
+
+    assert set(ended[:3]) == {0, "call", 1}
+    assert ended[3:] == [2, 3, 4]
+
+
+async def test_pieces_follow_the_pace_of_the_database(inbox: GroupCommit) -> None:
+    """The slower the transactions are, the smaller are the pieces, within bounds."""
+    before = inbox.piece
+    for number in range(30):
+        await inbox.accept([identify(f"{number}.{n}@b.c") for n in range(MIN_BATCH)], bulk=True)
+
+    assert MIN_BATCH <= inbox.piece <= MAX_BATCH
+    assert inbox.piece != before
 
 
 async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:

@@ -27,7 +27,7 @@ from prosperstack_destination.http_responses import error_response
 from prosperstack_destination.ingest.basic_auth import basic_key, content_length
 from prosperstack_destination.ingest.content_encoding import read_content
 from prosperstack_destination.ingest.explain import ExplainContext, explain
-from prosperstack_destination.ingest.fair_share import BodyMemory
+from prosperstack_destination.ingest.fair_share import BodyMemory, FairTurns
 from prosperstack_destination.ingest.json_array import is_array, split_array
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify, parse_call
@@ -96,6 +96,8 @@ class IdentifyEndpoint:
         self._array_bytes = array_bytes
         self._trusted_proxies = trusted_proxies
         self._bodies = BodyMemory(MAX_LARGE_ARRAYS * array_bytes)
+        #: One array is split at a time.
+        self._splitting = FairTurns(lambda: 1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. Errors become the statuses of Segment's contract: see `http_responses.STATUSES`."""
@@ -200,7 +202,7 @@ class IdentifyEndpoint:
         The status is 202 unless every event is rejected: Segment counts all events of a 4xx as failed, and repeats
         all events of a 5xx for four hours.
         """
-        async with self._ingest.turns.turn(account.id):
+        async with self._splitting.turn(account.id, 1):
             texts = [text async for text in split_array(body)]
         if signature is not None:
             await self._verify(account, signature, [*texts[:1], body])

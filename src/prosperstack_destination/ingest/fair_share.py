@@ -1,7 +1,8 @@
 """Fair shares for large requests: turns that accounts take one after the other, and a bound on memory.
 
-An array of thousands of events is taken in by pieces. Each piece waits for a turn, so that few pieces are worked on
-at once: calls that come alone never wait behind more than those.
+An array of thousands of events is ingested by pieces. Each piece waits for a turn, and the pieces that have one
+fill a transaction: a single call never waits behind more than those. No further piece is parsed meanwhile. The
+writing thread releases Python's lock at each row, and an event loop that parses takes it: both take twice as long.
 """
 
 import asyncio
@@ -14,8 +15,6 @@ from starlette.types import Message, Receive
 
 from prosperstack_destination.errors import Overloaded
 
-#: Pieces that are read or committed at once: one is read while others are committed.
-TURNS_AT_ONCE: Final = 3
 #: The part of the memory for large bodies that one account may fill.
 ACCOUNT_SHARE: Final = 0.75
 #: What a caller is told to wait when large bodies fill the memory that there is for them, in seconds.
@@ -23,47 +22,56 @@ RETRY_SECONDS: Final = 2.0
 
 
 class FairTurns:
-    """Turns, at most so many at once. Accounts that wait are served in rotation, each in its order of arrival."""
+    """Turns of different sizes, at the same time as far as ``capacity`` returns.
 
-    def __init__(self, at_once: int = TURNS_AT_ONCE) -> None:
-        self._free = at_once
-        #: By account; the account that is served next is first.
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+    A larger turn comes alone. Accounts that wait are served in rotation, each in its order of arrival.
+    """
 
-    async def acquire(self, account_id: str) -> None:
-        """Wait for a turn; `give_back` has to follow."""
-        if self._free:
-            self._free -= 1
+    def __init__(self, capacity: Callable[[], int]) -> None:
+        self._capacity = capacity
+        self._taken = 0
+        #: Sizes and turns by account; the account that is served next is first.
+        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, account_id: str, size: int) -> AsyncIterator[None]:
+        """A turn for as long as the block runs."""
+        await self._acquire(account_id, size)
+        try:
+            yield
+        finally:
+            self._release(size)
+
+    async def _acquire(self, account_id: str, size: int) -> None:
+        if not self._waiting and self._fits(size):
+            self._taken += size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account_id, deque()).append(turn)
+        self._waiting.setdefault(account_id, deque()).append((size, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()
+                self._release(size)
             raise
 
-    def release(self) -> None:
-        """End a turn: the next account has it."""
+    def _release(self, size: int) -> None:
+        self._taken -= size
         while self._waiting:
-            account_id, waiting = self._waiting.popitem(last=False)
-            turn = waiting.popleft()
+            account_id, waiting = next(iter(self._waiting.items()))
+            size, turn = waiting[0]
+            if not turn.done() and not self._fits(size):
+                return
+            waiting.popleft()
+            del self._waiting[account_id]
             if waiting:
                 self._waiting[account_id] = waiting  # behind the other accounts
             if not turn.done():
+                self._taken += size
                 turn.set_result(None)
-                return
-        self._free += 1
 
-    @asynccontextmanager
-    async def turn(self, account_id: str) -> AsyncIterator[None]:
-        """A turn for as long as the block runs."""
-        await self.acquire(account_id)
-        try:
-            yield
-        finally:
-            self.release()
+    def _fits(self, size: int) -> bool:
+        return self._taken == 0 or self._taken + size <= self._capacity()
 
 
 class BodyMemory:

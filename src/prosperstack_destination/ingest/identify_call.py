@@ -1,11 +1,19 @@
-"""Model of an Identify call on the wire, and the lookup of its fields in any casing."""
+"""Fields of an Identify call on the wire: the documented model, their names in any casing, and their types.
 
-from collections.abc import Mapping
+The parser takes a call's fields from its JSON object. The model is for the API document: an instance of it would
+cost more time than the rest of the parser.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from prosperstack_destination.errors import InvalidCall
+from prosperstack_destination.ingest.request_body import json_kind
 
 #: The longest user ID, in characters.
 MAX_ID: Final = 500
@@ -71,42 +79,53 @@ _SEGMENT_FIELDS: Final = frozenset(
     }
 )
 _ALIASES: Final = frozenset(_FIELDS.values())
-_IDS: Final = ("userId", "anonymousId", "messageId", "projectId")
-_OBJECTS: Final = ("traits", "context", "integrations")
 #: Total length of field names up to which they are cached, in characters. Longer calls are rare.
 _CACHED_LENGTH: Final = 400
 
 
-def has_documented_names(raw: Mapping[str, JsonValue]) -> bool:
-    """Return whether every field of the model has its documented name in a call, as in nearly all calls.
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """Meaning of the field names of a call."""
 
-    False as well for a call with unusually long field names.
-    """
-    return sum(map(len, raw)) <= _CACHED_LENGTH and _has_documented_names(tuple(raw))
-
-
-def canonical_fields(raw: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """Return a call's fields under the model's names, in the forms that the model accepts.
-
-    Of several casings the documented one wins. Numeric IDs become text; PHP's [] for an empty object, and null,
-    count as missing. (Validators of the model would do the same, but calling them for each field doubles the time.)
-    """
-    fields = {alias: raw[name] for alias, name in _choose_fields(tuple(raw))}
-    for name in _IDS:
-        if type(fields.get(name)) is int:  # `isinstance` would accept bool
-            fields[name] = str(fields[name])
-    for name in _OBJECTS:
-        if name in fields and fields[name] in (None, []):
-            del fields[name]
-    return fields
+    #: Documented name and own name of each field of the model; None: every field has its documented name.
+    renamed: tuple[tuple[str, str], ...] | None
+    #: Fields that neither the model nor Segment defines.
+    unknown: tuple[str, ...]
 
 
-def unknown_fields(raw: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return the fields of a call that neither the model nor Segment defines."""
+def field_names(raw: Mapping[str, JsonValue]) -> FieldNames:
+    """Return the meaning of a call's field names. A sender repeats the same names, in the same order."""
     names = tuple(raw)
-    if sum(map(len, names)) > _CACHED_LENGTH:
-        return _unknown(names)
-    return _cached_unknown(names)
+    return _cached_meaning(names) if sum(map(len, names)) <= _CACHED_LENGTH else _meaning(names)
+
+
+def canonical_fields(raw: Mapping[str, JsonValue], names: FieldNames) -> Mapping[str, Any]:
+    """Return a call's fields under the model's names. Of several casings the documented one wins."""
+    return raw if names.renamed is None else {alias: raw[name] for alias, name in names.renamed}
+
+
+def valid_fields(fields: Mapping[str, Any], on_fault: Callable[[str, str], None]) -> Mapping[str, Any]:
+    """Return canonical fields with valid values: null, and PHP's [] for an empty object, count as missing.
+
+    Numeric IDs become text. ``on_fault`` gets the name and the fault of a field with an invalid value; where it
+    does not raise, the field counts as missing.
+    """
+    corrected: dict[str, Any] = {}
+    for name, fault_of in _CHECKS:
+        value = fields.get(name)
+        if value is None or (fault := fault_of(value)) is None:
+            continue
+        value = _corrected(value, fault_of)
+        if value is not None and (fault := fault_of(value)) is not None:
+            on_fault(name, fault)
+            value = None
+        corrected[name] = value
+    return {**fields, **corrected} if corrected else fields
+
+
+def raise_fault(name: str, fault: str) -> None:
+    """Raise `InvalidCall` for a field with an invalid value, which is not quoted."""
+    raise InvalidCall(f"{name} {fault}.", field=name)
 
 
 def fold(name: str) -> str:
@@ -149,13 +168,47 @@ def _choose_fields(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(chosen.items())
 
 
-@lru_cache(maxsize=128)  # a sender repeats the same fields, in the same order
-def _has_documented_names(names: tuple[str, ...]) -> bool:
-    return all(alias == name for alias, name in _choose_fields(names))
+def _meaning(names: tuple[str, ...]) -> FieldNames:
+    chosen = _choose_fields(names)
+    documented = all(alias == name for alias, name in chosen)
+    unknown = (name for name in names if (folded := fold(name)) not in _FIELDS and folded not in _SEGMENT_FIELDS)
+    return FieldNames(None if documented else chosen, tuple(unknown))
 
 
-def _unknown(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if (folded := fold(name)) not in _FIELDS and folded not in _SEGMENT_FIELDS)
+_cached_meaning = lru_cache(maxsize=128)(_meaning)
 
 
-_cached_unknown = lru_cache(maxsize=128)(_unknown)
+def _text_fault(value: object) -> str | None:
+    return None if isinstance(value, str) else f"has to be text, not {json_kind(value)}"
+
+
+def _id_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"has to be text, not {json_kind(value)}"
+    if len(value) > MAX_ID:
+        return f"is longer than {MAX_ID} characters"
+    return "has a character that no id may have (U+0000)" if "\0" in value else None
+
+
+def _object_fault(value: object) -> str | None:
+    return None if isinstance(value, dict) else f"has to be an object, not {json_kind(value)}"
+
+
+def _corrected(value: object, fault_of: Callable[[object], str | None]) -> object:
+    """Return a numeric ID as text, and None for PHP's form of an empty object."""
+    if fault_of is _id_fault and type(value) is int:  # `isinstance` would accept bool
+        return str(value)
+    return None if fault_of is _object_fault and value == [] else value
+
+
+#: Checks of the fields that are not of any type, in the model's order: each returns the fault of a value, or None.
+_CHECKS: Final = (
+    ("type", _text_fault),
+    ("userId", _id_fault),
+    ("anonymousId", _id_fault),
+    ("messageId", _id_fault),
+    ("traits", _object_fault),
+    ("context", _object_fault),
+    ("projectId", _id_fault),
+    ("integrations", _object_fault),
+)

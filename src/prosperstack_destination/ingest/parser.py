@@ -4,21 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import JsonValue, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import JsonValue
 
 from prosperstack_destination.emails import is_email, normalize_email, trim_email
 from prosperstack_destination.errors import InvalidCall, MissingEmail, UnsupportedCall
 from prosperstack_destination.ingest.identify_call import (
     MAX_ID,
-    IdentifyCall,
     as_object,
     canonical_fields,
+    field_names,
     find,
     find_name,
     fold,
-    has_documented_names,
-    unknown_fields,
+    raise_fault,
+    valid_fields,
 )
 from prosperstack_destination.ingest.request_body import json_kind
 from prosperstack_destination.ingest.timestamps import UnreadableTime, read_time
@@ -35,10 +34,9 @@ _ALL: Final = {"All": True}
 _NO_INVALID_EMAILS: Final[Mapping[str, str]] = {}
 #: The types of call that this destination accepts.
 _TYPES: Final = frozenset({"identify", "delete"})
-#: The fields with the event's time, in order of preference: attributes of the model, and names in a call.
-_TIMES: Final = tuple(
-    (name, to_camel(name)) for name in ("timestamp", "original_timestamp", "sent_at", "received_at")
-)
+#: The fields with the event's time, in order of preference.
+_TIMES: Final = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
+_NO_FIELDS: Final[dict[str, JsonValue]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +104,27 @@ def parse_call(
     ``now`` is in microseconds since the epoch. Raises `UnsupportedCall` for other types of call, `InvalidCall` with
     the name of the invalid field, and `MissingEmail` for a call without an email and without IDs.
     """
-    call = _validate_documented(raw)
-    if call is None:
-        call = _validate_any_form(raw)
-    call_type = _call_type(call.type)
+    names = field_names(raw)
+    call = canonical_fields(raw, names)
+    call_type = _call_type(call.get("type"))  # an unsupported type is reported before any other fault
+    call = valid_fields(call, raise_fault)
     if asks_to_skip(call, from_sdk=from_sdk):
         return None
     at, time_field, skipped_times = event_time(call, now)
+    user_id, anonymous_id = call.get("userId") or None, call.get("anonymousId") or None
     if call_type == "delete":
-        if not call.user_id:
+        if user_id is None:
             raise InvalidCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
-        return ParsedDelete(call.user_id, at)
+        return ParsedDelete(user_id, at)
     address, email_field, invalid_emails = _email(call)
-    if address is None and not (call.user_id or call.anonymous_id):
+    if address is None and user_id is None and anonymous_id is None:
         inner = raw.get("json")
         if isinstance(inner, dict):  # Segment's Extensible Webhook wraps each event of a batch like this
             return parse_call(inner, now, from_sdk=from_sdk)
         for place, reason in invalid_emails.items():
             raise InvalidCall(reason, field=place)
         raise MissingEmail(has_ids=False)
-    traits, unknown = flat_traits(call), unknown_fields(raw)
+    traits, unknown = flat_traits(call), names.unknown
     if unknown and not traits:  # a flat body: its unknown fields are the traits
         traits, unknown = {name: raw[name] for name in unknown}, ()
     return ParsedIdentify(
@@ -136,8 +135,8 @@ def parse_call(
         traits=traits,
         at=at,
         time_field=time_field,
-        user_id=call.user_id or None,
-        anonymous_id=call.anonymous_id or None,
+        user_id=user_id,
+        anonymous_id=anonymous_id,
         source=_source(call),
         skipped_times=skipped_times,
         unknown_fields=unknown,
@@ -149,109 +148,88 @@ def summarize(raw: Mapping[str, JsonValue], now: int) -> CallSummary:
     inner = raw.get("json")
     if isinstance(inner, dict) and len(raw) == 1:
         return summarize(inner, now)
-    fields = canonical_fields(raw)
-    type_field = fields.get("type")
-    call_type = type_field.lower() if isinstance(type_field, str) and type_field else "identify"
-    call = _validate_valid_fields(fields)
-    places = (call.traits, as_object(find(call.traits, "traits")), as_object(find(call.context, "traits")))
-    values = [*(find(place, "email") for place in places), call.email]
+    call = _readable_fields(raw)
+    call_type = (call.get("type") or "identify").lower()
+    traits = _object(call, "traits")
+    places = (traits, as_object(find(traits, "traits")), as_object(find(_object(call, "context"), "traits")))
+    values = [*(find(place, "email") for place in places), call.get("email")]
     emails = (normalize_email(value) for value in values if isinstance(value, str))
     return CallSummary(
         type=call_type if call_type in OTHER_TYPES | _TYPES else "other",
         email=next((email for email in emails if email), None),
-        user_id=call.user_id or None,
-        anonymous_id=call.anonymous_id or None,
+        user_id=call.get("userId") or None,
+        anonymous_id=call.get("anonymousId") or None,
         at=event_time(call, now)[0],
         source=_source(call),
     )
 
 
-def asks_to_skip(call: IdentifyCall, *, from_sdk: bool = False) -> bool:
+def asks_to_skip(call: Mapping[str, Any], *, from_sdk: bool = False) -> bool:
     """Return whether a call's ``integrations`` exclude ProsperStack.
 
     Segment itself applies ``"All": false`` before it forwards a call, so the value counts only for a call that
     comes straight from an SDK (``from_sdk``).
     """
-    if not call.integrations or call.integrations == _ALL:
+    integrations = _object(call, "integrations")
+    if not integrations or integrations == _ALL:
         return False
-    values = [value for name, value in call.integrations.items() if fold(name).replace(" ", "") == INTEGRATION]
+    values = [value for name, value in integrations.items() if fold(name).replace(" ", "") == INTEGRATION]
     if values:
         return values[0] is False
-    return from_sdk and find(call.integrations, "all") is False
+    return from_sdk and find(integrations, "all") is False
 
 
-def flat_traits(call: IdentifyCall) -> dict[str, JsonValue]:
+def flat_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:
     """Return the traits of a call, and those of its context that it does not repeat.
 
     Nested custom traits take precedence over the traits around them.
     """
-    traits = _with_nested(call.traits)
-    if not call.context:
+    traits = _with_nested(_object(call, "traits"))
+    context = _object(call, "context")
+    if not context:
         return traits
     if not traits:
         return _with_nested(_context_traits(call))
-    others = as_object(find(call.context, "traits"))
+    others = as_object(find(context, "traits"))
     return {**_with_nested(others), **traits} if others else traits
 
 
-def event_time(call: IdentifyCall, now: int) -> tuple[int, str, tuple[SkippedTime, ...]]:
+def event_time(call: Mapping[str, Any], now: int) -> tuple[int, str, tuple[SkippedTime, ...]]:
     """Return the event's time (microseconds), its field, and the preferred fields that could not be read.
 
     An unreadable time, or one from a clock that was never set, is skipped for the next field, and in the end for
     ``now``. A time in the future counts as ``now``.
     """
     skipped: tuple[SkippedTime, ...] = ()
-    for name, alias in _TIMES:
-        value = getattr(call, name)
+    for name in _TIMES:
+        value = call.get(name)
         if value is None or value == "":
             continue
         try:
-            return min(read_time(value), now), alias, skipped
+            return min(read_time(value), now), name, skipped
         except UnreadableTime as error:
-            skipped += (SkippedTime(alias, value, str(error)),)
+            skipped += (SkippedTime(name, value, str(error)),)
     return now, "now", skipped
 
 
 def time_of_call(raw: Mapping[str, JsonValue], now: int) -> tuple[str, tuple[SkippedTime, ...]]:
     """Return the field of a call's time ("now" for none), and the preferred fields that could not be read."""
-    _, field, skipped = event_time(_validate_valid_fields(canonical_fields(raw)), now)
+    _, field, skipped = event_time(_readable_fields(raw), now)
     return field, skipped
 
 
-def _validate_documented(raw: Mapping[str, JsonValue]) -> IdentifyCall | None:
-    """Return a call whose fields have their documented names and types, as in nearly all calls; otherwise None.
-
-    `_validate_any_form` would return an equal call, but takes longer.
-    """
-    if not has_documented_names(raw):
-        return None
-    try:
-        return IdentifyCall.model_validate(raw)
-    except ValidationError:
-        return None
+def _readable_fields(raw: Mapping[str, JsonValue]) -> Mapping[str, Any]:
+    """Return a call's fields without the invalid ones."""
+    return valid_fields(canonical_fields(raw, field_names(raw)), lambda _name, _fault: None)
 
 
-def _validate_any_form(raw: Mapping[str, JsonValue]) -> IdentifyCall:
-    """Return a call whose fields may have other names and forms. Raises as `parse_call` does."""
-    fields = canonical_fields(raw)
-    _call_type(fields.get("type"))  # an unsupported type is reported before any other fault
-    try:
-        return IdentifyCall.model_validate(fields)
-    except ValidationError as error:
-        raise _invalid_field(error) from None
-
-
-def _validate_valid_fields(fields: Mapping[str, Any]) -> IdentifyCall:
-    """Return a call without its invalid fields."""
-    try:
-        return IdentifyCall.model_validate(fields)
-    except ValidationError as error:
-        invalid = {fault["loc"][0] for fault in error.errors(include_url=False)}
-    return IdentifyCall.model_validate({name: value for name, value in fields.items() if name not in invalid})
+def _object(call: Mapping[str, Any], name: str) -> dict[str, JsonValue]:
+    """Return a field that is an object; an empty one where it is missing."""
+    return call.get(name) or _NO_FIELDS
 
 
 def _call_type(value: object) -> str:
-    """Return "identify" or "delete". Raises `UnsupportedCall`; the model rejects a type that is no text."""
+    """Return "identify" or "delete". Raises `UnsupportedCall`; `valid_fields` rejects a type that is no text."""
     call_type = value.lower() if isinstance(value, str) and value else "identify"
     if call_type not in _TYPES:
         raise UnsupportedCall(str(value)[:50])
@@ -266,12 +244,12 @@ def _with_nested(traits: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {**flat, **as_object(traits[name])}
 
 
-def _email(call: IdentifyCall) -> tuple[str | None, str | None, Mapping[str, str]]:
+def _email(call: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, str]]:
     """Return the email as sent (trimmed) and its place, or None for both, and the reasons of invalid values.
 
     A value that is no email is skipped like null; its place and the reason are in the mapping.
     """
-    first = call.traits.get("email")
+    first = _object(call, "traits").get("email")
     if isinstance(first, str) and is_email(first):  # the usual case
         return first, "traits.email", _NO_INVALID_EMAILS
     invalid_emails: dict[str, str] = {}
@@ -289,18 +267,19 @@ def _email(call: IdentifyCall) -> tuple[str | None, str | None, Mapping[str, str
     return None, None, invalid_emails
 
 
-def _email_places(call: IdentifyCall) -> Iterator[tuple[str, JsonValue]]:
+def _email_places(call: Mapping[str, Any]) -> Iterator[tuple[str, JsonValue]]:
     """Yield the places of an email and their values, the preferred place first. Most calls use only the first."""
-    yield "traits.email", find(call.traits, "email")
-    yield "traits.traits.email", find(as_object(find(call.traits, "traits")), "email")
+    traits = _object(call, "traits")
+    yield "traits.email", find(traits, "email")
+    yield "traits.traits.email", find(as_object(find(traits, "traits")), "email")
     context = _context_traits(call)
     yield "context.traits.email", find(context, "email")
     yield "context.traits.traits.email", find(as_object(find(context, "traits")), "email")
-    yield "email", call.email
+    yield "email", call.get("email")
 
 
-def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
-    traits = find(call.context, "traits")
+def _context_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:
+    traits = find(_object(call, "context"), "traits")
     if traits is None or traits == []:
         return {}
     if not isinstance(traits, dict):
@@ -308,18 +287,18 @@ def _context_traits(call: IdentifyCall) -> dict[str, JsonValue]:
     return traits
 
 
-def _source(call: IdentifyCall) -> CallSource:
+def _source(call: Mapping[str, Any]) -> CallSource:
     """Return the origin of a call: an audience or a computed trait of Engage, or a Segment source."""
-    project = call.project_id or ""
-    if not call.context:
+    project, context = call.get("projectId") or "", call.get("context")
+    if not context:
         return CallSource(SourceKind.SOURCE, project)
-    personas = find(call.context, "personas")
+    personas = find(context, "personas")
     if isinstance(personas, dict):
         key = personas.get("computation_key")
         if isinstance(key, str) and key:
             is_audience = personas.get("computation_class") in _AUDIENCES
             return CallSource(SourceKind.AUDIENCE if is_audience else SourceKind.TRAIT, key[:MAX_ID])
-    library = find(call.context, "library")
+    library = find(context, "library")
     if not isinstance(library, dict):
         return CallSource(SourceKind.SOURCE, project)
     name, version = library.get("name"), library.get("version")
@@ -327,17 +306,3 @@ def _source(call: IdentifyCall) -> CallSource:
         return CallSource(SourceKind.SOURCE, project, f"{name} {version}"[:MAX_ID])
     parts = [part for part in (name, version) if isinstance(part, str)]
     return CallSource(SourceKind.SOURCE, project, " ".join(parts)[:MAX_ID])
-
-
-def _invalid_field(error: ValidationError) -> InvalidCall:
-    """Return an error that names the first invalid field and the expected type, without quoting the value."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"][:1])
-    kind = json_kind(first["input"])
-    expected = {
-        "dict_type": f"has to be an object, not {kind}",
-        "string_type": f"has to be text, not {kind}",
-        "string_too_long": f"is longer than {MAX_ID} characters",
-        "string_pattern_mismatch": "has a character that no id may have (U+0000)",
-    }.get(first["type"], f"is invalid: {first['msg']}")
-    return InvalidCall(f"{field} {expected}.", field=field)

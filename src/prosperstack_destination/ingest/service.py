@@ -1,6 +1,7 @@
 """Ingest service: commits the valid events of a request, and returns the result of each event."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +20,10 @@ from prosperstack_destination.store.group_commit import CallSink
 from prosperstack_destination.store.models import Call, Delete, Identify
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
-#: Events parsed before other tasks have their turn: about a millisecond.
-EVENTS_PER_READ: Final = 20
-#: Events parsed in one turn and committed together. Calls of other accounts come in between.
-EVENTS_PER_COMMIT: Final = 50
+#: Maximum number of events of a small request, which is committed at once and needs no turn.
+SMALL_REQUEST: Final = 20
+#: Time for which events are parsed before other tasks have their turn, in seconds.
+PARSE_SECONDS: Final = 0.002
 
 Event = TypeVar("Event")
 
@@ -87,42 +88,26 @@ class IngestService:
         self._clock = clock
         self._observer = observer
         #: Turns of large requests, so that they do not delay the requests of other accounts.
-        self.turns = FairTurns()
+        self._turns = FairTurns(lambda: calls.piece)
 
     async def ingest_many(
         self, account: Account, channel: Channel, events: Sequence[Event], codec: EventCodec[Event]
     ) -> list[Result]:
         """Return the result of each event, in their order; accepted events are on disk.
 
-        Events are parsed and committed in pieces, in order, each in a turn of its account: a request holds only a
-        few pieces in memory. Raises a `TemporaryError` where the database accepts no more. Sending all events again
+        Events are parsed and committed in pieces, in order, each in a turn of its account: a request holds only one
+        piece in memory. Raises a `TemporaryError` where the database accepts no more. Sending all events again
         is safe.
         """
         batch = _Batch(account, channel, self._clock())
-        if len(events) <= EVENTS_PER_READ:  # as cheap as a single call: no turn is needed
+        if len(events) <= SMALL_REQUEST:
             return await self._commit(batch, await self._parse(batch, events, codec), codec)
-        commits: list[asyncio.Task[list[Result]]] = []
-        try:
-            for start in range(0, len(events), EVENTS_PER_COMMIT):
-                await self.turns.acquire(account.id)
-                try:
-                    piece = await self._parse(batch, events[start : start + EVENTS_PER_COMMIT], codec)
-                except BaseException:
-                    self.turns.release()
-                    raise
-                commit = asyncio.create_task(self._commit(batch, piece, codec))
-                commit.add_done_callback(lambda _: self.turns.release())
-                commits.append(commit)
-                await asyncio.sleep(0)  # lets this piece submit its calls before the next piece does
-                if any(task.done() and task.exception() for task in commits):
-                    break
-        finally:
-            outcomes = await asyncio.gather(*commits, return_exceptions=True)
         results: list[Result] = []
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-            results.extend(outcome)
+        while len(results) < len(events):
+            events_of_piece = events[len(results) : len(results) + self._calls.piece]
+            async with self._turns.turn(account.id, len(events_of_piece)):
+                piece = await self._parse(batch, events_of_piece, codec)
+                results += await self._commit(batch, piece, codec, bulk=True)
         return results
 
     async def ingest_one(
@@ -164,9 +149,11 @@ class IngestService:
     async def _parse(self, batch: "_Batch", events: Sequence[Event], codec: EventCodec[Event]) -> "_Piece[Event]":
         """Parse the events of a piece."""
         piece = _Piece(events)
+        begun = time.monotonic()
         for position, event in enumerate(events):
-            if position % EVENTS_PER_READ == EVENTS_PER_READ - 1:
+            if time.monotonic() - begun > PARSE_SECONDS:
                 await asyncio.sleep(0)  # lets other requests run during a large batch
+                begun = time.monotonic()
             try:
                 parsed, size = codec.read(event, batch.now)
             except CallError as error:
@@ -182,10 +169,12 @@ class IngestService:
                 piece.invalid_emails[position] = invalid_emails_of(parsed)
         return piece
 
-    async def _commit(self, batch: "_Batch", piece: "_Piece[Event]", codec: EventCodec[Event]) -> list[Result]:
+    async def _commit(
+        self, batch: "_Batch", piece: "_Piece[Event]", codec: EventCodec[Event], *, bulk: bool = False
+    ) -> list[Result]:
         """Commit the calls of a piece, and report all of its events to the observer."""
         if piece.calls:
-            outcomes = await self._calls.accept(list(piece.calls.values()))
+            outcomes = await self._calls.accept(list(piece.calls.values()), bulk=bulk)
             for position, outcome in zip(piece.calls, outcomes, strict=True):
                 piece.results[position] = result_of(outcome, piece.invalid_emails[position])
         for position, event in enumerate(piece.events):

@@ -19,7 +19,11 @@ log = structlog.get_logger(__name__)
 
 #: Maximum number of calls in one transaction. More would gain little and delay the first of them.
 MAX_BATCH: Final = 500
-#: A batch waits at most GATHERING_TURNS turns of the event loop for arriving calls. It stops after STILL_TURNS
+#: Desired duration of a transaction with pieces of large requests, in seconds: other calls wait at most for the
+#: running transaction and for their own. Such a transaction has at least MIN_BATCH calls.
+BULK_SECONDS: Final = 0.015
+MIN_BATCH: Final = 50
+#: A batch waits at most GATHER_TURNS turns of the event loop for arriving calls. It stops after IDLE_TURNS
 #: consecutive turns without a call, or after one if as many calls as last time are there. An idle turn takes about
 #: 20 us; a sender that just got its response sends its next call within a few turns.
 GATHER_TURNS: Final = 60
@@ -38,10 +42,15 @@ OVERLOAD_RETRY_SECONDS: Final = 2.0
 class CallSink(Protocol):
     """Interface that accepts parsed calls."""
 
-    async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
+    @property
+    def piece(self) -> int:
+        """Number of calls of a large request that should be submitted together."""
+
+    async def accept(self, calls: Sequence[Call], *, bulk: bool = False) -> list[Outcome]:
         """Commit the calls and return their outcomes, in order, once they are on disk.
 
-        Raises a `TemporaryError` if none of them was stored.
+        ``bulk``: a piece of a large request, which other calls overtake. Raises a `TemporaryError` if none of them
+        was stored.
         """
 
 
@@ -83,8 +92,13 @@ class GroupCommit:
         self._on_change = on_change
         self._delay = delay or CommitDelay()
         self._queue: deque[_Submission] = deque()
+        #: Pieces of large requests. A transaction takes the other calls first, and at least one piece.
+        self._bulk: deque[_Submission] = deque()
+        #: Number and size of all waiting calls.
         self._calls = 0
         self._bytes = 0
+        #: Number of calls in a transaction of BULK_SECONDS, by the latest transactions with pieces.
+        self._bulk_batch: float = 2 * MIN_BATCH
         #: Number of calls in the latest batch and behind it: as many may arrive again.
         self._expected = MAX_BATCH
         self._arrived = asyncio.Event()
@@ -104,10 +118,15 @@ class GroupCommit:
         if self._task is not None:
             await self._task
 
-    async def accept(self, calls: Sequence[Call]) -> list[Outcome]:
+    @property
+    def piece(self) -> int:
+        """Implement `CallSink.piece`."""
+        return int(self._bulk_batch)
+
+    async def accept(self, calls: Sequence[Call], *, bulk: bool = False) -> list[Outcome]:
         """Implement `CallSink.accept`. Calls that are submitted together are committed together."""
         committed: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.submit(calls, partial(_settle, committed))
+        self.submit(calls, partial(_settle, committed), bulk=bulk)
         return await committed
 
     def failure(self) -> str | None:
@@ -116,7 +135,7 @@ class GroupCommit:
             return None
         return self._failure[1]
 
-    def submit(self, calls: Sequence[Call], settle: OnCommitted) -> None:
+    def submit(self, calls: Sequence[Call], settle: OnCommitted, *, bulk: bool = False) -> None:
         """Queue calls for the next transaction; ``settle`` is called later with their outcomes or the error.
 
         Raises `Overloaded` if too many calls wait, before `start` and after `close`.
@@ -126,14 +145,14 @@ class GroupCommit:
                 "The service is starting or stopping; send the call again.", retry_after=OVERLOAD_RETRY_SECONDS
             )
         waiting = _Submission(calls, settle)
-        if self._queue and (
+        if self._calls and (
             self._calls + len(calls) > MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES
         ):
             raise Overloaded(
                 "Too many calls are waiting for the database; send this one again.",
                 retry_after=OVERLOAD_RETRY_SECONDS,
             )
-        self._queue.append(waiting)
+        (self._bulk if bulk else self._queue).append(waiting)
         self._calls += len(calls)
         self._bytes += waiting.size
         self._arrived.set()
@@ -142,18 +161,25 @@ class GroupCommit:
         while True:
             await self._arrived.wait()
             await self._gather()
-            await self._wait_for_more()
             batch = self._next_batch()
             if batch:
-                self._delay.record_start(sum(len(waiting.calls) for waiting in batch), time.monotonic())
-                await self._write(batch)
-                self._expected = sum(len(waiting.calls) for waiting in batch) + self._calls
+                await self._write_measured(batch)
             elif self._closing:
                 return
             else:
                 self._arrived.clear()
 
     async def _gather(self) -> None:
+        """Let more calls join the batch: those that should arrive soon by `CommitDelay`, or are arriving now."""
+        before = self._calls
+        at_once = self._bulk or self._closing or not before
+        if not at_once and (seconds := self._delay.seconds(before, time.monotonic())):
+            await asyncio.sleep(seconds)
+            self._delay.record_wait(self._calls - before)
+        else:
+            await self._gather_arriving()
+
+    async def _gather_arriving(self) -> None:
         """Let arriving calls join the batch while more arrive and it has room.
 
         Without it the senders split into two halves that alternate between transactions.
@@ -167,23 +193,35 @@ class GroupCommit:
             count = self._calls
             await asyncio.sleep(0)
 
-    async def _wait_for_more(self) -> None:
-        """Wait for calls that should arrive soon: see `CommitDelay`."""
-        before = self._calls
-        if before and not self._closing and (seconds := self._delay.seconds(before, time.monotonic())):
-            await asyncio.sleep(seconds)
-            self._delay.record_wait(self._calls - before)
-
     def _next_batch(self) -> list[_Submission]:
+        """Return the calls of the next transaction: the pieces of large requests fill what the others leave."""
         batch: list[_Submission] = []
-        calls = 0
-        while self._queue and (not batch or calls + len(self._queue[0].calls) <= MAX_BATCH):
-            waiting = self._queue.popleft()
-            calls += len(waiting.calls)
-            self._calls -= len(waiting.calls)
+        calls = self._move(self._queue, batch, MAX_BATCH)
+        if self._bulk:
+            self._move(self._bulk, batch, int(self._bulk_batch) - calls)
+        return batch
+
+    def _move(self, queue: deque[_Submission], batch: list[_Submission], most: int) -> int:
+        """Move submissions from a queue to a batch, at least one and up to ``most`` calls; return their number."""
+        moved = 0
+        while queue and (not moved or moved + len(queue[0].calls) <= most):
+            waiting = queue.popleft()
+            moved += len(waiting.calls)
             self._bytes -= waiting.size
             batch.append(waiting)
-        return batch
+        self._calls -= moved
+        return moved
+
+    async def _write_measured(self, batch: Sequence[_Submission]) -> None:
+        """Write a batch, and adapt the size of the next one to its duration."""
+        count = sum(len(waiting.calls) for waiting in batch)
+        begun = time.monotonic()
+        self._delay.record_start(count, begun)
+        await self._write(batch)
+        self._expected = count + self._calls
+        if count >= MIN_BATCH:
+            fitting = count * BULK_SECONDS / max(time.monotonic() - begun, 0.001)
+            self._bulk_batch += (min(max(fitting, MIN_BATCH), MAX_BATCH) - self._bulk_batch) / 4
 
     async def _write(self, batch: Sequence[_Submission]) -> None:
         """Write a batch. If it fails, halve it until the failing call is alone."""
@@ -214,8 +252,9 @@ class GroupCommit:
                 self._tell(taken.changed)
 
     def _take_all(self) -> list[_Submission]:
-        waiting = list(self._queue)
+        waiting = [*self._queue, *self._bulk]
         self._queue.clear()
+        self._bulk.clear()
         self._calls = self._bytes = 0
         return waiting
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from prosperstack_destination.clock import DAY
-from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import IdKind, Stamped
 from prosperstack_destination.store.statements import PreparedStatement
+from prosperstack_destination.store.stored_traits import dump_traits, load_traits
 from prosperstack_destination.store.tables import held
 
 #: Maximum number of held IDs of an account. Beyond it the longest unchanged are deleted.
@@ -37,7 +37,7 @@ def hold(
     for key in sorted(traits_by_key):
         merged = merge(known.get(key, {}), traits_by_key[key], reads)
         dropped += merged.dropped
-        traits = json_codec.dump(merged.traits)
+        traits = dump_traits(merged.traits)
         if key in known:
             connection.execute(update(held).where(_is(account_id, [key])).values(traits=traits, held_at=now))
         else:
@@ -70,7 +70,7 @@ def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> di
     if not keys:
         return {}
     rows = connection.execute(select(held).where(_is(account_id, keys)))
-    return {(IdKind(row.kind), row.external_id): json_codec.load(row.traits) for row in rows}
+    return {(IdKind(row.kind), row.external_id): load_traits(row.traits) for row in rows}
 
 
 def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Stamped, Status
 from prosperstack_destination.store.profiles import Ids, ids_of, newest_id
+from prosperstack_destination.store.stored_traits import load_traits, load_values
 from prosperstack_destination.store.tables import identities, is_rejected, is_unmatched, profiles
 
 #: Maximum number of profiles that a page scans.
@@ -191,12 +192,11 @@ class ScannedProfile:
 
     def stamped(self) -> dict[str, Stamped]:
         """Return the traits with their times."""
-        found: dict[str, Stamped] = json_codec.load(self.traits)
-        return found
+        return load_traits(self.traits)
 
     def values(self) -> dict[str, JsonValue]:
         """Return the traits without their times."""
-        return {name: value for name, (value, _) in json_codec.load(self.traits).items()}
+        return load_values(self.traits)
 
     @property
     def anonymous_id(self) -> str | None:

@@ -23,6 +23,7 @@ from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, PreparedStatement
+from prosperstack_destination.store.stored_traits import dump_traits, load_traits
 from prosperstack_destination.store.tables import profiles
 
 #: External IDs with their latest event time, in microseconds since the epoch.
@@ -196,7 +197,7 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str], now
     """
     wanted = {"account": account_id, "emails": sorted(emails)}
     found = {
-        email: ProfileDraft(email, row_id, address, user_id, json_codec.load(ids), json_codec.load(traits), *rest)
+        email: ProfileDraft(email, row_id, address, user_id, json_codec.load(ids), load_traits(traits), *rest)
         for email, row_id, address, user_id, ids, traits, *rest in _SELECT_MERGED.rows(connection, wanted)
     }
     for draft in found.values():
@@ -218,7 +219,7 @@ def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft
     due = False
     # Key order, so that two writers cannot deadlock.
     for draft in sorted((draft for draft in changed if draft.touched), key=lambda draft: draft.email):
-        ids, traits = json_codec.dump(draft.ids), json_codec.dump(draft.traits)
+        ids, traits = json_codec.dump(draft.ids), dump_traits(draft.traits)
         written = (  # in the order of _WRITTEN
             *(draft.address, draft.user_id, ids, traits, draft.version, draft.status),
             *(draft.pending_since, draft.changed_at, draft.lane, draft.due_at, draft.touched_at),
@@ -240,7 +241,7 @@ def erase(
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
     rows = connection.execute(select(profiles.c.ids, profiles.c.traits).where(known)).all()
     connection.execute(delete(profiles).where(known))
-    return [(ids_of(row.ids), json_codec.load(row.traits)) for row in rows]
+    return [(ids_of(row.ids), load_traits(row.traits)) for row in rows]
 
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:
@@ -388,7 +389,7 @@ def profile_of(row: Row[Any]) -> Profile:
         email=row.email,
         address=row.address,
         user_id=row.user_id,
-        traits={name: (value, at) for name, (value, at) in json_codec.load(row.traits).items()},
+        traits=load_traits(row.traits),
         version=row.version,
         status=Status(row.status),
         status_reason=row.status_reason,

@@ -5,10 +5,11 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
-from prosperstack_destination.store import identities, json_codec, mappings, sources, subscribers
+from prosperstack_destination.store import identities, mappings, sources, subscribers
 from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profiles import ids_of
+from prosperstack_destination.store.stored_traits import load_traits
 from prosperstack_destination.store.tables import accounts, profiles
 
 #: Maximum number of rows that one transaction scans or deletes.
@@ -42,7 +43,7 @@ def delete_inactive(connection: Connection, after: int, before: int, now: int) -
         keys = {key for row in people for key in ids_of(row.ids)}
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
-        sources.remove_members(connection, account_id, [json_codec.load(row.traits) for row in people])
+        sources.remove_members(connection, account_id, [load_traits(row.traits) for row in people])
         subscribers.clear_applied(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
         mappings.forget_emails(connection, account_id, emails)
