@@ -15,7 +15,7 @@ from prosperstack_destination.errors import ProsperStackNotFound, ProsperStackRa
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import PAGE_SIZE, ProsperStackClient, SubscriberPage
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition, Subscriber
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
+from prosperstack_destination.sandbox.account import FixedWindow
 
 #: How long an answer takes, in seconds.
 LATENCY = 0.1

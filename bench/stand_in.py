@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench.projecting import CATALOG
 
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
+from prosperstack_destination.sandbox.account import FixedWindow
 
 #: Time of an answer, in seconds; requests of an account in a minute.
 ANSWER_SECONDS: Final = float(os.environ.get("ANSWER_MS", "0")) / 1000

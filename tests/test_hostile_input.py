@@ -11,12 +11,12 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.tables import held, identities, profiles, sources
 from support import hostile
-from support.clocks import NEW_YEAR, SetClock
+from support.clocks import SetClock
+from support.operators import add_token
 from support.service import KEY, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_both_databases_answer_and_store_the_same(tmp_path: Path, postgres
             database = Database(url)
             stack.push_async_callback(database.close)
             [account] = await database.read(accounts.all_accounts)
-            token = (await database.write(issue_token, "ann", "ann", NEW_YEAR)).text
+            token = await database.write(add_token)
             answers = await sent(service.client, count, account.id, token)
         database = Database(url)
         found.append((answers, await database.read(rows)))
@@ -138,7 +138,7 @@ async def test_every_page_and_route_answers(tmp_path: Path, database_url: str, s
         await service.identify(email)
         database = Database(database_url)
         [account] = await database.read(accounts.all_accounts)
-        token = (await database.write(issue_token, "ann", "ann", NEW_YEAR)).text
+        token = await database.write(add_token)
         await database.close()
         operator = {"Authorization": f"Bearer {token}"}
         base = f"/api/accounts/{account.id}"

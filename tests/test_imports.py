@@ -16,10 +16,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "clock": set(),
-    "background": set(),
+    "background": {"errors"},
     "forwarded": set(),
-    "retry_after": set(),
-    "deadlines": {"errors"},
     "caches": {"clock", "errors"},
     "storable": set(),
     "http_client": {"__init__", "storable"},
@@ -27,8 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The pure middle and the edges that it does not know.
     "mapping": {"storable", "errors"},
     "store": {"storable", "errors", "clock", "background"},
-    "prosperstack": {"storable", "http_client", "retry_after", "errors", "clock"},
-    "http_responses": {"errors", "retry_after", "store"},
+    "prosperstack": {"storable", "http_client", "errors", "clock"},
+    "http_responses": {"http_client", "errors", "store"},
     "account_mapping": {"errors", "clock", "mapping", "store", "prosperstack"},
     "auth": {"caches", "errors", "clock", "forwarded", "mapping", "store", "prosperstack", "account_mapping"},
     "reconcile": {"errors", "clock", "emails", "background", "mapping", "store", "prosperstack", "account_mapping"},
@@ -37,15 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http_responses", "account_mapping"),
     },
     "cancel_flow": {
-        *("caches", "storable", "deadlines", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
+        *("caches", "storable", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
         *("ingest", "account_mapping", "http_responses"),
     },
     "observability": {
         *("storable", "__init__", "errors", "clock", "background", "logs", "store"),
     },
-    "health": {"deadlines", "errors", "store"},
+    "health": {"background", "errors", "store"},
     "middleware": {"http_responses", "logs", "storable", "observability"},
-    "segment_api": {"caches", "storable", "http_client", "retry_after", "errors", "clock", "store", "auth"},
+    "segment_api": {"caches", "storable", "http_client", "errors", "clock", "store", "auth"},
     "admin": {
         *("caches", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
         *("segment_api", "account_mapping"),
@@ -65,12 +63,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "api": {
         *("storable", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
-        *("ingest", "admin", "segment_api", "retry_after", "deadlines", "account_mapping", "http_responses"),
+        *("ingest", "admin", "segment_api", "background", "account_mapping", "http_client", "http_responses"),
     },
     "dashboard": {
         *("__init__", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
-        *("ingest", "admin", "segment_api", "forwarded", "storable", "retry_after", "deadlines", "caches"),
-        *("account_mapping", "http_responses"),
+        *("ingest", "admin", "segment_api", "forwarded", "storable", "background", "caches"),
+        *("account_mapping", "http_client", "http_responses"),
     },
     "api_docs": {"dashboard"},
     # The composition root.

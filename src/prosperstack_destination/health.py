@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from prosperstack_destination.deadlines import DeadlineRunner
+from prosperstack_destination.background import DeadlineRunner
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.store.database import Database, probe_writes
 

@@ -27,7 +27,7 @@ from prosperstack_destination.errors import (
     UnsupportedCall,
     UnsupportedEncoding,
 )
-from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.store.json_codec import dump
 
 #: HTTP statuses of errors. The nearest class of an error counts.

@@ -8,8 +8,8 @@ import structlog
 
 from prosperstack_destination import __version__
 from prosperstack_destination.admin.services import ALL_ACCOUNTS, AdminServices
-from prosperstack_destination.auth.key_rotation import load_pseudonym_key
 from prosperstack_destination.auth.operators import load_or_create_password, load_password
+from prosperstack_destination.auth.vault import load_pseudonym_key
 from prosperstack_destination.bootstrap import Services
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.settings import Role, reveal

@@ -6,10 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.store.database import Database
-from support.clocks import NEW_YEAR
-from support.operators import operator
+from support.operators import add_token, operator
 from support.service import Service, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -177,7 +175,7 @@ async def test_what_cannot_be_kept(tmp_path: Path, database_url: str) -> None:
     """A text with a character that a database cannot keep is refused, wherever it stands, by both."""
     database = Database(database_url)
     await database.open()
-    token = (await database.write(issue_token, "ann", "ann", NEW_YEAR)).text
+    token = await database.write(add_token)
     await database.close()
     async with running(settings(tmp_path, database_url=database_url)) as service:
         await service.identify(JOHN, plan="x")

@@ -29,7 +29,7 @@ async def test_token_works_until_revoked(service: Service, api: httpx.AsyncClien
         await api.delete(f"http://service/api/tokens/{issued['fingerprint']}")
     ).status_code == 404  # it is refused already
     trail = (await api.get("audit")).json()
-    assert [(each["actor"], each["action"]) for each in trail][:2] == [
+    assert [(each["actor"], each["action"]) for each in trail] == [
         ("ann", "revoke token"),
         ("ann", "issue token"),
     ]

@@ -16,7 +16,7 @@ from prosperstack_destination.prosperstack.budget import (
     RateLimit,
     Ticket,
 )
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
+from prosperstack_destination.sandbox.account import FixedWindow
 
 MINUTE = 60 * SECOND
 

@@ -8,14 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from prosperstack_destination.auth.credentials import issue_token
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
 from prosperstack_destination.store import problems
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.problems import PropertyCreation
-from support.clocks import NEW_YEAR
-from support.operators import operator
+from support.operators import add_token, operator
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +48,7 @@ def configured(tmp_path: Path, database_url: str) -> Settings:
 async def token_of(configured: Settings) -> str:
     database = Database(configured.effective_database_url)
     try:
-        return (await database.write(issue_token, "ann", "ann", NEW_YEAR)).text
+        return await database.write(add_token)
     finally:
         await database.close()
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
+from prosperstack_destination.sandbox.account import FixedWindow
 
 
 @pytest.mark.parametrize(("now", "reset"), [(0.0, "60"), (0.5, "60"), (59.5, "1"), (60.0, "60")])

@@ -15,9 +15,9 @@ from starlette.types import Message, Receive
 from prosperstack_destination.admin import accounts
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.errors import DestinationError, MappingConflict, TemporaryError
+from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.http_responses import status_of
 from prosperstack_destination.mapping.mapping_file import InvalidMapping
-from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.store.accounts import Account
 
 #: Reads the token from a request; None if it has none.

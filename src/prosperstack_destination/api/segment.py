@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr
 
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, ErrorResponse, Operator, Services
-from prosperstack_destination.deadlines import while_connected
+from prosperstack_destination.background import while_connected
 from prosperstack_destination.segment_api.client import MAX_TOKEN, WorkspaceCredentials
 from prosperstack_destination.store.segment_connections import ConnectionKind, Region, SegmentConnection
 

@@ -1,4 +1,4 @@
-"""Encryption of stored secrets, and pseudonyms."""
+"""Encryption of stored secrets and its rotation, and pseudonyms."""
 
 import base64
 import hmac
@@ -6,15 +6,18 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import Connection
 
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.store import pseudonyms
+from prosperstack_destination.store import accounts, activity, encrypted_texts, pseudonyms
+from prosperstack_destination.store.encrypted_texts import EncryptedTexts
 from prosperstack_destination.store.private_files import FILE_MODE, make_private_folder
 
 #: Shortest allowed SECRET_KEY, in characters.
@@ -34,7 +37,7 @@ class Vault:
             )
         keys = [_derived(each, b"keys at rest") for each in (secret, *former)]
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
-        # Pseudonyms must not change with SECRET_KEY: until this key is stored (`auth.key_rotation`), it derives
+        # Pseudonyms must not change with SECRET_KEY: until this key is stored (`auth.vault`), it derives
         # from the first secret.
         self._pseudonyms = _derived([secret, *former][-1], b"pseudonyms")
 
@@ -120,3 +123,43 @@ def read_secret(path: Path) -> str:
             "or, where nothing was encrypted with it yet, remove it, so that one is made."
         )
     return secret
+
+
+@dataclass(frozen=True, slots=True)
+class ReencryptResult:
+    """Numbers of re-encrypted texts."""
+
+    account_keys: int
+    shared_secrets: int
+    #: Tokens of Segment workspaces.
+    segment_tokens: int
+
+
+def load_pseudonym_key(connection: Connection, vault: Vault) -> None:
+    """Set a vault's pseudonym key to the one that the database's erasures use."""
+    stored = encrypted_texts.app_secret(connection, encrypted_texts.PSEUDONYMS)
+    if stored is not None:
+        vault.use_pseudonym_key(stored)
+
+
+def reencrypt_all(connection: Connection, vault: Vault, actor: str, now: int) -> ReencryptResult:
+    """Encrypt everything with the vault's current secret, in one transaction; safe to repeat.
+
+    The pseudonym key is stored from now on: it derives from the first SECRET_KEY, and erasures depend on it. Raises
+    `ConfigurationError` where a text can be decrypted by none of the secrets; then nothing changes.
+    """
+    load_pseudonym_key(connection, vault)
+    stored = encrypted_texts.load(connection)
+    reencrypted = EncryptedTexts(
+        {each: vault.reencrypt(text) for each, text in stored.account_keys.items()},
+        {each: vault.reencrypt(text) for each, text in stored.shared_secrets.items()},
+        {each: vault.reencrypt(text) for each, text in stored.segment_tokens.items()},
+        {each: vault.reencrypt(text) for each, text in stored.app_secrets.items()}
+        | {encrypted_texts.PSEUDONYMS: vault.pseudonym_key()},
+    )
+    encrypted_texts.replace(connection, reencrypted)
+    for account in accounts.all_accounts(connection):
+        activity.record_action(connection, account.id, now, actor=actor, action="reencrypt", details={})
+    return ReencryptResult(
+        len(reencrypted.account_keys), len(reencrypted.shared_secrets), len(reencrypted.segment_tokens)
+    )

@@ -1,4 +1,4 @@
-"""Endpoints ``/data-connector/{token}`` and ``/flow-webhook/{token}``.
+"""Endpoints ``/data-connector/{token}`` and ``/flow-webhook/{token}``, and their OpenAPI description.
 
 A cancel flow waits for the response. With a valid token it is 200 within `RESPONSE_TIMEOUT`, also on errors, except
 for a body with an unsupported compression (415).
@@ -7,22 +7,26 @@ for a body with an unsupported compression (415).
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.auth.api_keys import key_hash
+from prosperstack_destination.background import DeadlineRunner
 from prosperstack_destination.cancel_flow.lookup import DesiredProperties, PropertyLookup, TokenCache
 from prosperstack_destination.cancel_flow.payloads import (
+    ConnectorCall,
+    FlowEvent,
     ResponseFormat,
     read_connector_call,
     read_flow_event,
     response_body,
 )
 from prosperstack_destination.cancel_flow.priority_writer import PriorityWriter
-from prosperstack_destination.deadlines import DeadlineRunner
 from prosperstack_destination.errors import (
     CallTooLarge,
     DestinationError,
@@ -32,6 +36,7 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.http_responses import error_response, json_message
 from prosperstack_destination.ingest.content_encoding import read_content
+from prosperstack_destination.ingest.openapi import add_schemas
 from prosperstack_destination.store.cancel_flows import PersonRef
 
 log = structlog.get_logger(__name__)
@@ -149,3 +154,45 @@ class FlowWebhookEndpoint(_Endpoint):
 
 def _json(body: bytes) -> Response:
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+_REF: Final = "#/components/schemas/{model}"
+_TOKEN: Final = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
+_REFUSED: Final = {"description": "The token is unknown or revoked.", "content": {"application/json": {}}}
+_NOT_READ: Final = {
+    "description": "The body has another compression than gzip or deflate.",
+    "content": {"application/json": {}},
+}
+
+
+def describe_connector(document: dict[str, Any]) -> dict[str, Any]:
+    """Add the data connector and the flow webhook to an OpenAPI document."""
+    models: list[type[BaseModel]] = [ConnectorCall, FlowEvent]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    add_schemas(document, definitions["$defs"])
+    paths = document.setdefault("paths", {})
+    paths["/data-connector/{token}"] = {
+        "post": _post(
+            "Return the desired properties of a person who starts to cancel",
+            "data_connector",
+            ConnectorCall,
+            "The person's desired properties by their keys; {} for an unknown person or on an error.",
+        )
+    }
+    paths["/flow-webhook/{token}"] = {
+        "post": _post("Prioritize a person who starts to cancel", "flow_webhook", FlowEvent, "Noted, or ignored.")
+    }
+    return document
+
+
+def _post(summary: str, name: str, model: type[BaseModel], good: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "tags": ["prosperstack"],
+        "parameters": [_TOKEN],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"200": {"description": good, "content": content}, "401": _REFUSED, "415": _NOT_READ},
+    }

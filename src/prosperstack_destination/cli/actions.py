@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.admin import actions, labels, people
 from prosperstack_destination.admin.actions import ReplayCost
-from prosperstack_destination.auth.key_rotation import load_pseudonym_key
+from prosperstack_destination.auth.vault import load_pseudonym_key
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.session import confirm, read, resolve_account, run, write
 from prosperstack_destination.clock import system_clock

@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth import credentials as issuing
-from prosperstack_destination.auth import key_rotation
 from prosperstack_destination.auth.credentials import Issued
 from prosperstack_destination.auth.operators import load_or_create_password
+from prosperstack_destination.auth.vault import reencrypt_all
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.session import read, resolve_account, write
@@ -158,7 +158,7 @@ def reencrypt(author: str, *, as_json: bool) -> None:
     """Encrypt every stored secret with SECRET_KEY, the second step of its rotation. It may be repeated."""
     settings = read_settings()
     vault = vault_from_settings(settings)
-    counts = write(lambda connection: key_rotation.reencrypt(connection, vault, author, system_clock()), settings)
+    counts = write(lambda connection: reencrypt_all(connection, vault, author, system_clock()), settings)
     if as_json:
         output.print_json(asdict(counts))
         return

@@ -8,8 +8,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 from sqlalchemy import Connection
 
-from prosperstack_destination.auth.key_rotation import load_pseudonym_key
-from prosperstack_destination.auth.vault import pseudonym_of_email
+from prosperstack_destination.auth.vault import load_pseudonym_key, pseudonym_of_email
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Time
 from prosperstack_destination.cli.session import read, resolve_account

@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import reads_of
-from prosperstack_destination.auth.key_rotation import load_pseudonym_key
-from prosperstack_destination.auth.vault import Vault
+from prosperstack_destination.auth.vault import Vault, load_pseudonym_key
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.import_report import (
     nothing_to_import,

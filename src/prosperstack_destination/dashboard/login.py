@@ -12,7 +12,7 @@ from prosperstack_destination.dashboard.routing import COOKIE, PageContext, Page
 from prosperstack_destination.dashboard.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
 from prosperstack_destination.forwarded import client_address, is_tls
-from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.http_client import retry_after_header
 
 #: Page after a login without a requested page.
 START: Final = "/dashboard"

@@ -28,8 +28,8 @@ from prosperstack_destination.errors import (
     TemporaryError,
 )
 from prosperstack_destination.forwarded import is_tls
+from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.http_responses import status_of
-from prosperstack_destination.retry_after import retry_after_header
 from prosperstack_destination.storable import storable_text
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.accounts import Account

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from prosperstack_destination.background import while_connected
 from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
-from prosperstack_destination.deadlines import while_connected
 from prosperstack_destination.errors import (
     AlreadyConnected,
     ConfigurationError,

@@ -13,7 +13,7 @@ from prosperstack_destination.auth.operators import Password
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import LoginFailed
 from prosperstack_destination.forwarded import client_network
-from prosperstack_destination.retry_after import retry_after_header
+from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.database import UnitOfWork
 

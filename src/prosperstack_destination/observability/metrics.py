@@ -1,12 +1,22 @@
-"""Prometheus metrics in their own registry. Labels are bounded: accounts, kinds and statuses; never an email."""
+"""Prometheus metrics in their own registry, and their route.
 
+Labels are bounded: accounts, kinds and statuses; never an email.
+"""
+
+import hmac
 from collections.abc import Iterable
 from typing import Final
 
+from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
 
-from prosperstack_destination.clock import SECOND
+from prosperstack_destination.clock import SECOND, Clock
+from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.store import account_stats
 from prosperstack_destination.store.account_stats import AccountStats
+from prosperstack_destination.store.database import Database
 
 #: Buckets of the time from a call's receipt to its delivery, in seconds; a first sync takes hours.
 FRESHNESS_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 300, 900, 3_600, 4 * 3_600, 12 * 3_600, 24 * 3_600)
@@ -81,3 +91,36 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: Iterable[float]) -> Histogram:
         return Histogram(_PREFIX + name, text, buckets=tuple(buckets), registry=self._registry)
+
+
+#: Time to live of the accounts' statistics, in microseconds: counting a long backlog takes a moment.
+STATS_TTL: Final = 5 * SECOND
+
+
+def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: str | None) -> APIRouter:
+    """Return the router. With a ``token``, a request needs it (``Authorization: Bearer``)."""
+    router = APIRouter(tags=["operations"])
+    counted_at: int | None = None
+
+    @router.head("/metrics", include_in_schema=False)
+    @router.get("/metrics", response_class=Response)
+    async def show(request: Request) -> Response:
+        """Return the metrics in Prometheus' text format."""
+        nonlocal counted_at
+        if token is not None and not _has_token(request, token):
+            return Response("The token is missing or wrong.\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
+        now = clock()
+        if counted_at is None or not 0 <= now - counted_at < STATS_TTL:
+            counted_at = now
+            try:
+                metrics.set_account_stats(await database.read(account_stats.of_accounts, now), now)
+            except StoreUnavailable:
+                metrics.set_account_stats([], now)  # leaves the accounts' gauges out; the others are known
+        return Response(metrics.render(), 200, media_type=CONTENT_TYPE)
+
+    return router
+
+
+def _has_token(request: Request, token: str) -> bool:
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())

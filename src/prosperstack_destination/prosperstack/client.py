@@ -21,7 +21,13 @@ from prosperstack_destination.errors import (
     ProsperStackRejected,
     ProsperStackUnavailable,
 )
-from prosperstack_destination.http_client import InvalidItem, UnreadableBody, read_body, validate_items
+from prosperstack_destination.http_client import (
+    InvalidItem,
+    UnreadableBody,
+    read_body,
+    read_retry_after,
+    validate_items,
+)
 from prosperstack_destination.prosperstack.budget import LONGEST_WINDOW_SECONDS, RateLimit
 from prosperstack_destination.prosperstack.models import (
     EmptyResponse,
@@ -31,7 +37,6 @@ from prosperstack_destination.prosperstack.models import (
     Subscriber,
     Subscription,
 )
-from prosperstack_destination.retry_after import read_retry_after
 from prosperstack_destination.storable import storable_text
 
 Item = TypeVar("Item", bound=BaseModel)

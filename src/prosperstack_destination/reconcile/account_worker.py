@@ -29,7 +29,6 @@ from prosperstack_destination.reconcile.decision import (
 )
 from prosperstack_destination.reconcile.delivery import deliver, deliver_subscriptions, erase_remote
 from prosperstack_destination.reconcile.discovery import list_page, look_up, sweep_page
-from prosperstack_destination.reconcile.in_flight import InFlight
 from prosperstack_destination.reconcile.maintenance import AccountMaintenance
 from prosperstack_destination.reconcile.planner import (
     BULK_SHARE,
@@ -48,6 +47,7 @@ from prosperstack_destination.reconcile.rate_limiter import RateLimiter
 from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import (
+    InFlight,
     NullReconcileObserver,
     ReconcileObserver,
     WorkerContext,

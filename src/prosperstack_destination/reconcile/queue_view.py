@@ -6,9 +6,8 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.prosperstack.budget import Budget
-from prosperstack_destination.reconcile.in_flight import InFlight
 from prosperstack_destination.reconcile.planner import PlannerInput, debounce, lookback
-from prosperstack_destination.reconcile.worker_context import WorkerContext
+from prosperstack_destination.reconcile.worker_context import InFlight, WorkerContext
 from prosperstack_destination.store import listing_state, queue
 from prosperstack_destination.store.listing_state import ListingState
 from prosperstack_destination.store.models import Lane

@@ -1,12 +1,66 @@
-"""Account of one API key: its data, its rate limit and its part of the journal."""
+"""Configuration of a sandbox, and its account of one API key: data, rate limit and part of the journal."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
 from prosperstack_destination.sandbox.store import AccountData
 
 Shown = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Subscribers, rate limit, latency, keys and journal of a sandbox."""
+
+    #: Number of subscribers in each account.
+    subscribers: int = 1000
+    #: Requests in a window, for each account.
+    rate_limit: int = 100
+    window_seconds: float = 60.0
+    #: Minimum time of each response, in milliseconds.
+    latency_ms: float = 0.0
+    #: Seed of the generated subscribers. Equal seeds give equal subscribers.
+    seed: int = 1
+    #: API keys, each with an account of its own.
+    keys: tuple[str, ...] = ("key_test_sandbox",)
+    #: File that keeps all writes for the next start; None to keep them in memory only.
+    journal: Path | None = None
+
+
+class FixedWindow:
+    """Limit of requests in a window. A window begins with the first request after the end of the previous one."""
+
+    def __init__(self, limit: int, window_seconds: float) -> None:
+        self.limit = limit
+        self.window_seconds = window_seconds
+        self._ends_at = -math.inf
+        self._used = 0
+
+    def take(self, now: float) -> bool:
+        """Count a request at ``now`` (seconds); return False if it exceeds the limit."""
+        if now >= self._ends_at:
+            self._ends_at = now + self.window_seconds
+            self._used = 0
+        if self._used >= self.limit:
+            return False
+        self._used += 1
+        return True
+
+    def headers(self, now: float) -> dict[str, str]:
+        """Return the headers of a response; the reset is in whole seconds, rounded up.
+
+        ``now`` is the time of the `take` of its request.
+        """
+        # Floating point: (now + window) - now may exceed the window, and would round up to one second more.
+        left = min(self._ends_at - now, self.window_seconds)
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.limit - self._used),
+            "RateLimit-Reset": str(max(0, math.ceil(left))),
+        }
 
 
 class SandboxAccount:

@@ -14,10 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from prosperstack_destination.sandbox.account import SandboxAccount
-from prosperstack_destination.sandbox.config import SandboxConfig
+from prosperstack_destination.sandbox.account import FixedWindow, SandboxAccount, SandboxConfig
 from prosperstack_destination.sandbox.journal import Entry, Journal
-from prosperstack_destination.sandbox.rate_limit import FixedWindow
 from prosperstack_destination.sandbox.routes import router
 from prosperstack_destination.sandbox.seed import seed_account
 from prosperstack_destination.sandbox.store import Refused, iso, whole_milliseconds

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prosperstack_destination.sandbox.config import SandboxConfig
+from prosperstack_destination.sandbox.account import SandboxConfig
 from prosperstack_destination.sandbox.store import Refused
 
 Entry = dict[str, Any]

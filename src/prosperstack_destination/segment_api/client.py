@@ -20,8 +20,14 @@ from prosperstack_destination.errors import (
     SegmentNotPermitted,
     SegmentUnavailable,
 )
-from prosperstack_destination.http_client import InvalidItem, UnreadableBody, read_body, validate_items
-from prosperstack_destination.retry_after import read_retry_after, retry_after_header
+from prosperstack_destination.http_client import (
+    InvalidItem,
+    UnreadableBody,
+    read_body,
+    read_retry_after,
+    retry_after_header,
+    validate_items,
+)
 from prosperstack_destination.segment_api.destination_specs import (
     BASE_URLS,
     SUBSCRIPTION_MEDIA_TYPE,
