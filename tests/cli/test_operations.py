@@ -330,6 +330,30 @@ def test_doctor_reports_faults(commands: Commands, monkeypatch: pytest.MonkeyPat
     assert "Start the service" in no_database
 
 
+def test_doctor_names_what_a_restored_backup_lacks(commands: Commands) -> None:
+    """`doctor --after-restore` has a step for each kind of data, with the time of the latest in the database."""
+    ingest(commands, ANN)
+    found = commands.json("doctor", "--after-restore", "--offline")
+    steps = {each["what"]: each for each in found if each["what"].startswith("restore")}
+    commands.json("erase", ANN, "--yes")
+    after = {each["what"]: each for each in commands.json("doctor", "--after-restore", "--offline")}
+
+    assert list(steps) == [
+        f"restore, {step}" for step in ("integrity", "calls", "deletions", "credentials", "mapping", "ProsperStack")
+    ]
+    assert steps["restore, integrity"] == {
+        "what": "restore, integrity",
+        "health": "ok",
+        "found": "1 profiles",
+        "advice": "",
+    }
+    assert steps["restore, calls"]["found"].startswith("the latest is of 20")
+    assert "import" in steps["restore, calls"]["advice"]
+    assert steps["restore, deletions"]["found"] == "there is none in this database"
+    assert after["restore, deletions"]["found"].startswith("the latest is of 20")
+    assert not {each["what"] for each in commands.json("doctor", "--offline")} & set(steps)
+
+
 def fingerprint(commands: Commands) -> str:
     [only] = commands.json("accounts", "list")
     found: str = only["fingerprint"]

@@ -79,6 +79,29 @@ class Server:
         self.stop()
         shutil.rmtree(self.folder)
 
+    def base_backup(self) -> Path:
+        """Copy the running server's files, as of one moment, for `recovered`."""
+        target = self.folder / "base"
+        self._run("pg_basebackup", "-D", str(target), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        return target
+
+    @classmethod
+    def recovered(cls, base: Path, archive: Path, until: str) -> "Server":
+        """Start a server from a base backup and archived logs, as of a time."""
+        folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        shutil.copytree(base, folder / "data", symlinks=True)
+        with (folder / "data/postgresql.conf").open("a") as file:
+            file.write(f"restore_command = 'cp {archive}/%f %p'\nrecovery_target_time = '{until}'\n")
+            file.write("recovery_target_action = 'promote'\narchive_mode = off\n")
+        (folder / "data/recovery.signal").touch()
+        if os.geteuid() == 0:
+            for path in [folder, *folder.rglob("*")]:
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        (folder / "data").chmod(0o700)
+        server = cls(folder, _binaries(folder), free_port())
+        server.start()
+        return server
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop all its processes for the block, as where its machine hangs: connections stay, nothing answers."""

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,8 @@ from sqlalchemy import URL, Connection, func, select
 
 from prosperstack_destination.admin import labels
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.cli import output
+from prosperstack_destination.cli import output, restored_database
+from prosperstack_destination.cli.findings import Finding, Severity
 from prosperstack_destination.cli.serving_record import load, local_url, prosperstack_base_url
 from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
 from prosperstack_destination.errors import (
@@ -46,29 +46,12 @@ CLOCK_SECONDS: Final = 30
 OLD_CATALOG: Final = 25 * HOUR
 
 
-class Severity(StrEnum):
-    """Result of one check."""
+def run(*, offline: bool, after_restore: bool, as_json: bool) -> bool:
+    """Run and print all checks; return True if none failed.
 
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: its subject, its result, and advice."""
-
-    what: str
-    severity: Severity
-    #: Observation that the severity follows from.
-    observation: str
-    #: Action for the operator; "" if none is needed.
-    advice: str = ""
-
-
-def run(*, offline: bool, as_json: bool) -> bool:
-    """Run and print all checks; return True if none failed. ``offline`` sends no requests."""
-    findings = asyncio.run(_check_all(offline=offline))
+    ``offline`` sends no requests. ``after_restore`` adds what a restored database lacks.
+    """
+    findings = asyncio.run(_check_all(offline=offline, after_restore=after_restore))
     if as_json:
         output.print_json(
             [
@@ -91,7 +74,7 @@ def run(*, offline: bool, as_json: bool) -> bool:
     return all(each.severity is not Severity.FAILED for each in findings)
 
 
-async def _check_all(*, offline: bool) -> list[Finding]:
+async def _check_all(*, offline: bool, after_restore: bool) -> list[Finding]:
     try:
         settings = read_settings()
         url = parse_database_url(settings.effective_database_url)
@@ -100,7 +83,8 @@ async def _check_all(*, offline: bool) -> list[Finding]:
         return [Finding("settings", Severity.FAILED, str(error), advice)]
     findings = [Finding("settings", Severity.OK, f"the database is {url.set(query={})!r}")]
     findings += [_disk(settings)]
-    return [*findings, *[each async for each in _database(settings, offline=offline)]]
+    checks = _database(settings, offline=offline, after_restore=after_restore)
+    return [*findings, *[each async for each in checks]]
 
 
 def _disk(settings: Settings) -> Finding:
@@ -126,7 +110,7 @@ def _database_exists(url: URL) -> bool:
     return url.get_backend_name() != "sqlite" or bool(url.database and Path(url.database).exists())
 
 
-async def _database(settings: Settings, *, offline: bool) -> AsyncIterator[Finding]:
+async def _database(settings: Settings, *, offline: bool, after_restore: bool) -> AsyncIterator[Finding]:
     url = parse_database_url(settings.effective_database_url)
     if not _database_exists(url):
         advice = "Start the service with `serve`, or set DATA_DIR to the folder of its database."
@@ -143,6 +127,9 @@ async def _database(settings: Settings, *, offline: bool) -> AsyncIterator[Findi
         loaded = await database.read(_load_accounts, now)
         milliseconds = (time.monotonic() - started_at) * 1000
         yield Finding("database", Severity.OK, f"{len(loaded)} accounts, read in {milliseconds:.0f} ms")
+        if after_restore:
+            for step in restored_database.findings(await database.read(restored_database.load), now):
+                yield step
     except DestinationError as error:
         advice = "Check that its schema is current (`db upgrade`), and that this user can read it."
         yield Finding("database", Severity.FAILED, str(error), advice)

@@ -66,12 +66,15 @@ def failures(
 
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Ask neither ProsperStack nor the service.")] = False,
+    after_restore: Annotated[
+        bool, typer.Option("--after-restore", help="Say what has to be repeated after a backup was restored.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check everything that the service needs, and print advice. It costs one request for each account."""
     from prosperstack_destination.cli.doctor import run
 
-    if not run(offline=offline, as_json=json):
+    if not run(offline=offline, after_restore=after_restore, as_json=json):
         raise typer.Exit(1)
 
 
