@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forwarded": set(),
     "caches": {"clock", "errors"},
     "storable": set(),
-    "http_client": {"__init__", "storable"},
+    "aiohttp_transport": set(),
+    "http_client": {"__init__", "aiohttp_transport", "storable"},
     "emails": {"storable"},
     # The pure middle and the edges that it does not know.
     "mapping": {"storable", "errors"},
@@ -108,7 +109,8 @@ CONFINED = {
         *("vault", "health", "api", "cli", "admin", "segment_api", "dashboard", "file_import"),
     },
     "alembic": {"store"},
-    "httpx": {"prosperstack", "segment_api", "http_client", "bootstrap", "app", "cli"},
+    "httpx": {"prosperstack", "segment_api", "http_client", "aiohttp_transport", "bootstrap", "app", "cli"},
+    "aiohttp": {"aiohttp_transport"},
     "fastapi": {"app", "health", "api", "observability", "sandbox"},
     "starlette": {
         *("ingest", "cancel_flow", "app", "health", "middleware", "forwarded", "server"),

@@ -24,6 +24,7 @@ from prosperstack_destination.errors import (
 from prosperstack_destination.http_client import (
     InvalidItem,
     UnreadableBody,
+    basic_auth,
     read_body,
     read_retry_after,
     validate_items,
@@ -129,7 +130,7 @@ class ProsperStackClient:
     ) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
-        self._auth = httpx.BasicAuth(api_key, "")
+        self._headers = {"Authorization": basic_auth(api_key)}
         self._on_answer = on_answer
         self._guard = guard
         self._on_request = on_request
@@ -223,11 +224,11 @@ class ProsperStackClient:
 
     async def _exchange(self, method: str, url: str, **kwargs: Any) -> tuple[httpx.Response, bytes]:
         # Redirects are not followed: they would send the key to another host.
-        request = self._http.build_request(method, url, **kwargs)
+        request = self._http.build_request(method, url, headers=self._headers, **kwargs)
         began_at = time.monotonic()
         response = None
         try:
-            response = await self._http.send(request, auth=self._auth, stream=True, follow_redirects=False)
+            response = await self._http.send(request, stream=True, follow_redirects=False)
             return response, await read_body(response)
         except UnreadableBody as error:
             status_code = None if response is None else response.status_code
