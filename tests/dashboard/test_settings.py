@@ -13,6 +13,7 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
+from support.operators import add_token
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +158,7 @@ async def test_very_many(dashboard: Dashboard, stored: Database) -> None:
         vault = Vault("nothing that is read")
         for number in range(300):
             issuing.issue_key(connection, account, f"key {number}", "ann", system_clock() + number)
-            issuing.issue_token(connection, f"token {number}", "ann", system_clock() + number)
+            add_token(connection, f"token {number}", system_clock() + number)
             accounts.add(connection, new_account(f"key_test_{number}", vault), f"hash {number}", 0)
 
     await stored.write(many)
