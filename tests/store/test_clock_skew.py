@@ -1,4 +1,4 @@
-"""Times of a clock that was ahead."""
+"""Stored times of a clock that was ahead."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("ahead", [HOUR, 400 * DAY])
-async def test_a_clock_that_was_ahead(database: Database, ahead: int) -> None:
-    """Calls without a time count again once the clock is right, though those before have times in the future."""
+async def test_calls_count_after_the_clock_is_corrected(database: Database, ahead: int) -> None:
+    """Calls without a time count once the clock is right, though earlier ones have times in the future."""
     await database.write(open_account)
     wrong = NEW_YEAR + ahead
     without_time: dict[str, Any] = {"at": wrong, "received_at": wrong, "user_id": "u1"}
@@ -33,8 +33,8 @@ async def test_a_clock_that_was_ahead(database: Database, ahead: int) -> None:
     assert await database.read(identities.emails_of, ACCOUNT, (IdKind.USER, "u1")) == {"old@b.c", "a@b.c"}
 
 
-async def test_calls_that_overtake_each_other(database: Database) -> None:
-    """A call that is written later than a newer one, as by another replica, does not win."""
+async def test_overtaken_call_does_not_win(database: Database) -> None:
+    """A call that is written after a newer one, as by another replica, does not win."""
     await database.write(open_account)
     await database.write(take, identify(plan="newer", at=NEW_YEAR + 5 * SECOND, received_at=NEW_YEAR + 5 * SECOND))
     await database.write(take, identify(plan="older"))

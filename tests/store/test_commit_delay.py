@@ -1,4 +1,4 @@
-"""How long a transaction waits for more calls."""
+"""Wait of a transaction for more calls."""
 
 import pytest
 
@@ -6,7 +6,9 @@ from prosperstack_destination.store.commit_delay import MAX_DELAY_SECONDS, MAX_S
 
 
 def arriving(per_second: float, seconds: float = 1.0, each: float = 0.003) -> CommitDelay:
-    """The policy after transactions, one ``each`` so many seconds, of calls that arrived at a rate until time 0."""
+    """Return the policy after transactions, one every ``each`` seconds, of calls that arrived at a rate until
+    time 0.
+    """
     delay = CommitDelay()
     for step in range(int(seconds / each) + 1):
         delay.record_start(round(per_second * each), -seconds + step * each)
@@ -25,22 +27,22 @@ def arriving(per_second: float, seconds: float = 1.0, each: float = 0.003) -> Co
         (8_000, 64, False),  # 64 connections that were answered together send together
     ],
 )
-def test_the_rate_decides(per_second: float, waiting: int, waits: bool) -> None:
-    """A transaction waits where at least as many calls again should arrive meanwhile."""
+def test_wait_depends_on_the_arrival_rate(per_second: float, waiting: int, waits: bool) -> None:
+    """A transaction waits where at least as many calls again should arrive in that time."""
     delay = arriving(per_second)
 
     assert delay.seconds(waiting, 0.0) == (MAX_DELAY_SECONDS if waits else 0)
 
 
-def test_a_rare_call_waits_for_nothing() -> None:
-    """Neither the first call, nor one after a rest, nor calls that come one by one wait."""
+def test_rare_call_does_not_wait() -> None:
+    """The first call, a call after a pause, and calls one by one do not wait."""
     assert CommitDelay().seconds(1, 0.0) == 0
     assert arriving(3_000).seconds(1, 1.0) == 0
     assert arriving(10, seconds=5.0, each=0.1).seconds(1, 0.1) == 0
 
 
-def test_a_sender_that_waits_for_each_answer() -> None:
-    """Waits that bring nothing become rare; one that brings a call starts them again."""
+def test_waits_in_vain_become_rare() -> None:
+    """Waits without a further call become rare; one that brings a call makes them regular again."""
     delay = CommitDelay()
     waits = 0
     for step in range(1_000):

@@ -1,4 +1,4 @@
-"""Running units of work."""
+"""Transactions on a database."""
 
 import asyncio
 import sqlite3
@@ -25,15 +25,15 @@ def pragma(connection: Connection, name: str) -> object:
     return connection.execute(text(f"PRAGMA {name}")).scalar_one()
 
 
-async def test_a_commit_is_on_disk(sqlite: Database) -> None:
-    """SQLite runs with a write-ahead log, and syncs it at every commit: that is what 202 promises."""
+async def test_commit_is_synced_to_disk(sqlite: Database) -> None:
+    """SQLite uses a write-ahead log and syncs it at every commit, as a 202 promises."""
     assert await sqlite.write(pragma, "journal_mode") == "wal"
     assert await sqlite.write(pragma, "synchronous") == 2  # FULL
     assert await sqlite.write(pragma, "foreign_keys") == 1
 
 
-async def test_what_fails_leaves_nothing(database: Database) -> None:
-    """A unit of work that raises is undone, and the next one works."""
+async def test_failed_transaction_is_rolled_back(database: Database) -> None:
+    """A transaction that raises is rolled back, and the next one works."""
 
     def fail(connection: Connection) -> None:
         open_account(connection)
@@ -46,8 +46,8 @@ async def test_what_fails_leaves_nothing(database: Database) -> None:
     await database.write(open_account)
 
 
-async def test_a_glance_sees_what_was_written(database: Database) -> None:
-    """It reads what is committed, each time, and a fault of ours shows."""
+async def test_inline_read_sees_committed_data(database: Database) -> None:
+    """An inline read sees what is committed, and raises errors of the code."""
 
     def ids(connection: Connection) -> list[str]:
         return list(connection.scalars(select(accounts.c.id)))
@@ -60,8 +60,8 @@ async def test_a_glance_sees_what_was_written(database: Database) -> None:
     assert await database.read_inline(ids) == ["acct_1"]
 
 
-async def test_a_glance_waits_for_no_writer(sqlite: Database) -> None:
-    """Beside a transaction that writes it is done on the spot: the event loop does not even turn."""
+async def test_inline_read_does_not_wait_for_a_writer(sqlite: Database) -> None:
+    """An inline read during a write completes without a turn of the event loop."""
     writing, done = threading.Event(), threading.Event()
 
     def write_slowly(connection: Connection) -> None:
@@ -79,16 +79,16 @@ async def test_a_glance_waits_for_no_writer(sqlite: Database) -> None:
     await writer
 
 
-async def test_a_fault_of_ours_is_not_the_databases(database: Database) -> None:
-    """A broken constraint is a bug to be seen, and nothing to be tried again."""
+async def test_broken_constraint_is_no_outage(database: Database) -> None:
+    """A broken constraint is a bug, and is raised instead of retried."""
     await database.write(open_account)
 
     with pytest.raises(IntegrityError):
         await database.write(open_account)
 
 
-async def test_a_full_disk_is_told_and_passes(sqlite: Database) -> None:
-    """A database that can take no more says so, keeps what it has, and recovers when there is room."""
+async def test_full_disk_is_reported_and_recovers(sqlite: Database) -> None:
+    """A full database reports it, keeps its data, and recovers when there is room."""
     await sqlite.write(open_account)
 
     def limit(connection: Connection, pages: int) -> None:
@@ -121,8 +121,8 @@ FILLER = {
 }
 
 
-async def test_a_read_only_file_is_told(tmp_path: Path) -> None:
-    """A database that must not be written says so; nobody is told that a call was kept."""
+async def test_read_only_file_is_reported(tmp_path: Path) -> None:
+    """A read-only database reports it, and acknowledges no call."""
     path = tmp_path / "test.db"
     database = Database(f"sqlite:///{path}")
     await database.open()
@@ -134,7 +134,7 @@ async def test_a_read_only_file_is_told(tmp_path: Path) -> None:
     await read_only.close()
 
 
-async def test_another_process_may_write_too(sqlite: Database, tmp_path: Path) -> None:
+async def test_two_processes_write(sqlite: Database, tmp_path: Path) -> None:
     """The command line writes to the same file while the service runs."""
     await sqlite.write(open_account)
 
@@ -146,7 +146,7 @@ async def test_another_process_may_write_too(sqlite: Database, tmp_path: Path) -
 
 
 def _without_a_log(connection: Connection) -> None:
-    """Have the writer go without a write-ahead log, as where the disk lets it have none, and wait for nobody."""
+    """Let the writer run without a write-ahead log, as on disks that do not support it, and without a lock wait."""
     driver = sqlite_driver(connection)
     assert driver is not None
     driver.execute("COMMIT")
@@ -155,8 +155,8 @@ def _without_a_log(connection: Connection) -> None:
     driver.execute("BEGIN IMMEDIATE")
 
 
-async def test_a_commit_that_fails_is_undone(sqlite: Database, tmp_path: Path) -> None:
-    """It fails where somebody reads and there is no log: nothing of it is kept, and the next one works."""
+async def test_failed_commit_is_rolled_back(sqlite: Database, tmp_path: Path) -> None:
+    """Without a log a commit fails while a reader is active: it is rolled back, and the next one works."""
     await sqlite.write(_without_a_log)
     with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -168,8 +168,8 @@ async def test_a_commit_that_fails_is_undone(sqlite: Database, tmp_path: Path) -
     assert await sqlite.write(lambda connection: connection.scalars(select(accounts.c.id)).all()) == ["acct_2"]
 
 
-async def test_nothing_is_left_open(tmp_path: Path) -> None:
-    """Once closed, what was written is in the file itself, and nobody holds it."""
+async def test_closing_empties_the_log(tmp_path: Path) -> None:
+    """After closing, all data is in the file itself, and no connection is open."""
     path = tmp_path / "test.db"
     database = Database(f"sqlite:///{path}")
     await database.open()
@@ -179,8 +179,8 @@ async def test_nothing_is_left_open(tmp_path: Path) -> None:
     assert not any((tmp_path / f"test.db-{part}").exists() for part in ("wal", "shm"))
 
 
-async def test_closing_lets_finish_what_runs(postgresql_url: str) -> None:
-    """A transaction that runs is finished, and its connection closed; none begins after that."""
+async def test_closing_waits_for_running_transactions(postgresql_url: str) -> None:
+    """A running transaction completes and its connection is closed; none starts afterwards."""
     database = Database(postgresql_url)
     await database.open()
 
@@ -196,7 +196,7 @@ async def test_closing_lets_finish_what_runs(postgresql_url: str) -> None:
         await database.read(lambda connection: connection.execute(text("SELECT 1")))
 
 
-def test_an_unknown_database_is_refused() -> None:
-    """A DATABASE_URL that cannot be served is told at the start."""
+def test_unsupported_database_is_rejected() -> None:
+    """A DATABASE_URL of another engine is rejected at the start."""
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         Database("mysql://localhost/x")

@@ -1,4 +1,4 @@
-"""Units of work on deletion."""
+"""Transactions of erasures."""
 
 import pytest
 from sqlalchemy import Connection, func, select
@@ -29,8 +29,8 @@ def ids(connection: Connection) -> set[str]:
     return set(connection.scalars(select(table.c.external_id)))
 
 
-async def test_ids_that_the_profile_no_longer_has_go_too(store: Database) -> None:
-    """A person with more ids than a profile keeps leaves none of them, nor what an id's former emails say."""
+async def test_all_ids_of_a_person_are_erased(store: Database) -> None:
+    """Of a person with more IDs than a profile keeps, no ID and no former email of an ID stays."""
     many = [identify(anonymous_id=f"a{n}", at=NEW_YEAR + n) for n in range(MAX_IDS + 5)]
     moved = [identify("x@y.z", anonymous_id="a0", at=NEW_YEAR + SECOND)]
     await store.write(take, *many, *moved, identify("x@y.z", user_id="stays"))
@@ -42,8 +42,10 @@ async def test_ids_that_the_profile_no_longer_has_go_too(store: Database) -> Non
 
 
 @pytest.mark.parametrize(("at", "outcome", "count"), [(NEW_YEAR, "outdated", 0), (NEW_YEAR + 1, "held", 1)])
-async def test_late_engage_calls_of_an_erased_browser(store: Database, at: int, outcome: str, count: int) -> None:
-    """What Engage says of an erased person's anonymous id is held only if it is from after the deletion."""
+async def test_late_engage_call_of_an_erased_browser_is_dropped(
+    store: Database, at: int, outcome: str, count: int
+) -> None:
+    """A call of Engage with an erased person's anonymous ID is held only if it is from after the deletion."""
     deletion = Delete(ACCOUNT, "u1", NEW_YEAR, NEW_YEAR)
     await store.write(take, identify(user_id="u1", anonymous_id="a1"), deletion)
 
@@ -54,8 +56,8 @@ async def test_late_engage_calls_of_an_erased_browser(store: Database, at: int, 
     assert await store.read(lambda connection: connection.scalar(select(func.count()).select_from(held))) == count
 
 
-async def test_a_shared_browser_stays_another_persons(store: Database) -> None:
-    """A late call with another person's email counts, though its anonymous id was the erased person's too."""
+async def test_shared_browser_keeps_the_other_person(store: Database) -> None:
+    """A late call with another email counts, though its anonymous ID was the erased person's too."""
     deletion = Delete(ACCOUNT, "u1", NEW_YEAR, NEW_YEAR)
     await store.write(take, identify(user_id="u1", anonymous_id="a1"), deletion)
 

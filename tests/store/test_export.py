@@ -1,4 +1,4 @@
-"""Everything as lines of JSON, and back."""
+"""Export of a database as lines of JSON, and its import."""
 
 import io
 import json
@@ -29,7 +29,7 @@ AUDIENCE = CallSource(SourceKind.AUDIENCE, "power_users")
 
 @pytest.fixture
 async def filled(database: Database) -> Database:
-    """A database with something in most tables."""
+    """A database with rows in most tables."""
     await database.write(open_account)
     await database.write(
         take,
@@ -50,7 +50,7 @@ async def filled(database: Database) -> Database:
 
 @pytest.fixture
 async def target(tmp_path: Path) -> AsyncIterator[Database]:
-    """An empty database elsewhere."""
+    """Another empty database."""
     database = Database(f"sqlite:///{tmp_path / 'target.db'}")
     await database.open()
     yield database
@@ -67,8 +67,8 @@ async def exported(database: Database) -> list[str]:
     return file.getvalue().splitlines(keepends=True)
 
 
-async def test_there_and_back(filled: Database, target: Database) -> None:
-    """What is exported and imported is the same, on whichever engine, and ids go on after the highest."""
+async def test_import_restores_an_export(filled: Database, target: Database) -> None:
+    """Exported data is the same after an import by either engine, and new IDs follow the highest."""
     rows = await import_lines(target, await exported(filled))
     assert await target.read(whole) == await filled.read(whole)
     assert rows["profiles"] == 29
@@ -87,8 +87,8 @@ def empty(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 2, 7, 40])
-async def test_an_export_goes_on(filled: Database, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export that was broken off goes on after its last line, and is the same in the end."""
+async def test_interrupted_export_continues(filled: Database, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted export continues after its last line, with the same result."""
     monkeypatch.setattr(db_export, "BATCH_ROWS", 4)
     lines = await exported(filled)
     file = io.StringIO()
@@ -99,10 +99,10 @@ async def test_an_export_goes_on(filled: Database, kept: int, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("kept", [1, 6, 40])
-async def test_an_import_goes_on(
+async def test_interrupted_import_continues(
     filled: Database, target: Database, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An import that was broken off, and one of a file that is not whole, goes on with the whole file."""
+    """An interrupted import, or one of an incomplete file, continues with the complete file."""
     monkeypatch.setattr(db_export, "BATCH_ROWS", 4)
     lines = await exported(filled)
     with pytest.raises(ConfigurationError, match="is incomplete"):
@@ -114,8 +114,8 @@ async def test_an_import_goes_on(
     assert await target.read(whole) == await filled.read(whole)
 
 
-async def test_what_cannot_be_imported(filled: Database, target: Database) -> None:
-    """Another file, a damaged one, one of another schema, and a database in use are told with what to do."""
+async def test_unsuitable_import_is_rejected(filled: Database, target: Database) -> None:
+    """Another file, a damaged one, one of another schema, and a used database are rejected with the remedy."""
     lines = await exported(filled)
     head = json.loads(lines[0])
     for wrong, said in (
@@ -129,8 +129,8 @@ async def test_what_cannot_be_imported(filled: Database, target: Database) -> No
         await import_lines(filled, [json.dumps({**head, "export": "another"})])
 
 
-async def test_what_only_sqlite_stores_is_moved(sqlite: Database, postgresql: Database) -> None:
-    """U+0000 in text, also in keys, and numbers past 32 bits do not keep a SQLite database from PostgreSQL."""
+async def test_data_that_only_sqlite_stores_is_converted(sqlite: Database, postgresql: Database) -> None:
+    """U+0000 in texts and keys, and numbers above 32 bits, do not block a move from SQLite to PostgreSQL."""
     await sqlite.write(open_account)
     await sqlite.write(
         take,

@@ -1,4 +1,4 @@
-"""The database's file is deleted, moved or replaced while the service runs."""
+"""Deletion, move or replacement of the database's file at run time."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The file of the fixture ``sqlite``."""
+    """File of the fixture ``sqlite``."""
     return tmp_path / "test.db"
 
 
@@ -25,18 +25,18 @@ def _move(path: Path, to: Path) -> None:
 
 
 def _content(path: Path) -> bytes | None:
-    """None where there is no such file."""
+    """Return the file's content; None if it is missing."""
     return path.read_bytes() if path.exists() else None
 
 
 def _damage(path: Path, keep: int) -> None:
-    """Overwrite a file but for its beginning, in bytes."""
+    """Overwrite a file except for its first bytes."""
     content = path.read_bytes()
     path.write_bytes(content[:keep] + b"\xff" * (len(content) - keep))
 
 
 async def _refused(database: Database) -> str:
-    """Why the database takes nothing, and tells nothing."""
+    """Return the reason why the database refuses transactions."""
     reasons = []
     for unit in (
         database.write(open_account, "acct_2"),
@@ -51,10 +51,8 @@ async def _refused(database: Database) -> str:
 
 
 @pytest.mark.parametrize("elsewhere", ["moved.db", "folder/moved.db"])
-async def test_a_file_that_is_moved_is_used_again_when_it_is_back(
-    sqlite: Database, path: Path, elsewhere: str
-) -> None:
-    """Without its file the database takes nothing, and makes no new one; with it, it goes on."""
+async def test_moved_file_is_used_again_after_its_return(sqlite: Database, path: Path, elsewhere: str) -> None:
+    """Without its file the database refuses transactions and creates no new file; with it, it continues."""
     await sqlite.write(open_account, "acct_1")
     _move(path, path.parent / elsewhere)
 
@@ -66,8 +64,8 @@ async def test_a_file_that_is_moved_is_used_again_when_it_is_back(
     assert [each.id for each in await sqlite.read(accounts.all_accounts)] == ["acct_1", "acct_3"]
 
 
-async def test_another_file_in_its_place_is_not_used(sqlite: Database, path: Path) -> None:
-    """A file that was put in its place, as a backup that is restored, is not written to before a restart."""
+async def test_replaced_file_is_not_used(sqlite: Database, path: Path) -> None:
+    """A file that replaced the opened one, as a restored backup, is not written to before a restart."""
     await sqlite.write(open_account, "acct_1")
     backup = path.with_name("backup.db")
     shutil.copy(path, backup)
@@ -78,7 +76,7 @@ async def test_another_file_in_its_place_is_not_used(sqlite: Database, path: Pat
     assert _content(path) == before
 
 
-async def test_a_log_that_is_deleted_is_noticed(sqlite: Database, path: Path) -> None:
+async def test_deleted_log_is_noticed(sqlite: Database, path: Path) -> None:
     """Commits are in the log: without its file none is accepted."""
     await sqlite.write(open_account, "acct_1")
     path.with_name("test.db-wal").unlink()
@@ -87,8 +85,8 @@ async def test_a_log_that_is_deleted_is_noticed(sqlite: Database, path: Path) ->
         await sqlite.write(open_account, "acct_2")
 
 
-async def test_a_file_that_is_deleted_during_a_transaction_is_noticed(sqlite: Database, path: Path) -> None:
-    """What was committed into a file without a name is not accepted."""
+async def test_file_deleted_during_a_transaction_is_noticed(sqlite: Database, path: Path) -> None:
+    """A commit into a file without a name is not accepted."""
 
     def write_and_delete(connection: object) -> None:
         open_account(connection, "acct_1")  # type: ignore[arg-type] # it is a connection
@@ -98,8 +96,8 @@ async def test_a_file_that_is_deleted_during_a_transaction_is_noticed(sqlite: Da
         await sqlite.write(write_and_delete)
 
 
-async def test_a_damaged_file_is_an_outage(sqlite: Database, path: Path) -> None:
-    """A file that is no database any more is a state of the database, and no fault of the unit of work."""
+async def test_damaged_file_is_an_outage(sqlite: Database, path: Path) -> None:
+    """A file that is no database counts as an outage, and not as a bug of the transaction."""
     await sqlite.write(open_account, "acct_1")
     await sqlite.close()
     _damage(path, keep=0)
@@ -113,7 +111,7 @@ async def test_a_damaged_file_is_an_outage(sqlite: Database, path: Path) -> None
 
 
 async def test_damaged_pages_are_an_outage(sqlite: Database, path: Path) -> None:
-    """So are pages that were overwritten."""
+    """Overwritten pages count as an outage."""
     await sqlite.write(open_account, "acct_1")
     await sqlite.close()
     _damage(path, keep=4096)

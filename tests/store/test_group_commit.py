@@ -75,8 +75,8 @@ class Patient(CommitDelay):
         self.arrived.append(arrived)
 
 
-async def test_a_transaction_waits_for_calls_that_are_expected(database: Database, counting: Counting) -> None:
-    """A call that comes while a transaction waits shares it, and the policy learns of that."""
+async def test_transaction_waits_for_expected_calls(database: Database, counting: Counting) -> None:
+    """A call that arrives during the wait shares the transaction, and the policy learns of it."""
     await database.write(open_account)
     delay = Patient()
     inbox = GroupCommit(counting, lambda _: None, delay)
@@ -91,10 +91,8 @@ async def test_a_transaction_waits_for_calls_that_are_expected(database: Databas
     assert (counting.transactions, delay.arrived) == (1, [1])
 
 
-async def test_an_accepted_call_is_in_the_database(
-    inbox: GroupCommit, database: Database, changed: list[set[str]]
-) -> None:
-    """When accept returns the profile can be read, and its account is told of."""
+async def test_accepted_call_is_committed(inbox: GroupCommit, database: Database, changed: list[set[str]]) -> None:
+    """When accept returns, the profile can be read, and its account is notified."""
     await inbox.accept([identify(plan="pro")])
 
     profile = await database.read(profiles.find, "acct_1", "a@b.c")
@@ -103,15 +101,15 @@ async def test_an_accepted_call_is_in_the_database(
     assert changed == [{"acct_1"}]
 
 
-async def test_calls_at_once_share_transactions(inbox: GroupCommit, counting: Counting) -> None:
-    """A hundred calls at once take a few transactions, not a hundred."""
+async def test_concurrent_calls_share_transactions(inbox: GroupCommit, counting: Counting) -> None:
+    """A hundred concurrent calls take a few transactions."""
     await asyncio.gather(*(inbox.accept([identify(f"{n}@b.c")]) for n in range(100)))
 
     assert counting.transactions <= 3
 
 
-async def test_calls_that_arrive_meanwhile_come_along(inbox: GroupCommit, counting: Counting) -> None:
-    """Who arrives a few turns of the loop after the first is in the same transaction: no two halves take turns."""
+async def test_calls_of_the_next_turns_share_the_transaction(inbox: GroupCommit, counting: Counting) -> None:
+    """A call that arrives a few turns of the loop after the first one is in the same transaction."""
 
     async def arrive(turns: int) -> None:
         for _ in range(turns):
@@ -123,8 +121,8 @@ async def test_calls_that_arrive_meanwhile_come_along(inbox: GroupCommit, counti
     assert counting.transactions == 1
 
 
-async def test_who_comes_alone_need_not_wait(inbox: GroupCommit, counting: Counting) -> None:
-    """Where nobody else was there before nobody is waited for: a few turns of the loop are all that it takes."""
+async def test_single_call_does_not_wait(inbox: GroupCommit, counting: Counting) -> None:
+    """Without other calls before it, a call waits for a few turns of the loop only."""
     await inbox.accept([identify()])
     accepting = asyncio.create_task(inbox.accept([identify("c@d.e")]))
     turns = 0
@@ -136,8 +134,8 @@ async def test_who_comes_alone_need_not_wait(inbox: GroupCommit, counting: Count
     await accepting
 
 
-async def test_an_endless_trickle_ends_the_gathering(inbox: GroupCommit, counting: Counting) -> None:
-    """However many come one after the other, those who came first wait for some of them only."""
+async def test_gathering_ends_despite_further_calls(inbox: GroupCommit, counting: Counting) -> None:
+    """Earlier calls wait for some of the further calls only."""
     first = asyncio.create_task(inbox.accept([identify()]))
     others: list[asyncio.Task[list[Outcome]]] = []
     while counting.transactions == 0:
@@ -148,8 +146,8 @@ async def test_an_endless_trickle_ends_the_gathering(inbox: GroupCommit, countin
     assert 10 < len(others) < 100
 
 
-async def test_single_calls_overtake_pieces_of_large_requests(inbox: GroupCommit, counting: Counting) -> None:
-    """A call is in the next transaction, however many pieces wait; each transaction has a piece as well."""
+async def test_single_call_overtakes_pieces_of_large_requests(inbox: GroupCommit, counting: Counting) -> None:
+    """A call is in the next transaction for any number of waiting pieces; each transaction has a piece too."""
     counting.open.clear()
     ended: list[int | str] = []
 
@@ -168,8 +166,8 @@ async def test_single_calls_overtake_pieces_of_large_requests(inbox: GroupCommit
     assert ended[3:] == [2, 3, 4]
 
 
-async def test_pieces_follow_the_pace_of_the_database(inbox: GroupCommit) -> None:
-    """The slower the transactions are, the smaller are the pieces, within bounds."""
+async def test_piece_size_follows_the_database(inbox: GroupCommit) -> None:
+    """The slower the transactions are, the smaller the pieces, within bounds."""
     before = inbox.piece
     for number in range(30):
         await inbox.accept([identify(f"{number}.{n}@b.c") for n in range(MIN_BATCH)], bulk=True)
@@ -178,7 +176,7 @@ async def test_pieces_follow_the_pace_of_the_database(inbox: GroupCommit) -> Non
     assert inbox.piece != before
 
 
-async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, database: Database) -> None:
+async def test_broken_call_does_not_affect_others(inbox: GroupCommit, database: Database) -> None:
     """In a batch with one call that cannot be stored, the others are stored."""
     batch = [identify(f"{n}@b.c") for n in range(9)]
     batch[4] = identify("broken@b.c", account="no such account")
@@ -189,8 +187,8 @@ async def test_a_call_that_breaks_takes_no_other_with_it(inbox: GroupCommit, dat
     assert await database.read(emails) == {f"{n}@b.c" for n in range(9) if n != 4}
 
 
-async def test_a_sender_that_cannot_be_told_keeps_no_other_from_it(inbox: GroupCommit) -> None:
-    """What goes wrong when one is told is logged, and the others are told."""
+async def test_failed_callback_does_not_affect_others(inbox: GroupCommit) -> None:
+    """A callback that raises is logged, and the other senders get their results."""
 
     def fail(_: object) -> None:
         raise ValueError("a fault")
@@ -202,8 +200,8 @@ async def test_a_sender_that_cannot_be_told_keeps_no_other_from_it(inbox: GroupC
     assert [line["log_level"] for line in lines] == ["error"]
 
 
-async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, database: Database) -> None:
-    """Nobody is told that a call was kept while the database takes none; afterwards all goes on."""
+async def test_unavailable_database_is_reported_to_all(inbox: GroupCommit, database: Database) -> None:
+    """No call is acknowledged while the database is unavailable; afterwards calls are accepted again."""
 
     def break_it(connection: Connection, broken: bool) -> None:
         names = ("profiles", "hidden") if broken else ("hidden", "profiles")
@@ -218,8 +216,8 @@ async def test_a_database_that_is_away_is_told_to_everybody(inbox: GroupCommit, 
     assert await database.read(emails) == {"a@b.c"}
 
 
-async def test_the_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
-    """Past the bound a call is refused at once, and what waits is still written."""
+async def test_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
+    """Beyond the bound a call is refused at once, and the waiting ones are still written."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([identify(f"{n}@b.c")])) for n in range(MAX_WAITING + 700)]
     for _ in range(5):
@@ -235,7 +233,7 @@ async def test_the_queue_is_bounded(inbox: GroupCommit, counting: Counting) -> N
 
 
 async def test_memory_is_bounded(inbox: GroupCommit, counting: Counting) -> None:
-    """Few calls that are large are refused as many small ones are."""
+    """A few large calls are refused like many small ones."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([identify(size=20_000_000)])) for _ in range(4)]
     for _ in range(5):
@@ -246,8 +244,8 @@ async def test_memory_is_bounded(inbox: GroupCommit, counting: Counting) -> None
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_closing_writes_what_waits(inbox: GroupCommit, database: Database, counting: Counting) -> None:
-    """A stop commits what was waiting; what comes later is refused."""
+async def test_closing_commits_waiting_calls(inbox: GroupCommit, database: Database, counting: Counting) -> None:
+    """Closing commits the waiting calls; later ones are refused."""
     counting.open.clear()
     tasks = [asyncio.create_task(inbox.accept([identify(f"{n}@b.c")])) for n in range(10)]
     await asyncio.sleep(0)

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 A, B = Lease("a", "r1", 1, NEW_YEAR), Lease("b", "r2", 7, NEW_YEAR)
 
 
-async def test_leases_are_kept(database: Database) -> None:
-    """What is stored is known; what was given up is known to whoever asks for it, with its fence."""
+async def test_leases_are_stored(database: Database) -> None:
+    """A stored lease can be read, also after it was given up, with its fence."""
     await database.write(leases.store, [A, B])
     await database.write(leases.store, [Lease("a", "r2", 2, 0)])
 
@@ -28,8 +28,8 @@ async def test_leases_are_kept(database: Database) -> None:
     assert (await database.read(leases.load, ["a", "c"]))["a"].fence == 2
 
 
-async def test_only_the_owner_may_write(database: Database) -> None:
-    """Another owner, and another fence of the same, are refused."""
+async def test_only_the_owner_holds_a_lease(database: Database) -> None:
+    """Another owner, and another fence of the same owner, are refused."""
     await database.write(leases.store, [A])
     await database.write(leases.assert_held, "a", "r1", 1)
 
@@ -38,8 +38,8 @@ async def test_only_the_owner_may_write(database: Database) -> None:
             await database.write(leases.assert_held, "a", owner, fence)
 
 
-async def test_renewing_and_leaving(database: Database) -> None:
-    """All leases of a replica are renewed at once, and free at once when it leaves."""
+async def test_replica_renews_and_releases_all_leases(database: Database) -> None:
+    """All leases of a replica are renewed together, and free at once when it leaves."""
     await database.write(leases.store, [A, B])
     await database.write(leases.heartbeat, "r1", NEW_YEAR)
     await database.write(leases.heartbeat, "r1", NEW_YEAR + 1)
@@ -54,8 +54,8 @@ async def test_renewing_and_leaving(database: Database) -> None:
     assert await database.read(leases.live_replicas) == {}
 
 
-async def test_a_look_waits_for_nobody(postgresql: Database) -> None:
-    """What a transaction holds is renewed by its owner all the while, and taken by others when it has ended."""
+async def test_decision_does_not_wait_for_transactions(postgresql: Database) -> None:
+    """A lease held by a transaction is renewed by its owner meanwhile, and taken by others after its end."""
     await postgresql.write(leases.store, [A, B])
     taken = Lease("a", "r2", 2, NEW_YEAR + 9)
 
@@ -68,8 +68,8 @@ async def test_a_look_waits_for_nobody(postgresql: Database) -> None:
     assert await postgresql.read(leases.load, []) == {"a": taken, "b": replace(B, fence=8)}
 
 
-async def test_nobody_waits_long_for_a_look(postgresql: Database) -> None:
-    """A replica that falls asleep in its look loses it, and others do not wait for it in their own for longer."""
+async def test_stalled_decision_does_not_block_replicas(postgresql: Database) -> None:
+    """A replica that stalls in its decision loses it, and others do not wait for it beyond their limit."""
 
     def limits(connection: Connection) -> list[str]:
         leases.lock_decisions(connection)
@@ -79,8 +79,8 @@ async def test_nobody_waits_long_for_a_look(postgresql: Database) -> None:
     assert await postgresql.write(limits) == ["1s", "1s"]
 
 
-async def test_the_databases_clock(database: Database) -> None:
-    """Time is the database's, in microseconds, and goes on."""
+async def test_time_is_the_databases(database: Database) -> None:
+    """Time is the database's, in microseconds, and advances."""
     times = [await database.write(database_now) for _ in range(3)]
 
     assert times == sorted(times)

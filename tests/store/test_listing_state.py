@@ -1,4 +1,4 @@
-"""The listing of subscribers, page by page."""
+"""Listings of subscribers, page by page."""
 
 import pytest
 
@@ -26,8 +26,8 @@ async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None
     )
 
 
-async def test_a_full_listing_then_what_was_updated_since(database: Database) -> None:
-    """The first listing shows all; the next only what was updated since it began, by ProsperStack's clock."""
+async def test_listing_after_the_first_is_incremental(database: Database) -> None:
+    """The first listing returns all; the next one those updated since it began, by ProsperStack's clock."""
     await database.write(open_account)
     assert not await page(database, SubscriberSnapshot("s1", "a@b.c", {}), cursor="two")
     assert await page(database, SubscriberSnapshot("s2", "d@e.f", {}), at=NOW + MINUTE)
@@ -39,8 +39,8 @@ async def test_a_full_listing_then_what_was_updated_since(database: Database) ->
     assert (again.since, again.cursor, again.in_progress) == (THERE - OVERLAP, None, True)
 
 
-async def test_a_listing_that_was_interrupted_goes_on(database: Database) -> None:
-    """The cursor is kept with the page before it; after a day it is not trusted any more."""
+async def test_interrupted_listing_continues(database: Database) -> None:
+    """The cursor is stored with the page before it, and is valid for a day."""
     await database.write(open_account)
     await page(database, SubscriberSnapshot("s1", "a@b.c", {}), cursor="two")
 
@@ -51,8 +51,8 @@ async def test_a_listing_that_was_interrupted_goes_on(database: Database) -> Non
     assert (late.cursor, late.pages, late.began_at) == (None, 0, NOW + RESUME_FOR)
 
 
-async def test_whoever_is_learned_of_is_matched(database: Database) -> None:
-    """A profile that nobody matched is looked at when a subscriber with its email shows up."""
+async def test_listed_subscriber_is_matched(database: Database) -> None:
+    """An unmatched profile is evaluated when a subscriber with its email is listed."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"), identify("other@b.c"))
     for email in ("a@b.c", "other@b.c"):
@@ -66,8 +66,8 @@ async def test_whoever_is_learned_of_is_matched(database: Database) -> None:
     assert (known.news, known.found) == (1, 1)
 
 
-async def test_another_email_is_news_of_both(database: Database) -> None:
-    """A subscriber who got another email is looked at for whoever had it and for whoever has it now."""
+async def test_changed_email_concerns_both_profiles(database: Database) -> None:
+    """A subscriber with a changed email makes the profiles of the former and of the new email due."""
     await database.write(open_account)
     await page(database, SubscriberSnapshot("s1", "old@b.c", {"plan": "x"}))
     await database.write(take, identify("old@b.c"), identify("new@b.c"))
@@ -81,8 +81,8 @@ async def test_another_email_is_news_of_both(database: Database) -> None:
     assert await database.read(subscribers.with_email, ACCOUNT, "old@b.c") == []
 
 
-async def test_what_is_known_is_no_news(database: Database) -> None:
-    """Seeing the same again wakes nobody, and what was applied stays."""
+async def test_known_subscriber_changes_nothing(database: Database) -> None:
+    """A listing without differences makes no profile due and keeps the applied values."""
     await database.write(open_account)
     await page(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "pro"}))
     await database.write(take, identify(plan="pro"))
@@ -96,8 +96,8 @@ async def test_what_is_known_is_no_news(database: Database) -> None:
     assert subscriber.applied == {"plan": "pro"}
 
 
-async def test_a_quiet_directory_is_brought_up_to_date_less_often(database: Database) -> None:
-    """Each time that brings nothing doubles the wait, up to an hour; any news begins anew."""
+async def test_refresh_interval_grows_without_changes(database: Database) -> None:
+    """Each listing without changes doubles the wait, up to an hour; any change resets it."""
     await database.write(open_account)
     waits = []
     for number in range(9):
@@ -110,8 +110,8 @@ async def test_a_quiet_directory_is_brought_up_to_date_less_often(database: Data
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 1]
 
 
-async def test_what_it_cost_is_counted_until_the_next_listing(database: Database) -> None:
-    """Look-ups and updates are counted from the first on, and forgotten when a listing ends."""
+async def test_requests_are_counted_until_the_next_listing(database: Database) -> None:
+    """Lookups and updates are counted, and reset at the end of a listing."""
     await database.write(open_account)
     assert await database.read(listing_state.read, ACCOUNT) == ListingState()
     for unit in (listing_state.count_lookup, listing_state.count_write, listing_state.count_write):
@@ -124,6 +124,6 @@ async def test_what_it_cost_is_counted_until_the_next_listing(database: Database
     assert (after.lookups, after.writes) == (0, 0)
 
 
-def test_the_overlap_is_wider_than_whole_seconds() -> None:
-    """Times of ProsperStack's may come in whole seconds: an overlap of one would lose updates."""
+def test_overlap_exceeds_whole_seconds() -> None:
+    """ProsperStack's times may be whole seconds: an overlap of one second would lose updates."""
     assert OVERLAP > 2 * SECOND

@@ -28,10 +28,10 @@ def merged(contributions: list[tuple[dict[str, JsonValue], int]]) -> dict[str, S
 
 
 @given(calls, st.data())
-def test_any_order_and_any_repetition_give_the_same_profile(
+def test_merge_is_independent_of_order_and_repetition(
     contributions: list[tuple[dict[str, JsonValue], int]], data: st.DataObject
 ) -> None:
-    """However the same calls are shuffled and repeated, the profile is the same."""
+    """Any order and repetition of the same calls gives the same profile."""
     more = st.lists(st.sampled_from(contributions), max_size=4) if contributions else st.just([])
     repeated = data.draw(st.permutations(contributions + data.draw(more)))
 
@@ -65,7 +65,7 @@ def test_the_newest_event_wins(contributions: list[tuple[dict[str, JsonValue], i
         ({"plan": ("pro", 5)}, {"plan": None}, 6, {"plan": (None, 6)}, True, True),  # null is a value
     ],
 )
-def test_merging_by_table(
+def test_merge_cases(
     known: dict[str, Stamped],
     new: dict[str, JsonValue],
     at: int,
@@ -73,14 +73,14 @@ def test_merging_by_table(
     value_changed: bool,
     touched: bool,
 ) -> None:
-    """A known value yields to a later one, and it is told whether a value changed or only its time."""
+    """A known value yields to a later one, and the result says whether a value changed or only its time."""
     result = merge(known, stamped(new, at))
 
     assert (result.traits, result.value_changed, result.touched) == (expected, value_changed, touched)
 
 
-def test_a_full_profile_keeps_what_is_read() -> None:
-    """Past the bound the traits that are read stay, however old they are and wherever the alphabet puts them."""
+def test_full_profile_keeps_mapped_traits() -> None:
+    """Beyond the bound mapped traits stay, whatever their age and name."""
     mapped = {"zz_name": "Jo", "zz_plan": "pro"}
     many: dict[str, JsonValue] = {f"t{n:04}": n for n in range(MAX_TRAITS + 201)}
 
@@ -94,8 +94,8 @@ def test_a_full_profile_keeps_what_is_read() -> None:
     assert (again.traits, again.value_changed, again.touched) == (later.traits, False, False)
 
 
-def test_a_profile_keeps_the_newest_traits_only() -> None:
-    """Past the bound the oldest traits go, whatever the order of the calls."""
+def test_full_profile_drops_the_oldest_traits() -> None:
+    """Beyond the bound the oldest traits are dropped, for any order of the calls."""
     old: tuple[dict[str, JsonValue], int] = ({f"old{n:04}": n for n in range(10)}, 1)
     new: tuple[dict[str, JsonValue], int] = ({f"new{n:04}": n for n in range(MAX_TRAITS - 4)}, 2)
     newer: tuple[dict[str, JsonValue], int] = ({"old0009": "again"}, 3)

@@ -1,4 +1,4 @@
-"""Taking calls in: whose they are, what is held, who is forgotten."""
+"""Ingest of calls: identities, held calls, erasures."""
 
 import asyncio
 from dataclasses import replace
@@ -41,7 +41,7 @@ def delete(user_id: str = "u1", at: int = NOW) -> Delete:
 
 
 def whole(connection: Connection) -> str:
-    """Everything in the database, as text."""
+    """Return the whole database as text."""
     return repr([connection.execute(select(table)).all() for table in metadata.sorted_tables])
 
 
@@ -51,8 +51,8 @@ async def store(database: Database) -> Database:
     return database
 
 
-async def test_a_known_id_stands_in_for_the_email(store: Database) -> None:
-    """A call with a known userId, or failing that a known anonymousId, reaches the email it came with."""
+async def test_known_id_replaces_the_email(store: Database) -> None:
+    """A call with a known userId, else a known anonymousId, reaches the email of that ID."""
     await store.write(take, identify("a@b.c", user_id="u1", anonymous_id="x1"))
 
     by_user = await store.write(take, identify(None, user_id="u1", plan="pro"))
@@ -62,24 +62,24 @@ async def test_a_known_id_stands_in_for_the_email(store: Database) -> None:
     assert (await store.read(stored)).values() == {"plan": "pro", "seats": 5}
 
 
-async def test_an_unknown_id_is_told(store: Database) -> None:
-    """A call about nobody that is known keeps nothing, and says so; other calls with it are taken."""
+async def test_unknown_id_is_reported(store: Database) -> None:
+    """A call about an unknown person stores nothing and reports it; other calls of the batch count."""
     taken = await store.write(take, identify(None, user_id="u1", plan="pro"), identify("x@y.z"))
 
     assert outcomes(taken) == ["unknown", "accepted"]
     assert "u1" not in await store.read(whole)
 
 
-async def test_an_id_is_known_within_its_own_batch(store: Database) -> None:
-    """Of two calls in one batch the second may rely on what the first one said."""
+async def test_id_is_known_within_its_batch(store: Database) -> None:
+    """A call may rely on an identity from an earlier call of its batch."""
     taken = await store.write(take, identify("a@b.c", user_id="u1"), identify(None, user_id="u1", plan="pro"))
 
     assert outcomes(taken) == ["accepted", "accepted"]
     assert (await store.read(stored)).values() == {"plan": "pro"}
 
 
-async def test_an_id_follows_its_new_email(store: Database) -> None:
-    """When a known userId comes with another email, later calls without one follow it."""
+async def test_id_follows_its_new_email(store: Database) -> None:
+    """After a known userId came with another email, later calls without one go to that."""
     await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 20))
     await store.write(take, identify("new@b.c", user_id="u1", at=NOW - 10))
     await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 15))  # a straggler
@@ -89,8 +89,8 @@ async def test_an_id_follows_its_new_email(store: Database) -> None:
     assert (await store.read(stored, "old@b.c")).values() == {}
 
 
-async def test_a_call_in_between_does_not_take_an_id_away(store: Database) -> None:
-    """An id that came with its email again since is not taken away by an older call with another."""
+async def test_older_call_does_not_move_an_id(store: Database) -> None:
+    """An ID that came with its email again is not moved by an older call with another email."""
     for at in (NOW - 30, NOW - 10):
         await store.write(take, identify("a@b.c", user_id="u1", at=at))
     await store.write(take, identify("x@y.z", user_id="u1", at=NOW - 20))
@@ -113,8 +113,8 @@ contributions = st.lists(
 
 
 @given(contributions, st.data())
-def test_whose_an_id_is_does_not_depend_on_the_order(calls: list[Call], data: st.DataObject) -> None:
-    """However calls are shuffled, cut up and repeated, ids have the same emails and profiles the same traits."""
+def test_identities_are_independent_of_order(calls: list[Call], data: st.DataObject) -> None:
+    """For any order, batches and repetition of calls, IDs have the same emails and profiles the same traits."""
     shuffled = data.draw(st.permutations(calls + data.draw(st.lists(st.sampled_from(calls), max_size=3))))
     cut = data.draw(st.integers(0, len(shuffled)))
     seen = []
@@ -139,8 +139,8 @@ def test_whose_an_id_is_does_not_depend_on_the_order(calls: list[Call], data: st
     assert seen[0] == seen[1]
 
 
-async def test_engage_is_held_until_an_email_is_known(store: Database) -> None:
-    """What Engage says of an unknown id is kept, merged, and applied when an email comes with the id."""
+async def test_engage_call_is_held_until_an_email_is_known(store: Database) -> None:
+    """Calls of Engage for an unknown ID are stored, merged, and applied when an email comes with the ID."""
     for at, member in ((NOW - 5, True), (NOW - 9, False)):
         taken = await store.write(take, identify(None, user_id="u1", source=AUDIENCE, at=at, power_users=member))
         assert outcomes(taken) == ["held"]
@@ -151,7 +151,7 @@ async def test_engage_is_held_until_an_email_is_known(store: Database) -> None:
     assert await store.read(lambda connection: connection.execute(select(held)).all()) == []
 
 
-async def test_what_is_held_and_learned_in_one_batch(store: Database) -> None:
+async def test_held_call_is_released_within_its_batch(store: Database) -> None:
     """Engage sends a person twice, and both calls may come in one batch."""
     member = identify(None, user_id="u1", source=AUDIENCE, power_users=True)
     taken = await store.write(take, member, identify("a@b.c", user_id="u1", source=AUDIENCE, power_users=True))
@@ -160,8 +160,8 @@ async def test_what_is_held_and_learned_in_one_batch(store: Database) -> None:
     assert (await store.read(stored)).values() == {"power_users": True}
 
 
-async def test_what_is_held_is_bounded_in_time(store: Database) -> None:
-    """What nobody claims for a month is dropped."""
+async def test_held_call_expires(store: Database) -> None:
+    """A held call is dropped after a month."""
     await store.write(take, identify(None, user_id="u1", source=AUDIENCE, power_users=True))
     later = NOW + held_calls.RETENTION + DAY
     await store.write(
@@ -173,7 +173,7 @@ async def test_what_is_held_is_bounded_in_time(store: Database) -> None:
 
 
 async def erasable(store: Database) -> None:
-    """A person with a userId, two emails, and a subscriber that was written to."""
+    """A person with a userId, two emails, and a subscriber with applied values."""
     await store.write(take, identify("old@b.c", user_id="u1", at=NOW - 30, plan="free"))
     await store.write(take, identify("a@b.c", user_id="u1", anonymous_id="x1", at=NOW - 20, plan="pro"))
     await store.write(
@@ -184,8 +184,8 @@ async def erasable(store: Database) -> None:
     )
 
 
-async def test_a_deletion_leaves_nothing_of_the_person(store: Database) -> None:
-    """Profiles, ids, emails, also former ones: all are gone, and what was written is to be cleared."""
+async def test_deletion_erases_the_person(store: Database) -> None:
+    """Profiles, IDs and emails, also former ones, are erased, and the applied values are to be cleared."""
     await erasable(store)
 
     taken = await store.write(take, delete(at=NOW - 10))
@@ -203,8 +203,8 @@ async def test_a_deletion_leaves_nothing_of_the_person(store: Database) -> None:
     )
 
 
-async def test_older_calls_do_not_bring_the_person_back(store: Database) -> None:
-    """A call from before the deletion is ignored, by userId and by email; one from after it is taken."""
+async def test_older_call_does_not_restore_an_erased_person(store: Database) -> None:
+    """A call from before the deletion is ignored, by userId and by email; a later one counts."""
     await erasable(store)
     await store.write(take, delete(at=NOW - 10))
 
@@ -215,8 +215,8 @@ async def test_older_calls_do_not_bring_the_person_back(store: Database) -> None
     assert (await store.read(stored)).values() == {"plan": "new"}
 
 
-async def test_somebody_unknown_is_deleted_as_well(store: Database) -> None:
-    """A deletion of an unknown id is no error, and counts against calls that are still under way."""
+async def test_unknown_person_can_be_deleted(store: Database) -> None:
+    """A deletion of an unknown ID is no error, and outdates calls that arrive later."""
     taken = await store.write(take, delete("u9", at=NOW - 10), identify("z@b.c", user_id="u9", at=NOW - 11))
 
     assert outcomes(taken) == ["erased", "outdated"]
@@ -226,10 +226,12 @@ async def test_somebody_unknown_is_deleted_as_well(store: Database) -> None:
     ("on_delete", "cleared"),
     [(OnDelete.CLEAR, [False]), (OnDelete.DELETE_SUBSCRIBER, [True]), (OnDelete.NOTHING, [])],
 )
-async def test_what_a_deletion_does_in_prosperstack(
+async def test_deletion_follows_the_accounts_setting(
     store: Database, on_delete: OnDelete, cleared: list[bool]
 ) -> None:
-    """Per account the properties are cleared, the subscriber is deleted, or nothing is done there."""
+    """By the account's setting the properties are cleared, the subscriber is deleted, or ProsperStack is
+    unchanged.
+    """
     await erasable(store)
     await store.write(accounts.set_on_delete, ACCOUNT, on_delete)
     await store.write(take, delete())
@@ -238,8 +240,8 @@ async def test_what_a_deletion_does_in_prosperstack(
     assert [each.delete_subscriber for each in due] == cleared
 
 
-async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
-    """The trail says what was done, and has nothing of the person."""
+async def test_deletion_is_in_the_audit_log(store: Database) -> None:
+    """The audit log says what was done, without personal data."""
     await erasable(store)
     await store.write(take, delete())
 
@@ -253,8 +255,8 @@ async def test_a_deletion_is_in_the_audit_trail(store: Database) -> None:
     }
 
 
-async def test_sources_are_remembered(store: Database) -> None:
-    """An account knows what sends to it, when, how often, and who is in an audience."""
+async def test_sources_are_counted(store: Database) -> None:
+    """An account's sources have their latest calls, their counts, and the members of audiences."""
     source = CallSource(SourceKind.SOURCE, "project-1", "analytics.js 3.8.2")
     members = [identify(f"{n}@b.c", source=AUDIENCE, power_users=True) for n in range(5)]
     await store.write(take, identify(source=source), *members)
@@ -272,16 +274,16 @@ async def test_sources_are_remembered(store: Database) -> None:
     assert (project.kind, project.key, project.name, project.calls) == ("source", "project-1", source.name, 1)
 
 
-async def test_made_up_sources_are_bounded(store: Database) -> None:
-    """A script that makes up sources does not fill the database with them."""
+async def test_number_of_sources_is_bounded(store: Database) -> None:
+    """A script that makes up sources does not fill the database."""
     calls = [identify(source=CallSource(SourceKind.SOURCE, f"p{n}")) for n in range(sources.MAX_SOURCES + 20)]
     await store.write(take, *calls)
 
     assert len(await store.read(sources.of_account, ACCOUNT)) == sources.MAX_SOURCES
 
 
-async def test_someone_erased_in_a_batch_may_come_back_in_it(store: Database) -> None:
-    """Calls of a batch are taken in their order, deletions among them."""
+async def test_call_after_a_deletion_in_its_batch_counts(store: Database) -> None:
+    """The calls of a batch, deletions included, count in their order."""
     await store.write(
         take,
         identify("a@b.c", user_id="u1", at=NOW - 9, plan="before"),
@@ -293,8 +295,8 @@ async def test_someone_erased_in_a_batch_may_come_back_in_it(store: Database) ->
     assert (profile.values(), profile.status) == ({"seats": 1}, Status.PENDING)
 
 
-async def taken_at_once(url: str, *batches: list[Call]) -> None:
-    """Take batches in over databases of their own, as replicas do."""
+async def ingest_concurrently(url: str, *batches: list[Call]) -> None:
+    """Ingest batches by several connections at once, as replicas do."""
     replicas = [Database(url) for _ in batches]
     try:
         await asyncio.gather(
@@ -306,51 +308,51 @@ async def taken_at_once(url: str, *batches: list[Call]) -> None:
 
 
 async def test_replicas_merge_the_same_people(store: Database, database_url: str) -> None:
-    """Replicas that take in calls about the same people at once lose none of them, in whatever order they come."""
+    """Concurrent calls about the same people at several replicas all count, in any order."""
     people = [f"{n}@b.c" for n in range(40)]
     batches: list[list[Call]] = [
         [replace(identify(each, user_id=f"u{each}", at=NOW - n), traits={f"t{n}": n, "plan": n}) for each in order]
         for n in range(6)
         for order in (people, people[::-1])
     ]
-    await taken_at_once(database_url, *batches)
+    await ingest_concurrently(database_url, *batches)
 
     for each in people:
         profile = await store.read(stored, each)
         assert profile.values() == {"plan": 0, **{f"t{n}": n for n in range(6)}}
 
 
-async def test_replicas_agree_whose_an_id_is(store: Database, database_url: str) -> None:
-    """An id that comes with several emails at once belongs to the one that it came with last."""
+async def test_replicas_agree_on_an_identity(store: Database, database_url: str) -> None:
+    """An ID that comes with several emails at once belongs to the email of its latest call."""
     batches: list[list[Call]] = [[identify(f"{n}@b.c", user_id="u1", at=NOW - n)] for n in (3, 0, 5, 1, 4, 2)]
-    await taken_at_once(database_url, *batches)
+    await ingest_concurrently(database_url, *batches)
 
     await store.write(take, identify(None, user_id="u1", plan="pro"))
     assert (await store.read(stored, "0@b.c")).values() == {"plan": "pro"}
 
 
-async def test_replicas_lose_nothing_that_is_held(store: Database, database_url: str) -> None:
-    """Of two calls about a new person at once, with and without the email, neither is held for ever."""
+async def test_replicas_release_held_calls(store: Database, database_url: str) -> None:
+    """Of two concurrent calls about a new person, with and without the email, neither stays held."""
     people = [f"u{n}" for n in range(20)]
     without: list[Call] = [identify(None, user_id=each, source=AUDIENCE, power_users=True) for each in people]
     having: list[Call] = [identify(f"{each}@b.c", user_id=each) for each in people]
-    await taken_at_once(database_url, without, having, without, having)
+    await ingest_concurrently(database_url, without, having, without, having)
 
     for each in people:
         assert (await store.read(stored, f"{each}@b.c")).values() == {"power_users": True}
 
 
-async def test_replicas_do_not_bring_the_erased_back(store: Database, database_url: str) -> None:
-    """Calls from before a deletion that are taken in at the same moment are erased, or ignored."""
+async def test_replicas_do_not_restore_erased_people(store: Database, database_url: str) -> None:
+    """Calls from before a deletion that are ingested at the same moment are erased or ignored."""
     older: list[Call] = [identify("a@b.c", user_id="u1", at=NOW - 5, plan="pro")]
-    await taken_at_once(database_url, older, [delete(at=NOW)], older, older)
+    await ingest_concurrently(database_url, older, [delete(at=NOW)], older, older)
 
     profile = await store.read(profiles.find, ACCOUNT, "a@b.c")
     assert profile is None
 
 
-async def test_whoever_comes_back_after_a_deletion_counts_as_lost(store: Database) -> None:
-    """With whoever was erased it was forgotten who their subscribers are; with nobody else."""
+async def test_person_after_a_deletion_counts_as_lost(store: Database) -> None:
+    """An erased person's subscribers are unknown, and are looked up after a new call; others' are not."""
     await erasable(store)
     await store.write(take, delete(at=NOW - 10))
     await store.write(take, identify("a@b.c", plan="back"), identify("new@b.c", plan="new"))
@@ -359,8 +361,8 @@ async def test_whoever_comes_back_after_a_deletion_counts_as_lost(store: Databas
     assert lost == [NOW, None]
 
 
-async def test_ids_of_a_person_are_bounded(database: Database) -> None:
-    """A person keeps the ids that came last: past so many the one that came longest ago goes, of either kind."""
+async def test_number_of_ids_is_bounded(database: Database) -> None:
+    """A person keeps the latest IDs: beyond the bound the oldest of either kind is dropped."""
     await database.write(open_account)
     calls = [identify(at=NEW_YEAR + n, anonymous_id=f"browser {n}") for n in range(MAX_IDS)]
     await database.write(take, *calls, identify(at=NEW_YEAR + MAX_IDS, user_id="ann"))
@@ -374,8 +376,8 @@ async def test_ids_of_a_person_are_bounded(database: Database) -> None:
     assert detail.ids[IdKind.USER, "ann"] == NEW_YEAR + MAX_IDS
 
 
-async def test_a_full_profile_keeps_what_the_account_reads(database: Database) -> None:
-    """What an account reads of traits is kept before others, also of calls that were held; the rest is counted."""
+async def test_full_profile_keeps_traits_that_the_account_maps(database: Database) -> None:
+    """Mapped traits are kept before others, also of held calls; dropped ones are counted."""
     await database.write(open_account)
     many = dict.fromkeys((f"t{n:04}" for n in range(1_200)), True)
     waiting = replace(identify(None, user_id="u1", source=AUDIENCE), traits={**many, "zz_plan": "pro"})

@@ -1,4 +1,4 @@
-"""The schema's versions."""
+"""Schema migrations."""
 
 import subprocess
 import sys
@@ -21,31 +21,31 @@ pytestmark = pytest.mark.anyio
 
 
 def drift(connection: Connection) -> list[Any]:
-    """What the tables in the code have that the database has not, and the other way round."""
+    """Return the differences between the tables of the code and of the database."""
     return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
 
-async def test_the_migrations_make_the_tables(database: Database) -> None:
-    """A migrated database has exactly the tables that the code knows."""
+async def test_migrations_create_the_tables(database: Database) -> None:
+    """A migrated database has exactly the tables of the code."""
     assert await database.read(drift) == []
 
 
-async def test_migrating_again_changes_nothing(database: Database) -> None:
-    """A database that is up to date stays as it is."""
+async def test_migration_is_idempotent(database: Database) -> None:
+    """An up-to-date database stays as it is."""
     await database.write(migrations.upgrade)
 
     assert await database.read(drift) == []
 
 
-def test_the_newest_version_is_that_of_the_last_migration() -> None:
-    """The version in the last file's name is where Alembic finds the migrations to end."""
+def test_newest_revision_is_the_last_migration() -> None:
+    """The revision in the last file's name is Alembic's head."""
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
 
     assert migrations.newest_revision() == scripts.get_current_head()
 
 
-async def test_a_new_database_has_no_version_and_then_the_newest(database_url: str, tmp_path: Path) -> None:
-    """An empty database has no version; one that was opened has the newest."""
+async def test_opened_database_has_the_newest_revision(database_url: str, tmp_path: Path) -> None:
+    """An empty database has no revision; an opened one has the newest."""
     empty = create_engine(f"sqlite:///{tmp_path / 'empty.db'}")
     with empty.begin() as connection:
         assert migrations.current_revision(connection) is None
@@ -57,8 +57,8 @@ async def test_a_new_database_has_no_version_and_then_the_newest(database_url: s
     await database.close()
 
 
-async def test_a_version_that_is_not_known_is_refused(sqlite: Database) -> None:
-    """A database that a newer release has migrated is not touched by this one."""
+async def test_unknown_revision_is_rejected(sqlite: Database) -> None:
+    """A database that a newer release migrated is not changed by this one."""
 
     def newer(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -69,8 +69,8 @@ async def test_a_version_that_is_not_known_is_refused(sqlite: Database) -> None:
         await sqlite.write(migrations.upgrade)
 
 
-def test_a_start_without_a_migration_does_without_alembic(tmp_path: Path) -> None:
-    """Opening a database that is up to date imports no Alembic, which would make every start slower."""
+def test_start_without_migration_does_not_import_alembic(tmp_path: Path) -> None:
+    """Opening an up-to-date database imports no Alembic, which would slow every start."""
     path = tmp_path / "there.db"
     code = (
         "import asyncio, sys\n"

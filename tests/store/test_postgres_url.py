@@ -1,4 +1,4 @@
-"""PostgreSQL URLs as hosting companies print them."""
+"""PostgreSQL URLs as hosting companies show them."""
 
 import ssl
 import time
@@ -23,16 +23,16 @@ def connection(query: str = "") -> PostgresConnection:
     "scheme",
     ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2", "postgres+psycopg", "POSTGRES"],
 )
-def test_every_scheme_leads_to_our_driver(scheme: str) -> None:
-    """Whatever driver a URL names, the one that is used here connects, to the address that the URL has."""
+def test_every_scheme_selects_the_driver(scheme: str) -> None:
+    """For any driver in the URL, asyncpg connects to the address of the URL."""
     url = postgres_connection(parse_database_url(f"{scheme}://ann:p%40ss@db/app"), connect_seconds=5.0).url
 
     assert (url.drivername, url.username, url.password, url.host) == ("postgresql+asyncpg", "ann", "p@ss", "db")
     assert backend_of(f"{scheme}://db/app") == "postgresql"
 
 
-def test_a_plain_url_has_what_every_connection_has() -> None:
-    """Without parameters the driver's way of TLS, our name and our time-out hold."""
+def test_plain_url_has_the_defaults() -> None:
+    """Without parameters the driver's TLS mode, the service's name and its timeout apply."""
     assert connection().arguments == {
         "timeout": 5.0,
         "server_settings": {"application_name": "prosperstack-destination"},
@@ -40,8 +40,8 @@ def test_a_plain_url_has_what_every_connection_has() -> None:
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])
-def test_modes_that_check_nothing(mode: str) -> None:
-    """A mode without a check of certificates is passed on."""
+def test_modes_without_checks_are_passed_on(mode: str) -> None:
+    """A mode without a certificate check is passed on."""
     assert connection(f"?sslmode={mode}").arguments["ssl"] == mode
 
 
@@ -57,16 +57,16 @@ def test_modes_that_check_nothing(mode: str) -> None:
         ("?sslmode=verify-ca&channel_binding=require", True),
     ],
 )
-def test_modes_that_check_the_certificate(query: str, name_is_checked: bool) -> None:
-    """Checks use the system's authorities; what channel binding keeps out, a check keeps out as well."""
+def test_modes_with_checks_verify_certificates(query: str, name_is_checked: bool) -> None:
+    """Checks use the system's authorities; channel binding counts as a check."""
     context = connection(query).arguments["ssl"]
 
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, name_is_checked)
 
 
-def test_a_root_certificate_of_its_own(tmp_path: Path) -> None:
-    """With sslrootcert alone, or with require, that authority is checked, as libpq does."""
+def test_root_certificate_is_verified(tmp_path: Path) -> None:
+    """With sslrootcert alone, or with require, that authority is checked, as in libpq."""
     pem = tmp_path / "root.pem"
     pem.write_text(ssl.DER_cert_to_PEM_cert(ssl.create_default_context().get_ca_certs(binary_form=True)[0]))
     for query in ("?sslmode=require&", "?"):
@@ -91,20 +91,20 @@ def test_a_root_certificate_of_its_own(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_parameters_with_a_counterpart(query: str, name: str, value: object) -> None:
-    """A parameter that the driver has under another name is passed on under that."""
+def test_parameters_are_translated(query: str, name: str, value: object) -> None:
+    """A parameter with another name in the driver is passed on under that name."""
     assert connection(query).arguments[name] == value
 
 
 @pytest.mark.parametrize(
     "query", ["?gssencmode=disable", "?pgbouncer=false", "?client_encoding=utf8", "?channel_binding=prefer"]
 )
-def test_parameters_that_change_nothing(query: str) -> None:
-    """A parameter whose value is what happens anyway is left out."""
+def test_default_parameters_are_dropped(query: str) -> None:
+    """A parameter with the default value is left out."""
     assert connection(query).arguments == connection().arguments
 
 
-def test_an_address_in_the_parameters() -> None:
+def test_address_may_be_in_parameters() -> None:
     """Host, port, user, password and database may be parameters, as for a Unix socket."""
     url = postgres_connection(
         parse_database_url("postgresql://?host=/run/pg&port=5433&user=ann&password=x&dbname=app"),
@@ -137,8 +137,8 @@ def test_an_address_in_the_parameters() -> None:
         ("?sslnegotiation=direct&sslmode=prefer", "needs sslmode=require"),
     ],
 )
-def test_what_has_no_counterpart_is_refused(query: str, said: str) -> None:
-    """A parameter that cannot be passed on is refused in a sentence that names it, and never the password."""
+def test_unsupported_parameter_is_rejected(query: str, said: str) -> None:
+    """An unsupported parameter is rejected by name, without the password."""
     with pytest.raises(ConfigurationError) as error:
         connection(query)
 
@@ -146,8 +146,8 @@ def test_what_has_no_counterpart_is_refused(query: str, said: str) -> None:
     assert "p@ss" not in str(error.value)
 
 
-def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    """A root certificate that is no PEM is named."""
+def test_invalid_root_certificate_is_rejected(tmp_path: Path) -> None:
+    """A root certificate that is no PEM is rejected by name."""
     (tmp_path / "root.pem").write_text("hello")
     with pytest.raises(ConfigurationError, match=r"root\.pem, which cannot be used"):
         connection(f"?sslmode=verify-full&sslrootcert={tmp_path}/root.pem")
@@ -164,8 +164,8 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
         ("sqlite://data.db", "two slashes"),
     ],
 )
-def test_a_url_that_is_none(url: str, said: str) -> None:
-    """What is no URL of a database that is served here is refused, and nothing of the password is shown."""
+def test_invalid_url_is_rejected(url: str, said: str) -> None:
+    """A URL of no supported database is rejected, and the password is not shown."""
     with pytest.raises(ConfigurationError, match=said) as error:
         Database(url)
 
@@ -173,7 +173,7 @@ def test_a_url_that_is_none(url: str, said: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_host_that_is_not_known() -> None:
+async def test_unknown_host_ends_the_start() -> None:
     """A mistyped host ends the start within seconds, with its name."""
     database = Database("postgres://ann:pw@no-such-host.invalid/app?sslmode=require")
     begun = time.monotonic()
@@ -185,8 +185,8 @@ async def test_a_host_that_is_not_known() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_server_without_tls(postgresql_url: str) -> None:
-    """Where TLS is asked for and the server has none, that is reported at once."""
+async def test_server_without_tls_is_reported(postgresql_url: str) -> None:
+    """A server without TLS is reported at once where TLS is required."""
     database = Database(f"{postgresql_url}?sslmode=require")
     with pytest.raises(ConfigurationError, match="does not support TLS"):
         await database.open()
@@ -195,7 +195,7 @@ async def test_a_server_without_tls(postgresql_url: str) -> None:
 
 @pytest.mark.anyio
 async def test_parameters_reach_the_server(postgresql_url: str) -> None:
-    """The server has the settings that the URL asks for, also of the connection that listens."""
+    """The server has the settings of the URL, also for the connection that listens."""
     query = "?sslmode=prefer&application_name=mine&connect_timeout=3&options=-c%20work_mem%3D7MB"
     database = Database(f"{postgresql_url}{query}")
     await database.open()

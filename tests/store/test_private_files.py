@@ -1,4 +1,4 @@
-"""Only the user who runs the service can read what it stores."""
+"""Files that only the service's user can read."""
 
 import os
 import stat
@@ -20,8 +20,8 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.anyio
-async def test_a_new_database_is_private(tmp_path: Path) -> None:
-    """A new folder has 0700, and the database and its log 0600, whatever the process's mask is."""
+async def test_new_database_is_private(tmp_path: Path) -> None:
+    """A new folder has mode 0700, the database and its log 0600, for any umask of the process."""
     mask = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path / 'data' / 'new.db'}")
@@ -37,8 +37,8 @@ async def test_a_new_database_is_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_open_data_folder_is_closed(tmp_path: Path) -> None:
-    """A data folder that others can read is closed at the start, also with SECRET_KEY set."""
+async def test_readable_data_folder_is_restricted(tmp_path: Path) -> None:
+    """A data folder that others can read is restricted at the start, also with SECRET_KEY set."""
     configured = settings(tmp_path)
     configured.data_dir.mkdir(mode=0o755)
     async with running(configured):
@@ -49,8 +49,8 @@ async def test_an_open_data_folder_is_closed(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_a_shared_folder_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory, and one that all users write to, are not the service's to close."""
+def test_shared_folder_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory, and one that all users write to, are not restricted."""
     for name, kind in (("here", 0o755), ("tmp", 0o1777)):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(kind)
@@ -63,16 +63,16 @@ def test_a_shared_folder_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
-def test_a_folder_that_cannot_be(tmp_path: Path, name: str) -> None:
-    """A data folder that is a file, or below one, is refused in a sentence that names it."""
+def test_unusable_folder_is_rejected(tmp_path: Path, name: str) -> None:
+    """A data folder that is a file, or below one, is rejected by name."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"The data folder .*file.* cannot be used \("):
         make_private_folder(tmp_path / name)
 
 
 @pytest.mark.anyio
-async def test_a_database_that_is_a_folder(tmp_path: Path) -> None:
-    """A DATABASE_URL that names a folder is refused."""
+async def test_folder_as_database_is_rejected(tmp_path: Path) -> None:
+    """A DATABASE_URL that names a folder is rejected."""
     database = Database(f"sqlite:///{tmp_path}")
     with pytest.raises(ConfigurationError, match="which is a folder"):
         await database.open()
@@ -88,8 +88,8 @@ async def test_a_database_that_is_a_folder(tmp_path: Path) -> None:
         (b"", "0"),
     ],
 )
-def test_a_secrets_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, said: str) -> None:
-    """A folder, a binary file, and one with too short a secret are refused with the file's name."""
+def test_unusable_secret_file_is_rejected(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """A folder, a binary file, and a file with too short a secret are rejected by name."""
     path = tmp_path / "secret"
     if content is None:
         path.mkdir()
@@ -102,8 +102,8 @@ def test_a_secrets_file_that_cannot_be_used(tmp_path: Path, content: bytes | Non
     assert said in str(error.value)
 
 
-def test_the_record_of_a_running_service_is_private(tmp_path: Path) -> None:
-    """What `serve` notes in the data folder is private as well; a folder that cannot be has no record."""
+def test_serving_record_is_private(tmp_path: Path) -> None:
+    """The record of a running service in the data folder is private; without the folder there is none."""
     configured = settings(tmp_path)
     save(configured, ServingRecord("http://127.0.0.1:8700", "http://127.0.0.1:8701/v1"))
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Problems in the database."""
+"""Mapping problems in the database."""
 
 import pytest
 
@@ -37,8 +37,8 @@ async def test_problems_are_grouped(database: Database) -> None:
     assert (plan.property, plan.count, plan.samples[0].value) == ("plan", 1, ["x"])
 
 
-async def test_counting_has_an_end(database: Database) -> None:
-    """Where counts stop at a bound every reason of every property is there, with when it was first seen."""
+async def test_counts_are_bounded(database: Database) -> None:
+    """Beyond the bound of the counts, every reason of every property is listed with its first time."""
     await database.write(open_account)
     await database.write(take, *(identify(f"p{number}@x.y") for number in range(6)))
     for number in range(6):

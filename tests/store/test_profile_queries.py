@@ -1,4 +1,4 @@
-"""Looking at profiles, however many there are."""
+"""Pages of profiles, for any number of them."""
 
 import pytest
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def fill(connection: Connection) -> None:
-    """Twelve people: every third one settled, every third one matching nobody, of the others one set aside."""
+    """Add twelve profiles: every third settled, every third unmatched, one of the others with a rejected value."""
     open_account(connection)
     open_account(connection, "acct_2")
     take(connection, *(identify(f"p{number:02}@x.y", user_id=f"u{number}") for number in range(12)))
@@ -35,8 +35,8 @@ def numbers(listing: ProfilePage) -> list[int]:
     return [int(each.email[1:3]) for each in listing.profiles]
 
 
-async def test_everybody(database: Database) -> None:
-    """Profiles are listed page by page in the order of their emails; other accounts' are not among them."""
+async def test_pages_list_all_profiles(database: Database) -> None:
+    """Profiles are listed page by page in the order of their emails, without other accounts'."""
     await database.write(fill)
     first = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after="", limit=10))
     assert first.after is not None
@@ -49,8 +49,8 @@ async def test_everybody(database: Database) -> None:
     assert (first.profiles[0].user_id, first.profiles[0].status) == ("u0", Status.IN_SYNC)
 
 
-async def test_those_whose_email_begins_so(database: Database) -> None:
-    """A beginning narrows the list, also on its later pages."""
+async def test_prefix_filters_emails(database: Database) -> None:
+    """A prefix narrows the list, also on its later pages."""
     await database.write(fill)
     first = await database.read(lambda it: profile_queries.list_page(it, ACCOUNT, after="", limit=1, prefix="p1"))
     second = await database.read(
@@ -71,10 +71,10 @@ async def test_those_whose_email_begins_so(database: Database) -> None:
     ],
 )
 @pytest.mark.parametrize("scan_limit", [1, 2, 5, 100])
-async def test_those_who_stand_so(
+async def test_status_filter_finds_all_profiles(
     database: Database, statuses: list[Status], expected: list[int], scan_limit: int
 ) -> None:
-    """However few are looked at for a page, its pages together have everybody who stands so, once."""
+    """For any number of profiles scanned for a page, the pages together have every match once."""
     await database.write(fill)
     found: list[int] = []
     after: str | None = ""
@@ -94,8 +94,8 @@ async def test_those_who_stand_so(
     assert pages <= 13
 
 
-async def test_of_the_few_one_page_is_enough(database: Database) -> None:
-    """Who stands in a rare way is on the first page, wherever the email stands."""
+async def test_rare_status_is_on_the_first_page(database: Database) -> None:
+    """Profiles of a rare status are on the first page, wherever their emails are."""
     await database.write(fill)
     for statuses in ([Status.REJECTED], UNSETTLED):
         page = await database.read(
@@ -116,8 +116,8 @@ async def test_of_the_few_one_page_is_enough(database: Database) -> None:
     assert aside.status_reason == "no email"
 
 
-async def test_those_who_are_left_alone(database: Database) -> None:
-    """After a failed attempt a person is listed until they are settled, the next to be tried first."""
+async def test_failed_profiles_are_listed_by_their_next_attempt(database: Database) -> None:
+    """A profile whose attempt failed is listed until it is settled, the next attempt first."""
     await database.write(fill)
     for number, until in ((2, HOUR), (8, MINUTE)):
         profile = await database.read(stored, f"p{number:02}@x.y")
@@ -134,7 +134,7 @@ async def test_those_who_are_left_alone(database: Database) -> None:
 
 
 async def test_unmatched_profiles_are_found_among_many(database: Database) -> None:
-    """A page of unmatched profiles is full wherever they are, whatever number of others lies before them."""
+    """A page of unmatched profiles is full for any number of others between them."""
     await database.write(fill)
 
     def page(connection: Connection) -> ProfilePage:

@@ -1,4 +1,4 @@
-"""Going through all profiles of an account."""
+"""Scan of all profiles of an account."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from support.intake import identify, take
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_profile_comes_once(database: Database) -> None:
-    """Pages follow each other in the order of the emails, and have no profile of another account."""
+async def test_scan_returns_every_profile_once(database: Database) -> None:
+    """Pages follow the order of the emails, and have no profile of another account."""
     await database.write(open_account)
     await database.write(open_account, "acct_2")
     await database.write(take, *(identify(f"p{number}@x.y", anonymous_id="anon", n=number) for number in range(25)))
@@ -27,8 +27,8 @@ async def test_every_profile_comes_once(database: Database) -> None:
     assert await database.read(profile_queries.count_all, "acct_1") == 25
 
 
-async def test_a_sample_follows_no_pattern(database: Database) -> None:
-    """Of profiles that come in a pattern, as every second one, a sample has its share of each kind."""
+async def test_sample_follows_no_pattern(database: Database) -> None:
+    """Of profiles in a pattern, such as every second one, a sample has its share of each kind."""
     await database.write(open_account)
     await database.write(take, *(identify(f"p{number:03}@x.y", even=number % 2 == 0) for number in range(200)))
 

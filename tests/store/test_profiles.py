@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 NOW = NEW_YEAR
 
 
-async def test_a_first_call_makes_a_profile(database: Database) -> None:
-    """A person's first call makes their profile, which is pending since the call came."""
+async def test_first_call_creates_a_profile(database: Database) -> None:
+    """A person's first call creates their profile, which is pending from then on."""
     await database.write(open_account)
 
     taken = await database.write(take, identify(plan="pro", at=NOW - MINUTE))
@@ -30,8 +30,8 @@ async def test_a_first_call_makes_a_profile(database: Database) -> None:
     assert (profile.version, profile.status, profile.pending_since) == (1, Status.PENDING, NOW)
 
 
-async def test_a_call_without_traits_makes_a_profile_too(database: Database) -> None:
-    """Whoever is identified is known from then on."""
+async def test_call_without_traits_creates_a_profile(database: Database) -> None:
+    """An identified person is known."""
     await database.write(open_account)
 
     await database.write(take, identify())
@@ -39,8 +39,8 @@ async def test_a_call_without_traits_makes_a_profile_too(database: Database) -> 
     assert (await database.read(stored)).traits == {}
 
 
-async def test_calls_in_one_batch_merge(database: Database) -> None:
-    """Calls about the same and other people in one batch merge as if they had come one by one."""
+async def test_calls_of_a_batch_merge(database: Database) -> None:
+    """Calls of one batch merge as if they had come one by one."""
     await database.write(open_account)
 
     await database.write(
@@ -55,8 +55,8 @@ async def test_calls_in_one_batch_merge(database: Database) -> None:
     assert (await database.read(stored, "x@y.z")).values() == {"n": 1}
 
 
-async def test_a_repeated_call_changes_nothing(database: Database) -> None:
-    """What is there already makes nothing due."""
+async def test_repeated_call_changes_nothing(database: Database) -> None:
+    """A call without differences makes nothing due."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"))
     await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC)
@@ -68,8 +68,8 @@ async def test_a_repeated_call_changes_nothing(database: Database) -> None:
     assert (profile.version, profile.status) == (1, Status.IN_SYNC)
 
 
-async def test_the_same_value_at_a_later_time_is_kept_and_not_due(database: Database) -> None:
-    """A later time of the same value counts against calls in between, and makes nothing due."""
+async def test_same_value_at_a_later_time_is_not_due(database: Database) -> None:
+    """The later time of the same value outdates calls in between, and makes nothing due."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro", at=NOW - 10))
     await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC)
@@ -81,7 +81,7 @@ async def test_the_same_value_at_a_later_time_is_kept_and_not_due(database: Data
     assert (await database.read(stored)).traits == {"plan": ("pro", NOW)}
 
 
-async def test_accounts_do_not_see_each_other(database: Database) -> None:
+async def test_accounts_are_isolated(database: Database) -> None:
     """The same email in two accounts is two profiles."""
     await database.write(open_account)
     await database.write(open_account, "acct_2")
@@ -93,8 +93,8 @@ async def test_accounts_do_not_see_each_other(database: Database) -> None:
     assert (await database.read(stored, "a@b.c", "acct_2")).values() == {"plan": "b"}
 
 
-async def test_what_changes_meanwhile_stays_due(database: Database) -> None:
-    """Settling names the version that it settles: a change in between is not settled with it."""
+async def test_change_during_settling_stays_due(database: Database) -> None:
+    """Settling names its version: a change in between is not settled."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"))
     in_flight = await database.read(stored)
@@ -107,8 +107,8 @@ async def test_what_changes_meanwhile_stays_due(database: Database) -> None:
     assert await database.read(profiles.due, "acct_1", NOW, None, 10) == []
 
 
-async def test_the_longest_due_go_first(database: Database) -> None:
-    """Who waits longest is looked at first; who is postponed, later."""
+async def test_longest_due_profiles_go_first(database: Database) -> None:
+    """The profile that is due longest is evaluated first; a postponed one later."""
     await database.write(open_account)
     for n, email in enumerate(["c@x.y", "a@x.y", "b@x.y"]):
         await database.write(take, identify(email, received_at=NOW + n, at=NOW))
@@ -124,7 +124,7 @@ async def test_the_longest_due_go_first(database: Database) -> None:
 
 
 async def test_attempts_are_counted(database: Database) -> None:
-    """A profile that nobody matches counts its attempts, and is due again later."""
+    """An unmatched profile counts its attempts, and is due again later."""
     await database.write(open_account)
     await database.write(take, identify(plan="pro"))
     for _ in range(2):
@@ -152,6 +152,6 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_any_trait_survives_its_column(value: JsonValue) -> None:
-    """A trait of any storable value (without U+0000) is loaded as it was stored."""
+def test_any_trait_can_be_stored(value: JsonValue) -> None:
+    """A trait of any storable value, without U+0000, is loaded as it was stored."""
     assert repr(json_codec.load(json_codec.dump(value))) == repr(value)

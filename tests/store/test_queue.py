@@ -1,4 +1,4 @@
-"""Who waits for a request."""
+"""Queues of profiles that wait for a request."""
 
 import pytest
 from sqlalchemy import Connection, text
@@ -21,7 +21,7 @@ COUNTS = QueueSizes(live=2, bulk=1, unknown=2, unknown_live=1)
 
 
 async def wait_for(database: Database, status: Status, *emails: str, source: CallSource | None = None) -> list[int]:
-    """Have profiles wait, each a second younger than the one before; their ids."""
+    """Make profiles wait, each a second younger than the one before, and return their IDs."""
     ids = []
     for number, email in enumerate(emails):
         at = NOW + number * SECOND
@@ -32,8 +32,8 @@ async def wait_for(database: Database, status: Status, *emails: str, source: Cal
     return ids
 
 
-async def test_each_queue_shows_its_ends(database: Database) -> None:
-    """Live and bulk, ready and unknown, the newest and the oldest; what is under way is not among them."""
+async def test_snapshot_has_both_ends_of_each_queue(database: Database) -> None:
+    """Live and bulk, ready and unknown have their newest and oldest profile, without those in flight."""
     await database.write(open_account)
     a, b, c = await wait_for(database, Status.READY, "a@b.c", "b@b.c", "c@b.c")
     [d] = await wait_for(database, Status.READY, "d@b.c", source=AUDIENCE)
@@ -55,8 +55,8 @@ async def test_each_queue_shows_its_ends(database: Database) -> None:
     assert await database.read(queue.count, ACCOUNT, NOW + MINUTE) == QueueSizes(3, 1, 2, 1)
 
 
-async def test_nothing_waits_before_its_time(database: Database) -> None:
-    """What is left alone after a failure is in no queue until then."""
+async def test_failed_profile_waits_for_its_retry(database: Database) -> None:
+    """A profile is in no queue before its retry."""
     await database.write(open_account)
     await wait_for(database, Status.READY, "a@b.c")
     await database.write(profiles.postpone, (await database.read(stored)).id, NOW + MINUTE, "it failed")
@@ -66,8 +66,8 @@ async def test_nothing_waits_before_its_time(database: Database) -> None:
     assert later.live.size == 1
 
 
-async def test_whoever_is_about_to_cancel_comes_first(database: Database) -> None:
-    """Hastening puts what is pending of a person before all else; a person with nothing pending is left alone."""
+async def test_cancel_flow_goes_first(database: Database) -> None:
+    """A prioritized profile with pending changes goes before all others; one without is unchanged."""
     await database.write(open_account)
     [ready] = await wait_for(database, Status.READY, "a@b.c", source=AUDIENCE)
     await wait_for(database, Status.READY, "b@b.c")
@@ -84,8 +84,8 @@ async def test_whoever_is_about_to_cancel_comes_first(database: Database) -> Non
     assert found.cancelling.newest.profile_id == ready
 
 
-async def test_a_live_change_makes_a_bulk_one_live(database: Database) -> None:
-    """The more urgent of two changes that wait decides; once settled, the next change does."""
+async def test_live_change_moves_a_bulk_profile(database: Database) -> None:
+    """The more urgent of two pending changes decides the lane; once settled, the next change does."""
     await database.write(open_account)
     await database.write(take, identify(source=AUDIENCE, vips=True))
     lanes = [(await database.read(stored)).lane]
@@ -100,8 +100,8 @@ async def test_a_live_change_makes_a_bulk_one_live(database: Database) -> None:
     assert lanes == [Lane.BULK, Lane.LIVE, Lane.LIVE, Lane.BULK]
 
 
-async def test_what_changed_lately_is_counted(database: Database) -> None:
-    """Changes after a time, and those of people who had been waiting already."""
+async def test_recent_changes_are_counted(database: Database) -> None:
+    """Changes after a time are counted, and those of profiles that waited already."""
     await database.write(open_account)
     await wait_for(database, Status.READY, "a@b.c", "b@b.c")
     again = NOW + MINUTE
@@ -112,8 +112,8 @@ async def test_what_changed_lately_is_counted(database: Database) -> None:
     assert await database.read(queue.recent, ACCOUNT, Lane.LIVE, NOW + SECOND) == RecentChanges(1, repeats=1)
 
 
-async def test_clearing_waits_too(database: Database) -> None:
-    """A subscriber of somebody who was erased is waited for."""
+async def test_remote_erasure_is_queued(database: Database) -> None:
+    """The subscriber of an erased person is in a queue."""
     await database.write(open_account)
     await database.write(remote_erasures.add, ACCOUNT, {"s1": ["plan"]}, delete_subscriber=False, now=NOW)
 
@@ -121,14 +121,14 @@ async def test_clearing_waits_too(database: Database) -> None:
 
 
 def explained(connection: Connection) -> list[str]:
-    """SQLite's plans for what is asked before each request."""
+    """Return SQLite's plans for the queries before each request."""
     given = {"account": ACCOUNT, "now": NOW, "under_way": [1, 2]}
     statement = str(queue.ENDS.params(given).compile(connection, compile_kwargs={"literal_binds": True}))
     return [row[3] for row in connection.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", r"\:")))]
 
 
-async def test_queues_are_looked_up_in_the_index(sqlite: Database) -> None:
-    """No look at a queue reads more than its end, however long it is: each goes by the index, and none sorts."""
+async def test_queue_queries_use_the_index(sqlite: Database) -> None:
+    """Each query reads the end of a queue by an index, without sorting, for any length."""
     steps = await sqlite.read(explained)
 
     looks = [step for step in steps if "ix_profiles_due" in step and step.startswith("SEARCH")]
@@ -137,8 +137,8 @@ async def test_queues_are_looked_up_in_the_index(sqlite: Database) -> None:
     assert MAX_COUNTED <= 10_000
 
 
-async def test_a_clock_that_was_set_back_leaves_nothing_to_the_future(database: Database) -> None:
-    """What was due by the old time is due by the new one, and what was learned then counts as learned now."""
+async def test_clock_set_back_leaves_nothing_in_the_future(database: Database) -> None:
+    """Work due by the old time is due by the new one, and observations count from now."""
     await database.write(open_account)
     await wait_for(database, Status.READY, "a@b.c")
     await database.write(take, identify("b@b.c"))

@@ -1,4 +1,4 @@
-"""The calls that came in lately."""
+"""Recent calls."""
 
 import pytest
 from sqlalchemy import Connection
@@ -36,8 +36,8 @@ def delete(at: int = NEW_YEAR, received_at: int = NEW_YEAR + SECOND) -> Delete:
     return Delete(ACCOUNT, "u1", at, received_at)
 
 
-async def test_the_newest_stay(store: Database) -> None:
-    """Of each account the newest are kept, and paged through from the newest on."""
+async def test_newest_calls_are_kept(store: Database) -> None:
+    """The newest calls of each account are kept, and paged from the newest on."""
     await store.write(keep_calls, [arrival(account="acct_2", body="theirs")])
     await store.write(recent_calls.append, [arrival(body=f"{n}") for n in range(7)], pseudonym, 5)
     page = await store.read(recent_calls.page, ACCOUNT, CallQuery(), since=0, limit=2)
@@ -49,8 +49,8 @@ async def test_the_newest_stay(store: Database) -> None:
     assert await store.read(recent_calls.newest_id, "acct_3") == 0
 
 
-async def test_one_accounts_calls_are_not_anothers(store: Database) -> None:
-    """A call is found by its id only in its own account."""
+async def test_calls_are_isolated_by_account(store: Database) -> None:
+    """A call is found by its ID in its own account only."""
     await store.write(keep_calls, [arrival(body="mine")])
     [mine] = await store.read(kept)
 
@@ -59,7 +59,7 @@ async def test_one_accounts_calls_are_not_anothers(store: Database) -> None:
 
 
 async def test_filters(store: Database) -> None:
-    """Calls are found by the person, by type, source and fate, and by several of these."""
+    """Calls are found by person, type, source and outcome, and by several of these."""
     await store.write(
         keep_calls,
         [
@@ -80,8 +80,8 @@ async def test_filters(store: Database) -> None:
     assert await store.read(recent_calls.sources, ACCOUNT) == ["audience:power_users", "source:web"]
 
 
-async def test_an_id_tells_whose_a_call_is(store: Database) -> None:
-    """A call that names only ids is found by the email that they came with."""
+async def test_call_is_found_by_the_email_of_its_id(store: Database) -> None:
+    """A call with IDs only is found by the email that they came with."""
     await store.write(take, identify(user_id="u1", anonymous_id="a1"))
     call = arrival(None, ids=((IdKind.USER, "new"), BROWSER), fate=CallOutcome.ACCEPTED, body="by the browser")
     await store.write(keep_calls, [call])
@@ -90,8 +90,8 @@ async def test_an_id_tells_whose_a_call_is(store: Database) -> None:
     assert await store.read(bodies, CallQuery(subjects=about)) == ["by the browser"]
 
 
-async def test_who_is_erased_leaves_no_call(store: Database) -> None:
-    """A Delete call takes the person's calls along, by their emails and ids; those that may be theirs, too."""
+async def test_deletion_erases_calls(store: Database) -> None:
+    """A Delete call erases the person's calls, by their emails and IDs, and those that may be theirs."""
     await store.write(take, identify(user_id="u1", anonymous_id="a1"))
     await store.write(
         keep_calls,
@@ -110,8 +110,8 @@ async def test_who_is_erased_leaves_no_call(store: Database) -> None:
     assert await store.read(bodies, account="acct_2") == ["another account's"]
 
 
-async def test_who_is_erased_by_email_leaves_no_call(store: Database) -> None:
-    """By their email a person's calls are found that named only an id."""
+async def test_erasure_by_email_erases_calls(store: Database) -> None:
+    """An erasure by email erases the person's calls, also those with an ID only."""
     await store.write(take, identify(user_id="u1"))
     await store.write(keep_calls, [arrival(None, ids=(U1,), body="by id"), arrival(body="by email")])
     await store.write(erasure.erase_email, ACCOUNT, "a@b.c", pseudonym, "me", NEW_YEAR)
@@ -119,8 +119,8 @@ async def test_who_is_erased_by_email_leaves_no_call(store: Database) -> None:
     assert await store.read(bodies) == []
 
 
-async def test_calls_that_are_written_after_a_deletion(store: Database) -> None:
-    """Of a call from before a deletion that is only then written nothing is kept but that it came."""
+async def test_call_written_after_a_deletion_is_redacted(store: Database) -> None:
+    """Of a call from before a deletion that is written afterwards, only its arrival is kept."""
     await store.write(take, identify(user_id="u1", anonymous_id="a1"), delete(at=NEW_YEAR + SECOND))
     accepted = {"fate": CallOutcome.ACCEPTED}
     await store.write(
@@ -137,8 +137,8 @@ async def test_calls_that_are_written_after_a_deletion(store: Database) -> None:
     assert [each.outcome for each in await store.read(kept)][1] is CallOutcome.ERASED
 
 
-async def test_calls_are_kept_for_a_day(store: Database, clock: SetClock) -> None:
-    """Housekeeping deletes what is older than a day; where nothing is to be kept, everything."""
+async def test_calls_expire_after_a_day(store: Database, clock: SetClock) -> None:
+    """Retention deletes calls older than a day, or all where none are to be kept."""
     await store.write(keep_calls, [arrival(body="old"), arrival(at=NEW_YEAR + DAY, body="new")])
     clock.advance(86_400 + 1)
 

@@ -1,4 +1,4 @@
-"""What is to be undone in ProsperStack for people who were erased."""
+"""Erasures in ProsperStack."""
 
 import pytest
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def queue(connection: Connection) -> None:
-    """Five that were not tried yet, and three that failed: of one of those the next attempt is due."""
+    """Add five that were not tried yet, and three that failed: of one of those the next attempt is due."""
     open_account(connection)
     for number in range(8):
         remote_erasures.add(connection, ACCOUNT, {f"s{number}": ["plan"]}, delete_subscriber=False, now=NEW_YEAR)
@@ -26,8 +26,8 @@ def queue(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [(10, ["s3", "s2", "s1"]), (2, ["s3", "s2"])])
-async def test_those_that_failed(database: Database, limit: int, wanted: list[str]) -> None:
-    """They are told in the order of their next attempts; whatever was not tried yet is none of them."""
+async def test_failed_erasures_are_listed(database: Database, limit: int, wanted: list[str]) -> None:
+    """Failed erasures are listed in the order of their next attempts, without those not tried yet."""
     await database.write(queue)
 
     found = await database.read(remote_erasures.failed, ACCOUNT, NEW_YEAR, limit)

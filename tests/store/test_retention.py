@@ -1,4 +1,4 @@
-"""What is too old goes."""
+"""Deletion of old data."""
 
 import pytest
 from sqlalchemy import Connection, select
@@ -22,7 +22,7 @@ NOW = NEW_YEAR
 
 
 def everything(connection: Connection) -> tuple[set[str], set[str], set[str]]:
-    """Profiles, ids and the subscribers on whom something was settled."""
+    """Return profiles, IDs and the subscribers with applied values."""
     emails = set(connection.scalars(select(tables.profiles.c.email)))
     return (
         emails,
@@ -39,8 +39,10 @@ async def settled(database: Database, email: str) -> None:
     await database.write(profiles.settle, await database.read(stored, email), Status.IN_SYNC)
 
 
-async def test_untouched_profiles_go(database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile that no call was about goes with its ids and what was settled; a repeated call keeps one."""
+async def test_inactive_profiles_are_deleted(
+    database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile without a call is deleted with its IDs and applied values; a repeated call keeps one."""
     monkeypatch.setattr(retention, "BATCH_ROWS", 3)
     await database.write(open_account)
     people = [f"{n}@b.c" for n in range(10)]
@@ -68,8 +70,8 @@ async def test_untouched_profiles_go(database: Database, clock: SetClock, monkey
     )
 
 
-async def test_for_ever_is_for_ever(database: Database, clock: SetClock) -> None:
-    """Without a number of days nothing is deleted, however old."""
+async def test_nothing_is_deleted_without_a_limit(database: Database, clock: SetClock) -> None:
+    """Without a number of days nothing is deleted, whatever its age."""
     await database.write(open_account)
     await database.write(take, identify())
     await settled(database, "a@b.c")
@@ -78,10 +80,8 @@ async def test_for_ever_is_for_ever(database: Database, clock: SetClock) -> None
     assert await retention_job(database, clock, days=0).delete_expired(0) == 0
 
 
-async def test_what_happened_is_bounded(
-    database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The audit trail keeps an account's newest rows, and none that is too old."""
+async def test_audit_log_is_bounded(database: Database, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit log keeps an account's newest entries, and no old one."""
     monkeypatch.setattr(retention, "BATCH_ROWS", 4)
     for account, count, at in (("a1", 25, NOW), ("a2", 3, NOW - 101 * DAY), ("a3", 2, NOW)):
         await database.write(open_account, account)
@@ -96,8 +96,8 @@ async def test_what_happened_is_bounded(
     assert sorted(kept) == sorted([("a1", f"{n}") for n in range(15, 25)] + [("a3", "0"), ("a3", "1")])
 
 
-async def test_a_clock_that_was_set_back(database: Database) -> None:
-    """What came while the clock was ahead is due now, and not when the clock is there again."""
+async def test_profiles_of_a_clock_ahead_are_due_now(database: Database) -> None:
+    """Profiles from a clock that was ahead are due now."""
     await database.write(open_account)
     hour_ahead = NOW + 3_600_000_000
     await database.write(take, identify(plan="pro", received_at=hour_ahead), identify("x@y.z"))

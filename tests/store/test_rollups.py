@@ -1,4 +1,4 @@
-"""How much happened when: rows of minutes and hours that add up."""
+"""Counts per minute and per hour."""
 
 import pytest
 from hypothesis import given
@@ -20,8 +20,8 @@ def took(*seconds: float) -> Rollup:
     return tally
 
 
-async def test_what_happens_adds_up(database: Database) -> None:
-    """Each minute and each hour has the sum of what was counted in it, and the largest backlog."""
+async def test_counts_add_up(database: Database) -> None:
+    """Each minute and each hour has the sum of its counts and the largest backlog."""
     for seconds, backlog in ((0, 5), (10, 7), (70, 0)):
         new = took(1.0)
         new.accepted, new.delivered, new.backlog = 2, 1, backlog
@@ -38,7 +38,7 @@ async def test_what_happens_adds_up(database: Database) -> None:
     assert [each.refused for each in await database.read(rollups.of_account, "b", Bucket.HOUR, 0)] == [3]
 
 
-async def test_old_rows_go(database: Database) -> None:
+async def test_old_rollups_expire(database: Database) -> None:
     """Minutes are kept for a day, hours for longer."""
     await database.write(rollups.add, {"a": Rollup(accepted=1)}, NEW_YEAR)
 
@@ -48,23 +48,23 @@ async def test_old_rows_go(database: Database) -> None:
     assert await database.write(rollups.expire, NEW_YEAR + RETENTION[Bucket.HOUR] + HOUR) == 1
 
 
-async def test_backlogs_are_noted_where_nothing_else_happens(database: Database) -> None:
-    """A minute in which something waited has a row, so that a chart has no hole."""
+async def test_backlog_alone_makes_a_row(database: Database) -> None:
+    """A minute with a backlog has a row, so that charts have no gap."""
     await database.write(rollups.record_backlogs, {"a": 9}, NEW_YEAR)
 
     [row] = await database.read(rollups.of_account, "a", Bucket.MINUTE, 0)
     assert (row.backlog, row.settled) == (9, 0)
 
 
-def test_nothing_was_delivered() -> None:
+def test_no_percentile_without_deliveries() -> None:
     """Without a delivery there is no percentile."""
     assert percentile([], 0.5) is None
     assert percentile([0, 0], 0.95) is None
 
 
 @given(st.lists(st.floats(0, FRESHNESS[-1]), min_size=1), st.floats(0.01, 1))
-def test_a_percentile_is_as_good_as_its_bounds(seconds: list[float], part: float) -> None:
-    """It lies between the bounds that the true one lies between."""
+def test_percentile_is_within_its_bounds(seconds: list[float], part: float) -> None:
+    """A percentile is between the bounds of the true one."""
     found = percentile(took(*seconds).freshness, part)
     true = sorted(seconds)[max(-(-len(seconds) * part // 1), 1).__int__() - 1]
     bounds = [0.0, *FRESHNESS]
@@ -75,6 +75,6 @@ def test_a_percentile_is_as_good_as_its_bounds(seconds: list[float], part: float
 
 
 @given(st.lists(st.floats(0, 1e6)), st.lists(st.floats(0, 1e6)))
-def test_tallies_add_in_any_order(first: list[float], second: list[float]) -> None:
-    """Two replicas' tallies are the tally of both."""
+def test_rollups_add_in_any_order(first: list[float], second: list[float]) -> None:
+    """The rollups of two replicas add up to the rollup of both."""
     assert (took(*first) + took(*second)).freshness == took(*second, *first).freshness

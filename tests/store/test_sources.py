@@ -1,4 +1,4 @@
-"""Where calls come from, and what of it was connected from here."""
+"""Sources of calls."""
 
 import pytest
 
@@ -30,8 +30,8 @@ def connection(account_id: str, source_id: str) -> SegmentConnection:
     )
 
 
-async def test_what_was_not_connected_from_here(database: Database) -> None:
-    """What an account connected is left out, unless an audience is called the same; what sent last comes first."""
+async def test_unconnected_sources_are_listed(database: Database) -> None:
+    """Connected sources are left out, except audiences of the same name; the latest sender is first."""
     for account in ("acct_1", "acct_2"):
         await database.write(open_account, account)
     came = [
@@ -61,8 +61,8 @@ POWER_USERS = CallSource(SourceKind.AUDIENCE, "power_users")
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_who_was_held_is_counted_once_they_are_known(database: Database, at_once: bool) -> None:
-    """A call of an audience that had to wait for its email counts its person, who may leave again."""
+async def test_held_member_is_counted_once_known(database: Database, at_once: bool) -> None:
+    """A held call of an audience counts its person once the email is known; the person may leave again."""
     await database.write(open_account)
     entered = identify(None, user_id="u-1", source=POWER_USERS, at=NEW_YEAR, power_users=True)
     again = identify("a@b.c", source=POWER_USERS, at=NEW_YEAR + 1, power_users=True)
@@ -82,8 +82,8 @@ async def test_who_was_held_is_counted_once_they_are_known(database: Database, a
     assert await members(left) == 0
 
 
-async def test_who_was_held_is_not_counted_twice(database: Database) -> None:
-    """Engage sends each person with and without the email: whichever is known first."""
+async def test_held_member_is_not_counted_twice(database: Database) -> None:
+    """Engage sends each person with and without the email, in either order."""
     await database.write(open_account)
     for call in (
         identify(None, user_id="u-1", source=POWER_USERS, at=NEW_YEAR, power_users=True),
@@ -96,8 +96,8 @@ async def test_who_was_held_is_not_counted_twice(database: Database) -> None:
     assert (audience.calls, audience.members) == (2, 1)
 
 
-async def test_who_is_forgotten_is_in_no_audience(database: Database) -> None:
-    """By a deletion, or since no call was about them for long; whoever comes back is in it once."""
+async def test_erased_person_is_in_no_audience(database: Database) -> None:
+    """A person erased or deleted by retention leaves the audience; one who returns is in it once."""
     await database.write(open_account)
     for number in range(3):
         came = identify(f"{number}@b.c", user_id=f"u-{number}", source=POWER_USERS, power_users=True)

@@ -1,4 +1,4 @@
-"""Statements that are made once."""
+"""Prepared statements."""
 
 from typing import Any, Final
 
@@ -34,8 +34,8 @@ def found(connection: Connection, *emails: str, account: str = ACCOUNT) -> set[s
     return {email for (email,) in STATEMENT.rows(connection, {"account": account, "emails": list(emails)})}
 
 
-async def test_a_list_of_any_length(database: Database) -> None:
-    """The same statement takes no text, one, and many, whatever is in them."""
+async def test_list_of_any_length_is_bound(database: Database) -> None:
+    """The same statement takes no text, one, or many, with any content."""
     await database.write(open_account)
     await database.write(take, *[identify(email) for email in ODD])
 
@@ -46,16 +46,16 @@ async def test_a_list_of_any_length(database: Database) -> None:
     assert await database.read(found, ODD[0], account="acct_2") == set()
 
 
-async def test_what_the_statement_says_itself(database: Database) -> None:
-    """A value that is written into the statement, as its limit is, need not be given."""
+async def test_literal_of_a_statement_is_kept(database: Database) -> None:
+    """A value that is part of the statement, such as its limit, need not be given."""
     await database.write(open_account)
     await database.write(take, *[identify(email) for email in ODD])
 
     assert len(await database.read(found, *ODD)) == 3
 
 
-async def test_how_many_rows_a_statement_changed(database: Database) -> None:
-    """It is told, none included; and what was changed is undone with all else of a transaction that fails."""
+async def test_changed_rows_are_counted(database: Database) -> None:
+    """The number of changed rows is returned, also zero; a failed transaction rolls them back."""
     await database.write(open_account)
     await database.write(take, *[identify(email) for email in ODD])
     new = {"account": ACCOUNT, "new": "new@b.c"}

@@ -17,7 +17,7 @@ stamped = st.dictionaries(texts | st.just("5"), st.tuples(values, st.integers(0,
 
 
 @given(stamped)
-def test_what_is_stored_can_be_loaded(traits: dict[str, tuple[object, int]]) -> None:
+def test_stored_traits_can_be_loaded(traits: dict[str, tuple[object, int]]) -> None:
     """Traits with their times are the same after they were stored."""
     text = dump_traits(traits)  # type: ignore[arg-type] # they are JSON values
 
@@ -26,15 +26,15 @@ def test_what_is_stored_can_be_loaded(traits: dict[str, tuple[object, int]]) -> 
 
 
 @given(stamped)
-def test_the_form_before_can_be_loaded(traits: dict[str, tuple[object, int]]) -> None:
-    """Profiles that an earlier version stored are read, whatever their traits are called."""
+def test_earlier_form_can_be_loaded(traits: dict[str, tuple[object, int]]) -> None:
+    """Profiles stored by an earlier version are read, for any names of traits."""
     text = json.dumps({name: [value, at] for name, (value, at) in traits.items()})
 
     assert load_traits(text) == traits
     assert load_values(text) == {name: value for name, (value, _) in traits.items()}
 
 
-def test_a_time_is_stored_once() -> None:
+def test_time_is_stored_once() -> None:
     """The traits of one call share their time."""
     text = dump_traits({"plan": ("pro", 5), "seats": (3, 5), "name": ("Jane", 4)})
 

@@ -1,4 +1,4 @@
-"""The sweep through all subscribers."""
+"""Sweep through all subscribers."""
 
 import pytest
 
@@ -20,7 +20,7 @@ DUE = NOW + SWEEP_AFTER
 
 
 async def list_all(database: Database, *seen: SubscriberSnapshot) -> None:
-    """A full listing."""
+    """Store a full listing."""
     await database.write(open_account)
     await database.write(listing_state.begin, ACCOUNT, NOW)
     await database.write(
@@ -29,15 +29,15 @@ async def list_all(database: Database, *seen: SubscriberSnapshot) -> None:
 
 
 async def page(database: Database, *seen: SubscriberSnapshot, cursor: str | None = None, at: int = DUE) -> int:
-    """A page of the sweep, with the cursor of the next; of how many it brought news."""
+    """Store a page of the sweep with the next cursor, and return the number of changes."""
     sweep = await database.write(listing_state.begin_sweep_page, ACCOUNT, at, at + MINUTE)
     return await database.write(
         listing_state.store_sweep_page, ACCOUNT, sweep, seen, cursor, requested_at=at, now=at
     )
 
 
-async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
-    """It begins a day after the full listing, goes on where it was, and tells when it began at its end."""
+async def test_sweep_repeats(database: Database) -> None:
+    """A sweep begins a day after the full listing, continues at its cursor, and stores its start at its end."""
     await list_all(database)
     listed = await database.read(listing_state.read, ACCOUNT)
     await page(database, cursor="two")
@@ -55,8 +55,8 @@ async def test_a_sweep_goes_round_and_begins_again(database: Database) -> None:
     )
 
 
-async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database) -> None:
-    """What it has shown so far does not count: nobody would know what it left out."""
+async def test_sweep_with_an_expired_cursor_restarts(database: Database) -> None:
+    """The pages of a sweep whose cursor is refused do not count."""
     await list_all(database)
     await page(database, cursor="two")
     await database.write(listing_state.restart_sweep, ACCOUNT)
@@ -66,8 +66,8 @@ async def test_a_sweep_whose_cursor_is_not_taken_begins_anew(database: Database)
     )
 
 
-async def test_what_the_directory_lacks_comes_to_light(database: Database) -> None:
-    """Whoever is not known, or has another email, is news of those whom it concerns."""
+async def test_sweep_finds_missing_subscribers(database: Database) -> None:
+    """An unknown subscriber, or one with another email, makes the concerned profiles due."""
     await list_all(database, SubscriberSnapshot("s1", "a@b.c", {}))
     await database.write(take, identify("new@b.c", plan="pro"))
     await database.write(profiles.settle, await database.read(stored, "new@b.c"), Status.UNMATCHED)
@@ -76,8 +76,8 @@ async def test_what_the_directory_lacks_comes_to_light(database: Database) -> No
     assert (await database.read(stored, "new@b.c")).status is Status.PENDING
 
 
-async def test_what_was_seen_lately_stays(database: Database) -> None:
-    """A page that was overtaken by an update does not undo what the update showed."""
+async def test_sweep_keeps_recent_observations(database: Database) -> None:
+    """A page that an update overtook does not undo its observation."""
     await list_all(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "free"}))
     await database.write(
         subscribers.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed={"plan": "pro"}, now=DUE - FRESH_FOR + 1
@@ -88,8 +88,8 @@ async def test_what_was_seen_lately_stays(database: Database) -> None:
     assert await page(database, old, at=DUE + 1) == 1
 
 
-async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
-    """An account is looked at when a page of its sweep is due, and not again before the next."""
+async def test_due_sweep_is_work(database: Database) -> None:
+    """An account needs work when a page of its sweep is due, and not before the next one."""
     await list_all(database)
     await database.write(accounts.set_catalog, ACCOUNT, "[]", DUE)
     await database.write(listing_state.begin, ACCOUNT, DUE)
@@ -101,8 +101,8 @@ async def test_a_sweep_that_is_due_is_work(database: Database) -> None:
     assert await database.read(accounts.ids_with_work, DUE) == []
 
 
-async def test_upkeep_is_done_for_a_few_at_once(database: Database) -> None:
-    """Of many accounts whose sweep is due some are looked at, any of them; of those with a call waiting all are."""
+async def test_due_sweeps_are_limited(database: Database) -> None:
+    """Of many accounts with a due sweep a random few need work; of those with a pending call all."""
     ids = [f"acct_{number}" for number in range(1, 3 * MAX_REFRESHES + 1)]
     for account_id in ids:
         await database.write(open_account, account_id)
