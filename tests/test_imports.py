@@ -82,7 +82,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("admin", "segment_api", "dashboard", "account_mapping", "http_client"),
     },
     "lifecycle": {
-        *("__init__", "account_mapping", "admin", "auth", "bootstrap", "clock", "errors", "settings", "store"),
+        *("__init__", "account_mapping", "admin", "auth", "background", "bootstrap", "clock", "errors", "settings"),
+        "store",
     },
     "connection_guard": set(),
     "server": {"errors", "connection_guard"},

@@ -28,6 +28,29 @@ def test_every_metric_is_there(name: str) -> None:
     assert {each.removesuffix("_bucket") for each in named} <= known
 
 
+def test_every_metric_is_on_the_dashboard() -> None:
+    """The Grafana dashboard shows each metric of the service, and asks for labels that its metrics have."""
+    metrics = Metrics()
+    labels = {each._name: set(each._labelnames) for each in vars(metrics).values() if hasattr(each, "_labelnames")}
+    expressions = [
+        target["expr"]
+        for panel in json.loads((MONITORING / "grafana.json").read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]
+    shown = set()
+    for expression in expressions:
+        names = re.findall(r"prosperstack_destination_[a-z_]+", expression)
+        families = {re.sub(r"_(total|bucket)$", "", name) for name in names}
+        asked = set(re.findall(r"\b(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
+        asked |= {each.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for each in by.split(",")}
+        assert asked - {"instance", "job", "le"} <= set().union(*(labels[family] for family in families)), (
+            expression
+        )
+        shown |= families
+
+    assert shown == {each.name for each in metrics.collect()}
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_alerts_fire() -> None:
     """The alert rules fire where deliveries, erasures or requests fail, and only there."""

@@ -131,7 +131,7 @@ def _include_routers(app: FastAPI, services: Services) -> None:
     for router in ROUTERS:
         app.include_router(router)
     token = reveal(foundation.settings.metrics_token)
-    app.include_router(metrics_router(services.observability.metrics, foundation.database, foundation.clock, token))
+    app.include_router(metrics_router(services.observability.metrics, services.observability.accounts, token))
 
 
 def _report_startup_error(send: Send) -> Send:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -42,7 +43,7 @@ from prosperstack_destination.ingest.service import IngestService
 from prosperstack_destination.ingest.tracking_api import TrackingEndpoint
 from prosperstack_destination.observability.call_sampler import CallSampler
 from prosperstack_destination.observability.event_writer import EventWriter
-from prosperstack_destination.observability.metrics import Metrics
+from prosperstack_destination.observability.metrics import AccountGauges, Metrics
 from prosperstack_destination.observability.telemetry import Telemetry
 from prosperstack_destination.observability.tracing import SpanRecorder, start_otlp_export
 from prosperstack_destination.prosperstack.budget import RateLimit
@@ -62,6 +63,9 @@ from prosperstack_destination.store.notify import PgNotifier
 from prosperstack_destination.store.private_files import restrict_to_owner
 from prosperstack_destination.vault import vault_from_settings
 
+if TYPE_CHECKING:  # its packages are optional
+    from prosperstack_destination.observability.otlp import OtlpExport
+
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
@@ -78,15 +82,18 @@ class Foundation:
 
 @dataclass(frozen=True, slots=True)
 class Observability:
-    """Metrics, the activity feed and traces, and the component that feeds them."""
+    """Metrics, the activity feed, the export to OpenTelemetry, and the component that feeds them."""
 
     metrics: Metrics
     events: EventWriter
     telemetry: Telemetry
-    #: None: no traces are exported.
-    traces: SpanRecorder | None
-    #: Sends the last traces; blocks for a while.
-    stop_traces: Callable[[], None]
+    accounts: AccountGauges
+    #: None: nothing is exported.
+    export: "OtlpExport | None"
+
+    @property
+    def traces(self) -> SpanRecorder | None:
+        return None if self.export is None else self.export.traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +217,18 @@ def build_foundation(
 
 
 def build_observability(foundation: Foundation) -> Observability:
-    """Build metrics, the event writer, telemetry and traces."""
+    """Build metrics, the event writer, telemetry and the export to OpenTelemetry."""
     settings, vault, clock = foundation.settings, foundation.vault, foundation.clock
     metrics = Metrics()
     append = partial(recent_calls.append, pseudonym=vault.pseudonym, max_calls=settings.recent_calls)
     events = EventWriter(foundation.database, metrics.events_left_out.inc, clock, append)
-    traces, stop_traces = _build_tracing(settings)
+    endpoint = settings.otel_exporter_otlp_endpoint
+    export = None if endpoint is None else start_otlp_export(endpoint, metrics)
+    traces = None if export is None else export.traces
     sampler = CallSampler(monotonic_us) if settings.recent_calls else None
     telemetry = Telemetry(metrics, events, partial(pseudonym_of_email, vault), clock, traces, sampler)
-    return Observability(metrics, events, telemetry, traces, stop_traces)
+    gauges = AccountGauges(metrics, foundation.database, clock)
+    return Observability(metrics, events, telemetry, gauges, export)
 
 
 def build_auth(foundation: Foundation, telemetry: Telemetry) -> Auth:
@@ -379,12 +389,6 @@ def _notify_changed(role: Role, reconciler: Reconciler, notifier: PgNotifier, ac
     if role is not Role.RECEIVE:
         reconciler.wake(account_ids)
     notifier.notify(account_ids)
-
-
-def _build_tracing(settings: Settings) -> tuple[SpanRecorder | None, Callable[[], None]]:
-    if settings.otel_exporter_otlp_endpoint is None:
-        return None, lambda: None
-    return start_otlp_export(settings.otel_exporter_otlp_endpoint)
 
 
 async def _commit(database: Database, vault: Vault, telemetry: Telemetry, calls: Sequence[Call]) -> CommitResult:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 
@@ -10,6 +11,7 @@ from prosperstack_destination import __version__
 from prosperstack_destination.admin.services import ALL_ACCOUNTS, AdminServices
 from prosperstack_destination.auth.operators import load_or_create_password, load_password
 from prosperstack_destination.auth.vault import load_pseudonym_key
+from prosperstack_destination.background import run_forever
 from prosperstack_destination.bootstrap import Services
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.settings import Role, reveal
@@ -37,7 +39,8 @@ async def _open(services: Services, stack: AsyncExitStack) -> None:
     """Open the database, load the keys and passwords in it, and register what closes last."""
     foundation, settings = services.foundation, services.foundation.settings
     database, vault = foundation.database, foundation.vault
-    stack.push_async_callback(asyncio.to_thread, services.observability.stop_traces)
+    if (export := services.observability.export) is not None:
+        stack.push_async_callback(asyncio.to_thread, export.close)
     stack.push_async_callback(foundation.http.aclose)
     stack.push_async_callback(foundation.segment_http.aclose)
     stack.push_async_callback(database.close)
@@ -54,8 +57,12 @@ async def _open(services: Services, stack: AsyncExitStack) -> None:
 
 
 async def _start_caches(services: Services, stack: AsyncExitStack) -> None:
-    """Start the event writer and the caches of the dashboard."""
+    """Start the export of metrics, the event writer and the caches of the dashboard."""
     admin, events = services.admin, services.observability.events
+    if (export := services.observability.export) is not None:
+        refresh = services.observability.accounts.refresh
+        exporting = run_forever(partial(export.export_metrics_forever, refresh), "export of metrics")
+        stack.push_async_callback(_cancel, exporting)
     stack.push_async_callback(_cancel, asyncio.create_task(_warm_caches(admin)))
     stack.push_async_callback(services.dashboard.templates.close)
     events.start()

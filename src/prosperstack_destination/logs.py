@@ -4,16 +4,17 @@ structlog's context variables, one for each field, cost each request a few micro
 module uses one variable for all fields.
 """
 
+import json
 import logging
 import os
 import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, WrappedLogger
@@ -21,6 +22,7 @@ from structlog.typing import EventDict, ExcInfo, WrappedLogger
 from prosperstack_destination.settings import LogFormat, LogLevel
 
 _FIELDS: Final[ContextVar[dict[str, str] | None]] = ContextVar("log_context", default=None)
+_NO_FIELDS: Final[Mapping[str, str]] = {}
 #: Emails, and keys and tokens by their prefixes. The service logs none; the pattern hides those of libraries.
 _SECRET: Final = re.compile(r"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:key|psd|psc)_[\w-]{6,}")
 _HIDDEN: Final = "…"
@@ -28,9 +30,12 @@ _HIDDEN: Final = "…"
 _SAFE_ATTRIBUTES: Final = ("sqlstate", "table_name", "column_name", "constraint_name", "sqlite_errorname")
 
 
-def bind_request(request_id: str) -> None:
-    """Set the request ID of this task's log lines and of those of its subtasks; drop all earlier context."""
-    _FIELDS.set({"request_id": request_id})
+def bind_request(request_id: str, trace: Mapping[str, str] = _NO_FIELDS) -> None:
+    """Set the request ID of this task's log lines and of those of its subtasks; drop all earlier context.
+
+    ``trace`` has further fields, which lead to the request's span.
+    """
+    _FIELDS.set({"request_id": request_id, **trace})
 
 
 def bind_account(fingerprint: str) -> None:
@@ -49,30 +54,19 @@ def add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 def configure(form: LogFormat, level: LogLevel) -> None:
     """Set up logging for the process: structlog, and the standard library's loggers through it."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[structlog.typing.Processor] = [
-        add_context,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_secrets,
-    ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.ExceptionRenderer(_format_exception), structlog.processors.JSONRenderer()]
+        _AS_JSON
         if form is LogFormat.JSON
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_exception)]
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
-        )
-    )
+    handler.setFormatter(_formatter(rendering))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
@@ -80,6 +74,29 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     # At info and below these log URLs with emails in them, or repeat the service's own lines.
     for name in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _LineHandler(logging.Handler):
+    """Handler that passes the fields of each log line on, as the JSON log has them."""
+
+    def __init__(self, receive: Callable[[Mapping[str, Any], int, float], None]) -> None:
+        super().__init__()
+        self._receive = receive
+        self.setFormatter(_formatter(_AS_JSON))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith("opentelemetry"):  # a failed export would be exported for ever
+            self._receive(json.loads(self.format(record)), record.levelno, record.created)
+
+
+def pass_lines_to(receive: Callable[[Mapping[str, Any], int, float], None]) -> Callable[[], None]:
+    """Pass each log line to ``receive`` as well: its fields, its level, and its time in seconds since the epoch.
+
+    Returns the function that ends it.
+    """
+    handler, root = _LineHandler(receive), logging.getLogger()
+    root.addHandler(handler)
+    return lambda: root.removeHandler(handler)
 
 
 def traceback_without_values(error: BaseException) -> str:
@@ -138,6 +155,26 @@ def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> 
         if isinstance(value, str) and ("@" in value or "_" in value):
             event[name] = _SECRET.sub(_HIDDEN, value)
     return event
+
+
+#: Processors of every log line, of structlog's and of the standard library's loggers.
+_SHARED: Final[list[structlog.typing.Processor]] = [
+    add_context,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _without_secrets,
+]
+_AS_JSON: Final[list[structlog.typing.Processor]] = [
+    structlog.processors.ExceptionRenderer(_format_exception),
+    structlog.processors.JSONRenderer(),
+]
+
+
+def _formatter(rendering: list[structlog.typing.Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
 
 
 def _log_uncaught_exceptions() -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosperstack_destination.http_responses import json_message, with_security_headers
 from prosperstack_destination.logs import bind_request
-from prosperstack_destination.observability.tracing import SpanRecorder
+from prosperstack_destination.observability.tracing import SpanRecorder, trace_fields
 from prosperstack_destination.storable import REPLACEMENT, storable_text
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,8 @@ class RequestContextMiddleware:
             return
         scope = _storable(scope)
         request_id = request_id_of(scope["headers"])
-        bind_request(request_id.decode())
+        span = None if self._traces is None else self._traces.start_response(_name(scope), scope["headers"])
+        bind_request(request_id.decode(), {} if span is None else trace_fields(span))
         status = 0
         complete = False
         started_at = time.monotonic()
@@ -93,16 +94,14 @@ class RequestContextMiddleware:
                 await self._unexpected(error)(scope, receive, send_with_headers)
         finally:
             self._log_response(scope, status, time.monotonic() - started_at)
+            if self._traces is not None and span is not None:
+                self._traces.end_response(span, status)
 
     def _log_response(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"]
         if self._log.is_enabled_for(DEBUG):  # formats nothing that is not logged
             self._log.debug(
-                "answered", method=method, route=_route(scope), status=status, ms=round(seconds * 1000, 1)
+                "answered", method=scope["method"], route=_route(scope), status=status, ms=round(seconds * 1000, 1)
             )
-        if self._traces is not None:
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            self._traces.record_response(f"{method} {_route(scope)}", status, seconds, headers)
 
 
 class AdminPortMiddleware:
@@ -178,6 +177,10 @@ def _storable(scope: Scope) -> Scope:
         replacement = quote(REPLACEMENT).encode()
         return {**scope, "path": storable_text(path), "query_string": query.replace(b"%00", replacement)}
     return scope
+
+
+def _name(scope: Scope) -> str:
+    return f"{scope['method']} {_route(scope)}"
 
 
 def _route(scope: Scope) -> str:

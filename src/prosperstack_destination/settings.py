@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     role: Role = Role.ALL
     #: Format of the data connector's responses: ProsperStack's documentation does not specify it.
     data_connector_shape: Literal["flat", "properties"] = "flat"
-    #: OTLP endpoint for OpenTelemetry traces (needs the extra ``otel``). None: no traces.
+    #: OTLP endpoint for OpenTelemetry traces, metrics and log lines (needs the extra ``otel``). None: no export.
     otel_exporter_otlp_endpoint: HttpUrl | None = None
     #: Bearer token of /metrics. None: no token is needed.
     metrics_token: SecretStr | None = None

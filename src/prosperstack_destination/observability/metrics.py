@@ -9,6 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -79,6 +80,10 @@ class Metrics:
             self._erasures.labels(each.fingerprint).set(each.failures.erasures)
             self._active.labels(each.fingerprint).set(each.status == "active")
 
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics with their samples."""
+        return self._registry.collect()
+
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -97,25 +102,38 @@ class Metrics:
 STATS_TTL: Final = 5 * SECOND
 
 
-def metrics_router(metrics: Metrics, database: Database, clock: Clock, token: str | None) -> APIRouter:
+class AccountGauges:
+    """Gauges of accounts, from the database: counted again when they are older than `STATS_TTL`."""
+
+    def __init__(self, metrics: Metrics, database: Database, clock: Clock) -> None:
+        self._metrics = metrics
+        self._database = database
+        self._clock = clock
+        self._counted_at: int | None = None
+
+    async def refresh(self) -> None:
+        """Count the accounts' statistics where they are too old; without the database, leave the gauges out."""
+        now = self._clock()
+        if self._counted_at is not None and 0 <= now - self._counted_at < STATS_TTL:
+            return
+        self._counted_at = now
+        try:
+            self._metrics.set_account_stats(await self._database.read(account_stats.of_accounts, now), now)
+        except StoreUnavailable:
+            self._metrics.set_account_stats([], now)  # the other metrics are known
+
+
+def metrics_router(metrics: Metrics, accounts: AccountGauges, token: str | None) -> APIRouter:
     """Return the router. With a ``token``, a request needs it (``Authorization: Bearer``)."""
     router = APIRouter(tags=["operations"])
-    counted_at: int | None = None
 
     @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", response_class=Response)
     async def show(request: Request) -> Response:
         """Return the metrics in Prometheus' text format."""
-        nonlocal counted_at
         if token is not None and not _has_token(request, token):
             return Response("The token is missing or wrong.\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
-        now = clock()
-        if counted_at is None or not 0 <= now - counted_at < STATS_TTL:
-            counted_at = now
-            try:
-                metrics.set_account_stats(await database.read(account_stats.of_accounts, now), now)
-            except StoreUnavailable:
-                metrics.set_account_stats([], now)  # leaves the accounts' gauges out; the others are known
+        await accounts.refresh()
         return Response(metrics.render(), 200, media_type=CONTENT_TYPE)
 
     return router

@@ -5,69 +5,76 @@ A call and its delivery are separate traces: many calls become one delivery, whi
 
 import importlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
-from opentelemetry.propagate import extract
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from prosperstack_destination import __version__
 from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.observability.metrics import Metrics
 
-_NAME: Final = "prosperstack-destination"
+if TYPE_CHECKING:
+    from prosperstack_destination.observability.otlp import OtlpExport
+
 _NANOSECONDS: Final = 1_000_000_000
-
-Attributes = dict[str, str | int]
+#: Headers of W3C Trace Context, which continue the caller's trace. Baggage is not read: it may hold anything.
+_TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class SpanRecorder:
-    """Recorder of finished requests as spans."""
+    """Recorder of requests as spans."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def record_response(self, route: str, status: int, seconds: float, headers: Mapping[str, str]) -> None:
-        """Record a received request. Its ``headers`` may continue the caller's trace."""
-        attributes: Attributes = {"http.route": route, "http.response.status_code": status}
-        self._span(route, SpanKind.SERVER, attributes, seconds, headers)
+    def start_response(self, route: str, headers: Iterable[tuple[bytes, bytes]]) -> Span:
+        """Start the span of a received request, in the trace of its ``traceparent`` or in one of its own."""
+        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in _TRACE_HEADERS}
+        context = _PROPAGATOR.extract(carrier, Context())
+        return self._tracer.start_span(route, context, SpanKind.SERVER, {"http.route": route})
+
+    def end_response(self, span: Span, status: int) -> None:
+        """End the span of a received request with the status of its response; 0: there was none."""
+        span.set_attribute("http.response.status_code", status)
+        if not 0 < status < 500:
+            span.set_status(StatusCode.ERROR)
+        span.end()
 
     def record_sent_request(self, kind: str, status: int | None, seconds: float) -> None:
         """Record a request to ProsperStack; ``status`` is None without a response."""
-        self._span(kind, SpanKind.CLIENT, {"http.response.status_code": status or 0}, seconds, {})
-
-    def _span(
-        self,
-        name: str,
-        kind: SpanKind,
-        attributes: dict[str, str | int],
-        seconds: float,
-        headers: Mapping[str, str],
-    ) -> None:
         end = time.time_ns()
-        started_at = end - int(seconds * _NANOSECONDS)
-        context = extract(headers) if "traceparent" in headers else None
         span = self._tracer.start_span(
-            name, context=context, kind=kind, attributes=attributes, start_time=started_at
+            kind,
+            Context(),
+            SpanKind.CLIENT,
+            {"http.response.status_code": status or 0},
+            start_time=end - int(seconds * _NANOSECONDS),
         )
+        if status is None or status >= 400:
+            span.set_status(StatusCode.ERROR)
         span.end(end)
 
 
-def start_otlp_export(endpoint: str) -> tuple[SpanRecorder, Callable[[], None]]:
-    """Return a recorder that exports to an OTLP endpoint, and the function that flushes and stops the export.
+def trace_fields(span: Span) -> dict[str, str]:
+    """Return the fields that lead from a log line to a span."""
+    context = span.get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def start_otlp_export(endpoint: str, metrics: Metrics) -> "OtlpExport":
+    """Start the export of traces, metrics and log lines to an OTLP endpoint.
 
     Raises `ConfigurationError` where the optional packages are not installed.
     """
     try:
-        sdk: Any = importlib.import_module("opentelemetry.sdk.trace")
-        export: Any = importlib.import_module("opentelemetry.sdk.trace.export")
-        resources: Any = importlib.import_module("opentelemetry.sdk.resources")
-        otlp: Any = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        module = importlib.import_module("prosperstack_destination.observability.otlp")
     except ImportError:
         raise ConfigurationError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry's packages are not there: "
             "pip install 'prosperstack-destination[otel]', or leave it out."
         ) from None
-    provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": _NAME}))
-    exporter = otlp.OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
-    provider.add_span_processor(export.BatchSpanProcessor(exporter))
-    return SpanRecorder(provider.get_tracer(_NAME, __version__)), provider.shutdown
+    export: OtlpExport = module.OtlpExport(endpoint, metrics)
+    return export
