@@ -44,9 +44,9 @@ class Failures:
     def summary(self) -> str:
         """Summary such as "2 people wait for another attempt"; "" without failures."""
         parts = [
-            _counted(self.waiting, "person waits", "people wait", "for another attempt after one that failed"),
-            _counted(self.rejected, "person has", "people have", "an email that ProsperStack rejects"),
-            _counted(self.erasures, "erasure waits", "erasures wait", "for another attempt in ProsperStack"),
+            _count_text(self.waiting, "person waits", "people wait", "for another attempt after one that failed"),
+            _count_text(self.rejected, "person has", "people have", "an email that ProsperStack rejects"),
+            _count_text(self.erasures, "erasure waits", "erasures wait", "for another attempt in ProsperStack"),
         ]
         return ", ".join(part for part in parts if part)
 
@@ -80,7 +80,7 @@ def of_accounts(connection: Connection, now: int) -> list[AccountStats]:
             func.count().label("backlog"),
             func.min(func.coalesce(profiles.c.pending_since, profiles.c.due_at)).label("oldest_at"),
         )
-        .where(_waits(now))
+        .where(_is_waiting(now))
         .group_by(profiles.c.account_id)
         .subquery()
     )
@@ -113,7 +113,7 @@ def backlogs(connection: Connection, now: int) -> dict[str, dict[Status, int]]:
     """
     rows = connection.execute(
         select(profiles.c.account_id, profiles.c.status, func.count().label("number"))
-        .where(_waits(now))
+        .where(_is_waiting(now))
         .group_by(profiles.c.account_id, profiles.c.status)
     )
     found: dict[str, dict[Status, int]] = {}
@@ -126,7 +126,7 @@ def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict
     """Return the number of an account's waiting profiles by status. Reads only an index."""
     rows = connection.execute(
         select(profiles.c.status, func.count())
-        .where(profiles.c.account_id == account_id, _waits(now))
+        .where(profiles.c.account_id == account_id, _is_waiting(now))
         .group_by(profiles.c.status)
     )
     return {Status(status): count for status, count in rows}
@@ -135,25 +135,25 @@ def waiting_by_status(connection: Connection, account_id: str, now: int) -> dict
 def failures(connection: Connection, account_id: str) -> Failures:
     """Return the failures of an account. Costs index lookups of the failed profiles only."""
 
-    mine = profiles.c.account_id == account_id
+    of_account = profiles.c.account_id == account_id
     tried = (clearings.c.account_id == account_id) & (clearings.c.attempts > 0)
     waiting, rejected, erasures = (
         connection.execute(select(func.count()).select_from(table).where(which)).scalar_one()
         for table, which in (
-            (profiles, mine & awaits_retry),
-            (profiles, mine & is_rejected),
+            (profiles, of_account & awaits_retry),
+            (profiles, of_account & is_rejected),
             (clearings, tried),
         )
     )
     found = Failures(waiting, rejected, erasures)
     if not waiting:
         return found
-    following = select(profiles.c.status_reason, profiles.c.due_at).where(mine, awaits_retry)
+    following = select(profiles.c.status_reason, profiles.c.due_at).where(of_account, awaits_retry)
     row = connection.execute(following.order_by(profiles.c.due_at).limit(1)).one()
     return replace(found, reason=row.status_reason, next_attempt_at=row.due_at)
 
 
-def _counted(count: int, one: str, many: str, what: str) -> str:
+def _count_text(count: int, one: str, many: str, what: str) -> str:
     return f"{count:,} {one if count == 1 else many} {what}" if count else ""
 
 
@@ -168,7 +168,7 @@ def has_waiting(connection: Connection, account_id: str) -> bool:
     return any(connection.execute(each.limit(1)).first() is not None for each in (people, erasures))
 
 
-def _waits(now: int) -> ColumnElement[bool]:
+def _is_waiting(now: int) -> ColumnElement[bool]:
     return and_(profiles.c.due_at.is_not(None), or_(profiles.c.status.in_(UNSETTLED), profiles.c.due_at <= now))
 
 

@@ -158,14 +158,14 @@ def ids_with_work(connection: Connection, now: int) -> list[str]:
     )
     to_refresh = (
         select(directories.c.account_id)
-        .where(directories.c.account_id == accounts.c.id, _directory_due(now))
+        .where(directories.c.account_id == accounts.c.id, _is_listing_due(now))
         .exists()
     )
-    aged = and_(accounts.c.catalog_at <= now - CATALOG_MAX_AGE, _called_lately(now))
+    aged = and_(accounts.c.catalog_at <= now - CATALOG_MAX_AGE, _was_called_recently(now))
     stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_MAX_AGE, aged)
     failed = accounts.c.status != AccountStatus.ACTIVE
     left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    has_work = or_(_due(now), to_clear, accounts.c.catalog_at.is_(None), failed)
+    has_work = or_(_has_due_profile(now), to_clear, accounts.c.catalog_at.is_(None), failed)
     found = select(accounts.c.id).where(not_(left_alone))
     upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(MAX_REFRESHES)
     return list({*connection.scalars(found.where(has_work)), *connection.scalars(upkeep)})
@@ -173,11 +173,13 @@ def ids_with_work(connection: Connection, now: int) -> list[str]:
 
 def is_idle(connection: Connection, account_id: str, now: int) -> bool:
     """Return whether an account got no call for a day and has no due profile."""
-    busy = select(accounts.c.id).where(accounts.c.id == account_id, or_(_due(now), _called_lately(now)))
+    busy = select(accounts.c.id).where(
+        accounts.c.id == account_id, or_(_has_due_profile(now), _was_called_recently(now))
+    )
     return connection.execute(busy).one_or_none() is None
 
 
-def _due(now: int) -> ColumnElement[bool]:
+def _has_due_profile(now: int) -> ColumnElement[bool]:
     return (
         select(profiles.c.id)
         .where(
@@ -190,7 +192,7 @@ def _due(now: int) -> ColumnElement[bool]:
     )
 
 
-def _called_lately(now: int) -> ColumnElement[bool]:
+def _was_called_recently(now: int) -> ColumnElement[bool]:
     return (
         select(tallies.c.at)
         .where(
@@ -203,7 +205,7 @@ def _called_lately(now: int) -> ColumnElement[bool]:
     )
 
 
-def _directory_due(now: int) -> ColumnElement[bool]:
+def _is_listing_due(now: int) -> ColumnElement[bool]:
     return or_(directories.c.refresh_at <= now, directories.c.sweep_at <= now)
 
 

@@ -66,7 +66,7 @@ def _copy_failed(error: Exception) -> StoreUnavailable:
 BATCH_ROWS: Final = 1_000
 _FORMAT: Final = 1
 #: Tables about local processes and files, without meaning elsewhere.
-_LOCAL: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
+_LOCAL_TABLES: Final = frozenset({leases.name, replicas.name, imports.name, sessions.name})
 
 Row = dict[str, Any]
 
@@ -87,7 +87,7 @@ class PartialExport:
 
 def tables() -> list[Table]:
     """Return the exported tables, each after those that it references."""
-    return [table for table in metadata.sorted_tables if table.name not in _LOCAL]
+    return [table for table in metadata.sorted_tables if table.name not in _LOCAL_TABLES]
 
 
 def read_partial(lines: Iterable[str]) -> PartialExport:
@@ -133,7 +133,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
     """
     reading = iter(lines)
     head = _header(next(reading, ""))
-    done = await database.write(_begin, head)
+    done = await database.write(_begin_import, head)
     count, seen = 0, Counter[str]()
     end: dict[str, int] | None = None
     for batch in _batches(reading):
@@ -143,7 +143,9 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
         seen.update(entry["table"] for entry in entries)
         count += len(entries)
         if count > done:
-            await database.write(_take, head["export"], entries[max(len(entries) - (count - done), 0) :], count)
+            await database.write(
+                _import_rows, head["export"], entries[max(len(entries) - (count - done), 0) :], count
+            )
     if end is None or Counter(end) != seen:
         raise ConfigurationError("The export is incomplete: run `db export` again with the same file.")
     await database.write(_finish, head["export"])
@@ -197,7 +199,7 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
         yield [line for _, line in numbered]
 
 
-def _begin(connection: Connection, head: dict[str, Any]) -> int:
+def _begin_import(connection: Connection, head: dict[str, Any]) -> int:
     """Start or resume an import. Return the number of rows that are imported already."""
     known = connection.execute(select(imports).where(imports.c.id == head["export"])).one_or_none()
     if known is not None:
@@ -214,7 +216,7 @@ def _begin(connection: Connection, head: dict[str, Any]) -> int:
     return 0
 
 
-def _take(connection: Connection, export_id: str, entries: Sequence[dict[str, Any]], count: int) -> None:
+def _import_rows(connection: Connection, export_id: str, entries: Sequence[dict[str, Any]], count: int) -> None:
     for name, group in groupby(entries, lambda entry: entry["table"]):
         table = metadata.tables[name]
         # Keys that differ only in unstorable characters become equal: the first row wins.

@@ -25,10 +25,10 @@ class PersonRef:
 
 
 # Built once: building a statement takes as long as SQLite takes to run it.
-_KNOWN: Final = select(subscribers.c.email).where(subscribers.c.account_id == bindparam("account")).limit(10)
-_BY_ID: Final = _KNOWN.where(subscribers.c.id == bindparam("the_id"))
-_BY_PLATFORM: Final = _KNOWN.where(subscribers.c.platform_id == bindparam("the_id")).order_by(subscribers.c.id)
-_FIRST: Final = (
+_EMAILS: Final = select(subscribers.c.email).where(subscribers.c.account_id == bindparam("account")).limit(10)
+_BY_ID: Final = _EMAILS.where(subscribers.c.id == bindparam("the_id"))
+_BY_PLATFORM: Final = _EMAILS.where(subscribers.c.platform_id == bindparam("the_id")).order_by(subscribers.c.id)
+_PRIORITIZE: Final = (
     update(table)
     .where(
         table.c.account_id == bindparam("whose"),
@@ -67,7 +67,7 @@ def prioritize(connection: Connection, people: Mapping[tuple[str, str], int]) ->
     changed: set[str] = set()
     # Key order, so that two writers cannot deadlock.
     for (account_id, email), at in sorted(people.items()):
-        result = connection.execute(_FIRST, {"whose": account_id, "who": email, "at": at})
+        result = connection.execute(_PRIORITIZE, {"whose": account_id, "who": email, "at": at})
         if result.rowcount:
             changed.add(account_id)
     return changed

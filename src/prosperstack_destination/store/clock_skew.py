@@ -11,12 +11,12 @@ from prosperstack_destination.store.tables import accounts, clearings, directori
 #: that overtake each other on their way into the database, and replicas whose clocks differ, stay below it.
 SKEW: Final = 1 * MINUTE
 #: Columns with a time to wait for.
-_UNTIL: Final = (
+_DUE_COLUMNS: Final = (
     *(profiles.c.due_at, clearings.c.due_at, accounts.c.status_until),
     *(directories.c.refresh_at, directories.c.sweep_at),
 )
 #: Columns with the time of an observation.
-_LEARNED: Final = (
+_OBSERVED_COLUMNS: Final = (
     *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
     subscribers.c.observed_at,
 )
@@ -32,7 +32,7 @@ def clamp_future_times(connection: Connection, now: int) -> None:
 
     Safe to repeat; early attempts are harmless.
     """
-    for column in (*_UNTIL, *_LEARNED):
+    for column in (*_DUE_COLUMNS, *_OBSERVED_COLUMNS):
         connection.execute(update(column.table).where(column > now).values({column: now}))
     future = or_(profiles.c.changed_at > now, profiles.c.looked_up_at > now)
     connection.execute(

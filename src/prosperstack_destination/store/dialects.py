@@ -12,10 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.store.statements import PreparedStatement
 
-_TOGETHER: Final = PreparedStatement(
+_LOCK_SHARED: Final = PreparedStatement(
     lambda _: text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:account, 0))")
 )
-_ALONE: Final = PreparedStatement(lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"))
+_LOCK_EXCLUSIVE: Final = PreparedStatement(
+    lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))")
+)
 
 
 def lock_account(connection: Connection, account_id: str, *, exclusive: bool) -> bool:
@@ -25,7 +27,7 @@ def lock_account(connection: Connection, account_id: str, *, exclusive: bool) ->
     """
     if connection.dialect.name == "sqlite":
         return True
-    (_ALONE if exclusive else _TOGETHER).run(connection, {"account": account_id})
+    (_LOCK_EXCLUSIVE if exclusive else _LOCK_SHARED).run(connection, {"account": account_id})
     return exclusive
 
 

@@ -46,8 +46,8 @@ def replace(connection: Connection, encrypted: EncryptedTexts) -> None:
     for secret_id, text in encrypted.shared_secrets.items():
         connection.execute(update(shared_secrets).where(shared_secrets.c.id == secret_id).values(encrypted=text))
     for account_id, text in encrypted.segment_tokens.items():
-        mine = segment_tokens.c.account_id == account_id
-        connection.execute(update(segment_tokens).where(mine).values(encrypted=text))
+        of_account = segment_tokens.c.account_id == account_id
+        connection.execute(update(segment_tokens).where(of_account).values(encrypted=text))
     for name, text in encrypted.app_secrets.items():
         connection.execute(delete(kept_secrets).where(kept_secrets.c.name == name))
         connection.execute(insert(kept_secrets).values(name=name, encrypted=text))

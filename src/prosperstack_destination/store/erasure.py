@@ -28,7 +28,7 @@ from prosperstack_destination.store.scrub import request_scrub
 from prosperstack_destination.store.tombstones import record, subject_of_email, subject_of_id
 
 #: Number of characters of a pseudonym in the audit log.
-_SHOWN: Final = 12
+_SUBJECT_LENGTH: Final = 12
 
 
 def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "ErasureResult":
@@ -41,7 +41,7 @@ def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str
     user = (IdKind.USER, call.user_id)
     emails = identities.emails_of(connection, call.account_id, user)
     person = _Person(call.account_id, emails, {user}, subject_of_id(user))
-    return _forget(connection, person, pseudonym, actor, call.at, call.received_at)
+    return _erase_person(connection, person, pseudonym, actor, call.at, call.received_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def erase_email(
         emails |= identities.emails_of(connection, account_id, (IdKind.USER, user_id))
     named = {(IdKind.USER, user_id) for user_id in user_ids}
     person = _Person(account_id, emails, named, subject_of_email(email))
-    return _forget(connection, person, pseudonym, actor, now, now)
+    return _erase_person(connection, person, pseudonym, actor, now, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _Person:
     subject: str
 
 
-def _forget(
+def _erase_person(
     connection: Connection, person: _Person, pseudonym: Pseudonym, actor: str, at: int, now: int
 ) -> ErasureResult:
     """Delete all stored data of a person, queue the erasure in ProsperStack, and write the audit log.
@@ -107,7 +107,7 @@ def _forget(
     wrote = subscription_states.erase(connection, account_id, wrote)
     on_delete = queue_remote_erasure(connection, account_id, wrote, now)
     details: dict[str, JsonValue] = {
-        "subject": pseudonym(person.subject)[:_SHOWN],
+        "subject": pseudonym(person.subject)[:_SUBJECT_LENGTH],
         "profiles": len(erased),
         "subscribers": len(wrote),
         "in_prosperstack": on_delete.value,

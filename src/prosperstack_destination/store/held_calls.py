@@ -18,7 +18,7 @@ MAX_HELD: Final = 100_000
 #: Time that an ID is held without a new call, in microseconds.
 RETENTION: Final = 30 * DAY
 
-_ANY: Final = PreparedStatement(
+_IS_ANY_HELD: Final = PreparedStatement(
     lambda _: select(held.c.kind).where(held.c.account_id == bindparam("account")).limit(1)
 )
 
@@ -39,20 +39,20 @@ def hold(
         dropped += merged.dropped
         traits = dump_traits(merged.traits)
         if key in known:
-            connection.execute(update(held).where(_is(account_id, [key])).values(traits=traits, held_at=now))
+            connection.execute(update(held).where(_has_key(account_id, [key])).values(traits=traits, held_at=now))
         else:
             kind, external_id = key
             row = {"account_id": account_id, "kind": kind.value, "external_id": external_id}
             inserts.append({**row, "traits": traits, "held_at": now})
     if inserts:
         connection.execute(insert(held), inserts)
-        _bound(connection, account_id, now)
+        _trim(connection, account_id, now)
     return dropped
 
 
 def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
     """Delete the held traits of these IDs and return them."""
-    if not _ANY.rows(connection, {"account": account_id}):
+    if not _IS_ANY_HELD.rows(connection, {"account": account_id}):
         return {}  # accounts without Engage: a query that costs little
     released = of_ids(connection, account_id, keys)
     forget(connection, account_id, list(released))
@@ -62,27 +62,27 @@ def release(connection: Connection, account_id: str, keys: Collection[Key]) -> d
 def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> None:
     """Delete the held traits of these IDs."""
     if keys:
-        connection.execute(delete(held).where(_is(account_id, keys)))
+        connection.execute(delete(held).where(_has_key(account_id, keys)))
 
 
 def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
     """Return the held traits of these IDs."""
     if not keys:
         return {}
-    rows = connection.execute(select(held).where(_is(account_id, keys)))
+    rows = connection.execute(select(held).where(_has_key(account_id, keys)))
     return {(IdKind(row.kind), row.external_id): load_traits(row.traits) for row in rows}
 
 
-def _is(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
+def _has_key(account_id: str, keys: Collection[Key]) -> ColumnElement[bool]:
     wanted = [(kind.value, external_id) for kind, external_id in keys]
     return (held.c.account_id == account_id) & tuple_(held.c.kind, held.c.external_id).in_(wanted)
 
 
-def _bound(connection: Connection, account_id: str, now: int) -> None:
+def _trim(connection: Connection, account_id: str, now: int) -> None:
     """Delete entries beyond `RETENTION` and `MAX_HELD`."""
-    mine = held.c.account_id == account_id
-    connection.execute(delete(held).where(mine, held.c.held_at < now - RETENTION))
-    count = connection.scalar(select(func.count()).select_from(held).where(mine)) or 0
+    of_account = held.c.account_id == account_id
+    connection.execute(delete(held).where(of_account, held.c.held_at < now - RETENTION))
+    count = connection.scalar(select(func.count()).select_from(held).where(of_account)) or 0
     if count > MAX_HELD:
-        oldest = select(held.c.held_at).where(mine).order_by(held.c.held_at).offset(count - MAX_HELD).limit(1)
-        connection.execute(delete(held).where(mine, held.c.held_at < oldest.scalar_subquery()))
+        oldest = select(held.c.held_at).where(of_account).order_by(held.c.held_at).offset(count - MAX_HELD).limit(1)
+        connection.execute(delete(held).where(of_account, held.c.held_at < oldest.scalar_subquery()))

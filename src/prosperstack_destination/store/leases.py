@@ -71,8 +71,8 @@ def store(connection: Connection, changed: Iterable[Lease]) -> Set[str]:
 
 def renew(connection: Connection, owner: str, expires_at: int) -> None:
     """Extend all leases of an owner, including those that its transactions hold."""
-    mine = (leases.c.owner == owner) & (leases.c.expires_at > 0)
-    connection.execute(update(leases).where(mine).values(expires_at=expires_at))
+    of_replica = (leases.c.owner == owner) & (leases.c.expires_at > 0)
+    connection.execute(update(leases).where(of_replica).values(expires_at=expires_at))
 
 
 def assert_held(connection: Connection, account_id: str, owner: str, fence: int) -> None:
@@ -80,8 +80,8 @@ def assert_held(connection: Connection, account_id: str, owner: str, fence: int)
 
     It takes the weakest row lock, FOR KEY SHARE: `renew` does not wait for it, and `store` skips it.
     """
-    mine = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
-    held = select(leases.c.fence).where(mine).with_for_update(read=True, key_share=True)
+    of_replica = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
+    held = select(leases.c.fence).where(of_replica).with_for_update(read=True, key_share=True)
     if connection.execute(held).first() is None:
         raise LeaseLost("Another replica holds the account's lease now.")
 

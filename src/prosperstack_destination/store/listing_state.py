@@ -86,7 +86,7 @@ class ListingState:
 def read(connection: Connection, account_id: str) -> ListingState:
     """Return the progress of an account."""
     row = connection.execute(_SELECT, {"of_account": account_id}).one_or_none()
-    return ListingState() if row is None else _directory(row)
+    return ListingState() if row is None else _listing_state(row)
 
 
 def begin(connection: Connection, account_id: str, now: int) -> ListingState:
@@ -164,7 +164,7 @@ def _set(connection: Connection, account_id: str, values: dict[str, Any]) -> Non
         connection.execute(insert(directories).values(account_id=account_id, **values))
 
 
-def _directory(row: Row[Any]) -> ListingState:
+def _listing_state(row: Row[Any]) -> ListingState:
     return ListingState(
         as_of=row.as_of,
         watermark=row.watermark,

@@ -191,12 +191,12 @@ def forget_emails(connection: Connection, account_id: str, emails: Collection[st
     known = latest_remap(connection, account_id)
     if known is None or known.is_finished:
         return
-    mine = reprojections.c.account_id == account_id
+    of_account = reprojections.c.account_id == account_id
     after = known.after
     if after in emails:
         before = (profiles.c.account_id == account_id) & (profiles.c.email < after)
         after = connection.scalar(select(func.max(profiles.c.email)).where(before)) or ""
-    connection.execute(update(reprojections).where(mine).values(after=after, run=known.run + 1))
+    connection.execute(update(reprojections).where(of_account).values(after=after, run=known.run + 1))
 
 
 def mark_profiles_due(connection: Connection, profile_ids: list[int], now: int) -> None:

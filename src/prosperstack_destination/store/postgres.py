@@ -53,15 +53,15 @@ START_PAUSE_SECONDS: Final = 0.5
 
 #: Conflicts: serialization failure, deadlock, a row that another transaction inserted first, a schema that just
 #: changed.
-_LOST_A_RACE: Final = frozenset({"40001", "40P01", "23505", "0A000"})
+_RACES: Final = frozenset({"40001", "40P01", "23505", "0A000"})
 #: Outages of the database, independent of the transaction. Classes: connection, rollback, resources, operator
 #: intervention, system. Codes: read-only, idle for too long, locked, not migrated yet or just restored, damaged.
-_PASSING: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01", "XX001", "XX002")
+_OUTAGES: Final = ("08", "40", "53", "57", "58", "25006", "25P03", "55P03", "42P01", "XX001", "XX002")
 #: Outages that a server reports while connecting: resources, operator intervention, system. Any other code means
 #: a wrong user, password, database or parameter.
-_RECOVERING: Final = ("53", "57", "58")
+_START_OUTAGES: Final = ("53", "57", "58")
 #: Lost connections. The driver reports a connection that something else than PostgreSQL closed as one of them.
-_CUT: Final = ("08000", "08001", "08003", "08004", "08006")
+_DISCONNECTS: Final = ("08000", "08001", "08003", "08004", "08006")
 
 
 class Postgresql:
@@ -164,7 +164,7 @@ class Postgresql:
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 if connecting:
                     raise self._connection_error(error) from error
-                if _sqlstate(error) in _LOST_A_RACE and attempt < ATTEMPTS:
+                if _sqlstate(error) in _RACES and attempt < ATTEMPTS:
                     await asyncio.sleep(random.random() * 0.01 * attempt)  # noqa: S311 -- random, so that two transactions do not collide again
                     continue
                 if isinstance(error, DBAPIError) and not _passes(error):
@@ -184,7 +184,7 @@ async def _wait_for_locks(connection: "AsyncConnection", seconds: float) -> None
 
 
 def _passes(error: DBAPIError) -> bool:
-    return error.connection_invalidated or (_sqlstate(error) or "08").startswith(_PASSING)
+    return error.connection_invalidated or (_sqlstate(error) or "08").startswith(_OUTAGES)
 
 
 def _unreachable(error: Exception, address: str) -> DatabaseUnreachable:
@@ -204,10 +204,10 @@ def _unreachable(error: Exception, address: str) -> DatabaseUnreachable:
             f"DATABASE_URL names an unknown host: {address}. Check the spelling, and that this machine can resolve "
             "it."
         )
-    elif code is not None and code.startswith(_RECOVERING):
+    elif code is not None and code.startswith(_START_OUTAGES):
         text = f"PostgreSQL at {address} admits no connection now ({reason}). Try again, and look into its log."
         return DatabaseUnreachable(text, wait_seconds=RECOVERY_SECONDS)
-    elif code is not None and code not in _CUT:
+    elif code is not None and code not in _DISCONNECTS:
         text = f"PostgreSQL at {address} refuses DATABASE_URL: {reason}."
     else:
         text = (

@@ -23,7 +23,7 @@ _WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
     "client_encoding": ("utf8", "utf-8", "auto"),
 }
 #: Supported parameters, for the error message about others.
-_KNOWN: Final = (
+_PARAMETERS: Final = (
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslnegotiation", "channel_binding"),
     *("connect_timeout", "application_name", "options", "schema", "target_session_attrs"),
     *("host", "port", "user", "password", "dbname"),
@@ -77,7 +77,7 @@ def postgres_connection(url: URL, *, connect_seconds: float) -> PostgresConnecti
     if query:
         raise ConfigurationError(
             f"DATABASE_URL has {', '.join(sorted(query))}, which the service does not support: remove it. "
-            f"Supported: {', '.join(_KNOWN)}."
+            f"Supported: {', '.join(_PARAMETERS)}."
         )
     return PostgresConnection(url.set(drivername="postgresql+asyncpg", query=address, **named), arguments)  # type: ignore[arg-type] # its parts are texts
 

@@ -38,20 +38,20 @@ _NEXT_REASON: Final = _KINDS.where(problems.c.property == bindparam("key"), prob
 _NEXT_PROPERTY: Final = _KINDS.where(problems.c.property > bindparam("key"))
 
 #: Upper bound of an exact count.
-_MANY: Final = 2**62
-_SAME: Final = (
+_NO_LIMIT: Final = 2**62
+_OF_REASON: Final = (
     (problems.c.account_id == bindparam("account"))
     & (problems.c.property == bindparam("key"))
     & (problems.c.reason == bindparam("why"))
 )
-_THEIRS: Final = (
-    select(problems.c.since).where(_SAME).order_by(problems.c.since).limit(bindparam("most")).subquery()
+_TIMES: Final = (
+    select(problems.c.since).where(_OF_REASON).order_by(problems.c.since).limit(bindparam("most")).subquery()
 )
-_COUNT: Final = select(func.count(), func.min(_THEIRS.c.since)).select_from(_THEIRS)
+_COUNT: Final = select(func.count(), func.min(_TIMES.c.since)).select_from(_TIMES)
 _NEWEST: Final = (
     select(profiles.c.email, problems.c.trait, problems.c.value, problems.c.profile_id)
     .join(profiles, profiles.c.id == problems.c.profile_id)
-    .where(_SAME)
+    .where(_OF_REASON)
     .order_by(problems.c.since.desc())
     .limit(bindparam("most"))
 )
@@ -180,7 +180,7 @@ def _kinds(connection: Connection, account_id: str) -> Iterator[tuple[str, str]]
 
 def _count(connection: Connection, account_id: str, key: str, reason: str, counted: int | None) -> tuple[int, int]:
     """Return the number of profiles with a problem, up to a bound, and the time of its first occurrence."""
-    same = {"account": account_id, "key": key, "why": reason, "most": _MANY if counted is None else counted}
+    same = {"account": account_id, "key": key, "why": reason, "most": _NO_LIMIT if counted is None else counted}
     row = connection.execute(_COUNT, same).one()
     return row[0], row[1]
 

@@ -93,10 +93,10 @@ def list_page(
             mine.append(_INDEXED_BY_EMAIL[only])
         rows = connection.execute(select(*_LISTED).where(*mine).order_by(profiles.c.email).limit(limit + 1))
         return _page(list(rows), limit)
-    few = _few(connection, account_id, statuses, scan_limit)
+    few = _rare(connection, account_id, statuses, scan_limit)
     if few is not None:
-        theirs = [row for row in few if row.email > after and row.email.startswith(prefix)]
-        return _page(sorted(theirs, key=lambda row: row.email), limit)
+        of_account = [row for row in few if row.email > after and row.email.startswith(prefix)]
+        return _page(sorted(of_account, key=lambda row: row.email), limit)
     next_ones = select(*_LISTED).where(*mine).order_by(profiles.c.email).limit(scan_limit).subquery()
     found = select(next_ones).where(next_ones.c.status.in_(statuses)).order_by(next_ones.c.email).limit(limit + 1)
     page = _page(list(connection.execute(found)), limit)
@@ -108,9 +108,9 @@ def list_page(
 
 def failed(connection: Connection, account_id: str, limit: int) -> list[ProfileSummary]:
     """Return profiles whose latest attempt failed and that will be retried, the next retry first."""
-    theirs = select(*_LISTED).where(profiles.c.account_id == account_id, awaits_retry)
-    next_first = theirs.order_by(profiles.c.due_at, profiles.c.id).limit(limit)
-    return [_listed(row) for row in connection.execute(next_first)]
+    of_account = select(*_LISTED).where(profiles.c.account_id == account_id, awaits_retry)
+    next_first = of_account.order_by(profiles.c.due_at, profiles.c.id).limit(limit)
+    return [_summary(row) for row in connection.execute(next_first)]
 
 
 def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]]:
@@ -122,29 +122,29 @@ def _range(account_id: str, after: str, prefix: str) -> list[ColumnElement[bool]
     return [mine, begins, profiles.c.email < prefix + "\U0010ffff"]
 
 
-def _few(
+def _rare(
     connection: Connection, account_id: str, statuses: Collection[Status], looked_at: int
 ) -> list[Row[Any]] | None:
     """Return all profiles with these statuses, unordered; None: too many, or no index."""
     if any(status not in _INDEXED for status in statuses):
         return None
-    theirs = [(profiles.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
+    of_account = [(profiles.c.account_id == account_id, *_INDEXED[status]) for status in statuses]
     count = 0
-    for each in theirs:  # count by the index first, which reads no profile
+    for each in of_account:  # count by the index first, which reads no profile
         some = select(literal(1)).where(*each).limit(looked_at + 1 - count).subquery()
         count += connection.execute(select(func.count()).select_from(some)).scalar_one()
         if count > looked_at:
             return None
-    return [row for each in theirs for row in connection.execute(select(*_LISTED).where(*each))]
+    return [row for each in of_account for row in connection.execute(select(*_LISTED).where(*each))]
 
 
 def _page(rows: Sequence[Row[Any]], limit: int) -> ProfilePage:
     """Return a page; a row beyond ``limit`` shows that more follow."""
-    shown = tuple(_listed(row) for row in rows[:limit])
+    shown = tuple(_summary(row) for row in rows[:limit])
     return ProfilePage(shown, shown[-1].email if len(rows) > limit else None)
 
 
-def _listed(row: Row[Any]) -> ProfileSummary:
+def _summary(row: Row[Any]) -> ProfileSummary:
     return ProfileSummary(
         row.id, row.email, row.user_id, Status(row.status), row.status_reason, row.pending_since, row.due_at
     )

@@ -114,7 +114,7 @@ def snapshot(
     unknown = [ends.get(f"unknown {lane:d} {_UNKNOWN_END[lane]}") for lane in Lane]
     live = max(counts.unknown_live, sum(each is not None for each in unknown[:2]))
     return QueueSnapshot(
-        erasure_due=connection.execute(_TO_CLEAR, {"account": account_id, "now": now}).first() is not None,
+        erasure_due=connection.execute(_REMOTE_ERASURES, {"account": account_id, "now": now}).first() is not None,
         cancelling=queue(Lane.CANCELLING, 1),
         live=queue(Lane.LIVE, counts.live),
         bulk=queue(Lane.BULK, counts.bulk),
@@ -169,7 +169,7 @@ _COUNT: Final = select(func.count()).select_from(
     .limit(MAX_COUNTED)
     .subquery()
 )
-_CHANGED: Final = (
+_RECENTLY_CHANGED: Final = (
     select(profiles.c.changed_at, profiles.c.pending_since)
     .where(
         profiles.c.account_id == bindparam("account"),
@@ -181,9 +181,9 @@ _CHANGED: Final = (
     .subquery()
 )
 _RECENT: Final = select(
-    func.count(), func.count().filter(_CHANGED.c.changed_at > _CHANGED.c.pending_since)
-).select_from(_CHANGED)
-_TO_CLEAR: Final = (
+    func.count(), func.count().filter(_RECENTLY_CHANGED.c.changed_at > _RECENTLY_CHANGED.c.pending_since)
+).select_from(_RECENTLY_CHANGED)
+_REMOTE_ERASURES: Final = (
     select(clearings.c.subscriber_id)
     .where(clearings.c.account_id == bindparam("account"), clearings.c.due_at <= bindparam("now"))
     .limit(1)

@@ -127,11 +127,15 @@ def append(connection: Connection, new: Sequence[IncomingCall], pseudonym: Pseud
     for account_id, group in groupby(sorted(new, key=lambda each: each.account_id), lambda each: each.account_id):
         lock_account(connection, account_id, exclusive=False)  # or a concurrent deletion would miss them
         connection.execute(insert(recent_calls), _rows(connection, account_id, list(group), pseudonym))
-        mine = recent_calls.c.account_id == account_id
+        of_account = recent_calls.c.account_id == account_id
         surplus = (
-            select(recent_calls.c.id).where(mine).order_by(recent_calls.c.id.desc()).offset(max_calls).limit(1)
+            select(recent_calls.c.id)
+            .where(of_account)
+            .order_by(recent_calls.c.id.desc())
+            .offset(max_calls)
+            .limit(1)
         )
-        connection.execute(delete(recent_calls).where(mine, recent_calls.c.id <= surplus.scalar_subquery()))
+        connection.execute(delete(recent_calls).where(of_account, recent_calls.c.id <= surplus.scalar_subquery()))
 
 
 def page(
@@ -148,7 +152,7 @@ def page(
     if before is not None:
         query = query.where(recent_calls.c.id < before)
     if filters.subjects is not None:
-        query = query.where(_about(filters.subjects))
+        query = query.where(_is_about(filters.subjects))
     if filters.type is not None:
         query = query.where(recent_calls.c.type == filters.type)
     if filters.source is not None:
@@ -161,14 +165,14 @@ def page(
 
 def newest_id(connection: Connection, account_id: str) -> int:
     """Return the ID of an account's newest call; 0: none."""
-    mine = select(recent_calls.c.id).where(recent_calls.c.account_id == account_id)
-    return connection.scalar(mine.order_by(recent_calls.c.id.desc()).limit(1)) or 0
+    of_account = select(recent_calls.c.id).where(recent_calls.c.account_id == account_id)
+    return connection.scalar(of_account.order_by(recent_calls.c.id.desc()).limit(1)) or 0
 
 
 def get(connection: Connection, account_id: str, call_id: int) -> RecentCall | None:
     """Return an account's call with this ID, or None."""
-    mine = (recent_calls.c.account_id == account_id) & (recent_calls.c.id == call_id)
-    row = connection.execute(select(recent_calls).where(mine)).one_or_none()
+    of_account = (recent_calls.c.account_id == account_id) & (recent_calls.c.id == call_id)
+    row = connection.execute(select(recent_calls).where(of_account)).one_or_none()
     return None if row is None else _call(row)
 
 
@@ -187,7 +191,7 @@ def forget(
     body = func.lower(recent_calls.c.body)
     texts = [email.lower() for email in emails] + [to_json(each).decode().lower() for _, each in ids]
     mentioned = or_(false(), *(body.contains(text, autoescape=True) for text in texts))
-    theirs = _about(subjects_of(emails, ids, pseudonym)) | mentioned | unreadable
+    theirs = _is_about(subjects_of(emails, ids, pseudonym)) | mentioned | unreadable
     connection.execute(delete(recent_calls).where(recent_calls.c.account_id == account_id, theirs))
 
 
@@ -229,7 +233,7 @@ def _rows(
     return rows
 
 
-def _about(whom: Collection[str]) -> ColumnElement[bool]:
+def _is_about(whom: Collection[str]) -> ColumnElement[bool]:
     return recent_calls.c.subject.in_(whom) | recent_calls.c.user_subject.in_(whom)
 
 

@@ -45,7 +45,7 @@ def add(
     for subscriber_id, keys in written.items():
         if not (keys or delete_subscriber):
             continue
-        asked = connection.execute(select(clearings.c.properties).where(_is(account_id, subscriber_id))).scalar()
+        asked = connection.execute(select(clearings.c.properties).where(_is_of(account_id, subscriber_id))).scalar()
         remove(connection, account_id, subscriber_id)
         connection.execute(
             insert(clearings).values(
@@ -85,7 +85,7 @@ def failed(connection: Connection, account_id: str, now: int, limit: int) -> lis
         )
         tried = select(next_ones).where(next_ones.c.attempts > 0).order_by(next_ones.c.due_at)
         rows = connection.execute(tried.limit(limit - len(found)))
-        found += [FailedRemoteErasure(_clearing(row), row.due_at) for row in rows]
+        found += [FailedRemoteErasure(_remote_erasure(row), row.due_at) for row in rows]
     return found
 
 
@@ -97,19 +97,19 @@ def due(connection: Connection, account_id: str, now: int, limit: int) -> list[R
         .order_by(clearings.c.due_at)
         .limit(limit)
     )
-    return [_clearing(row) for row in rows]
+    return [_remote_erasure(row) for row in rows]
 
 
 def remove(connection: Connection, account_id: str, subscriber_id: str) -> None:
     """Remove a subscriber's erasure from the queue: it is done, or the subscriber does not exist."""
-    connection.execute(delete(clearings).where(_is(account_id, subscriber_id)))
+    connection.execute(delete(clearings).where(_is_of(account_id, subscriber_id)))
 
 
 def postpone(connection: Connection, account_id: str, erasure: RemoteErasure, until: int, reason: str) -> None:
     """Postpone an erasure after a failed attempt, until a time (microseconds)."""
     connection.execute(
         update(clearings)
-        .where(_is(account_id, erasure.subscriber_id))
+        .where(_is_of(account_id, erasure.subscriber_id))
         .values(due_at=until, attempts=erasure.attempts + 1, reason=reason)
     )
 
@@ -120,10 +120,10 @@ def retry_failed(connection: Connection, account_id: str, now: int) -> None:
     connection.execute(update(clearings).where(failed, clearings.c.reason != GONE).values(due_at=now))
 
 
-def _clearing(row: Row[Any]) -> RemoteErasure:
+def _remote_erasure(row: Row[Any]) -> RemoteErasure:
     keys = tuple(json_codec.load(row.properties))
     return RemoteErasure(row.subscriber_id, keys, row.delete_subscriber, row.attempts, row.reason)
 
 
-def _is(account_id: str, subscriber_id: str) -> ColumnElement[bool]:
+def _is_of(account_id: str, subscriber_id: str) -> ColumnElement[bool]:
     return (clearings.c.account_id == account_id) & (clearings.c.subscriber_id == subscriber_id)

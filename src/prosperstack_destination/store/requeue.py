@@ -36,7 +36,7 @@ def prioritize(connection: Connection, account_id: str, email: str, now: int) ->
     Rejected values are not sent again, and edits in ProsperStack are kept.
     """
     mine = (profiles.c.account_id == account_id) & (profiles.c.email == email)
-    first = {**_now(now), "status": Status.UNKNOWN, "lane": Lane.CANCELLING, "changed_at": now}
+    first = {**_changed_now(now), "status": Status.UNKNOWN, "lane": Lane.CANCELLING, "changed_at": now}
     return connection.execute(update(profiles).where(mine).values(first)).rowcount > 0
 
 
@@ -44,7 +44,9 @@ def retry_person(connection: Connection, account_id: str, email: str, now: int) 
     """Retry a profile now, with its rejected values. Return False if there is no such profile."""
     clear_rejections(connection, account_id, subscribers.c.email == email)
     result = connection.execute(
-        update(profiles).where(profiles.c.account_id == account_id, profiles.c.email == email).values(_now(now))
+        update(profiles)
+        .where(profiles.c.account_id == account_id, profiles.c.email == email)
+        .values(_changed_now(now))
     )
     return result.rowcount > 0
 
@@ -74,7 +76,7 @@ def retry(connection: Connection, account_id: str, profile_ids: Sequence[int], n
     # By ID alone, so that SQLite looks each one up by its key.
     who = profiles.c.id.in_(profile_ids)
     clear_rejections(connection, account_id, subscribers.c.email.in_(select(profiles.c.email).where(who)))
-    return connection.execute(update(profiles).where(who).values(_now(now))).rowcount
+    return connection.execute(update(profiles).where(who).values(_changed_now(now))).rowcount
 
 
 def replay(connection: Connection, account_id: str, email: str, now: int) -> bool:
@@ -109,15 +111,15 @@ def _replay(
     connection: Connection,
     account_id: str,
     who: ColumnElement[bool],
-    whose: ColumnElement[bool],
+    subscribers_where: ColumnElement[bool],
     now: int,
     **values: object,
 ) -> int:
-    theirs = (subscribers.c.account_id == account_id) & whose
+    theirs = (subscribers.c.account_id == account_id) & subscribers_where
     nothing = {"applied": "{}", "set_aside": "{}"}
-    _of_subscriptions(connection, account_id, theirs, nothing)
+    _update_subscriptions(connection, account_id, theirs, nothing)
     connection.execute(update(subscribers).where(theirs).values(nothing))
-    anew = {**_now(now), "changed_at": now, "looked_up_at": None, **values}
+    anew = {**_changed_now(now), "changed_at": now, "looked_up_at": None, **values}
     return connection.execute(
         update(profiles).where(profiles.c.account_id == account_id, who).values(anew)
     ).rowcount
@@ -130,28 +132,28 @@ def end_backoff(connection: Connection, account_id: str, now: int) -> None:
     remote_erasures.retry_failed(connection, account_id, now)
 
 
-def clear_rejections(connection: Connection, account_id: str, whose: ColumnElement[bool]) -> None:
+def clear_rejections(connection: Connection, account_id: str, subscribers_where: ColumnElement[bool]) -> None:
     """Clear the rejected values of these subscribers, so that they are sent again."""
-    theirs = (subscribers.c.account_id == account_id) & whose
-    _of_subscriptions(connection, account_id, theirs, {"set_aside": "{}"})
+    theirs = (subscribers.c.account_id == account_id) & subscribers_where
+    _update_subscriptions(connection, account_id, theirs, {"set_aside": "{}"})
     connection.execute(update(subscribers).where(theirs, subscribers.c.set_aside != "{}").values(set_aside="{}"))
 
 
-def _of_subscriptions(
-    connection: Connection, account_id: str, whose: ColumnElement[bool], values: dict[str, str]
+def _update_subscriptions(
+    connection: Connection, account_id: str, subscribers_where: ColumnElement[bool], values: dict[str, str]
 ) -> None:
     """Update the subscriptions of these subscribers."""
     connection.execute(
         update(subscription_states)
         .where(
             subscription_states.c.account_id == account_id,
-            subscription_states.c.subscriber_id.in_(select(subscribers.c.id).where(whose)),
+            subscription_states.c.subscriber_id.in_(select(subscribers.c.id).where(subscribers_where)),
         )
         .values(values)
     )
 
 
-def _now(now: int) -> dict[str, object]:
+def _changed_now(now: int) -> dict[str, object]:
     """Return the values that mark a profile as changed now.
 
     The new version keeps it due while an older evaluation is running.

@@ -151,7 +151,7 @@ def of_account(connection: Connection, account_id: str, bucket: Bucket, since: i
     missing.
     """
     rows = connection.execute(_SINCE, {"account": account_id, "span": bucket, "since": since})
-    return [_tally(row) for row in rows]
+    return [_rollup(row) for row in rows]
 
 
 def expire(connection: Connection, now: int) -> int:
@@ -167,13 +167,13 @@ def _add(connection: Connection, account_id: str, span: Bucket, at: int, tally: 
     key = {"account_id": account_id, "span": int(span), "at": at}
     insert_if_missing(connection, tallies, key)
     same = (tallies.c.account_id == account_id) & (tallies.c.span == span) & (tallies.c.at == at)
-    together = _tally(connection.execute(select(*_COLUMNS).where(same).with_for_update()).one()) + tally
+    together = _rollup(connection.execute(select(*_COLUMNS).where(same).with_for_update()).one()) + tally
     values = {name: getattr(together, name) for name in COUNT_FIELDS}
     values |= {"freshness": json_codec.dump(together.freshness), "backlog": together.backlog}
     connection.execute(update(tallies).where(same).values(values))
 
 
-def _tally(row: Row[Any]) -> Rollup:
+def _rollup(row: Row[Any]) -> Rollup:
     """Convert a row of the `_COLUMNS`, by position, since a page reads more than a thousand rows."""
     values: list[Any] = list(row)
     values[_FRESHNESS] = json_codec.load(values[_FRESHNESS])

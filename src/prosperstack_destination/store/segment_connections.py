@@ -58,7 +58,7 @@ class StoredToken:
 
 def add(connection: Connection, connected: SegmentConnection) -> SegmentConnection | None:
     """Store a connection unless the account has one with the source; return that existing one, or None."""
-    _one_at_a_time(connection, connected.account_id)
+    _lock_account_row(connection, connected.account_id)
     known = of_source(connection, connected.account_id, connected.source_id)
     if known is None:
         connection.execute(insert(segment_connections).values(asdict(connected)))
@@ -67,19 +67,19 @@ def add(connection: Connection, connected: SegmentConnection) -> SegmentConnecti
 
 def of_account(connection: Connection, account_id: str) -> list[SegmentConnection]:
     """Return an account's connections, the newest first."""
-    return _found(connection, segment_connections.c.account_id == account_id)
+    return _select_connections(connection, segment_connections.c.account_id == account_id)
 
 
 def get(connection: Connection, account_id: str, connection_id: str) -> SegmentConnection | None:
     """Return an account's connection with this ID, or None."""
     mine = segment_connections.c.account_id == account_id
-    return next(iter(_found(connection, mine, segment_connections.c.id == connection_id)), None)
+    return next(iter(_select_connections(connection, mine, segment_connections.c.id == connection_id)), None)
 
 
 def of_source(connection: Connection, account_id: str, source_id: str) -> SegmentConnection | None:
     """Return an account's connection with a source, or None."""
     mine = segment_connections.c.account_id == account_id
-    return next(iter(_found(connection, mine, segment_connections.c.source_id == source_id)), None)
+    return next(iter(_select_connections(connection, mine, segment_connections.c.source_id == source_id)), None)
 
 
 def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
@@ -94,7 +94,7 @@ def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
 
 def store_token(connection: Connection, account_id: str, token: StoredToken) -> None:
     """Store a workspace's token for an account; it replaces an earlier one."""
-    _one_at_a_time(connection, account_id)
+    _lock_account_row(connection, account_id)
     delete_token(connection, account_id)
     connection.execute(insert(segment_tokens).values(account_id=account_id, **asdict(token)))
 
@@ -113,12 +113,12 @@ def delete_token(connection: Connection, account_id: str) -> bool:
     return result.rowcount > 0
 
 
-def _one_at_a_time(connection: Connection, account_id: str) -> None:
+def _lock_account_row(connection: Connection, account_id: str) -> None:
     """Lock the account's row until the transaction ends, so that no other check-and-insert overlaps."""
     connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
 
 
-def _found(connection: Connection, *conditions: ColumnElement[bool]) -> list[SegmentConnection]:
+def _select_connections(connection: Connection, *conditions: ColumnElement[bool]) -> list[SegmentConnection]:
     rows = connection.execute(
         select(segment_connections)
         .where(*conditions)

@@ -61,7 +61,7 @@ def audiences(connection: Connection, account_id: str) -> frozenset[str]:
 def remove_members(connection: Connection, account_id: str, people: Iterable[Mapping[str, Stamped]]) -> None:
     """Remove erased people, given by their traits, from the member counts of their audiences."""
     known = audiences(connection, account_id)
-    left = Counter(name for traits in people for name in traits.keys() & known if _is_in(traits[name]))
+    left = Counter(name for traits in people for name in traits.keys() & known if _is_member(traits[name]))
     for name, count in sorted(left.items()):
         this = (sources.c.account_id == account_id) & (sources.c.key == name)
         audience = this & (sources.c.kind == SourceKind.AUDIENCE.value)
@@ -96,7 +96,7 @@ class SourceCounters:
 
     def count_membership(self, source: CallSource, before: Stamped | None, after: Stamped | None) -> None:
         """Count a member who enters or leaves an audience, by the values of its trait before and after."""
-        self._of(source).members += _is_in(after) - _is_in(before)
+        self._of(source).members += _is_member(after) - _is_member(before)
 
     def _of(self, source: CallSource) -> _Count:
         key = (source.kind, source.key)
@@ -135,17 +135,17 @@ def _add(connection: Connection, account_id: str, kind: SourceKind, key: str, co
 
 def of_account(connection: Connection, account_id: str) -> list[KnownSource]:
     """Return an account's sources, the latest sender first."""
-    return _found(connection, account_id)
+    return _select_sources(connection, account_id)
 
 
 def unconnected(connection: Connection, account_id: str, limit: int) -> list[KnownSource]:
     """Return an account's sources without a connection made here, the latest sender first."""
     connected = select(segment_connections.c.source_id).where(segment_connections.c.account_id == account_id)
     by_hand = (sources.c.kind != SourceKind.SOURCE.value) | sources.c.key.not_in(connected)
-    return _found(connection, account_id, by_hand, limit=limit)
+    return _select_sources(connection, account_id, by_hand, limit=limit)
 
 
-def _found(
+def _select_sources(
     connection: Connection, account_id: str, *conditions: ColumnElement[bool], limit: int | None = None
 ) -> list[KnownSource]:
     rows = connection.execute(
@@ -163,7 +163,7 @@ def _found(
     ]
 
 
-def _is_in(stamped: Stamped | None) -> int:
+def _is_member(stamped: Stamped | None) -> int:
     """Return 1 for a member, by the rule of `mapping.expression_runner`. Journeys send the text "true"."""
     value: JsonValue = None if stamped is None else stamped[0]
     return int(value is True or (isinstance(value, str) and value.strip().lower() == "true"))

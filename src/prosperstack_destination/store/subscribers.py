@@ -16,17 +16,20 @@ _INSERT = BulkInsert(
     subscribers, ["account_id", "id", "email", "platform_id", "observed", "observed_at", "applied", "set_aside"]
 )
 _UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "platform_id", "observed", "observed_at"])
-_IS_IT: Final = (subscribers.c.account_id == bindparam("of_account"), subscribers.c.id == bindparam("of_id"))
-_SETTLED: Final = select(
+_IS_SUBSCRIBER: Final = (
+    subscribers.c.account_id == bindparam("of_account"),
+    subscribers.c.id == bindparam("of_id"),
+)
+_STATE: Final = select(
     subscribers.c.applied, subscribers.c.unsure, subscribers.c.observed, subscribers.c.observed_at
-).where(*_IS_IT)
-_SETTLED_ON: Final = select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(
+).where(*_IS_SUBSCRIBER)
+_STATES: Final = select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(
     subscribers.c.account_id == bindparam("account"), subscribers.c.id.in_(bindparam("ids", expanding=True))
 )
-_UNSETTLE = BulkUpdate(subscribers, ["account_id", "id"], ["applied", "unsure"])
-_MARK: Final = (
+_UPDATE_APPLIED = BulkUpdate(subscribers, ["account_id", "id"], ["applied", "unsure"])
+_UPDATE_STATE: Final = (
     update(subscribers)
-    .where(*_IS_IT)
+    .where(*_IS_SUBSCRIBER)
     .values({name: bindparam(name) for name in ("applied", "unsure", "observed", "observed_at")})
 )
 _BY_EMAILS: Final = select(subscribers).where(
@@ -129,7 +132,7 @@ def upsert_page(
     updates: list[dict[str, Any]] = []
     for each in snapshots:
         row = known.get(each.id)
-        values = _shown(each, now)
+        values = _observed_values(each, now)
         if row is None:
             inserts[each.id] = {
                 **values,
@@ -156,7 +159,7 @@ def upsert_page(
 
 
 def _store(connection: Connection, account_id: str, seen: SubscriberSnapshot, at: int) -> None:
-    values = _shown(seen, at)
+    values = _observed_values(seen, at)
     it = (subscribers.c.account_id == account_id) & (subscribers.c.id == seen.id)
     seen_at = connection.scalar(select(subscribers.c.observed_at).where(it))
     if seen_at is None:
@@ -167,7 +170,7 @@ def _store(connection: Connection, account_id: str, seen: SubscriberSnapshot, at
         connection.execute(update(subscribers).where(it).values(values))
 
 
-def _shown(seen: SubscriberSnapshot, now: int) -> dict[str, Any]:
+def _observed_values(seen: SubscriberSnapshot, now: int) -> dict[str, Any]:
     return {
         "email": seen.email,
         "platform_id": seen.platform_id,
@@ -187,7 +190,7 @@ def mark_applied(
 ) -> None:
     """Record applied values of a subscriber, and the observed ones at ``now`` if ProsperStack returned them."""
     key = {"of_account": account_id, "of_id": subscriber_id}
-    row = connection.execute(_SETTLED, key).one_or_none()
+    row = connection.execute(_STATE, key).one_or_none()
     if row is None:
         return
     seen = {"observed": row.observed, "observed_at": row.observed_at}
@@ -197,7 +200,7 @@ def mark_applied(
         "applied": json_codec.dump({**json_codec.load(row.applied), **applied}),
         "unsure": json_codec.dump([each for each in json_codec.load(row.unsure) if each not in applied]),
     }
-    connection.execute(_MARK, {**key, **seen, **values})
+    connection.execute(_UPDATE_STATE, {**key, **seen, **values})
 
 
 def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
@@ -208,7 +211,7 @@ def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str,
     it had been applied all the time. An erasure clears them as well.
     """
     rows: list[dict[str, Any]] = []
-    for row in connection.execute(_SETTLED_ON, {"account": account_id, "ids": list(sent)}):
+    for row in connection.execute(_STATES, {"account": account_id, "ids": list(sent)}):
         applied = json_codec.load(row.applied)
         keys = sent[row.id]
         if keys is None:
@@ -222,7 +225,7 @@ def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str,
             }
         )
     if rows:
-        _UNSETTLE.execute(connection, rows)
+        _UPDATE_APPLIED.execute(connection, rows)
 
 
 def mark_rejected(

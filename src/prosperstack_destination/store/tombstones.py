@@ -12,7 +12,7 @@ from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.statements import PreparedStatement
 from prosperstack_destination.store.tables import erasures
 
-_ANY: Final = PreparedStatement(
+_IS_ANY_ERASED: Final = PreparedStatement(
     lambda _: select(erasures.c.subject).where(erasures.c.account_id == bindparam("account")).limit(1)
 )
 
@@ -34,11 +34,11 @@ class Tombstones:
         now: int,
     ) -> None:
         self._at: dict[str, int] = {}
-        if not _ANY.rows(connection, {"account": account_id}):
+        if not _IS_ANY_ERASED.rows(connection, {"account": account_id}):
             return  # most accounts: no hashing needed
         subjects = [*map(subject_of_id, ids), *map(subject_of_email, emails)]
         by_pseudonym = {pseudonym(subject): subject for subject in subjects}
-        known = _known(connection, account_id, list(by_pseudonym))
+        known = _deletion_times(connection, account_id, list(by_pseudonym))
         if any(at > now + SKEW for at in known.values()):
             _correct_times(connection, account_id, now)
         self._at = {by_pseudonym[each]: real_time(at, now) for each, at in known.items()}
@@ -64,7 +64,7 @@ class Tombstones:
 
 def record(connection: Connection, account_id: str, subjects: Collection[str], at: int) -> None:
     """Record deletions of these pseudonyms at an event time; the latest time counts."""
-    known = _known(connection, account_id, subjects)
+    known = _deletion_times(connection, account_id, subjects)
     for subject in subjects:
         if subject not in known:
             connection.execute(insert(erasures).values(account_id=account_id, subject=subject, at=at))
@@ -78,7 +78,7 @@ def _correct_times(connection: Connection, account_id: str, now: int) -> None:
     connection.execute(update(erasures).where(future).values(at=now - 1))
 
 
-def _known(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:
+def _deletion_times(connection: Connection, account_id: str, subjects: Collection[str]) -> Mapping[str, int]:
     rows = connection.execute(
         select(erasures.c.subject, erasures.c.at).where(
             erasures.c.account_id == account_id, erasures.c.subject.in_(subjects)
