@@ -6,6 +6,9 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 DEPLOY := .venv/.deploy
 # The locks are complete and hashed: pip looks for nothing else.
+# No index addresses in the files: the installer chooses where it looks.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-strip-extras --custom-compile-command "make lock" $(UPGRADE)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
@@ -112,16 +115,14 @@ docs: $(READY) ## Write the API reference
 docs-site: docs ## Build the documents as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-lock: ## Write uv.lock after a change of pyproject.toml, and export it to the hashed requirements (needs uv)
-	$(UV) lock
-	$(UV) export --quiet --frozen --no-emit-project --no-default-groups --output-file requirements.lock
-	for group in build dev deploy; do \
-		$(UV) export --quiet --frozen --only-group $$group --output-file requirements-$$group.lock || exit 1; \
-	done
+lock: ## Write the hashed requirements after a change of pyproject.toml; other pins stay (needs uv)
+	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) --group build -c requirements.lock -o requirements-build.lock
+	$(COMPILE) --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) --group deploy -c requirements.lock -c requirements-dev.lock -o requirements-deploy.lock
 
 upgrade: ## Pin the newest dependencies that the bounds allow (needs uv)
-	$(UV) lock --upgrade
-	$(MAKE) lock
+	$(MAKE) lock UPGRADE=--upgrade
 
 clean: ## Remove generated files (the data folder stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

@@ -125,7 +125,7 @@ def test_dependabot_watches_every_kind_of_package() -> None:
     ecosystems = {each["package-ecosystem"]: each for each in updates}
     npm = {f"/{path.parent.relative_to(ROOT)}" for path in ROOT.glob("t*/*/package-lock.json")}
 
-    assert ecosystems.keys() == {"uv", "npm", "docker", "docker-compose", "github-actions"}
+    assert ecosystems.keys() == {"pip", "npm", "docker", "docker-compose", "github-actions"}
     assert {each["schedule"]["interval"] for each in updates} == {"weekly"}
     assert set(ecosystems["npm"]["directories"]) == npm
 
