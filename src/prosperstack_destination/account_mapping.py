@@ -4,15 +4,17 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import Connection
 
-from prosperstack_destination.clock import SECOND
+from prosperstack_destination.clock import SECOND, next_midnight
 from prosperstack_destination.errors import ConfigurationError, MappingConflict
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
+from prosperstack_destination.mapping.functions import FunctionContext
 from prosperstack_destination.mapping.mapping_file import InvalidMapping, KnownProperties, ParsedMapping
 from prosperstack_destination.mapping.rules import CreateMissing, Rules, dump_rules, load_rules
 from prosperstack_destination.prosperstack.client import ProsperStackClient, all_items
@@ -23,6 +25,7 @@ from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.mappings import MappingVersion
 from prosperstack_destination.store.merge import Reads, reads_none
 from prosperstack_destination.store.models import Profile
+from prosperstack_destination.store.profile_queries import ScannedProfile
 
 #: Compiled mappings that are cached, for all accounts.
 CACHE_SIZE: Final = 128
@@ -42,11 +45,17 @@ class AccountMapping:
     audiences: Set[str]
     #: Catalog, rules and audiences, compiled.
     compiled: CompiledMapping
+    #: The account's time zone, and its key of keyed hashes.
+    context: FunctionContext
 
     def with_rules(self, rules: Rules) -> CompiledMapping:
         """Compile other rules with the same catalog and audiences."""
         return CompiledMapping(
-            self.catalog, rules, subscription=self.subscription_catalog, audiences=self.audiences
+            self.catalog,
+            rules,
+            subscription=self.subscription_catalog,
+            audiences=self.audiences,
+            context=self.context,
         )
 
 
@@ -54,7 +63,15 @@ def load(connection: Connection, account: Account) -> AccountMapping:
     """Return an account's current mapping. Cached while nothing changes, so call it for each profile."""
     mapping = mappings.current(connection, account.id)
     audiences = sources.audiences(connection, account.id)
-    return build(account.catalog, account.subscription_catalog, mapping.rules, mapping.version, audiences)
+    return build(
+        account.catalog,
+        account.subscription_catalog,
+        mapping.rules,
+        mapping.version,
+        audiences,
+        account.time_zone,
+        account.hash_secret,
+    )
 
 
 def reads_of(connection: Connection, account_id: str) -> Reads:
@@ -65,7 +82,13 @@ def reads_of(connection: Connection, account_id: str) -> Reads:
 
 @lru_cache(maxsize=CACHE_SIZE)
 def build(
-    catalog: str | None, subscription: str | None, rules: str, version: int, audiences: frozenset[str]
+    catalog: str | None,
+    subscription: str | None,
+    rules: str,
+    version: int,
+    audiences: frozenset[str],
+    time_zone: str = "UTC",
+    hash_secret: str = "",
 ) -> AccountMapping:
     """Return a mapping from its stored form."""
     loaded_catalog, subscription_catalog, parsed_rules = (
@@ -73,13 +96,32 @@ def build(
         load_catalog(subscription),
         load_rules(rules),
     )
-    compiled = CompiledMapping(loaded_catalog, parsed_rules, subscription=subscription_catalog, audiences=audiences)
-    return AccountMapping(loaded_catalog, subscription_catalog, parsed_rules, version, audiences, compiled)
+    context = FunctionContext(zone=ZoneInfo(time_zone), secret=hash_secret.encode())
+    compiled = CompiledMapping(
+        loaded_catalog, parsed_rules, subscription=subscription_catalog, audiences=audiences, context=context
+    )
+    return AccountMapping(loaded_catalog, subscription_catalog, parsed_rules, version, audiences, compiled, context)
 
 
-def mapping_input(profile: Profile) -> MappingInput:
-    """Return a profile as the mapping's input."""
-    return MappingInput(profile.values(), profile.user_id, profile.anonymous_id)
+def mapping_input(profile: Profile | ScannedProfile, now: int) -> MappingInput:
+    """Return a profile as the mapping's input, as of ``now`` (microseconds)."""
+    facts = profile.facts() if isinstance(profile, ScannedProfile) else profile.facts
+    return MappingInput(profile.values(), profile.user_id, profile.anonymous_id, facts, now)
+
+
+def begin_day(connection: Connection, account: Account, now: int) -> None:
+    """Start the remap of an account whose day ended: values that depend on the day may differ now."""
+    assert account.day_ends_at is not None  # noqa: S101 -- see `accounts.with_ended_day`
+    mappings.begin_remap(connection, account.id, now, as_of=account.day_ends_at - 1)
+    accounts.set_day_end(connection, account.id, next_midnight(now, ZoneInfo(account.time_zone)))
+
+
+def change_time_zone(connection: Connection, account: Account, time_zone: str, now: int) -> None:
+    """Set the zone in which rules see the day, and remap the profiles if that matters."""
+    if account.day_ends_at is not None:
+        mappings.begin_remap(connection, account.id, now, unknown=True)
+        accounts.set_day_end(connection, account.id, next_midnight(now, ZoneInfo(time_zone)))
+    accounts.set_time_zone(connection, account.id, time_zone)
 
 
 _CATALOG_JSON = TypeAdapter(list[Property])
@@ -166,6 +208,8 @@ def apply(
     profiles = mappings.begin_remap(connection, account.id, now) if changed else 0
     mapping = MappingVersion(current.version + 1, text, author, now, source, note)
     mappings.add(connection, account.id, mapping)
+    day_ends_at = next_midnight(now, ZoneInfo(account.time_zone)) if rules.are_of_the_day else None
+    accounts.set_day_end(connection, account.id, day_ends_at)
     needs_catalog = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
     if changed and needs_catalog and account.catalog is not None:
         accounts.expire_catalog(connection, account.id)  # the rules need the properties as they are now

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import time as time_of_day
 
 #: Function that returns the present, in microseconds since the epoch. A parameter, so that tests control the time.
 Clock = Callable[[], int]
@@ -26,6 +27,12 @@ def system_clock() -> int:
 def monotonic_us() -> int:
     """Return a time in microseconds that is never set back; on Linux it includes the machine's sleep."""
     return time.clock_gettime_ns(_UNSTEPPED) // 1000
+
+
+def next_midnight(at: int, zone: tzinfo) -> int:
+    """Return the end of a time's day in a zone, in microseconds."""
+    following = utc(at).astimezone(zone).date() + timedelta(days=1)
+    return (datetime.combine(following, time_of_day(), zone) - _EPOCH) // timedelta(microseconds=1)
 
 
 def utc(at: int) -> datetime:

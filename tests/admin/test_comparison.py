@@ -12,6 +12,7 @@ from prosperstack_destination.admin.comparison import PropertyComparison, Proper
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.functions import NO_CONTEXT
 from prosperstack_destination.mapping.projection import DesiredValue, MappingProblem, MatchedBy, Projection
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.decision import InSync, NeedsLookup, NeedsUpdate, decide, is_observed_after
@@ -28,7 +29,7 @@ CATALOG = Catalog(
     ]
 )
 THEIRS = Catalog([Property("seats", "Seats", PropertyType.NUMBER), Property("tier", "Tier", PropertyType.TEXT)])
-MEANING = AccountMapping(CATALOG, THEIRS, Rules(), 0, frozenset(), CompiledMapping(CATALOG))
+MEANING = AccountMapping(CATALOG, THEIRS, Rules(), 0, frozenset(), CompiledMapping(CATALOG), NO_CONTEXT)
 
 
 def projection(

@@ -47,7 +47,7 @@ async def account(sqlite: Database) -> Account:
 
 
 async def rows(sqlite: Database, account: Account, email: str) -> tuple[TrialResult, dict[str, Change]]:
-    found = await sqlite.read(run_trial, account, RULES, email)
+    found = await sqlite.read(run_trial, account, RULES, email, 0)
     assert found is not None
     return found, {each.key: each for each in found.changes}
 
@@ -88,9 +88,9 @@ async def test_who_it_is(sqlite: Database, account: Account, email: str, who: st
 
 async def test_nobody(sqlite: Database, account: Account) -> None:
     """Nobody is nobody, and somebody of another account is as well; where nothing changes it is the first one."""
-    assert await sqlite.read(run_trial, account, RULES, "ann@x.y") is None
-    same = await sqlite.read(run_trial, account, Rules(), "")
+    assert await sqlite.read(run_trial, account, RULES, "ann@x.y", 0) is None
+    same = await sqlite.read(run_trial, account, Rules(), "", 0)
     assert same is not None
     assert same.email == "ada@x.y"
     empty = await sqlite.write(open_account, "acct_3")
-    assert await sqlite.read(run_trial, empty, RULES, "") is None
+    assert await sqlite.read(run_trial, empty, RULES, "", 0) is None

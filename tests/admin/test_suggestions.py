@@ -46,7 +46,7 @@ def prepare(connection: Connection, key: str, rule: dict[str, Any] | None, value
         take(connection, call)
         profile = profiles.find(connection, ACCOUNT, call.address)
         assert profile is not None
-        found = meaning.compiled.project(mapping_input(profile)).problems
+        found = meaning.compiled.project(mapping_input(profile, 0)).problems
         recorded = [RecordedProblem(each.property, each.trait, each.value, each.reason, NEW_YEAR) for each in found]
         problems.replace(connection, ACCOUNT, {profile.id: recorded})
 
@@ -54,7 +54,7 @@ def prepare(connection: Connection, key: str, rule: dict[str, Any] | None, value
 def suggestions(connection: Connection) -> list[Suggestion]:
     """A unit of work: what is suggested for all problems."""
     groups = problems.grouped(connection, ACCOUNT)
-    return list(suggest_rules(connection, account_of(connection), groups).values())
+    return list(suggest_rules(connection, account_of(connection), groups, 0).values())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ async def test_what_is_suggested_helps(
     assert found
     for each in found:
         rules = read_mapping(each.yaml).rules
-        previewed = await preview(database, ACCOUNT, rules, reserve=0.1)
+        previewed = await preview(database, ACCOUNT, rules, reserve=0.1, now=0)
         assert previewed.problems_after < previewed.problems_before
         assert each.problems_after < each.problems_before
     assert min(each.problems_after for each in found) == left

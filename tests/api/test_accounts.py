@@ -92,7 +92,10 @@ async def test_choosing(api: httpx.AsyncClient) -> None:
     assert (back["reserve"], back["reserve_in_force"]) == (None, 0.1)
     assert refused == [422] * 5
     assert (await api.get(itself(api))).json() == back
-    assert len((await api.get("audit")).json()) == 3
+    assert [each["action"] for each in (await api.get("audit")).json()].count("set") == 3
+    more = await api.patch(itself(api), json={"hold_unknown": "all", "time_zone": "Asia/Tokyo"})
+    assert more.json() == {**back, "hold_unknown": "all", "time_zone": "Asia/Tokyo"}
+    assert (await api.patch(itself(api), json={"time_zone": "Tokyo"})).status_code == 422
 
 
 async def test_what_something_costs_goes_by_the_accounts_reserve(tmp_path: Path) -> None:

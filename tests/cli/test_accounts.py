@@ -12,9 +12,12 @@ def test_set_changes_account_settings(commands: Commands) -> None:
     printed = commands.run("accounts", "set", "--reserve", "0.5", "--on-delete", "clear")
     [listed] = commands.json("accounts", "list")
     back = commands.json("accounts", "set", "--reserve", "default")
+    more = commands.json("accounts", "set", "--hold-unknown", "all", "--time-zone", "Europe/Vienna")
 
-    assert on_delete == {"account": commands.account_id, "on_delete": "nothing", "reserve": None}
-    assert reserve == {"account": commands.account_id, "on_delete": "nothing", "reserve": 0.25}
+    changed = {"account": commands.account_id, "on_delete": "nothing", "hold_unknown": "engage", "time_zone": "UTC"}
+    assert on_delete == {**changed, "reserve": None}
+    assert reserve == {**changed, "reserve": 0.25}
+    assert more == {**back, "hold_unknown": "all", "time_zone": "Europe/Vienna"}
     assert "kept free for your own tools: 50%" in printed
     assert (listed["on_delete"], listed["reserve"]) == ("clear", 0.5)
     assert back["reserve"] is None
@@ -25,6 +28,7 @@ def test_set_changes_account_settings(commands: Commands) -> None:
     ("options", "message"),
     [
         ([], "Nothing to change"),
+        (["--time-zone", "Europe/Wien"], "did you mean Europe/Vienna?"),
         (["--reserve", "1"], "less than 1"),
         (["--reserve", "-0.1"], "0 to less than 1"),
         (["--reserve", "nan"], "0 to less than 1"),

@@ -76,6 +76,13 @@ async def test_what_an_operator_chooses(dashboard: Dashboard) -> None:
     assert saved.status_code == 303
     assert 'value="25"' in page
     assert '<option value="nothing" selected>' in page
+    both = {"reserve": "25", "on_delete": "nothing", "hold_unknown": "all", "time_zone": "Europe/Berlin"}
+    assert (await dashboard.post("settings/choices", **both)).status_code == 303
+    page = (await dashboard.get("settings")).text
+    assert '<option value="all" selected>' in page
+    assert 'value="Europe/Berlin"' in page
+    refused = await dashboard.post("settings/choices", **{**both, "time_zone": "Berlin"})
+    assert (refused.status_code, "did you mean" in refused.text) == (422, True)
     assert wrong == [422] * 4
     assert (await dashboard.post("settings/choices", reserve="", on_delete="clear")).status_code == 303
     assert 'value="25"' not in (await dashboard.get("settings")).text

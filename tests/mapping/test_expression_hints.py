@@ -46,7 +46,7 @@ MISTAKES: list[tuple[str, str, JsonValue]] = [
     ("traits.vip == true", "traits.vip == `true`", False),
     ("traits.vip != None", "traits.vip != `null`", True),
     ("traits.plan is not null", "traits.plan != `null`", True),
-    ("context.locale", "traits.locale", "de-AT"),
+    ("properties.locale", "traits.locale", "de-AT"),
     ("context.traits.plan", "traits.plan", "pro"),
     ("user.plan", "traits.plan", "pro"),
     ("user_id", "userId", "u1"),
@@ -61,24 +61,26 @@ MISTAKES: list[tuple[str, str, JsonValue]] = [
     ('"traits.plan"', "traits.plan", "pro"),
     ("plan", "traits.plan", "pro"),
     ("trait.plan", "traits.plan", "pro"),
-    ("lower(traits.plan)", "traits.plan, with the transform lower: true in the rule", "pro"),
-    ("traits.plan.toUpperCase()", "traits.plan, with the transform upper: true in the rule", "pro"),
-    ("round(traits.seats, 2)", "traits.seats, with the transform round: 2 in the rule", 9),
-    ("traits.seats / 100", "traits.seats, with the transform scale: 0.01 in the rule", 9),
+    ("lowercase(traits.plan)", "lower(traits.plan)", "pro"),
+    ("traits.plan.toUpperCase()", "upper(traits.plan)", "PRO"),
+    ("round(traits.seats, 2)", "round(traits.seats, `2`)", 9),
+    ("traits.seats / 100", "divide(traits.seats, `100`)", 0.09),
     ("traits.plan = 'pro'", "traits.plan == 'pro'", True),
     ("traits.plan !== 'pro'", "traits.plan != 'pro'", False),
     ("traits.vip or traits.plan", "traits.vip || traits.plan", "pro"),
     ("not traits.vip", "!(traits.vip)", True),
     ("!traits.vip", "!(traits.vip)", True),
     ("traits.nothing ?? 'x'", "traits.nothing || 'x'", "x"),
-    ("traits.vip ? 'yes' : 'no'", "traits.vip && 'yes' || 'no'", "no"),
-    ("traits.first + ' ' + traits.last", "join('', [traits.first, ' ', traits.last])", "Jo Doe"),
-    ("concat(traits.first, traits.last)", "join('', [traits.first, traits.last])", "JoDoe"),
-    ("traits.seats + traits.seats", "sum([traits.seats, traits.seats])", 18),
+    ("traits.vip ? 'yes' : 'no'", "if(traits.vip, 'yes', 'no')", "no"),
+    ("traits.first + ' ' + traits.last", "concat(traits.first, ' ', traits.last)", "Jo Doe"),
+    ("traits.seats * 0.5", "multiply(traits.seats, `0.5`)", 4.5),
+    ("date_diff(traits.x)", "there is no function date_diff()", None),
+    ("traits.plan.substr(0, 2)", "substring(traits.plan, `0`, `2`)", "pr"),
+    ("traits.seats + traits.seats", "add(traits.seats, traits.seats)", 18),
     ("traits.tags.contains('vip')", "contains(traits.tags, 'vip')", True),
     ("traits.plan in ('pro', 'team')", "contains(['pro', 'team'], traits.plan)", True),
     ("len(traits.tags)", "length(traits.tags)", 2),
-    ("coalesce(traits.nothing, traits.plan)", "not_null(traits.nothing, traits.plan)", "pro"),
+    ("nvl(traits.nothing, traits.plan)", "coalesce(traits.nothing, traits.plan)", "pro"),
     ("lenght(traits.tags)", "length()", None),
     ("length(traits.tags", "length(traits.tags)", 2),
     ("traits.plan == 'pro", "traits.plan == 'pro'", True),
@@ -93,7 +95,7 @@ def test_hint_is_the_intended_expression(mistake: str, hint: str, value: JsonVal
 
     assert hint in str(error.value)
     if not hint.endswith("()"):
-        expression = compile_expression(hint.partition(", with the transform")[0])
+        expression = compile_expression(hint)
         assert ExpressionRunner(lambda: PROFILE.context()).value(expression) == value
 
 

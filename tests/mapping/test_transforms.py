@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue, ValidationError
 
-from prosperstack_destination.mapping.transforms import Transform, TransformError
+from prosperstack_destination.mapping.coercion import CoercionError
+from prosperstack_destination.mapping.transforms import Transform
 from support.json_values import json_values
 
 
@@ -63,6 +64,37 @@ from support.json_values import json_values
         ({"timezone": "America/New_York"}, 20210504, "2021-05-04T00:00:00"),
         ({"max_length": 3}, "Johnny", "Joh"),
         ({"max_length": 3}, 12345, 12345),
+        ({"replace": {"-": "", " ": "_"}}, "a-b c", "ab_c"),
+        ({"replace": {"a": "b", "b": "c"}}, ["ab"], ["cc"]),
+        ("split", "a, b,,c ", ["a", "b", "c"]),
+        ({"split": ";"}, "a;b", ["a", "b"]),
+        ("number", "$1,299.00", 1299),
+        ("number", "1.299,50 €", 1299.5),
+        ("number", "EUR 1 299,50", 1299.5),
+        ("number", "1,299", 1299),
+        ("number", "12,5", 12.5),
+        ("number", "1.299", 1.299),
+        ({"number": "de"}, "1.299", 1299),
+        ({"number": "de-CH"}, "CHF 1'299.50", 1299.5),
+        ({"number": "en"}, "1,299", 1299),
+        ("number", "(1,299.00)", -1299),
+        ("number", "-$5", -5),
+        ("number", "$-5", -5),
+        ("number", "15%", 15),
+        ("number", "1,00,000.5", 100000.5),
+        ("number", ["1", None, 2], [1, None, 2]),
+        ("number", "1e3", 1000),
+        ("yes_no", "Yes", True),
+        ("yes_no", "n", False),
+        ("yes_no", 1, True),
+        ("yes_no", False, False),
+        ({"format_date": "%d.%m.%Y"}, "2026-12-31T10:00:00Z", "31.12.2026"),
+        ({"format_date": "%Y"}, 1620084600, "2021"),
+        ("mask", "+43 660 1234567", "+** *** ***4567"),
+        ({"mask": 0}, "ab-1", "**-*"),
+        ("mask", "12345", "*****"),
+        ("hash", "a", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
+        ({"hash": "md5"}, 5, "e4da3b7fbbce2345d7772b0674a318d5"),
     ],
 )
 def test_transform_gives_value(transform: Any, value: JsonValue, expected: JsonValue) -> None:
@@ -85,11 +117,20 @@ def test_transform_gives_value(transform: Any, value: JsonValue, expected: JsonV
         ({"timezone": "Europe/Berlin"}, "soon", "it is no date and time"),
         ({"date_format": ["%d/%m/%Y", "%d.%m.%Y"]}, "31-12-2026", "no date of the form %d/%m/%Y or %d.%m.%Y"),
         ({"timezone": "Europe/Berlin"}, 44320, "less than nine digits"),
+        ("number", "twelve", "the text is not a number"),
+        ("number", "1,2,3.4", "its points and commas do not make a number"),
+        ({"number": "en"}, "1.299,50", "its points and commas do not make a number"),
+        ("number", True, "a boolean is not a number"),
+        ("yes_no", "perhaps", "it means neither yes nor no"),
+        ("yes_no", 2, "it means neither yes nor no"),
+        ({"format_date": "%Y"}, "soon", "not an ISO 8601 date"),
+        ("hash", {"a": 1}, "only a single value can be hashed"),
+        ({"replace": {"a": "b" * 1000}}, "a" * 1000, "the text would be too long"),
     ],
 )
 def test_unsuitable_value_is_refused_with_a_reason(transform: Any, value: JsonValue, message: str) -> None:
     """A transform refuses a value that it cannot take, with the reason."""
-    with pytest.raises(TransformError, match=message):
+    with pytest.raises(CoercionError, match=message):
         Transform.model_validate(transform).step()(value)
 
 
@@ -105,6 +146,12 @@ def test_unsuitable_value_is_refused_with_a_reason(transform: Any, value: JsonVa
         ({"date_format": "%d/%Q"}, "%Q is not a part of a date"),
         ({"timezone": "Europe/Berln"}, "did you mean Europe/Berlin?"),
         ({"max_length": 0}, "greater than or equal to 1"),
+        ({"hash": "sha"}, "there is no hash 'sha': did you mean sha1?"),
+        ({"number": "german"}, "there is no locale 'german'"),
+        ({"format_date": "YYYY"}, "write the parts of a date with %, as in %Y"),
+        ({"replace": {"": "x"}}, "at least 1 character"),
+        ({"mask": -1}, "greater than or equal to 0"),
+        ({"format_date": True}, "valid string"),
     ],
 )
 def test_invalid_transform_is_refused_with_a_correction(transform: Any, message: str) -> None:
@@ -115,13 +162,16 @@ def test_invalid_transform_is_refused_with_a_correction(transform: Any, message:
 
 transforms = st.sampled_from(
     [
-        *("trim", "lower", "upper", "title", "round", "join", "count"),
+        *("trim", "lower", "upper", "title", "round", "join", "count", "split", "number", "yes_no", "hash", "mask"),
         *(
             {"scale": 0.01},
             {"round": -3},
             {"date_format": "%d %b %y"},
             {"timezone": "Asia/Kolkata"},
             {"max_length": 2},
+            {"replace": {"a": "bb"}},
+            {"format_date": "%d.%m.%Y"},
+            {"number": "de"},
         ),
     ]
 ).map(Transform.model_validate)
@@ -129,6 +179,6 @@ transforms = st.sampled_from(
 
 @given(transforms, json_values)
 def test_transforms_raise_only_their_own_error(transform: Transform, value: JsonValue) -> None:
-    """Any JSON value is transformed, or raises `TransformError`."""
-    with suppress(TransformError):
+    """Any JSON value is transformed, or raises `CoercionError`."""
+    with suppress(CoercionError):
         transform.step()(value)

@@ -23,8 +23,8 @@ async def test_coverage_counts_all_profiles_or_a_sample(database: Database) -> N
     await database.write(take, *(identify(f"p{number}@x.y", plan="x", other=1) for number in range(40)))
     await database.write(take, identify("p@x.y", account="acct_2", plan="x"))
 
-    whole, profiles = await coverage(database, "acct_1", sample=None)
-    part, _ = await coverage(database, "acct_1", sample=10)
+    whole, profiles = await coverage(database, "acct_1", 0, sample=None)
+    part, _ = await coverage(database, "acct_1", 0, sample=10)
 
     assert (whole.profiles, profiles) == (40, 40)
     assert 1 <= part.profiles <= 25

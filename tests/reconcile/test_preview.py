@@ -31,7 +31,7 @@ async def stored(database: Database) -> Database:
 
 async def previewed(database: Database, *rules: dict[str, Any], sample: int | None = None) -> Preview:
     draft = Rules.model_validate({"rules": rules})
-    return await preview(database, "acct_1", draft, reserve=0.1, sample=sample)
+    return await preview(database, "acct_1", draft, reserve=0.1, now=0, sample=sample)
 
 
 async def unmatched(database: Database, email: str) -> None:
@@ -107,8 +107,8 @@ async def test_unchanged_rules_cost_nothing(stored: Database) -> None:
 async def test_duration_uses_the_accounts_rate(sqlite: Database) -> None:
     """A preview uses the reported limit, and the documented one before any was reported."""
     await sqlite.write(open_account)
-    before = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
+    before = await preview(sqlite, "acct_1", Rules(), reserve=0.1, now=0)
     await sqlite.write(account_stats.record_rate_limits, {"acct_1": ReportedLimit(500, 499, 60.0, 0)})
-    after = await preview(sqlite, "acct_1", Rules(), reserve=0.1)
+    after = await preview(sqlite, "acct_1", Rules(), reserve=0.1, now=0)
 
     assert (before.requests_per_minute, after.requests_per_minute) == (90, 450)

@@ -89,6 +89,47 @@ async def test_only_changed_profiles_become_due(world: World) -> None:
     assert world.woken == ["acct_1"]
 
 
+async def test_new_day_remaps_the_profiles_whose_values_it_changes(world: World) -> None:
+    """At the end of a day in the account's time zone, only profiles whose values depend on it become due."""
+    account = await world.database.read(accounts.get, "acct_1")
+    assert account is not None  # one in the afternoon of January 1st in Auckland, whose day ends in 11 hours
+    await world.database.write(account_mapping.change_time_zone, account, "Pacific/Auckland", world.clock())
+    await world.call("new@x.y", since="2025-12-31", plan="a")
+    await world.call("old@x.y", since="2020-01-01", plan="a")
+    await world.apply({"property": "seats", "from": "if(days_since(traits.since) < `2`, `1`, `2`)"})
+    began = (await world.remap()).started_at
+    for email in ("new@x.y", "old@x.y"):
+        await world.database.write(world.settle, email, Status.IN_SYNC)
+
+    world.clock.advance(11 * 3_600 - 1)
+    assert (await world.remap()).started_at == began
+    world.clock.advance(1)
+    progress = await world.remap()
+
+    assert (progress.started_at, progress.done, progress.changed) == (world.clock(), 2, 1)
+    statuses = [(await world.profile(f"{each}@x.y")).status for each in ("new", "old")]
+    assert statuses == [Status.PENDING, Status.IN_SYNC]
+    world.clock.advance(24 * 3_600)
+    assert (await world.remap()).changed == 0
+
+
+async def test_change_of_the_time_zone_remaps_a_mapping_of_the_day(world: World) -> None:
+    """Another time zone makes all profiles due for a mapping that depends on the day, and none for another."""
+    await world.call("a@x.y", since="2025-12-31")
+    account = await world.database.read(accounts.get, "acct_1")
+    assert account is not None
+    await world.database.write(account_mapping.change_time_zone, account, "Pacific/Auckland", world.clock())
+    assert await world.database.read(mappings.latest_remap, "acct_1") is None
+    await world.apply({"property": "plan", "from": "now"})
+    await world.remap()
+    account = await world.database.read(accounts.get, "acct_1")
+    assert account is not None
+
+    await world.database.write(account_mapping.change_time_zone, account, "UTC", world.clock())
+
+    assert (await world.remap()).changed == 1
+
+
 async def test_unmatched_profile_is_not_looked_up_after_a_rule_change(world: World) -> None:
     """A profile without a subscriber keeps waiting, with its current problems, at no cost."""
     await world.call("stranger@x.y", Status.UNMATCHED, tier="many")

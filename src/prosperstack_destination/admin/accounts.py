@@ -4,17 +4,20 @@
 """
 
 from typing import Final
+from zoneinfo import available_timezones
 
 import structlog
 from sqlalchemy import Connection
 
+from prosperstack_destination.account_mapping import change_time_zone
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.mapping.name_matching import closest
 from prosperstack_destination.store import accounts, activity
-from prosperstack_destination.store.accounts import Account, OnDelete
+from prosperstack_destination.store.accounts import Account, HoldUnknown, OnDelete
 from prosperstack_destination.store.database import UnitOfWork
 
 
@@ -57,6 +60,26 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
         )
     accounts.set_reserve(connection, account.id, reserve)
     activity.record_action(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})
+
+
+def set_time_zone(connection: Connection, account: Account, time_zone: str, actor: str, now: int) -> None:
+    """Set the zone in which rules see the day. Raises `ConfigurationError` for another name. Safe to repeat."""
+    if time_zone not in available_timezones():
+        hint = closest(time_zone, available_timezones())
+        raise ConfigurationError(
+            f"There is no time zone {time_zone!r}" + (f": did you mean {hint}?" if hint else ".")
+        )
+    change_time_zone(connection, account, time_zone, now)
+    activity.record_action(connection, account.id, now, actor=actor, action="set", details={"time_zone": time_zone})
+
+
+def set_hold_unknown(
+    connection: Connection, account: Account, hold_unknown: HoldUnknown, actor: str, now: int
+) -> None:
+    """Set the calls without a known email that are held until the email is known. Safe to repeat."""
+    accounts.set_hold_unknown(connection, account.id, hold_unknown)
+    details = {"hold_unknown": hold_unknown.value}
+    activity.record_action(connection, account.id, now, actor=actor, action="set", details=details)
 
 
 log = structlog.get_logger(__name__)

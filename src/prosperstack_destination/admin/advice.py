@@ -51,6 +51,14 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
         "unchanged if the property accepts them.",
     ),
     (
+        "means neither yes nor no",
+        "Replace yes_no by values in the rule, as in values: {active: true, paused: false}.",
+    ),
+    (
+        "do not make a number",
+        "Say what points and commas mean, as in number: de for 1.299,00 and number: en for 1,299.00.",
+    ),
+    (
         "text is compared as a number",
         "Wrap the trait in to_number() in the rule's expression, as in to_number(traits.mrr) >= `1000`, or send a "
         "number.",

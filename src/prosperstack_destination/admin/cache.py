@@ -78,7 +78,7 @@ class CoverageCache:
     async def _count(self, account_id: str, version: int) -> None:
         try:
             async with self._scan_lock:
-                found, profiles = await coverage(self._database, account_id)
+                found, profiles = await coverage(self._database, account_id, self._clock())
                 snapshot = await asyncio.to_thread(_snapshot, found, version, self._clock(), profiles)
         except DestinationError as error:  # the next page starts it again
             log.warning("coverage count failed", account=account_id, error=str(error))

@@ -101,7 +101,9 @@ async def preview_for_account(
     """Preview the effect of rules on the stored profiles; with many profiles on a sample, unless ``exact``."""
     async with services.scan_lock:
         sample = None if exact else SAMPLE
-        return await preview(services.database, account.id, rules, reserve=services.reserve, sample=sample)
+        return await preview(
+            services.database, account.id, rules, reserve=services.reserve, now=services.clock(), sample=sample
+        )
 
 
 async def apply(
@@ -223,15 +225,15 @@ class TrialResult:
     context: Mapping[str, JsonValue]
 
 
-def run_trial(connection: Connection, account: Account, rules: Rules, email: str) -> TrialResult | None:
+def run_trial(connection: Connection, account: Account, rules: Rules, email: str, now: int) -> TrialResult | None:
     """Try rules on the person with an email, or whose email begins with it; "" picks a person whom they change.
 
     Returns None if there is no such person. Only the first `MAX_SCANNED` people, in the order of their emails, are
-    searched for one whom the rules change.
+    searched for one whom the rules change. Rules see the day as of ``now`` (microseconds).
     """
     mapping = load(connection, account)
     trial = mapping.with_rules(rules)
-    found = _person(connection, account, mapping.compiled, trial, normalize_email(email))
+    found = _person(connection, account, mapping.compiled, trial, normalize_email(email), now)
     if found is None:
         return None
     found_email, person = found
@@ -240,24 +242,24 @@ def run_trial(connection: Connection, account: Account, rules: Rules, email: str
 
 
 def _person(
-    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, email: str
+    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, email: str, now: int
 ) -> tuple[str, MappingInput] | None:
     if not email:
-        return _first_changed(connection, account, *old.diff(new))
+        return _first_changed(connection, account, *old.diff(new), now)
     profile = profiles.find(connection, account.id, email)
     if profile is None:
         matches = profile_queries.list_page(connection, account.id, after="", limit=1, prefix=email).profiles
         profile = profiles.get(connection, matches[0].id) if matches else None
-    return None if profile is None else (profile.email, mapping_input(profile))
+    return None if profile is None else (profile.email, mapping_input(profile, now))
 
 
 def _first_changed(
-    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping
+    connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, now: int
 ) -> tuple[str, MappingInput] | None:
     """Return the first person whom the mapping changes; the first of all if it changes none."""
     first: tuple[str, MappingInput] | None = None
     for each in profile_queries.scan_page(connection, account.id, "", limit=MAX_SCANNED):
-        person = MappingInput(each.values(), each.user_id, each.anonymous_id)
+        person = mapping_input(each, now)
         first = first or (each.email, person)
         before, after = old.project(person), new.project(person)
         same = same_values(before.desired, after.desired) and same_values(before.subscription, after.subscription)

@@ -61,9 +61,9 @@ class Suggestion:
 
 
 def suggest_rules(
-    connection: Connection, account: Account, groups: Sequence[ProblemGroup]
+    connection: Connection, account: Account, groups: Sequence[ProblemGroup], now: int
 ) -> dict[tuple[str, str], Suggestion]:
-    """Return the rules that help, by property and reason of the problem. A unit of work.
+    """Return the rules that help, by property and reason of the problem, as of ``now``. A unit of work.
 
     A rule is suggested if its trial, on people with the problem and on others, leaves fewer problems.
     """
@@ -77,7 +77,7 @@ def suggest_rules(
             continue
         if others is None:
             others = profile_queries.scan_page(connection, account.id, "", limit=MAX_OTHERS)
-        people = _people(connection, others, {each.profile_id for each in samples})
+        people = _people(connection, others, {each.profile_id for each in samples}, now)
         best = min((_try_rule(mapping, rule, people) for rule in rules), key=lambda each: each.problems_after)
         if best.problems_after < best.problems_before:
             suggestions[group.property, group.reason] = best
@@ -85,12 +85,11 @@ def suggest_rules(
 
 
 def _people(
-    connection: Connection, others: Sequence[ScannedProfile], affected: Collection[int]
+    connection: Connection, others: Sequence[ScannedProfile], affected: Collection[int], now: int
 ) -> list[MappingInput]:
     found = [profiles.get(connection, each) for each in affected]
-    people = [mapping_input(each) for each in found if each is not None]
-    rest = (each for each in others if each.id not in affected)
-    return [*people, *(MappingInput(each.values(), each.user_id, each.anonymous_id) for each in rest)]
+    people = [mapping_input(each, now) for each in found if each is not None]
+    return [*people, *(mapping_input(each, now) for each in others if each.id not in affected)]
 
 
 def _try_rule(mapping: AccountMapping, rule: Rule, people: Sequence[MappingInput]) -> Suggestion:

@@ -14,7 +14,7 @@ from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, S
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
 from prosperstack_destination.store import accounts, activity, sources
-from prosperstack_destination.store.accounts import Account, AccountStatus, OnDelete
+from prosperstack_destination.store.accounts import Account, AccountStatus, HoldUnknown, OnDelete
 from prosperstack_destination.store.models import SourceKind
 
 router = APIRouter(prefix="/api/accounts", tags=["accounts"], route_class=ApiRoute)
@@ -35,6 +35,8 @@ class AccountResponse(ResponseBody):
         description="Part of the rate limit kept free for your own tools; null: the service's setting."
     )
     reserve_in_force: float
+    hold_unknown: HoldUnknown = Field(description="Calls with an ID but without a known email that are held.")
+    time_zone: str = Field(description="Zone in which rules see the day.")
     properties_listed_at: Timestamp | None = Field(
         description="Time of the latest listing of ProsperStack's properties."
     )
@@ -58,6 +60,10 @@ class AccountPatch(RequestBody):
         lt=1,
         description="Part of the rate limit kept free for your own tools; null: the service's setting.",
     )
+    hold_unknown: HoldUnknown | None = Field(
+        None, description="Calls with an ID but without a known email that are held: those of Engage, or all."
+    )
+    time_zone: str | None = Field(None, description="Zone in which rules see the day, as in `Europe/Berlin`.")
 
 
 class RetryResponse(ResponseBody):
@@ -122,7 +128,7 @@ async def show_account(services: Services, account: AccountDep) -> AccountRespon
 async def change_account(
     services: Services, account: AccountDep, operator: Operator, patch: AccountPatch
 ) -> AccountResponse:
-    """Set the effect of a deletion and the reserve. Changes take effect within seconds."""
+    """Change the settings of an account. Changes take effect within seconds."""
 
     def work(connection: Connection) -> Account:
         now = services.clock()
@@ -130,6 +136,10 @@ async def change_account(
             choices.set_on_delete(connection, account, patch.on_delete, operator, now)
         if "reserve" in patch.model_fields_set:
             choices.set_reserve(connection, account, patch.reserve, operator, now)
+        if patch.hold_unknown is not None:
+            choices.set_hold_unknown(connection, account, patch.hold_unknown, operator, now)
+        if patch.time_zone is not None:
+            choices.set_time_zone(connection, account, patch.time_zone, operator, now)
         return choices.find(connection, account.id)
 
     return _after_change(services, await services.database.write(work))
@@ -217,5 +227,7 @@ def _account_response(services: AdminServices, account: Account) -> AccountRespo
         on_delete=account.on_delete,
         reserve=account.reserve,
         reserve_in_force=account.reserve_or(services.reserve),
+        hold_unknown=account.hold_unknown,
+        time_zone=account.time_zone,
         properties_listed_at=to_datetime(account.catalog_at),
     )

@@ -239,7 +239,7 @@ async def preview_mapping(
 async def try_mapping(services: Services, account: AccountDep, body: TrialRequest) -> TrialResponse:
     """Return the effect of a mapping on one person, next to the current mapping's; nothing is applied."""
     parsed = await operations.parse(services, account, body.content)
-    trial = await services.database.read(run_trial, account, parsed.rules, body.email)
+    trial = await services.database.read(run_trial, account, parsed.rules, body.email, services.clock())
     if trial is None:
         raise NotFoundError("No profile with this email.")
     return TrialResponse(
@@ -351,7 +351,8 @@ async def show_coverage(services: Services, account: AccountDep, exact: bool = F
     """Return the coverage of properties and traits; above 50,000 profiles a sample is counted, unless `exact`."""
     await refresh_if_stale(services, account)
     async with services.scan_lock:
-        found, profiles = await coverage(services.database, account.id, sample=None if exact else SAMPLE)
+        sample = None if exact else SAMPLE
+        found, profiles = await coverage(services.database, account.id, services.clock(), sample=sample)
     return CoverageResponse(
         profiles=profiles,
         counted=found.profiles,

@@ -141,7 +141,7 @@ async def show_problems(
 
     def work(connection: Connection) -> tuple[list[ProblemGroup], dict[tuple[str, str], Suggestion]]:
         groups = problems.grouped(connection, account.id, limit=limit)
-        return groups, suggest_rules(connection, account, groups)
+        return groups, suggest_rules(connection, account, groups, services.clock())
 
     groups, suggestions = await services.database.read(work)
     return [

@@ -42,6 +42,7 @@ def new_account(key: str, vault: Vault) -> Account:
     """Return a new account for a ProsperStack key, not stored yet."""
     return Account(
         id=f"acct_{secrets.token_urlsafe(12)}",
+        hash_secret=secrets.token_hex(32),
         encrypted_key=vault.encrypt(key),
         fingerprint=fingerprint(key),
         live=is_live_key(key),

@@ -86,11 +86,10 @@ class PropertyLookup:
         if mapping is None:
             return None
         found = await self._database.read_inline(cancel_flows.find_person, account_id, person)
-        return (
-            None
-            if found is None
-            else DesiredProperties(found.email, mapping.compiled.project(mapping_input(found)).values())
-        )
+        if found is None:
+            return None
+        projection = mapping.compiled.project(mapping_input(found, self._clock()))
+        return DesiredProperties(found.email, projection.values())
 
     async def close(self) -> None:
         """Wait for the running refreshes."""

@@ -1,6 +1,7 @@
 """Implementation of `accounts`, `sources` and `audit`."""
 
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
@@ -16,7 +17,7 @@ from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store import accounts, activity, sources
-from prosperstack_destination.store.accounts import OnDelete
+from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
 from prosperstack_destination.store.models import SourceKind
 from prosperstack_destination.vault import vault_from_settings
 
@@ -99,30 +100,52 @@ def _read_key() -> str:
     return sys.stdin.readline().strip()
 
 
-def change(
-    account_name: str | None, author: str, *, on_delete: OnDelete | None, reserve: str | None, as_json: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """Settings to change; None: unchanged."""
+
+    on_delete: OnDelete | None
+    #: A share of the rate limit, or `DEFAULT`.
+    reserve: str | None
+    hold_unknown: HoldUnknown | None
+    time_zone: str | None
+
+
+def change(account_name: str | None, author: str, changes: AccountChanges, *, as_json: bool) -> None:
     """Change an account's settings. Raises `ConfigurationError` if none is given, or if one is invalid."""
-    if on_delete is None and reserve is None:
-        raise ConfigurationError("Nothing to change: add --on-delete or --reserve.")
-    share = None if reserve is None or reserve == DEFAULT else _share(reserve)
+    if changes == AccountChanges(None, None, None, None):
+        raise ConfigurationError("Nothing to change: add --on-delete, --reserve, --hold-unknown or --time-zone.")
+    share = None if changes.reserve in (None, DEFAULT) else _share(str(changes.reserve))
 
     def work(connection: Connection) -> accounts.Account:
         account, now = resolve_account(connection, account_name), system_clock()
-        if on_delete is not None:
-            account_settings.set_on_delete(connection, account, on_delete, author, now)
-        if reserve is not None:
+        if changes.on_delete is not None:
+            account_settings.set_on_delete(connection, account, changes.on_delete, author, now)
+        if changes.reserve is not None:
             account_settings.set_reserve(connection, account, share, author, now)
+        if changes.hold_unknown is not None:
+            account_settings.set_hold_unknown(connection, account, changes.hold_unknown, author, now)
+        if changes.time_zone is not None:
+            account_settings.set_time_zone(connection, account, changes.time_zone, author, now)
         return account_settings.find(connection, account.id)
 
     account = write(work)
     if as_json:
-        output.print_json({"account": account.id, "on_delete": account.on_delete.value, "reserve": account.reserve})
+        output.print_json(
+            {
+                "account": account.id,
+                "on_delete": account.on_delete.value,
+                "reserve": account.reserve,
+                "hold_unknown": account.hold_unknown.value,
+                "time_zone": account.time_zone,
+            }
+        )
         return
     kept_free = "RATE_LIMIT_RESERVE" if account.reserve is None else f"{account.reserve:.0%}"
     output.console.print(
         f"{account.fingerprint}: effect of a deletion in ProsperStack: {account.on_delete.value}; share of the "
-        f"rate limit kept free for your own tools: {kept_free}."
+        f"rate limit kept free for your own tools: {kept_free}; calls without a known email are held: "
+        f"{account.hold_unknown.value}; time zone: {account.time_zone}."
     )
 
 

@@ -202,7 +202,10 @@ def known_properties(settings: Settings, account: Account, file: Path) -> KnownP
 def _preview(settings: Settings, account: Account, mapping: ParsedMapping, *, sample: int | None) -> Preview:
     reserve = settings.rate_limit_reserve
     rules = mapping.rules
-    return run(settings, lambda database: preview(database, account.id, rules, reserve=reserve, sample=sample))
+    return run(
+        settings,
+        lambda database: preview(database, account.id, rules, reserve=reserve, now=system_clock(), sample=sample),
+    )
 
 
 def _read(file: Path, known: KnownProperties) -> ParsedMapping:

@@ -267,7 +267,7 @@ class MappingEditorPages:
         trial: TrialResult | None = None
         if draft.parsed is not None:
             trial = await context.services.database.read(
-                run_trial, context.account, draft.parsed.rules, draft.email
+                run_trial, context.account, draft.parsed.rules, draft.email, context.now
             )
         inputs = "" if trial is None else json.dumps(trial.context, ensure_ascii=False, indent=2)
         return context.fragment(

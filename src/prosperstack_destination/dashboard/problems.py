@@ -182,7 +182,7 @@ def load_problems(connection: Connection, account: Account, kinds: Sequence[Prob
     return ProblemsView(
         account=account,
         groups=groups,
-        suggestions=suggest_rules(connection, account, groups),
+        suggestions=suggest_rules(connection, account, groups, now),
         rejected=rejected,
         postponed=profile_queries.failed(connection, account.id, LISTED),
         clearings=remote_erasures.failed(connection, account.id, now, LISTED),

@@ -13,7 +13,7 @@ from prosperstack_destination.auth.credentials import issue_connector, issue_key
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified
 from prosperstack_destination.store import accounts, activity, credentials, sources
-from prosperstack_destination.store.accounts import OnDelete
+from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
 from prosperstack_destination.store.credentials import Credential, CredentialKind
 
 #: Maximum audit log entries and sources on the page.
@@ -61,6 +61,7 @@ async def _page(context: PageContext, *, status: int = 200, **more: Any) -> Resp
         default_reserve=context.reserve,
         consequences=CONSEQUENCES,
         choices=list(OnDelete),
+        held=list(HoldUnknown),
         base=str(context.request.base_url).rstrip("/"),
     )
 
@@ -72,10 +73,12 @@ def _active_first(credentials: list[Credential]) -> list[Credential]:
 
 async def _set_options(context: PageContext) -> Response:
     """Set the reserve and the effect of a deletion."""
+    time_zone = context.form.get("time_zone", "").strip() or context.account.time_zone
     percent = context.form.get("reserve", "").strip().removesuffix("%").strip()
     try:
         reserve = None if percent == "" else float(percent) / 100
         on_delete = OnDelete(context.form.get("on_delete", ""))
+        hold_unknown = HoldUnknown(context.form.get("hold_unknown", context.account.hold_unknown))
     except ValueError:
         return await _page(context, status=422, wrong="Enter the requests kept free in percent, for example 10.")
 
@@ -84,6 +87,11 @@ async def _set_options(context: PageContext) -> Response:
             choices.set_reserve(connection, context.account, reserve, ACTOR, context.now)
         if on_delete is not accounts.on_delete(connection, context.account.id):
             choices.set_on_delete(connection, context.account, on_delete, ACTOR, context.now)
+        current = accounts.get(connection, context.account.id) or context.account
+        if hold_unknown is not current.hold_unknown:
+            choices.set_hold_unknown(connection, current, hold_unknown, ACTOR, context.now)
+        if time_zone != current.time_zone:
+            choices.set_time_zone(connection, current, time_zone, ACTOR, context.now)
 
     return await _done(context, work, "Saved. The change takes effect within seconds.")
 

@@ -239,6 +239,8 @@ def _writes(
         profile = profiles.find(connection, account.id, each.email or "")
         stored = {} if profile is None else profile.traits
         traits = {name: value for name, (value, _) in merge(stored, stamped(each.traits, each.at)).traits.items()}
-        desired = mapping.compiled.project(MappingInput(traits, each.user_id, each.anonymous_id)).values()
+        desired = mapping.compiled.project(
+            MappingInput(traits, each.user_id, each.anonymous_id, now=each.at)
+        ).values()
         count += sum(1 for subscriber in stored_subscribers if diff(desired, subscriber, mapping.catalog).send)
     return count

@@ -1,7 +1,7 @@
 """Explanation of an Identify call's effect, for operators who work on a mapping."""
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -22,6 +22,7 @@ from prosperstack_destination.mapping.compiled_mapping import (
     Projection,
 )
 from prosperstack_destination.mapping.expression_runner import MappingInput
+from prosperstack_destination.mapping.functions import NO_CONTEXT, FunctionContext
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.store import accounts, profiles
 from prosperstack_destination.store.accounts import Account
@@ -47,6 +48,10 @@ class ExplainContext:
     email: str | None
     #: The stored profile's traits, empty for a person who is new.
     stored: Mapping[str, Stamped]
+    #: Its facts: see `facts`.
+    facts: Mapping[str, Stamped] = field(default_factory=dict)
+    #: The account's time zone, its key of keyed hashes, and the present time.
+    context: FunctionContext = NO_CONTEXT
 
 
 class _Shown(BaseModel):
@@ -121,7 +126,7 @@ def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) ->
     audiences = knowledge.audiences
     if call.source.kind is SourceKind.AUDIENCE:
         audiences = audiences | {call.source.key}
-    plan = CompiledMapping(knowledge.catalog, knowledge.rules, audiences=audiences)
+    plan = CompiledMapping(knowledge.catalog, knowledge.rules, audiences=audiences, context=knowledge.context)
     merged = merge(knowledge.stored, stamped(call.traits, call.at), plan.reads).traits
     outdated = {
         name: knowledge.stored[name][1]
@@ -129,7 +134,7 @@ def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) ->
         if name in knowledge.stored and knowledge.stored[name][1] > call.at
     }
     traits = {name: value for name, (value, _) in merged.items()}
-    person = MappingInput(traits, call.user_id, call.anonymous_id)
+    person = MappingInput(traits, call.user_id, call.anonymous_id, knowledge.facts, knowledge.context.now)
     projection = plan.project(person)
     current = call.traits.keys() - outdated.keys()
     return Explanation(
@@ -250,4 +255,6 @@ def load_explain_context(connection: Connection, account: Account, call: Identif
         audiences=meaning.audiences,
         email=email,
         stored={} if profile is None else profile.traits,
+        facts={} if profile is None else profile.facts,
+        context=replace(meaning.context, now=call.received_at),
     )

@@ -1,8 +1,9 @@
 """Compiled mapping: turns a profile's traits into desired properties."""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from pydantic import JsonValue
@@ -11,6 +12,7 @@ from prosperstack_destination.mapping.catalog import Catalog, Property
 from prosperstack_destination.mapping.coercion import CoercionError, PropertyValue, coercer
 from prosperstack_destination.mapping.compiled_rule import CompiledRule, NoValue, RuleError
 from prosperstack_destination.mapping.expression_runner import NO_AUDIENCES, ExpressionRunner, MappingInput
+from prosperstack_destination.mapping.functions import NO_CONTEXT, FunctionContext
 from prosperstack_destination.mapping.name_matching import normalize
 from prosperstack_destination.mapping.projection import DesiredValue, MappingProblem, MatchedBy, Projection
 from prosperstack_destination.mapping.rules import NO_RULES, SUBSCRIPTION, Rules
@@ -48,9 +50,12 @@ class CompiledMapping:
         *,
         subscription: Catalog = _NO_CATALOG,
         audiences: Set[str] = NO_AUDIENCES,
+        context: FunctionContext = NO_CONTEXT,
     ) -> None:
         by_property = {rule.property: rule for rule in rules.rules}
-        compiled = {key: CompiledRule(rule, audiences) for key, rule in by_property.items() if not rule.ignore}
+        compiled = {
+            key: CompiledRule(rule, audiences, context) for key, rule in by_property.items() if not rule.ignore
+        }
         ignored = {key for key, rule in by_property.items() if rule.ignore}
         self.catalog = catalog
         self.rules = rules
@@ -66,24 +71,34 @@ class CompiledMapping:
         ]
         #: Traits that are audiences of Engage.
         self.audiences = audiences
+        #: Whether any value depends on the day.
+        self.is_of_the_day = any(rule.is_of_the_day for rule in compiled.values())
+        #: Facts that rules read: see `facts`.
+        self.facts = frozenset(name for rule in compiled.values() for name in rule.facts)
+        self._context = context
         self._exact = {name for prop in catalog for name in (prop.key, prop.name)}
         self._automatic_names = rules.forgiving_names
         by_name = (name for step in self.steps if step.rule is None for name in (step.target.key, step.target.name))
         by_rules = (name for rule in compiled.values() for name in rule.depends_on)
-        self._read = frozenset((*by_name, *by_rules)) | audiences
+        self._read = frozenset((*by_name, *by_rules)) | audiences | self.facts
         self._forgiven_read = frozenset(map(normalize, self._exact)) if rules.forgiving_names else frozenset()
 
     def reads(self, trait: str) -> bool:
         """Return whether a property or a rule may read this trait."""
         return trait in self._read or (bool(self._forgiven_read) and normalize(trait) in self._forgiven_read)
 
-    def diff(self, other: "CompiledMapping") -> tuple["CompiledMapping", "CompiledMapping"]:
+    def diff(
+        self, other: "CompiledMapping", *, other_day: bool = False
+    ) -> tuple["CompiledMapping", "CompiledMapping"]:
         """Return this mapping and another one, both without the properties whose sources are equal.
 
         Comparing the two results for a profile finds every difference, in less time than the whole mappings take.
+        With ``other_day`` they are compared as of different days: properties that depend on the day stay.
         """
         sources, other_sources = self._sources(), other._sources()
         equal = {name for name, source in sources.items() if other_sources.get(name) == source}
+        if other_day:
+            equal -= {step.name for step in self._all_steps() if step.rule is not None and step.rule.is_of_the_day}
         return self._without(equal), other._without(equal)
 
     def _sources(self) -> dict[str, object]:
@@ -93,9 +108,12 @@ class CompiledMapping:
         return {
             step.name: (step.target, forgiving)
             if step.rule is None
-            else (step.target, step.rule.rule, self.audiences)
-            for step in (*self.steps, *self.subscription_steps)
+            else (step.target, step.rule.rule, self.audiences, self._context)
+            for step in self._all_steps()
         }
+
+    def _all_steps(self) -> Iterator[PropertyStep]:
+        return chain(self.steps, self.subscription_steps)
 
     def _without(self, names: Set[str]) -> "CompiledMapping":
         mapping = copy(self)
@@ -111,12 +129,14 @@ class CompiledMapping:
         traits = profile.traits
         problems: list[MappingProblem] = []
         desired: dict[str, DesiredValue] = {}
-        runner = ExpressionRunner(lambda: profile.context(self.audiences))
+        runner = ExpressionRunner(
+            lambda: self._input(profile), functions=lambda: replace(self._context, now=profile.now)
+        )
         normalized: Mapping[str, str] | None = None
         for step in self.steps:
             target = step.target
             if step.rule is not None:
-                _apply_rule(step, step.rule, traits, runner, desired, problems)
+                _apply_rule(step, step.rule, profile, runner, desired, problems)
                 continue
             if target.key in traits:
                 trait, matched_by = target.key, MatchedBy.KEY
@@ -140,8 +160,15 @@ class CompiledMapping:
         subscription: dict[str, DesiredValue] = {}
         for step in self.subscription_steps:
             assert step.rule is not None  # noqa: S101 -- only rules feed them
-            _apply_rule(step, step.rule, traits, runner, subscription, problems)
+            _apply_rule(step, step.rule, profile, runner, subscription, problems)
         return Projection(desired, tuple(problems), subscription)
+
+    def _input(self, profile: MappingInput) -> dict[str, JsonValue]:
+        """Return the input of expressions."""
+        context = profile.context(self.audiences)
+        if self.is_of_the_day and profile.now is not None:
+            context["now"] = replace(self._context, now=profile.now).today.isoformat()
+        return context
 
     def _normalized(self, traits: Iterable[str]) -> dict[str, str]:
         """Return the traits by normalized name, without those that match a property exactly.
@@ -159,14 +186,14 @@ def project(traits: Mapping[str, JsonValue], catalog: Catalog, rules: Rules = NO
 def _apply_rule(
     step: PropertyStep,
     rule: CompiledRule,
-    traits: Mapping[str, JsonValue],
+    profile: MappingInput,
     runner: ExpressionRunner,
     desired: dict[str, DesiredValue],
     problems: list[MappingProblem],
 ) -> None:
     value: JsonValue | NoValue = None
     try:
-        value = rule.value(traits, runner)
+        value = rule.value(profile, runner)
         if not isinstance(value, NoValue):
             coerced = step.coerce(value)
             desired[step.target.key] = DesiredValue(coerced, rule.label, MatchedBy.RULE, rule.depends_on)

@@ -6,12 +6,14 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from prosperstack_destination.facts import SOURCE_FACT, context_fact, said_fact
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import CoercionError, coerce
-from prosperstack_destination.mapping.expression_runner import EvaluationError, ExpressionRunner
+from prosperstack_destination.mapping.expression_runner import EvaluationError, ExpressionRunner, MappingInput
 from prosperstack_destination.mapping.expressions import Expression, compile_expression
+from prosperstack_destination.mapping.functions import NO_CONTEXT, FunctionContext
 from prosperstack_destination.mapping.rules import KEEP, Rule, Scalar
-from prosperstack_destination.mapping.transforms import Step, TransformError
+from prosperstack_destination.mapping.transforms import Step
 
 
 class NoValue:
@@ -39,16 +41,22 @@ class ValueSource:
     #: Traits that the source reads: those that it names, and all audiences if it uses ``audiences``.
     traits: tuple[str, ...]
 
+    #: Facts that the source reads: see `facts`.
+    facts: tuple[str, ...] = ()
+
     @property
     def reads_traits(self) -> bool:
         """Return whether the source reads any trait."""
         return self.expression is None or "traits" in self.expression.roots
 
-    def read(self, traits: Mapping[str, JsonValue], runner: ExpressionRunner) -> JsonValue:
-        """Return the value, or None if there is none. Raises `EvaluationError`."""
+    def read(self, traits: Mapping[str, JsonValue], runner: ExpressionRunner, *, partial: bool) -> JsonValue:
+        """Return the value, or None if there is none; ``partial``: not all traits are given.
+
+        Raises `EvaluationError`.
+        """
         if self.path is None:
             assert self.expression is not None  # noqa: S101 -- a source has a path or an expression
-            return runner.value(self.expression)
+            return runner.value(self.expression, traits if partial else None)
         value: JsonValue = traits.get(self.path[0])
         for step in self.path[1:]:
             value = value.get(step) if isinstance(value, dict) else None
@@ -58,7 +66,7 @@ class ValueSource:
 class CompiledRule:
     """A rule, ready to be applied to any number of profiles."""
 
-    def __init__(self, rule: Rule, audiences: Set[str]) -> None:
+    def __init__(self, rule: Rule, audiences: Set[str], context: FunctionContext = NO_CONTEXT) -> None:
         self.rule = rule
         self.sources = _sources(rule, audiences)
         self.when = None if rule.when is None else compile_expression(rule.when)
@@ -70,9 +78,18 @@ class CompiledRule:
         #: Traits that the rule and its condition read.
         condition_traits = () if self.when is None else _traits_read(self.when, audiences)
         self.depends_on = tuple(dict.fromkeys((*self.traits, *condition_traits)))
-        self._steps: list[tuple[str, Step]] = [(transform.name, transform.step()) for transform in rule.clean]
+        read = (*(name for source in self.sources for name in source.facts), *_facts_read(self.when))
+        said = (said_fact(source, trait) for source in rule.sources or () for trait in self.traits)
+        #: Facts that the rule and its condition read.
+        self.facts = tuple(dict.fromkeys((*read, *said)))
+        expressions = (self.when, *(source.expression for source in self.sources))
+        #: Whether the value depends on the day.
+        self.is_of_the_day = any(each is not None and each.is_of_the_day for each in expressions)
+        self._steps: list[tuple[str, Step]] = [
+            (transform.name, transform.step(context)) for transform in rule.clean
+        ]
 
-    def value(self, traits: Mapping[str, JsonValue], runner: ExpressionRunner) -> JsonValue | NoValue:
+    def value(self, profile: MappingInput, runner: ExpressionRunner) -> JsonValue | NoValue:
         """Return the rule's value before coercion, or `NO_VALUE` if the rule does not apply.
 
         None deletes the property's value: a trait that the rule reads exists, but gives no value.
@@ -80,11 +97,14 @@ class CompiledRule:
         """
         raw: JsonValue = None
         value: JsonValue = None
+        traits = profile.traits
         try:
             if self.when is not None and not runner.is_true(self.when):
                 return NO_VALUE
+            if self.rule.sources is not None:
+                traits = self._said(profile)
             for source in self.sources:
-                raw = source.read(traits, runner)
+                raw = source.read(traits, runner, partial=self.rule.sources is not None)
                 value = _blank_to_none(raw)
                 if value is not None and self._steps:
                     value = _blank_to_none(self._transformed(value))
@@ -94,17 +114,31 @@ class CompiledRule:
                 value = _blank_to_none(self._looked_up(value, self.rule.values))
         except EvaluationError as error:
             raise RuleError(str(error), None) from None
-        except TransformError as error:
+        except CoercionError as error:
             raise RuleError(str(error), raw) from None
         if value is not None:
             return value
         if self.rule.default is not None:
             return self.rule.default
-        return None if self._has_input(traits) else NO_VALUE
+        return None if self._has_input(traits, profile) else NO_VALUE
 
-    def _has_input(self, traits: Mapping[str, JsonValue]) -> bool:
-        """Return whether the profile has any trait that the rule reads."""
-        return any(name in traits for name in self.traits) or (self._reads_all and bool(traits))
+    def _has_input(self, traits: Mapping[str, JsonValue], profile: MappingInput) -> bool:
+        """Return whether the profile has any trait or fact that the rule reads."""
+        if any(name in traits for name in self.traits) or (self._reads_all and bool(traits)):
+            return True
+        return bool(profile.facts) and any(
+            name in profile.facts for source in self.sources for name in source.facts
+        )
+
+    def _said(self, profile: MappingInput) -> dict[str, JsonValue]:
+        """Return the traits as the rule's sources sent them, each as of the latest."""
+        said: dict[str, JsonValue] = {}
+        for trait in self.traits:
+            facts = (profile.facts.get(said_fact(source, trait)) for source in self.rule.sources or ())
+            latest = max((each for each in facts if each is not None), key=lambda each: each[1], default=None)
+            if latest is not None:
+                said[trait] = latest[0]
+        return said
 
     def _transformed(self, value: JsonValue) -> JsonValue:
         name = ""
@@ -114,8 +148,8 @@ class CompiledRule:
                     return None
                 value = step(value)
         except (ValueError, ArithmeticError) as error:
-            reason = str(error) if isinstance(error, TransformError) else "the value is too large"
-            raise TransformError(f"{name}: {reason}") from None
+            reason = str(error) if isinstance(error, CoercionError) else "the value is too large"
+            raise CoercionError(f"{name}: {reason}") from None
         return value
 
     def _looked_up(self, value: JsonValue, table: Mapping[str, Scalar]) -> JsonValue:
@@ -124,14 +158,14 @@ class CompiledRule:
         except CoercionError as error:
             if self.rule.fallback == KEEP:
                 return value
-            raise TransformError(f"values: {error}") from None
+            raise CoercionError(f"values: {error}") from None
         if key in table:
             return table[str(key)]
         if self.rule.fallback == KEEP:
             return value
         if self.rule.has_fallback:
             return self.rule.fallback
-        raise TransformError("the rule's table (values) lacks it, and the rule has no fallback")
+        raise CoercionError("the rule's table (values) lacks it, and the rule has no fallback")
 
 
 def _blank_to_none(value: JsonValue) -> JsonValue:
@@ -144,7 +178,17 @@ def _sources(rule: Rule, audiences: Set[str]) -> tuple[ValueSource, ...]:
         return (ValueSource((rule.trait,), None, (rule.trait,)),)
     texts = rule.first_of or (() if rule.from_ is None else (rule.from_,))
     expressions = [compile_expression(text) for text in texts]
-    return tuple(ValueSource(each.path, each, _traits_read(each, audiences)) for each in expressions)
+    return tuple(
+        ValueSource(each.path, each, _traits_read(each, audiences), _facts_read(each)) for each in expressions
+    )
+
+
+def _facts_read(expression: Expression | None) -> tuple[str, ...]:
+    """Return the facts that an expression reads."""
+    if expression is None:
+        return ()
+    source = (SOURCE_FACT,) if "source" in expression.roots else ()
+    return (*map(context_fact, expression.context), *source)
 
 
 def _traits_read(expression: Expression, audiences: Set[str]) -> tuple[str, ...]:

@@ -13,27 +13,42 @@ MAX_HINTED: Final = 300
 
 Repair = Callable[[str], str]
 
-#: Functions of other languages, with the transform that replaces them.
-TRANSFORM_FUNCTIONS: Final = {
-    **dict.fromkeys(("lower", "lowercase", "tolower", "tolowercase", "lcase", "downcase"), "lower: true"),
-    **dict.fromkeys(("upper", "uppercase", "toupper", "touppercase", "ucase", "upcase"), "upper: true"),
-    **dict.fromkeys(("trim", "strip"), "trim: true"),
-    **dict.fromkeys(("title", "capitalize", "proper", "initcap", "titlecase"), "title: true"),
-    "round": "round: 2",
-}
-#: Functions of other languages, with JMESPath's function.
+#: Functions of other languages, without underscores, with the function that does the same here.
 FUNCTION_ALIASES: Final = {
+    **dict.fromkeys(("lowercase", "tolower", "tolowercase", "lcase", "downcase"), "lower"),
+    **dict.fromkeys(("uppercase", "toupper", "touppercase", "ucase", "upcase"), "upper"),
+    **dict.fromkeys(("strip", "trimspace", "trimmed"), "trim"),
+    **dict.fromkeys(("capitalize", "proper", "initcap", "titlecase"), "title"),
     **dict.fromkeys(("len", "count", "size"), "length"),
-    **dict.fromkeys(("coalesce", "ifnull", "isnull", "nvl", "default", "firstof"), "not_null"),
+    **dict.fromkeys(("ifnull", "isnull", "nvl", "default", "firstof"), "coalesce"),
     **dict.fromkeys(("str", "string", "tostring", "text"), "to_string"),
     **dict.fromkeys(("int", "float", "number", "tonumber", "parseint", "parsefloat"), "to_number"),
-    **dict.fromkeys(("includes", "has", "in_array"), "contains"),
+    **dict.fromkeys(("includes", "has", "inarray"), "contains"),
     **dict.fromkeys(("average", "mean"), "avg"),
+    **dict.fromkeys(("iff", "iif", "ifelse", "cond"), "if"),
+    **dict.fromkeys(("substr", "slice", "mid"), "substring"),
+    **dict.fromkeys(("indexof", "strpos", "position"), "find_first"),
+    **dict.fromkeys(("dayssince", "daysago", "age"), "days_since"),
+    **dict.fromkeys(("strftime", "dateformat", "formatdatetime"), "format_date"),
+    **dict.fromkeys(("strptime", "todate", "date"), "parse_date"),
+    **dict.fromkeys(("dateadd", "adddays"), "date_add"),
+    **dict.fromkeys(("jsonparse", "parsejson", "loads"), "from_json"),
+    **dict.fromkeys(("jsonstringify", "stringify", "dumps"), "to_json"),
+    **dict.fromkeys(("gsub", "regexpreplace", "resub"), "regex_replace"),
+    **dict.fromkeys(("match", "regex", "regexp", "test", "matches", "regexpmatch"), "regex_match"),
+    **dict.fromkeys(("sha256", "md5", "sha1", "digest"), "hash"),
+    **dict.fromkeys(("plus",), "add"),
+    **dict.fromkeys(("minus", "sub"), "subtract"),
+    **dict.fromkeys(("mul", "times"), "multiply"),
+    **dict.fromkeys(("div",), "divide"),
+    **dict.fromkeys(("lpad", "padstart", "zfill"), "pad_left"),
+    **dict.fromkeys(("rpad", "padend"), "pad_right"),
+    "replaceall": "replace",
     "startswith": "starts_with",
     "endswith": "ends_with",
 }
 #: Roots in other tools for values that are traits here.
-FOREIGN_ROOTS: Final = frozenset({"context", "properties", "user", "event", "profile", "this", "data", "trait"})
+FOREIGN_ROOTS: Final = frozenset({"properties", "user", "event", "profile", "this", "data", "trait"})
 #: Literals of other languages, with JMESPath's.
 LITERALS: Final = {
     "null": "null",
@@ -101,33 +116,27 @@ def _function(match: re.Match[str]) -> str:
 
 
 def _function_name(name: str) -> str:
-    return FUNCTION_ALIASES.get(name.lower(), FUNCTION_ALIASES.get(name.lower().replace("_", ""), name))
+    return FUNCTION_ALIASES.get(name.lower().replace("_", ""), name)
 
 
 def _method(match: re.Match[str]) -> str:
-    """Rewrite ``traits.tags.contains('vip')`` to a function call; drop methods that are transforms."""
+    """Rewrite ``traits.tags.contains('vip')`` to a function call."""
     receiver, name, arguments = match[1], match[2], match[3].strip()
-    if name.lower() in TRANSFORM_FUNCTIONS:
-        return receiver
     return f"{_function_name(name)}({receiver}{', ' if arguments else ''}{arguments})"
 
 
-def _remove_transforms(text: str) -> str:
-    """Rewrite ``lower(traits.x)`` to ``traits.x``: a transform of the rule replaces the function."""
-    names = "|".join(TRANSFORM_FUNCTIONS)
-    return re.sub(rf"(?i)(?<![\w.])(?:{names})\(([^(),]*)(?:,[^()]*)?\)", r"\1", text)
-
-
-def _join(text: str) -> str:
-    """Rewrite ``+`` and ``concat()`` to ``join`` for text and to ``sum`` for numbers."""
-    call = re.fullmatch(r"\s*concat\((.*)\)\s*", text, re.IGNORECASE)
-    if call is not None:
-        return f"join('', [{call[1]}])"
+def _add(text: str) -> str:
+    """Rewrite ``+`` to ``concat()`` for text and to ``add()`` for numbers."""
     if not re.search(r"\s\+\s", text):
         return text
     parts = [part.strip() for part in re.split(r"\s\+\s", text)]
     is_text = any(part.startswith(("'", '"')) for part in parts)
-    return f"join('', [{', '.join(parts)}])" if is_text else f"sum([{', '.join(parts)}])"
+    return f"{'concat' if is_text else 'add'}({', '.join(parts)})"
+
+
+def _calculate(match: re.Match[str]) -> str:
+    name = {"*": "multiply", "/": "divide", "-": "subtract"}[match[2]]
+    return f"{name}({match[1]}, {match[3]})"
 
 
 def _use_contains(text: str) -> str:
@@ -159,9 +168,9 @@ def _add_root(text: str) -> str:
     text = re.sub(r"(?<![\w.\"])(?:anonymous_id|anonymousid|user\.anonymous_?[iI]d)\b(?!\()", "anonymousId", text)
     roots = "|".join(sorted(FOREIGN_ROOTS))
     text = re.sub(rf"(?<![\w.\"])(?:{roots})\.(?:traits\.)?(?=[A-Za-z_\"])", "traits.", text)
-    return re.sub(
-        rf"(?<![\w.\"@&])(?!(?:traits|userId|anonymousId|audiences)\b)({_NAME})\b(?!\s*[(:\"])", r"traits.\1", text
-    )
+    text = re.sub(r"(?<![\w.\"])context\.traits\b", "traits", text)
+    known = "traits|userId|anonymousId|audiences|context|source|now"
+    return re.sub(rf"(?<![\w.\"@&])(?!(?:{known})\b)({_NAME})\b(?!\s*[(:\"])", r"traits.\1", text)
 
 
 def _close(text: str) -> str:
@@ -197,27 +206,13 @@ _REPAIRS: Final[tuple[Repair, ...]] = (
     _outside_quotes(_substitute(r"(?<=\.)([A-Za-z_]\w*(?: [A-Za-z_]\w*)+)(?=\s*(?:$|[|=<>!&,)\]]))", r'"\1"')),
     _outside_quotes(_substitute(_NUMBER, r"`\g<0>`")),
     _outside_quotes(_substitute(_LITERAL, lambda match: f"`{LITERALS[match[1]]}`")),
-    _substitute(r"^(.+?)\s*\?\s+(.+?)\s+:\s+(.+)$", r"\1 && \2 || \3"),
+    _substitute(r"^(.+?)\s*\?\s+(.+?)\s+:\s+(.+)$", r"if(\1, \2, \3)"),
     _substitute(_TEXT, r"'\1'"),
     _use_contains,
-    _join,
-    _substitute(r"^\s*(\S+)\s*[*/]\s*`?[\d.]+`?\s*$", r"\1"),
+    _add,
+    _substitute(r"^\s*(\S+)\s*([*/-])\s+?(\S+)\s*$", _calculate),
+    _substitute(r"^\s*(\S+?)\s*([*/])\s*(\S+)\s*$", _calculate),
     _substitute(_METHOD, _method),
-    _remove_transforms,
     _outside_quotes(_substitute(_CALL, _function)),
     _outside_quotes(_add_root),
 )
-
-
-def transform_hint(text: str) -> str:
-    """Return the transform that the rule needs in addition to a repaired expression, as a clause; "" if none."""
-    unquoted = "".join(_QUOTED.split(text)[::2])
-    for name in re.findall(rf"({_NAME})\(", unquoted):
-        transform = TRANSFORM_FUNCTIONS.get(name.lower())
-        if transform is not None:
-            return f", with the transform {transform} in the rule"
-    scaled = re.search(r"([*/])\s*([\d.]+)\s*$", unquoted)
-    if scaled is not None and float(scaled[2].strip(".") or 0):
-        factor = float(scaled[2].strip("."))
-        return f", with the transform scale: {factor if scaled[1] == '*' else 1 / factor:g} in the rule"
-    return ""

@@ -5,8 +5,8 @@ projection iterates over all of a profile's traits. The runner therefore counts 
 value that an expression builds, so that the budget bounds time and memory.
 """
 
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jmespath.exceptions import JMESPathTypeError
@@ -15,7 +15,10 @@ from jmespath.visitor import TreeInterpreter
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
+from prosperstack_destination.facts import SOURCE_FACT, context_path
+from prosperstack_destination.mapping.coercion import CoercionError
 from prosperstack_destination.mapping.expressions import Expression, Node
+from prosperstack_destination.mapping.functions import FUNCTIONS, Function, FunctionContext
 from prosperstack_destination.storable import MAX_INT64, storable
 
 #: Budget of one expression, in steps of about half a microsecond.
@@ -60,24 +63,36 @@ class _StepLimitExceeded(Exception):
 class ExpressionRunner:
     """Evaluates the expressions of one profile, which share a budget of steps.
 
-    ``context`` returns their input. The first expression calls it; most rules are paths and need none.
+    ``context`` returns their input, and ``functions`` that of functions. The first expression calls both; most
+    rules are paths and need none.
     """
 
-    def __init__(self, context: Callable[[], Mapping[str, JsonValue]], steps: int = PROFILE_STEPS) -> None:
+    def __init__(
+        self,
+        context: Callable[[], Mapping[str, JsonValue]],
+        steps: int = PROFILE_STEPS,
+        functions: Callable[[], FunctionContext] = FunctionContext,
+    ) -> None:
         self._build_context = context
+        self._build_functions = functions
         self._context: Mapping[str, JsonValue] | None = None
         self._left = steps
         self._interpreter = _Interpreter()
 
-    def value(self, expression: Expression) -> JsonValue:
-        """Return the value of an expression. Raises `EvaluationError`, and no other exception for any values."""
+    def value(self, expression: Expression, traits: Mapping[str, JsonValue] | None = None) -> JsonValue:
+        """Return the value of an expression; ``traits`` replace those of the input.
+
+        Raises `EvaluationError`, and no other exception for any values.
+        """
         if self._context is None:
             self._context = self._build_context()
+            self._interpreter.context = self._build_functions()
+        context = self._context if traits is None else {**self._context, "traits": traits}
         allowed = min(self._left, EXPRESSION_STEPS)
         interpreter = self._interpreter
         interpreter.left = allowed
         try:
-            result: JsonValue = interpreter.visit(expression.tree, self._context)
+            result: JsonValue = interpreter.visit(expression.tree, context)
         except EvaluationError:
             raise
         except _StepLimitExceeded:
@@ -97,8 +112,15 @@ class ExpressionRunner:
 
     def is_true(self, expression: Expression) -> bool:
         """Return whether a condition is true by JMESPath: not false, null or empty. Raises `EvaluationError`."""
-        result = self.value(expression)
-        return not (result is None or result is False or result in ("", [], {}))
+        return _is_true(self.value(expression))
+
+
+def _is_true(value: JsonValue) -> bool:
+    return not (value is None or value is False or value in ("", [], {}))
+
+
+def _is_blank(value: JsonValue) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _bounded(result: JsonValue) -> JsonValue:
@@ -143,6 +165,7 @@ class _Interpreter(TreeInterpreter):
 
     #: Steps left in the budget.
     left: int = 0
+    context: FunctionContext = FunctionContext()
 
     def __init__(self) -> None:
         """Skip jmespath's constructor, which creates objects that all interpreters can share."""
@@ -180,7 +203,11 @@ class _Interpreter(TreeInterpreter):
         return self.COMPARATOR_FUNC[node["value"]](left, right)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
-        name, arguments = node["value"], [self.visit(child, value) for child in node["children"]]
+        name = node["value"]
+        function = FUNCTIONS.get(name)
+        if function is not None:
+            return self._call(function, node["children"], value)
+        arguments = [self.visit(child, value) for child in node["children"]]
         for each in arguments:
             if name in _DEEP:
                 self._weighed(each)
@@ -192,6 +219,21 @@ class _Interpreter(TreeInterpreter):
         if isinstance(result, str):
             self._spend(len(result) // _TEXT_STEP)
         return result
+
+    def _call(self, function: Function, children: Sequence[Node], value: Any) -> Any:
+        """Return the result of a function that JMESPath lacks. Raises `EvaluationError`."""
+        if function.name == "if":
+            condition = self.visit(children[0], value)
+            branch = 1 if _is_true(condition) else 2
+            return self.visit(children[branch], value) if branch < len(children) else None
+        if function.name == "coalesce":
+            results = (self.visit(child, value) for child in children)
+            return next((each for each in results if not (each is None or _is_blank(each))), None)
+        arguments = [self._weighed(self.visit(child, value)) for child in children]
+        try:
+            return self._weighed(function.call(self.context, arguments))
+        except CoercionError as error:
+            raise EvaluationError(f"{function.name}(): {error}") from None
 
     def _spend(self, steps: int) -> None:
         self.left -= steps
@@ -262,6 +304,10 @@ class MappingInput:
     traits: Mapping[str, JsonValue]
     user_id: str | None = None
     anonymous_id: str | None = None
+    #: Values with their times that rules read besides the traits: see `facts`.
+    facts: Mapping[str, tuple[JsonValue, int]] = field(default_factory=dict)
+    #: Present time in microseconds since the epoch; None: rules that depend on the day fail.
+    now: int | None = None
 
     def context(self, audiences: Set[str] = NO_AUDIENCES) -> dict[str, JsonValue]:
         """Return the input of expressions, with those of ``audiences`` that contain the profile, in order."""
@@ -271,7 +317,26 @@ class MappingInput:
             "userId": self.user_id,
             "anonymousId": self.anonymous_id,
             "audiences": joined,
+            "context": _context_of(self.facts) if self.facts else {},
+            "source": self.facts[SOURCE_FACT][0] if SOURCE_FACT in self.facts else None,
         }
+
+
+def _context_of(facts: Mapping[str, tuple[JsonValue, int]]) -> dict[str, JsonValue]:
+    """Return the stored parts of the context, each in its place; a longer path goes over a shorter one."""
+    context: dict[str, JsonValue] = {}
+    for name in sorted(facts):
+        path = context_path(name)
+        if path is None:
+            continue
+        place = context
+        for step in path[:-1]:
+            inner = place.get(step)
+            part: dict[str, JsonValue] = dict(inner) if isinstance(inner, dict) else {}
+            place[step] = part
+            place = part
+        place[path[-1]] = facts[name][0]
+    return context
 
 
 def _is_in(membership: JsonValue) -> bool:

@@ -1,14 +1,15 @@
 """JMESPath expressions: parsed and checked once, before the first run.
 
-An expression reads ``{traits, userId, anonymousId, audiences}``. Compiling reports all errors that do not depend on
-a profile's values: unknown functions, a wrong number of arguments, names other than these four.
+An expression of a rule reads `ROOTS`, one about a call `CALL_ROOTS`. Compiling reports all errors that do not
+depend on values: unknown functions, a wrong number of arguments, invalid literals, names other than the roots.
 """
 
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import takewhile
 from typing import Any, Final
 
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
@@ -19,10 +20,9 @@ from prosperstack_destination.mapping.expression_hints import (
     FOREIGN_ROOTS,
     FUNCTION_ALIASES,
     LITERALS,
-    TRANSFORM_FUNCTIONS,
     repair_expression,
-    transform_hint,
 )
+from prosperstack_destination.mapping.functions import FUNCTIONS, OF_THE_DAY
 from prosperstack_destination.mapping.name_matching import closest
 
 #: Longest expression, in characters.
@@ -31,8 +31,13 @@ MAX_LENGTH: Final = 1_000
 MAX_DEPTH: Final = 40
 #: Size of the cache of compiled expressions, shared by all accounts.
 CACHE_SIZE: Final = 2_048
-#: Names that an expression may read.
-ROOTS: Final = ("traits", "userId", "anonymousId", "audiences")
+#: Names that an expression of a rule may read.
+ROOTS: Final = ("traits", "userId", "anonymousId", "audiences", "context", "source", "now")
+#: Names that an expression about one call may read.
+CALL_ROOTS: Final = ("traits", "userId", "anonymousId", "context", "source", "properties", "type", "integrations")
+
+#: All functions.
+FUNCTION_NAMES: Final = frozenset({*Functions.FUNCTION_TABLE, *FUNCTIONS})
 
 #: Two words with only a space between them.
 _TWO_WORDS: Final = re.compile(r"\w +[A-Za-z_]")
@@ -58,32 +63,40 @@ class Expression:
     traits: tuple[str, ...]
     #: Members of `ROOTS` that the expression reads.
     roots: frozenset[str]
+    #: Paths in the context that the expression reads, as ``("campaign", "name")``.
+    context: tuple[tuple[str, ...], ...]
     #: Steps after ``traits`` if the expression is only a path, as ``traits.address.city``; otherwise None.
     path: tuple[str, ...] | None
 
+    @property
+    def is_of_the_day(self) -> bool:
+        """Return whether the value depends on the day."""
+        functions = (node["value"] for node in _nodes(self.tree) if node["type"] == "function_expression")
+        return "now" in self.roots or any(name in OF_THE_DAY for name in functions)
+
 
 @lru_cache(maxsize=CACHE_SIZE)
-def compile_expression(text: str) -> Expression:
+def compile_expression(text: str, roots: tuple[str, ...] = ROOTS) -> Expression:
     """Parse and check an expression. Raises `InvalidExpression`, with a correction if there is one."""
     try:
-        return _parse_and_check(text)
+        return _parse_and_check(text, roots)
     except InvalidExpression as error:
-        correction = repair_expression(text, _is_valid)
+        correction = repair_expression(text, partial(_is_valid, roots))
         if correction is None or f" {correction}" in str(error):
             raise
         reason = str(error).partition(": did you mean")[0]
-        raise InvalidExpression(f"{reason}: did you mean {correction}{transform_hint(text)}?") from None
+        raise InvalidExpression(f"{reason}: did you mean {correction}?") from None
 
 
-def _is_valid(text: str) -> bool:
+def _is_valid(roots: tuple[str, ...], text: str) -> bool:
     try:
-        _parse_and_check(text)
+        _parse_and_check(text, roots)
     except InvalidExpression:
         return False
     return True
 
 
-def _parse_and_check(text: str) -> Expression:
+def _parse_and_check(text: str, allowed: tuple[str, ...]) -> Expression:
     if len(text) > MAX_LENGTH:
         raise InvalidExpression(f"the expression has {len(text):,} characters: shorten it to {MAX_LENGTH:,}")
     if _bracket_depth(text) > MAX_DEPTH:
@@ -95,10 +108,12 @@ def _parse_and_check(text: str) -> Expression:
     _check_negations(tree)
     roots = list(dict.fromkeys(_roots(tree)))
     for root in roots:
-        if root not in ROOTS:
-            raise InvalidExpression(_unknown_root(root, text))
+        if root not in allowed:
+            raise InvalidExpression(_unknown_root(root, text, allowed))
+    _check_source(tree)
+    context = tuple(dict.fromkeys(_context_paths(tree))) if allowed is ROOTS else ()
     traits = tuple(dict.fromkeys(_named_traits(tree)))
-    return Expression(text, tree, traits, frozenset(roots), _path(tree))
+    return Expression(text, tree, traits, frozenset(roots), context, _path(tree))
 
 
 def _bracket_depth(text: str) -> int:
@@ -190,18 +205,32 @@ def _check_negations(tree: Node) -> None:
 
 def _check_arity(node: Node) -> None:
     name, given = node["value"], len(node["children"])
-    known = Functions.FUNCTION_TABLE.get(name)
-    if known is None:
-        transform = TRANSFORM_FUNCTIONS.get(name.lower())
-        if transform is not None:
-            raise InvalidExpression(f"there is no function {name}(): use the transform {transform} in the rule")
-        hint = FUNCTION_ALIASES.get(name.lower()) or closest(name, Functions.FUNCTION_TABLE)
+    function, known = FUNCTIONS.get(name), Functions.FUNCTION_TABLE.get(name)
+    if function is not None:
+        least, most = function.least, function.most
+        _check_literals(node)
+    elif known is not None:
+        signature = known["signature"]
+        least = len(signature)
+        most = None if signature and signature[-1].get("variadic") else least
+    else:
+        hint = FUNCTION_ALIASES.get(name.lower().replace("_", "")) or closest(name, FUNCTION_NAMES)
         raise InvalidExpression(f"there is no function {name}()" + (f": did you mean {hint}()?" if hint else ""))
-    signature = known["signature"]
-    expected, is_variadic = len(signature), bool(signature and signature[-1].get("variadic"))
-    if given < expected or (given > expected and not is_variadic):
-        least = "at least " if is_variadic else ""
-        raise InvalidExpression(f"{name}() takes {least}{expected} argument{'s' * (expected != 1)}, not {given}")
+    if given < least or (most is not None and given > most):
+        expected = f"at least {least}" if most is None else f"{least}" if least == most else f"{least} to {most}"
+        plural = "s" * (expected not in ("1", "at least 1"))
+        raise InvalidExpression(f"{name}() takes {expected} argument{plural}, not {given}")
+
+
+def _check_literals(node: Node) -> None:
+    """Check the arguments of a function that are written out, as its regular expression. See `_check_arity`."""
+    name = node["value"]
+    for number, child in enumerate(node["children"]):
+        if child["type"] == "literal" and FUNCTIONS[name].parameters:
+            try:
+                FUNCTIONS[name].parameter(number).check_literal(child["value"])
+            except ValueError as error:
+                raise InvalidExpression(f"{name}(): {error}") from None
 
 
 def _takes_expression(node: Node, number: int) -> bool:
@@ -248,6 +277,37 @@ def _is_traits(node: Node) -> bool:
     return node["type"] == "field" and bool(node["value"] == "traits")
 
 
+def _is_root(node: Node, name: str) -> bool:
+    return node["type"] == "field" and bool(node["value"] == name)
+
+
+def _context_paths(tree: Node) -> Iterator[tuple[str, ...]]:
+    """Yield the paths in the context that a rule reads. Raises `InvalidExpression` if it names no part of it."""
+    named: set[int] = set()
+    for node in _at_root(tree):
+        if node["type"] == "subexpression" and _is_root(node["children"][0], "context"):
+            steps = [each["value"] for each in takewhile(_is_field, node["children"][1:])]
+            if steps[:1] == ["traits"]:
+                raise InvalidExpression("the traits of the context are among the traits: write traits instead")
+            if steps:
+                named.add(id(node["children"][0]))
+                yield tuple(steps)
+    for node in _at_root(tree):
+        if _is_root(node, "context") and id(node) not in named:
+            raise InvalidExpression("name the part of the context that the rule reads, as in context.campaign.name")
+
+
+def _is_field(node: Node) -> bool:
+    return bool(node["type"] == "field")
+
+
+def _check_source(tree: Node) -> None:
+    """Refuse a comparison with the source itself, which is an object. Raises `InvalidExpression`."""
+    for node in _at_root(tree):
+        if node["type"] == "comparator" and any(_is_root(each, "source") for each in node["children"]):
+            raise InvalidExpression("source is an object: compare source.id, source.name or source.kind")
+
+
 def _path(tree: Node) -> tuple[str, ...] | None:
     if tree["type"] != "subexpression" or any(each["type"] != "field" for each in tree["children"]):
         return None
@@ -255,15 +315,20 @@ def _path(tree: Node) -> tuple[str, ...] | None:
     return tuple(each["value"] for each in steps) if _is_traits(first) else None
 
 
-def _unknown_root(name: str, text: str) -> str:
+def _unknown_root(name: str, text: str, roots: tuple[str, ...]) -> str:
     if name in LITERALS:
         return f"write {name} in backticks, as in `{LITERALS[name]}`"
     if f'"{name}"' in text and text.strip() != f'"{name}"' and f'"{name}".' not in text:
         return f"double quotes are for names: write text in single quotes, as in '{name}'"
+    listed = ", ".join(roots)
+    if name == "now":
+        return f"there is no 'now' here, only {listed}: what depends on the day belongs into a rule"
+    if name == "properties":
+        return f"an Identify call has no properties, only {listed}: send the value as a trait"
     if name in FOREIGN_ROOTS and name != "trait":
-        return f"there is no {name!r} here, only {', '.join(ROOTS)}: send the value as a trait"
-    similar = closest(name, ROOTS, min_similarity=75)
+        return f"there is no {name!r} here, only {listed}: send the value as a trait"
+    similar = closest(name, roots, min_similarity=75)
     if similar is not None:
         return f"there is no {name!r} here: did you mean {similar}?"
     quoted = name if name.isidentifier() and name.isascii() else f'"{name}"'
-    return f"there is no {name!r} here, only {', '.join(ROOTS)}: the trait {name!r} is traits.{quoted}"
+    return f"there is no {name!r} here, only {listed}: the trait {name!r} is traits.{quoted}"

@@ -15,7 +15,7 @@ from prosperstack_destination.errors import MappingError
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.name_matching import closest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
-from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
+from prosperstack_destination.mapping.transforms import DEFAULTS, TRANSFORMS, WITH_ARGUMENT, Transform
 from prosperstack_destination.mapping.yaml_reader import Document, Path, Place, YamlError, read_yaml
 from prosperstack_destination.storable import storable
 
@@ -106,13 +106,13 @@ def json_schema() -> dict[str, Any]:
     transform, rule = schema["$defs"][Transform.__name__], schema["$defs"][Rule.__name__]
     for name, each in transform["properties"].items():
         each.pop("default", None)
-        if name in ("round", "join"):
+        if name in DEFAULTS:
             each["anyOf"].append({"const": True})
         rule["properties"][name] = {
             **each,
             "description": f"{each['description']} Transforms run in the order in which they are written.",
         }
-    plain = [name for name in TRANSFORMS if name not in ("scale", "date_format", "timezone", "max_length")]
+    plain = [name for name in TRANSFORMS if name not in WITH_ARGUMENT]
     with_argument = {**transform, "minProperties": 1, "maxProperties": 1}
     schema["$defs"][Transform.__name__] = {"anyOf": [{"enum": plain}, with_argument]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

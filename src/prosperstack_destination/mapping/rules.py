@@ -85,8 +85,8 @@ class Rule(BaseModel):
         ExpressionText | None,
         Field(
             alias="from",
-            description="The source of the value: JMESPath over traits, userId, anonymousId and audiences, "
-            "as in traits.address.city.",
+            description="The source of the value: JMESPath over traits, context, source, audiences, userId, "
+            "anonymousId and now, as in traits.address.city.",
         ),
     ] = None
     trait: Annotated[
@@ -106,6 +106,14 @@ class Rule(BaseModel):
     when: Annotated[
         ExpressionText | None,
         Field(description="A JMESPath condition. If it is false, the rule does not apply: the value stays."),
+    ] = None
+    sources: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] | None,
+        Field(
+            min_length=1,
+            max_length=20,
+            description="IDs or names of Segment sources: only traits that they sent feed the property.",
+        ),
     ] = None
     clean: Annotated[
         tuple[Transform, ...], Field(max_length=20, description="Transforms, which run in this order.")
@@ -171,11 +179,22 @@ class Rule(BaseModel):
             )
         elif not sources and self.default is None:
             raise ValueError("the rule has no source: add from, as in `from: traits.plan`, or first_of")
+        if self.sources is not None and not self._traits_named():
+            raise ValueError("the rule has sources: name the traits that they send, as in from: traits.plan")
         if "fallback" in self.model_fields_set and self.values is None:
             raise ValueError(
                 "fallback is for values that the table lacks, and the rule has no table: add values, or use default"
             )
         return self
+
+    def _traits_named(self) -> bool:
+        """Return whether each source of the value names a trait."""
+        texts = self.first_of or (() if self.from_ is None else (self.from_,))
+        return self.trait is not None or (bool(texts) and all(compile_expression(text).traits for text in texts))
+
+    def expressions(self) -> Iterator[str]:
+        """Yield the rule's expressions."""
+        yield from (text for text in (self.from_, *(self.first_of or ()), self.when) if text is not None)
 
     @builtins.property
     def source(self) -> str:
@@ -225,6 +244,11 @@ class Rules(BaseModel):
     def for_subscriptions(self) -> bool:
         """Return whether any rule feeds a property of subscriptions, which costs requests."""
         return any(rule.property.startswith(SUBSCRIPTION) and not rule.ignore for rule in self.rules)
+
+    @property
+    def are_of_the_day(self) -> bool:
+        """Return whether any value depends on the day."""
+        return any(compile_expression(text).is_of_the_day for rule in self.rules for text in rule.expressions())
 
     def __len__(self) -> int:
         return len(self.rules)

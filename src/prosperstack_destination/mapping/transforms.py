@@ -1,12 +1,10 @@
-"""Transforms: steps separator a rule's source and its property, as ``trim`` or ``round``, run in written order."""
+"""Transforms: steps between a rule's source and its property, as ``trim`` or ``round``, run in written order."""
 
-import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
     BaseModel,
@@ -21,51 +19,50 @@ from pydantic import (
     model_validator,
 )
 
-from prosperstack_destination.mapping.coercion import CoercionError, parse_datetime, parse_number
+from prosperstack_destination.mapping.coercion import CoercionError
+from prosperstack_destination.mapping.date_values import check_format, in_zone, read_in_format, write_date
+from prosperstack_destination.mapping.functions import NO_CONTEXT, FunctionContext
 from prosperstack_destination.mapping.name_matching import closest
+from prosperstack_destination.mapping.number_values import (
+    EXACT,
+    decimal_mark,
+    exact,
+    plain,
+    read_number,
+    round_half_up,
+)
+from prosperstack_destination.mapping.text_values import (
+    HASHES,
+    MASK_KEEPS,
+    MAX_TEXT,
+    hash_text,
+    mask,
+    replace_all,
+    split_text,
+    titled,
+    yes_or_no,
+)
 
-#: Longest text that ``join`` makes of an array, in characters: the size limit of a call.
-MAX_JOINED: Final = 64 * 1024
 #: Separator of joined items if the rule names none.
 DEFAULT_JOIN: Final = ", "
 
-#: One step, from a value to the next. Raises `TransformError`.
+#: One step, from a value to the next. Raises `CoercionError`.
 Step = Callable[[JsonValue], JsonValue]
-
-_LETTER: Final = "[^\\W\\d_][\u0300-\u036f]*"
-_APOSTROPHE: Final = "['\u2019]"
-_WORD: Final = re.compile(rf"(?<![^\W_])(?:{_LETTER})+(?:(?:{_APOSTROPHE}|-)(?:{_LETTER})+)*")
-#: Words with a second capital after their prefix: O'Brien, D'Angelo, McDonald; not I'll or john's.
-_PREFIXED: Final = re.compile(rf"((?:{_LETTER}{_APOSTROPHE}|mc)(?=(?:{_LETTER}){{3}}))(.*)", re.IGNORECASE)
-#: Words in capitals with fewer letters are abbreviations, as IBM.
-_SHOUTED_FROM: Final = 4
-_DIRECTIVE: Final = re.compile(r"%(.?)")
-_DIRECTIVES: Final = frozenset("aAbBdHIjmMpSfyYzZcxX%")
-_TIME_OF_DAY: Final = frozenset("HIMSfpXcz")
-#: Other notations for the parts of a date, with the directives to use instead.
-_FOREIGN_DATE_PARTS: Final = {
-    "YYYY": "%Y",
-    "yyyy": "%Y",
-    "YY": "%y",
-    "MM": "%m",
-    "DD": "%d",
-    "dd": "%d",
-    "HH": "%H",
-    "mm": "%M",
-}
-_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
-_NO_TIME: Final = "it is no date and time, so it cannot be seen in another time zone"
-_EXACT: Final = Context(prec=400, rounding=ROUND_HALF_UP)
-
 
 #: Format of a date, as in ``%d/%m/%Y``.
 DateForm = Annotated[StrictStr, StringConstraints(min_length=1, max_length=100)]
 #: Most formats of one ``date_format``.
 MAX_FORMS: Final = 20
-
-
-class TransformError(ValueError):
-    """A transform cannot take the value; ``str()`` is the reason."""
+#: Most parts that one ``replace`` replaces.
+MAX_REPLACED: Final = 50
+#: Arguments of transforms that are written as true.
+DEFAULTS: Final[dict[str, object]] = {
+    "round": 0,
+    "join": DEFAULT_JOIN,
+    "split": ",",
+    "hash": "sha256",
+    "mask": MASK_KEEPS,
+}
 
 
 class Transform(BaseModel):
@@ -79,6 +76,28 @@ class Transform(BaseModel):
     title: Annotated[
         Literal[True] | None,
         Field(description="Capitalize Each Word; SHOUTED words become lower case, abbreviations such as IBM stay."),
+    ] = None
+    replace: Annotated[
+        Mapping[Annotated[StrictStr, StringConstraints(min_length=1)], StrictStr] | None,
+        Field(max_length=MAX_REPLACED, description="Replace parts of text, as in {'-': ''}; one after the other."),
+    ] = None
+    split: Annotated[
+        StrictStr | None,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="Split text at this (true: a comma) into an array.",
+        ),
+    ] = None
+    number: Annotated[
+        Literal[True] | StrictStr | None,
+        Field(
+            description="Read a number as people write it, as in $1,299.00; a locale such as de says what its "
+            "points and commas mean."
+        ),
+    ] = None
+    yes_no: Annotated[
+        Literal[True] | None, Field(description="Read yes, no, on, off, y, n and the like as a boolean.")
     ] = None
     round: Annotated[
         StrictInt | None,
@@ -101,6 +120,17 @@ class Transform(BaseModel):
         StrictStr | None,
         Field(description="Convert a date and time to the local time of this zone, as in Europe/Berlin."),
     ] = None
+    format_date: Annotated[DateForm | None, Field(description="Write a date in this format, as in %d.%m.%Y.")] = (
+        None
+    )
+    hash: Annotated[
+        Literal["sha256", "hmac", "sha1", "md5"] | None,
+        Field(description="Replace text by its hash (true: sha256); hmac uses a secret of the account."),
+    ] = None
+    mask: Annotated[
+        StrictInt | None,
+        Field(ge=0, le=100, description="Replace letters and digits by *, except so many at the end (true: 4)."),
+    ] = None
     max_length: Annotated[
         StrictInt | None, Field(ge=1, le=100_000, description="Keep at most so many characters.")
     ] = None
@@ -121,14 +151,35 @@ class Transform(BaseModel):
             raise ValueError("each item of clean holds one transform: write each in a line of its own")
         if None in data.values():
             raise ValueError(f"{next(iter(data))} has no value: write one, or remove the key")
-        defaults: dict[str, object] = {"round": 0, "join": DEFAULT_JOIN}
-        return {name: defaults.get(name, True) if value is True else value for name, value in data.items()}
+        return {name: DEFAULTS.get(name, True) if value is True else value for name, value in data.items()}
 
     @field_validator("scale", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
         if isinstance(value, bool | str):
             raise ValueError("write a number, as in 0.01")
+        return value
+
+    @field_validator("number")
+    @classmethod
+    def _locale(cls, value: bool | str | None) -> bool | str | None:
+        if isinstance(value, str):
+            decimal_mark(value)
+        return value
+
+    @field_validator("hash", mode="before")
+    @classmethod
+    def _method(cls, value: object) -> object:
+        if value is not None and value not in HASHES:
+            hint = closest(str(value), HASHES)
+            raise ValueError(f"there is no hash {str(value)[:20]!r}" + (f": did you mean {hint}?" if hint else ""))
+        return value
+
+    @field_validator("format_date")
+    @classmethod
+    def _written_format(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_format(value)
         return value
 
     @field_validator("date_format")
@@ -138,7 +189,7 @@ class Transform(BaseModel):
         if forms is not None and not 0 < len(forms) <= MAX_FORMS:
             raise ValueError(f"write 1 to {MAX_FORMS} formats of a date, as in %d/%m/%Y")
         for each in forms or ():
-            _check_format(each)
+            check_format(each)
         return value
 
     @field_validator("timezone")
@@ -152,6 +203,7 @@ class Transform(BaseModel):
     @model_serializer
     def _written(self) -> Any:
         argument = list(self.argument) if isinstance(self.argument, tuple) else self.argument
+        argument = dict(argument) if isinstance(argument, Mapping) else argument
         return self.name if argument is True else {self.name: argument}
 
     @property
@@ -164,51 +216,15 @@ class Transform(BaseModel):
         """Return the argument; True for transforms without one."""
         return getattr(self, self.name)
 
-    def step(self) -> Step:
-        """Return the transform as a function."""
-        return _STEPS[self.name](self.argument)
+    def step(self, context: FunctionContext = NO_CONTEXT) -> Step:
+        """Return the transform as a function; ``context`` has the account's time zone and secret."""
+        return _STEPS[self.name](self.argument, context)
 
 
 TRANSFORMS: Final = tuple(Transform.model_fields)
-
-
-def _check_format(text: str) -> None:
-    if "%" not in text:
-        for foreign, directive in _FOREIGN_DATE_PARTS.items():
-            text = text.replace(foreign, directive)
-        hint = f", as in {text}" if "%" in text else ", as in %d/%m/%Y"
-        raise ValueError(f"write the parts of a date with %{hint}")
-    for letter in _DIRECTIVE.findall(text):
-        if letter not in _DIRECTIVES or not letter:
-            raise ValueError(f"%{letter} is not a part of a date: use %Y %m %d %H %M %S, %b %B %y %p or %z")
-
-
-def _titled(text: str) -> str:
-    return _WORD.sub(lambda found: _titled_word(found[0]), text)
-
-
-def _titled_word(word: str) -> str:
-    """Return a word with each hyphenated part capitalized; longer words in capitals become lower case."""
-    if word.isalpha() and word.islower() and not word.startswith("mc"):  # the common case, kept short
-        return _with_capital(word)
-    shouted = _is_shouted(word)
-    parts = [part.lower() if shouted or _is_shouted(part) else part for part in word.split("-")]
-    return "-".join(_titled_part(part) for part in parts)
-
-
-def _titled_part(part: str) -> str:
-    found = _PREFIXED.fullmatch(part)
-    if found is None or (found[1].lower() == "mc" and not part.islower()):
-        return _with_capital(part)
-    return _with_capital(found[1]) + _with_capital(found[2])
-
-
-def _with_capital(text: str) -> str:
-    return text[:1].title() + text[1:]
-
-
-def _is_shouted(word: str) -> bool:
-    return word.isupper() and sum(map(str.isalpha, word)) >= _SHOUTED_FROM
+#: Transforms that only take true, and those that do not take it.
+WITHOUT_ARGUMENT: Final = frozenset({"trim", "lower", "upper", "title", "count", "yes_no"})
+WITH_ARGUMENT: Final = frozenset({"replace", "scale", "date_format", "timezone", "format_date", "max_length"})
 
 
 def _text_step(change: Callable[[str], str]) -> Step:
@@ -231,51 +247,36 @@ def _item_step(step: Step) -> Step:
 
 def _decimal(value: JsonValue, doing: str) -> Decimal | None:
     """Return the number that a value spells, exactly; None for null and ""."""
-    if type(value) is int:
-        return Decimal(value)
     if value is None or value == "":
         return None
     try:
-        number = parse_number(value)
+        return exact(value)
     except CoercionError as error:
-        raise TransformError(f"it cannot be {doing}: {error}") from None
-    return Decimal(str(number))
-
-
-def _plain(number: Decimal) -> int | float:
-    """Return a number of JSON; whole numbers as int."""
-    if not abs(number) < Decimal("1e300"):
-        raise TransformError("the number is too large")
-    return int(number) if number == number.to_integral_value() else float(number)
+        raise CoercionError(f"it cannot be {doing}: {error}") from None
 
 
 def _round(decimals: int, value: JsonValue) -> JsonValue:
     number = _decimal(value, "rounded")
-    if number is None:
-        return value
-    try:
-        return _plain(number.quantize(Decimal(1).scaleb(-decimals), context=_EXACT))
-    except DecimalException:
-        raise TransformError("the number is too large to be rounded") from None
+    return value if number is None else plain(round_half_up(number, decimals))
 
 
 def _scale(factor: float, value: JsonValue) -> JsonValue:
     number = _decimal(value, "scaled")
-    return value if number is None else _plain(_EXACT.multiply(number, Decimal(str(factor))))
+    return value if number is None else plain(EXACT.multiply(number, Decimal(str(factor))))
 
 
 def _join(separator: str, value: JsonValue) -> JsonValue:
     if not isinstance(value, list):
         return value
     items = [_joined_item(item) for item in value if item is not None]
-    if sum(map(len, items)) + len(separator) * len(items) > MAX_JOINED:
-        raise TransformError("the text would be too long")
+    if sum(map(len, items)) + len(separator) * len(items) > MAX_TEXT:
+        raise CoercionError("the text would be too long")
     return separator.join(items)
 
 
 def _joined_item(value: JsonValue) -> str:
     if isinstance(value, dict | list):
-        raise TransformError("its items cannot be joined: one is an object or an array itself")
+        raise CoercionError("its items cannot be joined: one is an object or an array itself")
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -285,65 +286,53 @@ def _count(value: JsonValue) -> JsonValue:
     if value is None:
         return None
     if not isinstance(value, list | dict):
-        raise TransformError("only the items of an array can be counted")
+        raise CoercionError("only the items of an array can be counted")
     return len(value)
 
 
-def _date_format(forms: Sequence[str], value: JsonValue) -> JsonValue:
-    """Return a date in the first format that fits, as ISO text; other forms of a date stay unchanged."""
-    if value is None or value == "":
-        return value
-    expected = " or ".join(forms)
-    if isinstance(value, bool | dict | list):
-        raise TransformError(f"it is no text that could be a date of the form {expected}")
-    text = str(value).strip()
-    for form in forms:
-        try:
-            time = datetime.strptime(text, form)  # noqa: DTZ007 -- the format may have a zone
-        except ValueError:
-            continue
-        has_time = _TIME_OF_DAY.intersection(_DIRECTIVE.findall(form))
-        return time.isoformat() if has_time else time.date().isoformat()
-    try:
-        parse_datetime(value)
-    except (ValueError, OverflowError):
-        raise TransformError(f"it is no date of the form {expected}, and no ISO 8601 date either") from None
-    return value
+def _present_step(change: Callable[[Any], JsonValue]) -> Step:
+    """Return a step that changes single values; null and "" stay."""
+    return _item_step(lambda value: value if value is None or value == "" else change(value))
 
 
-def _timezone(zone: ZoneInfo, value: JsonValue) -> JsonValue:
-    if value is None or value == "":
-        return value
-    if isinstance(value, bool | dict | list):
-        raise TransformError(_NO_TIME)
-    if isinstance(value, str) and _DAY.fullmatch(value.strip()):
-        return value  # a day without a time is the same in every zone
-    try:
-        time = parse_datetime(value)
-        if time.tzinfo is not None:
-            time = time.astimezone(zone).replace(tzinfo=None)
-    except (ValueError, OverflowError) as error:
-        raise TransformError(f"{_NO_TIME}: {error}" if isinstance(error, CoercionError) else _NO_TIME) from None
-    return time.isoformat()
+def _read_number(locale: str | bool, value: JsonValue) -> JsonValue:
+    return read_number(value, locale if isinstance(locale, str) else None)
 
 
-def _zone(name: str) -> Step:
-    try:
-        return partial(_timezone, ZoneInfo(name))
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise TransformError(f"there is no time zone {name!r}") from error
+def _split(separator: str, value: JsonValue) -> JsonValue:
+    return [*split_text(value, separator)] if isinstance(value, str) else value
 
 
-_STEPS: Final[dict[str, Callable[[Any], Step]]] = {
-    "trim": lambda _: _text_step(str.strip),
-    "lower": lambda _: _text_step(str.lower),
-    "upper": lambda _: _text_step(str.upper),
-    "title": lambda _: _text_step(_titled),
-    "round": lambda decimals: _item_step(partial(_round, decimals)),
-    "scale": lambda factor: _item_step(partial(_scale, factor)),
-    "join": lambda separator: partial(_join, separator),
-    "count": lambda _: _count,
-    "date_format": lambda forms: _item_step(partial(_date_format, (forms,) if isinstance(forms, str) else forms)),
-    "timezone": _zone,
-    "max_length": lambda most: _text_step(lambda text: text[:most]),
+def _hash(context: FunctionContext, method: str, value: JsonValue) -> JsonValue:
+    if isinstance(value, dict | list):
+        raise CoercionError("only a single value can be hashed")
+    return hash_text(str(_joined_item(value)), method, context.secret)
+
+
+def _mask(keep: int, value: JsonValue) -> JsonValue:
+    return mask(_joined_item(value), keep)
+
+
+#: The step of each transform, from its argument and the account's context.
+_STEPS: Final[dict[str, Callable[[Any, FunctionContext], Step]]] = {
+    "trim": lambda _argument, _: _text_step(str.strip),
+    "lower": lambda _argument, _: _text_step(str.lower),
+    "upper": lambda _argument, _: _text_step(str.upper),
+    "title": lambda _argument, _: _text_step(titled),
+    "replace": lambda table, _: _text_step(partial(replace_all, table)),
+    "split": lambda separator, _: partial(_split, separator),
+    "number": lambda locale, _: _present_step(partial(_read_number, locale)),
+    "yes_no": lambda _argument, _: _present_step(yes_or_no),
+    "round": lambda decimals, _: _item_step(partial(_round, decimals)),
+    "scale": lambda factor, _: _item_step(partial(_scale, factor)),
+    "join": lambda separator, _: partial(_join, separator),
+    "count": lambda _argument, _: _count,
+    "date_format": lambda forms, _: _item_step(
+        partial(read_in_format, (forms,) if isinstance(forms, str) else forms)
+    ),
+    "timezone": lambda name, _: _item_step(partial(in_zone, ZoneInfo(name))),
+    "format_date": lambda form, context: _present_step(partial(write_date, context.zone, form)),
+    "hash": lambda method, context: _present_step(partial(_hash, context, method)),
+    "mask": lambda keep, _: _present_step(partial(_mask, keep)),
+    "max_length": lambda most, _: _text_step(lambda text: text[:most]),
 }

@@ -3,10 +3,9 @@
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.account_mapping import load
+from prosperstack_destination.account_mapping import load, mapping_input
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.coverage import Coverage
-from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.reconcile.preview import SAMPLE
 from prosperstack_destination.store import accounts, profile_queries
 from prosperstack_destination.store.database import UnitOfWork
@@ -14,8 +13,10 @@ from prosperstack_destination.store.database import UnitOfWork
 log = structlog.get_logger(__name__)
 
 
-async def coverage(database: UnitOfWork, account_id: str, *, sample: int | None = SAMPLE) -> tuple[Coverage, int]:
-    """Return the coverage under the current mapping, and the number of profiles.
+async def coverage(
+    database: UnitOfWork, account_id: str, now: int, *, sample: int | None = SAMPLE
+) -> tuple[Coverage, int]:
+    """Return the coverage under the current mapping, and the number of profiles, as of ``now`` (microseconds).
 
     ``sample`` is the approximate number of profiles to count where there are more; None: all.
     """
@@ -24,7 +25,7 @@ async def coverage(database: UnitOfWork, account_id: str, *, sample: int | None 
     result = await database.read(_empty_coverage, account_id)
     after: str | None = ""
     while after is not None:
-        after = await database.read(_page, account_id, result, after, one_in)
+        after = await database.read(_page, account_id, result, after, one_in, now)
     return result, profiles
 
 
@@ -35,13 +36,13 @@ def _empty_coverage(connection: Connection, account_id: str) -> Coverage:
     return Coverage(load(connection, account).compiled)
 
 
-def _page(connection: Connection, account_id: str, result: Coverage, after: str, one_in: int) -> str | None:
+def _page(
+    connection: Connection, account_id: str, result: Coverage, after: str, one_in: int, now: int
+) -> str | None:
     page = profile_queries.scan_page(connection, account_id, after, one_in=one_in)
     for profile in page:
         try:
-            stamped = profile.stamped()
-            traits = {name: value for name, (value, _) in stamped.items()}
-            result.count(stamped, MappingInput(traits, profile.user_id, profile.anonymous_id))
+            result.count(profile.stamped(), mapping_input(profile, now))
         except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
             log.error("a profile could not be counted", profile_id=profile.id, error=type(error).__name__)
     return page[-1].email if page else None

@@ -100,7 +100,7 @@ def load_profile(
 
 def evaluate(context: ProfileContext, mapping: AccountMapping, now: int) -> Evaluation:
     """Return what a profile needs now."""
-    projection = mapping.compiled.project(mapping_input(context.profile))
+    projection = mapping.compiled.project(mapping_input(context.profile, now))
     decision = decide(context.profile, projection, context.subscribers, mapping.catalog, context.as_of, now)
     if isinstance(decision, InSync) and not decision.already_there and projection.subscription:
         desired = projection.subscription_values()

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.account_mapping import AccountMapping, load
+from prosperstack_destination.account_mapping import AccountMapping, load, mapping_input
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -18,7 +18,6 @@ from prosperstack_destination.mapping.projection import Projection, differing_ke
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
 from prosperstack_destination.prosperstack.forecast import Rate
 from prosperstack_destination.reconcile.rate_limiter import account_rate
-from prosperstack_destination.reconcile.remap import input_of_scanned
 from prosperstack_destination.reconcile.three_way_diff import diff
 from prosperstack_destination.store import accounts, profile_queries
 from prosperstack_destination.store import subscribers as subscriber_rows
@@ -94,20 +93,20 @@ class _PreviewCounts:
 
 
 async def preview(
-    database: Database, account_id: str, rules: Rules, *, reserve: float, sample: int | None = SAMPLE
+    database: Database, account_id: str, rules: Rules, *, reserve: float, now: int, sample: int | None = SAMPLE
 ) -> Preview:
     """Return the effect of rules, computed page by page without writing.
 
-    ``sample`` is the approximate number of profiles to evaluate where there are more; None: all. ``reserve`` is the
-    share of ProsperStack's rate limit that is left to the owner where the account sets none; the limit is the one
-    reported last.
+    Rules see the day as of ``now`` (microseconds). ``sample`` is the approximate number of profiles to evaluate
+    where there are more; None: all. ``reserve`` is the share of ProsperStack's rate limit that is left to the owner
+    where the account sets none; the limit is the one reported last.
     """
     profiles = await database.read(profile_queries.count_all, account_id)
     one_in = 1 if sample is None else max(-(-profiles // sample), 1)
     count = _PreviewCounts()
     after: str | None = ""
     while after is not None:
-        after = await database.read(_page, account_id, rules, after, one_in, count)
+        after = await database.read(_page, account_id, rules, after, one_in, count, now)
     rate = await database.read(_rate, account_id, reserve)
     return _scaled(count, profiles, rate.per_second * 60)
 
@@ -128,11 +127,17 @@ def _scaled(count: _PreviewCounts, profiles: int, rate: float) -> Preview:
 
 
 def _page(
-    connection: Connection, account_id: str, rules: Rules, after: str, one_in: int, count: _PreviewCounts
+    connection: Connection,
+    account_id: str,
+    rules: Rules,
+    after: str,
+    one_in: int,
+    count: _PreviewCounts,
+    now: int,
 ) -> str | None:
     mapping = load(connection, _account(connection, account_id))
     page = profile_queries.scan_page(connection, account_id, after, one_in=one_in)
-    changed = _compare(page, *mapping.compiled.diff(mapping.with_rules(rules)), count)
+    changed = _compare(page, *mapping.compiled.diff(mapping.with_rules(rules)), count, now)
     by_email = _subscribers(connection, account_id, [scanned.email for scanned, _, _ in changed])
     for scanned, old, new in changed:
         count.requests += _requests(scanned, old, new, by_email.get(scanned.email, []), mapping)
@@ -153,20 +158,20 @@ def _account(connection: Connection, account_id: str) -> Account:
 def count_problems(inputs: Iterable[MappingInput], old: CompiledMapping, new: CompiledMapping) -> tuple[int, int]:
     """Return the number of mapping problems under one compiled mapping and under another."""
     before = after = 0
-    for mapping_input in inputs:
-        before += len(old.project(mapping_input).problems)
-        after += len(new.project(mapping_input).problems)
+    for person in inputs:
+        before += len(old.project(person).problems)
+        after += len(new.project(person).problems)
     return before, after
 
 
 def _compare(
-    page: Iterable[ScannedProfile], old: CompiledMapping, new: CompiledMapping, count: _PreviewCounts
+    page: Iterable[ScannedProfile], old: CompiledMapping, new: CompiledMapping, count: _PreviewCounts, now: int
 ) -> list[tuple[ScannedProfile, Projection, Projection]]:
     changed = []
     for profile in page:
         try:
-            mapping_input = input_of_scanned(profile)
-            before, after = old.project(mapping_input), new.project(mapping_input)
+            person = mapping_input(profile, now)
+            before, after = old.project(person), new.project(person)
         except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
             log.error("a profile could not be previewed", profile_id=profile.id, error=type(error).__name__)
             continue

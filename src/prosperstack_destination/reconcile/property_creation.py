@@ -87,7 +87,7 @@ async def create_missing(ctx: WorkerContext, mapping: AccountMapping, *, look: b
     known |= {rule.property for rule in mapping.rules.rules}
     new = list(missing_audiences(mapping.audiences, known))
     if wanted is CreateMissing.TRAITS and look:
-        covered, _ = await coverage(ctx.database, ctx.account_id)
+        covered, _ = await coverage(ctx.database, ctx.account_id, ctx.clock())
         new += missing_traits(covered.traits(), known | {candidate.key for candidate in new})
     unique = {candidate.key: candidate for candidate in reversed(new)}.values()
     limit = max(min(MAX_PER_RUN, MAX_CREATED - len(tried)), 0)

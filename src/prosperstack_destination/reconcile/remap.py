@@ -6,24 +6,23 @@ become due; the others stay untouched, so that the reconciler sees only real dif
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 from sqlalchemy import Connection
 
-from prosperstack_destination.account_mapping import AccountMapping, build, load
+from prosperstack_destination.account_mapping import AccountMapping, begin_day, build, load, mapping_input
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
-from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.projection import Projection, same_values
 from prosperstack_destination.store import accounts, mappings, problems, profile_queries
+from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.mappings import NO_MAPPING, PreviousMapping, RemapProgress
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import RecordedProblem
-from prosperstack_destination.store.profile_queries import ScannedProfile
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +90,10 @@ class Remapper:
         self._woken.set()
 
     async def run_once(self) -> None:
-        """Remap all accounts to the end."""
+        """Remap all accounts to the end, also those with a mapping that depends on the day once their day ended."""
+        now = self._clock()
+        for account in await self._database.read(accounts.with_ended_day, now):
+            await self._database.write(begin_day, account, now)
         failed: set[str] = set()  # retried by the next run: one account's error stops no other
         while pending := set(await self._database.read(mappings.accounts_in_remap)) - failed:
             for account_id in sorted(pending):  # in turns, so that a large account does not delay a small one
@@ -138,26 +140,34 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
     if progress is None or account is None or progress.is_finished:
         return None
     mapping = load(connection, account)
-    previous_mappings = [
-        _previous_mapping(connection, account_id, mapping, profile) for profile in progress.previous
+    pairs = [
+        (
+            *mapping.compiled.diff(
+                _previous_mapping(connection, account, mapping, previous), other_day=previous.as_of is not None
+            ),
+            previous.as_of,
+        )
+        for previous in progress.previous
     ]
-    pairs = [mapping.compiled.diff(previous) for previous in previous_mappings]
     page = profile_queries.scan_page(connection, account_id, progress.after)
     due: list[int] = []
     changed: list[int] = []
     problems_by_profile: dict[int, list[RecordedProblem]] = {}
     for profile in page:
         try:
-            mapping_input = input_of_scanned(profile)
+            person = mapping_input(profile, now)
             if pairs and all(
-                _is_unchanged(current.project(mapping_input), previous.project(mapping_input))
-                for current, previous in pairs
+                _is_unchanged(
+                    current.project(person),
+                    previous.project(person if as_of is None else replace(person, now=as_of)),
+                )
+                for current, previous, as_of in pairs
             ):
                 continue
             if profile.status not in _WITHOUT_SUBSCRIBER:
                 due.append(profile.id)
                 continue
-            projection = mapping.compiled.project(mapping_input)
+            projection = mapping.compiled.project(person)
         except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
             log.error("a profile could not be remapped", profile_id=profile.id, error=type(error).__name__)
             continue
@@ -171,17 +181,19 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
     return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last)
 
 
-def input_of_scanned(scanned: ScannedProfile) -> MappingInput:
-    """Return a scanned profile as the mapping's input."""
-    return MappingInput(scanned.values(), scanned.user_id, scanned.anonymous_id)
-
-
 def _previous_mapping(
-    connection: Connection, account_id: str, mapping: AccountMapping, before: PreviousMapping
+    connection: Connection, account: Account, mapping: AccountMapping, before: PreviousMapping
 ) -> CompiledMapping:
-    version = mappings.of_version(connection, account_id, before.version) or NO_MAPPING
-    audiences = frozenset(mapping.audiences)
-    return build(before.catalog, before.subscription, version.rules, before.version, audiences).compiled
+    version = mappings.of_version(connection, account.id, before.version) or NO_MAPPING
+    return build(
+        before.catalog,
+        before.subscription,
+        version.rules,
+        before.version,
+        frozenset(mapping.audiences),
+        account.time_zone,
+        account.hash_secret,
+    ).compiled
 
 
 def _is_unchanged(now: Projection, before: Projection) -> bool:

@@ -76,6 +76,15 @@ class OnDelete(StrEnum):
     NOTHING = "nothing"
 
 
+class HoldUnknown(StrEnum):
+    """Calls with an ID but without a known email that are held until the email is known."""
+
+    #: Those of Engage.
+    ENGAGE = "engage"
+    #: All.
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """ProsperStack account in one mode, live or test."""
@@ -100,6 +109,16 @@ class Account:
     on_delete: OnDelete = OnDelete.CLEAR
     #: Part of the rate limit that is kept free for the owner's own tools, 0 to 1; None: the service's setting.
     reserve: float | None = None
+    #: Zone in which rules see the day.
+    time_zone: str = "UTC"
+    #: End of the day by which profiles were mapped, in microseconds; None: the mapping does not depend on the day.
+    day_ends_at: int | None = None
+    #: Key of the keyed hashes that rules make.
+    hash_secret: str = ""
+    #: What the current mapping says about calls, as JSON; None: nothing. See `mapping.call_rules`.
+    intake: str | None = None
+    #: Calls without a known email that are held.
+    hold_unknown: HoldUnknown = HoldUnknown.ENGAGE
 
     def reserve_or(self, default: float) -> float:
         """Return the account's reserve, or ``default``, the service's setting."""
@@ -119,6 +138,7 @@ def add(connection: Connection, account: Account, key_hash: str, now: int) -> No
             catalog=account.catalog,
             catalog_at=account.catalog_at,
             created_at=now,
+            hash_secret=account.hash_secret,
         )
     )
 
@@ -289,6 +309,31 @@ def set_reserve(connection: Connection, account_id: str, reserve: float | None) 
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(reserve=reserve))
 
 
+def set_time_zone(connection: Connection, account_id: str, time_zone: str) -> None:
+    """Set the zone in which rules see the day."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(time_zone=time_zone))
+
+
+def set_hold_unknown(connection: Connection, account_id: str, hold_unknown: HoldUnknown) -> None:
+    """Set the calls without a known email that are held."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(hold_unknown=hold_unknown))
+
+
+def set_day_end(connection: Connection, account_id: str, at: int | None) -> None:
+    """Set the end of the day by which profiles are mapped; None: the mapping does not depend on the day."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(day_ends_at=at))
+
+
+def set_intake(connection: Connection, account_id: str, intake: str | None) -> None:
+    """Set what the current mapping says about calls, as JSON; None: nothing."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(intake=intake))
+
+
+def with_ended_day(connection: Connection, now: int) -> list[Account]:
+    """Return the accounts whose day ended, and whose mapping depends on it."""
+    return [account_of(row) for row in connection.execute(select(accounts).where(accounts.c.day_ends_at <= now))]
+
+
 def reserves(connection: Connection) -> dict[str, float]:
     """Return the accounts' own reserves, by account ID."""
     rows = connection.execute(select(accounts.c.id, accounts.c.reserve).where(accounts.c.reserve.is_not(None)))
@@ -310,6 +355,11 @@ def account_of(row: Row[Any]) -> Account:
         subscription_catalog=row.subscription_catalog,
         on_delete=OnDelete(row.on_delete),
         reserve=row.reserve,
+        time_zone=row.time_zone,
+        day_ends_at=row.day_ends_at,
+        hash_secret=row.hash_secret,
+        intake=row.intake,
+        hold_unknown=HoldUnknown(row.hold_unknown),
     )
 
 

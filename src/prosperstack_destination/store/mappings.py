@@ -100,6 +100,8 @@ class PreviousMapping:
     #: Catalogs of the account, as stored.
     catalog: str | None
     subscription: str | None
+    #: Time as of which rules saw the day, in microseconds; None: today.
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +128,20 @@ class RemapProgress:
         return self.finished_at is not None
 
 
-def begin_remap(connection: Connection, account_id: str, now: int) -> int:
+def begin_remap(
+    connection: Connection, account_id: str, now: int, *, as_of: int | None = None, unknown: bool = False
+) -> int:
     """Start a remap of an account and return the number of profiles. Call it *before* the change is made.
 
-    A remap in progress starts again, and remembers all mappings that profiles may have been evaluated by.
+    A remap in progress starts again, and remembers all mappings that profiles may have been evaluated by. ``as_of``
+    is the time as of which their rules saw the day; with ``unknown``, nothing is known of their evaluation.
     """
     known = latest_remap(connection, account_id)
-    before = [_current_mapping(connection, account_id)]
-    if known is not None and not known.is_finished:
-        before = [] if not known.previous else list(dict.fromkeys([*known.previous, *before]))
+    before = [_current_mapping(connection, account_id, as_of)]
+    if unknown:
+        before = []
+    elif known is not None and not known.is_finished:
+        before = [] if as_of is not None or not known.previous else list(dict.fromkeys([*known.previous, *before]))
     if len(before) > MAX_PREVIOUS:
         before = []
     total = profile_queries.count_all(connection, account_id)
@@ -221,12 +228,12 @@ def invalidate_profiles(connection: Connection, profile_ids: list[int]) -> None:
     )
 
 
-def _current_mapping(connection: Connection, account_id: str) -> PreviousMapping:
+def _current_mapping(connection: Connection, account_id: str, as_of: int | None) -> PreviousMapping:
     row = connection.execute(
         select(accounts.c.catalog, accounts.c.subscription_catalog).where(accounts.c.id == account_id)
     ).one()
     version = current(connection, account_id).version
-    return PreviousMapping(version, row.catalog, row.subscription_catalog)
+    return PreviousMapping(version, row.catalog, row.subscription_catalog, as_of)
 
 
 def _remap_progress(row: Row[Any]) -> RemapProgress:

@@ -1,7 +1,7 @@
 """Domain types: calls, profiles, and their statuses and lanes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -178,6 +178,8 @@ class Profile:
     #: Time when a subscriber with this email was forgotten, in microseconds; None: never. Only a full listing or a
     #: lookup finds it again.
     lost_at: int | None = None
+    #: Parts of calls that rules read besides the traits: see `facts`.
+    facts: Mapping[str, Stamped] = field(default_factory=dict)
 
     def values(self) -> dict[str, JsonValue]:
         """Return the traits without their times, as the mapping takes them."""

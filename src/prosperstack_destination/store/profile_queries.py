@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal, select
 
+from prosperstack_destination.facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Stamped, Status
@@ -192,11 +193,17 @@ class ScannedProfile:
 
     def stamped(self) -> dict[str, Stamped]:
         """Return the traits with their times."""
-        return load_traits(self.traits)
+        found = load_traits(self.traits)
+        return without_facts(found) if has_facts(self.traits) else found
 
     def values(self) -> dict[str, JsonValue]:
         """Return the traits without their times."""
-        return load_values(self.traits)
+        found = load_values(self.traits)
+        return without_facts(found) if has_facts(self.traits) else found
+
+    def facts(self) -> dict[str, Stamped]:
+        """Return the facts with their times: see `facts`."""
+        return facts_of(load_traits(self.traits)) if has_facts(self.traits) else {}
 
     @property
     def anonymous_id(self) -> str | None:

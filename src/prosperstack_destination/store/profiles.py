@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from prosperstack_destination.clock import DAY
+from prosperstack_destination.facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
@@ -383,13 +384,17 @@ def invalidate_observed(connection: Connection, profile_id: int, now: int) -> No
 
 def profile_of(row: Row[Any]) -> Profile:
     """Convert a row of the profiles table."""
+    traits, facts = load_traits(row.traits), {}
+    if has_facts(row.traits):
+        traits, facts = without_facts(traits), facts_of(traits)
     return Profile(
         id=row.id,
         account_id=row.account_id,
         email=row.email,
         address=row.address,
         user_id=row.user_id,
-        traits=load_traits(row.traits),
+        traits=traits,
+        facts=facts,
         version=row.version,
         status=Status(row.status),
         status_reason=row.status_reason,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from prosperstack_destination.cli.options import Account, Author, Json
-from prosperstack_destination.store.accounts import OnDelete
+from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
 
 accounts_app = typer.Typer(help="Manage the ProsperStack accounts that receive updates.", no_args_is_help=True)
 
@@ -64,14 +64,22 @@ def accounts_set(
         str | None,
         typer.Option(help="Share of the rate limit kept free for your own tools, as 0.2; or default."),
     ] = None,
+    hold_unknown: Annotated[
+        HoldUnknown | None,
+        typer.Option(help="Calls with an ID but without a known email that are held: those of Engage, or all."),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Zone in which rules see the day, as Europe/Berlin.")
+    ] = None,
     account: Account = None,
     author: Author = "unknown",
     json: Json = False,
 ) -> None:
     """Change the settings of an account. They apply within seconds."""
-    from prosperstack_destination.cli.accounts import change
+    from prosperstack_destination.cli.accounts import AccountChanges, change
 
-    change(account, author, on_delete=on_delete, reserve=reserve, as_json=json)
+    changes = AccountChanges(on_delete, reserve, hold_unknown, time_zone)
+    change(account, author, changes, as_json=json)
 
 
 def sources(account: Account = None, json: Json = False) -> None:

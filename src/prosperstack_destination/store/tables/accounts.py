@@ -29,6 +29,16 @@ accounts = Table(
     Column("subscription_catalog", Text),
     # Part of the rate limit that is kept free for the owner's tools; null: the service's setting.
     Column("reserve", Float),
+    # IANA name of the zone in which rules see the day, and the end of the day by which profiles were mapped, for a
+    # mapping that depends on the day.
+    Column("time_zone", Text, nullable=False, server_default="UTC"),
+    Column("day_ends_at", BigInteger),
+    # Key of the keyed hashes that rules make.
+    Column("hash_secret", Text, nullable=False, server_default=""),
+    # What the current mapping says about calls, as JSON: see `mapping.call_rules`. Null: nothing.
+    Column("intake", Text),
+    # See `store.accounts.HoldUnknown`.
+    Column("hold_unknown", Text, nullable=False, server_default="engage"),
 )
 
 #: Inbound keys of callers.
@@ -90,6 +100,21 @@ mappings = Table(
     Column("note", Text, nullable=False, server_default=""),
 )
 
+#: Draft of each account's next mapping.
+mapping_drafts = Table(
+    "mapping_drafts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    # Grows with each save.
+    Column("revision", Integer, nullable=False),
+    # Mapping version that the draft changes.
+    Column("based_on", Integer, nullable=False),
+    # Text of the mapping file.
+    Column("source", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("saved_at", BigInteger, nullable=False),
+)
+
 #: Latest remap of each account.
 reprojections = Table(
     "reprojections",
@@ -97,7 +122,7 @@ reprojections = Table(
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     # Grows with each start: a change in the middle starts again.
     Column("run", Integer, nullable=False),
-    # [{"version", "catalog", "subscription"}] that profiles may have been evaluated by; []: unknown
+    # [{"version", "catalog", "subscription", "as_of"}] that profiles may have been evaluated by; []: unknown
     Column("before", Text, nullable=False),
     # Email of the last processed profile; "" before the first one, and when finished.
     Column("after", Text, nullable=False),
