@@ -34,7 +34,7 @@ LIMITS: Final[dict[str, float]] = {
     "riddling words in documents and pages": 0,
     "modules": 305,
     "longest module, lines": 465,
-    "lines of source": 41_100,
+    "lines of source": 43_000,
     "functions, 95th percentile of lines": 40,
     "class names that occur more than once": 5,
 }
