@@ -177,7 +177,7 @@ async def test_calls_are_limited_by_address(site: Site) -> None:
 
 
 async def test_the_settings_of_analytics_js(site: Site) -> None:
-    """The settings name this host for calls, and nothing else to load; each key gets its own."""
+    """The settings name this host for calls, and nothing else to load, for public keys alone."""
     url = f"/v1/projects/{site.page_key}/settings"
     answer = await site.service.client.get(url, headers={"Origin": PAGE}, auth=httpx.Auth())
     proxied = await site.service.client.get(
@@ -191,7 +191,8 @@ async def test_the_settings_of_analytics_js(site: Site) -> None:
     segment = proxied.json()["integrations"]["Segment.io"]
     assert (segment["apiKey"], segment["apiHost"]) == (site.page_key, "d.example.com/v1")
     assert segment["protocol"] == "https"
-    assert (secret.status_code, secret.headers.get(ALLOWED)) == (200, None)
+    assert (secret.status_code, secret.headers.get(ALLOWED)) == (403, None)
+    assert "Only a public key may be in a URL" in secret.text
     assert (unknown.status_code, unknown.headers.get(ALLOWED)) == (401, None)
 
 

@@ -300,7 +300,7 @@ def build_ingest(
     tracking = TrackingEndpoint(
         sdk_keys, service, clock, trusted_proxies=settings.trusted_proxies, observer=telemetry
     )
-    sdk_settings = BrowserSettingsEndpoint(sdk_keys, trusted_proxies=settings.trusted_proxies)
+    sdk_settings = BrowserSettingsEndpoint(sdk_keys)
     return Ingest(calls, service, identify, tracking, sdk_settings)
 
 

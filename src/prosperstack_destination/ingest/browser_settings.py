@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.forwarded import client_address, is_tls
+from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.ingest import cors
 from prosperstack_destination.ingest.sdk_keys import SdkKeys
 from prosperstack_destination.ingest.tracking_api import error_response
@@ -21,9 +21,8 @@ _ENABLED: Final[dict[str, JsonValue]] = {"enabled": True, "integrations": {}}
 class BrowserSettingsEndpoint:
     """An ASGI application that answers the settings of an SDK: Segment's own form, with this host for its calls."""
 
-    def __init__(self, keys: SdkKeys, *, trusted_proxies: int) -> None:
+    def __init__(self, keys: SdkKeys) -> None:
         self._keys = keys
-        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the settings, or a preflight request for them."""
@@ -40,10 +39,10 @@ class BrowserSettingsEndpoint:
 
     async def _answer(self, scope: Scope, origin: str | None) -> Response:
         key: str = scope["path_params"]["key"]
-        opened = await self._keys.open(key, origin, client_address(scope, self._trusted_proxies))
+        await self._keys.open_public(key, origin)
         settings = settings_of(key, Headers(scope=scope).get("host", ""), tls=is_tls(scope))
         response = Response(dump(settings), media_type="application/json")
-        if opened.is_public and origin is not None:
+        if origin is not None:
             cors.allow(response, origin)
         return response
 

@@ -208,7 +208,7 @@ def _sdk_settings() -> dict[str, Any]:
                 "name": "key",
                 "in": "path",
                 "required": True,
-                "description": "The write key.",
+                "description": "A public write key; any other is refused.",
                 "schema": {"type": "string"},
             }
         ],
