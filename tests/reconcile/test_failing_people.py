@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from prosperstack_destination.clock import system_clock
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.store import problems
+from prosperstack_destination.store import account_stats, problems
+from prosperstack_destination.store.account_stats import AccountStats
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.problems import PropertyCreation
 from support.operators import add_token, operator
@@ -22,16 +24,30 @@ JOHN = "john.doe@example.com"
 Breaks = Callable[[httpx.Request], bool]
 
 
+def bad_gateway(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(502, json={"error": "bad gateway"}, request=request)
+
+
+def timed_out(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("", request=request)
+
+
+def too_many(**headers: str) -> Callable[[httpx.Request], httpx.Response]:
+    """Return an answer with 429, and no report of the limit."""
+    return lambda request: httpx.Response(429, json={"error": "slow down"}, headers=headers, request=request)
+
+
 class Broken(httpx.AsyncBaseTransport):
     """Carries requests to a sandbox, but for those that fail."""
 
-    def __init__(self, sandbox: Any) -> None:
+    def __init__(self, sandbox: Any, failure: Callable[[httpx.Request], httpx.Response] = bad_gateway) -> None:
         self._sandbox = httpx.ASGITransport(sandbox)
+        self._failure = failure
         self.breaks: Breaks = lambda _: False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.breaks(request):
-            return httpx.Response(502, json={"error": "bad gateway"}, request=request)
+            return self._failure(request)
         return await self._sandbox.handle_async_request(request)
 
 
@@ -76,9 +92,19 @@ def others(sandbox: Any, count: int) -> list[str]:
     return [each for each in every if each != JOHN][:count]
 
 
-async def until(api: httpx.AsyncClient, path: str, holds: Callable[[Any], bool]) -> Any:
+async def stats_of(configured: Settings) -> AccountStats:
+    """Return the figures that `status` and `doctor` print."""
+    database = Database(configured.effective_database_url)
+    try:
+        [found] = await database.read(account_stats.of_accounts, system_clock())
+    finally:
+        await database.close()
+    return found
+
+
+async def until(api: httpx.AsyncClient, path: str, holds: Callable[[Any], bool], seconds: float = 15) -> Any:
     """Return the API's response once a condition holds."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(seconds):
         while not holds(found := (await api.get(path)).json()):
             pass
     return found
@@ -167,6 +193,76 @@ async def test_failing_updates_make_the_account_wait(configured: Settings, sandb
     assert stands == {"retrying"}
     assert len(failed) >= 3
     assert works["status"] == "active"
+    assert {service.values(email)[0]["preferred_name"] for email in people} == {"new"}
+
+
+#: Failures without words of ProsperStack's, and what is said of them.
+WORDLESS = [
+    pytest.param(too_many(**{"Retry-After": "0"}), "rate limit is spent", id="429"),
+    pytest.param(timed_out, "ReadTimeout", id="time-outs"),
+]
+
+
+@pytest.mark.parametrize(("failure", "said"), WORDLESS)
+async def test_429s_and_timeouts_of_one_profile_are_listed(
+    configured: Settings, failure: Callable[[httpx.Request], httpx.Response], said: str
+) -> None:
+    """A profile whose updates get 429 or no answer counts everywhere, and is delivered by a retry."""
+    sandbox = create_sandbox(SandboxConfig(20, rate_limit=1_000, window_seconds=0.5, keys=(KEY,)))
+    way = Broken(sandbox, failure)
+    poisoned = subscriber(sandbox, JOHN)
+    way.breaks = lambda request: updates(request, poisoned)
+    async with running(configured, sandbox, way) as service:
+        for email in (JOHN, *others(sandbox, 3)):
+            await service.identify(email, preferred_name="new")
+        await service.until(has(service, "new", *others(sandbox, 3)))
+        async with operator(service, await token_of(configured)) as api:
+            early = (await api.get("overview")).json()
+            [failed] = (await until(api, "failures", lambda found: found["waiting"]))["waiting"]
+            overview = (await api.get("overview")).json()
+            stands = await statuses(api, seconds=1)
+            figures = [await metric(service, name) for name in ("backlog", "failing", "account_active")]
+            stats = await stats_of(configured)
+            way.breaks = lambda _: False
+            retried = (await api.post("problems/retry", json={})).json()
+            await service.until(has(service, "new", JOHN))
+            await until(api, "overview", lambda found: found["up_to_date"])
+
+    assert (early["up_to_date"], sum(early["waiting"].values())) == (False, 1)
+    assert (failed["email"], said in failed["reason"], bool(failed["next_attempt_at"])) == (JOHN, True, True)
+    assert (overview["up_to_date"], overview["failures"]["waiting"]) == (False, 1)
+    assert said in overview["failures"]["reason"]
+    assert (stands, figures, retried) == ({"active"}, [1, 1, 1], {"profiles": 1})
+    assert (stats.backlog, stats.failures.waiting, stats.oldest_at is not None) == (1, 1, True)
+
+
+@pytest.mark.parametrize(("failure", "said"), WORDLESS)
+async def test_429s_and_timeouts_of_all_make_the_account_wait(
+    configured: Settings, failure: Callable[[httpx.Request], httpx.Response], said: str
+) -> None:
+    """Where every update gets 429 or no answer the account waits without flapping, and continues after a retry."""
+    sandbox = create_sandbox(SandboxConfig(20, rate_limit=1_000, window_seconds=0.5, keys=(KEY,)))
+    way = Broken(sandbox, failure)
+    way.breaks = updates
+    people = (JOHN, *others(sandbox, 4))
+    async with running(configured, sandbox, way) as service:
+        for email in people:
+            await service.identify(email, preferred_name="new")
+        async with operator(service, await token_of(configured)) as api:
+            early = (await api.get("overview")).json()
+            waits = await until(api, "overview", lambda found: found["status"] == "retrying", 60)
+            stands = await statuses(api, seconds=3)
+            figures = [await metric(service, name) for name in ("backlog", "account_active")]
+            stats = await stats_of(configured)
+            way.breaks = lambda _: False
+            assert (await api.post("problems/retry", json={})).status_code == 200
+            await until(api, "overview", lambda found: found["up_to_date"])
+
+    assert not early["up_to_date"]
+    assert said in waits["status_reason"]
+    assert (waits["up_to_date"], sum(waits["waiting"].values()), waits["progress"]["seconds"]) == (False, 5, None)
+    assert (stands, figures) == ({"retrying"}, [5, 0])
+    assert (stats.backlog, said in (stats.status_reason or "")) == (5, True)
     assert {service.values(email)[0]["preferred_name"] for email in people} == {"new"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackRateLimited, ProsperStackUnavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.reconcile.rate_limiter import MAX_RATE_LIMITED, RateLimiter
+from prosperstack_destination.reconcile.rate_limiter import MAX_RATE_LIMITED, MAX_RATE_LIMITED_REQUEST, RateLimiter
 from support.clocks import VIRTUAL_TIME, LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +80,28 @@ async def test_repeated_429s_become_an_error() -> None:
 
     assert api.asked == MAX_RATE_LIMITED + 1
     assert clock.ticks() > 5 * MINUTE
+
+
+@pytest.mark.parametrize(("attempts", "asked"), [(0, MAX_RATE_LIMITED_REQUEST + 1), (1, 1), (12, 1)])
+@pytest.mark.parametrize("retry_after", [None, 0.0, 7.5, 1e9])
+async def test_429s_for_one_profile_fail_it_alone(attempts: int, asked: int, retry_after: float | None) -> None:
+    """A 429 that comes back for one profile fails it: at once if it failed before. The account goes on."""
+    rate_limiter = RateLimiter(0.1, LoopClock().ticks)
+    api = Api(rate_limiter)
+    refused = 0
+
+    async def refuse() -> None:
+        nonlocal refused
+        refused += 1
+        rate_limiter.on_answer(None)
+        raise ProsperStackRateLimited("too many", retry_after=retry_after)
+
+    with pytest.raises(ProsperStackRateLimited):
+        await rate_limiter.send(refuse, kind="PATCH", subject="ann", attempts=attempts)
+    await rate_limiter.send(api.request, kind="PATCH", subject="bob")
+
+    assert refused == asked
+    assert not rate_limiter.streaks.must_wait
 
 
 async def test_smaller_reserve_ends_the_wait() -> None:

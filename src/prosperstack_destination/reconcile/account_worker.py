@@ -14,6 +14,7 @@ from prosperstack_destination.errors import (
     DestinationError,
     ProsperStackError,
     ProsperStackNotFound,
+    ProsperStackRateLimited,
     ProsperStackRejected,
     ProsperStackUnavailable,
 )
@@ -273,7 +274,7 @@ class AccountWorker:
             self._changed.set()
         error = None if task.cancelled() else task.exception()
         of_one_profile = isinstance(error, ProsperStackUnavailable) or (
-            profile_id and isinstance(error, ProsperStackRejected | ProsperStackNotFound)
+            profile_id and isinstance(error, ProsperStackRejected | ProsperStackNotFound | ProsperStackRateLimited)
         )
         if isinstance(error, ProsperStackError) and of_one_profile and not self._ctx.rate_limiter.streaks.must_wait:
             self._log.info("a request failed", reason=reason_of(error))  # it is retried; the others continue

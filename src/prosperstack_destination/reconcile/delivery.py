@@ -13,7 +13,6 @@ from prosperstack_destination.errors import (
     ProsperStackAuthError,
     ProsperStackError,
     ProsperStackNotFound,
-    ProsperStackRateLimited,
     ProsperStackRejected,
 )
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -102,7 +101,7 @@ async def erase_remote(ctx: WorkerContext, updater: SubscriptionUpdater, erasure
     except ProsperStackError as error:
         until = ctx.clock() + int(person_backoff_seconds(erasure.attempts + 1) * SECOND)
         await ctx.database.write(remote_erasures.postpone, ctx.account_id, erasure, until, reason_of(error))
-        if isinstance(error, ProsperStackAuthError | ProsperStackRateLimited) or ctx.rate_limiter.streaks.must_wait:
+        if isinstance(error, ProsperStackAuthError) or ctx.rate_limiter.streaks.must_wait:
             raise
         ctx.log.warning("a subscriber was not cleared", subscriber=erasure.subscriber_id, reason=reason_of(error))
         return

@@ -45,8 +45,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 #: Responses with 429 in a row that are waited out; after that the account counts as failing, so that operators see
-#: it.
+#: it. And those of one request, after which its profile counts as failing.
 MAX_RATE_LIMITED: Final = 5
+MAX_RATE_LIMITED_REQUEST: Final = 2
 
 #: Longest sleep at a time, in microseconds: a change of the reserve takes effect within it.
 MAX_SLEEP: Final = 2 * SECOND
@@ -105,8 +106,11 @@ class RateLimiter:
 
         ``kind``, ``subject`` and ``attempts`` decide how a failure counts: see `FailureStreaks.failed`.
 
-        Raises what the request raises; `ProsperStackRateLimited` only after `MAX_RATE_LIMITED` in a row.
+        Raises what the request raises; `ProsperStackRateLimited` only after `MAX_RATE_LIMITED` in a row, or
+        `MAX_RATE_LIMITED_REQUEST` of this request. A subject that failed before has no such patience: a 429 for one
+        profile alone must not delay the others again and again.
         """
+        refusals = 0
         while True:
             while (wait := self.wait(urgent=urgent)) > 0:
                 await self._sleep(min(wait, MAX_SLEEP) / SECOND)
@@ -116,8 +120,12 @@ class RateLimiter:
                 answer = await request()
             except ProsperStackRateLimited as refusal:
                 self.budget = self.budget.refused(refusal.retry_after, self._ticks())
+                refusals += 1
                 if self.budget.refusals > MAX_RATE_LIMITED:
                     self.streaks.refused(kind)
+                    raise
+                if subject is not None and refusals > (0 if attempts else MAX_RATE_LIMITED_REQUEST):
+                    self.streaks.failed(kind, subject, attempts)
                     raise
                 log.info("the rate limit is spent", seconds=self.wait(urgent=True) / SECOND)
             except ProsperStackUnavailable:
