@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth.api_keys import key_hash
-from prosperstack_destination.observability.call_sampler import (
+from prosperstack_destination.observability.telemetry import (
     ACCEPTED_PER_SECOND,
     BURST_SECONDS,
     IGNORED_PER_SECOND,

@@ -41,10 +41,9 @@ from prosperstack_destination.ingest.explain import ExplainContext, load_explain
 from prosperstack_destination.ingest.sdk_keys import SdkKeys
 from prosperstack_destination.ingest.service import IngestService
 from prosperstack_destination.ingest.tracking_api import TrackingEndpoint
-from prosperstack_destination.observability.call_sampler import CallSampler
 from prosperstack_destination.observability.event_writer import EventWriter
 from prosperstack_destination.observability.metrics import AccountGauges, Metrics
-from prosperstack_destination.observability.telemetry import Telemetry
+from prosperstack_destination.observability.telemetry import CallSampler, Telemetry
 from prosperstack_destination.observability.tracing import SpanRecorder, start_otlp_export
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient

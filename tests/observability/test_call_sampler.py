@@ -3,7 +3,7 @@
 from collections import Counter
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.observability.call_sampler import (
+from prosperstack_destination.observability.telemetry import (
     ACCEPTED_PER_SECOND,
     BURST_SECONDS,
     REFUSED_PER_SECOND,

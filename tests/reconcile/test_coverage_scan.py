@@ -4,7 +4,7 @@ import pytest
 
 from prosperstack_destination.account_mapping import dump_catalog
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
-from prosperstack_destination.reconcile.coverage_scan import coverage
+from prosperstack_destination.reconcile.preview import coverage
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
 from support.accounts import open_account

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
-from prosperstack_destination.sandbox.journal import JournalMismatch
+from prosperstack_destination.sandbox.account import JournalMismatch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.sandbox.pages import page, read_cursor, read_limit, time_filters
+from prosperstack_destination.sandbox.routes import page, read_cursor, read_limit, time_filters
 from prosperstack_destination.sandbox.seed import seed_account
 from prosperstack_destination.sandbox.store import Record, Refused
 

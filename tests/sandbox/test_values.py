@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.sandbox.values import InvalidValue, formatted, validated
+from prosperstack_destination.sandbox.store import InvalidValue, formatted, validated
 
 #: Integers past what a float holds and halves of surrogate pairs too: JSON can carry both to the sandbox.
 json_values = st.recursive(

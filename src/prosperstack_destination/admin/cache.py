@@ -11,7 +11,7 @@ import structlog
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.coverage import Coverage, PropertyCoverage, TraitCoverage
-from prosperstack_destination.reconcile.coverage_scan import coverage
+from prosperstack_destination.reconcile.preview import coverage
 from prosperstack_destination.store.database import Database
 
 log = structlog.get_logger(__name__)

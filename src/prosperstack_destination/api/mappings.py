@@ -22,8 +22,7 @@ from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.mapping_file import json_schema
 from prosperstack_destination.mapping.rules import dump_rules, load_rules
-from prosperstack_destination.reconcile.coverage_scan import coverage
-from prosperstack_destination.reconcile.preview import SAMPLE
+from prosperstack_destination.reconcile.preview import SAMPLE, coverage
 from prosperstack_destination.storable import MAX_INT32
 from prosperstack_destination.store import mappings
 from prosperstack_destination.store.json_codec import load

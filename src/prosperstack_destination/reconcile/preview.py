@@ -1,4 +1,4 @@
-"""Preview of a draft: the effect of other rules on the stored profiles."""
+"""Scans of stored profiles that change nothing: previews of other rules, and coverage by the current ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.coverage import Coverage
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.projection import Projection, differing_keys, same_values
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules
@@ -22,7 +23,7 @@ from prosperstack_destination.reconcile.three_way_diff import diff
 from prosperstack_destination.store import accounts, profile_queries
 from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.database import Database, UnitOfWork
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profile_queries import ScannedProfile
 from prosperstack_destination.store.subscribers import Subscriber
@@ -224,3 +225,38 @@ def _requests(
 
 def _updates(new: Projection, subscribers: Sequence[Subscriber], catalog: Catalog) -> int:
     return sum(1 for subscriber in subscribers if diff(new.values(), subscriber, catalog).send)
+
+
+async def coverage(
+    database: UnitOfWork, account_id: str, now: int, *, sample: int | None = SAMPLE
+) -> tuple[Coverage, int]:
+    """Return the coverage under the current mapping, and the number of profiles, as of ``now`` (microseconds).
+
+    ``sample`` is the approximate number of profiles to count where there are more; None: all.
+    """
+    profiles = await database.read(profile_queries.count_all, account_id)
+    one_in = 1 if sample is None else max(-(-profiles // sample), 1)
+    result = await database.read(_empty_coverage, account_id)
+    after: str | None = ""
+    while after is not None:
+        after = await database.read(_count_page, account_id, result, after, one_in, now)
+    return result, profiles
+
+
+def _empty_coverage(connection: Connection, account_id: str) -> Coverage:
+    account = accounts.get(connection, account_id)
+    if account is None:
+        raise ConfigurationError(f"There is no account {account_id!r}.")
+    return Coverage(load(connection, account).compiled)
+
+
+def _count_page(
+    connection: Connection, account_id: str, result: Coverage, after: str, one_in: int, now: int
+) -> str | None:
+    page = profile_queries.scan_page(connection, account_id, after, one_in=one_in)
+    for profile in page:
+        try:
+            result.count(profile.stamped(), mapping_input(profile, now))
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
+            log.error("a profile could not be counted", profile_id=profile.id, error=type(error).__name__)
+    return page[-1].email if page else None

@@ -4,8 +4,7 @@ It follows the published reference and shares no code with the client, so that a
 other.
 """
 
-from prosperstack_destination.sandbox.account import SandboxConfig
+from prosperstack_destination.sandbox.account import JournalMismatch, SandboxConfig
 from prosperstack_destination.sandbox.app import create_sandbox
-from prosperstack_destination.sandbox.journal import JournalMismatch
 
 __all__ = ["JournalMismatch", "SandboxConfig", "create_sandbox"]

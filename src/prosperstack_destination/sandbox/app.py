@@ -14,8 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from prosperstack_destination.sandbox.account import FixedWindow, SandboxAccount, SandboxConfig
-from prosperstack_destination.sandbox.journal import Entry, Journal
+from prosperstack_destination.sandbox.account import Entry, FixedWindow, Journal, SandboxAccount, SandboxConfig
 from prosperstack_destination.sandbox.routes import router
 from prosperstack_destination.sandbox.seed import seed_account
 from prosperstack_destination.sandbox.store import Refused, iso, whole_milliseconds

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
-from prosperstack_destination.sandbox.store import AccountData, Record
-from prosperstack_destination.sandbox.values import Value
+from prosperstack_destination.sandbox.store import AccountData, Record, Value
 
 #: Properties of ProsperStack's documented example, and one of subscriptions.
 _PROPERTIES: Final = (

@@ -1,12 +1,86 @@
-"""Data of one account, in memory."""
+"""Data of the sandbox: properties with strict values, subscribers and subscriptions, in memory."""
 
+import math
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
+from typing import Any, Final
 
-from prosperstack_destination.sandbox.values import InvalidValue, Value, formatted, validated
+#: Stored value: text, number, boolean, or an ISO 8601 date as text.
+Value = str | int | float | bool
+_BOOLEANS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+#: Narrower than Python's parsers, which also accept "1_000", " 5 ", "20210504" and "2021-W18-2".
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_DATE: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ].+)?")
+
+
+class InvalidValue(ValueError):
+    """Error for a value that does not have its property's type."""
+
+
+def validated(value: Any, kind: str) -> Value:
+    """Return the value to store. Raises `InvalidValue` for a value that does not have the type.
+
+    The sandbox is strict where the real API is lax, which reads any undocumented text as a boolean true. A datetime
+    becomes its date as written, regardless of its zone.
+    """
+    match kind:
+        case "text" if isinstance(value, str):
+            return _text(value)
+        case "number" if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return _number_value(value)
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "boolean" if isinstance(value, str) and value in _BOOLEANS:
+            return _BOOLEANS[value]
+        case "date" if isinstance(value, str):
+            return _date(value)
+    raise InvalidValue(f"must be a {kind}")
+
+
+def formatted(value: Value, display: str | None) -> str:
+    """Return a value as text for people; ``display`` is the property's format."""
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if isinstance(value, int | float):
+        return f"{'-' if value < 0 else ''}${abs(value):,.2f}" if display == "currency" else f"{value:,}"
+    return value
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can hold it, a response cannot
+        raise InvalidValue("must be a text in Unicode") from None
+    return text
+
+
+def _number_value(value: int | float | str) -> int | float:
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is None:
+        raise InvalidValue("must be a number")
+    try:
+        finite = math.isfinite(float(value))
+    except OverflowError:  # an integer above the range of a float
+        finite = False
+    if not finite:  # Python parses NaN and 1e999, which JSON cannot hold
+        raise InvalidValue("must be a finite number")
+    if isinstance(value, str):
+        return int(value) if value.removeprefix("-").isdigit() else float(value)
+    return value
+
+
+def _date(text: str) -> str:
+    match = _DATE.fullmatch(text)
+    try:
+        if match is not None:
+            datetime.fromisoformat(text)
+            return date.fromisoformat(match[1]).isoformat()
+    except ValueError:
+        pass
+    raise InvalidValue("must be an ISO 8601 date")
 
 
 class Refused(Exception):
@@ -93,7 +167,7 @@ class Records:
         self._ordered.append(record)
         self._by_id[record.fields["id"]] = record
         for name, index in self._by_field.items():
-            index.setdefault(_compared(name, record.fields[name]), []).append(record)
+            index.setdefault(_is_selected(name, record.fields[name]), []).append(record)
 
     def get(self, record_id: str) -> Record:
         """Return the record with this ID. Raises `Refused` (404)."""
@@ -108,7 +182,7 @@ class Records:
         del self._by_id[record_id]
         del self._ordered[bisect_left(self._ordered, record.number, key=_number)]
         for name, index in self._by_field.items():
-            index[_compared(name, record.fields[name])].remove(record)
+            index[_is_selected(name, record.fields[name])].remove(record)
 
     def after(self, number: int, email: str | None = None, **fields: str | None) -> Iterator[Record]:
         """Yield the records after a number, in order, that match the email and all other given fields.
@@ -116,7 +190,7 @@ class Records:
         Emails are compared case-insensitively; the reference does not define the comparison.
         """
         conditions = {"email": email, **fields}.items()
-        wanted = {name: _compared(name, value) for name, value in conditions if value is not None}
+        wanted = {name: _is_selected(name, value) for name, value in conditions if value is not None}
         indexed = [self._by_field[name].get(wanted[name], []) for name in self._by_field if name in wanted]
         records = min(indexed, key=len, default=self._ordered)
         matching: Iterator[Record] = islice(records, bisect_right(records, number, key=_number), None)
@@ -125,12 +199,12 @@ class Records:
         return matching
 
 
-def _compared(name: str, value: str) -> str:
+def _is_selected(name: str, value: str) -> str:
     return value.lower() if name == "email" else value
 
 
 def _has(name: str, value: str) -> Callable[[Record], bool]:
-    return lambda record: _compared(name, record.fields[name]) == value
+    return lambda record: _is_selected(name, record.fields[name]) == value
 
 
 def _number(record: Record) -> int:
