@@ -13,7 +13,7 @@ import pytest
 from tools import api_reference
 from typer.main import get_command
 
-from prosperstack_destination.cli import app
+from prosperstack_destination.cli import LazyCommand, app
 from support.processes import environment, free_port, started
 from test_imports import MAY_IMPORT
 
@@ -68,6 +68,7 @@ def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
         word = words.pop(0)
         assert word in command.commands, f"{page}: there is no command {word}"
         command = command.commands[word]
+        command = command.load() if isinstance(command, LazyCommand) else command
     command.make_context(command.name, words)  # raises for what it does not take
 
 

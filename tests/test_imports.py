@@ -1,9 +1,14 @@
 """Who may import whom: imports run the way that data runs, and never back."""
 
 import ast
+from dataclasses import is_dataclass
+from enum import Enum
+from importlib import import_module
+from inspect import isfunction, ismodule
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import prosperstack_destination
 
@@ -48,29 +53,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "segment_api": {"caches", "storable", "http_client", "errors", "clock", "store", "auth"},
     "admin": {
         *("caches", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
-        *("segment_api", "account_mapping"),
+        *("segment_api", "account_mapping", "forwarded", "http_client"),
     },
     "file_import": {
-        *(
-            "storable",
-            "errors",
-            "clock",
-            "mapping",
-            "store",
-            "prosperstack",
-            "reconcile",
-            "ingest",
-            "account_mapping",
-        ),
+        *("storable", "errors", "clock", "mapping", "store", "prosperstack", "reconcile", "ingest"),
+        "account_mapping",
     },
-    "api": {
-        *("storable", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
-        *("ingest", "admin", "segment_api", "background", "account_mapping", "http_client", "http_responses"),
-    },
+    # The faces: `admin` is their door, and of the parts behind it they know values (`VALUES_OF`).
+    "api": {"admin", "background", "clock", "errors", "http_client", "http_responses", "storable"},
     "dashboard": {
-        *("__init__", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile"),
-        *("ingest", "admin", "segment_api", "forwarded", "storable", "background", "caches"),
-        *("account_mapping", "http_client", "http_responses"),
+        *("__init__", "admin", "background", "caches", "clock", "errors", "forwarded", "http_client"),
+        *("http_responses", "storable"),
     },
     "api_docs": {"dashboard"},
     # The composition root.
@@ -93,22 +86,34 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("health", "middleware", "http_responses", "bootstrap", "lifecycle"),
         *("ingest", "api", "api_docs", "cancel_flow", "observability", "dashboard"),
     },
-    # The faces. Nothing imports them.
+    "serving_record": {"errors", "server", "settings", "store"},
+    # Nothing imports these.
     "sandbox": set(),
     "cli": {
-        *("storable", "__init__", "errors", "clock", "emails", "settings", "logs", "vault", "http_client"),
-        *("app", "server", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest", "sandbox"),
-        *("admin", "account_mapping", "file_import"),
+        *("__init__", "admin", "app", "clock", "errors", "file_import", "http_client", "logs", "prosperstack"),
+        *("sandbox", "server", "serving_record", "settings", "vault"),
     },
     "__main__": {"cli"},
 }
+
+#: Parts behind `admin`, of which a face may import values, but neither functions nor services.
+VALUES_OF = {"account_mapping", "auth", "ingest", "mapping", "reconcile", "segment_api", "store"}
+FACES = {"api", "dashboard", "cli"}
+#: What else a face may import of them: the format of the mapping file, and the type of what `vault` returns.
+ALSO = {
+    "mapping.mapping_file.json_schema",
+    "mapping.mapping_file.read_mapping",
+    "auth.vault.Vault",
+}
+#: Modules of faces that are not held to this yet.
+NOT_YET = {"mapping.py", "mapping_editor.py", "mapping_history.py", "rule_form.py"}
 
 #: Packages of others that only these parts may know.
 CONFINED = {
     "asyncpg": {"store"},
     "sqlalchemy": {
         *("store", "auth", "account_mapping", "reconcile", "ingest", "cancel_flow", "observability"),
-        *("vault", "health", "api", "cli", "admin", "segment_api", "dashboard", "file_import"),
+        *("vault", "health", "admin", "segment_api", "dashboard", "file_import"),
     },
     "alembic": {"store"},
     "httpx": {"prosperstack", "segment_api", "http_client", "aiohttp_transport", "bootstrap", "app", "cli"},
@@ -147,8 +152,24 @@ def imported(module: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import"
             base = node.module or ""
-            names |= {f"{base}.{alias.name}" for alias in node.names} if base == PACKAGE else {base}
+            is_own = base.partition(".")[0] == PACKAGE
+            names |= {f"{base}.{alias.name}" for alias in node.names} if is_own else {base}
     return names
+
+
+def is_value(module: str, name: str) -> bool:
+    """Whether a name of a module is a constant, a type alias, or a class whose objects are plain data."""
+    found = getattr(import_module(f"{PACKAGE}.{module}"), name, None)
+    if isinstance(found, type):
+        plain = issubclass(found, Enum | BaseModel | Exception) or getattr(found, "_is_protocol", False)
+        return plain or is_dataclass(found)
+    return found is not None and not isfunction(found) and not ismodule(found)
+
+
+def is_known_value(name: str) -> bool:
+    """Whether a face may know this dotted name of a part behind `admin`."""
+    module, _, last = name.rpartition(".")
+    return module.partition(".")[0] in VALUES_OF and (name in ALSO or is_value(module, last))
 
 
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -165,7 +186,10 @@ def test_imports_run_one_way(module: Path) -> None:
         if first == PACKAGE:
             other = rest.partition(".")[0]
             other = "__init__" if other == "__version__" else other
-            assert other == part or other in MAY_IMPORT[part], f"{part} may not import {name}"
+            is_allowed = other == part or other in MAY_IMPORT[part]
+            if part in FACES and not is_allowed:
+                is_allowed = is_known_value(rest) or module.name in NOT_YET
+            assert is_allowed, f"{part} may not import {name}"
         elif first in CONFINED:
             assert part in CONFINED[first], f"{part} may not know of {first}"
 

@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from typer.main import get_command
 
 from prosperstack_destination.app import create_app
+from prosperstack_destination.cli import LazyCommand
 from prosperstack_destination.cli import app as commands
 from prosperstack_destination.observability.metrics import Metrics
 from prosperstack_destination.settings import Settings
@@ -94,6 +95,8 @@ def _limit(value: Any) -> str:
 
 
 def _command(command: Any) -> Any:
+    if isinstance(command, LazyCommand):
+        command = command.load()
     if hasattr(command, "commands"):
         return {name: _command(each) for name, each in command.commands.items()}
     return [

@@ -21,6 +21,7 @@ from prosperstack_destination.admin.services import (
     load_problem_kinds,
     load_replay_cost,
 )
+from prosperstack_destination.admin.sessions import Sessions
 from prosperstack_destination.auth.authenticator import Authenticator
 from prosperstack_destination.auth.operators import TokenAuthenticator
 from prosperstack_destination.auth.public_keys import PublicKeys
@@ -32,7 +33,6 @@ from prosperstack_destination.cancel_flow.payloads import ResponseFormat
 from prosperstack_destination.cancel_flow.priority_writer import PriorityWriter
 from prosperstack_destination.clock import Clock, monotonic_us
 from prosperstack_destination.dashboard.rendering import Templates
-from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.ingest.browser_settings import BrowserSettingsEndpoint
@@ -329,10 +329,10 @@ def build_admin(
     scan_lock = asyncio.Lock()
     replay_cost_of = partial(load_replay_cost, database, settings.rate_limit_reserve)
     return AdminServices(
-        database,
-        auth.operators,
-        clock,
-        segment,
+        database=database,
+        operators=auth.operators,
+        clock=clock,
+        workspaces=segment,
         reserve=settings.rate_limit_reserve,
         vault=foundation.vault,
         on_change=remapper.wake,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from prosperstack_destination.cli import db
+from prosperstack_destination.cli import database as db
 from prosperstack_destination.errors import ConfigurationError
 from support.postgres import Databases
 

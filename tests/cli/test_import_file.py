@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Connection
 
 from cli.conftest import Commands
-from prosperstack_destination.cli import import_file
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime
+from prosperstack_destination.file_import.job import BATCH
 from prosperstack_destination.file_import.row_parser import ColumnOptions, RowParser, identity
 from prosperstack_destination.ingest.parser import ParsedIdentify
 from prosperstack_destination.store import import_progress, listing_state, profiles
@@ -151,7 +151,7 @@ def test_interrupted_import_is_resumed(commands: Commands, tmp_path: Path) -> No
 
 def test_large_file_is_imported_in_batches(commands: Commands, tmp_path: Path) -> None:
     """A file with more rows than a batch is imported completely."""
-    count = import_file.BATCH + 7
+    count = BATCH + 7
     done = commands.json("import", str(people(tmp_path, count)), "--yes")
 
     assert done["accepted"] == count

@@ -11,7 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.conftest import Commands
-from prosperstack_destination.cli import app
+from prosperstack_destination.cli import LazyCommand, app
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.tables import profiles
 from support.intake import identify, take
@@ -24,8 +24,9 @@ ANN = "ann@example.com"
 
 def every_command(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every command that is not a group, with its full name."""
-    for word, each in getattr(command, "commands", {}).items():
+    for word, listed in getattr(command, "commands", {}).items():
         full = f"{name} {word}".strip()
+        each = listed.load() if isinstance(listed, LazyCommand) else listed
         if hasattr(each, "commands"):
             yield from every_command(each, full)
         else:

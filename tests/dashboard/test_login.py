@@ -8,9 +8,7 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.auth.operators import load_or_create_password
-from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.dashboard.sessions import (
+from prosperstack_destination.admin.sessions import (
     FREE,
     FREE_TOTAL,
     MAX_WAIT,
@@ -18,6 +16,8 @@ from prosperstack_destination.dashboard.sessions import (
     LoginThrottle,
     Sessions,
 )
+from prosperstack_destination.auth.operators import load_or_create_password
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, LoginFailed
 from prosperstack_destination.store.database import Database
 from support.clocks import SetClock

@@ -116,7 +116,7 @@ async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database
         until=until,
     )
     page = (await dashboard.get("problems")).text
-    assert "The account is stopped: ProsperStack refuses its API key" in page
+    assert "ProsperStack refuses the API key" in page
     assert "ProsperStack answered 401." in page
     assert "Replace the key" in page
 

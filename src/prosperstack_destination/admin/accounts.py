@@ -1,8 +1,11 @@
 """Accounts: open, find, configure and remove. Each change goes to the audit log under the ``actor``'s name.
 
-`auth.credentials` issues and revokes keys, secrets and connector tokens in the same way.
+`admin.credentials` issues and revokes keys, secrets and connector tokens in the same way.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import EllipsisType
 from typing import Final
 from zoneinfo import available_timezones
 
@@ -11,14 +14,43 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import change_time_zone
 from prosperstack_destination.auth import credentials as issuing
-from prosperstack_destination.auth.api_keys import key_hash
+from prosperstack_destination.auth.api_keys import is_prosperstack_key, key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY
-from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.errors import (
+    ConfigurationError,
+    NotFoundError,
+    ProsperStackAuthError,
+    ProsperStackError,
+    ProsperStackRateLimited,
+)
 from prosperstack_destination.mapping.name_matching import closest
-from prosperstack_destination.store import accounts, activity
+from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.store import accounts, activity, credentials, sources
 from prosperstack_destination.store.accounts import Account, HoldUnknown, OnDelete
+from prosperstack_destination.store.activity import AuditEntry
+from prosperstack_destination.store.credentials import Credential, CredentialKind
 from prosperstack_destination.store.database import UnitOfWork
+from prosperstack_destination.store.sources import KnownSource
+
+log = structlog.get_logger(__name__)
+
+#: Rows deleted in one transaction.
+DELETE_BATCH: Final = 2_000
+
+#: Warning that an operator reads before the removal.
+CONSEQUENCES: Final = (
+    "This deletes everything stored for the account: profiles, mapping, keys, secrets, connectors and the audit "
+    "log. Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's "
+    "ProsperStack key, or PROSPERSTACK_API_KEY at the next start, opens the account again, empty."
+)
+#: Message for a database without an account.
+NO_ACCOUNT: Final = "There is no account yet. Send a call with its key, or run `accounts add`."
+
+
+def list_accounts(connection: Connection) -> list[Account]:
+    """Return all accounts, oldest first."""
+    return accounts.all_accounts(connection)
 
 
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> tuple[Account, bool]:
@@ -39,6 +71,117 @@ def find(connection: Connection, name: str) -> Account:
     if account is None:
         raise NotFoundError(f"There is no account {name!r}.")
     return account
+
+
+def resolve(connection: Connection, name: str | None) -> Account:
+    """Return the account with this ID or fingerprint, or the only account.
+
+    Raises `ConfigurationError` that lists the accounts if none or several match.
+    """
+    every = accounts.all_accounts(connection)
+    matching = [each for each in every if name is None or name in (each.id, each.fingerprint)]
+    if len(matching) == 1:
+        return matching[0]
+    if not every:
+        raise ConfigurationError(NO_ACCOUNT)
+    names = ", ".join(each.fingerprint for each in every)
+    reason = "There are several accounts" if name is None else f"There is no account {name!r}"
+    raise ConfigurationError(f"{reason}: choose one with --account ({names}).")
+
+
+def resolve_optional(connection: Connection, name: str | None) -> Account | None:
+    """Return the account with this name, or the only account; None without a name if there is not one account."""
+    several = name is None and len(accounts.all_accounts(connection)) != 1
+    return None if several else resolve(connection, name)
+
+
+def list_sources(connection: Connection, account: Account) -> list[KnownSource]:
+    """Return the sources of an account's calls, latest call first."""
+    return sources.of_account(connection, account.id)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """Credentials, sources and audit log of an account, of one snapshot."""
+
+    #: By kind: active ones before revoked ones, each group newest first.
+    credentials: Mapping[CredentialKind, list[Credential]]
+    sources: list[KnownSource]
+    audit: list[AuditEntry]
+
+
+def settings_of(connection: Connection, account: Account, limit: int) -> AccountSettings:
+    """Return the settings of an account, with at most ``limit`` entries of the audit log."""
+    by_kind = {
+        kind: sorted(
+            credentials.of_kind(connection, kind, account.id), key=lambda each: each.revoked_at is not None
+        )
+        for kind in (CredentialKind.KEY, CredentialKind.SECRET, CredentialKind.CONNECTOR)
+    }
+    return AccountSettings(by_kind, list_sources(connection, account), audit(connection, account, limit))
+
+
+def audit(connection: Connection, account: Account, limit: int) -> list[AuditEntry]:
+    """Return an account's audit log, newest first."""
+    return activity.recent_actions(connection, account.id, limit)
+
+
+async def check_key(client: ProsperStackClient, key: str, base_url: str) -> None:
+    """Raise `ConfigurationError` if ProsperStack refuses a key, or does not answer. For commands.
+
+    Text without the form of a ProsperStack key is not sent.
+    """
+    if not is_prosperstack_key(key):
+        return
+    try:
+        await client.list_properties()
+    except ProsperStackRateLimited:
+        return  # the key was not refused
+    except ProsperStackAuthError as refusal:
+        raise ConfigurationError(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from None
+    except ProsperStackError as error:
+        raise ConfigurationError(
+            f"The key could not be checked at {base_url}: {error} Nothing was changed. Try again, or use "
+            "--unchecked if this machine cannot reach ProsperStack."
+        ) from None
+
+
+def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
+    """Replace the account's ProsperStack key, and return the account.
+
+    Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
+    `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` for text that is no key, a key of
+    the other mode, and the key of another account.
+    """
+    issuing.replace_key(connection, account, key, vault, actor, now)
+    return find(connection, account.id)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """Settings of an account to change; None means unchanged."""
+
+    on_delete: OnDelete | None = None
+    #: See `set_reserve` for None; ``...`` means unchanged.
+    reserve: float | EllipsisType | None = ...
+    hold_unknown: HoldUnknown | None = None
+    time_zone: str | None = None
+
+
+def change(connection: Connection, account: Account, changes: AccountChanges, actor: str, now: int) -> Account:
+    """Change settings of an account, and return it. Safe to repeat.
+
+    Raises `ConfigurationError` for an invalid one.
+    """
+    if changes.on_delete is not None:
+        set_on_delete(connection, account, changes.on_delete, actor, now)
+    if not isinstance(changes.reserve, EllipsisType):
+        set_reserve(connection, account, changes.reserve, actor, now)
+    if changes.hold_unknown is not None:
+        set_hold_unknown(connection, account, changes.hold_unknown, actor, now)
+    if changes.time_zone is not None:
+        set_time_zone(connection, account, changes.time_zone, actor, now)
+    return find(connection, account.id)
 
 
 def set_on_delete(connection: Connection, account: Account, on_delete: OnDelete, actor: str, now: int) -> None:
@@ -80,19 +223,6 @@ def set_hold_unknown(
     accounts.set_hold_unknown(connection, account.id, hold_unknown)
     details = {"hold_unknown": hold_unknown.value}
     activity.record_action(connection, account.id, now, actor=actor, action="set", details=details)
-
-
-log = structlog.get_logger(__name__)
-
-#: Rows deleted in one transaction.
-DELETE_BATCH: Final = 2_000
-
-#: Warning that an operator reads before the removal.
-CONSEQUENCES: Final = (
-    "This deletes everything stored for the account: profiles, mapping, keys, secrets, connectors and the audit "
-    "log. Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's "
-    "ProsperStack key, or PROSPERSTACK_API_KEY at the next start, opens the account again, empty."
-)
 
 
 async def remove_account(

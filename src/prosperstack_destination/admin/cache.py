@@ -79,7 +79,7 @@ class CoverageCache:
         try:
             async with self._scan_lock:
                 found, profiles = await coverage(self._database, account_id, self._clock())
-                snapshot = await asyncio.to_thread(_snapshot, found, version, self._clock(), profiles)
+                snapshot = await asyncio.to_thread(snapshot_of, found, version, self._clock(), profiles)
         except DestinationError as error:  # the next page starts it again
             log.warning("coverage count failed", account=account_id, error=str(error))
             return
@@ -89,7 +89,7 @@ class CoverageCache:
             self._snapshots.popitem(last=False)
 
 
-def _snapshot(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
+def snapshot_of(found: Coverage, version: int, now: int, profiles: int) -> CoverageSnapshot:
     """Build a snapshot. Call it in a thread: it compares the names of all traits and properties."""
     return CoverageSnapshot(
         version, now, profiles, found.profiles, tuple(found.properties()), tuple(found.traits())

@@ -97,6 +97,11 @@ class CallView:
     is_json: bool
     masked: bool
 
+    @property
+    def person(self) -> str | None:
+        """Pseudonym of its email or ID."""
+        return self.call.subject or self.call.id_subject
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedCallView(CallView):
@@ -128,6 +133,11 @@ def list_calls(
         query = replace(query, subjects=_subjects(connection, account, email, pseudonym))
     found = recent_calls.page(connection, account.id, query, since=now - RETENTION, before=before, limit=limit)
     return [_view(each, reveal=reveal) for each in found]
+
+
+def list_sources(connection: Connection, account: Account) -> list[str]:
+    """Return the sources of an account's recent calls, as ``kind:key``."""
+    return recent_calls.sources(connection, account.id)
 
 
 def explain_call(

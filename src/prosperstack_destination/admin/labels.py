@@ -45,14 +45,23 @@ PROPERTY_STATE: Final[Mapping[PropertyState, str]] = {
     PropertyState.NOT_FED: "No trait feeds this property. Its value stays.",
 }
 
-#: Status of an account, and the action to take.
+#: Status of an account that is not active, and its effect with the action to take.
+ACCOUNT_HEADLINE: Final[Mapping[AccountStatus, str]] = {
+    AccountStatus.RETRYING: "Requests to ProsperStack fail",
+    AccountStatus.KEY_REFUSED: "ProsperStack refuses the API key",
+    AccountStatus.NOT_PERMITTED: "The API key lacks a permission",
+}
+ACCOUNT_ADVICE: Final[Mapping[AccountStatus, str]] = {
+    AccountStatus.RETRYING: "The service retries automatically.",
+    AccountStatus.KEY_REFUSED: "Calls are refused, and nothing is sent. Set another key, or make this one valid "
+    "again.",
+    AccountStatus.NOT_PERMITTED: "Calls are refused, and nothing is sent. Allow the key to read and write "
+    "subscribers and their properties.",
+}
+#: Status of an account in sentences.
 ACCOUNT_STATUS: Final[Mapping[AccountStatus, str]] = {
     AccountStatus.ACTIVE: "The API key works.",
-    AccountStatus.RETRYING: "ProsperStack does not answer correctly. The service retries automatically.",
-    AccountStatus.KEY_REFUSED: "ProsperStack refuses the API key. Calls are refused, and nothing is sent. Set "
-    "another key, or make this one valid again.",
-    AccountStatus.NOT_PERMITTED: "The API key lacks a permission. Calls are refused, and nothing is sent. Allow "
-    "the key to read and write subscribers and their properties.",
+    **{status: f"{text}. {ACCOUNT_ADVICE[status]}" for status, text in ACCOUNT_HEADLINE.items()},
 }
 
 #: Outcome of a call.

@@ -18,10 +18,12 @@ from prosperstack_destination.account_mapping import (
     mapping_input,
     may_refresh,
 )
-from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.admin.cache import CoverageSnapshot, snapshot_of
+from prosperstack_destination.admin.services import AdminContext
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError, ProblemsRise, ProsperStackError
 from prosperstack_destination.mapping.catalog import Property
+from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.mapping_file import (
@@ -32,16 +34,16 @@ from prosperstack_destination.mapping.mapping_file import (
     read_mapping,
 )
 from prosperstack_destination.mapping.projection import DesiredValue, Projection, same_values
-from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules, load_rules
-from prosperstack_destination.reconcile.preview import SAMPLE, Preview, preview
-from prosperstack_destination.store import accounts, mappings, profile_queries, profiles
+from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rules, dump_rules, load_rules
+from prosperstack_destination.reconcile.preview import SAMPLE, Preview, coverage, preview
+from prosperstack_destination.store import accounts, json_codec, mappings, profile_queries, profiles
 from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account
-from prosperstack_destination.store.mappings import MappingVersion
+from prosperstack_destination.store.mappings import MappingVersion, RemapProgress
 
 log = structlog.get_logger(__name__)
 
 
-async def refresh_if_stale(services: AdminServices, account: Account) -> None:
+async def refresh_if_stale(services: AdminContext, account: Account) -> None:
     """Request a background refresh of the catalog if it is older than `LISTED_AGAIN_AFTER`.
 
     An idle account lists its properties once a day. The caller shows the stored catalog meanwhile. Safe to repeat.
@@ -54,7 +56,7 @@ async def refresh_if_stale(services: AdminServices, account: Account) -> None:
         services.wake([account.id])
 
 
-async def current_properties(services: AdminServices, account: Account) -> Account:
+async def current_properties(services: AdminContext, account: Account) -> Account:
     """Return the account with its properties listed now.
 
     This sends at most one request every 10 s. If it fails, the stored properties stay.
@@ -77,7 +79,7 @@ async def current_properties(services: AdminServices, account: Account) -> Accou
 Proposed = str | dict[str, JsonValue]
 
 
-async def parse(services: AdminServices, account: Account, proposed: Proposed) -> ParsedMapping:
+async def parse(services: AdminContext, account: Account, proposed: Proposed) -> ParsedMapping:
     """Parse and validate a proposed mapping against the account's properties. Raises `InvalidMapping`.
 
     If it names an unknown property, the properties are listed again, at most once every few seconds.
@@ -96,7 +98,7 @@ async def _parse(proposed: Proposed, known: KnownProperties) -> ParsedMapping:
 
 
 async def preview_for_account(
-    services: AdminServices, account: Account, rules: Rules, *, exact: bool = False
+    services: AdminContext, account: Account, rules: Rules, *, exact: bool = False
 ) -> Preview:
     """Preview the effect of rules on the stored profiles; with many profiles on a sample, unless ``exact``."""
     async with services.scan_lock:
@@ -107,22 +109,22 @@ async def preview_for_account(
 
 
 async def apply(
-    services: AdminServices,
+    services: AdminContext,
     account: Account,
     parsed: ParsedMapping,
     *,
     author: str,
-    based_on: int,
+    based_on: int | None,
     source: str | None,
-    note: str,
+    note: str = "",
     allow_unknown: bool,
     allow_problems: bool,
 ) -> ApplyResult:
     """Apply a mapping, also to every stored profile. ``source`` is the text of its file.
 
     Raises `InvalidMapping` for rules of unknown properties unless ``allow_unknown``, `MappingConflict` if the
-    current version is not ``based_on``, and `ProblemsRise` if the preview has more problems than now unless
-    ``allow_problems``.
+    current version is not ``based_on`` (None: any), and `ProblemsRise` if the preview has more problems than now
+    unless ``allow_problems``.
     """
     if not allow_unknown:
         account_mapping.reject_unknown(parsed)
@@ -149,9 +151,12 @@ async def apply(
 
 
 async def rollback(
-    services: AdminServices, account: Account, version: int, *, author: str, based_on: int
+    services: AdminContext, account: Account, version: int | None, *, author: str, based_on: int | None = None
 ) -> ApplyResult:
-    """Apply an earlier version again, as a new version. Raises `ConfigurationError` and `MappingConflict`."""
+    """Apply an earlier version again, by default the previous one, as a new version.
+
+    Raises `ConfigurationError` for a version that does not exist, and `MappingConflict`.
+    """
 
     def work(connection: Connection) -> ApplyResult:
         return account_mapping.rollback(
@@ -173,6 +178,70 @@ def of_version(connection: Connection, account: Account, version: int | None) ->
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class MappingView:
+    """A mapping version with its content, as operators see it; version 0 means that none was applied."""
+
+    stored: MappingVersion
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self.stored.version
+
+    @property
+    def author(self) -> str:
+        """Name of the operator who applied it."""
+        return self.stored.author
+
+    @property
+    def applied_at(self) -> int | None:
+        """Time in microseconds since the epoch; None for version 0."""
+        return self.stored.applied_at if self.stored.version else None
+
+    @property
+    def note(self) -> str:
+        """Purpose of the change."""
+        return self.stored.note
+
+    @property
+    def rules(self) -> int:
+        """Number of rules."""
+        return len(load_rules(self.stored.rules))
+
+    @property
+    def mapping(self) -> JsonValue:
+        """Content as data, in the form of the mapping file."""
+        content: JsonValue = json_codec.load(dump_rules(load_rules(self.stored.rules)))
+        return content
+
+    @property
+    def yaml(self) -> str:
+        """Text of the applied file, or text made from the rules."""
+        return text_of(self.stored)
+
+
+def history(connection: Connection, account: Account, limit: int) -> list[MappingView]:
+    """Return the applied versions, newest first."""
+    return [MappingView(each) for each in mappings.history(connection, account.id, limit)]
+
+
+def remap_of(connection: Connection, account: Account) -> RemapProgress | None:
+    """Return the progress of the remap since the mapping or the catalog last changed; None: no remap yet."""
+    return mappings.latest_remap(connection, account.id)
+
+
+async def coverage_for_account(
+    services: AdminContext, account: Account, *, exact: bool = False
+) -> CoverageSnapshot:
+    """Count the coverage of properties and traits; above 50,000 profiles of a sample, unless ``exact``."""
+    await refresh_if_stale(services, account)
+    async with services.scan_lock:
+        sample = None if exact else SAMPLE
+        found, profiles = await coverage(services.database, account.id, services.clock(), sample=sample)
+    return await asyncio.to_thread(snapshot_of, found, 0, services.clock(), profiles)
+
+
 def text_of(mapping: MappingVersion) -> str:
     """Return the text of the applied file, with its comments; text made from the rules if they came as data."""
     return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source
@@ -190,6 +259,11 @@ class PropertyOutcome:
     desired: DesiredValue | None
     #: Reason why the trait cannot be converted.
     problem: str | None
+
+    @property
+    def value(self) -> PropertyValue | None:
+        """Desired value; None deletes it, or there is none."""
+        return None if self.desired is None else self.desired.value
 
 
 @dataclass(frozen=True, slots=True)

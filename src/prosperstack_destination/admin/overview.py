@@ -11,7 +11,14 @@ from sqlalchemy import Connection
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, SECOND
 from prosperstack_destination.prosperstack.forecast import PAGE, Rate
 from prosperstack_destination.reconcile.rate_limiter import effective_rate
-from prosperstack_destination.store import account_stats, listing_state, mappings, problems, rollups
+from prosperstack_destination.store import (
+    account_stats,
+    accounts,
+    listing_state,
+    mappings,
+    problems,
+    rollups,
+)
 from prosperstack_destination.store.account_stats import Failures, ReportedLimit
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.listing_state import ListingState
@@ -144,6 +151,21 @@ class DeliveryProgress:
     eta: Eta | None
 
     @property
+    def requests(self) -> int | None:
+        """Requests left; None: no estimate."""
+        return None if self.eta is None else self.eta.requests
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds left; None: no estimate."""
+        return None if self.eta is None else self.eta.seconds
+
+    @property
+    def at_most(self) -> bool:
+        """Whether the estimate is an upper bound."""
+        return self.eta is not None and self.eta.at_most
+
+    @property
     def part(self) -> float:
         """Part that is done, from 0 to 1."""
         return self.done / max(self.done + self.left, 1)
@@ -205,6 +227,7 @@ def overview(
     in the same snapshot: "up to date" must be true. ``counting``: the count runs elsewhere, so none is made here.
     ``minutes``: the result of `minutes_of_day`, if read before.
     """
+    account = accounts.get(connection, account.id) or account
     remap = mappings.latest_remap(connection, account.id)
     if minutes is None:
         minutes = minutes_of_day(connection, account.id, now)
@@ -292,6 +315,14 @@ PERIODS: Final[dict[Period, tuple[int, int, Bucket]]] = {
     Period.DAY: (DAY, 15 * MINUTE, Bucket.MINUTE),
     Period.WEEK: (7 * DAY, 2 * HOUR, Bucket.HOUR),
 }
+
+
+def with_minutes(
+    connection: Connection, account_id: str, period: Period, now: int
+) -> tuple[list[Rollup], list[Rollup]]:
+    """Return `minutes_of_day` and `history` of one snapshot. A unit of work."""
+    minutes = minutes_of_day(connection, account_id, now)
+    return minutes, history(connection, account_id, period, now, minutes)
 
 
 def history(

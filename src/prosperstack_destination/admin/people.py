@@ -1,6 +1,6 @@
 """One person, found by email, user ID or profile ID, with all stored data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.admin import labels
 from prosperstack_destination.admin.comparison import PropertyComparison, compare
+from prosperstack_destination.auth.vault import Vault, pseudonym_of_email
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.reconcile import evaluation
@@ -21,10 +22,20 @@ from prosperstack_destination.reconcile.decision import (
     is_observed_after,
 )
 from prosperstack_destination.reconcile.evaluation import Evaluation
-from prosperstack_destination.store import held_calls, problems, profile_queries, profiles, sources
-from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.store import (
+    accounts,
+    activity,
+    held_calls,
+    problems,
+    profile_queries,
+    profiles,
+    sources,
+)
+from prosperstack_destination.store.accounts import Account, OnDelete
+from prosperstack_destination.store.activity import Event
 from prosperstack_destination.store.models import IdKind, Profile, SourceKind, Status
 from prosperstack_destination.store.problems import RecordedProblem
+from prosperstack_destination.store.profile_queries import ProfilePage
 from prosperstack_destination.store.sources import KnownSource
 
 
@@ -55,6 +66,11 @@ class TraitView:
     at: int
     #: Engage's audience or computed trait that set it; None: a source set it; sources are not recorded per trait.
     source: KnownSource | None
+
+    @property
+    def computed(self) -> SourceKind | None:
+        """Kind of Engage's audience or computed trait that set it."""
+        return None if self.source is None else self.source.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +182,93 @@ def by_id(connection: Connection, account: Account, profile_id: int, now: int) -
         next_attempt_at=detail.due_at if left_alone else None,
         touched_at=detail.touched_at,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PersonHistory:
+    """One person with the latest events, and the account as it is now."""
+
+    account: Account
+    person: PersonView
+    #: Newest first.
+    events: Sequence[Event]
+    #: Effect of an erasure in ProsperStack.
+    on_delete: OnDelete
+
+
+def with_history(
+    connection: Connection, account: Account, profile_id: int, vault: Vault, now: int, limit: int
+) -> PersonHistory:
+    """Return a person with at most ``limit`` events. Raises `NotFoundError` if the account has none."""
+    account = accounts.get(connection, account.id) or account
+    person = by_id(connection, account, profile_id, now)
+    timeline, _ = latest_events(connection, account, vault, limit=limit, email=person.profile.email)
+    return PersonHistory(account, person, timeline[::-1], account.on_delete)
+
+
+def latest_events(
+    connection: Connection, account: Account, vault: Vault, *, limit: int, after: int = 0, email: str | None = None
+) -> tuple[list[Event], int]:
+    """Return the latest events after an event ID, oldest first, and the ID of the newest.
+
+    ``email``: only events of this person, in any case.
+    """
+    subject = None if email is None else pseudonym_of_email(vault, normalize_email(email))
+    return activity.latest(connection, account.id, limit=limit, after=after, subject=subject)
+
+
+def list_people(
+    connection: Connection,
+    account: Account,
+    *,
+    prefix: str = "",
+    user_id: str | None = None,
+    statuses: Sequence[Status] = (),
+    after: str = "",
+    limit: int,
+) -> ProfilePage:
+    """Return a page of profiles in the order of their emails, after the email ``after``.
+
+    ``prefix``: that of the email, in any case. With a user ID, only the profile of its current email.
+    """
+    prefix = normalize_email(prefix)
+    if user_id is None:
+        return profile_queries.list_page(
+            connection, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
+        )
+    emails = profile_queries.emails_of_user(connection, account.id, user_id)
+    if not emails or not emails[0].startswith(prefix):
+        return ProfilePage((), None)
+    page = profile_queries.list_page(
+        connection, account.id, after=after, limit=limit, prefix=emails[0], statuses=statuses
+    )
+    return ProfilePage(tuple(each for each in page.profiles if each.email == emails[0]), page.after)
+
+
+def search(
+    connection: Connection, account: Account, query: str, *, statuses: Sequence[Status], after: str, limit: int
+) -> ProfilePage:
+    """Return the profile with this user ID, then the profiles whose email starts with the query."""
+    page = list_people(connection, account, prefix=query, statuses=statuses, after=after, limit=limit)
+    if not query or after:
+        return page
+    for email in profile_queries.emails_of_user(connection, account.id, query):
+        named = profile_queries.list_page(
+            connection, account.id, after="", limit=1, prefix=email, statuses=statuses
+        ).profiles
+        if named and named[0].email == email:
+            others = tuple(each for each in page.profiles if each.id != named[0].id)
+            return ProfilePage((*named, *others), page.after)
+    return page
+
+
+def explain_no_result(connection: Connection, account: Account, query: str) -> str:
+    """Return why a search for an email or a user ID has no match."""
+    try:
+        profile_id(connection, account, **({"email": query} if "@" in query else {"user_id": query}))
+    except NotFoundError as error:
+        return str(error)
+    return "The person has another status than the selected one."
 
 
 def _not_found(connection: Connection, account: Account, user_id: str | None) -> str:

@@ -26,36 +26,42 @@ ALL_ACCOUNTS: Final = ""
 MAX_COUNTED: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class AdminServices:
-    """Services that the API and the dashboard call."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminContext:
+    """What operations on an account need, in the service and in a command."""
 
     database: Database
-    operators: TokenAuthenticator
     clock: Clock
-    #: Segment workspaces, and the sources connected from them.
-    workspaces: WorkspaceService
     #: Part of ProsperStack's rate limit that is kept free for the account's owner, from 0 to less than 1.
     reserve: float
-    #: Encrypts stored keys, and makes pseudonyms.
-    vault: Vault
     #: Wakes the remapper: stored profiles have to be evaluated again.
     on_change: Callable[[], None]
     #: Wakes the workers of the accounts with these IDs: they have due work.
     wake: Callable[[Iterable[str]], None]
+    #: Lists an account's properties in ProsperStack now, and stores them. Raises `ProsperStackError`.
+    refresh_catalog: Callable[[Account], Awaitable[Account]]
+    #: Held during a scan of all profiles, so that one scan at a time competes with ingest for the database.
+    scan_lock: asyncio.Lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminServices(AdminContext):
+    """Services that the API and the dashboard call."""
+
+    operators: TokenAuthenticator
+    #: Segment workspaces, and the sources connected from them.
+    workspaces: WorkspaceService
+    #: Encrypts stored keys, and makes pseudonyms.
+    vault: Vault
     #: Drops the cache of accounts, keys and secrets after any of them changed.
     invalidate_credentials: Callable[[], None]
     #: Asks ProsperStack whether it accepts a key. Raises `ConfigurationError` if it refuses the key, and
     #: `KeyUnverified` if it cannot be asked.
     check_key: Callable[[str], Awaitable[None]]
-    #: Lists an account's properties in ProsperStack now, and stores them. Raises `ProsperStackError`.
-    refresh_catalog: Callable[[Account], Awaitable[Account]]
     #: Accepts test calls in the way of Segment's calls.
     ingest: IngestService
     #: Whether operators have a port of their own. Calls then arrive at another address than the dashboard's.
     has_admin_port: bool
-    #: Held during a scan of all profiles, so that one scan at a time competes with ingest for the database.
-    scan_lock: asyncio.Lock
     #: Coverage of properties and traits, counted in the background.
     coverage: CoverageCache
     #: Number of waiting people by account and status: one entry for all accounts, `ALL_ACCOUNTS`.

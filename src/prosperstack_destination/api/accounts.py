@@ -4,16 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field, JsonValue, SecretStr
-from sqlalchemy import Connection
 
-from prosperstack_destination.admin import accounts as choices
-from prosperstack_destination.admin import actions, labels
+from prosperstack_destination.admin import accounts, actions, labels
+from prosperstack_destination.admin.accounts import AccountChanges
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
-from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH
-from prosperstack_destination.store import accounts, activity, sources
 from prosperstack_destination.store.accounts import Account, AccountStatus, HoldUnknown, OnDelete
 from prosperstack_destination.store.models import SourceKind
 
@@ -81,7 +78,9 @@ class SourceResponse(ResponseBody):
     first_at: Timestamp
     last_at: Timestamp
     calls: int
-    members: int | None = Field(description="Of an audience: number of members.")
+    members: int | None = Field(
+        validation_alias="audience_members", description="Of an audience: number of members."
+    )
 
 
 class AuditEntryResponse(ResponseBody):
@@ -96,7 +95,7 @@ class AuditEntryResponse(ResponseBody):
 @router.get("")
 async def list_accounts(services: Services, _: Operator) -> list[AccountResponse]:
     """List all accounts, oldest first."""
-    return [_account_response(services, each) for each in await services.database.read(accounts.all_accounts)]
+    return [_account_response(services, each) for each in await services.database.read(accounts.list_accounts)]
 
 
 @router.post(
@@ -111,7 +110,7 @@ async def open_account(
     """
     await services.check_key(body.key.get_secret_value())
     account, is_new = await services.database.write(
-        choices.open_account, body.key.get_secret_value(), services.vault, operator, services.clock()
+        accounts.open_account, body.key.get_secret_value(), services.vault, operator, services.clock()
     )
     if not is_new:
         response.status_code = 200
@@ -129,20 +128,14 @@ async def change_account(
     services: Services, account: AccountDep, operator: Operator, patch: AccountPatch
 ) -> AccountResponse:
     """Change the settings of an account. Changes take effect within seconds."""
-
-    def work(connection: Connection) -> Account:
-        now = services.clock()
-        if patch.on_delete is not None:
-            choices.set_on_delete(connection, account, patch.on_delete, operator, now)
-        if "reserve" in patch.model_fields_set:
-            choices.set_reserve(connection, account, patch.reserve, operator, now)
-        if patch.hold_unknown is not None:
-            choices.set_hold_unknown(connection, account, patch.hold_unknown, operator, now)
-        if patch.time_zone is not None:
-            choices.set_time_zone(connection, account, patch.time_zone, operator, now)
-        return choices.find(connection, account.id)
-
-    return _after_change(services, await services.database.write(work))
+    changes = AccountChanges(
+        on_delete=patch.on_delete,
+        reserve=patch.reserve if "reserve" in patch.model_fields_set else ...,
+        hold_unknown=patch.hold_unknown,
+        time_zone=patch.time_zone,
+    )
+    changed = await services.database.write(accounts.change, account, changes, operator, services.clock())
+    return _after_change(services, changed)
 
 
 @router.put("/{account_id}/key")
@@ -153,14 +146,12 @@ async def replace_key(
 
     The key is checked as for a new account.
     """
-    await services.check_key(body.key.get_secret_value())
-
-    def work(connection: Connection) -> Account:
-        key = body.key.get_secret_value()
-        issuing.replace_key(connection, account, key, services.vault, operator, services.clock())
-        return choices.find(connection, account.id)
-
-    return _after_change(services, await services.database.write(work))
+    key = body.key.get_secret_value()
+    await services.check_key(key)
+    changed = await services.database.write(
+        accounts.replace_key, account, key, services.vault, operator, services.clock()
+    )
+    return _after_change(services, changed)
 
 
 @router.delete("/{account_id}", status_code=204)
@@ -170,7 +161,7 @@ async def remove_account(services: Services, account: AccountDep, operator: Oper
     Nothing changes in ProsperStack or in Segment. It cannot be undone. A call with the account's ProsperStack key
     opens it again, empty.
     """
-    await choices.remove_account(services.database, account, operator, services.clock())
+    await accounts.remove_account(services.database, account, operator, services.clock())
     services.invalidate_credentials()
 
 
@@ -185,18 +176,8 @@ async def retry_account(services: Services, account: AccountDep, operator: Opera
 @router.get("/{account_id}/sources")
 async def list_sources(services: Services, account: AccountDep) -> list[SourceResponse]:
     """List sources, audiences and computed traits, latest call first."""
-    return [
-        SourceResponse(
-            kind=each.kind,
-            key=each.key,
-            name=each.name,
-            first_at=to_datetime(each.first_at),
-            last_at=to_datetime(each.last_at),
-            calls=each.calls,
-            members=each.members if each.kind is SourceKind.AUDIENCE else None,
-        )
-        for each in await services.database.read(sources.of_account, account.id)
-    ]
+    found = await services.database.read(accounts.list_sources, account)
+    return [SourceResponse.model_validate(each) for each in found]
 
 
 @router.get("/{account_id}/audit")
@@ -204,7 +185,7 @@ async def show_audit(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[AuditEntryResponse]:
     """Return the audit log, newest first. It contains no personal data."""
-    found = await services.database.read(activity.recent_actions, account.id, limit)
+    found = await services.database.read(accounts.audit, account, limit)
     return [AuditEntryResponse.model_validate(each) for each in found]
 
 

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field, JsonValue
+from pydantic import AliasPath, Field, JsonValue
 
 from prosperstack_destination.admin import calls
-from prosperstack_destination.admin.calls import CallFilter, CallView, send_test
-from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.admin.calls import CallFilter, send_test
+from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
 from prosperstack_destination.http_responses import sender_status_of
 from prosperstack_destination.ingest.explain import Explanation
@@ -26,17 +26,24 @@ Reveal = Annotated[bool, Query(description="Show personal data instead of maskin
 class CallResponse(ResponseBody):
     """A call that arrived."""
 
-    id: int
-    at: Timestamp
-    type: str = Field(description="The call's own type, or `other`.")
-    way: Channel = Field(description="Way by which it arrived.")
-    outcome: CallOutcome = Field(description="Outcome.")
-    message: str = Field(description="Message of the response to its sender.")
-    source: str | None = Field(description="`kind:key` of its source, audience or computed trait.")
+    id: int = Field(validation_alias=AliasPath("call", "id"))
+    at: Timestamp = Field(validation_alias=AliasPath("call", "at"))
+    type: str = Field(validation_alias=AliasPath("call", "type"), description="The call's own type, or `other`.")
+    way: Channel = Field(validation_alias=AliasPath("call", "channel"), description="Way by which it arrived.")
+    outcome: CallOutcome = Field(validation_alias=AliasPath("call", "outcome"), description="Outcome.")
+    message: str = Field(
+        validation_alias=AliasPath("call", "message"), description="Message of the response to its sender."
+    )
+    source: str | None = Field(
+        validation_alias=AliasPath("call", "source"),
+        description="`kind:key` of its source, audience or computed trait.",
+    )
     person: str | None = Field(description="Pseudonym of its email or ID.")
     arrived: JsonValue = Field(description="The call's JSON; its text if it is no JSON or was cut; null: not kept.")
     is_json: bool
-    size: int = Field(description="Size in bytes; at most 16 KB of a call are kept.")
+    size: int = Field(
+        validation_alias=AliasPath("call", "size"), description="Size in bytes; at most 16 KB of a call are kept."
+    )
 
 
 class CallPageResponse(ResponseBody):
@@ -107,7 +114,8 @@ async def list_calls(
         reveal=reveal,
     )
     return CallPageResponse(
-        calls=[_call_response(each) for each in found], before=found[-1].call.id if len(found) == limit else None
+        calls=[CallResponse.model_validate(each) for each in found],
+        before=found[-1].call.id if len(found) == limit else None,
     )
 
 
@@ -119,12 +127,7 @@ async def show_call(
     view = await services.database.read(
         calls.explain_call, account, call_id, services.vault.pseudonym, reveal=reveal
     )
-    return CallDetailResponse(
-        **_call_response(view).model_dump(),
-        explanation=view.explanation,
-        field=view.field,
-        afterwards=[FollowUpEvent.model_validate(each) for each in view.afterwards],
-    )
+    return CallDetailResponse.model_validate(view)
 
 
 @router.post("/test")
@@ -136,21 +139,4 @@ async def send_test_call(
     status = result.status if isinstance(result, IngestResult) else sender_status_of(result)
     return TestCallResponse(
         status=status, message=result.message if isinstance(result, IngestResult) else str(result)
-    )
-
-
-def _call_response(view: CallView) -> CallResponse:
-    call = view.call
-    return CallResponse(
-        id=call.id,
-        at=to_datetime(call.at),
-        type=call.type,
-        way=call.channel,
-        outcome=call.outcome,
-        message=call.message,
-        source=call.source,
-        person=call.subject or call.id_subject,
-        arrived=view.arrived,
-        is_json=view.is_json,
-        size=call.size,
     )

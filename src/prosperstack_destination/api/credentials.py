@@ -1,17 +1,16 @@
 """Inbound keys, shared secrets, connector tokens and operator tokens. Each is shown once, when it is issued."""
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BeforeValidator, Field, model_validator
 
+from prosperstack_destination.admin import credentials
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
-from prosperstack_destination.auth import credentials as issuing
+from prosperstack_destination.auth.credentials import Issued
 from prosperstack_destination.auth.public_keys import MAX_ORIGINS
-from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import Credential, CredentialKind, KeyKind, KeyOrigin
 
@@ -142,9 +141,8 @@ async def issue_key(
     services: Services, account: AccountDep, operator: Operator, body: KeyRequest
 ) -> IssuedKeyResponse:
     """Issue an inbound key for Segment or a server, or a public key for a web page or an app."""
-    issue = partial(issuing.issue_key, origins=body.origins if body.public else None)
-    issued = await services.database.write(issue, account, body.name, operator, services.clock())
-    services.invalidate_credentials()
+    origins = body.origins if body.public else None
+    issued = await _issue(services, CredentialKind.KEY, account, body.name, operator, origins)
     return IssuedKeyResponse(key=issued.text, fingerprint=issued.id)
 
 
@@ -165,10 +163,7 @@ async def issue_secret(
     services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedSecretResponse:
     """Issue a shared secret for Segment's Webhooks (Actions) destination."""
-    issued = await services.database.write(
-        issuing.issue_secret, account, body.name, services.vault, operator, services.clock()
-    )
-    services.invalidate_credentials()
+    issued = await _issue(services, CredentialKind.SECRET, account, body.name, operator)
     return IssuedSecretResponse(secret=issued.text, id=issued.id, path=f"/webhook/{account.id}")
 
 
@@ -191,7 +186,7 @@ async def issue_connector(
     services: Services, account: AccountDep, operator: Operator, body: CredentialRequest
 ) -> IssuedConnectorResponse:
     """Issue a connector token for ProsperStack's data connector and webhooks, and return its paths."""
-    issued = await services.database.write(issuing.issue_connector, account, body.name, operator, services.clock())
+    issued = await _issue(services, CredentialKind.CONNECTOR, account, body.name, operator)
     return IssuedConnectorResponse(
         data_connector=f"/data-connector/{issued.text}",
         flow_webhook=f"/flow-webhook/{issued.text}",
@@ -215,7 +210,7 @@ async def list_tokens(services: Services, _: Operator) -> list[OperatorTokenResp
 @token_router.post("", status_code=201)
 async def issue_token(services: Services, operator: Operator, body: TokenNameRequest) -> IssuedTokenResponse:
     """Issue a token for an operator or a program."""
-    issued = await services.database.write(issuing.issue_token, body.name, operator, services.clock())
+    issued = await services.database.write(credentials.issue_token, body.name, operator, services.clock())
     services.invalidate_credentials()
     return IssuedTokenResponse(token=issued.text, fingerprint=issued.id)
 
@@ -230,11 +225,27 @@ async def revoke_token(services: Services, operator: Operator, token: str) -> No
 
 
 async def _list(services: AdminServices, kind: CredentialKind, account: Account | None = None) -> list[Credential]:
-    return await services.database.read(credentials.of_kind, kind, None if account is None else account.id)
+    return await services.database.read(credentials.list_credentials, kind, account)
+
+
+async def _issue(
+    services: AdminServices,
+    kind: CredentialKind,
+    account: Account,
+    name: str,
+    operator: str,
+    origins: list[str] | None = None,
+) -> Issued:
+    now = services.clock()
+    issued = await services.database.write(
+        credentials.issue, kind, account, name, services.vault, operator, now, origins
+    )
+    services.invalidate_credentials()
+    return issued
 
 
 async def _revoke(
     services: AdminServices, kind: CredentialKind, account: Account | None, credential_id: str, operator: str
 ) -> None:
-    await services.database.write(issuing.revoke, kind, account, credential_id, operator, services.clock())
+    await services.database.write(credentials.revoke, kind, account, credential_id, operator, services.clock())
     services.invalidate_credentials()

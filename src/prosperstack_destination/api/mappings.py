@@ -1,13 +1,13 @@
 """Mapping of an account: show, check, preview, try, apply, roll back; coverage of properties and traits."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AliasPath, BeforeValidator, Field, JsonValue, model_validator
 
-from prosperstack_destination.account_mapping import ApplyResult
 from prosperstack_destination.admin import mapping as operations
-from prosperstack_destination.admin.mapping import refresh_if_stale, run_trial
+from prosperstack_destination.admin.mapping import run_trial
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.api.route import (
     AccountDep,
@@ -21,12 +21,7 @@ from prosperstack_destination.api.route import (
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.mapping_file import json_schema
-from prosperstack_destination.mapping.rules import dump_rules, load_rules
-from prosperstack_destination.reconcile.preview import SAMPLE, coverage
 from prosperstack_destination.storable import MAX_INT32
-from prosperstack_destination.store import mappings
-from prosperstack_destination.store.json_codec import load
-from prosperstack_destination.store.mappings import MappingVersion
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])
@@ -91,12 +86,16 @@ class TrialRequest(MappingRequest):
 class PropertyTrialResponse(ResponseBody):
     """One property of a person, under the current mapping and under the proposed one."""
 
-    property: str
+    property: str = Field(validation_alias="key")
     differs: bool
-    before: PropertyValue | None = Field(description="Null: deleted, or no trait feeds it.")
-    before_problem: str | None = Field(description="Reason why the trait cannot be converted.")
-    after: PropertyValue | None
-    after_problem: str | None
+    before: PropertyValue | None = Field(
+        validation_alias=AliasPath("before", "value"), description="Null: deleted, or no trait feeds it."
+    )
+    before_problem: str | None = Field(
+        validation_alias=AliasPath("before", "problem"), description="Reason why the trait cannot be converted."
+    )
+    after: PropertyValue | None = Field(validation_alias=AliasPath("after", "value"))
+    after_problem: str | None = Field(validation_alias=AliasPath("after", "problem"))
 
 
 class TrialResponse(ResponseBody):
@@ -117,7 +116,7 @@ class RollbackRequest(RequestBody):
 class ApplyResponse(ResponseBody):
     """Result of applying a mapping."""
 
-    version: int
+    version: int = Field(validation_alias=AliasPath("mapping", "version"))
     changed: bool = Field(description="Whether the rules changed.")
     profiles: int = Field(description="Profiles to remap in the background.")
 
@@ -139,7 +138,7 @@ class ExampleResponse(ResponseBody):
     )
 
 
-class PreviewResponse(ResponseBody):
+class EffectResponse(ResponseBody):
     """Effect of a mapping on the stored profiles."""
 
     profiles: int
@@ -152,6 +151,11 @@ class PreviewResponse(ResponseBody):
     requests: int = Field(description="Requests to ProsperStack that it costs.")
     requests_per_minute: float
     seconds: float = Field(description="Time that the requests take.")
+
+
+class PreviewResponse(EffectResponse):
+    """Effect of a mapping on the stored profiles, and its rules for properties that the account does not have."""
+
     unknown: list[FaultResponse]
 
 
@@ -176,7 +180,8 @@ async def show_mapping(
     services: Services, account: AccountDep, version: Annotated[int | None, Query(ge=0, le=MAX_INT32)] = None
 ) -> MappingResponse:
     """Return the current mapping, or an earlier version."""
-    return _mapping_response(await services.database.read(operations.of_version, account, version))
+    stored = await services.database.read(operations.of_version, account, version)
+    return MappingResponse.model_validate(operations.MappingView(stored))
 
 
 @router.put("", responses={409: {"model": ErrorResponse}})
@@ -199,7 +204,7 @@ async def apply_mapping(
         allow_unknown=body.allow_unknown,
         allow_problems=body.allow_problems,
     )
-    return _apply_response(applied)
+    return ApplyResponse.model_validate(applied)
 
 
 @router.post("/check")
@@ -219,19 +224,8 @@ async def preview_mapping(
     """
     parsed = await operations.parse(services, account, body.content)
     result = await operations.preview_for_account(services, account, parsed.rules, exact=exact)
-    return PreviewResponse(
-        profiles=result.profiles,
-        exact=result.exact,
-        changed=result.changed,
-        by_property=result.by_property,
-        examples=[ExampleResponse.model_validate(each) for each in result.examples],
-        problems_before=result.problems_before,
-        problems_after=result.problems_after,
-        requests=result.requests,
-        requests_per_minute=result.requests_per_minute,
-        seconds=result.seconds,
-        unknown=[to_fault_response(each) for each in parsed.unknown],
-    )
+    unknown = [to_fault_response(each) for each in parsed.unknown]
+    return PreviewResponse(**EffectResponse.model_validate(result).model_dump(), unknown=unknown)
 
 
 @router.post("/try")
@@ -243,18 +237,7 @@ async def try_mapping(services: Services, account: AccountDep, body: TrialReques
         raise NotFoundError("No profile with this email.")
     return TrialResponse(
         email=trial.email,
-        properties=[
-            PropertyTrialResponse(
-                property=each.key,
-                differs=each.differs,
-                before=None if each.before.desired is None else each.before.desired.value,
-                before_problem=each.before.problem,
-                after=None if each.after.desired is None else each.after.desired.value,
-                after_problem=each.after.problem,
-            )
-            for each in trial.changes
-            if each.is_fed
-        ],
+        properties=[PropertyTrialResponse.model_validate(each) for each in trial.changes if each.is_fed],
         context=dict(trial.context),
     )
 
@@ -264,8 +247,8 @@ async def history(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> list[MappingVersionResponse]:
     """List the applied versions, newest first."""
-    found = await services.database.read(mappings.history, account.id, limit)
-    return [MappingVersionResponse(**_version_fields(each)) for each in found]
+    found = await services.database.read(operations.history, account, limit)
+    return [MappingVersionResponse.model_validate(each) for each in found]
 
 
 @router.post("/rollback", responses={409: {"model": ErrorResponse}})
@@ -274,40 +257,23 @@ async def roll_back(
 ) -> ApplyResponse:
     """Apply an earlier version again, as a new version."""
     applied = await operations.rollback(services, account, body.version, author=operator, based_on=body.based_on)
-    return _apply_response(applied)
+    return ApplyResponse.model_validate(applied)
 
 
 @router.get("/progress")
 async def progress(services: Services, account: AccountDep) -> RemapProgressResponse:
     """Return the progress of the remap since the mapping or the catalog last changed."""
-    found = await services.database.read(mappings.latest_remap, account.id)
+    found = await services.database.read(operations.remap_of, account)
     if found is None:
         return RemapProgressResponse(total=0, done=0, changed=0, started_at=None, finished_at=None)
     return RemapProgressResponse.model_validate(found)
 
 
-def _apply_response(applied: ApplyResult) -> ApplyResponse:
-    return ApplyResponse(version=applied.mapping.version, changed=applied.changed, profiles=applied.profiles)
-
-
-def _version_fields(mapping: MappingVersion) -> dict[str, Any]:
-    return {
-        "version": mapping.version,
-        "author": mapping.author,
-        "applied_at": mapping.applied_at if mapping.version else None,
-        "note": mapping.note,
-        "rules": len(load_rules(mapping.rules)),
-    }
-
-
-def _mapping_response(mapping: MappingVersion) -> MappingResponse:
-    rules = load_rules(mapping.rules)
-    return MappingResponse(
-        **_version_fields(mapping), mapping=load(dump_rules(rules)), yaml=operations.text_of(mapping)
-    )
-
-
 coverage_router = APIRouter(prefix="/api/accounts/{account_id}/coverage", tags=["mapping"], route_class=ApiRoute)
+
+
+def _causes(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"trait": trait, "matched_by": matched_by} for trait, matched_by in pairs]
 
 
 class PropertyCoverageResponse(ResponseBody):
@@ -316,7 +282,9 @@ class PropertyCoverageResponse(ResponseBody):
     property: str
     name: str
     type: str
-    fed_by: list[dict[str, str]] = Field(description="`trait` (or expression) and `matched_by`, by frequency.")
+    fed_by: Annotated[list[dict[str, str]], BeforeValidator(_causes)] = Field(
+        description="`trait` (or expression) and `matched_by`, by frequency."
+    )
     ignored: bool
     filled: int = Field(description="Profiles with a value for it.")
     problems: int
@@ -348,25 +316,4 @@ class CoverageResponse(ResponseBody):
 @coverage_router.get("", tags=["mapping"])
 async def show_coverage(services: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
     """Return the coverage of properties and traits; above 50,000 profiles a sample is counted, unless `exact`."""
-    await refresh_if_stale(services, account)
-    async with services.scan_lock:
-        sample = None if exact else SAMPLE
-        found, profiles = await coverage(services.database, account.id, services.clock(), sample=sample)
-    return CoverageResponse(
-        profiles=profiles,
-        counted=found.profiles,
-        properties=[
-            PropertyCoverageResponse(
-                property=each.property,
-                name=each.name,
-                type=each.type,
-                fed_by=[{"trait": trait, "matched_by": why} for trait, why in each.fed_by],
-                ignored=each.ignored,
-                filled=each.filled,
-                problems=each.problems,
-                sample=each.sample,
-            )
-            for each in found.properties()
-        ],
-        traits=[TraitCoverageResponse.model_validate(each) for each in found.traits()],
-    )
+    return CoverageResponse.model_validate(await operations.coverage_for_account(services, account, exact=exact))

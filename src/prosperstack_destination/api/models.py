@@ -31,7 +31,7 @@ Timestamp = Annotated[datetime, BeforeValidator(_from_microseconds)]
 class ResponseBody(BaseModel):
     """Base class of response bodies. `model_validate` reads the fields from an object."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
 
 
 class RequestBody(BaseModel):

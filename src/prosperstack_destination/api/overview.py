@@ -1,18 +1,17 @@
 """Overview and activity history of an account."""
 
-from typing import Any
+from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import AliasPath, BeforeValidator, Field
 
-from prosperstack_destination.admin.overview import DeliveryProgress, Period, UsageSummary, overview
+from prosperstack_destination.admin.overview import Period, UsageSummary, overview
 from prosperstack_destination.admin.overview import history as history_of
 from prosperstack_destination.api.mappings import RemapProgressResponse
-from prosperstack_destination.api.models import ResponseBody, Timestamp, to_datetime
+from prosperstack_destination.api.models import ResponseBody, Timestamp
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Services
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.rollups import Rollup, percentile
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["accounts"], route_class=ApiRoute)
 
@@ -20,7 +19,7 @@ router = APIRouter(prefix="/api/accounts/{account_id}", tags=["accounts"], route
 class ActivityResponse(ResponseBody):
     """Activity of a time span."""
 
-    since: Timestamp
+    since: Timestamp = Field(validation_alias="at")
     accepted: int = Field(description="Calls accepted.")
     refused: int
     delivered: int = Field(description="People settled by an update.")
@@ -41,6 +40,11 @@ class UsageResponse(ActivityResponse):
         description="Requests of a forwarder: a lookup and an update of each settled person."
     )
     saved_requests: int
+
+
+def _usage_response(usage: UsageSummary) -> UsageResponse:
+    totals = ActivityResponse.model_validate(usage.totals).model_dump()
+    return UsageResponse(**totals, naive_requests=usage.naive, saved_requests=usage.saved)
 
 
 class DeliveryProgressResponse(ResponseBody):
@@ -78,20 +82,23 @@ class RateLimitResponse(ResponseBody):
 class OverviewResponse(ResponseBody):
     """State of an account."""
 
-    status: AccountStatus
-    status_reason: str | None
-    status_until: Timestamp | None
-    mapping_version: int
+    status: AccountStatus = Field(validation_alias=AliasPath("account", "status"))
+    status_reason: str | None = Field(validation_alias=AliasPath("account", "status_reason"))
+    status_until: Timestamp | None = Field(validation_alias=AliasPath("account", "status_until"))
+    mapping_version: int = Field(validation_alias="mapping")
     going_through: RemapProgressResponse | None = Field(
-        description="Progress of the remap of all profiles after a change of mapping or catalog; null: none runs."
+        validation_alias="remap",
+        description="Progress of the remap of all profiles after a change of mapping or catalog; null: none runs.",
     )
-    up_to_date: bool = Field(description="ProsperStack has all that Segment sent.")
+    up_to_date: bool = Field(
+        validation_alias="is_up_to_date", description="ProsperStack has all that Segment sent."
+    )
     waiting: dict[Status, int] = Field(description="People not settled, by status.")
     failures: FailuresResponse
     progress: DeliveryProgressResponse | None = Field(description="Null: no person waits.")
     rate_limit: RateLimitResponse | None
-    hour: UsageResponse
-    day: UsageResponse
+    hour: Annotated[UsageResponse, BeforeValidator(_usage_response)]
+    day: Annotated[UsageResponse, BeforeValidator(_usage_response)]
     refused_keys: int = Field(description="Calls of the last day refused because their key opens no account.")
 
 
@@ -100,21 +107,7 @@ async def show_overview(services: Services, account: AccountDep) -> OverviewResp
     """Return the current state of the account."""
     waiting = await services.waiting(account.id)
     found = await services.database.read(overview, account, services.reserve, services.clock(), waiting)
-    return OverviewResponse(
-        status=account.status,
-        status_reason=account.status_reason,
-        status_until=to_datetime(account.status_until),
-        mapping_version=found.mapping,
-        going_through=None if found.remap is None else RemapProgressResponse.model_validate(found.remap),
-        up_to_date=found.is_up_to_date,
-        waiting=dict(found.waiting),
-        failures=FailuresResponse.model_validate(found.failures),
-        progress=None if found.progress is None else _progress(found.progress),
-        rate_limit=None if found.rate_limit is None else RateLimitResponse.model_validate(found.rate_limit),
-        hour=_usage_response(found.hour),
-        day=_usage_response(found.day),
-        refused_keys=found.refused_keys,
-    )
+    return OverviewResponse.model_validate(found)
 
 
 @router.get("/history")
@@ -123,37 +116,4 @@ async def show_history(
 ) -> list[ActivityResponse]:
     """Return activity: each minute of the last hour, 15 minutes of the last day, or two hours of the last week."""
     parts = await services.database.read(history_of, account.id, period, services.clock())
-    return [ActivityResponse(**_activity_fields(each)) for each in parts]
-
-
-def _progress(progress: DeliveryProgress) -> DeliveryProgressResponse:
-    eta = progress.eta
-    return DeliveryProgressResponse(
-        begun_at=to_datetime(progress.begun_at),
-        done=progress.done,
-        left=progress.left,
-        requests=None if eta is None else eta.requests,
-        seconds=None if eta is None else eta.seconds,
-        at_most=eta is not None and eta.at_most,
-    )
-
-
-def _usage_response(usage: UsageSummary) -> UsageResponse:
-    return UsageResponse(**_activity_fields(usage.totals), naive_requests=usage.naive, saved_requests=usage.saved)
-
-
-def _activity_fields(rollup: Rollup) -> dict[str, Any]:
-    return {
-        "since": rollup.at,
-        "accepted": rollup.accepted,
-        "refused": rollup.refused,
-        "delivered": rollup.delivered,
-        "unchanged": rollup.unchanged,
-        "unmatched": rollup.unmatched,
-        "properties": rollup.properties,
-        "requests": rollup.requests,
-        "failed": rollup.failed,
-        "backlog": rollup.backlog,
-        "fresh_p50": percentile(rollup.freshness, 0.5),
-        "fresh_p95": percentile(rollup.freshness, 0.95),
-    }
+    return [ActivityResponse.model_validate(each) for each in parts]

@@ -4,21 +4,16 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
 from pydantic import AliasPath, Field, JsonValue, model_validator
-from sqlalchemy import Connection
 
 from prosperstack_destination.admin import actions, people
 from prosperstack_destination.admin.comparison import PropertyState
 from prosperstack_destination.admin.people import NextStep, PersonView
-from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, ProfileId, Services
-from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.projection import MatchedBy
-from prosperstack_destination.store import profile_queries
-from prosperstack_destination.store.accounts import Account, OnDelete
-from prosperstack_destination.store.erasure import ErasureResult
+from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.models import IdKind, SourceKind, Status
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["profiles"], route_class=ApiRoute)
@@ -162,23 +157,11 @@ async def list_profiles(
 
     With a status, a page may have few profiles or none although more follow.
     """
-    prefix = normalize_email(email)
-    if user_id is not None:
-        known = await services.database.read(profile_queries.emails_of_user, account.id, user_id)
-        if not known or not known[0].startswith(prefix):
-            return ProfilePageResponse(profiles=[], after=None)
-        prefix = known[0]
     statuses = () if status is None else (status,)
-    found = await services.database.read(
-        profile_queries.list_page, account.id, after=after, limit=limit, prefix=prefix, statuses=statuses
+    page = await services.database.read(
+        people.list_people, account, prefix=email, user_id=user_id, statuses=statuses, after=after, limit=limit
     )
-    people = found.profiles
-    if user_id is not None:
-        people = tuple(each for each in people if each.email == prefix)
-    return ProfilePageResponse(
-        profiles=[ProfileSummaryResponse.model_validate(each) for each in people],
-        after=found.after,
-    )
+    return ProfilePageResponse.model_validate(page)
 
 
 @router.get("/profiles/{profile_id}")
@@ -206,13 +189,11 @@ async def erase_profile(
     services: Services, account: AccountDep, operator: Operator, profile_id: ProfileId
 ) -> ErasureResponse:
     """Erase a person here and in ProsperStack, as a Delete call does. It cannot be undone."""
-    return _erasure_response(
-        services,
-        account,
-        await services.database.write(
-            actions.erase_profile, account, profile_id, services.vault.pseudonym, operator, services.clock()
-        ),
+    erased = await services.database.write(
+        actions.erase_profile, account, profile_id, services.vault.pseudonym, operator, services.clock()
     )
+    services.wake([account.id])
+    return ErasureResponse.model_validate(erased)
 
 
 @router.post("/erase")
@@ -220,14 +201,17 @@ async def erase(
     services: Services, account: AccountDep, operator: Operator, body: ErasePersonRequest
 ) -> ErasureResponse:
     """Erase a person by email or user ID, also an unknown one: older calls do not bring the person back."""
-
-    def work(connection: Connection) -> ErasureResult:
-        pseudonym, now = services.vault.pseudonym, services.clock()
-        if body.user_id is not None:
-            return actions.erase_user(connection, account, body.user_id, pseudonym, operator, now)
-        return actions.erase(connection, account, body.email or "", pseudonym, operator, now)
-
-    return _erasure_response(services, account, await services.database.write(work))
+    erase_person = actions.erase if body.user_id is None else actions.erase_user
+    erased = await services.database.write(
+        erase_person,
+        account,
+        body.user_id or body.email or "",
+        services.vault.pseudonym,
+        operator,
+        services.clock(),
+    )
+    services.wake([account.id])
+    return ErasureResponse.model_validate(erased)
 
 
 def _profile_response(person: PersonView) -> ProfileResponse:
@@ -248,20 +232,7 @@ def _profile_response(person: PersonView) -> ProfileResponse:
         next_step=person.next_step,
         looked_up_at=to_datetime(profile.looked_up_at),
         ids=[ExternalIdResponse.model_validate(each) for each in person.ids],
-        traits=[
-            TraitResponse(
-                name=each.name,
-                value=each.value,
-                at=to_datetime(each.at),
-                computed=None if each.source is None else each.source.kind,
-            )
-            for each in person.traits
-        ],
+        traits=[TraitResponse.model_validate(each) for each in person.traits],
         subscribers=[SubscriberResponse.model_validate(each) for each in person.subscribers],
         problems=[PersonProblemResponse.model_validate(each) for each in person.problems],
     )
-
-
-def _erasure_response(services: AdminServices, account: Account, erased: ErasureResult) -> ErasureResponse:
-    services.wake([account.id])
-    return ErasureResponse.model_validate(erased)

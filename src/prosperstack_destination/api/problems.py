@@ -3,18 +3,11 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field, JsonValue, model_validator
-from sqlalchemy import Connection
+from pydantic import AliasPath, Field, JsonValue, model_validator
 
-from prosperstack_destination.admin import actions
-from prosperstack_destination.admin.advice import advice
-from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
+from prosperstack_destination.admin import actions, problems
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, Operator, Services
-from prosperstack_destination.store import problems, profile_queries, remote_erasures
-from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.problems import ProblemGroup
-from prosperstack_destination.store.profile_queries import ProfileSummary
 
 router = APIRouter(prefix="/api/accounts/{account_id}", tags=["problems"], route_class=ApiRoute)
 
@@ -69,19 +62,26 @@ class FailedPersonResponse(ResponseBody):
 class FailedErasureResponse(ResponseBody):
     """A subscriber of an erased person whose values could not be deleted in ProsperStack."""
 
-    subscriber_id: str
-    delete_subscriber: bool = Field(description="Whether the whole subscriber is deleted.")
-    reason: str | None
-    attempts: int = Field(description="Failed attempts in a row.")
-    next_attempt_at: Timestamp
+    subscriber_id: str = Field(validation_alias=AliasPath("erasure", "subscriber_id"))
+    delete_subscriber: bool = Field(
+        validation_alias=AliasPath("erasure", "delete_subscriber"),
+        description="Whether the whole subscriber is deleted.",
+    )
+    reason: str | None = Field(validation_alias=AliasPath("erasure", "reason"))
+    attempts: int = Field(
+        validation_alias=AliasPath("erasure", "attempts"), description="Failed attempts in a row."
+    )
+    next_attempt_at: Timestamp = Field(validation_alias="due_at")
 
 
 class FailureListResponse(ResponseBody):
     """Failures that are retried, and rejected emails; each list up to the limit of the request."""
 
     waiting: list[FailedPersonResponse] = Field(description="People who wait after a failed attempt.")
-    set_aside: list[FailedPersonResponse] = Field(description="People whose email ProsperStack rejected.")
-    clearings: list[FailedErasureResponse]
+    set_aside: list[FailedPersonResponse] = Field(
+        validation_alias=AliasPath("rejected", "profiles"), description="People whose email ProsperStack rejected."
+    )
+    clearings: list[FailedErasureResponse] = Field(validation_alias="erasures")
 
 
 class RetryRequest(RequestBody):
@@ -138,29 +138,20 @@ async def show_problems(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> list[ProblemGroupResponse]:
     """List problems by property and reason, most frequent first; a solved problem disappears."""
-
-    def work(connection: Connection) -> tuple[list[ProblemGroup], dict[tuple[str, str], Suggestion]]:
-        groups = problems.grouped(connection, account.id, limit=limit)
-        return groups, suggest_rules(connection, account, groups, services.clock())
-
-    groups, suggestions = await services.database.read(work)
+    found = await services.database.read(problems.with_suggestions, account, services.clock(), limit)
     return [
         ProblemGroupResponse(
             property=each.property,
             reason=each.reason,
-            advice=advice(each.reason),
-            suggestion=_suggestion_response(suggestions.get((each.property, each.reason))),
+            advice=problems.advice(each.reason),
+            suggestion=None if suggestion is None else SuggestionResponse.model_validate(suggestion),
             set_aside=each.is_rejected,
             count=each.count,
             since=to_datetime(each.since),
             samples=[ProblemSampleResponse.model_validate(one) for one in each.samples],
         )
-        for each in groups
+        for each, suggestion in found
     ]
-
-
-def _suggestion_response(found: Suggestion | None) -> SuggestionResponse | None:
-    return None if found is None else SuggestionResponse.model_validate(found)
 
 
 @router.post("/problems/retry")
@@ -182,32 +173,8 @@ async def show_failures(
     services: Services, account: AccountDep, limit: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> FailureListResponse:
     """List the people who wait after a failed attempt, and rejected emails, with reason and next attempt."""
-
-    def work(
-        connection: Connection,
-    ) -> tuple[list[ProfileSummary], tuple[ProfileSummary, ...], list[remote_erasures.FailedRemoteErasure]]:
-        rejected = profile_queries.list_page(
-            connection, account.id, after="", limit=limit, statuses=[Status.REJECTED]
-        )
-        now = services.clock()
-        waiting = profile_queries.failed(connection, account.id, limit)
-        return waiting, rejected.profiles, remote_erasures.failed(connection, account.id, now, limit)
-
-    waiting, set_aside, clearings = await services.database.read(work)
-    return FailureListResponse(
-        waiting=[FailedPersonResponse.model_validate(each) for each in waiting],
-        set_aside=[FailedPersonResponse.model_validate(each) for each in set_aside],
-        clearings=[
-            FailedErasureResponse(
-                subscriber_id=each.erasure.subscriber_id,
-                delete_subscriber=each.erasure.delete_subscriber,
-                reason=each.erasure.reason,
-                attempts=each.erasure.attempts,
-                next_attempt_at=to_datetime(each.due_at),
-            )
-            for each in clearings
-        ],
-    )
+    found = await services.database.read(problems.list_failures, account, services.clock(), limit)
+    return FailureListResponse.model_validate(found)
 
 
 @router.get("/replay")

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import Field, SecretStr
+from pydantic import AliasPath, Field, SecretStr
 
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp, to_datetime
 from prosperstack_destination.api.route import AccountDep, ApiRoute, ErrorResponse, Operator, Services
@@ -84,9 +84,9 @@ class SegmentSourceResponse(ResponseBody):
 class WorkspaceResponse(ResponseBody):
     """A workspace and its sources."""
 
-    id: str
-    name: str
-    slug: str
+    id: str = Field(validation_alias=AliasPath("workspace", "id"))
+    name: str = Field(validation_alias=AliasPath("workspace", "name"))
+    slug: str = Field(validation_alias=AliasPath("workspace", "slug"))
     region: Region
     sources: list[SegmentSourceResponse] = Field(description="Sorted by name.")
 
@@ -134,13 +134,7 @@ async def show_workspace(
     """Return the workspace of a token, and its sources; nothing is changed or stored."""
     load = partial(services.workspaces.load_snapshot, account, body.access())
     snapshot = await while_connected(request.receive, load)
-    return WorkspaceResponse(
-        id=snapshot.workspace.id,
-        name=snapshot.workspace.name,
-        slug=snapshot.workspace.slug,
-        region=snapshot.region,
-        sources=[SegmentSourceResponse.model_validate(each) for each in snapshot.sources],
-    )
+    return WorkspaceResponse.model_validate(snapshot)
 
 
 @router.get("/connections")

@@ -1,32 +1,33 @@
-"""Implementation of `accounts`, `sources` and `audit`."""
+"""Commands for accounts, their sources and the audit log."""
 
 import sys
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from sqlalchemy import Connection
+import typer
 
-from prosperstack_destination.admin import accounts as account_settings
-from prosperstack_destination.admin.accounts import CONSEQUENCES, remove_account
-from prosperstack_destination.auth import credentials as issuing
-from prosperstack_destination.cli import output
+from prosperstack_destination.admin import accounts
+from prosperstack_destination.admin.accounts import AccountChanges
+from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.prosperstack import check_key
-from prosperstack_destination.cli.session import NO_ACCOUNT, confirm, read, resolve_account, run, write
+from prosperstack_destination.cli.session import Account, Author, Json, Yes
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import accounts, activity, sources
 from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
-from prosperstack_destination.store.models import SourceKind
 from prosperstack_destination.vault import vault_from_settings
+
+app = typer.Typer()
+accounts_app = typer.Typer(help="Manage the ProsperStack accounts that receive updates.", no_args_is_help=True)
+app.add_typer(accounts_app, name="accounts")
 
 #: Value of `--reserve` that returns an account to RATE_LIMIT_RESERVE.
 DEFAULT: Final = "default"
+_Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not check the key with ProsperStack.")]
 
 
-def list_accounts(*, as_json: bool) -> None:
-    """Print every account."""
+@accounts_app.command("list")
+def list_accounts(json: Json = False) -> None:
+    """List every account, its status and its settings."""
     rows: list[list[Cell]] = [
         [
             each.id,
@@ -38,59 +39,125 @@ def list_accounts(*, as_json: bool) -> None:
             each.status_reason,
             Time(each.status_until),
         ]
-        for each in read(accounts.all_accounts)
+        for each in session.read(accounts.list_accounts)
     ]
     columns = ["Account", "Fingerprint", "Mode", "Status", "On delete", "Reserve", "Why", "Next attempt"]
-    output.print_rows(columns, rows, as_json=as_json, nothing=NO_ACCOUNT)
+    output.print_rows(columns, rows, as_json=json, nothing=accounts.NO_ACCOUNT)
 
 
-def add_account(author: str, *, checked: bool, as_json: bool) -> None:
-    """Open an account for a ProsperStack key. Raises `ConfigurationError` if ProsperStack refuses the key."""
+@accounts_app.command()
+def add(unchecked: _Unchecked = False, author: Author = "unknown", json: Json = False) -> None:
+    """Open an account for a ProsperStack API key. The command prompts for the key, or reads standard input.
+
+    The key is checked with ProsperStack first.
+    """
     key = _read_key()
-    settings = read_settings()
-    vault = vault_from_settings(settings)
-    if checked:
-        check_key(settings, key)
-    account = write(
-        lambda connection: issuing.open_account(connection, key, vault, author, system_clock()), settings
-    )
-    if as_json:
+    vault = vault_from_settings(read_settings())
+    if not unchecked:
+        session.check_prosperstack_key(key)
+    account, _ = session.write(accounts.open_account, key, vault, author, system_clock())
+    if json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
     else:
         output.console.print(f"{account.id} ({account.fingerprint})")
 
 
-def replace_key(account_name: str | None, author: str, *, checked: bool, as_json: bool) -> None:
-    """Replace an account's ProsperStack key. Raises `ConfigurationError` if ProsperStack refuses the new one."""
-    settings = read_settings()
-    vault = vault_from_settings(settings)
-    key = _read_key()
-    if checked:
-        check_key(settings, key)
-
-    def work(connection: Connection) -> accounts.Account:
-        account = resolve_account(connection, account_name)
-        return issuing.replace_key(connection, account, key, vault, author, system_clock())
-
-    account = write(work, settings)
-    if as_json:
-        output.print_json({"account": account.id, "fingerprint": account.fingerprint})
-        return
-    output.console.print(f"Key rotated: {account.id} uses {account.fingerprint} from now on.")
-
-
-def remove(account_name: str | None, author: str, *, yes: bool, as_json: bool) -> None:
-    """Delete an account and everything stored for it, after confirmation."""
-    settings = read_settings()
-    account = read(lambda connection: resolve_account(connection, account_name), settings)
-    confirm(f"{account.fingerprint}: {CONSEQUENCES}", yes=yes, as_json=as_json)
-    run(settings, lambda database: remove_account(database, account, author, system_clock()))
-    if as_json:
-        output.print_json({"removed": account.id})
+@accounts_app.command()
+def remove(account: Account = None, yes: Yes = False, author: Author = "unknown", json: Json = False) -> None:
+    """Delete an account and everything stored for it. Nothing changes in ProsperStack or in Segment."""
+    found = session.read(accounts.resolve, account)
+    session.confirm(f"{found.fingerprint}: {accounts.CONSEQUENCES}", yes=yes, as_json=json)
+    session.run(lambda database: accounts.remove_account(database, found, author, system_clock()))
+    if json:
+        output.print_json({"removed": found.id})
     else:
-        output.console.print(
-            f"{account.fingerprint} is removed. A running service refuses its keys within seconds."
+        output.console.print(f"{found.fingerprint} is removed. A running service refuses its keys within seconds.")
+
+
+@accounts_app.command()
+def rekey(
+    account: Account = None, unchecked: _Unchecked = False, author: Author = "unknown", json: Json = False
+) -> None:
+    """Rotate the ProsperStack API key of an account. The command prompts for the key, or reads standard input."""
+    vault = vault_from_settings(read_settings())
+    key = _read_key()
+    if not unchecked:
+        session.check_prosperstack_key(key)
+    changed = session.write_account(account, accounts.replace_key, key, vault, author, system_clock())
+    if json:
+        output.print_json({"account": changed.id, "fingerprint": changed.fingerprint})
+        return
+    output.console.print(f"Key rotated: {changed.id} uses {changed.fingerprint} from now on.")
+
+
+@accounts_app.command("set")
+def change(
+    on_delete: Annotated[
+        OnDelete | None, typer.Option(help="Effect of a deletion (GDPR, CCPA) in ProsperStack.")
+    ] = None,
+    reserve: Annotated[
+        str | None,
+        typer.Option(help="Share of the rate limit kept free for your own tools, as 0.2; or default."),
+    ] = None,
+    hold_unknown: Annotated[
+        HoldUnknown | None,
+        typer.Option(help="Calls with an ID but without a known email that are held: those of Engage, or all."),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Zone in which rules see the day, as Europe/Berlin.")
+    ] = None,
+    account: Account = None,
+    author: Author = "unknown",
+    json: Json = False,
+) -> None:
+    """Change the settings of an account. They apply within seconds."""
+    share = ... if reserve is None else None if reserve == DEFAULT else _share(reserve)
+    changes = AccountChanges(on_delete, share, hold_unknown, time_zone)
+    if changes == AccountChanges():
+        raise ConfigurationError("Nothing to change: add --on-delete, --reserve, --hold-unknown or --time-zone.")
+    changed = session.write_account(account, accounts.change, changes, author, system_clock())
+    if json:
+        output.print_json(
+            {
+                "account": changed.id,
+                "on_delete": changed.on_delete.value,
+                "reserve": changed.reserve,
+                "hold_unknown": changed.hold_unknown.value,
+                "time_zone": changed.time_zone,
+            }
         )
+        return
+    kept_free = "RATE_LIMIT_RESERVE" if changed.reserve is None else f"{changed.reserve:.0%}"
+    output.console.print(
+        f"{changed.fingerprint}: effect of a deletion in ProsperStack: {changed.on_delete.value}; share of the "
+        f"rate limit kept free for your own tools: {kept_free}; calls without a known email are held: "
+        f"{changed.hold_unknown.value}; time zone: {changed.time_zone}."
+    )
+
+
+@app.command()
+def sources(account: Account = None, json: Json = False) -> None:
+    """List the sources of calls: Segment sources, Engage audiences and computed traits."""
+    rows: list[list[Cell]] = []
+    for each in session.read_account(account, accounts.list_sources):
+        times = (Time(each.first_at), Time(each.last_at))
+        rows.append([each.kind.value, each.key or "-", each.name, each.calls, each.audience_members, *times])
+    columns = ["Kind", "Source", "Library", "Calls", "In", "First", "Last"]
+    output.print_rows(columns, rows, as_json=json, nothing="No calls received yet. `send` posts an example.")
+
+
+@app.command()
+def audit(
+    account: Account = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of entries.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show the audit log: deletions, keys, mappings, and who changed them. It holds no personal data."""
+    rows: list[list[Cell]] = []
+    for each in session.read_account(account, accounts.audit, limit):
+        details = ", ".join(f"{name}: {value}" for name, value in each.details.items())
+        rows.append([Time(each.at), each.actor, each.action, dict(each.details) if json else details])
+    output.print_rows(["When", "Who", "What", "Details"], rows, as_json=json, nothing="The audit log is empty.")
 
 
 def _read_key() -> str:
@@ -100,55 +167,6 @@ def _read_key() -> str:
     return sys.stdin.readline().strip()
 
 
-@dataclass(frozen=True, slots=True)
-class AccountChanges:
-    """Settings to change; None: unchanged."""
-
-    on_delete: OnDelete | None
-    #: A share of the rate limit, or `DEFAULT`.
-    reserve: str | None
-    hold_unknown: HoldUnknown | None
-    time_zone: str | None
-
-
-def change(account_name: str | None, author: str, changes: AccountChanges, *, as_json: bool) -> None:
-    """Change an account's settings. Raises `ConfigurationError` if none is given, or if one is invalid."""
-    if changes == AccountChanges(None, None, None, None):
-        raise ConfigurationError("Nothing to change: add --on-delete, --reserve, --hold-unknown or --time-zone.")
-    share = None if changes.reserve in (None, DEFAULT) else _share(str(changes.reserve))
-
-    def work(connection: Connection) -> accounts.Account:
-        account, now = resolve_account(connection, account_name), system_clock()
-        if changes.on_delete is not None:
-            account_settings.set_on_delete(connection, account, changes.on_delete, author, now)
-        if changes.reserve is not None:
-            account_settings.set_reserve(connection, account, share, author, now)
-        if changes.hold_unknown is not None:
-            account_settings.set_hold_unknown(connection, account, changes.hold_unknown, author, now)
-        if changes.time_zone is not None:
-            account_settings.set_time_zone(connection, account, changes.time_zone, author, now)
-        return account_settings.find(connection, account.id)
-
-    account = write(work)
-    if as_json:
-        output.print_json(
-            {
-                "account": account.id,
-                "on_delete": account.on_delete.value,
-                "reserve": account.reserve,
-                "hold_unknown": account.hold_unknown.value,
-                "time_zone": account.time_zone,
-            }
-        )
-        return
-    kept_free = "RATE_LIMIT_RESERVE" if account.reserve is None else f"{account.reserve:.0%}"
-    output.console.print(
-        f"{account.fingerprint}: effect of a deletion in ProsperStack: {account.on_delete.value}; share of the "
-        f"rate limit kept free for your own tools: {kept_free}; calls without a known email are held: "
-        f"{account.hold_unknown.value}; time zone: {account.time_zone}."
-    )
-
-
 def _share(text: str) -> float:
     try:
         return float(text)
@@ -156,28 +174,3 @@ def _share(text: str) -> float:
         raise ConfigurationError(
             f"--reserve {text!r} is invalid: use a share of the rate limit, as 0.2, or {DEFAULT}."
         ) from None
-
-
-def list_sources(account_name: str | None, *, as_json: bool) -> None:
-    """Print the sources of an account's calls."""
-    rows: list[list[Cell]] = []
-    for each in read(
-        lambda connection: sources.of_account(connection, resolve_account(connection, account_name).id)
-    ):
-        members = each.members if each.kind is SourceKind.AUDIENCE else None
-        times = (Time(each.first_at), Time(each.last_at))
-        rows.append([each.kind.value, each.key or "-", each.name, each.calls, members, *times])
-    columns = ["Kind", "Source", "Library", "Calls", "In", "First", "Last"]
-    output.print_rows(columns, rows, as_json=as_json, nothing="No calls received yet. `send` posts an example.")
-
-
-def show_audit(account_name: str | None, limit: int, *, as_json: bool) -> None:
-    """Print an account's audit log, the newest entry first."""
-    entries = read(
-        lambda connection: activity.recent_actions(connection, resolve_account(connection, account_name).id, limit)
-    )
-    rows: list[list[Cell]] = []
-    for each in entries:
-        details = ", ".join(f"{name}: {value}" for name, value in each.details.items())
-        rows.append([Time(each.at), each.actor, each.action, dict(each.details) if as_json else details])
-    output.print_rows(["When", "Who", "What", "Details"], rows, as_json=as_json, nothing="The audit log is empty.")

@@ -1,23 +1,27 @@
-"""Implementation of `doctor`: check everything that the service needs, and advise."""
+"""Command that checks everything that the service needs, and advises."""
 
 import asyncio
 import email.utils
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from enum import StrEnum
+from typing import Annotated, Final
 
 import httpx
+import typer
 from rich.markup import escape
-from sqlalchemy import URL, Connection, func, select
 
 from prosperstack_destination.admin import labels
+from prosperstack_destination.admin.database import describe, existing, missing_file
+from prosperstack_destination.admin.restored_database import RestoredDatabase
+from prosperstack_destination.admin.restored_database import load as load_restored
+from prosperstack_destination.admin.status import AccountHealth, load_health
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.cli import output, restored_database
-from prosperstack_destination.cli.findings import Finding, Severity
-from prosperstack_destination.cli.serving_record import load, local_url, prosperstack_base_url
+from prosperstack_destination.cli import output
+from prosperstack_destination.cli.output import Time
+from prosperstack_destination.cli.session import Json
 from prosperstack_destination.clock import DAY, HOUR, SECOND, system_clock
 from prosperstack_destination.errors import (
     ConfigurationError,
@@ -29,13 +33,11 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.http_client import HTTP_TIMEOUT_SECONDS
 from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.serving_record import load, local_url, prosperstack_base_url
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.store import account_stats, accounts
-from prosperstack_destination.store.account_stats import AccountStats
-from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.database import Database, parse_database_url
-from prosperstack_destination.store.tables import subscribers
 from prosperstack_destination.vault import vault_from_settings
+
+app = typer.Typer()
 
 #: Free disk space below which doctor warns, and below which it fails, in bytes.
 LOW_DISK_SPACE: Final = 1024**3
@@ -46,13 +48,37 @@ CLOCK_SECONDS: Final = 30
 OLD_CATALOG: Final = 25 * HOUR
 
 
-def run(*, offline: bool, after_restore: bool, as_json: bool) -> bool:
-    """Run and print all checks; return True if none failed.
+class Severity(StrEnum):
+    """Result of one check."""
 
-    ``offline`` sends no requests. ``after_restore`` adds what a restored database lacks.
-    """
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: its subject, its result, and advice."""
+
+    what: str
+    severity: Severity
+    #: Observation that the severity follows from.
+    observation: str
+    #: Action for the operator; "" if none is needed.
+    advice: str = ""
+
+
+@app.command()
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither ProsperStack nor the service.")] = False,
+    after_restore: Annotated[
+        bool, typer.Option("--after-restore", help="Say what has to be repeated after a backup was restored.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check everything that the service needs, and print advice. It costs one request for each account."""
     findings = asyncio.run(_check_all(offline=offline, after_restore=after_restore))
-    if as_json:
+    if json:
         output.print_json(
             [
                 {
@@ -71,17 +97,18 @@ def run(*, offline: bool, after_restore: bool, as_json: bool) -> bool:
             output.console.print(f"{mark} [bold]{escape(each.what)}[/bold]: {escape(each.observation)}")
             if each.advice:
                 output.console.print(f"         {escape(each.advice)}")
-    return all(each.severity is not Severity.FAILED for each in findings)
+    if any(each.severity is Severity.FAILED for each in findings):
+        raise typer.Exit(1)
 
 
 async def _check_all(*, offline: bool, after_restore: bool) -> list[Finding]:
     try:
         settings = read_settings()
-        url = parse_database_url(settings.effective_database_url)
+        database = describe(settings.effective_database_url)
     except ConfigurationError as error:
         advice = "Correct it in the environment or in .env; docs/reference/settings.md lists the settings."
         return [Finding("settings", Severity.FAILED, str(error), advice)]
-    findings = [Finding("settings", Severity.OK, f"the database is {url.set(query={})!r}")]
+    findings = [Finding("settings", Severity.OK, f"the database is {database}")]
     findings += [_disk(settings)]
     checks = _database(settings, offline=offline, after_restore=after_restore)
     return [*findings, *[each async for each in checks]]
@@ -105,37 +132,27 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", Severity.OK, observation)
 
 
-def _database_exists(url: URL) -> bool:
-    """Return False for a missing SQLite file, which opening it would create."""
-    return url.get_backend_name() != "sqlite" or bool(url.database and Path(url.database).exists())
-
-
 async def _database(settings: Settings, *, offline: bool, after_restore: bool) -> AsyncIterator[Finding]:
-    url = parse_database_url(settings.effective_database_url)
-    if not _database_exists(url):
+    url = settings.effective_database_url
+    if (file := missing_file(url)) is not None:
         advice = "Start the service with `serve`, or set DATA_DIR to the folder of its database."
-        yield Finding("database", Severity.FAILED, f"there is no database at {url.database}", advice)
+        yield Finding("database", Severity.FAILED, f"there is no database at {file}", advice)
         return
+    now = system_clock()
+    started_at = time.monotonic()
     try:
-        database = Database(settings.effective_database_url)
-    except DestinationError as error:
-        yield Finding("database", Severity.FAILED, str(error), "Correct DATABASE_URL.")
-        return
-    try:
-        started_at = time.monotonic()
-        now = system_clock()
-        loaded = await database.read(_load_accounts, now)
-        milliseconds = (time.monotonic() - started_at) * 1000
-        yield Finding("database", Severity.OK, f"{len(loaded)} accounts, read in {milliseconds:.0f} ms")
-        if after_restore:
-            for step in restored_database.findings(await database.read(restored_database.load), now):
-                yield step
+        async with existing(url) as database:
+            loaded = await database.read(load_health, now)
+            milliseconds = (time.monotonic() - started_at) * 1000
+            restored = await database.read(load_restored) if after_restore else None
     except DestinationError as error:
         advice = "Check that its schema is current (`db upgrade`), and that this user can read it."
         yield Finding("database", Severity.FAILED, str(error), advice)
         return
-    finally:
-        await database.close()
+    yield Finding("database", Severity.OK, f"{len(loaded)} accounts, read in {milliseconds:.0f} ms")
+    if restored is not None:
+        for step in _restore_steps(restored, now):
+            yield step
     if not loaded:
         advice = "Run `accounts add`, or send a first call with a ProsperStack key."
         yield Finding("accounts", Severity.WARNING, "there is no account yet", advice)
@@ -150,26 +167,45 @@ async def _database(settings: Settings, *, offline: bool, after_restore: bool) -
             yield await _check_service(settings, http)
 
 
-@dataclass(frozen=True, slots=True)
-class _AccountState:
-    account: Account
-    stats: AccountStats
-    #: Time of the latest observation of a subscriber, in microseconds, and number of subscribers.
-    directory_at: int | None
-    subscribers: int
+def _restore_steps(state: RestoredDatabase, now: int) -> Iterator[Finding]:
+    """Yield a finding for each step after a restore, in the order of the steps."""
+    if state.integrity == "ok":
+        yield Finding("restore, integrity", Severity.OK, f"{state.profiles:,} profiles")
+    else:
+        advice = "Restore another backup: this one is damaged."
+        yield Finding("restore, integrity", Severity.FAILED, state.integrity, advice)
+    if state.revision != state.newest_revision:
+        advice = "Run `db upgrade`, or start the service, which upgrades it."
+        observation = f"revision {state.revision}, and this version has {state.newest_revision}"
+        yield Finding("restore, schema", Severity.WARNING, observation, advice)
+    steps = {
+        "calls": (
+            state.latest_call_at,
+            "Calls after it are missing. Import them from your warehouse (`import`), or let Segment replay them "
+            "from then on. Both are safe: the newest event wins.",
+        ),
+        "deletions": (state.latest_erasure_at, "Repeat deletions that were made after it (`erase`)."),
+        "credentials": (
+            state.latest_credential_at,
+            "Issue and revoke again what was issued or revoked after it: a key that was revoked since works now.",
+        ),
+        "mapping": (state.latest_mapping_at, "Apply again what was applied after it (`mappings apply`)."),
+        "ProsperStack": (
+            state.latest_observation_at,
+            "What ProsperStack got after it is not known here. Start the service, and run `replay --yes`.",
+        ),
+    }
+    for step, (at, advice) in steps.items():
+        yield Finding(f"restore, {step}", Severity.WARNING, _when(at, now), advice)
 
 
-def _load_accounts(connection: Connection, now: int) -> list[_AccountState]:
-    by_id = {each.account_id: each for each in account_stats.of_accounts(connection, now)}
-    states = []
-    for account in accounts.all_accounts(connection):
-        mine = subscribers.c.account_id == account.id
-        row = connection.execute(select(func.max(subscribers.c.observed_at), func.count()).where(mine)).one()
-        states.append(_AccountState(account, by_id[account.id], row[0], row[1]))
-    return states
+def _when(at: int | None, now: int) -> str:
+    if at is None:
+        return "there is none in this database"
+    return f"the latest is of {Time(at)} UTC, {labels.ago(at, now)} ago"
 
 
-def _check_account(state: _AccountState, now: int) -> list[Finding]:
+def _check_account(state: AccountHealth, now: int) -> list[Finding]:
     account, name = state.account, state.account.fingerprint
     findings = []
     if account.catalog_at is None:
@@ -201,7 +237,7 @@ def _check_account(state: _AccountState, now: int) -> list[Finding]:
 
 
 async def _check_key(
-    state: _AccountState, settings: Settings, vault: Vault, http: httpx.AsyncClient, *, offline: bool
+    state: AccountHealth, settings: Settings, vault: Vault, http: httpx.AsyncClient, *, offline: bool
 ) -> AsyncIterator[Finding]:
     account, what = state.account, f"{state.account.fingerprint}, key"
     try:

@@ -1,162 +1,168 @@
-"""Implementation of `mappings`: check, compare, apply and roll back rules."""
+"""Commands that check, compare, apply and roll back mappings."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import JsonValue
-from sqlalchemy import Connection
 
-from prosperstack_destination import account_mapping
-from prosperstack_destination.account_mapping import ApplyResult, may_refresh
-from prosperstack_destination.admin import labels
-from prosperstack_destination.cli import output
+from prosperstack_destination.account_mapping import ApplyResult
+from prosperstack_destination.admin import accounts, labels, mapping
+from prosperstack_destination.admin.mapping import MappingView
+from prosperstack_destination.admin.services import AdminContext
+from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.prosperstack import with_current_catalog
-from prosperstack_destination.cli.session import confirm, resolve_account, run, write
-from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import ConfigurationError, ProblemsRise
+from prosperstack_destination.cli.session import Account, Author, Json
+from prosperstack_destination.errors import ConfigurationError, NotFoundError, ProblemsRise
 from prosperstack_destination.mapping.mapping_file import (
     Fault,
     InvalidMapping,
     KnownProperties,
     ParsedMapping,
-    as_yaml,
     json_schema,
     read_mapping,
 )
-from prosperstack_destination.mapping.rules import dump_rules, load_rules
-from prosperstack_destination.reconcile.preview import SAMPLE, Example, Preview, preview
-from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.store import accounts, mappings
-from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.mappings import MappingVersion, RemapProgress
+from prosperstack_destination.reconcile.preview import Example, Preview
+from prosperstack_destination.store.accounts import Account as AccountRow
+
+app = typer.Typer()
+mappings_app = typer.Typer(help="Manage the rules that map traits to properties.", no_args_is_help=True)
+app.add_typer(mappings_app, name="mappings")
+
+_MappingFile = Annotated[Path, typer.Argument(help="Mapping file, as YAML.")]
 
 
-def validate(file: Path, account_name: str | None, *, as_json: bool) -> bool:
-    """Check a file against the account's properties, if there is one account; return True if it is valid.
+@mappings_app.command()
+def validate(file: _MappingFile, account: Account = None, json: Json = False) -> None:
+    """Check a mapping file without applying it."""
+    text = _text(file)
 
-    Raises `ConfigurationError` with every fault, unless ``as_json``.
-    """
+    async def check(context: AdminContext) -> ParsedMapping:
+        found = await context.database.read(accounts.resolve_optional, account)
+        return read_mapping(text, KnownProperties()) if found is None else await mapping.parse(context, found, text)
 
-    def optional_account(connection: Connection) -> Account | None:
-        several = account_name is None and len(accounts.all_accounts(connection)) != 1
-        return None if several else resolve_account(connection, account_name)
+    try:
+        parsed = session.run_operation(check)
+    except InvalidMapping as error:
+        if not json:
+            raise _invalid(file, error) from None
+        output.print_json({"rules": None, "faults": [_fault(each) for each in error.faults]})
+        raise typer.Exit(1) from None
+    if json:
+        output.print_json({"rules": len(parsed.rules), "faults": [_fault(each) for each in parsed.unknown]})
+        raise typer.Exit(1 if parsed.unknown else 0)
+    _reject_unknown(file, parsed.unknown)
+    output.console.print(f"{file} is valid: {_rules(len(parsed.rules))}.", markup=False)
 
-    settings = read_settings()
-    account = write(optional_account, settings)
-    properties = KnownProperties() if account is None else known_properties(settings, account, file)
-    if as_json:
-        return _validate_for_scripts(file, properties)
-    mapping = _read(file, properties)
-    _reject_unknown(file, mapping.unknown)
-    output.console.print(f"{file} is valid: {_rules(len(mapping.rules))}.", markup=False)
-    return True
 
-
-def show(account_name: str | None, version: int | None, *, as_json: bool) -> None:
-    """Print a mapping as a file that `apply` reads: the applied file itself, or one made of the rules."""
-
-    def work(connection: Connection) -> MappingVersion:
-        account = resolve_account(connection, account_name)
-        if version is not None:
-            return _version(connection, account, version)
-        return mappings.current(connection, account.id)
-
-    mapping = write(work)
-    rules = load_rules(mapping.rules)
-    text = mapping.source if mapping.source is not None else as_yaml(rules)
-    if as_json:
-        output.print_json({**_applied(mapping), "mapping": json.loads(dump_rules(rules)), "yaml": text})
+@mappings_app.command()
+def show(
+    account: Account = None,
+    version: Annotated[int | None, typer.Option(min=0, help="Earlier version. Default: the current one.")] = None,
+    json: Json = False,
+) -> None:
+    """Print the current mapping as a file that `mappings apply` reads."""
+    try:
+        view = MappingView(session.write_account(account, mapping.of_version, version))
+    except NotFoundError:
+        raise ConfigurationError(f"There is no version {version}: `mappings history` lists the versions.") from None
+    if json:
+        output.print_json({**_applied(view), "mapping": view.mapping, "yaml": view.yaml})
         return
-    origin = f"version {mapping.version}, by {mapping.author}" if mapping.version else "no mapping was applied yet"
-    print(f"# {origin}; to keep later changes of others, apply an edited copy with --based-on {mapping.version}")
-    print(text, end="")
+    origin = f"version {view.version}, by {view.author}" if view.version else "no mapping was applied yet"
+    print(f"# {origin}; to keep later changes of others, apply an edited copy with --based-on {view.version}")
+    print(view.yaml, end="")
 
 
-def diff(file: Path, account_name: str | None, *, as_json: bool) -> None:
-    """Print the changes that a file would make, without applying it."""
-    settings = read_settings()
-    account, mapping = _read_for(file, account_name, settings)
-    changes = _preview(settings, account, mapping, sample=None)
-    if as_json:
-        output.print_json(_facts(changes, mapping))
+@mappings_app.command()
+def diff(file: _MappingFile, account: Account = None, json: Json = False) -> None:
+    """Show the changes that a mapping file makes to stored profiles, and their cost in requests."""
+    text = _text(file)
+
+    async def preview(context: AdminContext) -> tuple[Preview, ParsedMapping]:
+        found = await context.database.read(accounts.resolve, account)
+        parsed = await mapping.parse(context, found, text)
+        return await mapping.preview_for_account(context, found, parsed.rules, exact=True), parsed
+
+    with _naming_faults(file):
+        changes, parsed = session.run_operation(preview)
+    if json:
+        output.print_json(_facts(changes, parsed))
         return
     _print_preview(changes)
-    for fault in mapping.unknown:
+    for fault in parsed.unknown:
         output.console.print(_fault_line(file, fault), style="yellow", markup=False)
 
 
+@mappings_app.command()
 def apply(
-    file: Path,
-    account_name: str | None,
-    author: str,
-    *,
-    based_on: int | None,
-    allow_unknown: bool,
-    yes: bool,
-    as_json: bool,
+    file: _MappingFile,
+    account: Account = None,
+    author: Author = "unknown",
+    based_on: Annotated[
+        int | None, typer.Option(min=0, help="Fail if the current version is not this one.")
+    ] = None,
+    allow_unknown: Annotated[
+        bool,
+        typer.Option("--allow-unknown", help="Accept rules for properties that do not exist yet."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation if problems increase.")] = False,
+    json: Json = False,
 ) -> None:
-    """Apply a file's rules, after confirmation if problems increase, unless ``yes``.
+    """Apply a mapping file, to stored profiles and to new calls."""
+    text = _text(file)
 
-    Raises `ConfigurationError` with the place of every fault in the file.
-    """
-    settings = read_settings()
-    account, mapping = _read_for(file, account_name, settings)
-    if not allow_unknown:
-        _reject_unknown(file, mapping.unknown)
-    if not yes:
-        changes = _preview(settings, account, mapping, sample=SAMPLE)
-        if changes.raises_problems:
-            rise = ProblemsRise(before=changes.problems_before, after=changes.problems_after)
-            confirm(str(rise), yes=yes, as_json=as_json, style="bold red")
-    source = _text(file)
-
-    def work(connection: Connection) -> ApplyResult:
-        expected = mapping.based_on if based_on is None else based_on
-        return account_mapping.apply(
-            connection, account, mapping.rules, author=author, now=system_clock(), source=source, based_on=expected
+    async def work(context: AdminContext) -> tuple[ApplyResult, ParsedMapping, AccountRow]:
+        found = await context.database.read(accounts.resolve, account)
+        parsed = await mapping.parse(context, found, text)
+        if not allow_unknown:
+            _reject_unknown(file, parsed.unknown)
+        apply_mapping = partial(
+            mapping.apply,
+            context,
+            found,
+            parsed,
+            author=author,
+            based_on=parsed.based_on if based_on is None else based_on,
+            source=text,
+            allow_unknown=True,
         )
+        try:
+            return await apply_mapping(allow_problems=yes), parsed, found
+        except ProblemsRise as rise:
+            session.confirm(str(rise), yes=yes, as_json=json, style="bold red")
+            return await apply_mapping(allow_problems=True), parsed, found
 
-    applied = write(work)
-    if as_json:
-        output.print_json({**_outcome(applied, account), "unknown": [_fault(each) for each in mapping.unknown]})
+    with _naming_faults(file):
+        applied, parsed, changed = session.run_operation(work)
+    if json:
+        output.print_json({**_outcome(applied, changed), "unknown": [_fault(each) for each in parsed.unknown]})
         return
-    _print_applied(applied, account)
-    for fault in mapping.unknown:
+    _print_applied(applied, changed)
+    for fault in parsed.unknown:
         output.console.print(
             f"{_fault_line(file, fault)} Its rule applies once the property exists.", style="yellow", markup=False
         )
 
 
-def roll_back(account_name: str | None, version: int | None, author: str, *, as_json: bool) -> None:
-    """Apply an earlier version again, as a new version."""
-
-    def work(connection: Connection) -> tuple[ApplyResult, Account]:
-        account = resolve_account(connection, account_name)
-        return account_mapping.rollback(connection, account, version, author=author, now=system_clock()), account
-
-    applied, account = write(work)
-    if as_json:
-        output.print_json(_outcome(applied, account))
-    else:
-        _print_applied(applied, account)
-
-
-def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
-    """Print the versions, the newest first, and the progress of the newest."""
-
-    def work(connection: Connection) -> tuple[list[MappingVersion], RemapProgress | None]:
-        account = resolve_account(connection, account_name)
-        return mappings.history(connection, account.id, limit), mappings.latest_remap(connection, account.id)
-
-    versions, progress = write(work)
-    if as_json:
+@mappings_app.command()
+def history(
+    account: Account = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of versions.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the applied versions, with time and author."""
+    versions = session.write_account(account, mapping.history, limit)
+    progress = session.read_account(account, mapping.remap_of)
+    if json:
         done: JsonValue = None if progress is None else {"total": progress.total, "done": progress.done}
         output.print_json({"versions": [_applied(each) for each in versions], "progress": done})
         return
     rows: list[list[Cell]] = [
-        [each.version, Time(each.applied_at), each.author, len(load_rules(each.rules)), each.note]
-        for each in versions
+        [each.version, Time(each.applied_at), each.author, each.rules, each.note] for each in versions
     ]
     output.print_rows(["Version", "Applied (UTC)", "By", "Rules", "Note"], rows, as_json=False)
     if progress is not None and not progress.is_finished:
@@ -165,55 +171,45 @@ def history(account_name: str | None, limit: int, *, as_json: bool) -> None:
         )
 
 
-def schema() -> None:
-    """Print the JSON Schema of mapping files."""
+@mappings_app.command("rollback")
+def roll_back(
+    version: Annotated[
+        int | None, typer.Argument(min=0, help="Version to apply again. Default: the previous one.")
+    ] = None,
+    account: Account = None,
+    author: Author = "unknown",
+    json: Json = False,
+) -> None:
+    """Apply an earlier version again, as a new version."""
+
+    async def work(context: AdminContext) -> tuple[ApplyResult, AccountRow]:
+        found = await context.database.read(accounts.resolve, account)
+        return await mapping.rollback(context, found, version, author=author), found
+
+    applied, changed = session.run_operation(work)
+    if json:
+        output.print_json(_outcome(applied, changed))
+    else:
+        _print_applied(applied, changed)
+
+
+@mappings_app.command()
+def schema(json: Json = True) -> None:  # noqa: ARG001 -- the output is always JSON; scripts may pass --json
+    """Print the JSON Schema of mapping files, for completion in editors."""
     output.print_json(json_schema())
 
 
-def _validate_for_scripts(file: Path, known: KnownProperties) -> bool:
-    """Print the faults of a file with their places; return True if there are none."""
+@contextmanager
+def _naming_faults(file: Path) -> Iterator[None]:
+    """Raise `ConfigurationError` with the place of every fault in the file instead of `InvalidMapping`."""
     try:
-        mapping = read_mapping(_text(file), known)
+        yield
     except InvalidMapping as error:
-        output.print_json({"rules": None, "faults": [_fault(each) for each in error.faults]})
-        return False
-    output.print_json({"rules": len(mapping.rules), "faults": [_fault(each) for each in mapping.unknown]})
-    return not mapping.unknown
+        raise _invalid(file, error) from None
 
 
-def _read_for(file: Path, account_name: str | None, settings: Settings) -> tuple[Account, ParsedMapping]:
-    account = write(lambda connection: resolve_account(connection, account_name), settings)
-    return account, _read(file, known_properties(settings, account, file))
-
-
-def known_properties(settings: Settings, account: Account, file: Path) -> KnownProperties:
-    """Return an account's properties, listed again if the file names an unknown one, which may be new."""
-    now = system_clock()
-    known = account_mapping.known_properties(account, now)
-    try:
-        is_unknown = bool(read_mapping(_text(file), known).unknown)
-    except InvalidMapping:
-        is_unknown = False  # the file has to be corrected first
-    if not (is_unknown and may_refresh(account, now)):
-        return known
-    return account_mapping.known_properties(with_current_catalog(settings, account), system_clock())
-
-
-def _preview(settings: Settings, account: Account, mapping: ParsedMapping, *, sample: int | None) -> Preview:
-    reserve = settings.rate_limit_reserve
-    rules = mapping.rules
-    return run(
-        settings,
-        lambda database: preview(database, account.id, rules, reserve=reserve, now=system_clock(), sample=sample),
-    )
-
-
-def _read(file: Path, known: KnownProperties) -> ParsedMapping:
-    text = _text(file)
-    try:
-        return read_mapping(text, known)
-    except InvalidMapping as error:
-        raise ConfigurationError("\n".join(_fault_line(file, fault) for fault in error.faults)) from None
+def _invalid(file: Path, error: InvalidMapping) -> ConfigurationError:
+    return ConfigurationError("\n".join(_fault_line(file, fault) for fault in error.faults))
 
 
 def _text(file: Path) -> str:
@@ -236,25 +232,18 @@ def _fault_line(file: Path, fault: Fault) -> str:
     return f"{file}{place}: {fault}"
 
 
-def _version(connection: Connection, account: Account, version: int) -> MappingVersion:
-    mapping = mappings.of_version(connection, account.id, version)
-    if mapping is None:
-        raise ConfigurationError(f"There is no version {version}: `mappings history` lists the versions.")
-    return mapping
-
-
 def _rules(count: int) -> str:
     return "1 rule" if count == 1 else f"{count:,} rules"
 
 
-def _print_applied(applied: ApplyResult, account: Account) -> None:
-    mapping, replaced = applied.mapping, applied.replaced
-    count = _rules(len(load_rules(mapping.rules)))
+def _print_applied(applied: ApplyResult, account: AccountRow) -> None:
+    view, replaced = MappingView(applied.mapping), applied.replaced
+    count = _rules(view.rules)
     print_line = output.console.print
-    if mapping.version == replaced.version:
-        print_line(f"Nothing to apply: version {mapping.version} has the same {count}.")
+    if view.version == replaced.version:
+        print_line(f"Nothing to apply: version {view.version} has the same {count}.")
         return
-    print_line(f"Version {mapping.version} is applied to {account.fingerprint}: {count}.")
+    print_line(f"Version {view.version} is applied to {account.fingerprint}: {count}.")
     if replaced.version:
         when = Time(replaced.applied_at)
         print_line(
@@ -292,27 +281,27 @@ def _after(example: Example, key: str) -> Cell:
     return "(deleted)" if example.after[key] is None else example.after[key]
 
 
-def _applied(mapping: MappingVersion) -> dict[str, JsonValue]:
+def _applied(view: MappingView) -> dict[str, JsonValue]:
     return {
-        "version": mapping.version,
-        "author": mapping.author,
-        "applied_at": Time(mapping.applied_at).iso if mapping.version else None,
-        "note": mapping.note,
-        "rules": len(load_rules(mapping.rules)),
+        "version": view.version,
+        "author": view.author,
+        "applied_at": Time(view.applied_at).iso,
+        "note": view.note,
+        "rules": view.rules,
     }
 
 
-def _outcome(applied: ApplyResult, account: Account) -> dict[str, JsonValue]:
+def _outcome(applied: ApplyResult, account: AccountRow) -> dict[str, JsonValue]:
     return {
         "account": account.id,
-        **_applied(applied.mapping),
+        **_applied(MappingView(applied.mapping)),
         "replaced": applied.replaced.version,
         "changed": applied.changed,
         "profiles": applied.profiles,
     }
 
 
-def _facts(changes: Preview, mapping: ParsedMapping) -> dict[str, JsonValue]:
+def _facts(changes: Preview, parsed: ParsedMapping) -> dict[str, JsonValue]:
     return {
         "profiles": changes.profiles,
         "changed": changes.changed,
@@ -325,7 +314,7 @@ def _facts(changes: Preview, mapping: ParsedMapping) -> dict[str, JsonValue]:
         "requests": changes.requests,
         "requests_per_minute": changes.requests_per_minute,
         "seconds": changes.seconds,
-        "unknown": [_fault(each) for each in mapping.unknown],
+        "unknown": [_fault(each) for each in parsed.unknown],
     }
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import pydantic_core
 from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from prosperstack_destination.clock import utc
-from prosperstack_destination.store.json_codec import dump, load
 
 #: Width of tables without a terminal, in characters, so that a pipe truncates nothing.
 _PIPE_WIDTH: Final = 200
@@ -124,4 +124,8 @@ def _json(content: JsonValue, indent: int | None = None) -> str:
     try:
         return json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
-        return json.dumps(load(dump(content)), ensure_ascii=False, indent=indent)
+        return json.dumps(
+            pydantic_core.from_json(pydantic_core.to_json(content, inf_nan_mode="null")),
+            ensure_ascii=False,
+            indent=indent,
+        )

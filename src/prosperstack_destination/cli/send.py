@@ -1,4 +1,4 @@
-"""Implementation of `send`: post calls and show the resulting properties."""
+"""Command that posts calls to the service, and shows the resulting properties."""
 
 import asyncio
 import json
@@ -6,18 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import httpx
+import typer
 from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from prosperstack_destination.cli import output
+from prosperstack_destination.cli.session import SANDBOX_KEY, SANDBOX_PORT, Json
 from prosperstack_destination.errors import ConfigurationError, ProsperStackError
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from prosperstack_destination.prosperstack.client import ProsperStackClient
+
+app = typer.Typer()
 
 #: Concurrent calls.
 CONCURRENCY: Final = 16
@@ -37,10 +41,26 @@ class _CallResult:
     message: str
 
 
-def run(file: Path | None, *, to: str, key: str, prosperstack_url: str, wait: float, as_json: bool) -> bool:
-    """Post the calls; return True if all are accepted. Raises `ConfigurationError` for a file without calls."""
+@app.command()
+def send(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="JSON file (one call, or an array) or JSONL file. Default: the documented example."),
+    ] = None,
+    to: Annotated[str, typer.Option(help="URL to post the calls to.")] = "http://127.0.0.1:8700/identify",
+    key: Annotated[str, typer.Option(envvar="SEGMENT_KEY", help="API key to authenticate with.")] = SANDBOX_KEY,
+    prosperstack_url: Annotated[
+        str, typer.Option(help="URL of the sandbox, to show the properties before and after.")
+    ] = f"http://127.0.0.1:{SANDBOX_PORT}/v1",
+    wait: Annotated[
+        float, typer.Option(min=0, help="Time to wait for the properties to change, in seconds.")
+    ] = 10.0,
+    json: Json = False,
+) -> None:
+    """Post Identify calls to the service and show the answers and the changed properties."""
     calls = [DOCUMENTED_CALL] if file is None else read_calls(file)
-    return asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=as_json))
+    if not asyncio.run(_send(calls, to=to, key=key, prosperstack_url=prosperstack_url, wait=wait, as_json=json)):
+        raise typer.Exit(1)
 
 
 def read_calls(file: Path) -> list[JsonValue]:

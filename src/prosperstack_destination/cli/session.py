@@ -1,105 +1,151 @@
-"""Access to settings, database and account that commands share, and their confirmation prompt."""
+"""Options that commands share, their access to the database and to ProsperStack, and their confirmation prompt."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
-from sqlalchemy import Connection
 
+from prosperstack_destination.admin.accounts import check_key, list_accounts, resolve
+from prosperstack_destination.admin.database import command_context, existing, opened
+from prosperstack_destination.admin.services import AdminContext
+from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
-from prosperstack_destination.errors import ConfigurationError, DestinationError, StoreUnavailable
+from prosperstack_destination.clock import system_clock
+from prosperstack_destination.errors import ConfigurationError, DestinationError
+from prosperstack_destination.http_client import create_http_client
+from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.serving_record import prosperstack_base_url
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.store import accounts
-from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.database import Database, parse_database_url
+from prosperstack_destination.store.accounts import Account as AccountRow
+from prosperstack_destination.store.database import UnitOfWork
+from prosperstack_destination.vault import vault_from_settings
 
-#: Message for a database without an account.
-NO_ACCOUNT: Final = "There is no account yet. Send a call with its key, or run `accounts add`."
+#: Port and API key of the sandbox that `make run` and `sandbox` start, so that `send` finds it.
+SANDBOX_PORT: Final = 8701
+SANDBOX_KEY: Final = "key_test_sandbox"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def write(work: Callable[[Connection], T], settings: Settings | None = None) -> T:
+def _account_names() -> list[str]:
+    """Return the fingerprints of the accounts, for a shell to complete; none if the database cannot be read."""
+    try:
+        return [each.fingerprint for each in read(list_accounts)]
+    except DestinationError:
+        return []
+
+
+Account = Annotated[
+    str | None,
+    typer.Option(
+        "--account",
+        help="ID or fingerprint of the account; required if there are several.",
+        autocompletion=_account_names,
+    ),
+]
+Author = Annotated[str, typer.Option("--author", envvar="USER", help="Your name, for the audit log.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Name = Annotated[str, typer.Option("--name", help="A name to recognize it by.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+#: Unit of work: its first argument is the database connection of a transaction.
+Work = Callable[Concatenate[Any, P], T]
+
+
+def write(work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a unit of work in one transaction. The database is created and migrated; the service may be running."""
-
-    async def run() -> T:
-        database = Database((settings or read_settings()).effective_database_url)
-        try:
-            await database.open()
-            return await database.write(work)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
+    return run(lambda database: database.write(work, *args, **kwargs))
 
 
-def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+def read(work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a read-only unit of work in an existing database, which is neither created nor migrated."""
+    return run(lambda database: database.read(work, *args, **kwargs), existing)
+
+
+def write_account(
+    name: str | None, work: Callable[Concatenate[Any, AccountRow, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a unit of work on the account with this ID or fingerprint, or on the only account."""
+    return write(lambda connection: work(connection, resolve(connection, name), *args, **kwargs))
+
+
+def read_account(
+    name: str | None, work: Callable[Concatenate[Any, AccountRow, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a read-only unit of work on the account with this ID or fingerprint, or on the only account."""
+    return read(lambda connection: work(connection, resolve(connection, name), *args, **kwargs))
+
+
+def run(
+    work: Callable[[UnitOfWork], Awaitable[T]],
+    access: Callable[[str], AbstractAsyncContextManager[UnitOfWork]] = opened,
+) -> T:
     """Run work of many short transactions, between which a running service continues."""
 
     async def run() -> T:
-        database = Database(settings.effective_database_url)
-        try:
-            await database.open()
+        async with access(read_settings().effective_database_url) as database:
             return await work(database)
-        finally:
-            await database.close()
 
     return asyncio.run(run())
 
 
-def read(work: Callable[[Connection], T], settings: Settings | None = None) -> T:
-    """Run a read-only unit of work in an existing database, which is neither created nor migrated.
+def run_operation(work: Callable[[AdminContext], Awaitable[T]]) -> T:
+    """Run an operation of the service in this process."""
+    settings = read_settings()
 
-    Raises `ConfigurationError` with advice if there is no database, or if its schema has another version.
-    """
-    url = (settings or read_settings()).effective_database_url
-    file = parse_database_url(url).database
-    if parse_database_url(url).get_backend_name() == "sqlite" and not (file and Path(file).exists()):
-        raise ConfigurationError(
-            f"There is no database at {file}. Run `serve`, which creates it, or set DATA_DIR to its folder."
-        )
+    async def operate(database: Any) -> T:
+        connect = partial(_connect_account, settings)
+        context = command_context(database, system_clock, settings.rate_limit_reserve, connect, _warn_of_stored)
+        return await work(context)
 
-    async def run() -> T:
-        database = Database(url)
-        try:
-            return await database.read(work)
-        except StoreUnavailable as error:
-            if "no such" in str(error) or "does not exist" in str(error):
-                raise ConfigurationError(
-                    "The schema of the database is not the version of this command. Run `db upgrade`, or `serve` "
-                    f"of this version. ({error.__cause__})"
-                ) from error
-            raise
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
+    return run(operate)
 
 
-def resolve_account(connection: Connection, name: str | None) -> Account:
-    """Return the account with this ID or fingerprint, or the only account.
+def load_vault(access: Callable[[str, Vault], AbstractAsyncContextManager[UnitOfWork]] = existing) -> Vault:
+    """Return the vault of the settings, with the database's key of pseudonyms."""
+    settings = read_settings()
+    vault = vault_from_settings(settings)
 
-    Raises `ConfigurationError` that lists the accounts if none or several match.
-    """
-    every = accounts.all_accounts(connection)
-    matching = [each for each in every if name is None or name in (each.id, each.fingerprint)]
-    if len(matching) == 1:
-        return matching[0]
-    if not every:
-        raise ConfigurationError(NO_ACCOUNT)
-    names = ", ".join(each.fingerprint for each in every)
-    reason = "There are several accounts" if name is None else f"There is no account {name!r}"
-    raise ConfigurationError(f"{reason}: choose one with --account ({names}).")
+    async def load() -> None:
+        async with access(settings.effective_database_url, vault):
+            pass
+
+    asyncio.run(load())
+    return vault
 
 
-def account_names() -> list[str]:
-    """Return the fingerprints of the accounts, for a shell to complete; none if the database cannot be read."""
-    try:
-        return [each.fingerprint for each in read(accounts.all_accounts)]
-    except DestinationError:
-        return []
+def check_prosperstack_key(key: str) -> None:
+    """Raise `ConfigurationError` if ProsperStack refuses a key, or does not answer."""
+    settings = read_settings()
+
+    async def check() -> None:
+        async with _connect(settings, key) as client:
+            await check_key(client, key, prosperstack_base_url(settings))
+
+    asyncio.run(check())
+
+
+@asynccontextmanager
+async def _connect_account(settings: Settings, account: AccountRow) -> AsyncIterator[ProsperStackClient]:
+    async with _connect(settings, vault_from_settings(settings).decrypt(account.encrypted_key)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _connect(settings: Settings, key: str) -> AsyncIterator[ProsperStackClient]:
+    async with create_http_client(None) as http:
+        yield ProsperStackClient(http, prosperstack_base_url(settings), key)
+
+
+def _warn_of_stored(error: DestinationError) -> None:
+    output.errors.print(
+        f"The properties could not be listed, and the stored ones are used: {error}", style="yellow", markup=False
+    )
 
 
 def confirm(consequences: str, *, yes: bool, as_json: bool, style: str | None = None) -> None:

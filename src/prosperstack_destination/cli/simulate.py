@@ -1,50 +1,48 @@
-"""Implementation of `simulate`."""
+"""Command that estimates the time of a first sync."""
 
-from sqlalchemy import Connection
+from typing import Annotated
+
+import typer
 
 from prosperstack_destination.admin import labels
-from prosperstack_destination.cli import output
-from prosperstack_destination.cli.session import read, resolve_account
+from prosperstack_destination.admin.status import default_rate, rate_and_subscribers
+from prosperstack_destination.cli import output, session
+from prosperstack_destination.cli.session import Account, Json
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
-from prosperstack_destination.reconcile.rate_limiter import account_rate, effective_rate
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import listing_state
+
+app = typer.Typer()
 
 
-def run(
-    people: int,
-    account_name: str | None,
-    *,
-    matching: float,
-    changed: float,
-    subscribers: int | None,
-    limit: int | None,
-    as_json: bool,
+@app.command()
+def simulate(
+    people: Annotated[int, typer.Argument(min=1, help="Number of people who enter the audience.")],
+    account: Account = None,
+    matching: Annotated[float, typer.Option(min=0, max=1, help="Share of them who are subscribers.")] = 1.0,
+    changed: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of those subscribers whose values differ.")
+    ] = 1.0,
+    subscribers: Annotated[int | None, typer.Option(min=0, help="Number of subscribers of the account.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Requests in a window. Default: the limit that ProsperStack reported.")
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Print the requests and the time of a first sync of an audience of ``people``.
-
-    ``matching`` is the share of them who are subscribers, ``changed`` the share of those whose values differ.
-    """
-    settings = read_settings()
-
-    def work(connection: Connection) -> tuple[Rate, int | None]:
-        account = resolve_account(connection, account_name)
-        rate = account_rate(connection, account, settings.rate_limit_reserve)
-        return rate, listing_state.read(connection, account.id).size
-
+    """Estimate the time of a first sync, before you turn it on in Engage."""
+    reserve = read_settings().rate_limit_reserve
     try:
-        rate, listed = read(work, settings)
+        rate, listed = session.read_account(account, rate_and_subscribers, reserve)
     except ConfigurationError:
-        if account_name is not None:
+        if account is not None:
             raise
-        rate, listed = effective_rate(None, settings.rate_limit_reserve), None  # an estimate needs no account
+        rate, listed = default_rate(reserve), None  # an estimate needs no account
     if limit is not None:
         rate = Rate(limit, rate.window_seconds, rate.reserve)
     subscribers = listed if subscribers is None else subscribers
     estimate = forecast(people, rate, matching=round(people * matching * changed), subscribers=subscribers)
     naive = naive_seconds(people, rate)
-    if as_json:
+    if json:
         output.print_json(
             {
                 "people": people,

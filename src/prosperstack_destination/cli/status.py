@@ -1,91 +1,63 @@
-"""Implementation of `status` and `watch`."""
+"""Commands that show the state of every account."""
 
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.live import Live
-from sqlalchemy import Connection
 
 from prosperstack_destination.admin import labels
-from prosperstack_destination.admin.overview import Overview, overview
-from prosperstack_destination.cli import output
+from prosperstack_destination.admin.accounts import NO_ACCOUNT
+from prosperstack_destination.admin.status import AccountView, load_views
+from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
-from prosperstack_destination.cli.session import NO_ACCOUNT, read
+from prosperstack_destination.cli.session import Json
 from prosperstack_destination.clock import SECOND, system_clock
 from prosperstack_destination.settings import read_settings
-from prosperstack_destination.store import account_stats, accounts
-from prosperstack_destination.store.account_stats import AccountStats, ProfileCounts
 from prosperstack_destination.store.accounts import AccountStatus
 
-
-@dataclass(frozen=True, slots=True)
-class AccountView:
-    """State of one account."""
-
-    stats: AccountStats
-    overview: Overview
-    #: Profiles by status; None unless they were counted.
-    profile_counts: ProfileCounts | None
-
-    @property
-    def per_minute(self) -> float:
-        """Recent rate of settled profiles, per minute."""
-        return self.overview.settled_per_minute
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated time to empty the backlog; None if it is empty, or if nothing is delivered."""
-        progress = self.overview.progress
-        return None if progress is None or progress.eta is None else progress.eta.seconds
+app = typer.Typer()
 
 
-def load_views(connection: Connection, now: int, reserve: float, *, count: bool = False) -> list[AccountView]:
-    """Return every account, the oldest first. ``count`` adds the profiles by status, which takes longer."""
-    by_id = {each.id: each for each in accounts.all_accounts(connection)}
-    return [
-        AccountView(
-            each,
-            overview(connection, by_id[each.account_id], reserve, now),
-            account_stats.count_profiles(connection, each.account_id) if count else None,
-        )
-        for each in account_stats.of_accounts(connection, now)
-    ]
-
-
-def status(*, count: bool, as_json: bool) -> None:
-    """Print the state of every account."""
-    settings = read_settings()
+@app.command()
+def status(
+    count: Annotated[
+        bool, typer.Option("--count", help="Count the profiles of each status, which takes longer.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show each account: status, backlog, rate, time left, and remaining requests."""
     now = system_clock()
-    reserve = settings.rate_limit_reserve
-    views = read(lambda connection: load_views(connection, now, reserve, count=count), settings)
-    if as_json:
+    views = session.read(load_views, now, read_settings().rate_limit_reserve, count=count)
+    if json:
         output.print_json([_facts(each, now) for each in views])
         return
     output.console.print(_rendered(views, now))
 
 
-def watch(*, every: float, times: int | None, as_json: bool) -> None:
-    """Print the state of every account repeatedly, ``times`` times or until interrupted; JSON output has one line
-    for each update.
-    """
-    settings = read_settings()
+@app.command()
+def watch(
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
+    times: Annotated[int | None, typer.Option(min=1, help="Stop after this many updates.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the status live, until interrupted."""
+    reserve = read_settings().rate_limit_reserve
     updates = 0
     with Live(console=output.console, auto_refresh=False, transient=False) as live:
         while times is None or updates < times:
             if updates:
                 time.sleep(every)
             now = system_clock()
-            reserve = settings.rate_limit_reserve
-            views = read(lambda connection: load_views(connection, now, reserve), settings)  # noqa: B023 -- it runs before the next iteration
-            if as_json:
+            views = session.read(load_views, now, reserve)
+            if json:
                 print(output.one_line([_facts(each, now) for each in views]), flush=True)
             else:
                 live.update(_rendered(views, now), refresh=True)
             updates += 1
-    if not (as_json or output.console.is_terminal):
+    if not (json or output.console.is_terminal):
         output.console.print()
 
 

@@ -5,11 +5,10 @@ from typing import Final
 from starlette.responses import Response
 
 from prosperstack_destination.admin import accounts as choices
+from prosperstack_destination.admin.credentials import issue_token, list_credentials, revoke
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
-from prosperstack_destination.auth.credentials import issue_token, revoke
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
-from prosperstack_destination.store import credentials
 from prosperstack_destination.store.credentials import CredentialKind
 
 #: Maximum accounts on the page, for each mode.
@@ -50,7 +49,7 @@ async def _page(
     find = context.query("q")
     found = [each for each in context.accounts if find in each.fingerprint or find in each.id]
     modes = [("Live", [each for each in found if each.live]), ("Test", [each for each in found if not each.live])]
-    known = await context.services.database.read(credentials.of_kind, CredentialKind.TOKEN)
+    known = await context.services.database.read(list_credentials, CredentialKind.TOKEN)
     return context.page(
         "accounts.html",
         status=status,

@@ -11,7 +11,6 @@ from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageR
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import DestinationError, NotFoundError
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL
-from prosperstack_destination.store import recent_calls
 from prosperstack_destination.store.recent_calls import CallOutcome
 
 #: Calls per page.
@@ -67,7 +66,7 @@ async def _list(context: PageContext) -> Response:
         filtered=any(filters.values()),
         live=f"{context.base_path}/calls/live?{urlencode(_query(context))}",
         before=context.query("before"),
-        sources=await context.services.database.read(recent_calls.sources, context.account.id),
+        sources=await context.services.database.read(calls.list_sources, context.account),
         outcomes=list(CallOutcome),
         reveal=_reveals(context),
         toggled=urlencode(_query(context) | {"reveal": "" if _reveals(context) else "true"}),

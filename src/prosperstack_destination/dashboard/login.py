@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from prosperstack_destination.admin.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, PageContext, PageRoute, html, read_form
-from prosperstack_destination.dashboard.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
 from prosperstack_destination.forwarded import client_address, is_tls
 from prosperstack_destination.http_client import retry_after_header

@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.admin.labels import brief
-from prosperstack_destination.admin.overview import Overview, Period, history, minutes_of_day, overview
+from prosperstack_destination.admin.labels import ACCOUNT_HEADLINE, brief
+from prosperstack_destination.admin.overview import Period, overview, with_minutes
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
 from prosperstack_destination.clock import utc
 from prosperstack_destination.dashboard.rendering import number
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
-from prosperstack_destination.store import accounts
-from prosperstack_destination.store.rollups import Rollup, percentile
+from prosperstack_destination.store.rollups import Rollup
 
 #: Size of the drawing and its margins, in SVG units.
 WIDTH: Final = 640
@@ -166,7 +164,7 @@ _REQUESTS: Final = (
     Series("failed", "bad", lambda each: each.failed),
 )
 _BACKLOG: Final = (Series("waiting", "calm", lambda each: each.backlog),)
-_FRESHNESS: Final = (Series("95% within", "calm", lambda each: percentile(each.freshness, 0.95) or 0.0),)
+_FRESHNESS: Final = (Series("95% within", "calm", lambda each: each.fresh_p95 or 0.0),)
 
 
 class OverviewPages:
@@ -198,13 +196,8 @@ async def _start(context: PageContext) -> Response:
 
 
 async def _show(context: PageContext) -> Response:
-    period, now, account_id = _period(context), context.now, context.account.id
-
-    def read(connection: Connection) -> tuple[list[Rollup], list[Rollup]]:
-        minutes = minutes_of_day(connection, account_id, now)
-        return minutes, history(connection, account_id, period, now, minutes)
-
-    minutes, parts = await context.services.database.read(read)
+    period = _period(context)
+    minutes, parts = await context.services.database.read(with_minutes, context.account.id, period, context.now)
     return context.page(
         "overview.html",
         title="Overview",
@@ -220,13 +213,11 @@ async def _status(context: PageContext, minutes: list[Rollup] | None = None) -> 
     now = context.services.clock()
     backlogs = await context.services.backlogs.latest(ALL_ACCOUNTS)
     waiting = None if backlogs is None else backlogs.get(context.account.id, {})
-
-    def read(connection: Connection) -> Overview:
-        account = accounts.get(connection, context.account.id) or context.account
-        return overview(connection, account, context.reserve, now, waiting, minutes, counting=waiting is None)
-
-    data = await context.services.database.read(read)
-    return context.fragment("overview/status.html", overview=data, now=now)
+    data = await context.services.database.read(
+        overview, context.account, context.reserve, now, waiting, minutes, counting=waiting is None
+    )
+    headline = ACCOUNT_HEADLINE.get(data.account.status)
+    return context.fragment("overview/status.html", overview=data, headline=headline, now=now)
 
 
 def _period(context: PageContext) -> Period:

@@ -3,16 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import people
 from prosperstack_destination.dashboard.person_text import STATUS_LABELS
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute
-from prosperstack_destination.emails import normalize_email
-from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.store import profile_queries
-from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.models import UNSETTLED, Status
 from prosperstack_destination.store.profile_queries import SCAN_LIMIT, ProfilePage
 
@@ -47,12 +42,14 @@ async def _show(context: PageContext) -> Response:
     status = status if status in STATUS_FILTERS else ""
     page: ProfilePage | None = None
     if query or status or context.query("show") == "all":
-        page = await context.services.database.read(_find, context.account, query, status, after)
+        page = await context.services.database.read(
+            people.search, context.account, query, statuses=STATUS_FILTERS[status][1], after=after, limit=PAGE_SIZE
+        )
         if query and not (status or after) and len(page.profiles) == 1 and page.after is None:
             return context.redirect_home(f"people/{page.profiles[0].id}")
     reason = None
     if query and page is not None and not page.profiles and page.after is None:
-        reason = await context.services.database.read(_explain_no_result, context.account, query)
+        reason = await context.services.database.read(people.explain_no_result, context.account, query)
     return context.page(
         "people.html",
         title="People",
@@ -65,30 +62,3 @@ async def _show(context: PageContext) -> Response:
         status_labels=STATUS_LABELS,
         looked_at=SCAN_LIMIT,
     )
-
-
-def _find(connection: Connection, account: Account, query: str, status: str, after: str) -> ProfilePage:
-    """Return the profile with this user ID, then the profiles whose email starts with the query."""
-    _, statuses = STATUS_FILTERS[status]
-    page = profile_queries.list_page(
-        connection, account.id, after=after, limit=PAGE_SIZE, prefix=normalize_email(query), statuses=statuses
-    )
-    if not query or after:
-        return page
-    for email in profile_queries.emails_of_user(connection, account.id, query):
-        named = profile_queries.list_page(
-            connection, account.id, after="", limit=1, prefix=email, statuses=statuses
-        ).profiles
-        if named and named[0].email == email:
-            others = tuple(each for each in page.profiles if each.id != named[0].id)
-            return ProfilePage((*named, *others), page.after)
-    return page
-
-
-def _explain_no_result(connection: Connection, account: Account, query: str) -> str:
-    """Return why a search for an email or a user ID has no match."""
-    try:
-        people.profile_id(connection, account, **({"email": query} if "@" in query else {"user_id": query}))
-    except NotFoundError as error:
-        return str(error)
-    return "The person has another status than the selected one."

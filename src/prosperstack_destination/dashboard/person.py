@@ -1,28 +1,22 @@
 """Page of one person: traits, desired properties, and ProsperStack's values."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import actions, people
-from prosperstack_destination.admin.advice import advice
 from prosperstack_destination.admin.comparison import PropertyComparison, PropertyState
 from prosperstack_destination.admin.labels import LANE, ON_DELETE, PROPERTY_STATE
-from prosperstack_destination.admin.people import PersonView, TraitView
-from prosperstack_destination.auth.vault import pseudonym_of_email
+from prosperstack_destination.admin.people import PersonHistory, PersonView, TraitView
+from prosperstack_destination.admin.problems import advice
 from prosperstack_destination.dashboard.person_text import DIFFERENT_STATES, PROPERTY_LABELS, describe, headline
 from prosperstack_destination.dashboard.rendering import pretty, visible, visible_lines
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall, NotFoundError
-from prosperstack_destination.store import accounts, activity
-from prosperstack_destination.store.accounts import Account, OnDelete
-from prosperstack_destination.store.activity import Event
 from prosperstack_destination.store.models import UNSETTLED, Status
 
 #: Traits and properties per page.
@@ -76,17 +70,6 @@ class SubscriberTable:
     #: First properties without a trait, and their total number.
     unmapped: Sequence[PropertyComparison]
     unmapped_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class _PersonData:
-    """Data of the page."""
-
-    account: Account
-    person: PersonView
-    #: Newest first.
-    events: Sequence[Event]
-    on_delete: OnDelete
 
 
 class PersonPages:
@@ -200,23 +183,13 @@ def _require_confirmation(context: PageContext) -> None:
         raise InvalidCall("The action was not confirmed. Go back, and tick “I am sure”.", field="sure")
 
 
-async def _read(context: PageContext, profile_id: int) -> _PersonData:
-    subject = partial(pseudonym_of_email, context.services.vault)
+async def _read(context: PageContext, profile_id: int) -> PersonHistory:
     return await context.services.database.read(
-        _load, context.account, profile_id, subject, context.services.clock()
+        people.with_history, context.account, profile_id, context.services.vault, context.services.clock(), EVENTS
     )
 
 
-def _load(
-    connection: Connection, account: Account, profile_id: int, subject: Callable[[str], str], now: int
-) -> _PersonData:
-    account = accounts.get(connection, account.id) or account
-    person = people.by_id(connection, account, profile_id, now)
-    timeline, _ = activity.latest(connection, account.id, limit=EVENTS, subject=subject(person.profile.email))
-    return _PersonData(account, person, timeline[::-1], accounts.on_delete(connection, account.id))
-
-
-def _parts(context: PageContext, data: _PersonData) -> Mapping[str, str]:
+def _parts(context: PageContext, data: PersonHistory) -> Mapping[str, str]:
     """Render the parts of the page that change, by the IDs of their elements."""
     person, now = data.person, context.services.clock()
     shown = {"person": person, "now": now, "home": context.base_path}

@@ -1,28 +1,17 @@
 """Page of problems: mapping problems, rejections, failed deliveries, and the replay."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.account_mapping import load_catalog
-from prosperstack_destination.admin import actions
-from prosperstack_destination.admin.advice import advice
-from prosperstack_destination.admin.labels import ACCOUNT_STATUS
+from prosperstack_destination.admin import actions, problems
+from prosperstack_destination.admin.labels import ACCOUNT_ADVICE, ACCOUNT_HEADLINE
 from prosperstack_destination.admin.services import MAX_COUNTED
-from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import InvalidCall
-from prosperstack_destination.store import accounts, problems, profile_queries, remote_erasures
-from prosperstack_destination.store.accounts import STOPPED_STATUSES, Account, AccountStatus
-from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.problems import ProblemGroup, ProblemKind, PropertyCreation
-from prosperstack_destination.store.profile_queries import ProfilePage, ProfileSummary
-from prosperstack_destination.store.remote_erasures import FailedRemoteErasure
+from prosperstack_destination.store.accounts import STOPPED_STATUSES
 
 #: Maximum kinds of problems on the page, and samples of each.
 GROUPS: Final = 25
@@ -31,42 +20,6 @@ SAMPLES: Final = 3
 COUNTED_AT_ONCE: Final = 100
 #: Maximum rows of each other table.
 LISTED: Final = 10
-
-#: Headline of an account that is not active.
-_STATUS_LABELS: Final[Mapping[AccountStatus, str]] = {
-    AccountStatus.RETRYING: "Requests to ProsperStack fail",
-    AccountStatus.KEY_REFUSED: "The account is stopped: ProsperStack refuses its API key",
-    AccountStatus.NOT_PERMITTED: "The account is stopped: its API key lacks a permission",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemsView:
-    """Problems of an account."""
-
-    account: Account
-    groups: Sequence[ProblemGroup]
-    #: Profiles whose email ProsperStack rejects.
-    rejected: ProfilePage
-    #: Profiles whose last delivery attempt failed.
-    postponed: Sequence[ProfileSummary]
-    #: Failed deletions in ProsperStack of erased people.
-    clearings: Sequence[FailedRemoteErasure]
-    #: Properties that ProsperStack did not create.
-    creations: Sequence[PropertyCreation]
-    #: Suggested rules, by the property and the reason of a problem.
-    suggestions: Mapping[tuple[str, str], Suggestion]
-
-    @property
-    def can_retry(self) -> bool:
-        """True if a retry of all people could help."""
-        return bool(self.groups or self.rejected.profiles or self.postponed)
-
-    @property
-    def none(self) -> bool:
-        """True if the account has no problems."""
-        is_active = self.account.status is AccountStatus.ACTIVE
-        return is_active and not (self.can_retry or self.clearings or self.creations)
 
 
 class ProblemsPages:
@@ -98,18 +51,21 @@ async def _show(context: PageContext) -> Response:
     kinds, counted = await context.services.problem_kinds.latest(context.account.id), MAX_COUNTED
     if kinds is None:
         counted = COUNTED_AT_ONCE
-        kinds = await context.services.database.read(problems.kinds, context.account.id, counted)
-    view = await context.services.database.read(load_problems, context.account, kinds, context.now)
+        kinds = await context.services.database.read(problems.count_kinds, context.account.id, counted)
+    view = await context.services.database.read(
+        problems.load_problems, context.account, kinds[:GROUPS], context.now, samples=SAMPLES, limit=LISTED
+    )
+    status = view.account.status
     return context.page(
         "problems.html",
         title="Problems",
         problems=view,
-        account_status=_STATUS_LABELS.get(view.account.status),
-        stopped=view.account.status in STOPPED_STATUSES,
-        meaning=ACCOUNT_STATUS[view.account.status],
+        headline=ACCOUNT_HEADLINE.get(status),
+        stopped=status in STOPPED_STATUSES,
+        what_to_do=ACCOUNT_ADVICE.get(status),
         counted=counted,
         more=len(kinds) - GROUPS,
-        advice=advice,
+        advice=problems.advice,
         masked=_masked,
     )
 
@@ -170,27 +126,6 @@ def _retried(context: PageContext, count: int) -> Response:
     people = "one person" if count == 1 else f"{count:,} people"
     return context.redirect_home(
         "problems", f"Retry started for {people}." if count else "No person has this problem any more."
-    )
-
-
-def load_problems(connection: Connection, account: Account, kinds: Sequence[ProblemKind], now: int) -> ProblemsView:
-    """Load the problems of an account, with the counted ``kinds``. Reads only the ends of indexes."""
-    rejected = profile_queries.list_page(connection, account.id, after="", limit=LISTED, statuses=[Status.REJECTED])
-    account = accounts.get(connection, account.id) or account
-    catalog = load_catalog(account.catalog)
-    groups = problems.with_samples(connection, account.id, kinds[:GROUPS], SAMPLES)
-    return ProblemsView(
-        account=account,
-        groups=groups,
-        suggestions=suggest_rules(connection, account, groups, now),
-        rejected=rejected,
-        postponed=profile_queries.failed(connection, account.id, LISTED),
-        clearings=remote_erasures.failed(connection, account.id, now, LISTED),
-        creations=[
-            each
-            for each in problems.property_creations(connection, account.id)
-            if each.reason is not None and catalog.get(each.key) is None
-        ][:LISTED],
     )
 
 

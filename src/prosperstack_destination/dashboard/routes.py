@@ -4,6 +4,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.admin.sessions import Sessions
 from prosperstack_destination.dashboard.accounts import AccountPages
 from prosperstack_destination.dashboard.calls import CallPages
 from prosperstack_destination.dashboard.login import Login
@@ -18,7 +19,6 @@ from prosperstack_destination.dashboard.rendering import Renderer, Templates
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, PageRouter
 from prosperstack_destination.dashboard.segment import SegmentConnectPages, SegmentPages, WorkspaceSelections
 from prosperstack_destination.dashboard.segment_manual import SegmentManualPages
-from prosperstack_destination.dashboard.sessions import Sessions
 from prosperstack_destination.dashboard.settings import settings_pages
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.dashboard.static_files import Assets

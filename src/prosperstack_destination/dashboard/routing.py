@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from prosperstack_destination.admin.accounts import list_accounts
 from prosperstack_destination.admin.services import AdminServices
+from prosperstack_destination.admin.sessions import Sessions, form_token, is_form_token
 from prosperstack_destination.dashboard.rendering import Renderer
-from prosperstack_destination.dashboard.sessions import Sessions, form_token, is_form_token
 from prosperstack_destination.errors import (
     AccessDenied,
     CallError,
@@ -31,7 +32,6 @@ from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.http_responses import status_of
 from prosperstack_destination.storable import storable_text
-from prosperstack_destination.store import accounts
 from prosperstack_destination.store.accounts import Account
 
 #: Maximum size of a form, in bytes: a mapping file of the maximum size, URL-encoded.
@@ -238,7 +238,7 @@ class PageRouter:
             renderer=self._renderer,
             session=session,
             account_or_none=None,
-            accounts=await self._services.database.read(accounts.all_accounts),
+            accounts=await self._services.database.read(list_accounts),
             form={},
             now=self._services.clock(),
             is_open=partial(self._sessions.is_open, session),
@@ -262,7 +262,7 @@ class PageRouter:
         all_accounts: Sequence[Account] = ()
         if not isinstance(error, StoreUnavailable):
             with suppress(StoreUnavailable):
-                all_accounts = await self._services.database.read(accounts.all_accounts)
+                all_accounts = await self._services.database.read(list_accounts)
         account_id = request.path_params.get("account_id")
         account = next((each for each in all_accounts if each.id == account_id), None)
         context = PageContext(

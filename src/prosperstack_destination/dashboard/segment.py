@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from prosperstack_destination.admin import segment
 from prosperstack_destination.background import while_connected
 from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, Clock
@@ -23,8 +24,8 @@ from prosperstack_destination.errors import (
 )
 from prosperstack_destination.segment_api.client import WorkspaceCredentials
 from prosperstack_destination.segment_api.connections import Connected, FoundSource, WorkspaceSnapshot
-from prosperstack_destination.segment_api.destination_specs import SPECS, webhook_url
-from prosperstack_destination.store import sources
+from prosperstack_destination.segment_api.destination_specs import SPECS
+from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 
 #: Lifetime of a selection, in microseconds.
@@ -137,7 +138,7 @@ class SegmentConnectPages:
         is_destination = context.form.get("kind") == ConnectionKind.DESTINATION
         kind = ConnectionKind.DESTINATION if is_destination else ConnectionKind.WEBHOOK
         source_id, public_url = context.form.get("source_id", ""), context.form.get("public_url", "").strip()
-        errors = _validate(source_id, kind, public_url, context.account.id)
+        errors = _validate(source_id, kind, public_url, context.account)
         status = 422
         if not errors:
             try:
@@ -193,7 +194,7 @@ def reachable(context: PageContext) -> tuple[str, str]:
     if context.services.has_admin_port:
         return "", ""
     try:
-        webhook_url(context.base_url, context.account.id)
+        segment.webhook_url(context.base_url, context.account)
     except ConfigurationError:
         return "", f"Segment cannot reach {context.base_url}, the address of this page."
     return context.base_url, ""
@@ -205,12 +206,12 @@ def _redirect_to_token_form(context: PageContext) -> Response:
     )
 
 
-def _validate(source_id: str, kind: ConnectionKind, public_url: str, account_id: str) -> Errors:
+def _validate(source_id: str, kind: ConnectionKind, public_url: str, account: Account) -> Errors:
     """Return the errors of a form that are known before a request to Segment."""
     errors = {} if source_id else {"source_id": "Choose a source."}
     if kind is ConnectionKind.WEBHOOK:
         try:
-            webhook_url(public_url, account_id)
+            segment.webhook_url(public_url, account)
         except DestinationError as error:
             errors["public_url"] = str(error)
     return errors
@@ -344,7 +345,7 @@ def _last_call(context: PageContext, at: int | None) -> str:
 
 async def _others(context: PageContext) -> str:
     """Render the sources that send but were not connected by this service."""
-    others = await context.services.database.read(sources.unconnected, context.account.id, MAX_SHOWN + 1)
+    others = await context.services.database.read(segment.unconnected_sources, context.account, MAX_SHOWN + 1)
     return context.fragment(
         "segment/others.html", others=others[:MAX_SHOWN], more=len(others) > MAX_SHOWN, now=context.services.clock()
     )

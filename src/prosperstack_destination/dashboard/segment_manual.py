@@ -1,37 +1,23 @@
 """Pages of the manual setup: issue a key or a shared secret, show it once, and wait for the first call."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.auth.credentials import issue_key, issue_secret
+from prosperstack_destination.admin import segment
+from prosperstack_destination.admin.credentials import find_active, issue
+from prosperstack_destination.admin.segment import SetupMethod
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.segment import call_status, reachable
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.errors import ConfigurationError, NotFoundError
-from prosperstack_destination.segment_api.destination_specs import webhook_url
-from prosperstack_destination.store import credentials
-from prosperstack_destination.store.credentials import CredentialKind
 
 #: Maximum length of a name, in characters.
 MAX_NAME: Final = 100
 #: Placeholder for an unknown URL of this service.
 EXAMPLE_URL: Final = "https://destination.example.com"
-
-
-class SetupMethod(StrEnum):
-    """Method by which calls arrive."""
-
-    #: Segment's Webhooks (Actions), with a shared secret.
-    WEBHOOK = "webhook"
-    #: ProsperStack's own destination, with a key.
-    DESTINATION = "destination"
-    #: One of Segment's SDKs with this service as its host, with a key.
-    SDK = "sdk"
 
 
 _TITLES: Final = {
@@ -82,14 +68,17 @@ class SegmentManualPages:
         errors = {} if name else {"name": "Enter a name."}
         if method is SetupMethod.WEBHOOK:
             try:
-                webhook_url(public_url, context.account.id)
+                segment.webhook_url(public_url, context.account)
             except ConfigurationError as error:
                 errors["public_url"] = str(error)
         if errors:
             return _page(context, method, None, errors=errors)
-        issued = await context.services.database.write(_issue, context, method, name)
-        context.services.invalidate_credentials()
-        return _page(context, method, issued, public_url)
+        services = context.services
+        issued = await services.database.write(
+            issue, method.credential_kind, context.account, name, services.vault, ACTOR, services.clock()
+        )
+        services.invalidate_credentials()
+        return _page(context, method, ManualCredential(issued.id, name, None, issued.text), public_url)
 
     async def _stream(self, context: PageContext) -> Response:
         method, issued_id = _method(context), context.query("issued")
@@ -130,9 +119,9 @@ def _page(
 def _url(context: PageContext, public_url: str) -> str:
     """Return the URL of the webhook, or an example if the public URL is unknown."""
     try:
-        return webhook_url(public_url, context.account.id)
+        return segment.webhook_url(public_url, context.account)
     except ConfigurationError:
-        return webhook_url(EXAMPLE_URL, context.account.id)
+        return segment.webhook_url(EXAMPLE_URL, context.account)
 
 
 def _method(context: PageContext) -> SetupMethod:
@@ -143,18 +132,7 @@ def _method(context: PageContext) -> SetupMethod:
     return SetupMethod(method)
 
 
-def _issue(connection: Connection, context: PageContext, method: SetupMethod, name: str) -> ManualCredential:
-    now = context.services.clock()
-    if method is SetupMethod.WEBHOOK:
-        issued = issue_secret(connection, context.account, name, context.services.vault, ACTOR, now)
-    else:
-        issued = issue_key(connection, context.account, name, ACTOR, now)
-    return ManualCredential(issued.id, name, None, issued.text)
-
-
 async def _issued(context: PageContext, method: SetupMethod, issued_id: str) -> ManualCredential | None:
     """Return an issued key or shared secret of the account that is not revoked."""
-    kind = CredentialKind.SECRET if method is SetupMethod.WEBHOOK else CredentialKind.KEY
-    active = await context.services.database.read(credentials.active, kind, context.account.id)
-    issued = next((each for each in active if each.id == issued_id), None)
-    return None if issued is None else ManualCredential(issued.id, issued.name, issued.last_used_at)
+    found = await context.services.database.read(find_active, method.credential_kind, context.account, issued_id)
+    return None if found is None else ManualCredential(found.id, found.name, found.last_used_at)

@@ -65,6 +65,16 @@ class Rollup:
         """Number of profiles that were settled."""
         return self.delivered + self.unchanged + self.unmatched
 
+    @property
+    def fresh_p50(self) -> float | None:
+        """Median time from accepted to delivered, in seconds; None: no deliveries."""
+        return percentile(self.freshness, 0.5)
+
+    @property
+    def fresh_p95(self) -> float | None:
+        """Time within which 95% of the deliveries happened, in seconds; None: no deliveries."""
+        return percentile(self.freshness, 0.95)
+
     def record_delivery(self, seconds: float) -> None:
         """Count a delivery with its time from accepted to delivered, in seconds."""
         place = next((place for place, bound in enumerate(FRESHNESS) if seconds <= bound), len(FRESHNESS))

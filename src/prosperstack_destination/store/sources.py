@@ -49,6 +49,11 @@ class KnownSource:
     #: Present number of members of an audience.
     members: int
 
+    @property
+    def audience_members(self) -> int | None:
+        """Number of members; None for a source that is no audience."""
+        return self.members if self.kind is SourceKind.AUDIENCE else None
+
 
 def audiences(connection: Connection, account_id: str) -> frozenset[str]:
     """Return the traits that are Engage audiences."""

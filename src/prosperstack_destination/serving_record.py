@@ -25,6 +25,12 @@ class ServingRecord:
     prosperstack_base_url: str
 
 
+def private_path(settings: Settings, name: str) -> Path:
+    """Return the path of a file in DATA_DIR, a folder that only this user can read and that is made if missing."""
+    make_private_folder(settings.data_dir)
+    return settings.data_dir / name
+
+
 def local_url(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a service that listens on a host and port."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- it is compared

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from prosperstack_destination.admin.advice import advice
+from prosperstack_destination.admin.problems import advice
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import project
 from prosperstack_destination.mapping.mapping_file import check_mapping

@@ -1,1 +1,0 @@
-"""Declarations of the commands: names, options and help. Each imports its implementation when it runs."""
