@@ -39,7 +39,7 @@ def storable_text(text: str) -> str:
 
 def storable_json(text: bytes) -> bytes:
     """Return JSON text without escapes of unstorable characters, and otherwise unchanged."""
-    if _SUSPECT.search(text) is None:
+    if b"\\" not in text or _SUSPECT.search(text) is None:
         return text
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match["unstorable"] else match[0], text)
 

@@ -25,9 +25,11 @@ BODY_SECONDS: Final = 10.0
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: The end of every number that is too large for a double, except one with hundreds of digits (which passes, and is
-#: a value that no property takes). The search is cheap, and nearly nothing else matches: in JSON, neither a letter
-#: nor a quote follows a number, so IDs such as 507f191e810c do not match.
-_MAYBE_INFINITE: Final = re.compile(rb"[0-9][eE]\+?[0-9]{3,}(?=\s*[,}\]])")
+#: a value that no property takes). Nearly nothing else matches: in JSON, neither a letter nor a quote follows a
+#: number, so IDs such as 507f191e810c do not match. A pattern that begins with a letter is searched ten times as fast
+#: as one that begins with a choice.
+_MAYBE_INFINITE: Final = re.compile(rb"e\+?[0-9]{3,}(?=\s*[,}\]])")
+_MAYBE_INFINITE_UPPER: Final = re.compile(rb"E\+?[0-9]{3,}(?=\s*[,}\]])")
 #: Surrogates as UTF-8 would encode them. Java's "modified UTF-8" and Python's ``surrogatepass`` write these.
 _RAW_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf]")
 
@@ -85,7 +87,8 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise InvalidCall(f"The body has to be a JSON object, not {json_kind(value)}.")
     # Checking the bytes first spares nearly every call a walk through its values.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _MAYBE_INFINITE.search(body):
+    is_deep = body.count(b"{") + body.count(b"[") > MAX_DEPTH
+    if is_deep or _MAYBE_INFINITE.search(body) or _MAYBE_INFINITE_UPPER.search(body):
         check_bounds(value)
     return value
 
