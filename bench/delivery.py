@@ -31,10 +31,10 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, system_clock
 from prosperstack_destination.store import accounts, json_codec
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.merge import stamped
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.statements import BulkInsert
 from prosperstack_destination.store.tables import directories, profiles, subscribers
+from prosperstack_destination.store.timed_traits import dump_traits
 from support.postgres import Server
 from support.processes import free_port
 
@@ -291,7 +291,7 @@ def _profile(account_id: str, number: int) -> dict[str, Any]:
         "address": email,
         "user_id": f"u{number}",
         "ids": json_codec.dump({"user": {f"u{number}": changed_at}}),
-        "traits": json_codec.dump(stamped(traits(number), changed_at)),
+        "traits": dump_traits({changed_at: traits(number)}),
         "version": 1,
         "status": Status.PENDING.value,
         "pending_since": changed_at,

@@ -29,7 +29,6 @@ from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper
 from prosperstack_destination.store import accounts, profile_queries, profiles
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.merge import stamped
 
 #: Promised rates, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
@@ -192,7 +191,7 @@ def _fill(connection: Connection, account_id: str, numbers: range) -> None:
     for number in numbers:
         draft = profiles.new_draft(f"person{number}@example.com", f"person{number}@example.com")
         draft.user_id = f"u{number}"
-        draft.merge_traits(stamped(traits(number), 1_767_225_600_000_000), 1_767_225_600_000_000)
+        draft.merge_traits({1_767_225_600_000_000: traits(number)}, 1_767_225_600_000_000)
         drafts.append(draft)
     profiles.save(connection, account_id, drafts)
 

@@ -35,11 +35,10 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.store import accounts, json_codec, rollups
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.merge import stamped
 from prosperstack_destination.store.models import Lane, Status
 from prosperstack_destination.store.statements import BulkInsert
-from prosperstack_destination.store.stored_traits import dump_traits
 from prosperstack_destination.store.tables import directories, profiles, subscribers
+from prosperstack_destination.store.timed_traits import dump_traits
 from support.postgres import Server
 from support.processes import free_port
 
@@ -246,7 +245,7 @@ def _row(account_id: str, number: int) -> dict[str, Any]:
         "address": email,
         "user_id": f"u{number}",
         "ids": json_codec.dump({"user": {f"u{number}": at}}),
-        "traits": dump_traits(stamped(traits(number), at)),
+        "traits": dump_traits({at: traits(number)}),
         "version": 1,
         "status": Status.IN_SYNC.value,
         "changed_at": at,

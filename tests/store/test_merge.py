@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.store.merge import MAX_TRAITS, merge, same_value, stamped
-from prosperstack_destination.store.models import Stamped
+from prosperstack_destination.store.merge import MAX_TRAITS, merge, same_value
+from prosperstack_destination.store.models import Stamped, TimedTraits
+from prosperstack_destination.store.timed_traits import by_name, by_time
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,10 +22,10 @@ calls = st.lists(
 
 
 def merged(contributions: list[tuple[dict[str, JsonValue], int]]) -> dict[str, Stamped]:
-    traits: dict[str, Stamped] = {}
+    traits: TimedTraits = {}
     for new, at in contributions:
-        traits = merge(traits, stamped(new, at)).traits
-    return traits
+        traits = merge(traits, {at: new}).traits
+    return by_name(traits)
 
 
 @given(calls, st.data())
@@ -74,9 +75,9 @@ def test_merge_cases(
     touched: bool,
 ) -> None:
     """A known value yields to a later one, and the result says whether a value changed or only its time."""
-    result = merge(known, stamped(new, at))
+    result = merge(by_time(known), {at: new})
 
-    assert (result.traits, result.value_changed, result.touched) == (expected, value_changed, touched)
+    assert (by_name(result.traits), result.value_changed, result.touched) == (expected, value_changed, touched)
 
 
 def test_full_profile_keeps_mapped_traits() -> None:
@@ -84,13 +85,14 @@ def test_full_profile_keeps_mapped_traits() -> None:
     mapped = {"zz_name": "Jo", "zz_plan": "pro"}
     many: dict[str, JsonValue] = {f"t{n:04}": n for n in range(MAX_TRAITS + 201)}
 
-    at_once = merge({}, stamped({**many, **mapped}, 1), mapped.__contains__)
-    later = merge(stamped(mapped, 1), stamped(many, 2), mapped.__contains__)
-    again = merge(later.traits, stamped(many, 2), mapped.__contains__)
+    at_once = merge({}, {1: {**many, **mapped}}, mapped.__contains__)
+    later = merge({1: mapped}, {2: many}, mapped.__contains__)
+    again = merge(later.traits, {2: many}, mapped.__contains__)
 
     for each in (at_once, later):
-        assert {name: each.traits[name][0] for name in mapped} == mapped
-        assert (len(each.traits), each.dropped) == (MAX_TRAITS, 203)
+        traits = by_name(each.traits)
+        assert {name: traits[name][0] for name in mapped} == mapped
+        assert (len(traits), each.dropped) == (MAX_TRAITS, 203)
     assert (again.traits, again.value_changed, again.touched) == (later.traits, False, False)
 
 

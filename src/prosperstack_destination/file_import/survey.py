@@ -21,8 +21,9 @@ from prosperstack_destination.reconcile.three_way_diff import diff
 from prosperstack_destination.store import listing_state, profiles
 from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.store.merge import merge, stamped
+from prosperstack_destination.store.merge import merge
 from prosperstack_destination.store.subscribers import Subscriber
+from prosperstack_destination.store.timed_traits import by_name, by_time
 
 #: Number of rejected rows that are shown with their reasons.
 SHOWN_REJECTIONS: Final = 10
@@ -238,7 +239,8 @@ def _writes(
             continue
         profile = profiles.find(connection, account.id, each.email or "")
         stored = {} if profile is None else profile.traits
-        traits = {name: value for name, (value, _) in merge(stored, stamped(each.traits, each.at)).traits.items()}
+        merged = by_name(merge(by_time(stored), {each.at: each.traits}).traits)
+        traits = {name: value for name, (value, _) in merged.items()}
         desired = mapping.compiled.project(
             MappingInput(traits, each.user_id, each.anonymous_id, now=each.at)
         ).values()

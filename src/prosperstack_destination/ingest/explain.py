@@ -27,8 +27,9 @@ from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.store import accounts, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.identities import Identities
-from prosperstack_destination.store.merge import MAX_TRAITS, merge, stamped
+from prosperstack_destination.store.merge import MAX_TRAITS, merge
 from prosperstack_destination.store.models import Identify, SourceKind, Stamped
+from prosperstack_destination.store.timed_traits import by_name, by_time
 
 #: Why a trait is not kept.
 _FULL: Final = f"a profile keeps {MAX_TRAITS:,} traits, first those that properties and rules read, then the newest"
@@ -127,7 +128,7 @@ def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) ->
     if call.source.kind is SourceKind.AUDIENCE:
         audiences = audiences | {call.source.key}
     plan = CompiledMapping(knowledge.catalog, knowledge.rules, audiences=audiences, context=knowledge.context)
-    merged = merge(knowledge.stored, stamped(call.traits, call.at), plan.reads).traits
+    merged = by_name(merge(by_time(knowledge.stored), {call.at: call.traits}, plan.reads).traits)
     outdated = {
         name: knowledge.stored[name][1]
         for name in call.traits

@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.merge import Reads, merge, reads_none
-from prosperstack_destination.store.models import IdKind, Stamped
+from prosperstack_destination.store.models import IdKind, TimedTraits
 from prosperstack_destination.store.statements import PreparedStatement
-from prosperstack_destination.store.stored_traits import dump_traits, load_traits
 from prosperstack_destination.store.tables import held
+from prosperstack_destination.store.timed_traits import dump_traits, load_traits
 
 #: Maximum number of held IDs of an account. Beyond it the longest unchanged are deleted.
 MAX_HELD: Final = 100_000
@@ -26,7 +26,7 @@ _IS_ANY_HELD: Final = PreparedStatement(
 def hold(
     connection: Connection,
     account_id: str,
-    traits_by_key: Mapping[Key, Mapping[str, Stamped]],
+    traits_by_key: Mapping[Key, TimedTraits],
     now: int,
     reads: Reads = reads_none,
 ) -> int:
@@ -50,7 +50,7 @@ def hold(
     return dropped
 
 
-def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+def release(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, TimedTraits]:
     """Delete the held traits of these IDs and return them."""
     if not _IS_ANY_HELD.rows(connection, {"account": account_id}):
         return {}  # accounts without Engage: a query that costs little
@@ -65,7 +65,7 @@ def forget(connection: Connection, account_id: str, keys: Collection[Key]) -> No
         connection.execute(delete(held).where(_has_key(account_id, keys)))
 
 
-def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, dict[str, Stamped]]:
+def of_ids(connection: Connection, account_id: str, keys: Collection[Key]) -> dict[Key, TimedTraits]:
     """Return the held traits of these IDs."""
     if not keys:
         return {}

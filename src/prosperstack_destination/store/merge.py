@@ -5,14 +5,15 @@ any repetition of the same calls give the same profile. (Segment retries for fou
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
 from prosperstack_destination.store.json_codec import dump
-from prosperstack_destination.store.models import Stamped
+from prosperstack_destination.store.models import TimedTraits
+from prosperstack_destination.store.timed_traits import by_name, by_time
 
 #: Maximum number of traits of a profile. Beyond it, traits without a reader are dropped first, the oldest event
 #: times first: a script that invents trait names must neither grow a profile without bound nor displace mapped
@@ -28,18 +29,13 @@ _PLAIN: Final = frozenset({str, int, bool, type(None)})
 class Merge:
     """Result of a merge: a profile's traits after a call."""
 
-    traits: dict[str, Stamped]
+    traits: TimedTraits
     #: Whether a trait has another value, so the desired properties may differ.
-    value_changed: bool
+    value_changed: bool = False
     #: Whether anything must be written: a value, or only a newer event time.
-    touched: bool
+    touched: bool = False
     #: Number of dropped traits.
     dropped: int = 0
-
-
-def stamped(traits: Mapping[str, JsonValue], at: int) -> dict[str, Stamped]:
-    """Return a call's traits with their common event time."""
-    return {name: (value, at) for name, value in traits.items()}
 
 
 def reads_none(_trait: str) -> bool:
@@ -47,36 +43,57 @@ def reads_none(_trait: str) -> bool:
     return False
 
 
-def merge(known: Mapping[str, Stamped], new: Mapping[str, Stamped], reads: Reads = reads_none) -> Merge:
+def merge(known: TimedTraits, new: TimedTraits, reads: Reads = reads_none) -> Merge:
     """Merge new traits into known ones.
 
     A later event time replaces a value. Of two values with equal times the one with the greater JSON text wins, so
     the order of arrival does not matter. Beyond `MAX_TRAITS`, traits that ``reads`` names are kept first, then the
     newest.
     """
-    if not known and len(new) <= MAX_TRAITS:  # the first call of a person
-        return Merge(dict(new), bool(new), bool(new))
-    traits = dict(known)
-    value_changed = touched = False
-    for name, stamp in new.items():
-        old = traits.get(name)
-        if old is None:
-            traits[name] = stamp
-            value_changed = touched = True
+    merged = Merge(known)
+    for at, traits in new.items():
+        _add(merged, traits, at)
+    if sum(map(len, merged.traits.values())) > MAX_TRAITS:
+        return _bounded(known, merged.traits, reads)
+    return merged
+
+
+def _add(merged: Merge, traits: Mapping[str, JsonValue], at: int) -> None:
+    """Merge traits of one event time."""
+    groups = dict(merged.traits)
+    winners, count_new = traits, len(traits)
+    for time, group in merged.traits.items():
+        common = group.keys() & traits.keys()
+        if not common:
             continue
-        value, at = stamp
-        old_value, old_at = old
-        if at < old_at:
-            continue
-        same = same_value(value, old_value)
-        if at == old_at and (same or _canonical(value) < _canonical(old_value)):
-            continue
-        traits[name] = stamp
-        touched = True
-        value_changed = value_changed or not same
-    if len(traits) > MAX_TRAITS:
-        return _bounded(known, traits, reads)
-    return Merge(traits, value_changed, touched)
+        count_new -= len(common)
+        lost = _losers(common, group, traits, time - at)
+        if lost:
+            winners = {name: value for name, value in winners.items() if name not in lost}
+            common -= lost
+        merged.value_changed = merged.value_changed or not _are_same(common, group, traits)
+        if len(common) == len(group):
+            del groups[time]
+        elif common:
+            groups[time] = {name: value for name, value in group.items() if name not in common}
+    if winners:
+        groups[at] = {**groups[at], **winners} if at in groups else winners
+        merged.traits, merged.touched = groups, True
+        merged.value_changed = merged.value_changed or count_new > 0
+
+
+def _losers(names: Set[str], old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], newer: int) -> Set[str]:
+    """Return the names whose old values stay. ``newer``: the time by which the old values are newer."""
+    if newer:
+        return names if newer > 0 else frozenset()
+    return {
+        name for name in names if same_value(old[name], new[name]) or _canonical(new[name]) < _canonical(old[name])
+    }
+
+
+def _are_same(names: Set[str], old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> bool:
+    # Values that differ in Python's eyes are the usual case, and cheap to find.
+    return all(old[name] == new[name] for name in names) and all(same_value(old[name], new[name]) for name in names)
 
 
 def same_value(one: JsonValue, other: JsonValue) -> bool:
@@ -94,9 +111,10 @@ def _canonical(value: JsonValue) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _bounded(known: Mapping[str, Stamped], merged: Mapping[str, Stamped], reads: Reads) -> Merge:
+def _bounded(known: TimedTraits, merged: TimedTraits, reads: Reads) -> Merge:
     """Keep `MAX_TRAITS` traits: those with a reader first, then the latest, then in alphabetical order."""
-    ranked = sorted(merged.items(), key=lambda item: (not reads(item[0]), -item[1][1], item[0]))
+    before, after = by_name(known), by_name(merged)
+    ranked = sorted(after.items(), key=lambda item: (not reads(item[0]), -item[1][1], item[0]))
     kept = dict(ranked[:MAX_TRAITS])
-    changed = kept.keys() != known.keys() or not all(same_value(kept[name][0], known[name][0]) for name in kept)
-    return Merge(kept, changed, changed or kept != known, dropped=len(merged) - MAX_TRAITS)
+    changed = kept.keys() != before.keys() or not all(same_value(kept[name][0], before[name][0]) for name in kept)
+    return Merge(by_time(kept), changed, changed or kept != before, dropped=len(after) - MAX_TRAITS)

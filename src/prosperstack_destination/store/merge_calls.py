@@ -10,7 +10,7 @@ from prosperstack_destination.store import erasure, held_calls, profiles, source
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.identities import Identities, Key
-from prosperstack_destination.store.merge import Reads, merge, reads_none, stamped
+from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import (
     Call,
     CallSource,
@@ -20,11 +20,12 @@ from prosperstack_destination.store.models import (
     Lane,
     Outcome,
     SourceKind,
-    Stamped,
+    TimedTraits,
 )
 from prosperstack_destination.store.profiles import ProfileDraft
 from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.sources import SourceCounters
+from prosperstack_destination.store.timed_traits import find_trait
 from prosperstack_destination.store.tombstones import Tombstones
 
 #: Function that returns the traits that an account reads. Called only for full profiles.
@@ -136,7 +137,7 @@ class _MergeBatch:
         self._now = max(call.received_at for call in calls)
         self._identities = Identities(connection, account_id, {key for call in calls for key in call.ids})
         self._tally = SourceCounters()
-        self._held: dict[Key, dict[str, Stamped]] = {}
+        self._held: dict[Key, TimedTraits] = {}
         # The exact profiles are known only call by call, since a call may teach an email to the next one.
         emails = {email for call in calls if (email := call.email or self._identities.email(call.ids))}
         named = {(IdKind.USER, call.user_id) for call in calls if call.user_id is not None}
@@ -218,13 +219,13 @@ class _MergeBatch:
     def _merge(self, call: Identify, draft: ProfileDraft) -> None:
         source = call.source
         if source is None or source.kind is not SourceKind.AUDIENCE:
-            self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
+            self._take(draft, {call.at: call.traits}, call.received_at, call.lane)
             return
-        before = draft.traits.get(source.key)
-        self._take(draft, stamped(call.traits, call.at), call.received_at, call.lane)
-        self._tally.count_membership(source, before, draft.traits.get(source.key))
+        before = find_trait(draft.traits, source.key)
+        self._take(draft, {call.at: call.traits}, call.received_at, call.lane)
+        self._tally.count_membership(source, before, find_trait(draft.traits, source.key))
 
-    def _take(self, draft: ProfileDraft, new: Mapping[str, Stamped], received_at: int, lane: Lane) -> None:
+    def _take(self, draft: ProfileDraft, new: TimedTraits, received_at: int, lane: Lane) -> None:
         self.dropped += draft.merge_traits(new, received_at, lane, self._reads)
 
     def _reads(self, trait: str) -> bool:
@@ -235,7 +236,7 @@ class _MergeBatch:
 
     def _hold(self, call: Identify) -> None:
         key = call.ids[0]
-        merged = merge(self._held.get(key, {}), stamped(call.traits, call.at), self._reads)
+        merged = merge(self._held.get(key, {}), {call.at: call.traits}, self._reads)
         self.dropped += merged.dropped
         self._held[key] = merged.traits
 
@@ -257,10 +258,9 @@ class _MergeBatch:
             draft = self._draft(email, email)
             before = draft.traits
             self._take(draft, traits, self._now, Lane.BULK)
-            for name in sorted(traits.keys() & audiences):
-                self._tally.count_membership(
-                    CallSource(SourceKind.AUDIENCE, name), before.get(name), draft.traits.get(name)
-                )
+            for name in sorted({name for group in traits.values() for name in group} & audiences):
+                audience = CallSource(SourceKind.AUDIENCE, name)
+                self._tally.count_membership(audience, find_trait(before, name), find_trait(draft.traits, name))
 
 
 def _waiting(drafts: Mapping[str, ProfileDraft]) -> set[str]:

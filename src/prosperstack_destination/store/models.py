@@ -9,6 +9,8 @@ from pydantic import JsonValue
 
 #: Trait value and its event time, in microseconds since the epoch.
 Stamped = tuple[JsonValue, int]
+#: Traits by event time, in microseconds since the epoch. A trait has one time.
+TimedTraits = Mapping[int, Mapping[str, JsonValue]]
 
 
 class IdKind(StrEnum):

@@ -12,8 +12,8 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Stamped, Status
 from prosperstack_destination.store.profiles import Ids, ids_of, newest_id
-from prosperstack_destination.store.stored_traits import load_traits, load_values
 from prosperstack_destination.store.tables import identities, is_rejected, is_unmatched, profiles
+from prosperstack_destination.store.timed_traits import by_name, load_traits, load_values
 
 #: Maximum number of profiles that a page scans.
 SCAN_LIMIT: Final = 2_000
@@ -193,7 +193,7 @@ class ScannedProfile:
 
     def stamped(self) -> dict[str, Stamped]:
         """Return the traits with their times."""
-        found = load_traits(self.traits)
+        found = by_name(load_traits(self.traits))
         return without_facts(found) if has_facts(self.traits) else found
 
     def values(self) -> dict[str, JsonValue]:
@@ -203,7 +203,7 @@ class ScannedProfile:
 
     def facts(self) -> dict[str, Stamped]:
         """Return the facts with their times: see `facts`."""
-        return facts_of(load_traits(self.traits)) if has_facts(self.traits) else {}
+        return facts_of(by_name(load_traits(self.traits))) if has_facts(self.traits) else {}
 
     @property
     def anonymous_id(self) -> str | None:

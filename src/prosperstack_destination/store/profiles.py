@@ -22,10 +22,10 @@ from prosperstack_destination.facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
-from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
+from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status, TimedTraits
 from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, PreparedStatement
-from prosperstack_destination.store.stored_traits import dump_traits, load_traits
 from prosperstack_destination.store.tables import profiles
+from prosperstack_destination.store.timed_traits import by_name, by_time, dump_traits, load_traits
 
 #: External IDs with their latest event time, in microseconds since the epoch.
 Ids = dict[tuple[IdKind, str], int]
@@ -111,7 +111,7 @@ class ProfileDraft:
     user_id: str | None
     #: External IDs of the email by kind, with their latest event times, as stored.
     ids: dict[str, dict[str, int]]
-    traits: Mapping[str, Stamped]
+    traits: TimedTraits
     version: int
     status: str
     pending_since: int | None
@@ -146,8 +146,9 @@ class ProfileDraft:
 
     def correct_times(self, now: int) -> None:
         """Date future times, from a clock that was ahead, just before now: a call that arrives now is newer."""
-        if any(at > now + SKEW for _, at in self.traits.values()):
-            self.traits = {name: (value, real_time(at, now)) for name, (value, at) in self.traits.items()}
+        if any(at > now + SKEW for at in self.traits):
+            times = by_name(self.traits).items()
+            self.traits = by_time({name: (value, real_time(at, now)) for name, (value, at) in times})
             self.touched = True
         if any(at > now + SKEW for of_kind in self.ids.values() for at in of_kind.values()):
             self.ids = {
@@ -164,7 +165,7 @@ class ProfileDraft:
         return self.ids.get(kind, {}).get(external_id)
 
     def merge_traits(
-        self, new: Mapping[str, Stamped], received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
+        self, new: TimedTraits, received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
     ) -> int:
         """Merge traits that arrived at ``received_at`` (microseconds). Return the number of dropped traits.
 
@@ -242,7 +243,7 @@ def erase(
     known = (profiles.c.account_id == account_id) & profiles.c.email.in_(list(emails))
     rows = connection.execute(select(profiles.c.ids, profiles.c.traits).where(known)).all()
     connection.execute(delete(profiles).where(known))
-    return [(ids_of(row.ids), load_traits(row.traits)) for row in rows]
+    return [(ids_of(row.ids), by_name(load_traits(row.traits))) for row in rows]
 
 
 def find(connection: Connection, account_id: str, email: str) -> Profile | None:
@@ -384,7 +385,7 @@ def invalidate_observed(connection: Connection, profile_id: int, now: int) -> No
 
 def profile_of(row: Row[Any]) -> Profile:
     """Convert a row of the profiles table."""
-    traits, facts = load_traits(row.traits), {}
+    traits, facts = by_name(load_traits(row.traits)), {}
     if has_facts(row.traits):
         traits, facts = without_facts(traits), facts_of(traits)
     return Profile(

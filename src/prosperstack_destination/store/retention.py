@@ -9,8 +9,8 @@ from prosperstack_destination.store import identities, mappings, sources, subscr
 from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profiles import ids_of
-from prosperstack_destination.store.stored_traits import load_traits
 from prosperstack_destination.store.tables import accounts, profiles
+from prosperstack_destination.store.timed_traits import by_name, load_traits
 
 #: Maximum number of rows that one transaction scans or deletes.
 BATCH_ROWS: Final = 500
@@ -43,7 +43,7 @@ def delete_inactive(connection: Connection, after: int, before: int, now: int) -
         keys = {key for row in people for key in ids_of(row.ids)}
         emails = [row.email for row in people]
         identities.forget_with(connection, account_id, keys, emails)
-        sources.remove_members(connection, account_id, [load_traits(row.traits) for row in people])
+        sources.remove_members(connection, account_id, [by_name(load_traits(row.traits)) for row in people])
         subscribers.clear_applied(connection, account_id, emails)
         connection.execute(delete(profiles).where(profiles.c.id.in_([row.id for row in people])))
         mappings.forget_emails(connection, account_id, emails)

@@ -27,7 +27,7 @@ profiles = Table(
     Column("user_id", Text),
     # {"kind": {"id": event time}}: external IDs of the email with their latest event times
     Column("ids", Text, nullable=False, server_default="{}"),
-    # {"event time": {"trait": value}}: see `store.stored_traits`
+    # {"event time": {"trait": value}}: see `store.timed_traits`
     Column("traits", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
@@ -205,7 +205,7 @@ held = Table(
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("external_id", Text, primary_key=True),
-    # {"event time": {"trait": value}}: see `store.stored_traits`
+    # {"event time": {"trait": value}}: see `store.timed_traits`
     Column("traits", Text, nullable=False),
     Column("held_at", BigInteger, nullable=False),
     Index("ix_held_held_at", "account_id", "held_at"),
