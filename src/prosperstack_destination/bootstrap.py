@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
@@ -66,12 +66,18 @@ if TYPE_CHECKING:  # its packages are optional
     from prosperstack_destination.observability.otlp import OtlpExport
 
 
+#: Longest transaction of a request of Segment, in seconds: a held lock is waited for a little shorter.
+ANSWER_SECONDS: Final = 3.5
+
+
 @dataclass(frozen=True, slots=True)
 class Foundation:
     """Parts that most other parts need. The database is closed until `running`."""
 
     settings: Settings
     database: Database
+    #: The same, for requests of Segment, which gives up after 5 s.
+    ingest_database: Database
     vault: Vault
     clock: Clock
     #: Clients for ProsperStack and for Segment's Public API.
@@ -212,7 +218,8 @@ def build_foundation(
     http, segment_http = create_http_client(transport), create_http_client(segment_transport)
     restrict_to_owner(settings.data_dir)
     database = Database(settings.effective_database_url)
-    return Foundation(settings, database, vault_from_settings(settings), clock, http, segment_http)
+    limited = database.answering_within(ANSWER_SECONDS)
+    return Foundation(settings, database, limited, vault_from_settings(settings), clock, http, segment_http)
 
 
 def build_observability(foundation: Foundation) -> Observability:
@@ -232,7 +239,7 @@ def build_observability(foundation: Foundation) -> Observability:
 
 def build_auth(foundation: Foundation, telemetry: Telemetry) -> Auth:
     """Build the authenticators and the factory of ProsperStack clients."""
-    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    settings, database, clock = foundation.settings, foundation.ingest_database, foundation.clock
     clients = ProsperStackClients(foundation.http, settings.prosperstack_base_url, telemetry)
     accounts = Authenticator(
         database,
@@ -242,7 +249,7 @@ def build_auth(foundation: Foundation, telemetry: Telemetry) -> Auth:
         allow_pass_through=settings.allow_pass_through,
     )
     public_keys = PublicKeys(database, accounts.by_id, clock)
-    return Auth(accounts, public_keys, TokenAuthenticator(database, clock), clients)
+    return Auth(accounts, public_keys, TokenAuthenticator(foundation.database, clock), clients)
 
 
 def build_reconciliation(foundation: Foundation, auth: Auth, telemetry: Telemetry) -> Reconciliation:
@@ -283,7 +290,7 @@ def build_ingest(
     foundation: Foundation, auth: Auth, telemetry: Telemetry, notify: Callable[[Iterable[str]], None]
 ) -> Ingest:
     """Build group commit, the ingest service and the endpoints for Segment."""
-    settings, database, clock = foundation.settings, foundation.database, foundation.clock
+    settings, database, clock = foundation.settings, foundation.ingest_database, foundation.clock
     calls = GroupCommit(partial(_commit, database, foundation.vault, telemetry), notify)
     service = IngestService(calls, clock, telemetry)
     sdk_keys = SdkKeys(auth.accounts, auth.public_keys)

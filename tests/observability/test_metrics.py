@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL, DOCUMENTED_EMAIL
+from prosperstack_destination.observability.metrics import Metrics
 from support.service import KEY, Service, running, settings
 
 pytestmark = pytest.mark.anyio
@@ -79,3 +80,15 @@ async def test_a_token_may_be_asked_for(tmp_path: Path) -> None:
 
     assert (without.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
     assert "prosperstack_destination_calls_merged_total 0.0" in right.text
+
+
+def test_a_flood_of_requests_shares_one_text() -> None:
+    """The text is reused for many times as long as it took to write, until gauges are counted."""
+    metrics = Metrics()
+    for number in range(500):
+        metrics.refused.labels(f"reason {number}").inc()  # a text that takes a while
+    first = metrics.render()
+
+    assert metrics.render() is first
+    metrics.set_account_stats([], 0)
+    assert metrics.render() is not first

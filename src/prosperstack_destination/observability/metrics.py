@@ -4,6 +4,7 @@ Labels are bounded: accounts, kinds and statuses; never an email.
 """
 
 import hmac
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,6 +27,9 @@ COMMIT_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 #: Buckets of the time of a request to ProsperStack, in seconds.
 REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
+#: Part of the time that may go into writing the text: it is reused for this many times as long as it took to write.
+TEXT_REUSE: Final = 20
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "prosperstack_destination_"
 
@@ -35,6 +39,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        #: The latest text, and until when it is reused (monotonic clock, seconds).
+        self._text = b""
+        self._reused_until = 0.0
         self.calls = self._counter("calls", "Committed or rejected calls, by outcome", "outcome")
         self.refused = self._counter("calls_refused", "Rejected calls, by error class", "reason")
         self.merged = self._counter(
@@ -79,14 +86,20 @@ class Metrics:
             self._rejected.labels(each.fingerprint).set(each.failures.rejected)
             self._erasures.labels(each.fingerprint).set(each.failures.erasures)
             self._active.labels(each.fingerprint).set(each.status == "active")
+        self._reused_until = 0.0
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics with their samples."""
         return self._registry.collect()
 
     def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """Return all metrics in Prometheus' text format. A flood of requests shares one text."""
+        begun = time.monotonic()
+        if begun >= self._reused_until:
+            self._text = generate_latest(self._registry)
+            ended = time.monotonic()
+            self._reused_until = ended + TEXT_REUSE * (ended - begun)
+        return self._text
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, text, labels, registry=self._registry)

@@ -3,14 +3,17 @@
 A transaction is a plain function of a SQLAlchemy ``Connection``. The same function serves both engines.
 """
 
-from collections.abc import Callable
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from copy import copy
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, delete, insert, make_url, text
 from sqlalchemy.exc import ArgumentError
 
+from prosperstack_destination.background import DeadlineRunner
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store import migrations
+from prosperstack_destination.store.dialects import unavailable
 from prosperstack_destination.store.postgres import Postgresql
 from prosperstack_destination.store.sqlite import Sqlite
 from prosperstack_destination.store.tables import held, identities, profiles, replicas, sources
@@ -60,6 +63,15 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
 
+    def answering_within(self, seconds: float) -> "Database":
+        """Return this database with a limit on each transaction: `StoreUnavailable` after so many seconds.
+
+        The outcome of such a transaction is unknown: it may still be committed.
+        """
+        limited = copy(self)
+        limited._engine = _LimitedBackend(self._engine, seconds)
+        return limited
+
     async def open(self) -> None:
         """Create the database file if it is missing, and migrate the schema. Safe to repeat, also concurrently."""
         await self._engine.open()
@@ -85,6 +97,29 @@ class Database:
         For short queries whose callers cannot wait for a thread: it blocks the event loop while it runs.
         """
         return await self._engine.read_inline(lambda connection: work(connection, *args, **kwargs))
+
+
+class _LimitedBackend:
+    """`Backend` whose transactions are left behind after a time: a server that hangs does not hold up callers."""
+
+    def __init__(self, backend: Backend, seconds: float) -> None:
+        self.open = backend.open
+        self.close = backend.close
+        self._backend = backend
+        self._seconds = seconds
+        self._runner = DeadlineRunner()
+
+    async def run(self, work: Callable[[Connection], T], *, writing: bool) -> T:
+        return await self._limit(lambda: self._backend.run(work, writing=writing))
+
+    async def read_inline(self, work: Callable[[Connection], T]) -> T:
+        return await self._limit(lambda: self._backend.read_inline(work))
+
+    async def _limit(self, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await self._runner.run(self._seconds, run)
+        except TimeoutError as error:
+            raise unavailable(f"it does not answer within {self._seconds:.1f} s") from error
 
 
 def backend_of(url: str) -> str:

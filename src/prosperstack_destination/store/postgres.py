@@ -173,8 +173,7 @@ class Postgresql:
         raise AssertionError  # the last attempt returns or raises
 
     def _connection_error(self, error: Exception) -> DatabaseUnreachable | StoreUnavailable:
-        unreachable = _unreachable(error, self._address)
-        return unavailable(str(unreachable)) if self._connected else unreachable
+        return unavailable(_reason(error)) if self._connected else _unreachable(error, self._address)
 
 
 async def _wait_for_locks(connection: "AsyncConnection", seconds: float) -> None:
