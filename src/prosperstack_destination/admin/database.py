@@ -1,23 +1,17 @@
 """The database of commands, beside a running service or without one: access, export, import and backup."""
 
-import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from prosperstack_destination.account_mapping import refresh_catalog
-from prosperstack_destination.admin.services import AdminContext
 from prosperstack_destination.auth.vault import Vault, load_pseudonym_key
-from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import ConfigurationError, DestinationError, StoreUnavailable
-from prosperstack_destination.prosperstack.client import ProsperStackClient
+from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
 from prosperstack_destination.store import backup as backups
 from prosperstack_destination.store import migrations
-from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.backup import PartialExport
 from prosperstack_destination.store.database import Database, parse_database_url
 
@@ -66,37 +60,6 @@ async def existing(url: str, vault: Vault | None = None) -> AsyncIterator[Databa
         raise
     finally:
         await database.close()
-
-
-def command_context(
-    database: Database,
-    clock: Clock,
-    reserve: float,
-    connect: Callable[[Account], AbstractAsyncContextManager[ProsperStackClient]],
-    on_failure: Callable[[DestinationError], None],
-) -> AdminContext:
-    """Return the context of operations in a command. It wakes no worker: the reconciler polls every second.
-
-    ``on_failure`` is called if an account's properties cannot be listed; the stored ones are used then.
-    """
-
-    async def refresh(account: Account) -> Account:
-        try:
-            async with connect(account) as client:
-                return await refresh_catalog(database, account, client, clock())
-        except DestinationError as error:
-            on_failure(error)
-            return account
-
-    return AdminContext(
-        database=database,
-        clock=clock,
-        reserve=reserve,
-        on_change=lambda: None,
-        wake=lambda _: None,
-        refresh_catalog=refresh,
-        scan_lock=asyncio.Lock(),
-    )
 
 
 def missing_file(url: str) -> str | None:

@@ -1,13 +1,13 @@
 """Dependencies of the API and the dashboard, built by `bootstrap`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from prosperstack_destination.admin.accounts import find
 from prosperstack_destination.admin.actions import ReplayCost, ReplayJobs, replay_cost
 from prosperstack_destination.admin.cache import CoverageCache
+from prosperstack_destination.admin.context import AdminContext
 from prosperstack_destination.auth.operators import TokenAuthenticator
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.caches import SlowQueryCache
@@ -15,7 +15,6 @@ from prosperstack_destination.clock import Clock
 from prosperstack_destination.ingest.service import IngestService
 from prosperstack_destination.segment_api.connections import WorkspaceService
 from prosperstack_destination.store import account_stats, problems
-from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import ProblemKind
@@ -24,24 +23,6 @@ from prosperstack_destination.store.problems import ProblemKind
 ALL_ACCOUNTS: Final = ""
 #: Upper bound of the number of people counted for one kind of problem.
 MAX_COUNTED: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminContext:
-    """What operations on an account need, in the service and in a command."""
-
-    database: Database
-    clock: Clock
-    #: Part of ProsperStack's rate limit that is kept free for the account's owner, from 0 to less than 1.
-    reserve: float
-    #: Wakes the remapper: stored profiles have to be evaluated again.
-    on_change: Callable[[], None]
-    #: Wakes the workers of the accounts with these IDs: they have due work.
-    wake: Callable[[Iterable[str]], None]
-    #: Lists an account's properties in ProsperStack now, and stores them. Raises `ProsperStackError`.
-    refresh_catalog: Callable[[Account], Awaitable[Account]]
-    #: Held during a scan of all profiles, so that one scan at a time competes with ingest for the database.
-    scan_lock: asyncio.Lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

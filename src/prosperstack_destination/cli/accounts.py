@@ -9,6 +9,7 @@ from prosperstack_destination.admin import accounts
 from prosperstack_destination.admin.accounts import AccountChanges
 from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.prosperstack import check_prosperstack_key
 from prosperstack_destination.cli.session import Account, Author, Json, Yes
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError
@@ -54,7 +55,7 @@ def add(unchecked: _Unchecked = False, author: Author = "unknown", json: Json = 
     key = _read_key()
     vault = vault_from_settings(read_settings())
     if not unchecked:
-        session.check_prosperstack_key(key)
+        check_prosperstack_key(key)
     account, _ = session.write(accounts.open_account, key, vault, author, system_clock())
     if json:
         output.print_json({"account": account.id, "fingerprint": account.fingerprint})
@@ -82,7 +83,7 @@ def rekey(
     vault = vault_from_settings(read_settings())
     key = _read_key()
     if not unchecked:
-        session.check_prosperstack_key(key)
+        check_prosperstack_key(key)
     changed = session.write_account(account, accounts.replace_key, key, vault, author, system_clock())
     if json:
         output.print_json({"account": changed.id, "fingerprint": changed.fingerprint})

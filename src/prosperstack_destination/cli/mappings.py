@@ -11,10 +11,11 @@ from pydantic import JsonValue
 
 from prosperstack_destination.account_mapping import ApplyResult
 from prosperstack_destination.admin import accounts, labels, mapping
+from prosperstack_destination.admin.context import AdminContext
 from prosperstack_destination.admin.mapping import MappingView
-from prosperstack_destination.admin.services import AdminContext
 from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
+from prosperstack_destination.cli.prosperstack import run_operation
 from prosperstack_destination.cli.session import Account, Author, Json
 from prosperstack_destination.errors import ConfigurationError, NotFoundError, ProblemsRise
 from prosperstack_destination.mapping.mapping_file import (
@@ -45,7 +46,7 @@ def validate(file: _MappingFile, account: Account = None, json: Json = False) ->
         return read_mapping(text, KnownProperties()) if found is None else await mapping.parse(context, found, text)
 
     try:
-        parsed = session.run_operation(check)
+        parsed = run_operation(check)
     except InvalidMapping as error:
         if not json:
             raise _invalid(file, error) from None
@@ -88,7 +89,7 @@ def diff(file: _MappingFile, account: Account = None, json: Json = False) -> Non
         return await mapping.preview_for_account(context, found, parsed.rules, exact=True), parsed
 
     with _naming_faults(file):
-        changes, parsed = session.run_operation(preview)
+        changes, parsed = run_operation(preview)
     if json:
         output.print_json(_facts(changes, parsed))
         return
@@ -137,7 +138,7 @@ def apply(
             return await apply_mapping(allow_problems=True), parsed, found
 
     with _naming_faults(file):
-        applied, parsed, changed = session.run_operation(work)
+        applied, parsed, changed = run_operation(work)
     if json:
         output.print_json({**_outcome(applied, changed), "unknown": [_fault(each) for each in parsed.unknown]})
         return
@@ -186,7 +187,7 @@ def roll_back(
         found = await context.database.read(accounts.resolve, account)
         return await mapping.rollback(context, found, version, author=author), found
 
-    applied, changed = session.run_operation(work)
+    applied, changed = run_operation(work)
     if json:
         output.print_json(_outcome(applied, changed))
     else:

@@ -1,24 +1,18 @@
-"""Options that commands share, their access to the database and to ProsperStack, and their confirmation prompt."""
+"""Options that commands share, their access to the database, and their confirmation prompt."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
-from prosperstack_destination.admin.accounts import check_key, list_accounts, resolve
-from prosperstack_destination.admin.database import command_context, existing, opened
-from prosperstack_destination.admin.services import AdminContext
+from prosperstack_destination.admin.accounts import list_accounts, resolve
+from prosperstack_destination.admin.database import existing, opened
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
-from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, DestinationError
-from prosperstack_destination.http_client import create_http_client
-from prosperstack_destination.prosperstack.client import ProsperStackClient
-from prosperstack_destination.serving_record import prosperstack_base_url
-from prosperstack_destination.settings import Settings, read_settings
+from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store.accounts import Account as AccountRow
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.vault import vault_from_settings
@@ -94,18 +88,6 @@ def run(
     return asyncio.run(run())
 
 
-def run_operation(work: Callable[[AdminContext], Awaitable[T]]) -> T:
-    """Run an operation of the service in this process."""
-    settings = read_settings()
-
-    async def operate(database: Any) -> T:
-        connect = partial(_connect_account, settings)
-        context = command_context(database, system_clock, settings.rate_limit_reserve, connect, _warn_of_stored)
-        return await work(context)
-
-    return run(operate)
-
-
 def load_vault(access: Callable[[str, Vault], AbstractAsyncContextManager[UnitOfWork]] = existing) -> Vault:
     """Return the vault of the settings, with the database's key of pseudonyms."""
     settings = read_settings()
@@ -117,35 +99,6 @@ def load_vault(access: Callable[[str, Vault], AbstractAsyncContextManager[UnitOf
 
     asyncio.run(load())
     return vault
-
-
-def check_prosperstack_key(key: str) -> None:
-    """Raise `ConfigurationError` if ProsperStack refuses a key, or does not answer."""
-    settings = read_settings()
-
-    async def check() -> None:
-        async with _connect(settings, key) as client:
-            await check_key(client, key, prosperstack_base_url(settings))
-
-    asyncio.run(check())
-
-
-@asynccontextmanager
-async def _connect_account(settings: Settings, account: AccountRow) -> AsyncIterator[ProsperStackClient]:
-    async with _connect(settings, vault_from_settings(settings).decrypt(account.encrypted_key)) as client:
-        yield client
-
-
-@asynccontextmanager
-async def _connect(settings: Settings, key: str) -> AsyncIterator[ProsperStackClient]:
-    async with create_http_client(None) as http:
-        yield ProsperStackClient(http, prosperstack_base_url(settings), key)
-
-
-def _warn_of_stored(error: DestinationError) -> None:
-    output.errors.print(
-        f"The properties could not be listed, and the stored ones are used: {error}", style="yellow", markup=False
-    )
 
 
 def confirm(consequences: str, *, yes: bool, as_json: bool, style: str | None = None) -> None:
