@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import ApplyResult
-from prosperstack_destination.errors import ConfigurationError, MappingConflict
+from prosperstack_destination.errors import InvalidInput, MappingConflict
 from prosperstack_destination.mapping.rules import Rules, load_rules
 from prosperstack_destination.store import accounts, activity, mappings
 from prosperstack_destination.store.database import Database
@@ -91,7 +91,7 @@ async def test_rollback_applies_an_earlier_version(database: Database) -> None:
     assert (forth.mapping.version, load_rules(forth.mapping.rules)) == (4, TWO)
     assert len(load_rules(to_none.mapping.rules)) == 0
     for version in (9, 5):
-        with pytest.raises(ConfigurationError, match=f"no version {version} to roll back to"):
+        with pytest.raises(InvalidInput, match=f"no version {version} to roll back to"):
             await database.write(rollback, version)
 
 
@@ -99,5 +99,5 @@ async def test_rollback_without_versions_is_rejected(database: Database) -> None
     """Where no mapping was ever applied there is no version to roll back to."""
     await database.write(open_account)
 
-    with pytest.raises(ConfigurationError, match="no version -1"):
+    with pytest.raises(InvalidInput, match="no version -1"):
         await database.write(rollback)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import fingerprint, key_hash
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.errors import InvalidInput, NotFoundError
 from prosperstack_destination.store import accounts, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import CredentialKind
@@ -158,7 +158,7 @@ async def test_a_broken_key_is_replaced(world: World) -> None:
         return issuing.replace_key(connection, world.mine, key, Vault(SECRET), "me", 1)
 
     for wrong in ("sk_1", "key_live_mode", THEIRS):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidInput):
             await world.database.write(work, wrong)
     renewed = await world.database.write(work, "key_test_new")
 

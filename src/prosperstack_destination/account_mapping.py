@@ -10,7 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND, next_midnight
-from prosperstack_destination.errors import ConfigurationError, MappingConflict
+from prosperstack_destination.errors import InvalidInput, MappingConflict
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
@@ -234,16 +234,14 @@ def rollback(
 ) -> ApplyResult:
     """Apply an earlier version again, as a new one; by default the one before.
 
-    Raises `ConfigurationError` where there is no such version, and `MappingConflict` as `apply` does.
+    Raises `InvalidInput` where there is no such version, and `MappingConflict` as `apply` does.
     """
     current = mappings.current(connection, account.id)
     if version is None:
         version = current.version - 1
     earlier = mappings.of_version(connection, account.id, version) if version >= 0 else None
     if earlier is None or version == current.version:
-        raise ConfigurationError(
-            f"There is no version {version} to roll back to. `mappings history` lists the versions."
-        )
+        raise InvalidInput(f"There is no version {version} to roll back to. `mappings history` lists the versions.")
     return apply(
         connection,
         account,

@@ -38,6 +38,7 @@
     │   ├── InvalidMapping             it cannot be applied (see `mapping.mapping_file`)
     │   ├── MappingConflict            another version was applied meanwhile
     │   └── ProblemsRise               it adds mapping problems, and its author did not confirm that
+    ├── InvalidInput                 an operator's entry is at fault: report the reason to the operator
     ├── LeaseLost                    stop this account: another replica holds its lease
     └── ConfigurationError           stop: an operator has to change something first
         └── DatabaseUnreachable        no connection to the database was ever made
@@ -322,8 +323,12 @@ class LeaseLost(DestinationError):
     """Lease of an account that expired, or that another replica holds. Nothing was written."""
 
 
+class InvalidInput(DestinationError):
+    """Unusable entry of an operator: a key, a name, an option or a file; the text says what to change."""
+
+
 class ConfigurationError(DestinationError):
-    """Unusable setting, stored secret or operator input; the text says what to change."""
+    """Unusable setting, database or stored secret; the text says what to change."""
 
 
 class DatabaseUnreachable(ConfigurationError):

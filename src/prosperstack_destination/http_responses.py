@@ -15,6 +15,7 @@ from prosperstack_destination.errors import (
     DestinationError,
     InvalidApiKey,
     InvalidCall,
+    InvalidInput,
     InvalidToken,
     MappingConflict,
     MappingError,
@@ -47,6 +48,7 @@ STATUSES: Final[Mapping[type[DestinationError], int]] = {
     CallTooLarge: 413,
     UnsupportedEncoding: 415,
     ConfigurationError: 422,
+    InvalidInput: 422,
     MappingError: 422,
     SegmentApiError: 422,
     RateExceeded: 429,
@@ -54,7 +56,7 @@ STATUSES: Final[Mapping[type[DestinationError], int]] = {
     TemporaryError: 503,
 }
 #: Errors that an operator can correct in the request, but a sender of calls cannot: 500 for a sender.
-OPERATOR_ERRORS: Final = (ConfigurationError, MappingError, NotFoundError, SegmentApiError)
+OPERATOR_ERRORS: Final = (ConfigurationError, InvalidInput, MappingError, NotFoundError, SegmentApiError)
 
 Header = tuple[bytes, bytes]
 

@@ -8,7 +8,7 @@ import pytest
 from prosperstack_destination.admin import accounts
 from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.errors import InvalidInput, NotFoundError
 from prosperstack_destination.sandbox import SandboxConfig, create_sandbox
 from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import activity
@@ -34,7 +34,7 @@ async def test_opening(database: Database) -> None:
         assert await database.read(accounts.find, name) == account
     with pytest.raises(NotFoundError):
         await database.read(accounts.find, KEY)
-    with pytest.raises(ConfigurationError, match="not a ProsperStack API key"):
+    with pytest.raises(InvalidInput, match="not a ProsperStack API key"):
         await database.write(accounts.open_account, "sk_1", VAULT, "ann", NEW_YEAR)
     assert [each.actor for each in await database.read(activity.recent_actions, account.id, 9)] == ["ann"]
 
@@ -75,7 +75,7 @@ async def test_no_reserve(sqlite: Database, reserve: float) -> None:
     """What is no part of the rate limit is refused, and nothing is changed."""
     account = await sqlite.write(open_account)
 
-    with pytest.raises(ConfigurationError, match="less than 1"):
+    with pytest.raises(InvalidInput, match="less than 1"):
         await sqlite.write(accounts.set_reserve, account, reserve, "ann", NEW_YEAR)
     assert await sqlite.read(rows.all_accounts) == [account]
     assert await sqlite.read(activity.recent_actions, account.id, 9) == []

@@ -9,7 +9,7 @@ from prosperstack_destination.auth import credentials as issuing
 from prosperstack_destination.auth.api_keys import fingerprint
 from prosperstack_destination.auth.public_keys import CACHE_TTL, MAX_ORIGINS, MISS_TTL, PublicKeys, read_origins
 from prosperstack_destination.clock import MINUTE
-from prosperstack_destination.errors import ApiKeyForbidden, ConfigurationError, InvalidApiKey
+from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey, InvalidInput
 from prosperstack_destination.store import accounts, credentials
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import CredentialKind, KeyKind
@@ -63,7 +63,7 @@ async def test_keys_are_listed_with_their_kind(database: Database, account: Acco
     """Public keys are listed with their origins, and an invalid origin issues no key."""
     public = await issue(database, account, clock, PAGE.upper(), OTHER)
     secret = (await database.write(issuing.issue_key, account, "", "ann", clock())).text
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidInput):
         await issue(database, account, clock, "*")
 
     keys = await database.read(credentials.of_kind, CredentialKind.KEY, account.id)
@@ -152,12 +152,12 @@ def test_origin_is_normalized_as_browsers_send_it(text: str, origin: str) -> Non
 )
 def test_invalid_origin_is_rejected(text: str) -> None:
     """A wildcard, a path, a host alone and the like are rejected, and the message shows the right form."""
-    with pytest.raises(ConfigurationError, match=r"https://app\.example\.com"):
+    with pytest.raises(InvalidInput, match=r"https://app\.example\.com"):
         read_origins([text])
 
 
 def test_origins_are_unique_and_bounded() -> None:
     """Each origin counts once, empty ones do not count, and their number is bounded."""
     assert read_origins(["http://a", "", "http://A/", "http://b"]) == ("http://a", "http://b")
-    with pytest.raises(ConfigurationError, match="may have 20 origins"):
+    with pytest.raises(InvalidInput, match="may have 20 origins"):
         read_origins(f"http://a{number}" for number in range(MAX_ORIGINS + 1))

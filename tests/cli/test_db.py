@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from prosperstack_destination.cli import database as db
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import ConfigurationError, InvalidInput
 from support.postgres import Databases
 
 
@@ -43,7 +43,7 @@ def test_export_moves_data_between_engines(
         db.upgrade()
         db.import_("there.jsonl")
         db.export("back.jsonl")
-        with pytest.raises(ConfigurationError, match="pg_dump"):
+        with pytest.raises(InvalidInput, match="pg_dump"):
             db.backup(Path("copy.db"))
     monkeypatch.setenv("DATABASE_URL", "sqlite:///second.db")
     db.import_("back.jsonl")
@@ -76,7 +76,7 @@ def test_backup_has_all_data(filled: Path) -> None:
 
     assert accounts("copy.db") == ["acct_1"]
     assert sorted(path.name for path in filled.glob("copy*")) == ["copy.db"]
-    with pytest.raises(ConfigurationError, match="exists already"):
+    with pytest.raises(InvalidInput, match="exists already"):
         db.backup(filled / "copy.db")
 
 
@@ -86,5 +86,5 @@ def test_missing_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DATABASE_URL", "")
     with pytest.raises(ConfigurationError, match="no database"):
         db.backup(Path("copy.db"))
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="cannot be read"):
         db.import_("nowhere.jsonl")

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from cli.conftest import Commands
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime
+from prosperstack_destination.errors import InvalidCall, InvalidInput, InvalidTime
 from prosperstack_destination.file_import.job import BATCH
 from prosperstack_destination.file_import.row_parser import ColumnOptions, RowParser, identity
 from prosperstack_destination.ingest.parser import ParsedIdentify
@@ -381,7 +381,7 @@ def test_cost_is_estimated_from_stored_subscribers(commands: Commands, tmp_path:
 )
 def test_ambiguous_columns_are_rejected(row: dict[str, Any], columns: ColumnOptions, message: str) -> None:
     """Two columns with one meaning reject the file."""
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(InvalidInput, match=message):
         RowParser(columns, AS_OF).parse(row, NEW_YEAR)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.file_import.row_parser import rows
 from prosperstack_destination.file_import.source import InvalidRow
 
@@ -94,8 +94,8 @@ def test_invalid_file_is_rejected(tmp_path: Path) -> None:
     """A duplicate column and a truncated file are rejected."""
     file = tmp_path / "a.parquet"
     doubled = pyarrow.Table.from_arrays([pyarrow.array(EMAILS)] * 3, names=["email", "name", "email"])
-    with pytest.raises(ConfigurationError, match="more than one column 'email'"):
+    with pytest.raises(InvalidInput, match="more than one column 'email'"):
         read(file, doubled)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="cannot be read"):
         list(rows(file))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.file_import.json_reader import LONGEST_ROW
 from prosperstack_destination.file_import.row_parser import ColumnOptions, identity, rows
 from prosperstack_destination.file_import.source import InvalidRow
@@ -91,9 +91,9 @@ def test_named_encoding_is_used(tmp_path: Path) -> None:
     assert read(tmp_path, "a.csv", content, "windows-1252") == [{"name": "José €"}]
     assert read(tmp_path, "a.csv", "\ufeffname\nJosé\n", "utf8") == [{"name": "José"}]
     for wrong in ("klingon", "base64"):
-        with pytest.raises(ConfigurationError, match="There is no encoding"):
+        with pytest.raises(InvalidInput, match="There is no encoding"):
             read(tmp_path, "a.csv", content, wrong)
-    with pytest.raises(ConfigurationError, match="cannot be read as ascii"):
+    with pytest.raises(InvalidInput, match="cannot be read as ascii"):
         read(tmp_path, "a.csv", content, "ascii")
 
 
@@ -185,11 +185,11 @@ def test_arrays_are_read_in_pieces(tmp_path_factory: pytest.TempPathFactory, val
 def test_any_bytes_are_rows_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
 ) -> None:
-    """Any content gives rows, invalid rows, or `ConfigurationError`."""
+    """Any content gives rows, invalid rows, or `InvalidInput`."""
     data = gzip.compress(content) if name.endswith(".gz") else content
     try:
         read(tmp_path_factory.mktemp("bytes"), name, data)
-    except ConfigurationError:
+    except InvalidInput:
         return
 
 

@@ -12,8 +12,8 @@ from prosperstack_destination.auth.api_keys import fingerprint, key_hash
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import (
     AlreadyConnected,
-    ConfigurationError,
     DestinationError,
+    InvalidInput,
     NotFoundError,
     SegmentApiError,
     SegmentInvalidToken,
@@ -218,10 +218,10 @@ async def test_concurrent_connects_leave_one_connection(world: World) -> None:
     [
         ({"source_id": "src_none"}, NotFoundError, "has no source 'src_none'"),
         ({"credentials": WorkspaceCredentials("sgp_wrong")}, SegmentInvalidToken, "refuses the token"),
-        ({"credentials": None}, ConfigurationError, "No token of a Segment workspace is kept"),
+        ({"credentials": None}, InvalidInput, "No token of a Segment workspace is kept"),
         (
             {"kind": ConnectionKind.WEBHOOK, "public_url": "http://127.0.0.1:8700"},
-            ConfigurationError,
+            InvalidInput,
             "cannot post to",
         ),
     ],
@@ -334,7 +334,7 @@ async def test_token_of_another_workspace_is_refused(world: World, clock: SetClo
     world.segment.id, world.segment.name = "ws_other", "Other"
     clock.advance(WORKSPACE_TTL / SECOND + 1)
 
-    with pytest.raises(ConfigurationError, match=r"belongs to the workspace 'Other'.*connected in 'Acme'"):
+    with pytest.raises(InvalidInput, match=r"belongs to the workspace 'Other'.*connected in 'Acme'"):
         await world.workspaces.disconnect(world.account, connection.id, actor="ann", credentials=ACCESS)
 
     assert len(await world.workspaces.connections(world.account)) == 1
@@ -355,7 +355,7 @@ async def test_kept_token_is_encrypted_used_and_deleted(world: World) -> None:
     assert VAULT.decrypt(kept.encrypted) == TOKEN
     assert await world.workspaces.forget_token(world.account, actor="ann")
     assert not await world.workspaces.forget_token(world.account, actor="ann")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidInput):
         await world.workspaces.load_snapshot(world.account)
     assert [each for each in await trail(world) if "token" in each] == [
         "keep Segment token",
@@ -425,7 +425,7 @@ async def test_connections_of_another_account_are_unreachable(world: World) -> N
             await world.workspaces.disconnect(
                 other, connection.id, actor="eve", credentials=ACCESS, here_only=here_only
             )
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidInput):
         await world.workspaces.load_snapshot(other)
     assert len(await world.workspaces.connections(world.account)) == 1
     assert await good_credentials(world) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.segment_api.destination_specs import SPECS, send_action, webhook_url
 from prosperstack_destination.segment_api.models import Action, CatalogEntry
 from prosperstack_destination.store.segment_connections import ConnectionKind
@@ -46,9 +46,7 @@ def test_webhook_url_is_below_the_public_url(public_url: str, url: str) -> None:
 )
 def test_unreachable_url_is_refused_with_a_reason(public_url: str, why: str) -> None:
     """A URL that is not reached from the internet, over HTTPS, is refused with the reason and what is wanted."""
-    with pytest.raises(
-        ConfigurationError, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"
-    ):
+    with pytest.raises(InvalidInput, match=rf"Segment cannot post to .*{why}.*https://destination.example.com"):
         webhook_url(public_url, "acct_1")
 
 

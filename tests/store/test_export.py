@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.store import account_stats, activity, subscribers
 from prosperstack_destination.store import backup as db_export
 from prosperstack_destination.store.account_stats import ReportedLimit
@@ -105,7 +105,7 @@ async def test_interrupted_import_continues(
     """An interrupted import, or one of an incomplete file, continues with the complete file."""
     monkeypatch.setattr(db_export, "BATCH_ROWS", 4)
     lines = await exported(filled)
-    with pytest.raises(ConfigurationError, match="is incomplete"):
+    with pytest.raises(InvalidInput, match="is incomplete"):
         await import_lines(target, lines[:kept])
 
     await import_lines(target, lines)
@@ -123,9 +123,9 @@ async def test_unsuitable_import_is_rejected(filled: Database, target: Database)
         ([json.dumps({**head, "revision": "0001"})], "schema 0001"),
         ([lines[0], '{"table": "nowhere", "row": {}}'], "damaged"),
     ):
-        with pytest.raises(ConfigurationError, match=said):
+        with pytest.raises(InvalidInput, match=said):
             await import_lines(target, wrong)
-    with pytest.raises(ConfigurationError, match="not empty"):
+    with pytest.raises(InvalidInput, match="not empty"):
         await import_lines(filled, [json.dumps({**head, "export": "another"})])
 
 

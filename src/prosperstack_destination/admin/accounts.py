@@ -18,7 +18,7 @@ from prosperstack_destination.auth.api_keys import is_prosperstack_key, key_hash
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.errors import (
-    ConfigurationError,
+    InvalidInput,
     NotFoundError,
     ProsperStackAuthError,
     ProsperStackError,
@@ -57,7 +57,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     """Open the account of a ProsperStack key, and return it and whether it is new. Safe to repeat.
 
     Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
-    `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` if the text is no key.
+    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` if the text is no key.
     """
     known = accounts.find_by_key_hash(connection, key_hash(key))
     return issuing.open_account(connection, key, vault, actor, now), known is None
@@ -76,17 +76,17 @@ def find(connection: Connection, name: str) -> Account:
 def resolve(connection: Connection, name: str | None) -> Account:
     """Return the account with this ID or fingerprint, or the only account.
 
-    Raises `ConfigurationError` that lists the accounts if none or several match.
+    Raises `InvalidInput` that lists the accounts if none or several match.
     """
     every = accounts.all_accounts(connection)
     matching = [each for each in every if name is None or name in (each.id, each.fingerprint)]
     if len(matching) == 1:
         return matching[0]
     if not every:
-        raise ConfigurationError(NO_ACCOUNT)
+        raise InvalidInput(NO_ACCOUNT)
     names = ", ".join(each.fingerprint for each in every)
     reason = "There are several accounts" if name is None else f"There is no account {name!r}"
-    raise ConfigurationError(f"{reason}: choose one with --account ({names}).")
+    raise InvalidInput(f"{reason}: choose one with --account ({names}).")
 
 
 def resolve_optional(connection: Connection, name: str | None) -> Account | None:
@@ -127,7 +127,7 @@ def audit(connection: Connection, account: Account, limit: int) -> list[AuditEnt
 
 
 async def check_key(client: ProsperStackClient, key: str, base_url: str) -> None:
-    """Raise `ConfigurationError` if ProsperStack refuses a key, or does not answer. For commands.
+    """Raise `InvalidInput` if ProsperStack refuses a key, or does not answer. For commands.
 
     Text without the form of a ProsperStack key is not sent.
     """
@@ -138,9 +138,9 @@ async def check_key(client: ProsperStackClient, key: str, base_url: str) -> None
     except ProsperStackRateLimited:
         return  # the key was not refused
     except ProsperStackAuthError as refusal:
-        raise ConfigurationError(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from None
+        raise InvalidInput(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from None
     except ProsperStackError as error:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"The key could not be checked at {base_url}: {error} Nothing was changed. Try again, or use "
             "--unchecked if this machine cannot reach ProsperStack."
         ) from None
@@ -150,7 +150,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     """Replace the account's ProsperStack key, and return the account.
 
     Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
-    `AdminServices.invalidate_credentials` afterwards. Raises `ConfigurationError` for text that is no key, a key of
+    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` for text that is no key, a key of
     the other mode, and the key of another account.
     """
     issuing.replace_key(connection, account, key, vault, actor, now)
@@ -171,7 +171,7 @@ class AccountChanges:
 def change(connection: Connection, account: Account, changes: AccountChanges, actor: str, now: int) -> Account:
     """Change settings of an account, and return it. Safe to repeat.
 
-    Raises `ConfigurationError` for an invalid one.
+    Raises `InvalidInput` for an invalid one.
     """
     if changes.on_delete is not None:
         set_on_delete(connection, account, changes.on_delete, actor, now)
@@ -195,10 +195,10 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
     """Set the part of the rate limit that is kept free for the account's owner, from 0 to less than 1.
 
     None means the service's setting (RATE_LIMIT_RESERVE). It takes effect within seconds, also for running
-    deliveries. Raises `ConfigurationError` for another number. Safe to repeat.
+    deliveries. Raises `InvalidInput` for another number. Safe to repeat.
     """
     if reserve is not None and not 0 <= reserve < 1:  # which NaN is not either
-        raise ConfigurationError(
+        raise InvalidInput(
             "The reserve is the part of the rate limit kept free for your own tools: 0 to less than 1, as in 0.1."
         )
     accounts.set_reserve(connection, account.id, reserve)
@@ -206,12 +206,10 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
 
 
 def set_time_zone(connection: Connection, account: Account, time_zone: str, actor: str, now: int) -> None:
-    """Set the zone in which rules see the day. Raises `ConfigurationError` for another name. Safe to repeat."""
+    """Set the zone in which rules see the day. Raises `InvalidInput` for another name. Safe to repeat."""
     if time_zone not in available_timezones():
         hint = closest(time_zone, available_timezones())
-        raise ConfigurationError(
-            f"There is no time zone {time_zone!r}" + (f": did you mean {hint}?" if hint else ".")
-        )
+        raise InvalidInput(f"There is no time zone {time_zone!r}" + (f": did you mean {hint}?" if hint else "."))
     change_time_zone(connection, account, time_zone, now)
     activity.record_action(connection, account.id, now, actor=actor, action="set", details={"time_zone": time_zone})
 

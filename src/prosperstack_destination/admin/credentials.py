@@ -43,7 +43,7 @@ def issue(
 ) -> Issued:
     """Issue a credential of an account; its other credentials stay active.
 
-    With ``origins`` a key is a public one (see `auth.credentials.issue_key`). Raises `ConfigurationError` for an
+    With ``origins`` a key is a public one (see `auth.credentials.issue_key`). Raises `InvalidInput` for an
     invalid origin.
     """
     match kind:
@@ -58,7 +58,7 @@ def issue(
 
 
 def issue_token(connection: Connection, name: str, actor: str, now: int) -> Issued:
-    """Issue an operator token, which opens every account. Raises `ConfigurationError` without a name."""
+    """Issue an operator token, which opens every account. Raises `InvalidInput` without a name."""
     return issuing.issue_token(connection, name, actor, now)
 
 

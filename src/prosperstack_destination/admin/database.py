@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from prosperstack_destination.auth.vault import Vault, load_pseudonym_key
-from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from prosperstack_destination.store import backup as backups
 from prosperstack_destination.store import migrations
 from prosperstack_destination.store.backup import PartialExport
@@ -108,7 +108,7 @@ async def export(url: str, target: str) -> tuple[Counter[str], bool]:
 async def import_export(url: str, source: str) -> Counter[str]:
     """Load an export into an empty database, and return the number of rows by table.
 
-    An interrupted import is resumed. Raises `ConfigurationError` for a file that cannot be read.
+    An interrupted import is resumed. Raises `InvalidInput` for a file that cannot be read.
     """
     with _lines(source) as lines:
         async with opened(url) as database:
@@ -155,4 +155,4 @@ def _lines(source: str) -> Iterator[Iterator[str]]:
         with Path(source).open(encoding="utf-8") as file:
             yield iter(file)
     except OSError as error:
-        raise ConfigurationError(f"{source} cannot be read ({error.strerror}).") from None
+        raise InvalidInput(f"{source} cannot be read ({error.strerror}).") from None

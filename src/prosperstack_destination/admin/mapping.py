@@ -155,7 +155,7 @@ async def rollback(
 ) -> ApplyResult:
     """Apply an earlier version again, by default the previous one, as a new version.
 
-    Raises `ConfigurationError` for a version that does not exist, and `MappingConflict`.
+    Raises `InvalidInput` for a version that does not exist, and `MappingConflict`.
     """
 
     def work(connection: Connection) -> ApplyResult:

@@ -35,6 +35,6 @@ def unconnected_sources(connection: Connection, account: Account, limit: int) ->
 def webhook_url(public_url: str, account: Account) -> str:
     """Return the URL to which Segment posts an account's calls.
 
-    Raises `ConfigurationError` for a public URL that Segment cannot reach.
+    Raises `InvalidInput` for a public URL that Segment cannot reach.
     """
     return destination_specs.webhook_url(public_url, account.id)

@@ -36,7 +36,7 @@ class AdminServices(AdminContext):
     vault: Vault
     #: Drops the cache of accounts, keys and secrets after any of them changed.
     invalidate_credentials: Callable[[], None]
-    #: Asks ProsperStack whether it accepts a key. Raises `ConfigurationError` if it refuses the key, and
+    #: Asks ProsperStack whether it accepts a key. Raises `InvalidInput` if it refuses the key, and
     #: `KeyUnverified` if it cannot be asked.
     check_key: Callable[[str], Awaitable[None]]
     #: Accepts test calls in the way of Segment's calls.

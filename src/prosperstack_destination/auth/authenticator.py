@@ -18,8 +18,8 @@ from prosperstack_destination.clock import MINUTE, SECOND, Clock
 from prosperstack_destination.errors import (
     AccessDenied,
     ApiKeyForbidden,
-    ConfigurationError,
     InvalidApiKey,
+    InvalidInput,
     KeyUnverified,
     ProsperStackAuthError,
     ProsperStackError,
@@ -136,7 +136,7 @@ class Authenticator:
     async def check_key(self, key: str) -> None:
         """Check with ProsperStack that a key works, before an operator's entry is stored.
 
-        Texts without the form of a key are not checked. Raises `ConfigurationError` where the key does not work,
+        Texts without the form of a key are not checked. Raises `InvalidInput` where the key does not work,
         and `KeyUnverified` where ProsperStack could not be asked.
         """
         if not is_prosperstack_key(key):
@@ -144,9 +144,7 @@ class Authenticator:
         try:
             await self._check_key(self._connect(key), OPERATORS)
         except AccessDenied as refusal:
-            raise ConfigurationError(
-                f"{refusal} Nothing was changed: copy the key again from ProsperStack."
-            ) from refusal
+            raise InvalidInput(f"{refusal} Nothing was changed: copy the key again from ProsperStack.") from refusal
 
     def prosperstack_key(self, account: Account) -> str:
         """Return an account's ProsperStack key in clear: use it, never keep or log it."""

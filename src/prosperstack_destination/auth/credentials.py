@@ -18,7 +18,7 @@ from prosperstack_destination.auth.api_keys import (
 )
 from prosperstack_destination.auth.public_keys import read_origins
 from prosperstack_destination.auth.vault import Vault
-from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.errors import InvalidInput, NotFoundError
 from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import activity, credentials
 from prosperstack_destination.store.accounts import Account, AccountStatus
@@ -57,12 +57,10 @@ def new_account(key: str, vault: Vault) -> Account:
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
     """Open the account of a ProsperStack key, or return the existing one.
 
-    Raises `ConfigurationError` for a text that is no key.
+    Raises `InvalidInput` for a text that is no key.
     """
     if not is_prosperstack_key(key):
-        raise ConfigurationError(
-            "This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test)."
-        )
+        raise InvalidInput("This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test).")
     account = rows.find_by_key_hash(connection, key_hash(key))
     if account is None:
         account = new_account(key, vault)
@@ -74,21 +72,17 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
 def replace_key(connection: Connection, account: Account, key: str, vault: Vault, actor: str, now: int) -> Account:
     """Replace an account's ProsperStack key; all its data stays. Safe to repeat.
 
-    The reconciler finds out within seconds whether ProsperStack accepts the key. Raises `ConfigurationError` for a
+    The reconciler finds out within seconds whether ProsperStack accepts the key. Raises `InvalidInput` for a
     text that is no key, a key of the other mode, or another account's key.
     """
     if not is_prosperstack_key(key):
-        raise ConfigurationError(
-            "This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test)."
-        )
+        raise InvalidInput("This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test).")
     if is_live_key(key) is not account.live:
         mode = "live" if account.live else "test"
-        raise ConfigurationError(
-            f"{account.fingerprint} is an account of {mode} mode, and the key is of the other mode."
-        )
+        raise InvalidInput(f"{account.fingerprint} is an account of {mode} mode, and the key is of the other mode.")
     owner = rows.find_by_key_hash(connection, key_hash(key))
     if owner is not None and owner.id != account.id:
-        raise ConfigurationError(f"The key already belongs to another account, {owner.id}.")
+        raise InvalidInput(f"The key already belongs to another account, {owner.id}.")
     renewed = replace(account, encrypted_key=vault.encrypt(key), fingerprint=fingerprint(key))
     rows.replace_key(connection, renewed, key_hash(key), AccountStatus.RETRYING)
     details = {"before": account.fingerprint, "now": renewed.fingerprint}
@@ -115,7 +109,7 @@ def issue_key(
     """Issue an inbound key.
 
     With ``origins`` it is a public key: it may only identify, from pages of these origins, or from apps where there
-    are none, and every visitor of the page or user of the app can read it. Raises `ConfigurationError` for an
+    are none, and every visitor of the page or user of the app can read it. Raises `InvalidInput` for an
     invalid origin.
     """
     allowed = None if origins is None else read_origins(origins)
@@ -142,10 +136,10 @@ def issue_connector(connection: Connection, account: Account, name: str, actor: 
 def issue_token(connection: Connection, name: str, actor: str, now: int) -> Issued:
     """Issue an operator token. It opens every account, so each account's audit log records it.
 
-    Raises `ConfigurationError` without a name.
+    Raises `InvalidInput` without a name.
     """
     if not name.strip():
-        raise ConfigurationError("A token needs a name: the audit log shows it as the author.")
+        raise InvalidInput("A token needs a name: the audit log shows it as the author.")
     token = OPERATOR_TOKEN_PREFIX + secrets.token_urlsafe(32)
     issued = Credential(CredentialKind.TOKEN, fingerprint(token), key_hash(token), "", name.strip(), now)
     return _issue(connection, issued, token, actor)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from prosperstack_destination.auth.api_keys import MAX_KEY_LENGTH, key_hash
 from prosperstack_destination.caches import CachedRead
 from prosperstack_destination.clock import MINUTE, SECOND, Clock
-from prosperstack_destination.errors import ApiKeyForbidden, ConfigurationError, InvalidApiKey
+from prosperstack_destination.errors import ApiKeyForbidden, InvalidApiKey, InvalidInput
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.credentials import Credential, CredentialKind
@@ -98,15 +98,15 @@ class PublicKeys:
 
 
 def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return origins in the form that browsers send, each once. Raises `ConfigurationError` for an invalid one."""
+    """Return origins in the form that browsers send, each once. Raises `InvalidInput` for an invalid one."""
     origins = tuple(dict.fromkeys(_origin(each) for text in texts if (each := text.strip())))
     if len(origins) > MAX_ORIGINS:
-        raise ConfigurationError(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
+        raise InvalidInput(f"A key may have {MAX_ORIGINS} origins: issue another one for the rest.")
     return origins
 
 
 def _origin(text: str) -> str:
-    invalid = ConfigurationError(
+    invalid = InvalidInput(
         f"{text[:100]!r} is no origin: write the scheme, the host and the port if there is one, and nothing else, "
         "as in https://app.example.com. There are no wildcards."
     )

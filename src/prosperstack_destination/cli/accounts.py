@@ -12,7 +12,7 @@ from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.prosperstack import check_prosperstack_key
 from prosperstack_destination.cli.session import Account, Author, Json, Yes
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
 from prosperstack_destination.vault import vault_from_settings
@@ -115,7 +115,7 @@ def change(
     share = ... if reserve is None else None if reserve == DEFAULT else _share(reserve)
     changes = AccountChanges(on_delete, share, hold_unknown, time_zone)
     if changes == AccountChanges():
-        raise ConfigurationError("Nothing to change: add --on-delete, --reserve, --hold-unknown or --time-zone.")
+        raise InvalidInput("Nothing to change: add --on-delete, --reserve, --hold-unknown or --time-zone.")
     changed = session.write_account(account, accounts.change, changes, author, system_clock())
     if json:
         output.print_json(
@@ -172,6 +172,6 @@ def _share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"--reserve {text!r} is invalid: use a share of the rate limit, as 0.2, or {DEFAULT}."
         ) from None

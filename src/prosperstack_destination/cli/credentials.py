@@ -10,7 +10,7 @@ from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.session import Account, Author, Json, Name
 from prosperstack_destination.clock import system_clock
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import ConfigurationError, InvalidInput
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store.credentials import Credential, CredentialKind
 from prosperstack_destination.vault import vault_from_settings
@@ -57,7 +57,7 @@ def issue_key(
     """Issue a key for Segment, a server, a web page or an app. It is printed once, now."""
     origins = origin or []
     if origins and not public:
-        raise ConfigurationError("Only a public key has origins: add --public.")
+        raise InvalidInput("Only a public key has origins: add --public.")
     _, key = _issue(CredentialKind.KEY, account, name, author, origins if public else None)
     if json:
         output.print_json({"key": key})

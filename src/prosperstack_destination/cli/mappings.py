@@ -17,7 +17,7 @@ from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.output import Cell, Time
 from prosperstack_destination.cli.prosperstack import run_operation
 from prosperstack_destination.cli.session import Account, Author, Json
-from prosperstack_destination.errors import ConfigurationError, NotFoundError, ProblemsRise
+from prosperstack_destination.errors import InvalidInput, NotFoundError, ProblemsRise
 from prosperstack_destination.mapping.mapping_file import (
     Fault,
     InvalidMapping,
@@ -69,7 +69,7 @@ def show(
     try:
         view = MappingView(session.write_account(account, mapping.of_version, version))
     except NotFoundError:
-        raise ConfigurationError(f"There is no version {version}: `mappings history` lists the versions.") from None
+        raise InvalidInput(f"There is no version {version}: `mappings history` lists the versions.") from None
     if json:
         output.print_json({**_applied(view), "mapping": view.mapping, "yaml": view.yaml})
         return
@@ -202,28 +202,28 @@ def schema(json: Json = True) -> None:  # noqa: ARG001 -- the output is always J
 
 @contextmanager
 def _naming_faults(file: Path) -> Iterator[None]:
-    """Raise `ConfigurationError` with the place of every fault in the file instead of `InvalidMapping`."""
+    """Raise `InvalidInput` with the place of every fault in the file instead of `InvalidMapping`."""
     try:
         yield
     except InvalidMapping as error:
         raise _invalid(file, error) from None
 
 
-def _invalid(file: Path, error: InvalidMapping) -> ConfigurationError:
-    return ConfigurationError("\n".join(_fault_line(file, fault) for fault in error.faults))
+def _invalid(file: Path, error: InvalidMapping) -> InvalidInput:
+    return InvalidInput("\n".join(_fault_line(file, fault) for fault in error.faults))
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
 
 
 def _reject_unknown(file: Path, unknown: tuple[Fault, ...]) -> None:
     if unknown:
         lines = [_fault_line(file, fault) for fault in unknown]
-        raise ConfigurationError(
+        raise InvalidInput(
             "\n".join([*lines, "To apply rules before their properties exist, add --allow-unknown."])
         )
 

@@ -34,7 +34,7 @@ def run_operation(work: Callable[[AdminContext], Awaitable[T]]) -> T:
 
 
 def check_prosperstack_key(key: str) -> None:
-    """Raise `ConfigurationError` if ProsperStack refuses a key, or does not answer."""
+    """Raise `InvalidInput` if ProsperStack refuses a key, or does not answer."""
     settings = read_settings()
 
     async def check() -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.session import SANDBOX_KEY, SANDBOX_PORT, Json
-from prosperstack_destination.errors import ConfigurationError, ProsperStackError
+from prosperstack_destination.errors import InvalidInput, ProsperStackError
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_CALL
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 
@@ -68,7 +68,7 @@ def read_calls(file: Path) -> list[JsonValue]:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
@@ -80,7 +80,7 @@ def _line(file: Path, number: int, line: str) -> JsonValue:
     try:
         call: JsonValue = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{file}, line {number}, is not JSON: {error}") from None
+        raise InvalidInput(f"{file}, line {number}, is not JSON: {error}") from None
     return call
 
 

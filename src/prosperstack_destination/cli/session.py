@@ -11,7 +11,7 @@ from prosperstack_destination.admin.accounts import list_accounts, resolve
 from prosperstack_destination.admin.database import existing, opened
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
-from prosperstack_destination.errors import ConfigurationError, DestinationError
+from prosperstack_destination.errors import DestinationError, InvalidInput
 from prosperstack_destination.settings import read_settings
 from prosperstack_destination.store.accounts import Account as AccountRow
 from prosperstack_destination.store.database import UnitOfWork
@@ -104,13 +104,13 @@ def load_vault(access: Callable[[str, Vault], AbstractAsyncContextManager[UnitOf
 def confirm(consequences: str, *, yes: bool, as_json: bool, style: str | None = None) -> None:
     """Print the consequences of an action and ask for confirmation, which ``yes`` gives in advance.
 
-    Raises `ConfigurationError` without a terminal: a script has to pass --yes.
+    Raises `InvalidInput` without a terminal: a script has to pass --yes.
     """
     if yes:
         if not as_json:
             output.console.print(consequences, markup=False)
         return
     if as_json or not typer.get_text_stream("stdin").isatty():
-        raise ConfigurationError(f"{consequences} There is no terminal to confirm in: add --yes to continue.")
+        raise InvalidInput(f"{consequences} There is no terminal to confirm in: add --yes to continue.")
     output.console.print(consequences, style=style, markup=False)
     typer.confirm("Continue?", abort=True)

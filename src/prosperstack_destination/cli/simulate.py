@@ -8,7 +8,7 @@ from prosperstack_destination.admin import labels
 from prosperstack_destination.admin.status import default_rate, rate_and_subscribers
 from prosperstack_destination.cli import output, session
 from prosperstack_destination.cli.session import Account, Json
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import ConfigurationError, InvalidInput
 from prosperstack_destination.prosperstack.forecast import Rate, forecast, naive_seconds
 from prosperstack_destination.settings import read_settings
 
@@ -33,7 +33,7 @@ def simulate(
     reserve = read_settings().rate_limit_reserve
     try:
         rate, listed = session.read_account(account, rate_and_subscribers, reserve)
-    except ConfigurationError:
+    except (ConfigurationError, InvalidInput):  # no database, or no account
         if account is not None:
             raise
         rate, listed = default_rate(reserve), None  # an estimate needs no account

@@ -8,7 +8,7 @@ from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin.credentials import issue_token, list_credentials, revoke
 from prosperstack_destination.admin.services import ALL_ACCOUNTS
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
-from prosperstack_destination.errors import ConfigurationError, KeyUnverified, NotFoundError
+from prosperstack_destination.errors import InvalidInput, KeyUnverified, NotFoundError
 from prosperstack_destination.store.credentials import CredentialKind
 
 #: Maximum accounts on the page, for each mode.
@@ -72,7 +72,7 @@ async def _issue_token(context: PageContext) -> Response:
     name = context.form.get("name", "").strip()[:MAX_NAME]
     try:
         token = await context.services.database.write(issue_token, name, ACTOR, context.now)
-    except ConfigurationError as refusal:
+    except InvalidInput as refusal:
         return await _page(context, status=422, wrong_token=str(refusal))
     context.services.invalidate_credentials()
     return await _page(context, issued=token.text)
@@ -102,7 +102,7 @@ async def _open(context: PageContext) -> Response:
         account, is_new = await services.database.write(
             choices.open_account, key, services.vault, ACTOR, context.now
         )
-    except ConfigurationError as refusal:
+    except InvalidInput as refusal:
         return await _page(context, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(context, status=503, wrong=str(error))

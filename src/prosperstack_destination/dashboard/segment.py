@@ -18,6 +18,7 @@ from prosperstack_destination.errors import (
     AlreadyConnected,
     ConfigurationError,
     DestinationError,
+    InvalidInput,
     NotFoundError,
     SegmentApiError,
     SegmentUnavailable,
@@ -115,7 +116,7 @@ class SegmentConnectPages:
                 access = None
         except SegmentUnavailable as error:
             return await self._render_token_form(context, {"": str(error)}, 503)
-        except (SegmentApiError, ConfigurationError) as error:
+        except (SegmentApiError, ConfigurationError, InvalidInput) as error:
             is_stored = not token and await workspaces.kept_token(context.account) is not None
             return await self._render_token_form(context, {"stored" if is_stored else "token": str(error)}, 422)
         self._selections.hold(context.session, context.account.id, snapshot, access)
@@ -148,7 +149,7 @@ class SegmentConnectPages:
                 return context.redirect_home(f"segment/connections/{connection.id}", "The source is connected.")
             except (AlreadyConnected, NotFoundError) as error:
                 errors = {"source_id": str(error)}
-            except (SegmentApiError, SegmentUnavailable, ConfigurationError) as error:
+            except (SegmentApiError, SegmentUnavailable, ConfigurationError, InvalidInput) as error:
                 errors = {"": str(error)}
                 status = 503 if isinstance(error, SegmentUnavailable) else 422
         return await self._render_sources(context, held, context.form.get("q", ""), errors, status)
@@ -195,7 +196,7 @@ def reachable(context: PageContext) -> tuple[str, str]:
         return "", ""
     try:
         segment.webhook_url(context.base_url, context.account)
-    except ConfigurationError:
+    except InvalidInput:
         return "", f"Segment cannot reach {context.base_url}, the address of this page."
     return context.base_url, ""
 
@@ -295,7 +296,7 @@ class SegmentPages:
             deleted = await context.services.workspaces.disconnect(
                 context.account, connection.id, actor=ACTOR, credentials=access, here_only=here_only
             )
-        except (ConfigurationError, SegmentApiError) as error:
+        except (ConfigurationError, InvalidInput, SegmentApiError) as error:
             return await self._one(context, connected, error=str(error), status=422)
         except SegmentUnavailable as error:
             return await self._one(context, connected, error=str(error), status=503)

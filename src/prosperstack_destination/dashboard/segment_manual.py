@@ -12,7 +12,7 @@ from prosperstack_destination.admin.segment import SetupMethod
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.segment import call_status, reachable
 from prosperstack_destination.dashboard.sse import LiveUpdates
-from prosperstack_destination.errors import ConfigurationError, NotFoundError
+from prosperstack_destination.errors import InvalidInput, NotFoundError
 
 #: Maximum length of a name, in characters.
 MAX_NAME: Final = 100
@@ -69,7 +69,7 @@ class SegmentManualPages:
         if method is SetupMethod.WEBHOOK:
             try:
                 segment.webhook_url(public_url, context.account)
-            except ConfigurationError as error:
+            except InvalidInput as error:
                 errors["public_url"] = str(error)
         if errors:
             return _page(context, method, None, errors=errors)
@@ -120,7 +120,7 @@ def _url(context: PageContext, public_url: str) -> str:
     """Return the URL of the webhook, or an example if the public URL is unknown."""
     try:
         return segment.webhook_url(public_url, context.account)
-    except ConfigurationError:
+    except InvalidInput:
         return segment.webhook_url(EXAMPLE_URL, context.account)
 
 

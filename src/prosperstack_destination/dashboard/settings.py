@@ -9,7 +9,7 @@ from prosperstack_destination.admin import accounts as choices
 from prosperstack_destination.admin.accounts import CONSEQUENCES, AccountChanges, remove_account
 from prosperstack_destination.admin.credentials import issue, revoke
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
-from prosperstack_destination.errors import ConfigurationError, KeyUnverified
+from prosperstack_destination.errors import InvalidInput, KeyUnverified
 from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
 from prosperstack_destination.store.credentials import CredentialKind
 
@@ -86,7 +86,7 @@ async def _replace_key(context: PageContext) -> Response:
     key = context.form.get("key", "").strip()
     try:
         await context.services.check_key(key)
-    except ConfigurationError as refusal:
+    except InvalidInput as refusal:
         return await _page(context, status=422, wrong=str(refusal))
     except KeyUnverified as error:
         return await _page(context, status=503, wrong=str(error))
@@ -106,7 +106,7 @@ async def _done(
     """Run a change, and redirect with a message; render the page with the error if the change is invalid."""
     try:
         await context.services.database.write(change, *args, **kwargs)
-    except ConfigurationError as refusal:
+    except InvalidInput as refusal:
         return await _page(context, status=422, wrong=str(refusal))
     context.services.invalidate_credentials()
     context.services.wake([context.account.id])
@@ -132,7 +132,7 @@ async def _issue(context: PageContext) -> Response:
             context.now,
             origins,
         )
-    except ConfigurationError as refusal:
+    except InvalidInput as refusal:
         return await _page(context, status=422, wrong=str(refusal))
     text = issued.text
     shown = {

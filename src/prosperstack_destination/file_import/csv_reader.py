@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.file_import.source import (
     InvalidRow,
     Row,
@@ -52,7 +52,7 @@ class _Lines:
 
 
 def csv_rows(file: Path, encoding: str | None) -> Iterator[Row | InvalidRow]:
-    """Yield the rows of a CSV file, without blank ones. Raises `ConfigurationError` for invalid column names."""
+    """Yield the rows of a CSV file, without blank ones. Raises `InvalidInput` for invalid column names."""
     with open_text(file, encoding, newline="") as text:
         lines = _Lines(text)
         reader = csv.reader(lines, delimiter=_separator(lines), strict=True)
@@ -87,9 +87,9 @@ def _columns(file: Path, reader: Iterator[list[str]]) -> list[str]:
     try:
         columns = next((cells for cells in reader if any(map(str.strip, cells))), [])
     except csv.Error as error:
-        raise ConfigurationError(f"The first line of {file}, the column names, cannot be read: {error}.") from None
+        raise InvalidInput(f"The first line of {file}, the column names, cannot be read: {error}.") from None
     if bad := undecodable("".join(columns)):
-        raise ConfigurationError(
+        raise InvalidInput(
             f"The first line of {file}, the column names, cannot be read: {bad.reason}. Export the file as "
             "UTF-8, or name its encoding, as in --encoding windows-1252."
         )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import reads_of
 from prosperstack_destination.clock import Clock
-from prosperstack_destination.errors import CallError, ConfigurationError, StoreUnavailable, UnsupportedCall
+from prosperstack_destination.errors import CallError, InvalidInput, StoreUnavailable, UnsupportedCall
 from prosperstack_destination.file_import.row_parser import (
     ColumnOptions,
     RowParser,
@@ -79,9 +79,9 @@ class ImportJob:
 
 
 def check_file(file: Path, columns: ColumnOptions) -> None:
-    """Raise `ConfigurationError` for a file that does not exist, and for an invalid format of times."""
+    """Raise `InvalidInput` for a file that does not exist, and for an invalid format of times."""
     if not file.is_file():
-        raise ConfigurationError(f"There is no file {file}.")
+        raise InvalidInput(f"There is no file {file}.")
     check_time_format(columns.time_format)
 
 
@@ -98,7 +98,7 @@ async def prepare(
     """Survey a file, and return its job; nothing is committed.
 
     ``restart``: begin at the first row, even if the file was imported before. ``reserve``: see `estimate`. Raises
-    `ConfigurationError` for a file that cannot be read.
+    `InvalidInput` for a file that cannot be read.
     """
     as_of = file.stat().st_mtime_ns // 1000  # noqa: ASYNC240 -- reading the file blocks as well
     survey = survey_file(file, columns, as_of, clock())
@@ -118,7 +118,7 @@ async def run(
 ) -> ImportCounts:
     """Commit the rows that are not committed yet. ``on_progress`` is called with the size of each batch.
 
-    Raises `ConfigurationError` if the database stays unavailable.
+    Raises `InvalidInput` if the database stays unavailable.
     """
     counts = ImportCounts()
     counts.rejections.count = 0 if job.progress is None else job.progress.refused
@@ -145,7 +145,7 @@ async def _commit(
 ) -> None:
     """Commit a batch of rows and the progress of the import in one transaction.
 
-    Raises `ConfigurationError` if the database stays unavailable.
+    Raises `InvalidInput` if the database stays unavailable.
     """
     before = counts.rejections.count
     calls, numbers = [], []
@@ -161,9 +161,7 @@ async def _commit(
             break
         except StoreUnavailable as error:
             if attempt == ATTEMPTS - 1:
-                raise ConfigurationError(
-                    f"{error} Committed rows are kept: run the command again to resume."
-                ) from error
+                raise InvalidInput(f"{error} Committed rows are kept: run the command again to resume.") from error
             await asyncio.sleep(1)
     for number, outcome in zip(numbers, taken.outcomes, strict=True):
         match outcome:

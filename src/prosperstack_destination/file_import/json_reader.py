@@ -37,7 +37,7 @@ _HALF: Final = re.compile(r"[\ud800-\udfff]")
 def json_rows(file: Path, encoding: str | None, *, lines: bool) -> Iterator[Row | InvalidRow]:
     """Yield the rows of a JSON file: the elements of an array, or consecutive values.
 
-    ``lines`` means one value a line; otherwise the first line decides. Raises `ConfigurationError` for an object
+    ``lines`` means one value a line; otherwise the first line decides. Raises `InvalidInput` for an object
     with a duplicate name.
     """
     decoder = json.JSONDecoder(object_pairs_hook=partial(_object, file), parse_constant=not_a_number)

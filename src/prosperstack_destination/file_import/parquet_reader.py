@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import ConfigurationError, InvalidCall
+from prosperstack_destination.errors import InvalidCall, InvalidInput
 from prosperstack_destination.file_import.source import InvalidRow, Row, reject_duplicate_columns
 from prosperstack_destination.ingest.request_body import check_bounds, without_nan
 from prosperstack_destination.storable import storable
@@ -27,11 +27,11 @@ _UNREADABLE: Final = _Unreadable()
 
 
 def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
-    """Yield the rows of a Parquet file. Raises `ConfigurationError` for an invalid file or invalid columns."""
+    """Yield the rows of a Parquet file. Raises `InvalidInput` for an invalid file or invalid columns."""
     try:
         parquet = importlib.import_module("pyarrow.parquet")  # an optional extra
     except ImportError:
-        raise ConfigurationError(
+        raise InvalidInput(
             "Parquet files need pyarrow. Run pip install 'prosperstack-destination[parquet]', or export CSV or "
             "JSONL."
         ) from None
@@ -40,7 +40,7 @@ def parquet_rows(file: Path) -> Iterator[Row | InvalidRow]:
         names = table.schema_arrow.names
         groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except Exception as error:  # noqa: BLE001 -- for damaged files pyarrow raises errors of many kinds
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
     reject_duplicate_columns(file, names)
     for group, count in enumerate(groups):
         yield from _group(table, group, count)

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from prosperstack_destination.clock import DAY, utc
-from prosperstack_destination.errors import ConfigurationError, InvalidCall, InvalidTime, MissingEmail
+from prosperstack_destination.errors import InvalidCall, InvalidInput, InvalidTime, MissingEmail
 from prosperstack_destination.file_import.csv_reader import csv_rows
 from prosperstack_destination.file_import.json_reader import json_rows
 from prosperstack_destination.file_import.parquet_reader import parquet_rows
@@ -115,7 +115,7 @@ def identity(file: Path, account_id: str, options: ColumnOptions) -> str:
 def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
     """Yield the rows of a file in order.
 
-    Raises `ConfigurationError` for an unknown kind of file, and for a damaged file.
+    Raises `InvalidInput` for an unknown kind of file, and for a damaged file.
     """
     suffixes = [suffix.lower().removeprefix(".") for suffix in file.suffixes]
     is_gzip = suffixes[-1:] == ["gz"]
@@ -131,7 +131,7 @@ def rows(file: Path, encoding: str | None = None) -> Iterator[Row | InvalidRow]:
             return parquet_rows(file)
         case _ if is_gzip and _begins_with_object(file):
             return json_rows(file, encoding, lines=True)  # Segment's archive, whose names have no other suffix
-    raise ConfigurationError(
+    raise InvalidInput(
         f"{file} is of an unknown kind. The name has to end with .csv, .tsv, .jsonl, .ndjson, .json (each also "
         "with .gz) or .parquet; NAME.gz holds lines of JSON."
     )
@@ -166,7 +166,7 @@ class RowParser:
             raise InvalidCall(f"{problem}: name the column (--email COLUMN, --user-id COLUMN).") from None
 
     def roles(self, row: Row) -> Roles:
-        """Return the roles of a row's columns. Raises `ConfigurationError` if two columns have one role."""
+        """Return the roles of a row's columns. Raises `InvalidInput` if two columns have one role."""
         shape = tuple(row)
         found = self._roles.get(shape)
         if found is None:
@@ -210,7 +210,7 @@ class RowParser:
         return Roles(email, user_id, anonymous_id, times, self._traits(columns, no_traits, email))
 
     def _traits(self, columns: Sequence[str], no_traits: set[str | None], email: str | None) -> dict[str, str]:
-        """Return the trait names by column. Raises `ConfigurationError` if two columns become one trait."""
+        """Return the trait names by column. Raises `InvalidInput` if two columns become one trait."""
         traits: dict[str, str] = {}
         for column in columns:
             if column in self._renames:
@@ -223,7 +223,7 @@ class RowParser:
         taken += [("email", email)] if email is not None and traits.get(email) != "email" else []
         for (trait, one), (other_trait, other) in pairwise(sorted(taken)):
             if trait == other_trait:
-                raise ConfigurationError(
+                raise InvalidInput(
                     f"The columns {one!r} and {other!r} both become the trait {trait!r}: leave one out with "
                     "--skip, or give it another trait with --map."
                 )
@@ -276,7 +276,7 @@ def is_call(row: Row) -> bool:
 
 
 def check_time_format(form: str | None) -> None:
-    """Raise `ConfigurationError` for a format that cannot parse a date with its year."""
+    """Raise `InvalidInput` for a format that cannot parse a date with its year."""
     if form is None:
         return
     moment = datetime(2021, 5, 14, 13, 45, 30)  # noqa: DTZ001 -- a format may have no offset
@@ -285,7 +285,7 @@ def check_time_format(form: str | None) -> None:
             return
     except ValueError:
         pass
-    raise ConfigurationError(
+    raise InvalidInput(
         f"--time-format {form!r} does not parse a date with its year. Use a format of Python's strptime, such as "
         "'%d/%m/%Y %H:%M'."
     )
@@ -303,7 +303,7 @@ def _normal(column: str) -> str:
 def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> str | None:
     """Return the named column, or the first of the usual ones; None if the file has neither.
 
-    Raises `ConfigurationError` if two columns match a usual name.
+    Raises `InvalidInput` if two columns match a usual name.
     """
     if named is not None:
         return named if named in columns else None
@@ -311,7 +311,7 @@ def _column(columns: Sequence[str], named: str | None, usual: Sequence[str]) -> 
         found = [column for column in columns if _normal(column) == name]
         if len(found) > 1:
             names = " and ".join(map(repr, found))
-            raise ConfigurationError(
+            raise InvalidInput(
                 f"The file has the columns {names}, which have one meaning: leave out all but one with --skip."
             )
         if found:

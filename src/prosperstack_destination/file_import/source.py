@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, TextIO
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 
 Row = Mapping[str, JsonValue]
 #: Longest piece that is read at once to detect an encoding, in bytes.
@@ -41,7 +41,7 @@ class InvalidRow:
 
 @contextmanager
 def open_binary(file: Path) -> Iterator[BinaryIO]:
-    """Open a file and decompress gzip. Raises `ConfigurationError` if it cannot be read, also during reading.
+    """Open a file and decompress gzip. Raises `InvalidInput` if it cannot be read, also during reading.
 
     The first bytes decide on gzip, not the name: browsers decompress a file and keep its name, or the reverse.
     """
@@ -53,25 +53,25 @@ def open_binary(file: Path) -> Iterator[BinaryIO]:
             else:
                 yield content
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise InvalidInput(f"{file} cannot be read: {error}") from None
 
 
 @contextmanager
 def open_text(file: Path, encoding: str | None, *, newline: str) -> Iterator[TextIO]:
     """Open a file as text. Without an encoding, the first bytes decide on UTF-8, UTF-16 or UTF-32.
 
-    Invalid UTF-8 is read as lone surrogates, which `undecodable` finds. Raises `ConfigurationError` for a ZIP
+    Invalid UTF-8 is read as lone surrogates, which `undecodable` finds. Raises `InvalidInput` for a ZIP
     archive, and for text that is not in the encoding.
     """
     with open_binary(file) as content:
         if content.peek(4)[:4] == _ZIP:  # type: ignore[attr-defined] # both kinds of files have it
-            raise ConfigurationError(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
+            raise InvalidInput(f"{file} is a spreadsheet or a ZIP archive: export it as CSV in UTF-8.")
         name = _detect_encoding(content.peek(64)[:64]) if encoding is None else _normalize_encoding(encoding)  # type: ignore[attr-defined] # both kinds of files have it
         errors = {_UTF_8: "surrogateescape", "utf-16": "surrogatepass"}.get(name, "strict")
         try:
             yield io.TextIOWrapper(content, encoding=name, errors=errors, newline=newline)
         except UnicodeError as error:
-            raise ConfigurationError(
+            raise InvalidInput(
                 f"{file} cannot be read as {encoding or name}: {error}. Export it as UTF-8, or name its encoding "
                 "with --encoding."
             ) from None
@@ -94,7 +94,7 @@ def _normalize_encoding(encoding: str) -> str:
         name = codecs.lookup(encoding).name
         "".encode(name)  # codecs that do not encode text, such as base64, raise here
     except LookupError:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"There is no encoding {encoding!r}: --encoding takes names such as utf-8, utf-16 and windows-1252."
         ) from None
     return _UTF_8 if name == "utf-8" else name
@@ -120,7 +120,7 @@ def half_character(code: int) -> InvalidRow:
 
 
 def reject_if_not_utf8(file: Path, number: int, reason: str) -> None:
-    """Raise `ConfigurationError` for a file without any UTF-8 beyond ASCII, which has another encoding.
+    """Raise `InvalidInput` for a file without any UTF-8 beyond ASCII, which has another encoding.
 
     ``number`` is the first row that is not UTF-8, with its ``reason``.
     """
@@ -128,7 +128,7 @@ def reject_if_not_utf8(file: Path, number: int, reason: str) -> None:
         while piece := content.readline(_PIECE):
             if not piece.isascii() and _is_utf8(piece):
                 return
-    raise ConfigurationError(
+    raise InvalidInput(
         f"{file} is not UTF-8: row {number:,} cannot be read, because {reason}. Name the file's encoding, as in "
         "--encoding windows-1252 (which spreadsheets on Windows write), or export the file as UTF-8."
     )
@@ -143,8 +143,8 @@ def _is_utf8(piece: bytes) -> bool:
 
 
 def reject_duplicate_columns(file: Path, columns: Iterable[str]) -> None:
-    """Raise `ConfigurationError` with the names of duplicate columns."""
+    """Raise `InvalidInput` with the names of duplicate columns."""
     duplicates = [name for name, count in Counter(columns).items() if count > 1]
     if duplicates:
         names = ", ".join(map(repr, duplicates))
-        raise ConfigurationError(f"{file} has more than one column {names}. Rename or remove the others.")
+        raise InvalidInput(f"{file} has more than one column {names}. Rename or remove the others.")

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import load
-from prosperstack_destination.errors import CallError, ConfigurationError, InvalidTime, UnsupportedCall
+from prosperstack_destination.errors import CallError, InvalidInput, InvalidTime, UnsupportedCall
 from prosperstack_destination.file_import.row_parser import ColumnOptions, RowParser, is_call, rows
 from prosperstack_destination.file_import.source import InvalidRow, Row, reject_if_not_utf8
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify
@@ -115,7 +115,7 @@ class Survey:
 def survey_file(file: Path, columns: ColumnOptions, as_of: int, now: int) -> Survey:
     """Read a file whose own time is ``as_of`` (microseconds).
 
-    Raises `ConfigurationError` for a file that is not readable, has no rows, or lacks a named column.
+    Raises `InvalidInput` for a file that is not readable, has no rows, or lacks a named column.
     """
     survey, parser = Survey(), RowParser(columns, as_of)
     undecodable: tuple[int, str] | None = None
@@ -131,11 +131,11 @@ def survey_file(file: Path, columns: ColumnOptions, as_of: int, now: int) -> Sur
     if undecodable is not None:
         reject_if_not_utf8(file, *undecodable)
     if survey.rows == 0:
-        raise ConfigurationError(f"{file} has no rows.")
+        raise InvalidInput(f"{file} has no rows.")
     missing = [name for name in columns.named_columns if name not in survey.columns]
     if missing and survey.columns:
         names = ", ".join(list(survey.columns)[:30])
-        raise ConfigurationError(f"There is no column {missing[0]!r}: the file has {names}.")
+        raise InvalidInput(f"There is no column {missing[0]!r}: the file has {names}.")
     return survey
 
 

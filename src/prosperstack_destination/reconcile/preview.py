@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import AccountMapping, load, mapping_input
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
@@ -152,7 +152,7 @@ def _rate(connection: Connection, account_id: str, reserve: float) -> Rate:
 def _account(connection: Connection, account_id: str) -> Account:
     account = accounts.get(connection, account_id)
     if account is None:
-        raise ConfigurationError(f"There is no account {account_id!r}.")
+        raise InvalidInput(f"There is no account {account_id!r}.")
     return account
 
 
@@ -246,7 +246,7 @@ async def coverage(
 def _empty_coverage(connection: Connection, account_id: str) -> Coverage:
     account = accounts.get(connection, account_id)
     if account is None:
-        raise ConfigurationError(f"There is no account {account_id!r}.")
+        raise InvalidInput(f"There is no account {account_id!r}.")
     return Coverage(load(connection, account).compiled)
 
 

@@ -19,7 +19,7 @@ from prosperstack_destination.auth.credentials import Issued, issue_key, issue_s
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.caches import TtlCache
 from prosperstack_destination.clock import MINUTE, Clock
-from prosperstack_destination.errors import AlreadyConnected, ConfigurationError, NotFoundError
+from prosperstack_destination.errors import AlreadyConnected, InvalidInput, NotFoundError
 from prosperstack_destination.segment_api.client import PublicApiClient, WorkspaceCredentials
 from prosperstack_destination.segment_api.destination_specs import SPECS, webhook_url
 from prosperstack_destination.segment_api.models import Destination, Source, Workspace
@@ -92,7 +92,7 @@ class Connected:
 class WorkspaceService:
     """Service for Segment workspaces and an account's connections with their sources.
 
-    ``credentials=None`` uses the token that is kept for the account. Methods raise `ConfigurationError` if none is
+    ``credentials=None`` uses the token that is kept for the account. Methods raise `InvalidInput` if none is
     kept, `SegmentApiError` and `SegmentUnavailable`. ``on_keys`` is called after keys or secrets change.
     """
 
@@ -137,7 +137,7 @@ class WorkspaceService:
         """Connect a source: issue a credential, and create the destination in Segment.
 
         A webhook needs ``public_url``, under which Segment reaches this service. Raises `AlreadyConnected`,
-        `NotFoundError` for an unknown source, and `ConfigurationError` for a URL that the internet does not reach.
+        `NotFoundError` for an unknown source, and `InvalidInput` for a URL that the internet does not reach.
         After an error nothing is left here or in Segment, or the text of the error says what is left.
         """
         url = webhook_url(public_url, account.id) if kind is ConnectionKind.WEBHOOK else ""
@@ -191,7 +191,7 @@ class WorkspaceService:
 
         ``here_only`` sends no request to Segment, for when Segment is unavailable or the token is lost; calls of
         the destination are refused from then on. Returns whether Segment deleted the destination; False if it had
-        none or got no request. Raises `NotFoundError` for an unknown connection, and `ConfigurationError` for a
+        none or got no request. Raises `NotFoundError` for an unknown connection, and `InvalidInput` for a
         token of another workspace.
         """
         connection = await self._database.read(rows.get, account.id, connection_id)
@@ -204,7 +204,7 @@ class WorkspaceService:
             api = PublicApiClient(self._http, credentials)
             workspace = await self._workspace(api, credentials)
             if workspace.id != connection.workspace_id:
-                raise ConfigurationError(
+                raise InvalidInput(
                     f"The token belongs to the workspace {workspace.name!r}, but the source was connected in "
                     f"{connection.workspace_name!r}: use its token, or disconnect the source here only."
                 )
@@ -231,7 +231,7 @@ class WorkspaceService:
     async def _kept_credentials(self, account: Account) -> WorkspaceCredentials:
         token = await self.kept_token(account)
         if token is None:
-            raise ConfigurationError(
+            raise InvalidInput(
                 "No token of a Segment workspace is kept for this account: paste one (in Segment: Settings → "
                 "Workspace settings → Access Management → Tokens)."
             )

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
 
-from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.segment_api.models import Action, CatalogEntry, Destination
 from prosperstack_destination.store.segment_connections import ConnectionKind, Region
 
@@ -90,7 +90,7 @@ def subscription(action: Action, url: str) -> dict[str, JsonValue]:
 def webhook_url(public_url: str, account_id: str) -> str:
     """Return the URL to which Segment posts an account's calls.
 
-    Raises `ConfigurationError` for a public URL that Segment cannot reach.
+    Raises `InvalidInput` for a public URL that Segment cannot reach.
     """
     try:
         parts = urlsplit(public_url.strip())
@@ -98,7 +98,7 @@ def webhook_url(public_url: str, account_id: str) -> str:
     except ValueError:
         reason = "it is not a URL"
     if reason:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"Segment cannot post to {public_url[:200]!r}, because {reason}: give the URL under which this service "
             "is reached from the internet, as in https://destination.example.com."
         )

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, insert, select, text, tuple_, update
 
-from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from prosperstack_destination.storable import MAX_INT32, storable_text
 from prosperstack_destination.store.database import Database, backend_of, parse_database_url
 from prosperstack_destination.store.dialects import unavailable
@@ -26,16 +26,16 @@ from prosperstack_destination.store.tables import accounts, imports, leases, met
 def backup(url: str, target: Path) -> None:
     """Copy the database as of one moment into a new file, without blocking transactions.
 
-    Raises `ConfigurationError` if there is no such file or the target exists, and `StoreUnavailable` if the copy
+    Raises `InvalidInput` if there is no such file or the target exists, and `StoreUnavailable` if the copy
     fails.
     """
     source = parse_database_url(url).database if backend_of(url) == "sqlite" else None
     if source is None:
-        raise ConfigurationError("`db backup` copies SQLite files; for PostgreSQL use pg_dump, or `db export`.")
+        raise InvalidInput("`db backup` copies SQLite files; for PostgreSQL use pg_dump, or `db export`.")
     if not Path(source).exists():
         raise ConfigurationError(f"There is no database at {source} yet.")
     if target.exists():
-        raise ConfigurationError(f"{target} exists already: choose another name.")
+        raise InvalidInput(f"{target} exists already: choose another name.")
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     try:
@@ -91,7 +91,7 @@ def tables() -> list[Table]:
 
 
 def read_partial(lines: Iterable[str]) -> PartialExport:
-    """Read an interrupted export. Raises `ConfigurationError` for any other file."""
+    """Read an interrupted export. Raises `InvalidInput` for any other file."""
     rows: Counter[str] = Counter()
     last: tuple[str, tuple[Any, ...]] | None = None
     reading = iter(lines)
@@ -111,9 +111,7 @@ def export(connection: Connection, file: IO[str], before: PartialExport | None =
     if before is None:
         _write(file, {"format": _FORMAT, "export": f"export_{secrets.token_hex(8)}", "revision": revision})
     elif before.revision != revision:
-        raise ConfigurationError(
-            "The database was upgraded since this export started: delete the file and export again."
-        )
+        raise InvalidInput("The database was upgraded since this export started: delete the file and export again.")
     rows = Counter[str]() if before is None else Counter(before.rows)
     last = None if before is None else before.last
     names = [table.name for table in tables()]
@@ -129,7 +127,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
     """Import an export into an empty database. Return the number of rows by table.
 
     An interrupted import continues where it stopped when it is repeated with the same file. Raises
-    `ConfigurationError` if the file is not a complete export, or the database is not empty.
+    `InvalidInput` if the file is not a complete export, or the database is not empty.
     """
     reading = iter(lines)
     head = _header(next(reading, ""))
@@ -147,7 +145,7 @@ async def import_lines(database: Database, lines: Iterable[str]) -> Counter[str]
                 _import_rows, head["export"], entries[max(len(entries) - (count - done), 0) :], count
             )
     if end is None or Counter(end) != seen:
-        raise ConfigurationError("The export is incomplete: run `db export` again with the same file.")
+        raise InvalidInput("The export is incomplete: run `db export` again with the same file.")
     await database.write(_finish, head["export"])
     return seen
 
@@ -159,7 +157,7 @@ def _header(line: str) -> dict[str, Any]:
             return dict(head)
     except (ValueError, LookupError, TypeError):
         pass
-    raise ConfigurationError("The file is not an export of this service, or of an unknown version of it.")
+    raise InvalidInput("The file is not an export of this service, or of an unknown version of it.")
 
 
 def _entry(line: str) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def _entry(line: str) -> dict[str, Any]:
             return dict(entry)
     except (ValueError, LookupError, TypeError):
         pass
-    raise ConfigurationError("The export is damaged or truncated: run `db export` again with the same file.")
+    raise InvalidInput("The export is damaged or truncated: run `db export` again with the same file.")
 
 
 def _rows(connection: Connection, table: Table, after: tuple[Any, ...] | None) -> Iterator[Row]:
@@ -206,12 +204,12 @@ def _begin_import(connection: Connection, head: dict[str, Any]) -> int:
         return int(known.lines)
     revision = current_revision(connection)
     if head["revision"] != revision:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"The export is of schema {head['revision']} and the database has {revision}: export it again with "
             "this version of the service."
         )
     if connection.scalar(select(func.count()).select_from(accounts)):
-        raise ConfigurationError("The database is not empty: import into a new one before the service uses it.")
+        raise InvalidInput("The database is not empty: import into a new one before the service uses it.")
     connection.execute(insert(imports).values(id=head["export"], lines=0, finished=False))
     return 0
 
