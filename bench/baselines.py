@@ -1,30 +1,29 @@
-"""Baselines of the benchmarks: a route that only validates, and a plain forwarder."""
+"""Baselines of the benchmarks: applications that accept the same calls, and store nothing or one row for each."""
 
 import asyncio
+import json
 import os
+import sqlite3
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import asyncpg
 from fastapi import FastAPI
 
 from prosperstack_destination.ingest.identify_call import IdentifyCall
 
-#: How long the forwarder's ProsperStack takes for an answer, in seconds.
-API_SECONDS = 0.02
 
-
-async def slow_api(scope: Any, receive: Any, send: Any) -> None:
-    """A ProsperStack that answers every request alike, after 20 ms."""
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that reads the body, and answers 202."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):
         pass
-    await asyncio.sleep(API_SECONDS)
-    body = b'{"data": [{"id": "subr_1"}]}'
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 202, "headers": headers})
+    await send({"type": "http.response.body", "body": b"{}"})
 
 
 validating = FastAPI()
@@ -36,32 +35,45 @@ async def validate(call: IdentifyCall) -> dict[str, str]:
     return {"message": f"Accepted {call.type}."}
 
 
-def _transport() -> httpx.AsyncBaseTransport | None:
-    if os.environ.get("FORWARDER") != "aiohttp":
-        return None
-    from httpx_aiohttp import AiohttpTransport  # only the measurement needs it
-
-    return AiohttpTransport()
-
-
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> Any:
-    async with httpx.AsyncClient(
-        transport=_transport(), timeout=30, limits=httpx.Limits(max_connections=64)
-    ) as http:
-        app.state.http = http
+async def _with_pool(app: FastAPI) -> AsyncIterator[None]:
+    async with asyncpg.create_pool(os.environ["POSTGRES"], min_size=10, max_size=10) as pool:
+        await pool.execute("CREATE TABLE calls (id bigserial PRIMARY KEY, email text, traits jsonb)")
+        app.state.pool = pool
         yield
 
 
-forwarding = FastAPI(lifespan=_lifespan)
+postgresql = FastAPI(lifespan=_with_pool)
 
 
-@forwarding.post("/identify")
-async def forward(call: IdentifyCall) -> dict[str, str]:
-    """Look the subscriber up, and patch it: what one would write first."""
-    http: httpx.AsyncClient = forwarding.state.http
-    url = os.environ["API_URL"]
-    found = await http.get(f"{url}/subscribers", params={"email": str(call.traits.get("email"))})
-    subscriber = found.json()["data"][0]["id"]
-    await http.patch(f"{url}/subscribers/{subscriber}", json={"properties": call.traits})
-    return {"message": "Forwarded."}
+@postgresql.post("/identify", status_code=202)
+async def insert_with_asyncpg(call: IdentifyCall) -> dict[str, str]:
+    """A row for each call, in a transaction of its own: what one would write first."""
+    sql = "INSERT INTO calls (email, traits) VALUES ($1, $2)"
+    await postgresql.state.pool.execute(sql, str(call.traits.get("email")), json.dumps(call.traits))
+    return {"message": f"Accepted {call.type}."}
+
+
+@asynccontextmanager
+async def _with_file(app: FastAPI) -> AsyncIterator[None]:
+    database = sqlite3.connect(os.environ["SQLITE"], isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE calls (id INTEGER PRIMARY KEY, email TEXT, traits TEXT)")
+    app.state.database, app.state.thread = database, ThreadPoolExecutor(1)
+    yield
+    app.state.thread.shutdown()
+    database.close()
+
+
+sqlite = FastAPI(lifespan=_with_file)
+
+
+@sqlite.post("/identify", status_code=202)
+async def insert_in_thread(call: IdentifyCall) -> dict[str, str]:
+    """A row for each call, in a transaction of its own, in the thread of the database."""
+    row = str(call.traits.get("email")), json.dumps(call.traits)
+    sql = "INSERT INTO calls (email, traits) VALUES (?, ?)"
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(sqlite.state.thread, sqlite.state.database.execute, sql, row)
+    return {"message": f"Accepted {call.type}."}

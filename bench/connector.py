@@ -24,7 +24,7 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from bench.receiving import KEY, LOAD_CORE, PORT, SERVER_CORE, _serving
+from bench.servers import KEY, LOAD_CORE, PORT, SERVER_CORE, serving
 from rich.console import Console
 from rich.table import Table
 
@@ -95,7 +95,7 @@ def _sandbox(rate_limit: int) -> Iterator[None]:
     """ProsperStack, with the same subscribers each time."""
     command = ["nice", sys.executable, "-m", "prosperstack_destination", "sandbox", "--port", str(SANDBOX_PORT)]
     command += ["--subscribers", str(SUBSCRIBERS), "--key", SANDBOX_KEY, "--rate-limit", str(rate_limit)]
-    with _serving(command, {}, SANDBOX_PORT, "/", core=LOAD_CORE):
+    with serving(command, {}, SANDBOX_PORT, "/", core=LOAD_CORE):
         yield
 
 
@@ -110,7 +110,7 @@ def _service(folder: Path) -> Iterator[str]:
         "LOG_LEVEL": "error",
     }
     command = [sys.executable, "-m", "prosperstack_destination"]
-    with _serving([*command, "serve", "--port", str(PORT)], settings, PORT, "/healthz", core=SERVER_CORE):
+    with serving([*command, "serve", "--port", str(PORT)], settings, PORT, "/healthz", core=SERVER_CORE):
         issued = subprocess.run(
             [*command, "connectors", "issue"],
             env={**os.environ, **settings},

@@ -18,17 +18,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from bench.receiving import CONNECTIONS, LOAD_CORE, PORT, Measured, loading, median, service
+from bench.load import CONNECTIONS, Measured, median, wrk
+from bench.servers import LOAD_CORE, service
 from rich.console import Console
 from rich.table import Table
 
 from support.postgres import Server as PostgresServer
+from support.processes import free_port
 
 #: How long a turn of a replica takes, in seconds.
 TURN: Final = 0.008
 #: The core goes round in so many turns, of which a replica has one: so many replicas there can be.
 TURNS: Final = 2
-PEOPLE: Final = 50_000
+#: Distance between the people of two replicas.
+PEOPLE: Final = 1_000_000
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of which the median counts")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: it is in Debian's packages.")
+        sys.exit("wrk is missing. Install it: `apt-get install wrk`, or `brew install wrk`.")
     console = Console(highlight=False)
     measured: dict[int, list[Measured]] = {replicas: [] for replicas in range(1, TURNS + 1)}
     for run in range(options.runs):
@@ -64,23 +67,18 @@ def _measure(replicas: int, seconds: int) -> Measured:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             settings = {"DATA_DIR": folder, "DATABASE_URL": server.url, "SECRET_KEY": "x" * 32}
-            ports = [PORT + place for place in range(replicas)]
+            ports = [free_port() for _ in range(replicas)]
             processes = [stack.enter_context(service(port, **settings)) for port in ports]
             stack.enter_context(_in_turns([process.pid for process in processes]))
             loads = [
                 stack.enter_context(
-                    loading(
-                        "identify.lua",
-                        f"http://127.0.0.1:{port}",
-                        seconds,
-                        CONNECTIONS // replicas,
-                        first_person=place * PEOPLE // replicas,
-                    )
+                    wrk(f"http://127.0.0.1:{port}", seconds, CONNECTIONS // replicas, seed=place * PEOPLE)
                 )
                 for place, port in enumerate(ports)
             ]
             results = [load() for load in loads]
-        return Measured(sum(each.per_second for each in results), max(each.p99_ms for each in results))
+        slowest = [max(times) for times in zip(*((each.p50_ms, each.p99_ms) for each in results), strict=True)]
+        return Measured(sum(each.per_second for each in results), *slowest)
     finally:
         server.remove()
 
