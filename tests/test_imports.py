@@ -79,7 +79,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("__init__", "account_mapping", "admin", "auth", "background", "bootstrap", "clock", "errors", "settings"),
         "store",
     },
-    "connection_guard": set(),
+    "http_framing": set(),
+    "connection_guard": {"http_framing"},
     "server": {"errors", "connection_guard"},
     "app": {
         *("__init__", "errors", "clock", "settings", "logs"),
@@ -121,7 +122,7 @@ CONFINED = {
     "fastapi": {"app", "health", "api", "observability", "sandbox"},
     "starlette": {
         *("ingest", "cancel_flow", "app", "health", "middleware", "forwarded", "server"),
-        *("connection_guard", "http_responses", "deadlines"),
+        *("connection_guard", "http_responses"),
         *("api", "api_docs", "dashboard", "observability", "sandbox"),
     },
     "jinja2": {"dashboard"},

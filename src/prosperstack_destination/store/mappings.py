@@ -70,17 +70,7 @@ def of_version(connection: Connection, account_id: str, version: int) -> Mapping
 
 def add(connection: Connection, account_id: str, mapping: MappingVersion) -> None:
     """Store the next version, which becomes current. Its number must be the next one."""
-    connection.execute(
-        insert(mappings).values(
-            account_id=account_id,
-            version=mapping.version,
-            rules=mapping.rules,
-            author=mapping.author,
-            applied_at=mapping.applied_at,
-            source=mapping.source,
-            note=mapping.note,
-        )
-    )
+    connection.execute(insert(mappings).values(account_id=account_id, **asdict(mapping)))
 
 
 def _mapping_version(row: Row[Any]) -> MappingVersion:
@@ -238,14 +228,5 @@ def _current_mapping(connection: Connection, account_id: str, as_of: int | None)
 
 def _remap_progress(row: Row[Any]) -> RemapProgress:
     before = tuple(PreviousMapping(**each) for each in json_codec.load(row.before))
-    return RemapProgress(
-        row.account_id,
-        row.run,
-        before,
-        row.after,
-        row.total,
-        row.done,
-        row.changed,
-        row.started_at,
-        row.finished_at,
-    )
+    progress = (row.after, row.total, row.done, row.changed, row.started_at, row.finished_at)
+    return RemapProgress(row.account_id, row.run, before, *progress)

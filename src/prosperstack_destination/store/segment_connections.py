@@ -2,9 +2,8 @@
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from prosperstack_destination.store.tables import accounts, segment_connections, segment_tokens
 
@@ -72,14 +71,14 @@ def of_account(connection: Connection, account_id: str) -> list[SegmentConnectio
 
 def get(connection: Connection, account_id: str, connection_id: str) -> SegmentConnection | None:
     """Return an account's connection with this ID, or None."""
-    mine = segment_connections.c.account_id == account_id
-    return next(iter(_select_connections(connection, mine, segment_connections.c.id == connection_id)), None)
+    is_own = segment_connections.c.account_id == account_id
+    return next(iter(_select_connections(connection, is_own, segment_connections.c.id == connection_id)), None)
 
 
 def of_source(connection: Connection, account_id: str, source_id: str) -> SegmentConnection | None:
     """Return an account's connection with a source, or None."""
-    mine = segment_connections.c.account_id == account_id
-    return next(iter(_select_connections(connection, mine, segment_connections.c.source_id == source_id)), None)
+    is_own = segment_connections.c.account_id == account_id
+    return next(iter(_select_connections(connection, is_own, segment_connections.c.source_id == source_id)), None)
 
 
 def remove(connection: Connection, account_id: str, connection_id: str) -> bool:
@@ -124,20 +123,7 @@ def _select_connections(connection: Connection, *conditions: ColumnElement[bool]
         .where(*conditions)
         .order_by(segment_connections.c.created_at.desc(), segment_connections.c.id)
     )
-    return [_connection_of(row) for row in rows]
-
-
-def _connection_of(row: Row[Any]) -> SegmentConnection:
-    return SegmentConnection(
-        id=row.id,
-        account_id=row.account_id,
-        region=Region(row.region),
-        workspace_id=row.workspace_id,
-        workspace_name=row.workspace_name,
-        source_id=row.source_id,
-        source_name=row.source_name,
-        destination_id=row.destination_id,
-        kind=ConnectionKind(row.kind),
-        credential=row.credential,
-        created_at=row.created_at,
-    )
+    return [
+        SegmentConnection(**{**row._mapping, "region": Region(row.region), "kind": ConnectionKind(row.kind)})
+        for row in rows
+    ]
