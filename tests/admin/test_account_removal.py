@@ -1,4 +1,4 @@
-"""Removing an account."""
+"""Tests of the removal of an account."""
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
@@ -67,8 +67,8 @@ def rows(connection: Connection, account_id: str) -> dict[str, int]:
     return found
 
 
-async def test_removing_an_account(database: Database) -> None:
-    """Removing an account leaves no row of it in any table, and all rows of the others."""
+async def test_removal_deletes_the_rows_of_one_account(database: Database) -> None:
+    """Removing an account deletes its rows in every table, and no row of other accounts."""
     for account_id in ("acct_1", "acct_2"):
         await database.write(fill, account_id)
     account = await database.read(accounts.get, "acct_1")
@@ -85,8 +85,8 @@ async def test_removing_an_account(database: Database) -> None:
         await remove_account(database, account, "ann", NEW_YEAR)
 
 
-async def test_a_closed_account_opens_nothing(database: Database) -> None:
-    """An interrupted removal leaves an account that no key opens, and a second one removes it."""
+async def test_interrupted_removal_leaves_a_closed_account(database: Database) -> None:
+    """After an interrupted removal no key opens the account, and a second removal completes it."""
     await database.write(fill, "acct_1")
     await database.write(accounts.close, "acct_1", NEW_YEAR)
     account = await database.read(accounts.get, "acct_1")

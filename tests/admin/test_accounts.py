@@ -1,4 +1,4 @@
-"""What operators choose for accounts."""
+"""Tests of opening and changing accounts."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ VAULT = Vault("a secret that is long enough")
 JOHN = "john.doe@example.com"
 
 
-async def test_opening(database: Database) -> None:
-    """A ProsperStack key opens an account once; it is found by its id and by its fingerprint."""
+async def test_account_is_opened_once_for_a_key(database: Database) -> None:
+    """A ProsperStack key opens one account, which is found by its ID and by its fingerprint."""
     account, is_new = await database.write(accounts.open_account, KEY, VAULT, "ann", NEW_YEAR)
     again = await database.write(accounts.open_account, KEY, VAULT, "bob", NEW_YEAR)
 
@@ -39,8 +39,8 @@ async def test_opening(database: Database) -> None:
     assert [each.actor for each in await database.read(activity.recent_actions, account.id, 9)] == ["ann"]
 
 
-async def test_choosing(database: Database) -> None:
-    """What is chosen for an account holds for it alone, and is on the trail."""
+async def test_settings_apply_to_one_account(database: Database) -> None:
+    """Changed settings apply to one account, and are in its audit log."""
     account = await database.write(open_account)
     await database.write(open_account, "acct_2")
     await database.write(accounts.set_on_delete, account, OnDelete.NOTHING, "ann", NEW_YEAR)
@@ -57,8 +57,8 @@ async def test_choosing(database: Database) -> None:
     assert trail == [("set", {"reserve": None}), ("set", {"reserve": 0.25}), ("set", {"on_delete": "nothing"})]
 
 
-async def test_what_came_of_a_former_key(database: Database) -> None:
-    """What is learned of a key says nothing of the account once it has another one."""
+async def test_answer_to_a_former_key_is_dropped(database: Database) -> None:
+    """The answer to a replaced key does not change the status of the account."""
     account, _ = await database.write(accounts.open_account, KEY, VAULT, "ann", NEW_YEAR)
     await database.write(issuing.replace_key, account, "key_test_new", VAULT, "ann", NEW_YEAR)
     former = account.encrypted_key
@@ -71,8 +71,8 @@ async def test_what_came_of_a_former_key(database: Database) -> None:
 
 
 @pytest.mark.parametrize("reserve", [-0.1, 1.0, 90, float("nan"), float("inf")])
-async def test_no_reserve(sqlite: Database, reserve: float) -> None:
-    """What is no part of the rate limit is refused, and nothing is changed."""
+async def test_invalid_reserve_is_rejected(sqlite: Database, reserve: float) -> None:
+    """A number that is no part of the rate limit is rejected, and nothing changes."""
     account = await sqlite.write(open_account)
 
     with pytest.raises(InvalidInput, match="less than 1"):
@@ -81,8 +81,8 @@ async def test_no_reserve(sqlite: Database, reserve: float) -> None:
     assert await sqlite.read(activity.recent_actions, account.id, 9) == []
 
 
-async def test_a_reserve_counts_within_seconds(tmp_path: Path) -> None:
-    """What waits because too much of a long window is left to the owner goes once less of it is."""
+async def test_lower_reserve_applies_within_seconds(tmp_path: Path) -> None:
+    """A delivery that waits for a long window continues within seconds after the reserve is lowered."""
     sandbox = create_sandbox(SandboxConfig(subscribers=5, keys=(KEY,), rate_limit=10, window_seconds=600))
     database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")
     async with running(settings(tmp_path, rate_limit_reserve=0.9), sandbox) as service:

@@ -1,4 +1,4 @@
-"""What operators do about people and accounts that do not go on by themselves."""
+"""Tests of actions on people and accounts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +87,8 @@ async def set_aside(database: Database, subscriber: str) -> list[bool]:
     return [bool(theirs.rejected), bool(state.rejected)]
 
 
-async def test_sync_now(database: Database, account: Account) -> None:
-    """Whoever is to be synced now is looked at first, and looked up anew; an account that waits is tried."""
+async def test_sync_now_looks_the_person_up_first(database: Database, account: Account) -> None:
+    """Sync moves a person to the front and looks it up again; a waiting account is retried."""
     profile = await database.write(settled, ANN, Status.UNMATCHED)
     await database.write(profiles.mark_looked_up, profile, NOW - 1, NOW - 1)
     profile = await database.read(stored, ANN)
@@ -109,8 +109,8 @@ async def test_sync_now(database: Database, account: Account) -> None:
     assert await trail(database) == [("ann", "sync now", {"profile": profile.id})]
 
 
-async def test_sync_now_keeps_what_was_edited(database: Database, account: Account) -> None:
-    """Syncing now sends nothing over what somebody edited in ProsperStack, nor what it rejected."""
+async def test_sync_now_keeps_edits_and_rejections(database: Database, account: Account) -> None:
+    """Sync overwrites no edit made in ProsperStack, and sends no rejected value."""
     profile = await database.write(with_rejection, ANN, "subr_1")
     await database.write(actions.prioritize, account, profile.id, "ann", NOW)
     person = await database.read(people.by_id, account, profile.id, NOW)
@@ -119,8 +119,8 @@ async def test_sync_now_keeps_what_was_edited(database: Database, account: Accou
     assert states["plan"] is PropertyState.SET_ASIDE
 
 
-async def test_retry_of_a_person(database: Database, account: Account) -> None:
-    """Retrying one person sends once more what ProsperStack rejected of them, and leaves others alone."""
+async def test_retry_of_a_person_sends_rejected_values(database: Database, account: Account) -> None:
+    """Retrying a person sends the rejected values once more, and touches no other person."""
     ann = await database.write(with_rejection, ANN, "subr_1")
     await database.write(with_rejection, BOB, "subr_2")
     await database.write(actions.retry_person, account, ann.id, "ann", NOW)
@@ -132,8 +132,8 @@ async def test_retry_of_a_person(database: Database, account: Account) -> None:
     assert await trail(database) == [("ann", "retry", {"profiles": 1, "profile": ann.id})]
 
 
-async def test_retry_of_a_group(database: Database, account: Account) -> None:
-    """Retrying one problem looks at those who have it, for that reason."""
+async def test_retry_of_a_problem_takes_its_people(database: Database, account: Account) -> None:
+    """Retrying a problem retries the people who have it for that reason."""
     await database.write(with_rejection, ANN, "subr_1")
     bob = await database.write(with_rejection, BOB, "subr_2")
     other = RecordedProblem("plan", "plan", "x", "another reason", NEW_YEAR)
@@ -148,8 +148,8 @@ async def test_retry_of_a_group(database: Database, account: Account) -> None:
     assert await actions.retry_group(database, account, "plan", "gone", "ann", NOW) == 0
 
 
-async def test_retry_of_all(database: Database, account: Account) -> None:
-    """Retrying all looks at whoever has a problem, failed or is set aside, each once; at nobody else."""
+async def test_retry_of_all_takes_each_failed_person_once(database: Database, account: Account) -> None:
+    """Retrying all takes each person with a problem, a failure or a rejected email once, and no other."""
     await database.write(with_rejection, ANN, "subr_1")
     await database.write(settled, BOB, Status.REJECTED)
     await database.write(settled, "fine@example.com")
@@ -163,8 +163,8 @@ async def test_retry_of_all(database: Database, account: Account) -> None:
     assert await set_aside(database, "subr_1") == [False, False]
 
 
-async def test_an_account_that_waits(database: Database, account: Account) -> None:
-    """An account that waits, or is stopped, is tried now, and the trail tells who did that; another one is not."""
+async def test_waiting_account_is_retried(database: Database, account: Account) -> None:
+    """A waiting or stopped account is retried now, with its actor in the audit log; an active one is not."""
     assert not await database.write(actions.retry_account, account, "ann", NOW)
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="no", until=NOW + HOUR)
     assert await database.write(actions.retry_account, account, "ann", NOW)
@@ -173,8 +173,8 @@ async def test_an_account_that_waits(database: Database, account: Account) -> No
     assert await trail(database) == [("ann", "retry account", {})]
 
 
-async def test_replay_looks_anew(database: Database, account: Account) -> None:
-    """What seems to be there is looked at anew, behind what is live; what waits already keeps its place."""
+async def test_replay_queues_a_lookup_in_the_bulk_lane(database: Database, account: Account) -> None:
+    """A replay looks every person up again, after live changes; a waiting person keeps its place."""
 
     def in_sync(connection: Connection) -> Profile:
         profile = settled(connection, ANN)
@@ -195,8 +195,8 @@ async def test_replay_looks_anew(database: Database, account: Account) -> None:
     assert (await database.read(stored, BOB)).lane is Lane.LIVE
 
 
-async def test_replay(database: Database, account: Account) -> None:
-    """Replaying tells its cost at the account's own rate, and forgets what was applied and set aside."""
+async def test_replay_forgets_applied_values_at_a_known_cost(database: Database, account: Account) -> None:
+    """A replay has a cost at the account's own rate, and forgets applied and rejected values."""
     ann = await database.write(with_rejection, ANN, "subr_1")
     await database.write(with_rejection, BOB, "subr_2")
     await database.write(account_stats.record_rate_limits, {ACCOUNT: ReportedLimit(100, 100, 60.0, NEW_YEAR)})
@@ -218,8 +218,8 @@ async def test_replay(database: Database, account: Account) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 10])
-async def test_everybody_is_replayed_once(database: Database, limit: int) -> None:
-    """However many are replayed at once, everybody is, each once, and nobody of another account."""
+async def test_every_person_is_replayed_once(database: Database, limit: int) -> None:
+    """With any batch size every person of the account is replayed once, and none of another account."""
     await database.write(open_with_catalog)
     await database.write(open_with_catalog, "acct_2")
     people_ = [f"p{number}@x.y" for number in range(4)]
@@ -241,8 +241,8 @@ async def test_everybody_is_replayed_once(database: Database, limit: int) -> Non
 
 
 @pytest.mark.usefixtures("account")
-async def test_the_rate_is_the_accounts_own(database: Database) -> None:
-    """What is left for the owner of an account counts where it was chosen for the account."""
+async def test_costs_use_the_reserve_of_the_account(database: Database) -> None:
+    """Costs are computed with the reserve of the account."""
     await database.write(settled, ANN)
     await database.write(accounts.set_reserve, ACCOUNT, 0.5)
     chosen = await database.read(accounts.get, ACCOUNT)
@@ -251,8 +251,8 @@ async def test_the_rate_is_the_accounts_own(database: Database) -> None:
     assert (await database.read(actions.replay_cost, chosen, 0.1)).most_seconds == pytest.approx(2 / (50 / 60))
 
 
-async def test_erasing(database: Database, account: Account) -> None:
-    """A person is forgotten by email, by user id or by profile; repeated, nothing happens."""
+async def test_person_is_erased_by_email_user_id_or_profile(database: Database, account: Account) -> None:
+    """A person is erased by email, user ID or profile; repeating it changes nothing."""
     await database.write(settled, ANN)
     await database.write(settled, BOB)
     zoe = await database.write(settled, ZOE)
@@ -278,10 +278,10 @@ async def test_erasing(database: Database, account: Account) -> None:
         lambda connection, account, who: actions.erase_profile(connection, account, who, pseudonym, "ann", NOW),
     ],
 )
-async def test_another_accounts_people(
+async def test_profile_of_another_account_is_refused(
     database: Database, work: Callable[[Connection, Account, int], object]
 ) -> None:
-    """With another account's profile nothing is done."""
+    """Actions on a profile of another account are refused, and change nothing."""
     other = await database.write(open_with_catalog, "acct_2")
     profile = await database.write(settled, ANN)
 

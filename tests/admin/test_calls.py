@@ -1,4 +1,4 @@
-"""What people see of recent calls, on both engines."""
+"""Tests of recent calls, on both engines."""
 
 import json
 from dataclasses import replace
@@ -71,8 +71,8 @@ async def kept(store: Database, call: IncomingCall) -> None:
     await store.write(keep_calls, [call])
 
 
-async def test_who_named_only_an_id(store: Database) -> None:
-    """A person's calls are found by their email also if they named an id alone, or were refused."""
+async def test_calls_with_only_an_id_are_found_by_email(store: Database) -> None:
+    """A search by email also finds the calls that named only an ID of the person, and refused ones."""
     await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.REFUSED, body="1"))
     await kept(store, arrival("x@y.z", body="2"))
     await kept(store, arrival(body="3"))
@@ -85,8 +85,8 @@ async def test_who_named_only_an_id(store: Database) -> None:
     assert await listed(store, now=NEW_YEAR + DAY + 1) == []  # older than a day, though not deleted yet
 
 
-async def test_what_happened_after_it(store: Database) -> None:
-    """What happened to the same person from the call on is shown, by the email that its id has now."""
+async def test_call_shows_later_events_of_the_person(store: Database) -> None:
+    """A call shows the later events of the person, by the current email of its ID."""
     subject = pseudonyms.of_email(pseudonym, "a@b.c")
     event = Event(ACCOUNT, NEW_YEAR, EventKind.REQUEST, "200", subject, {"ms": 5})
     await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.HELD, body=body()))
@@ -104,8 +104,8 @@ async def test_what_happened_after_it(store: Database) -> None:
     assert [each.outcome for each in (await explained(store)).afterwards] == ["200", "delivered"]
 
 
-async def test_what_is_understood(store: Database) -> None:
-    """An accepted call is explained by the mapping in force now, and masked unless that is not wanted."""
+async def test_accepted_call_is_explained_and_masked(store: Database) -> None:
+    """An accepted call is explained by the current mapping, and masked unless it is revealed."""
     await store.write(accounts.set_catalog, ACCOUNT, CATALOG, NEW_YEAR)
     await kept(store, arrival(None, ids=(U1,), fate=CallOutcome.ACCEPTED, body=body()))
     revealed, masked = (await explained(store)).explanation, (await explained(store, reveal=False)).explanation
@@ -131,8 +131,10 @@ async def test_what_is_understood(store: Database) -> None:
         (CallOutcome.IGNORED, '{"type": "track"}', None),
     ],
 )
-async def test_what_is_not_explained(store: Database, fate: CallOutcome, text: str, field: str | None) -> None:
-    """A call that nothing came of has no explanation; one that is at fault has the field, where there is one."""
+async def test_call_without_effect_has_no_explanation(
+    store: Database, fate: CallOutcome, text: str, field: str | None
+) -> None:
+    """A call without effect has no explanation; an invalid call has its field, if there is one."""
     await kept(store, replace(arrival(None, ids=(U1,), fate=fate, body=text), channel=Channel.TRACKING))
     found = await explained(store)
 
@@ -140,8 +142,8 @@ async def test_what_is_not_explained(store: Database, fate: CallOutcome, text: s
     assert (found.arrived is None) == (text == "")
 
 
-async def test_anothers_call(store: Database) -> None:
-    """A call is shown in its own account alone."""
+async def test_call_of_another_account_is_not_found(store: Database) -> None:
+    """A call is found in its own account only."""
     await kept(store, arrival())
 
     with pytest.raises(NotFoundError, match="no call"):

@@ -1,4 +1,4 @@
-"""Somebody looks at an account's properties."""
+"""Tests of the catalog refresh on demand."""
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace

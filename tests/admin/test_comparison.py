@@ -1,4 +1,4 @@
-"""Properties side by side."""
+"""Tests of desired, observed and applied properties compared."""
 
 from dataclasses import replace
 from typing import Any
@@ -55,8 +55,8 @@ def state_of(rows: tuple[PropertyComparison, ...], key: str) -> PropertyState:
     return next(row.state for row in rows if row.key == key)
 
 
-def test_each_state() -> None:
-    """Each property stands as the reconciler would see it."""
+def test_every_state_follows_the_reconciler() -> None:
+    """The state of each property is that of the reconciler."""
     wanted = projection({"plan": "pro", "seats": 5, "pro": True}, problems=("since",))
 
     def states(**known: dict[str, JsonValue]) -> list[str]:
@@ -79,8 +79,8 @@ def test_each_state() -> None:
     }
 
 
-def test_reasons() -> None:
-    """What stands in the way is told: ProsperStack's words, or why a trait cannot be the value."""
+def test_obstacles_have_reasons() -> None:
+    """A rejected value has ProsperStack's reason, and a mapping problem has its own."""
     wanted = projection({"plan": "pro"}, problems=("since",))
     plan, _, _, since = compare(wanted, MEANING, subscriber(rejected={"plan": "pro"}))
 
@@ -89,8 +89,8 @@ def test_reasons() -> None:
     assert since.desired is None
 
 
-def test_what_was_there_before_a_change_is_not_believed() -> None:
-    """What seems to be there, as of before the newest change, is to be checked."""
+def test_older_observation_has_to_be_checked() -> None:
+    """A value observed before the newest change has to be checked."""
     wanted = projection({"plan": "pro"})
     seen = subscriber({"plan": "pro"})
 
@@ -98,8 +98,8 @@ def test_what_was_there_before_a_change_is_not_believed() -> None:
     assert state_of(compare(wanted, MEANING, seen, confirmed=False), "plan") is PropertyState.TO_BE_CHECKED
 
 
-def test_properties_of_subscriptions() -> None:
-    """Those that a rule feeds follow, under their names in rules; what subscriptions have is not known."""
+def test_subscription_properties_follow_with_their_prefix() -> None:
+    """Subscription properties with a rule follow under their names in rules, without observed values."""
     wanted = projection({}, problems=("subscription.tier",), subscription={"seats": 5})
 
     def rows(state: SubscriptionState | None) -> list[tuple[str, str]]:
@@ -127,14 +127,14 @@ SHOWN = st.fixed_dictionaries({}, optional={key: each | st.sampled_from(["x", 1]
 
 
 @given(desired=SOME, observed=SHOWN, applied=SHOWN, rejected=SOME, observed_at=st.sampled_from([0, 2]))
-def test_the_reconciler_would_do_as_the_rows_say(
+def test_rows_equal_the_update_of_the_reconciler(
     desired: dict[str, PropertyValue],
     observed: dict[str, JsonValue],
     applied: dict[str, JsonValue],
     rejected: dict[str, JsonValue],
     observed_at: int,
 ) -> None:
-    """What is to be sent is exactly what an update would have; a look comes only of what is to be checked."""
+    """Exactly the properties to be sent are in the reconciler's update; those to be checked cause a lookup."""
     profile = Profile(*(1, "acct_1", "a@b.c", "a@b.c", None, {}, 1, Status.PENDING, None, 1, 1, Lane.LIVE, None, 0))
     theirs = replace(subscriber(observed, applied, rejected), observed_at=observed_at)
     wanted = projection(desired)
@@ -159,13 +159,13 @@ def test_the_reconciler_would_do_as_the_rows_say(
 
 
 @given(desired=SOME, observed=SHOWN, applied=SHOWN, rejected=SOME)
-def test_what_was_sent_is_the_same(
+def test_sent_properties_become_the_same(
     desired: dict[str, PropertyValue],
     observed: dict[str, JsonValue],
     applied: dict[str, JsonValue],
     rejected: dict[str, JsonValue],
 ) -> None:
-    """Once what is to be sent is there and noted nothing is to be sent; what else differed stays as it was."""
+    """After the update nothing is left to be sent, and edited properties keep their state."""
     before = compare(projection(desired), MEANING, subscriber(observed, applied, rejected))
     sent = {row.key: row.desired.value for row in before if row.desired and row.state is PropertyState.TO_BE_SENT}
     after = compare(projection(desired), MEANING, subscriber(observed | sent, applied | sent, rejected))

@@ -1,4 +1,4 @@
-"""Coverage, counted in the background."""
+"""Tests of the coverage that is counted in the background."""
 
 import asyncio
 from collections.abc import AsyncIterator

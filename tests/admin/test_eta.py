@@ -1,4 +1,4 @@
-"""When a backlog is done, as a table whose comments show the arithmetic."""
+"""Tests of the estimate, as a table whose comments show the arithmetic."""
 
 import pytest
 
@@ -36,13 +36,13 @@ def expected(
     )
 
 
-def test_nothing_waits() -> None:
-    """Who waits for a subscriber to appear is no backlog."""
+def test_people_without_subscriber_are_no_backlog() -> None:
+    """People who wait for a subscriber count as no backlog."""
     assert expected({Status.UNMATCHED: 5}) is None
 
 
-def test_no_estimate_while_requests_fail() -> None:
-    """Where nearly all requests fail it cannot be told when the backlog is done."""
+def test_failing_requests_leave_no_estimate() -> None:
+    """If nearly all requests fail there is no estimate."""
     assert expected({Status.READY: 900}, recent=Rollup(requests=10, failed=9)) is None
 
 
@@ -72,8 +72,10 @@ def test_no_estimate_while_requests_fail() -> None:
         (expected({Status.READY: 900}, recent=Rollup(requests=8, failed=2)), (0, 900), 900 / (90 * 0.75), False),
     ],
 )
-def test_how_long_it_takes(found: Eta | None, requests: tuple[int, int], minutes: float, at_most: bool) -> None:
-    """Requests that are left, by those that may be spent."""
+def test_estimate_divides_requests_by_the_rate(
+    found: Eta | None, requests: tuple[int, int], minutes: float, at_most: bool
+) -> None:
+    """The time left is the number of requests left, divided by the rate."""
     assert found is not None
     assert (found.lookups, found.updates) == requests
     assert found.seconds == pytest.approx(minutes * MINUTE / SECOND)

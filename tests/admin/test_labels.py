@@ -1,4 +1,4 @@
-"""States in wording."""
+"""Tests of the labels of states."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -13,7 +13,7 @@ from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
 
 @pytest.mark.parametrize(
-    ("said", "states"),
+    ("labels_of", "states"),
     [
         (labels.STATUS, Status),
         (labels.LANE, Lane),
@@ -23,7 +23,7 @@ from prosperstack_destination.store.recent_calls import CallOutcome, Channel
         (labels.CHANNEL, Channel),
     ],
 )
-def test_every_state_is_said(said: Mapping[Enum, str], states: type[Enum]) -> None:
-    """There are words for every state, and no two have the same."""
-    assert set(said) == set(states)
-    assert len(set(said.values())) == len(said)
+def test_every_state_has_a_text_of_its_own(labels_of: Mapping[Enum, str], states: type[Enum]) -> None:
+    """Every state has a text, and no two states have the same."""
+    assert set(labels_of) == set(states)
+    assert len(set(labels_of.values())) == len(labels_of)

@@ -1,4 +1,4 @@
-"""A mapping, tried out on one person."""
+"""Tests of a mapping tried on one person."""
 
 import pytest
 
@@ -52,8 +52,8 @@ async def rows(sqlite: Database, account: Account, email: str) -> tuple[TrialRes
     return found, {each.key: each for each in found.changes}
 
 
-async def test_before_and_after(sqlite: Database, account: Account) -> None:
-    """Each property is told as it is to be now, and as it would be; also those of subscriptions."""
+async def test_trial_shows_each_property_before_and_after(sqlite: Database, account: Account) -> None:
+    """A trial shows each property under the current and the proposed mapping, with those of subscriptions."""
     found, changes = await rows(sqlite, account, " BOB@x.y")
 
     assert (found.email, found.context["userId"], found.context["traits"]) == (
@@ -68,8 +68,8 @@ async def test_before_and_after(sqlite: Database, account: Account) -> None:
         assert (changes[key].before.desired, after and after.value) == (None, 5)
 
 
-async def test_problems(sqlite: Database, account: Account) -> None:
-    """A value that a rule cannot use is a problem then, and differs from one that there was."""
+async def test_new_problem_is_a_difference(sqlite: Database, account: Account) -> None:
+    """A value that a rule cannot convert is a problem, and differs from the value before."""
     _, changes = await rows(sqlite, account, "cy@x.y")
 
     seats = changes["seats"]
@@ -80,14 +80,16 @@ async def test_problems(sqlite: Database, account: Account) -> None:
 
 
 @pytest.mark.parametrize(("email", "who"), [("", "bob@x.y"), ("a", "ada@x.y"), ("bob@x.y", "bob@x.y")])
-async def test_who_it_is(sqlite: Database, account: Account, email: str, who: str) -> None:
-    """The one with the email; else the first whose email begins so; without any, one whom it changes."""
+async def test_person_is_found_by_email_prefix_or_change(
+    sqlite: Database, account: Account, email: str, who: str
+) -> None:
+    """The person has the email, or is the first with the prefix; without email, one whom the mapping changes."""
     found, _ = await rows(sqlite, account, email)
     assert found.email == who
 
 
-async def test_nobody(sqlite: Database, account: Account) -> None:
-    """Nobody is nobody, and somebody of another account is as well; where nothing changes it is the first one."""
+async def test_unknown_person_has_no_trial(sqlite: Database, account: Account) -> None:
+    """An unknown person, or one of another account, has no trial; without a change the first person is used."""
     assert await sqlite.read(run_trial, account, RULES, "ann@x.y", 0) is None
     same = await sqlite.read(run_trial, account, Rules(), "", 0)
     assert same is not None

@@ -1,4 +1,4 @@
-"""Showing what a call looked like without anybody's data."""
+"""Tests of masked calls."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,14 +48,14 @@ def texts(value: JsonValue) -> Iterator[str]:
         ({"john@x.y": 1, "jim@x.y": 2, "j…": 3}, {"j…": 0, "j……": 0, "j………": 0}),
     ],
 )
-def test_what_is_hidden(value: Any, shown: Any) -> None:
-    """Texts and numbers are hidden, and how long they are; the shape stays."""
+def test_mask_hides_texts_numbers_and_lengths(value: Any, shown: Any) -> None:
+    """Masking hides texts, their lengths and numbers, and keeps the shape."""
     assert repr(mask(value)) == repr(shown)
 
 
 @given(plain)
-def test_no_text_is_shown(value: Any) -> None:
-    """Of no text more than its first character is anywhere in what is shown."""
+def test_mask_keeps_only_first_characters(value: Any) -> None:
+    """At most the first character of any text is shown."""
     shown = list(texts(mask(value)))
 
     for text in texts(value):
@@ -63,13 +63,13 @@ def test_no_text_is_shown(value: Any) -> None:
 
 
 @given(json_values)
-def test_nothing_breaks_it(value: Any) -> None:
-    """Any JSON can be masked, and stays of its kind."""
+def test_mask_keeps_the_type_of_any_json(value: Any) -> None:
+    """Any JSON can be masked, and keeps its type."""
     assert type(mask(value)) is type(value)
 
 
-def test_what_is_too_deep() -> None:
-    """However deep a value nests, it can be masked."""
+def test_deep_values_are_masked() -> None:
+    """Values of any depth can be masked."""
     value: Any = "secret"
     for _ in range(900):
         value = [value]

@@ -1,4 +1,4 @@
-"""How an account stands, from its tables."""
+"""Tests of the overview of an account."""
 
 from itertools import pairwise
 
@@ -35,8 +35,8 @@ def look(connection: Connection) -> Overview:
     return overview(connection, account, 0.1, NOW)
 
 
-async def test_an_account_with_nothing_to_do(database: Database) -> None:
-    """Where nothing ever happened nothing waits, and no figure is made up."""
+async def test_idle_account_has_no_backlog(database: Database) -> None:
+    """An account without activity has no backlog and no figures."""
     await database.write(open_account)
 
     found = await database.read(look)
@@ -44,8 +44,8 @@ async def test_an_account_with_nothing_to_do(database: Database) -> None:
     assert (found.backlog, found.progress, found.hour.saved, found.hour.within(0.5)) == (0, None, 0, None)
 
 
-async def test_a_backlog(database: Database) -> None:
-    """What was done since it began and what is left make a bar; it has a time of arrival."""
+async def test_backlog_has_progress_and_estimate(database: Database) -> None:
+    """A backlog has the part that is done, the part that is left, and an estimate."""
     await database.write(open_account)
     await database.write(take, *[identify(f"{number}@b.c", plan="pro") for number in range(30)])
     for minute, settled, backlog in ((200, 7, 0), (4, 50, 80), (3, 10, 70), (1, 10, 0), (0, 20, 0)):
@@ -61,8 +61,8 @@ async def test_a_backlog(database: Database) -> None:
     assert (found.hour.totals.settled, found.day.totals.settled) == (90, 97)
 
 
-async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
-    """While its key is refused nobody can tell when what waits will be done."""
+async def test_stopped_account_has_no_estimate(database: Database) -> None:
+    """A backlog has no estimate while the key is refused."""
     await database.write(open_account)
     await database.write(take, identify("a@b.c", plan="pro"))
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="401")
@@ -73,8 +73,8 @@ async def test_a_stopped_account_has_no_arrival(database: Database) -> None:
     assert (found.progress.left, found.progress.eta) == (1, None)
 
 
-async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Database) -> None:
-    """While it is worked out who is to be updated, that is told; once it is, who waits, whoever counted before."""
+async def test_remap_is_not_up_to_date(database: Database) -> None:
+    """During a remap the account is not up to date; afterwards the waiting people are counted again."""
     await database.write(open_account)
     await database.write(take, identify("a@b.c", plan="pro"))
     await database.write(settle_all)
@@ -101,8 +101,8 @@ async def test_nobody_waits_is_true_while_profiles_are_gone_through(database: Da
     assert (done.remap, done.waiting) == (None, {Status.PENDING: 1})
 
 
-def test_a_backlog_begins_where_nothing_waited_before() -> None:
-    """A minute without a look does not end it; three do. The few that always wait are no backlog."""
+def test_gap_of_three_minutes_begins_a_new_backlog() -> None:
+    """A gap of one minute continues a backlog, three minutes end it; a few waiting people are no backlog."""
     rows = [Rollup(NOW - minutes * MINUTE, delivered=1, backlog=backlog) for minutes, backlog in _SEEN]
 
     assert total_of_backlog(rows, 50, NOW) == Rollup(NOW - 5 * MINUTE, delivered=4, backlog=90)
@@ -114,8 +114,8 @@ def test_a_backlog_begins_where_nothing_waited_before() -> None:
 _SEEN = [(20, 99), (12, 2), (9, 3), (5, 30), (3, 0), (2, 90), (0, 1)]
 
 
-def test_what_a_forwarder_would_have_spent() -> None:
-    """A look-up for each settled person, and an update for each subscriber; never less than nothing is saved."""
+def test_forwarder_spends_a_lookup_and_an_update() -> None:
+    """A forwarder spends a lookup for each settled person and an update for each subscriber."""
     spent = UsageSummary(Rollup(accepted=100, delivered=10, unchanged=30, unmatched=10, requests=25))
 
     assert (spent.naive, spent.saved) == (90, 65)
@@ -128,8 +128,8 @@ pytestmark = pytest.mark.anyio
 NOW = NEW_YEAR + 8 * DAY + 30 * MINUTE
 
 
-async def test_each_part_has_its_own(database: Database) -> None:
-    """Parts are as long as they should be, up to now; quiet ones have nothing."""
+async def test_history_has_a_row_for_each_part(database: Database) -> None:
+    """The history has a row for each part of a period up to now, with zeros for quiet parts."""
     for ago, count in ((0, 1), (10 * MINUTE, 2), (20 * HOUR, 4), (6 * DAY, 8), (8 * DAY, 16)):
         await database.write(rollups.add, {"a": Rollup(accepted=count)}, NOW - ago)
 

@@ -1,4 +1,4 @@
-"""Everything that is known of a person."""
+"""Tests of the data of one person."""
 
 from dataclasses import replace
 
@@ -57,8 +57,8 @@ async def account(database: Database) -> Account:
     return await database.write(open_with_catalog)
 
 
-async def test_a_person(database: Database, account: Account) -> None:
-    """A person is shown with traits, times, ids, subscribers, problems, and what happens next."""
+async def test_person_has_all_stored_data(database: Database, account: Account) -> None:
+    """A person has traits, times, IDs, subscribers, problems and the next step."""
     await database.write(
         take,
         identify(ANN, user_id="u1", anonymous_id="b1", preferred_name="Ann", logins="many", other=[1]),
@@ -96,8 +96,8 @@ async def test_a_person(database: Database, account: Account) -> None:
     assert person.profile.pending_since == NEW_YEAR
 
 
-async def test_how_it_stands_is_said(database: Database, account: Account) -> None:
-    """After a failed attempt the reason is told, and when the next one is; a problem keeps its age."""
+async def test_failed_attempt_has_reason_and_retry_time(database: Database, account: Account) -> None:
+    """After a failed attempt the person has the reason and the time of the next one; a problem keeps its age."""
     await database.write(take, identify(ANN, logins="many", plan="x"))
     profile = await database.read(stored, ANN)
     reason = (await database.read(people.find, account, NOW, email=ANN)).problems[0].reason
@@ -120,8 +120,10 @@ async def test_how_it_stands_is_said(database: Database, account: Account) -> No
     ("status", "step"),
     [(Status.UNMATCHED, NextStep.LOOK_UP), (Status.REJECTED, NextStep.WAIT_FOR_CALL)],
 )
-async def test_who_is_nobody_there(database: Database, account: Account, status: Status, step: NextStep) -> None:
-    """Whom nobody matches waits for a subscriber, and is looked up then; whose email is rejected, for a call."""
+async def test_unmatched_person_waits_for_a_subscriber(
+    database: Database, account: Account, status: Status, step: NextStep
+) -> None:
+    """An unmatched person waits for a subscriber, and a person with a rejected email for a call."""
     await database.write(take, identify(ANN, plan="x"))
     profile = await database.read(stored, ANN)
     await database.write(profiles.mark_looked_up, profile, NOW, NOW)
@@ -135,8 +137,8 @@ async def test_who_is_nobody_there(database: Database, account: Account, status:
     assert person.in_words.endswith("why")
 
 
-async def test_subscriptions(database: Database, account: Account) -> None:
-    """Where a rule feeds a property of subscriptions, it stands beside the others, as it was settled."""
+async def test_subscription_properties_are_listed(database: Database, account: Account) -> None:
+    """Subscription properties with a rule are listed with their applied values."""
 
     def with_rule(connection: Connection) -> Account:
         accounts.set_subscription_catalog(connection, ACCOUNT, dump_catalog(SUBSCRIPTION))
@@ -159,8 +161,8 @@ async def test_subscriptions(database: Database, account: Account) -> None:
     assert (before.next_step, after.next_step) == (NextStep.UPDATE_SUBSCRIPTIONS, NextStep.NOTHING)
 
 
-async def test_by_user_id(database: Database, account: Account) -> None:
-    """A user id leads to the email that it has; to one that it had where only that has a profile."""
+async def test_user_id_leads_to_its_current_email(database: Database, account: Account) -> None:
+    """A user ID leads to its current email, and to an earlier one if only that has a profile."""
     await database.write(take, identify("old@example.com", user_id="u1", plan="x"))
     old = await database.read(people.find, account, NOW, user_id="u1")
     await database.write(take, identify(ANN, at=NOW, received_at=NOW, user_id="u1", plan="y"))
@@ -171,8 +173,8 @@ async def test_by_user_id(database: Database, account: Account) -> None:
     assert [each.profile.email for each in (old, now, back)] == ["old@example.com", ANN, "old@example.com"]
 
 
-async def test_nobody(database: Database, account: Account) -> None:
-    """Who is not known is told so, with why; another account's people are not known here."""
+async def test_unknown_person_is_explained(database: Database, account: Account) -> None:
+    """An unknown person is not found, with the reason; people of another account are unknown."""
     other = await database.write(open_with_catalog, "acct_2")
     await database.write(take, identify(ANN, user_id="u1", plan="x"))
     await database.write(take, identify(None, user_id="held", source=AUDIENCE, vip=True))
@@ -189,8 +191,8 @@ async def test_nobody(database: Database, account: Account) -> None:
         await database.read(people.find, other, NOW, user_id="held")
 
 
-async def test_an_account_that_was_never_listed(database: Database, account: Account) -> None:
-    """While ProsperStack's properties are not known a person has no rows, and nothing is to be done."""
+async def test_account_without_catalog_has_no_rows(database: Database, account: Account) -> None:
+    """Without a catalog a person has no rows and no next step."""
     await database.write(take, identify(ANN, plan="x"))
     person = await database.read(people.find, replace(account, catalog=None), NOW, email=ANN)
 

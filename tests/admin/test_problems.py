@@ -1,4 +1,4 @@
-"""What to do about problems."""
+"""Tests of the advice on problems."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,24 +52,24 @@ def reason(rule: Mapping[str, Any] | None, value: JsonValue, kind: str) -> str:
         ({"from": "length(traits.x)"}, 5, "number", "a condition that excludes"),
     ],
 )
-def test_each_reason_has_its_advice(
+def test_each_mapping_reason_has_advice(
     rule: Mapping[str, Any] | None, value: JsonValue, kind: str, helps: str
 ) -> None:
-    """What the mapping says of a value leads to what helps against it."""
+    """Each reason of the mapping has its own advice."""
     assert helps in advice(reason(rule, value, kind))
 
 
-def test_too_much_work() -> None:
-    """An expression that is too much work is to be made simpler."""
+def test_expensive_expression_is_to_be_simplified() -> None:
+    """The advice on an expression with too much work is to simplify it."""
     doubled = "traits.x" + "[*][@, @][]" * 14
     assert "Simplify" in advice(reason({"from": doubled}, [[1]] * 50, "text"))
 
 
-def test_what_prosperstack_rejects() -> None:
-    """Its words may be anything: they are not taken for the mapping's."""
+def test_rejection_has_advice_for_rejections() -> None:
+    """A rejection gets the advice for rejections, with any words of ProsperStack."""
     assert "a new value is sent automatically" in advice(rejection_reason("seats: the text is not a number"))
 
 
-def test_any_other_reason() -> None:
-    """What is not known gets advice that holds for all."""
+def test_unknown_reason_has_general_advice() -> None:
+    """An unknown reason gets general advice."""
     assert "at its source" in advice("it is Tuesday")

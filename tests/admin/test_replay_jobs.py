@@ -1,4 +1,4 @@
-"""Having everybody compared anew, in the background."""
+"""Tests of replays in the background."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable

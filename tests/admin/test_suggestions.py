@@ -1,4 +1,4 @@
-"""Rules that help against problems."""
+"""Tests of suggested rules."""
 
 from typing import Any
 
@@ -71,10 +71,10 @@ def suggestions(connection: Connection) -> list[Suggestion]:
         ("text", None, ["a", ["b", "c"]], 0),
     ],
 )
-async def test_what_is_suggested_helps(
+async def test_suggested_rule_leaves_fewer_problems(
     database: Database, key: str, rule: dict[str, Any] | None, values: list[JsonValue], left: int
 ) -> None:
-    """A suggested rule is a mapping file, leaves fewer problems when it is previewed, and so many in all."""
+    """A suggested rule is a valid mapping file, and its preview has fewer problems."""
     await database.write(prepare, key, rule, values)
 
     found = await database.read(suggestions)
@@ -97,8 +97,10 @@ async def test_what_is_suggested_helps(
         ("number", [5, ["a"]]),
     ],
 )
-async def test_what_cannot_help_is_not_suggested(database: Database, key: str, values: list[JsonValue]) -> None:
-    """Where no rule is known to help nothing is suggested."""
+async def test_problem_without_helpful_rule_has_no_suggestion(
+    database: Database, key: str, values: list[JsonValue]
+) -> None:
+    """A problem that no rule solves has no suggestion."""
     await database.write(prepare, key, None, values)
 
     assert await database.read(suggestions) == []

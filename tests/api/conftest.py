@@ -1,4 +1,4 @@
-"""An API to ask."""
+"""Fixtures of the API of a running service."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

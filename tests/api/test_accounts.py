@@ -1,4 +1,4 @@
-"""Accounts by the API."""
+"""Tests of the API of accounts."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ def itself(api: httpx.AsyncClient) -> str:
     return str(api.base_url).rstrip("/")
 
 
-async def test_accounts(api: httpx.AsyncClient) -> None:
-    """Accounts are listed, and found by their fingerprints too; others are not there."""
+async def test_accounts_are_listed_and_found(api: httpx.AsyncClient) -> None:
+    """Accounts are listed, and found by ID and fingerprint; unknown ones are not found."""
     [account] = (await api.get(ACCOUNTS)).json()
     shown = (await api.get(f"{ACCOUNTS}/{account['fingerprint']}")).json()
 
@@ -30,8 +30,8 @@ async def test_accounts(api: httpx.AsyncClient) -> None:
     assert (await api.get(f"{ACCOUNTS}/acct_none")).status_code == 404
 
 
-async def test_opening(service: Service, api: httpx.AsyncClient) -> None:
-    """An account is opened for a ProsperStack key, once; the key is never told again."""
+async def test_account_is_opened_once_for_a_key(service: Service, api: httpx.AsyncClient) -> None:
+    """A ProsperStack key opens an account once; the key is never returned."""
     opened = await api.post(ACCOUNTS, json={"key": "key_test_other"})
     again = await api.post(ACCOUNTS, json={"key": "key_test_other"})
     wrong = await api.post(ACCOUNTS, json={"key": "sk_wrong"})
@@ -48,8 +48,8 @@ async def test_opening(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.get(f"{new}/audit")).json()[0]["actor"] == "ann"
 
 
-async def test_a_key_that_prosperstack_refuses(service: Service, api: httpx.AsyncClient) -> None:
-    """A key that ProsperStack refuses opens no account, and replaces no other key."""
+async def test_refused_key_changes_nothing(service: Service, api: httpx.AsyncClient) -> None:
+    """A key that ProsperStack refuses opens no account, and replaces no key."""
     opened = await api.post(ACCOUNTS, json={"key": "key_test_mistyped"})
     replaced = await api.put(f"{itself(api)}/key", json={"key": "key_test_mistyped"})
 
@@ -60,7 +60,7 @@ async def test_a_key_that_prosperstack_refuses(service: Service, api: httpx.Asyn
     assert (await service.identify("ann@example.com")).status_code == 202
 
 
-async def test_removing(service: Service, api: httpx.AsyncClient) -> None:
+async def test_removed_account_is_opened_again_empty(service: Service, api: httpx.AsyncClient) -> None:
     """A removed account is gone with its people; a call with its ProsperStack key opens it again, empty."""
     other = (await api.post(ACCOUNTS, json={"key": "key_test_other"})).json()
     removed = await api.delete(itself(api))
@@ -76,8 +76,8 @@ async def test_removing(service: Service, api: httpx.AsyncClient) -> None:
     assert [each["email"] for each in people] == ["ann@example.com"]
 
 
-async def test_choosing(api: httpx.AsyncClient) -> None:
-    """What is named is changed, null gives the service's setting back, and what cannot be is refused."""
+async def test_settings_are_changed_and_reset(api: httpx.AsyncClient) -> None:
+    """Named settings change, null resets the reserve, and invalid values are refused."""
     reserve = (await api.patch(itself(api), json={"reserve": 0.25})).json()
     on_delete = (await api.patch(itself(api), json={"on_delete": "nothing"})).json()
     nothing = (await api.patch(itself(api), json={})).json()
@@ -98,8 +98,8 @@ async def test_choosing(api: httpx.AsyncClient) -> None:
     assert (await api.patch(itself(api), json={"time_zone": "Tokyo"})).status_code == 422
 
 
-async def test_what_something_costs_goes_by_the_accounts_reserve(tmp_path: Path) -> None:
-    """What a mapping or a replay costs is told at the rate that is left by what was chosen for the account."""
+async def test_costs_use_the_reserve_of_the_account(tmp_path: Path) -> None:
+    """The cost of a mapping or a replay is computed with the reserve of the account."""
     token = await issued(tmp_path)
     async with running(settings(tmp_path, role=Role.RECEIVE)) as service:  # the limit is not told: 100 a minute
         await service.identify("ann@example.com", plan="x")
@@ -112,8 +112,8 @@ async def test_what_something_costs_goes_by_the_accounts_reserve(tmp_path: Path)
     assert cost["most_seconds"] == pytest.approx(2 / (50 / 60))
 
 
-async def test_replacing_the_key(service: Service, api: httpx.AsyncClient) -> None:
-    """An account whose key is refused is stopped, shown with why, and works again with another key, at once."""
+async def test_replaced_key_activates_a_stopped_account(service: Service, api: httpx.AsyncClient) -> None:
+    """A stopped account shows its reason, and works at once with another key."""
     keys = service.sandbox_app.state.accounts
     keys["key_test_new"] = keys.pop("key_test_sandbox")
     await service.identify("john.doe@example.com", preferred_name="Delivered")
@@ -137,8 +137,8 @@ async def test_replacing_the_key(service: Service, api: httpx.AsyncClient) -> No
     assert (await api.post("retry")).json() == {"waited": False}
 
 
-async def test_sources(service: Service, api: httpx.AsyncClient) -> None:
-    """Where calls come from is listed; how many are in an audience is told of audiences alone."""
+async def test_sources_are_listed_with_audience_members(service: Service, api: httpx.AsyncClient) -> None:
+    """Sources are listed; only audiences have a number of members."""
     for personas in ({"computation_class": "audience"}, {"computation_class": "trait"}):
         context = {"personas": {**personas, "computation_key": personas["computation_class"] + "_x"}}
         traits = {"email": "ann@example.com", personas["computation_class"] + "_x": True}

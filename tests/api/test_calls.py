@@ -1,4 +1,4 @@
-"""Recent calls by the API, and a test call."""
+"""Tests of the API of recent calls and test calls."""
 
 import asyncio
 import json
@@ -39,8 +39,8 @@ async def seen(api: httpx.AsyncClient, count: int, query: str = "") -> list[Any]
     return found["calls"]
 
 
-async def test_a_call_is_masked(service: Service, api: httpx.AsyncClient) -> None:
-    """A call is shown with what became of it, and without anybody's data until that is asked for."""
+async def test_call_is_masked_until_revealed(service: Service, api: httpx.AsyncClient) -> None:
+    """A call has its outcome, and personal data only if it is revealed."""
     await service.client.post("/identify", json=CALL)
     [masked, _] = await seen(api, 2)
     [revealed, _] = await seen(api, 2, "?reveal=true")
@@ -57,8 +57,8 @@ async def test_a_call_is_masked(service: Service, api: httpx.AsyncClient) -> Non
     assert revealed["arrived"] == CALL
 
 
-async def test_one_call_in_full(service: Service, api: httpx.AsyncClient) -> None:
-    """A call shows what was understood, what was ignored and why, what was sent and what came back."""
+async def test_call_has_explanation_and_follow_ups(service: Service, api: httpx.AsyncClient) -> None:
+    """A call has its explanation, its ignored traits with reasons, and the requests that followed."""
     await service.client.post("/identify", json=CALL)
     await service.until(lambda: service.values(JOHN)[0].get("preferred_name") == "Zanzibar")
     [call, _] = await seen(api, 2)
@@ -86,8 +86,8 @@ async def test_one_call_in_full(service: Service, api: httpx.AsyncClient) -> Non
     assert revealed["afterwards"] == masked["afterwards"]
 
 
-async def test_a_refused_call(service: Service, api: httpx.AsyncClient) -> None:
-    """A refused call shows why, and which field is at fault; one that was refused for want of an email, too."""
+async def test_refused_call_has_reason_and_field(service: Service, api: httpx.AsyncClient) -> None:
+    """A refused call has its reason and its field, also if it was refused for a missing email."""
     await service.client.post("/identify", json={"traits": {"email": "Zanzibar"}})
     await service.client.post("/identify", json={"userId": "user-4711", "traits": {}})
     await service.client.post("/identify", content=b'{"userId": "user-4711", "traits": {')
@@ -102,8 +102,8 @@ async def test_a_refused_call(service: Service, api: httpx.AsyncClient) -> None:
     assert not any(secret in json.dumps([cut, unknown, bad]) for secret in SECRETS)
 
 
-async def test_calls_of_a_person(service: Service, api: httpx.AsyncClient) -> None:
-    """By an email those calls are found as well that named only an id; filters may be put together."""
+async def test_calls_are_found_by_email_and_filters(service: Service, api: httpx.AsyncClient) -> None:
+    """An email also finds calls that named only an ID; filters can be combined."""
     context = {"personas": {"computation_class": "audience", "computation_key": "power_users"}}
     await service.client.post("/identify", json={"userId": "u1", "traits": {"vip": True}, "context": context})
     await service.client.post("/identify", json={"userId": "u1", "traits": {"email": "ann@example.com"}})
@@ -123,8 +123,8 @@ async def test_calls_of_a_person(service: Service, api: httpx.AsyncClient) -> No
     assert "call" in [each["kind"] for each in explained["afterwards"]]  # its email is known by now
 
 
-async def test_pages(service: Service, api: httpx.AsyncClient) -> None:
-    """Calls come page by page, the newest first."""
+async def test_calls_are_paged_newest_first(service: Service, api: httpx.AsyncClient) -> None:
+    """Calls are paged, newest first."""
     for number in range(4):
         await service.identify(JOHN, number_of_contacts=number)
     await seen(api, 5)
@@ -136,8 +136,8 @@ async def test_pages(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.get("calls/999999")).status_code == 404
 
 
-async def test_a_test_call(tmp_path: Path, service: Service, api: httpx.AsyncClient) -> None:
-    """A test call is taken in as a real one, is delivered, and shows among the others; it is on the audit trail."""
+async def test_test_call_is_delivered_and_listed(tmp_path: Path, service: Service, api: httpx.AsyncClient) -> None:
+    """A test call is ingested like a regular one, delivered, listed, and in the audit log."""
     answer = await api.post("calls/test", json={"email": f" {JOHN.upper()} "})
     await service.until(lambda: service.values(JOHN)[0].get("preferred_name") == "Johnny")
     [test, _] = await seen(api, 2, "?reveal=true")
@@ -151,8 +151,8 @@ async def test_a_test_call(tmp_path: Path, service: Service, api: httpx.AsyncCli
     assert (entry.actor, entry.action, entry.details) == ("ann", "test call", {})
 
 
-async def test_a_bad_test_call(service: Service, api: httpx.AsyncClient) -> None:
-    """What Segment would be told of a bad call is told of a test call; its traits may be others."""
+async def test_invalid_test_call_has_the_response_of_its_sender(service: Service, api: httpx.AsyncClient) -> None:
+    """An invalid test call gets the response of its sender; its traits can be replaced."""
     bad = await api.post("calls/test", json={"email": "nobody"})
     other = await api.post("calls/test", json={"email": JOHN, "traits": {"Preferred name": "Other"}})
     await service.until(lambda: service.values(JOHN)[0].get("preferred_name") == "Other")
@@ -162,8 +162,8 @@ async def test_a_bad_test_call(service: Service, api: httpx.AsyncClient) -> None
     assert other.json()["status"] == 202
 
 
-async def test_anothers_calls(service: Service, api: httpx.AsyncClient) -> None:
-    """Calls of another account are neither listed nor shown, whatever is asked."""
+async def test_calls_of_another_account_are_not_found(service: Service, api: httpx.AsyncClient) -> None:
+    """Calls of another account are neither listed nor found."""
     await service.identify("bob@example.com", key="key_test_other", secret="x")
     mine = str(api.base_url).rstrip("/").rpartition("/")[2]
     every = (await api.get("http://service/api/accounts")).json()
@@ -178,8 +178,8 @@ async def test_anothers_calls(service: Service, api: httpx.AsyncClient) -> None:
     assert (await service.client.get(url)).status_code == 401  # a key that Segment shows is no token
 
 
-async def test_nothing_is_kept(tmp_path: Path) -> None:
-    """Where no calls are to be kept there are none, not even a test call."""
+async def test_no_calls_are_kept_if_turned_off(tmp_path: Path) -> None:
+    """With the retention of calls turned off there are none, not even a test call."""
     configured = settings(tmp_path, recent_calls=0)
     async with running(configured) as service:
         await service.identify(JOHN)

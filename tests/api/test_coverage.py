@@ -1,4 +1,4 @@
-"""Coverage by the API."""
+"""Tests of the API of coverage."""
 
 import httpx
 import pytest
@@ -6,8 +6,8 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 
-async def test_coverage(api: httpx.AsyncClient) -> None:
-    """What feeds a property and where a trait goes, with the likeliest property for one that goes nowhere."""
+async def test_coverage_shows_causes_and_likely_properties(api: httpx.AsyncClient) -> None:
+    """Coverage has the traits of each property, and the likeliest property of an unmapped trait."""
     found = (await api.get("coverage")).json()
 
     contacts = next(each for each in found["properties"] if each["property"] == "number_of_contacts")

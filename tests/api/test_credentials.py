@@ -1,4 +1,4 @@
-"""Keys, shared secrets and connectors by the API."""
+"""Tests of the API of keys, shared secrets and connectors."""
 
 import json
 from hashlib import sha1
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.anyio
 NOBODY = httpx.Auth()
 
 
-async def test_a_key(service: Service, api: httpx.AsyncClient) -> None:
-    """A key opens the account from when it is issued until it is revoked, and is shown once."""
+async def test_key_works_until_revoked(service: Service, api: httpx.AsyncClient) -> None:
+    """A key opens the account from its issue to its revocation, and is shown once."""
     issued = (await api.post("keys", json={"name": "segment"})).json()
     accepted = await service.identify("ann@example.com", key=issued["key"])
     listed = await api.get("keys")
@@ -31,8 +31,8 @@ async def test_a_key(service: Service, api: httpx.AsyncClient) -> None:
     assert [each["action"] for each in (await api.get("audit")).json()] == ["revoke key", "issue key"]
 
 
-async def test_a_public_key(service: Service, api: httpx.AsyncClient) -> None:
-    """A public key is issued for origins, listed with them, and only identifies; a secret one has no origins."""
+async def test_public_key_is_limited_to_its_origins(service: Service, api: httpx.AsyncClient) -> None:
+    """A public key is listed with its origins and only identifies; a secret key has no origins."""
     origins = ["https://App.example.com/"]
     issued = (await api.post("keys", json={"name": "web", "public": True, "origins": origins})).json()
     listed = (await api.get("keys")).json()
@@ -55,8 +55,8 @@ async def test_a_public_key(service: Service, api: httpx.AsyncClient) -> None:
     assert len((await api.get("keys")).json()) == len(listed)
 
 
-async def test_a_secret(service: Service, api: httpx.AsyncClient) -> None:
-    """What a shared secret signs is taken from when it is issued until it is revoked; the secret is shown once."""
+async def test_shared_secret_works_until_revoked(service: Service, api: httpx.AsyncClient) -> None:
+    """A signature is valid from the secret's issue to its revocation; the secret is shown once."""
     issued = (await api.post("secrets", json={"name": "webhook"})).json()
     body = json.dumps({"type": "identify", "traits": {"email": "ann@example.com"}}).encode()
     headers = {"X-Signature": hmac(issued["secret"].encode(), body, sha1).hexdigest()}
@@ -74,8 +74,8 @@ async def test_a_secret(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.delete("secrets/sec_none")).status_code == 404
 
 
-async def test_a_connector(service: Service, api: httpx.AsyncClient) -> None:
-    """A connector's paths answer from when they are told until the token is revoked; they are shown once."""
+async def test_connector_works_until_revoked(service: Service, api: httpx.AsyncClient) -> None:
+    """A connector's paths answer from its issue to its revocation; they are shown once."""
     issued = (await api.post("connectors", json={})).json()
     asked = {"data": {"subscriber": {"email": "john.doe@example.com"}}}
     answered = await service.client.post(issued["data_connector"], json=asked, auth=NOBODY)

@@ -1,4 +1,4 @@
-"""Refusals have one form, whatever is wrong, and stand in the OpenAPI document."""
+"""Tests of the form of errors, and of their place in the API document."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ JSON = {"Content-Type": "application/json"}
         (b'{"name": "\\u0000"}', 422, "body: Value error, Text must not contain the character U+0000 or", "body"),
     ],
 )
-async def test_a_malformed_request(
+async def test_malformed_request_names_its_faults(
     api: httpx.AsyncClient, body: bytes, status: int, message: str, key: str | None
 ) -> None:
-    """It is told what is wrong where, in the form of every other refusal."""
+    """The response names each fault, in the form of all errors."""
     refused = await api.post("http://service/api/tokens", content=body, headers=JSON)
 
     assert refused.status_code == status
@@ -35,8 +35,8 @@ async def test_a_malformed_request(
     assert [fault["key"] for fault in told["faults"]] == ([] if key is None else [key])
 
 
-async def test_a_name_that_nobody_knows_is_not_repeated(api: httpx.AsyncClient) -> None:
-    """It may be a secret in the wrong place; and of very many not each is told of."""
+async def test_unknown_field_is_not_echoed(api: httpx.AsyncClient) -> None:
+    """The name of an unknown field, which may be a secret, is not returned; the number of faults is bounded."""
     unknown = {"sgp_secret": 1} | {f"x{n}": 1 for n in range(1_000)}
 
     refused = await api.patch(str(api.base_url).rstrip("/"), json=unknown)
@@ -47,8 +47,8 @@ async def test_a_name_that_nobody_knows_is_not_repeated(api: httpx.AsyncClient) 
     assert "sgp_secret" not in refused.text
 
 
-async def test_the_document_tells_of_every_refusal(api: httpx.AsyncClient) -> None:
-    """Each operation has the statuses that it may be refused with, in the one form that there is."""
+async def test_document_has_every_error_status(api: httpx.AsyncClient) -> None:
+    """Each operation documents its error statuses, all with one body."""
     document = (await api.get("http://service/openapi.json")).json()
     operations: list[tuple[str, dict[str, Any]]] = [
         (method, operation)

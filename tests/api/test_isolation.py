@@ -1,4 +1,4 @@
-"""By the API with one account's id nothing of another's is read, changed or removed, whatever else is named."""
+"""Tests that no route of one account reads or changes data of another."""
 
 import json
 from collections.abc import AsyncIterator
@@ -195,8 +195,8 @@ async def world(tmp_path: Path, service: Service) -> AsyncIterator[World]:
     await database.close()
 
 
-async def test_the_table_is_complete(world: World) -> None:
-    """Every route about an account is asked below."""
+async def test_table_has_every_account_route(world: World) -> None:
+    """The table of this test has every route of an account."""
     document = (await world.api.get("/openapi.json")).json()
     prefix = "/api/accounts/{account_id}"
     routes = {
@@ -209,8 +209,8 @@ async def test_the_table_is_complete(world: World) -> None:
     assert routes == set(BODIES)
 
 
-async def test_nothing_of_anothers(world: World) -> None:
-    """Whatever is asked about one's own account, nothing of another's is told or done."""
+async def test_routes_never_reach_another_account(world: World) -> None:
+    """No route of one account shows or changes data of another."""
     before = await world.all_of_theirs()
     asked = [(method, path, body) for (method, path), body in BODIES.items()] + BESIDES
     asked.sort(key=lambda each: each[:2] == ("delete", ""))  # removing the account comes last
@@ -229,8 +229,8 @@ async def test_nothing_of_anothers(world: World) -> None:
         assert await world.all_of_theirs() == before, (method, path)
 
 
-async def test_what_is_named_is_there(world: World) -> None:
-    """The same ids are good for the account that has them: it is the account that makes the difference."""
+async def test_same_ids_work_in_their_account(world: World) -> None:
+    """The same IDs work in the account that has them."""
     for path in ("/profiles/{profile_id}", "/calls/{call_id}", "/replay?profile_id={profile_id}"):
         answer = await world.api.get(f"/api/accounts/{world.theirs.id}" + path.format(**world.named))
         assert answer.status_code == 200
@@ -240,8 +240,8 @@ async def test_what_is_named_is_there(world: World) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "pso_wrong"])
-async def test_no_route_without_a_token(world: World, token: str | None) -> None:
-    """Without a good token no route tells or does anything, whatever is named."""
+async def test_routes_need_a_token(world: World, token: str | None) -> None:
+    """Without a valid token no route answers or changes anything."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     before = await world.all_of_theirs()
     async with httpx.AsyncClient(

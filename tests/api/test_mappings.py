@@ -1,4 +1,4 @@
-"""The mapping by the API."""
+"""Tests of the API of mappings."""
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ async def applied(api: httpx.AsyncClient, based_on: int, **proposed: Any) -> htt
     return await api.put("mapping", json={"based_on": based_on, **proposed})
 
 
-async def test_a_mapping_goes_live(service: Service, api: httpx.AsyncClient) -> None:
-    """A mapping is previewed, applied for what was received before, shown with its author, and taken back."""
+async def test_mapping_is_previewed_applied_and_rolled_back(service: Service, api: httpx.AsyncClient) -> None:
+    """A mapping is previewed, applied to stored profiles, shown with its author, and rolled back."""
     empty = (await api.get("mapping")).json()
     preview = (await api.post("mapping/preview", json={"mapping": {"rules": [RULE]}})).json()
     put = await applied(api, 0, mapping={"rules": [RULE]}, note="louder")
@@ -51,16 +51,16 @@ async def test_a_mapping_goes_live(service: Service, api: httpx.AsyncClient) -> 
     assert (progress["total"], progress["done"]) == (1, 1)
 
 
-async def test_a_file_keeps_its_comments(api: httpx.AsyncClient) -> None:
-    """The text of a file is applied as it is, and shown as it was."""
+async def test_mapping_file_keeps_its_comments(api: httpx.AsyncClient) -> None:
+    """The text of a mapping file is stored and returned unchanged."""
     text = "# why\nrules:\n  - property: preferred_name\n    from: traits.nickname\n"
 
     assert (await applied(api, 0, yaml=text)).status_code == 200
     assert (await api.get("mapping")).json()["yaml"] == text
 
 
-async def test_two_operators_at_once(api: httpx.AsyncClient) -> None:
-    """The second is told which version is in force, and by whom; nothing of theirs is applied."""
+async def test_second_operator_gets_a_conflict(api: httpx.AsyncClient) -> None:
+    """The second operator gets the current version and its author; nothing is applied."""
     await applied(api, 0, mapping={"rules": [RULE]})
     refused = await applied(api, 0, mapping={})
     rolled = await api.post("mapping/rollback", json={"version": 0, "based_on": 0})
@@ -84,10 +84,10 @@ async def test_two_operators_at_once(api: httpx.AsyncClient) -> None:
         ({"yaml": "a: b: c"}, "", 1, "the text is not YAML"),
     ],
 )
-async def test_faults(
+async def test_faults_have_key_line_and_correction(
     api: httpx.AsyncClient, proposed: dict[str, Any], key: str, line: int | None, said: str
 ) -> None:
-    """What is wrong with a mapping is told by its key, its line, and what would be right."""
+    """Each fault of a mapping has its key, its line and a correction."""
     refused = await applied(api, 0, **proposed)
 
     assert refused.status_code == 422
@@ -96,8 +96,8 @@ async def test_faults(
     assert (faults[0]["line"], said in faults[0]["message"]) == (line, True)
 
 
-async def test_what_is_checked_only(api: httpx.AsyncClient) -> None:
-    """A mapping is checked without being applied; rules for unknown properties may be allowed to wait."""
+async def test_check_applies_nothing(api: httpx.AsyncClient) -> None:
+    """A check applies nothing; rules for unknown properties are listed."""
     waiting = {"mapping": {"rules": [{**RULE, "property": "soon"}]}}
 
     checked = (await api.post("mapping/check", json=waiting)).json()
@@ -107,15 +107,15 @@ async def test_what_is_checked_only(api: httpx.AsyncClient) -> None:
     assert (await api.post("mapping/check", json={"yaml": "x" * 1_100_000})).status_code == 413
 
 
-async def test_the_schema_needs_no_token(service: Service) -> None:
-    """Editors fetch the JSON Schema of mapping files."""
+async def test_schema_needs_no_token(service: Service) -> None:
+    """Editors get the JSON Schema of mapping files without a token."""
     schema = (await service.client.get("/api/mapping.schema.json", auth=None)).json()
 
     assert "rules" in schema["properties"]
 
 
-async def test_trying_on_one_person(api: httpx.AsyncClient) -> None:
-    """A mapping is tried on somebody beside the one in force, and applied to nobody."""
+async def test_trial_applies_nothing(api: httpx.AsyncClient) -> None:
+    """A trial compares the mapping with the current one for one person, and applies nothing."""
     rule = {"property": "preferred_name", "from": "traits.nickname", "max_length": 1}
     tried = (await api.post("mapping/try", json={"mapping": {"rules": [rule]}, "email": "john"})).json()
     somebody = (await api.post("mapping/try", json={"mapping": {"rules": [rule]}})).json()
@@ -131,8 +131,8 @@ async def test_trying_on_one_person(api: httpx.AsyncClient) -> None:
     assert (await api.get("mapping")).json()["version"] == 0
 
 
-async def test_rising_problems_are_confirmed(service: Service, api: httpx.AsyncClient) -> None:
-    """A mapping with which problems rise is applied only where that is allowed."""
+async def test_increase_of_problems_needs_confirmation(service: Service, api: httpx.AsyncClient) -> None:
+    """A mapping with more problems is applied only if that is allowed."""
     await service.identify(JOHN, plan="pro", is_professional=True)
     mapping = {"rules": [{"property": "is_professional", "trait": "plan"}]}
 
@@ -148,10 +148,10 @@ async def test_rising_problems_are_confirmed(service: Service, api: httpx.AsyncC
     assert (done.status_code, done.json()["version"]) == (200, 1)
 
 
-async def test_a_property_that_is_new_in_prosperstack(
+async def test_unknown_property_refreshes_the_catalog(
     tmp_path: Path, service: Service, api: httpx.AsyncClient
 ) -> None:
-    """A mapping that names a property made since the list has the properties listed again, once in 10 s."""
+    """A mapping with an unknown property lists the properties again, at most once in 10 s."""
     account_id, listed = api.base_url.path.split("/")[3], "GET /v1/properties 200"
     await service.until(lambda: bool(service.values(JOHN)[0]))
     database = Database(f"sqlite:///{tmp_path / 'data' / 'destination.db'}")

@@ -1,4 +1,4 @@
-"""How an account stands, by the API."""
+"""Tests of the API of the overview."""
 
 import asyncio
 from pathlib import Path
@@ -13,8 +13,8 @@ from support.service import running, settings
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_overview(api: httpx.AsyncClient) -> None:
-    """It tells what waits, what was spent, and what a plain forwarder would have spent."""
+async def test_overview_has_backlog_and_savings(api: httpx.AsyncClient) -> None:
+    """The overview has the backlog, the requests spent and those of a forwarder."""
     async with asyncio.timeout(20):
         while not (found := (await api.get("overview")).json())["day"]["accepted"]:
             pass
@@ -25,8 +25,8 @@ async def test_the_overview(api: httpx.AsyncClient) -> None:
     assert found["hour"]["fresh_p50"] is None or found["hour"]["fresh_p50"] < 60
 
 
-async def test_going_through(tmp_path: Path) -> None:
-    """While profiles are gone through for another mapping the overview says so."""
+async def test_overview_shows_a_running_remap(tmp_path: Path) -> None:
+    """The overview shows a running remap."""
     token = await issued(tmp_path)
     async with running(settings(tmp_path, role=Role.RECEIVE)) as service:  # nobody goes through them meanwhile
         await service.identify("ann@example.com", nickname="An")
@@ -41,8 +41,8 @@ async def test_going_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("period", "parts"), [("hour", 60), ("day", 96), ("week", 84)])
-async def test_the_history(api: httpx.AsyncClient, period: str, parts: int) -> None:
-    """Each part of a period is there, also where nothing happened."""
+async def test_history_has_every_part_of_the_period(api: httpx.AsyncClient, period: str, parts: int) -> None:
+    """The history has every part of the period, also quiet ones."""
     found = (await api.get("history", params={"period": period})).json()
 
     assert len(found) == parts

@@ -1,4 +1,4 @@
-"""People by the API, and who may ask."""
+"""Tests of the API of people."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.anyio
 JOHN = "john.doe@example.com"
 
 
-async def test_the_api_is_closed_at_first(service: Service) -> None:
-    """Until a token is issued nobody gets in, and the answer says what to do."""
+async def test_api_is_closed_without_tokens(service: Service) -> None:
+    """Until a token is issued every request is refused, with advice."""
     answer = await service.client.get("/api/accounts", auth=None)
 
     assert answer.status_code == 403
@@ -25,16 +25,16 @@ async def test_the_api_is_closed_at_first(service: Service) -> None:
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize("header", [None, "Bearer pso_wrong", "Bearer ", "Basic abc"])
-async def test_who_may_not(service: Service, header: str | None) -> None:
-    """Without a good token nothing is told; a key that Segment shows is none."""
+async def test_request_without_valid_token_is_refused(service: Service, header: str | None) -> None:
+    """A request without a valid token is refused; an inbound key is no token."""
     headers = {} if header is None else {"Authorization": header}
     answer = await service.client.get("/api/accounts", auth=None, headers=headers)
 
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
-async def test_people(service: Service, api: httpx.AsyncClient) -> None:
-    """People are found by their email's beginning or their userId, and shown with all that is known."""
+async def test_people_are_found_and_shown(service: Service, api: httpx.AsyncClient) -> None:
+    """People are found by email prefix or user ID, and shown with all data."""
     call = {"userId": "u7", "traits": {"email": "Zoe@example.com", "odd": [1]}}
     await service.client.post("http://service/identify", json=call)
     first = (await api.get("profiles?limit=1")).json()
@@ -55,8 +55,8 @@ async def test_people(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.get("profiles?status=unmatched&email=nobody")).json()["profiles"] == []
 
 
-async def test_odd_values_are_shown(service: Service, api: httpx.AsyncClient) -> None:
-    """Numbers that JSON has no form for do not keep a person from being shown."""
+async def test_values_without_json_form_are_shown(service: Service, api: httpx.AsyncClient) -> None:
+    """A person whose numbers have no JSON form is shown."""
     body = b'{"traits": {"email": "odd@example.com", "x": NaN, "y": [Infinity], "nickname": "<script>"}}'
     accepted = await service.client.post("http://service/identify", content=body)
     [odd] = (await api.get("profiles?email=odd")).json()["profiles"]
@@ -71,8 +71,8 @@ async def test_odd_values_are_shown(service: Service, api: httpx.AsyncClient) ->
     assert (await api.get("coverage")).status_code == 200
 
 
-async def test_the_document(service: Service) -> None:
-    """The API is described, with its token and its refusals."""
+async def test_document_describes_token_and_errors(service: Service) -> None:
+    """The API document describes the token and the errors."""
     document = (await service.client.get("http://service/openapi.json")).json()
 
     put = document["paths"]["/api/accounts/{account_id}/mapping"]["put"]
@@ -92,8 +92,8 @@ async def profile_of(api: httpx.AsyncClient, email: str) -> int:
     return profile_id
 
 
-async def test_sync_now(service: Service, api: httpx.AsyncClient) -> None:
-    """Whoever nobody matched is looked up at once, and delivered if they are a subscriber by now."""
+async def test_sync_delivers_to_a_new_subscriber(service: Service, api: httpx.AsyncClient) -> None:
+    """An unmatched person is looked up at once, and delivered if a subscriber has the email by now."""
     await service.identify(NOBODY, preferred_name="New")
     profile_id = await profile_of(api, NOBODY)
     while (await api.get(f"profiles/{profile_id}")).json()["status"] != "unmatched":
@@ -115,8 +115,8 @@ async def test_sync_now(service: Service, api: httpx.AsyncClient) -> None:
     assert (await api.post("profiles/999/sync")).status_code == 404
 
 
-async def test_what_was_edited_is_seen(service: Service, api: httpx.AsyncClient) -> None:
-    """Syncing somebody with whom all is well shows what was edited in ProsperStack, and leaves it."""
+async def test_sync_shows_and_keeps_edits(service: Service, api: httpx.AsyncClient) -> None:
+    """A sync shows the edits made in ProsperStack, and keeps them."""
     await service.identify(JOHN, preferred_name="Segment")
     profile_id = await profile_of(api, JOHN)
     while (await api.get(f"profiles/{profile_id}")).json()["status"] != "in_sync":
@@ -133,16 +133,16 @@ async def test_what_was_edited_is_seen(service: Service, api: httpx.AsyncClient)
     assert service.values(JOHN)[0]["preferred_name"] == "by hand"
 
 
-async def test_retry(api: httpx.AsyncClient) -> None:
-    """One person is looked at again."""
+async def test_person_is_retried(api: httpx.AsyncClient) -> None:
+    """A person is evaluated again."""
     profile_id = await profile_of(api, JOHN)
 
     assert (await api.post(f"profiles/{profile_id}/retry")).status_code == 204
     assert (await api.post("profiles/999/retry")).status_code == 404
 
 
-async def test_erasing(service: Service, api: httpx.AsyncClient) -> None:
-    """A person is forgotten by profile, by email or by user id, and what was written of them is cleared."""
+async def test_person_is_erased_by_profile_email_or_user_id(service: Service, api: httpx.AsyncClient) -> None:
+    """A person is erased by profile, email or user ID, and the written values are cleared."""
     await service.identify(JOHN, preferred_name="Written")
     await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "Written")
     for email in ("ann@example.com", "bob@example.com"):
@@ -165,14 +165,14 @@ async def test_erasing(service: Service, api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"email": "a@b.c", "user_id": "u"}, {"email": ""}, {"user_id": ""}, []])
-async def test_nobody_is_erased_by_mistake(api: httpx.AsyncClient, body: object) -> None:
-    """Who is meant has to be said, by one of the two."""
+async def test_erasure_needs_email_or_user_id(api: httpx.AsyncClient, body: object) -> None:
+    """An erasure needs exactly one of email and user ID."""
     assert (await api.post("erase", json=body)).status_code == 422
     assert len((await api.get("profiles")).json()["profiles"]) == 1
 
 
-async def test_what_cannot_be_kept(tmp_path: Path, database_url: str) -> None:
-    """A text with a character that a database cannot keep is refused, wherever it stands, by both."""
+async def test_unstorable_text_is_refused(tmp_path: Path, database_url: str) -> None:
+    """Text that a database cannot store is refused in every field."""
     database = Database(database_url)
     await database.open()
     token = await database.write(add_token)
@@ -203,8 +203,8 @@ async def test_what_cannot_be_kept(tmp_path: Path, database_url: str) -> None:
                 assert (await api.request(method, path)).status_code == status, path
 
 
-async def test_ids_that_are_no_profiles(api: httpx.AsyncClient) -> None:
-    """What cannot be a profile's id is refused, and does not break anything."""
+async def test_invalid_profile_id_is_refused(api: httpx.AsyncClient) -> None:
+    """An invalid profile ID is refused."""
     for wrong in ("0", "-1", "x", str(2**63), "1e3"):
         assert (await api.get(f"profiles/{wrong}")).status_code == 422
         assert (await api.delete(f"profiles/{wrong}")).status_code == 422

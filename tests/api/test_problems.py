@@ -1,4 +1,4 @@
-"""Problems and failures by the API."""
+"""Tests of the API of problems and failures."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ JOHN = "john.doe@example.com"
 NEXT_CENTURY = 4_102_444_800_000_000
 
 
-async def test_problems(service: Service, api: httpx.AsyncClient) -> None:
-    """Problems are grouped, with samples, once the reconciler has met them; they go when they are fixed."""
+async def test_problems_are_grouped_until_solved(service: Service, api: httpx.AsyncClient) -> None:
+    """Problems are grouped with samples, and disappear when they are solved."""
     while not (groups := (await api.get("problems")).json()):
         pass
     [group] = groups
@@ -36,8 +36,8 @@ async def test_problems(service: Service, api: httpx.AsyncClient) -> None:
         pass
 
 
-async def test_retry(api: httpx.AsyncClient) -> None:
-    """One problem is looked at again, or all of them; what is no problem is nobody's."""
+async def test_problems_are_retried(api: httpx.AsyncClient) -> None:
+    """One problem or all of them are retried; an unknown problem has no people."""
     while not (groups := (await api.get("problems")).json()):
         pass
     which = {"property": groups[0]["property"], "reason": groups[0]["reason"]}
@@ -55,8 +55,8 @@ async def test_retry(api: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_failures(tmp_path: Path) -> None:
-    """Who failed or is set aside is shown with why and until when; so is what could not be cleared."""
+async def test_failures_have_reason_and_retry_time(tmp_path: Path) -> None:
+    """Failed and rejected people and failed erasures are listed with reason and next attempt."""
 
     def fail(connection: Connection) -> None:
         [account] = accounts.all_accounts(connection)
@@ -95,8 +95,8 @@ async def test_failures(tmp_path: Path) -> None:
     assert (after["waiting"], after["set_aside"]) == ([], [])
 
 
-async def test_replay(service: Service, api: httpx.AsyncClient) -> None:
-    """A replay tells its cost first, and writes what somebody edited in ProsperStack."""
+async def test_replay_has_a_cost_and_overwrites_edits(service: Service, api: httpx.AsyncClient) -> None:
+    """A replay has a cost, and overwrites edits made in ProsperStack."""
     await service.identify(JOHN, preferred_name="Segment")
     await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "Segment")
     [record] = service.account().data.subscribers.after(0, JOHN)

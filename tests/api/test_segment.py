@@ -1,4 +1,4 @@
-"""Connecting Segment by the API, against a stand-in for Segment's."""
+"""Tests of the API of Segment connections, against a stand-in for Segment's."""
 
 import hashlib
 import hmac
@@ -39,10 +39,10 @@ async def connected(api: httpx.AsyncClient, kind: str = "destination", **more: A
     return await api.post("segment/connections", json=given)
 
 
-async def test_from_a_token_to_the_first_call(
+async def test_source_is_connected_and_sends(
     service: Service, api: httpx.AsyncClient, segment: SegmentWorkspace
 ) -> None:
-    """A workspace is looked at, a source connected, and once Segment sends the connection has a last call."""
+    """A workspace is shown, a source connected, and the connection has its first call."""
     look = (await api.post("segment/workspace", json={"token": TOKEN})).json()
     made = await connected(api)
     [waiting] = (await api.get("segment/connections")).json()
@@ -60,8 +60,10 @@ async def test_from_a_token_to_the_first_call(
     assert [each["connection_id"] for each in again["sources"] if each["id"] == SOURCE] == [made.json()["id"]]
 
 
-async def test_a_webhook_sends(service: Service, api: httpx.AsyncClient, segment: SegmentWorkspace) -> None:
-    """What Segment was given, a URL and a secret, is what calls are taken with, from that moment on."""
+async def test_webhook_accepts_signed_calls(
+    service: Service, api: httpx.AsyncClient, segment: SegmentWorkspace
+) -> None:
+    """The URL and the secret that Segment got accept calls at once."""
     path = f"/webhook/{str(api.base_url).rstrip('/').rpartition('/')[2]}"
     unknown = await service.client.request("POST", path, json={}, headers={"X-Signature": "0" * 40}, auth=None)
     assert (await connected(api, "webhook")).status_code == 201
@@ -78,16 +80,18 @@ async def test_a_webhook_sends(service: Service, api: httpx.AsyncClient, segment
     assert (await api.get("segment/connections")).json()[0]["last_call_at"] is not None
 
 
-async def test_the_requests_own_url(api: httpx.AsyncClient) -> None:
-    """Without a public URL a webhook is to be posted to where the request came in, if Segment can reach that."""
+async def test_webhook_uses_the_request_url(api: httpx.AsyncClient) -> None:
+    """Without a public URL the webhook uses that of the request, if Segment can reach it."""
     refused = await connected(api, "webhook", public_url=None)
 
     assert refused.status_code == 422
     assert "cannot post to 'http://service/'" in refused.json()["message"]
 
 
-async def test_disconnecting(service: Service, api: httpx.AsyncClient, segment: SegmentWorkspace) -> None:
-    """A connection goes, in Segment as well; its key is refused from that moment on."""
+async def test_disconnection_deletes_and_revokes(
+    service: Service, api: httpx.AsyncClient, segment: SegmentWorkspace
+) -> None:
+    """A disconnection deletes the destination in Segment, and its key is refused at once."""
     made = (await connected(api)).json()
     [destination] = segment.destinations.values()
     key = destination["settings"]["apiKey"]
@@ -101,8 +105,8 @@ async def test_disconnecting(service: Service, api: httpx.AsyncClient, segment: 
     assert (await api.get("segment/connections")).json() == []
 
 
-async def test_a_kept_token(api: httpx.AsyncClient) -> None:
-    """A token that is kept may be left out; it is never shown, and forgotten when that is asked."""
+async def test_kept_token_can_be_omitted(api: httpx.AsyncClient) -> None:
+    """A kept token can be omitted in later requests; it is never shown, and can be deleted."""
     none = (await api.get("segment/token")).json()
     without = await api.post("segment/workspace", json={})
     kept = await api.put("segment/token", json={"token": TOKEN, "region": "eu"})
@@ -130,10 +134,10 @@ async def test_a_kept_token(api: httpx.AsyncClient) -> None:
         ((500, ""), 503, "answered 500"),
     ],
 )
-async def test_what_segment_answers_is_told(
+async def test_errors_of_segment_are_reported(
     api: httpx.AsyncClient, segment: SegmentWorkspace, fault: tuple[int, str], status: int, said: str
 ) -> None:
-    """Errors of Segment's are told in words; they are not taken for the operator's own."""
+    """Errors of Segment are reported in words, and are not taken for errors of the operator."""
     segment.fail("GET /sources", *fault)
     refused = await api.post("segment/workspace", json={"token": TOKEN})
 
@@ -142,8 +146,8 @@ async def test_what_segment_answers_is_told(
     assert ("Retry-After" in refused.headers) == (status == 503)
 
 
-async def test_a_source_is_connected_once(api: httpx.AsyncClient) -> None:
-    """The same source again is a conflict, told with its name."""
+async def test_second_connection_is_a_conflict(api: httpx.AsyncClient) -> None:
+    """Connecting a source again is a conflict that names it."""
     await connected(api)
     again = await connected(api, "webhook")
 
@@ -162,8 +166,8 @@ async def test_a_source_is_connected_once(api: httpx.AsyncClient) -> None:
         ("POST", "segment/workspace", [TOKEN]),
     ],
 )
-async def test_a_token_is_not_echoed(api: httpx.AsyncClient, method: str, path: str, body: Any) -> None:
-    """A malformed request is told what is wrong with it, and not what it was."""
+async def test_token_is_not_echoed(api: httpx.AsyncClient, method: str, path: str, body: Any) -> None:
+    """The response to a malformed request does not repeat the token."""
     refused = await api.request(method, path, json=body)
 
     assert refused.status_code == 422
@@ -171,10 +175,10 @@ async def test_a_token_is_not_echoed(api: httpx.AsyncClient, method: str, path: 
     assert TOKEN not in refused.text
 
 
-async def test_a_token_leaves_no_trace(
+async def test_token_leaves_no_trace(
     tmp_path: Path, api: httpx.AsyncClient, segment: SegmentWorkspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A token, and what was issued with it, is in no answer, no log and, in clear, nowhere on the disk."""
+    """A token and issued credentials are in no response, no log and, in clear, nowhere on the disk."""
     caplog.set_level("DEBUG")
     answers = [
         await api.post("segment/workspace", json={"token": TOKEN}),
@@ -195,10 +199,10 @@ async def test_a_token_leaves_no_trace(
     assert segment.cookies == []  # nor what Segment sets for one token is shown with another
 
 
-async def test_another_accounts_connection(
+async def test_connection_of_another_account_is_not_found(
     service: Service, api: httpx.AsyncClient, token: str, segment: SegmentWorkspace
 ) -> None:
-    """By the path of one account nothing of another's is seen, used or removed."""
+    """A connection of another account is neither shown, used nor deleted."""
     made = (await connected(api, keep_token=True)).json()
     await service.identify("ann@example.com", key="key_test_other")
     headers = {"Authorization": f"Bearer {token}"}
@@ -216,8 +220,8 @@ async def test_another_accounts_connection(
     assert len(segment.destinations) == 1
 
 
-async def test_hostile_names(api: httpx.AsyncClient, segment: SegmentWorkspace) -> None:
-    """A source's name is told as it is, as JSON."""
+async def test_names_are_returned_unchanged(api: httpx.AsyncClient, segment: SegmentWorkspace) -> None:
+    """The name of a source is returned unchanged, as JSON."""
     segment.source(SOURCE)["name"] = "<script>alert(1)</script>"
     made = await connected(api)
     look = await api.post("segment/workspace", json={"token": TOKEN})
@@ -227,8 +231,8 @@ async def test_hostile_names(api: httpx.AsyncClient, segment: SegmentWorkspace) 
     assert look.headers["Content-Type"] == "application/json"
 
 
-async def test_who_may_not(service: Service) -> None:
-    """Without an operator's token nothing is told, and Segment is not asked."""
+async def test_request_without_token_does_not_ask_segment(service: Service) -> None:
+    """Without an operator token nothing is returned, and Segment is not asked."""
     for method, path in (("GET", "connections"), ("POST", "workspace"), ("PUT", "token")):
         path = f"http://service/api/accounts/acct_1/segment/{path}"
         refused = await service.client.request(method, path, auth=None, json={"token": TOKEN})

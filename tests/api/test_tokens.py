@@ -1,4 +1,4 @@
-"""The tokens of the API, by the API."""
+"""Tests of the API of operator tokens."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Every page, looked at by axe-core: WCAG 2.2 A and AA, in light and dark, on a wide and a narrow screen."""
+"""Tests of every page with axe-core: WCAG 2.2 A and AA, in light and dark, on a wide and a narrow screen."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ OTHERS = ("/dashboard/accounts",)
 
 @pytest.mark.parametrize("looks", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_pages_are_for_everybody(browser: Browser, served: Site, axe: str, size: Any, looks: Any) -> None:
-    """axe finds nothing, on any page."""
+def test_pages_pass_axe(browser: Browser, served: Site, axe: str, size: Any, looks: Any) -> None:
+    """axe finds no fault on any page."""
     served.identify("john.doe@example.com", preferred_name="Jo", number_of_contacts="many", loose="x")
     context = browser.new_context(viewport=size, color_scheme=looks)
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""Segment's analytics.js in a real browser, on a page of its own, with a public key of this service."""
+"""Tests of Segment's analytics.js in a browser, on a page of its own, with a public key of this service."""
 
 import json
 import shutil
@@ -81,8 +81,8 @@ def identify(page: Page, served: Site, key: str) -> None:
     page.evaluate(IDENTIFY, [key, served.url, DOCUMENTED_EMAIL, DOCUMENTED_TRAITS])
 
 
-def test_the_documented_example(context: BrowserContext, served: Site, port: int, key: str) -> None:
-    """The documented call, sent by analytics.js from the key's own origin, changes the four properties."""
+def test_documented_example_changes_properties(context: BrowserContext, served: Site, port: int, key: str) -> None:
+    """The documented call, sent by analytics.js from the key's origin, changes the four properties."""
     page = context.new_page()
     statuses: dict[str, int] = {}
     page.on("response", lambda answer: statuses.update({Path(answer.url).name: answer.status}))
@@ -101,8 +101,8 @@ def test_the_documented_example(context: BrowserContext, served: Site, port: int
     }
 
 
-def test_a_page_of_another_origin(browser: Browser, served: Site, port: int, key: str) -> None:
-    """The key of another page gets no settings, and a call that is sent all the same is refused."""
+def test_page_of_another_origin_is_refused(browser: Browser, served: Site, port: int, key: str) -> None:
+    """A page of another origin gets no settings with the key, and its call is refused."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"http://localhost:{port}/")

@@ -1,12 +1,12 @@
-"""The page of the API's document, in a browser."""
+"""Tests of the page of the API document, in a browser."""
 
 from playwright.sync_api import BrowserContext, Page, expect
 
 from browser.conftest import Site, log_in
 
 
-def test_the_api_can_be_read_and_tried(context: BrowserContext, served: Site) -> None:
-    """The document is shown, and an operation tried, without another host and within the policy."""
+def test_api_document_can_be_tried(context: BrowserContext, served: Site) -> None:
+    """The document is shown and an operation runs, without another host and within the policy."""
     asked: list[str] = []
     page = context.new_page()
     page.on("request", lambda request: asked.append(request.url))
@@ -22,8 +22,8 @@ def test_the_api_can_be_read_and_tried(context: BrowserContext, served: Site) ->
     assert [url for url in asked if not url.startswith((served.url, "data:", "blob:"))] == []
 
 
-def test_no_page_asks_another_host(context: BrowserContext, served: Site) -> None:
-    """Every page that a browser is led to loads what it needs from this service."""
+def test_pages_load_from_this_service_only(context: BrowserContext, served: Site) -> None:
+    """Every page loads its resources from this service."""
     served.identify("john.doe@example.com", preferred_name="Johnny")
     asked: list[str] = []
     page: Page = context.new_page()

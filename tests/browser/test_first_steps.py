@@ -1,4 +1,4 @@
-"""A new operator: from the first start to the first delivered call."""
+"""Tests of a new operator in a browser: from the first start to the first delivered call."""
 
 import re
 
@@ -9,8 +9,8 @@ from browser.conftest import NARROW, Site, log_in
 JOHN = "john.doe@example.com"
 
 
-def test_from_the_first_start_to_the_first_delivered_call(context: BrowserContext, fresh: Site) -> None:
-    """With the password that was printed one gets in, and sees a call arrive and be delivered without reloading."""
+def test_first_call_is_delivered_without_reload(context: BrowserContext, fresh: Site) -> None:
+    """After the login with the printed password a call arrives and is delivered without a reload."""
     page = context.new_page()
     log_in(page, fresh, fresh.printed_password)
     expect(page.get_by_role("heading", name="Accounts")).to_be_visible()
@@ -24,8 +24,8 @@ def test_from_the_first_start_to_the_first_delivered_call(context: BrowserContex
     assert fresh.values(JOHN)["preferred_name"] == "Jo"
 
 
-def test_a_wrong_password(context: BrowserContext, served: Site) -> None:
-    """A wrong password is said to be one, and the field is marked for those who do not see it."""
+def test_wrong_password_marks_the_field(context: BrowserContext, served: Site) -> None:
+    """A wrong password shows an error, and marks the field for assistive technology."""
     page = context.new_page()
     log_in(page, served, "guess")
 
@@ -33,8 +33,8 @@ def test_a_wrong_password(context: BrowserContext, served: Site) -> None:
     expect(page.get_by_label("Password")).to_have_attribute("aria-invalid", "true")
 
 
-def test_logging_out(operator: Page, served: Site) -> None:
-    """Who logs out has to log in again, whatever page they go back to."""
+def test_logout_closes_every_page(operator: Page, served: Site) -> None:
+    """After a logout every page needs a login, also by the back button."""
     served.identify(JOHN, preferred_name="Jo")
     operator.goto(f"{served.url}/dashboard")
     operator.get_by_role("button", name="Log out").click()
@@ -45,8 +45,8 @@ def test_logging_out(operator: Page, served: Site) -> None:
     expect(operator.get_by_role("heading", name="Log in")).to_be_visible()
 
 
-def test_a_form_of_another_site(operator: Page, served: Site) -> None:
-    """A form without the session's own token does nothing, and says what to do."""
+def test_form_without_csrf_token_does_nothing(operator: Page, served: Site) -> None:
+    """A form without the session's token does nothing, and shows advice."""
     served.identify(JOHN, preferred_name="Jo")
     operator.goto(f"{served.url}/dashboard")
     operator.evaluate("document.querySelector('.logout [name=csrf]').value = 'forged'")
@@ -57,8 +57,8 @@ def test_a_form_of_another_site(operator: Page, served: Site) -> None:
     expect(operator.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-def test_the_progress_of_a_first_sync(operator: Page, served: Site) -> None:
-    """While an audience is written the bar moves by itself, and tells how many are left and until when."""
+def test_progress_of_first_sync_updates_itself(operator: Page, served: Site) -> None:
+    """During a first sync the bar, the number left and the estimate update themselves."""
     served.enter("is_professional", served.subscribers(300))
     operator.goto(f"{served.url}/dashboard")
     bar = operator.get_by_role("progressbar")
@@ -74,8 +74,8 @@ def test_the_progress_of_a_first_sync(operator: Page, served: Site) -> None:
     expect(operator.locator(".figure", has_text="Requests left")).to_contain_text("of 100")
 
 
-def test_by_keyboard_alone(operator: Page, served: Site) -> None:
-    """Tab leads to the page first, then through the menu; Enter opens, Escape closes."""
+def test_pages_work_by_keyboard(operator: Page, served: Site) -> None:
+    """Tab reaches the page and the menu; Enter opens, Escape closes."""
     served.identify(JOHN, preferred_name="Jo")
     operator.goto(f"{served.url}/dashboard")
     operator.keyboard.press("Tab")
@@ -90,8 +90,8 @@ def test_by_keyboard_alone(operator: Page, served: Site) -> None:
     expect(operator.locator("details.switch summary")).to_be_focused()
 
 
-def test_on_a_telephone(operator: Page, served: Site) -> None:
-    """Nothing is wider than a narrow screen."""
+def test_pages_fit_a_narrow_screen(operator: Page, served: Site) -> None:
+    """No page is wider than a narrow screen."""
     served.identify(JOHN, preferred_name="Jo")
     operator.set_viewport_size(NARROW)
     operator.goto(f"{served.url}/dashboard")

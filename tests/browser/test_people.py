@@ -1,4 +1,4 @@
-"""Somebody in support looks a person up, and does something about them."""
+"""Tests of support work on one person, in a browser."""
 
 import httpx
 from playwright.sync_api import Page, expect
@@ -15,8 +15,8 @@ def edit(at: Site, email: str, **properties: object) -> None:
     httpx.patch(url, json={"properties": properties}, auth=(KEY, "")).raise_for_status()
 
 
-def test_a_person_is_synced_and_erased(operator: Page, served: Site, axe: str) -> None:
-    """Found by the beginning of an email; a click shows, with no reload, what was edited in ProsperStack."""
+def test_person_is_synced_and_erased(operator: Page, served: Site, axe: str) -> None:
+    """A person is found by email prefix; a sync shows an edit without a reload; an erasure removes the person."""
     served.identify(JOHN, preferred_name="Johnny", plan={"name": "pro"})
     operator.goto(f"{served.url}/dashboard")
     operator.get_by_role("link", name="People").click()
@@ -49,8 +49,8 @@ def test_a_person_is_synced_and_erased(operator: Page, served: Site, axe: str) -
     expect(operator.get_by_role("status")).to_contain_text("is erased in this service")
 
 
-def test_from_a_problem_to_the_person(operator: Page, served: Site) -> None:
-    """A problem leads to the person who has it, says what helps, and goes when the value is a good one."""
+def test_problem_leads_to_the_person(operator: Page, served: Site) -> None:
+    """A problem leads to the person who has it, has a solution, and disappears when the value is valid."""
     served.identify(JOHN, number_of_contacts="many")
     operator.goto(f"{served.url}/dashboard")
     operator.get_by_role("navigation", name="Account pages").get_by_role("link", name="Problems").click()

@@ -1,4 +1,4 @@
-"""Connecting Segment, against a stand-in for its Public API, and by hand: until the first call is there."""
+"""Tests of connecting Segment in a browser, against a stand-in for its Public API."""
 
 import json
 import os
@@ -32,8 +32,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(url, "", output)
 
 
-def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
-    """Paste a token, choose a source, see its first call arrive without reloading, and let it go again."""
+def test_source_is_connected_and_disconnected(operator: Page, served: Site, axe: str) -> None:
+    """A source is connected with a token, its first call appears without a reload, and it is disconnected."""
     operator.get_by_role("navigation").get_by_role("link", name="Segment").click()
     operator.get_by_label("Workspace token", exact=True).fill("sgp_wrong")
     operator.get_by_role("button", name="Choose source").click()
@@ -72,8 +72,8 @@ def test_connecting_a_source(operator: Page, served: Site, axe: str) -> None:
     assert httpx.get(f"{served.url}/stand-in/settings").json() == []
 
 
-def test_by_hand(operator: Page, served: Site, axe: str) -> None:
-    """A key is copied once; reloading issues no other one, and the first call with it is seen to arrive."""
+def test_manual_key_is_issued_once(operator: Page, served: Site, axe: str) -> None:
+    """A key is copied once; a reload issues none, and its first call appears."""
     operator.wait_for_url("**/overview")
     operator.goto(operator.url.replace("overview", "segment/connect"))
     operator.get_by_role("link", name="ProsperStack's destination").click()

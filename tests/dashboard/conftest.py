@@ -1,4 +1,4 @@
-"""The dashboard of a running service, without a browser."""
+"""Fixtures of the dashboard of a running service, without a browser."""
 
 import asyncio
 import json

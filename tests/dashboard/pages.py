@@ -1,4 +1,4 @@
-"""What tests of pages share."""
+"""Helpers that tests of pages share."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The debugger: what arrived, and what came of it."""
+"""Tests of the pages of recent calls."""
 
 import asyncio
 import re
@@ -21,8 +21,8 @@ async def until(dashboard: Dashboard, page: str, text: str) -> str:
     return shown
 
 
-async def test_a_call_shows_masked(dashboard: Dashboard) -> None:
-    """A call is among the newest with its outcome; what it says of a person shows only when it is asked for."""
+async def test_call_is_masked_until_revealed(dashboard: Dashboard) -> None:
+    """A call is listed with its outcome; personal data shows only when revealed."""
     await dashboard.service.identify(ANN, preferred_name="Annie")
     revealed = await until(dashboard, "calls?reveal=true", "Annie")
     listed = (await dashboard.get("calls")).text
@@ -32,8 +32,8 @@ async def test_a_call_shows_masked(dashboard: Dashboard) -> None:
     assert not {"Annie", ANN} & set(re.split(r"[^\w@.]", listed))
 
 
-async def test_a_call_in_full(dashboard: Dashboard) -> None:
-    """One call tells what arrived, what was understood of it, and what happened to the person afterwards."""
+async def test_call_page_shows_effect_and_events(dashboard: Dashboard) -> None:
+    """The page of a call shows its message, its explanation and the later events of the person."""
     listed = await until(dashboard, "calls", r"/calls/\d+")
     [number] = re.findall(r"/calls/(\d+)", listed)
     shown = await until(dashboard, f"calls/{number}?reveal=true", "delivered")
@@ -46,8 +46,8 @@ async def test_a_call_in_full(dashboard: Dashboard) -> None:
     assert (await dashboard.get(f"calls/{10**30}")).status_code == 404
 
 
-async def test_a_refused_call(dashboard: Dashboard) -> None:
-    """A refused call shows with the reason that its sender was told, and is found by its outcome."""
+async def test_refused_call_has_its_reason(dashboard: Dashboard) -> None:
+    """A refused call shows the reason that its sender got, and is found by its outcome."""
     await dashboard.service.client.post("http://service/identify", json={"traits": {"plan": "x"}})
     shown = await until(dashboard, "calls?outcome=refused", "Missing email address")
 
@@ -57,8 +57,8 @@ async def test_a_refused_call(dashboard: Dashboard) -> None:
     assert (await dashboard.get("calls?outcome=nonsense&before=x")).status_code == 200
 
 
-async def test_sending_a_test_call(dashboard: Dashboard) -> None:
-    """The documented example is taken in, reaches ProsperStack, and shows among the calls as a test."""
+async def test_test_call_is_delivered_and_listed(dashboard: Dashboard) -> None:
+    """The documented example is ingested, delivered, and listed as a test call."""
     answer = await dashboard.post("calls/test", email=JOHN)
     await until(dashboard, "calls", ">test<")
 

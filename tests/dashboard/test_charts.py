@@ -1,4 +1,4 @@
-"""Charts as shapes."""
+"""Tests of the geometry of charts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +13,8 @@ SERIES = (Series("good", "good", lambda each: each.accepted), Series("bad", "bad
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=60, max_size=60))
-def test_bars_stay_in_the_drawing(counts: list[tuple[int, int]]) -> None:
-    """Whatever the figures are, bars stand within the drawing, and every figure above zero has one."""
+def test_bars_stay_within_the_drawing(counts: list[tuple[int, int]]) -> None:
+    """With any figures the bars stay within the drawing, and every figure above zero has one."""
     parts = [Rollup(NEW_YEAR + place * MINUTE, good, bad) for place, (good, bad) in enumerate(counts)]
 
     drawn = chart("Calls", parts, Period.HOUR, SERIES, str)
@@ -27,8 +27,8 @@ def test_bars_stay_in_the_drawing(counts: list[tuple[int, int]]) -> None:
             assert bar.height > 0
 
 
-def test_what_is_told() -> None:
-    """Each column tells its figures, the whole its sums; lines across are at round figures."""
+def test_chart_has_figures_and_sums() -> None:
+    """Each column has its figures, the chart its sums, and grid lines have round figures."""
     parts = [Rollup(NEW_YEAR + place * MINUTE, accepted=place, refused=1) for place in range(60)]
 
     drawn = chart("Calls", parts, Period.HOUR, SERIES, lambda figure: f"{figure:g}")
@@ -40,8 +40,8 @@ def test_what_is_told() -> None:
     assert len(drawn.times) == 4
 
 
-def test_a_chart_of_nothing() -> None:
-    """Where nothing happened there is nothing to draw."""
+def test_empty_chart_has_no_bars() -> None:
+    """A chart without activity has no bars."""
     drawn = chart("Calls", [Rollup(NEW_YEAR)] * 60, Period.HOUR, SERIES, str)
 
     assert drawn.lines == ()

@@ -1,4 +1,4 @@
-"""Who gets in, and what a form has to carry."""
+"""Tests of login, sessions and forms."""
 
 import re
 import time
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.anyio
 VAULT = Vault("a secret that is long enough")
 
 
-async def test_pages_ask_for_the_password(stranger: httpx.AsyncClient) -> None:
-    """Who is not logged in is sent to the login, and from there back; nothing of the page is told."""
+async def test_pages_redirect_to_login(stranger: httpx.AsyncClient) -> None:
+    """A page without a session redirects to the login, which leads back."""
     answer = await stranger.get("/dashboard/a/acct_any/overview?period=day")
 
     assert answer.status_code == 303
@@ -42,15 +42,15 @@ async def test_pages_ask_for_the_password(stranger: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "elsewhere", ["https://evil.example", "//evil.example", "/dashboard/\\evil", "/dashboardx"]
 )
-async def test_a_login_leads_nowhere_else(stranger: httpx.AsyncClient, elsewhere: str) -> None:
-    """A link that names another place leads to the start."""
+async def test_login_leads_to_the_dashboard_only(stranger: httpx.AsyncClient, elsewhere: str) -> None:
+    """A login link to another address leads to the start page."""
     answer = await stranger.post("/dashboard/login", data={"password": PASSWORD, "next": elsewhere})
 
     assert answer.headers["location"] == "/dashboard"
 
 
-async def test_a_wrong_password(stranger: httpx.AsyncClient) -> None:
-    """A wrong password is refused in words; after many of them the right one is checked a little later."""
+async def test_wrong_password_is_refused_and_throttled(stranger: httpx.AsyncClient) -> None:
+    """A wrong password is refused; after several, the right one is checked with a delay."""
     for _ in range(FREE):
         wrong = await stranger.post("/dashboard/login", data={"password": "guess"})
         assert (wrong.status_code, "set-cookie" in wrong.headers) == (403, False)
@@ -60,8 +60,8 @@ async def test_a_wrong_password(stranger: httpx.AsyncClient) -> None:
     assert (right.status_code, "set-cookie" in right.headers) == (303, True)
 
 
-async def test_the_cookie(stranger: httpx.AsyncClient) -> None:
-    """The session's cookie is out of reach of scripts and other sites, and behind TLS it goes by TLS alone."""
+async def test_session_cookie_is_protected(stranger: httpx.AsyncClient) -> None:
+    """The session cookie is HttpOnly and SameSite, and Secure behind TLS."""
     plain = await stranger.post("/dashboard/login", data={"password": PASSWORD})
     behind_tls = await stranger.post(
         "/dashboard/login", data={"password": PASSWORD}, headers={"X-Forwarded-Proto": "https"}
@@ -74,8 +74,8 @@ async def test_the_cookie(stranger: httpx.AsyncClient) -> None:
     assert PASSWORD not in cookie
 
 
-async def test_logging_out(dashboard: Dashboard) -> None:
-    """Who logs out is out, also with the cookie they had."""
+async def test_logout_ends_the_session(dashboard: Dashboard) -> None:
+    """After a logout the session's cookie opens nothing."""
     cookie = dashboard.client.cookies["dashboard_session"]
     answer = await dashboard.client.post("/dashboard/logout", data={"csrf": await dashboard.csrf()})
     dashboard.client.cookies.set("dashboard_session", cookie, path="/dashboard")
@@ -85,7 +85,7 @@ async def test_logging_out(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64])
-async def test_a_form_of_another_site(dashboard: Dashboard, csrf: str | None) -> None:
+async def test_form_without_csrf_token_is_refused(dashboard: Dashboard, csrf: str | None) -> None:
     """A form without the session's token does nothing."""
     data = {} if csrf is None else {"csrf": csrf}
     refused = await dashboard.client.post("/dashboard/logout", data=data)
@@ -95,8 +95,8 @@ async def test_a_form_of_another_site(dashboard: Dashboard, csrf: str | None) ->
     assert (await dashboard.get("overview")).status_code == 200
 
 
-async def test_a_login_form_of_another_site(stranger: httpx.AsyncClient) -> None:
-    """Nobody is logged in by a page of somebody else's."""
+async def test_login_form_of_another_site_is_refused(stranger: httpx.AsyncClient) -> None:
+    """A login form of another site is refused."""
     answer = await stranger.post(
         "/dashboard/login", data={"password": PASSWORD}, headers={"Sec-Fetch-Site": "cross-site"}
     )
@@ -104,8 +104,8 @@ async def test_a_login_form_of_another_site(stranger: httpx.AsyncClient) -> None
     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
-async def test_what_pages_may_load(dashboard: Dashboard) -> None:
-    """A page loads from here alone, has no script or style of its own in it, and is in nobody's frame."""
+async def test_pages_have_a_strict_content_policy(dashboard: Dashboard) -> None:
+    """Pages load only from this service, without inline scripts or styles, and not in frames."""
     page = await dashboard.get("overview")
 
     policy = page.headers["content-security-policy"]
@@ -121,8 +121,8 @@ async def test_what_pages_may_load(dashboard: Dashboard) -> None:
         assert (answer.status_code, "immutable" in answer.headers["cache-control"]) == (200, True)
 
 
-async def test_pages_that_are_not_there(dashboard: Dashboard) -> None:
-    """An account of nobody's is not here, nor a page that was made up, and a page says so."""
+async def test_unknown_pages_are_not_found(dashboard: Dashboard) -> None:
+    """An unknown account and an unknown page are not found."""
     account = await dashboard.client.get("/dashboard/a/acct_none/overview")
     page = await dashboard.get("nonsense")
 
@@ -131,8 +131,8 @@ async def test_pages_that_are_not_there(dashboard: Dashboard) -> None:
     assert "No such page" in page.text
 
 
-async def test_sessions_end(sqlite: Database) -> None:
-    """A session lasts its time, and ends with another password."""
+async def test_session_ends_after_its_lifetime_or_another_password(sqlite: Database) -> None:
+    """A session ends after its lifetime, and when the password changes."""
     clock = SetClock()
     sessions = Sessions(sqlite, clock)
     sessions.use(await sqlite.write(load_or_create_password, VAULT, "first password"))
@@ -147,8 +147,8 @@ async def test_sessions_end(sqlite: Database) -> None:
     assert not await sessions.is_open(token)
 
 
-async def test_guesses_are_checked_in_turns(sqlite: Database) -> None:
-    """Past a few wrong passwords a network waits a second for each check, and nobody else does."""
+async def test_guesses_of_a_network_are_delayed(sqlite: Database) -> None:
+    """After a few wrong passwords each check of this network waits a second; other networks do not."""
     clock, waited = SetClock(), list[float]()
 
     async def sleep(seconds: float) -> None:
@@ -169,8 +169,8 @@ async def test_guesses_are_checked_in_turns(sqlite: Database) -> None:
     assert len(waited) == 4
 
 
-def test_a_flood_of_guesses_does_not_queue_up() -> None:
-    """A network's turns end at ten seconds; many networks share turns, and another one still gets its own."""
+def test_flood_of_guesses_is_refused() -> None:
+    """A network waits at most ten seconds; many networks share turns, and a new one still gets its own."""
     now = [0.0]
     throttle = LoginThrottle(lambda: now[0])
     for number in range(FREE_TOTAL):
@@ -188,8 +188,8 @@ def test_a_flood_of_guesses_does_not_queue_up() -> None:
     assert throttle.wait_for("10.2.2.2") == 0
 
 
-async def test_clients_behind_a_proxy_are_told_apart(tmp_path: Path) -> None:
-    """With TRUSTED_PROXIES the guesses of one client do not slow another one down."""
+async def test_clients_behind_a_proxy_are_separate(tmp_path: Path) -> None:
+    """With TRUSTED_PROXIES the guesses of one client do not delay another."""
     async with (
         running(settings(tmp_path, admin_password=PASSWORD, trusted_proxies=1)) as service,
         httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
@@ -206,8 +206,8 @@ async def test_clients_behind_a_proxy_are_told_apart(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 1.0
 
 
-async def test_a_password_is_made_once(database: Database) -> None:
-    """Where none is set one is made, kept encrypted, and the same for all that share the database."""
+async def test_password_is_generated_once(database: Database) -> None:
+    """Without a setting one password is generated, stored encrypted, and shared by all replicas."""
     made = await database.write(load_or_create_password, VAULT, None)
     again = await database.write(load_or_create_password, VAULT, None)
 
@@ -216,8 +216,8 @@ async def test_a_password_is_made_once(database: Database) -> None:
         await database.write(load_or_create_password, VAULT, "short")
 
 
-async def test_nobody_is_asked_for_an_empty_password(tmp_path: Path) -> None:
-    """A service that has no password set cannot be entered with none."""
+async def test_empty_password_is_refused(tmp_path: Path) -> None:
+    """Without a password the empty password is refused."""
     async with (
         running(settings(tmp_path)) as service,
         httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
@@ -227,8 +227,8 @@ async def test_nobody_is_asked_for_an_empty_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["HTTPS", "https,http", "https, http"])
-async def test_the_cookie_behind_several_proxies(stranger: httpx.AsyncClient, scheme: str) -> None:
-    """The cookie is Secure where the client's own connection has TLS, whatever the proxies behind it use."""
+async def test_cookie_is_secure_behind_several_proxies(stranger: httpx.AsyncClient, scheme: str) -> None:
+    """The cookie is Secure if the client's own connection has TLS, behind any proxies."""
     headers = {"X-Forwarded-Proto": scheme}
     answer = await stranger.post("/dashboard/login", data={"password": PASSWORD}, headers=headers)
 

@@ -1,4 +1,4 @@
-"""The mapping's pages: what feeds what, the editor, the preview, applying, history."""
+"""Tests of the pages of a mapping: coverage, editor, preview, history."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""The overview, and parts of pages that are sent as they change."""
+"""Tests of the overview and of live updates."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ async def anybody() -> bool:
     return True
 
 
-async def test_the_start_leads_to_the_only_account(dashboard: Dashboard) -> None:
-    """With one account its overview is where one starts; with two one chooses."""
+async def test_start_leads_to_the_only_account(dashboard: Dashboard) -> None:
+    """With one account the start page is its overview; with two it is the list."""
     only = await dashboard.client.get("/dashboard")
     await dashboard.service.identify("a@b.c", key="key_test_other")
     several = await dashboard.client.get("/dashboard")
@@ -28,8 +28,8 @@ async def test_the_start_leads_to_the_only_account(dashboard: Dashboard) -> None
 
 
 @pytest.mark.parametrize("period", ["hour", "day", "week", "nonsense"])
-async def test_the_overview(dashboard: Dashboard, period: str) -> None:
-    """It says how the account stands, and draws what happened in the period that is asked for."""
+async def test_overview_has_status_and_charts(dashboard: Dashboard, period: str) -> None:
+    """The overview has the status of the account, and charts of the chosen period."""
     page = await dashboard.get(f"overview?period={period}")
 
     assert page.status_code == 200
@@ -40,8 +40,8 @@ async def test_the_overview(dashboard: Dashboard, period: str) -> None:
     assert f'<a href="?period={shown}#charts" aria-current="true">' in page.text
 
 
-async def test_an_account_that_is_stopped(dashboard: Dashboard) -> None:
-    """Why an account is stopped, and what that means, stands first."""
+async def test_stopped_account_shows_its_reason_first(dashboard: Dashboard) -> None:
+    """The reason and the effect of a stopped account come first."""
     dashboard.service.sandbox_app.state.accounts.clear()
     await dashboard.service.identify("john.doe@example.com", preferred_name="Jo")
 
@@ -68,8 +68,8 @@ async def parts_of(live: LiveUpdates, texts: list[dict[str, str]]) -> list[str]:
     return sent
 
 
-async def test_parts_are_sent_as_they_change() -> None:
-    """A part is sent at first, with whatever it has in it on one line; then the stream ends with the service."""
+async def test_stream_sends_changed_parts() -> None:
+    """A part is sent first as one line; the stream ends with the service."""
     text = "<b>\n</b>"
     [retry, part] = await parts_of(LiveUpdates(), [{"status": text}])
 
@@ -79,8 +79,8 @@ async def test_parts_are_sent_as_they_change() -> None:
     assert json.loads(data.removeprefix("data: ")) == {"id": "status", "html": text}
 
 
-async def test_times_in_words_are_no_news() -> None:
-    """A part whose times alone are other words than before is not sent again; one with another time is."""
+async def test_relative_times_are_no_change() -> None:
+    """A part whose relative times alone differ is not sent again; another time is sent."""
     times = (("1", "now"), ("1", "1 s ago"), ("2", "now"))
     texts = [f'<time datetime="{at}">{words}</time>' for at, words in times]
     looks = LiveUpdates(poll_seconds=0.0)
@@ -89,8 +89,8 @@ async def test_times_in_words_are_no_news() -> None:
     assert [json.loads(each.partition("data: ")[2])["html"] for each in sent[1:]] == [texts[0], texts[2]]
 
 
-async def test_streams_are_bounded() -> None:
-    """Only so many pages are kept up to date; one more is told so."""
+async def test_streams_are_limited() -> None:
+    """The number of open streams is limited; one more gets an error."""
     live = LiveUpdates()
 
     async def render() -> dict[str, str]:

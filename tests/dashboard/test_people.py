@@ -1,4 +1,4 @@
-"""Finding people."""
+"""Tests of the search for people."""
 
 import pytest
 
@@ -19,8 +19,8 @@ async def send(dashboard: Dashboard, *emails: str) -> None:
     assert answer.status_code == 202
 
 
-async def test_a_page_that_is_only_opened_names_nobody(dashboard: Dashboard) -> None:
-    """Emails are shown to whoever asks for them: by a search, or for everybody."""
+async def test_page_without_search_lists_no_person(dashboard: Dashboard) -> None:
+    """The page lists people only for a search or for all people."""
     opened = await dashboard.get("people")
     everybody = await dashboard.get("people?show=all")
 
@@ -29,8 +29,8 @@ async def test_a_page_that_is_only_opened_names_nobody(dashboard: Dashboard) -> 
     assert JOHN in everybody.text
 
 
-async def test_the_one_who_is_found(dashboard: Dashboard) -> None:
-    """The beginning of an email, in any case, or a whole user id leads to the only one who is found by it."""
+async def test_single_match_opens_the_person(dashboard: Dashboard) -> None:
+    """An email prefix in any case, or a user ID, with one match opens the person."""
     await send(dashboard, "zoe@example.com")
     for wanted in ("JOHN.d", "zoe@", "id-zoe", " id-zoe "):
         found = await dashboard.client.get(f"{dashboard.home}/people", params={"q": wanted})
@@ -39,8 +39,8 @@ async def test_the_one_who_is_found(dashboard: Dashboard) -> None:
         assert ("zoe@example.com" in page.text) == ("zoe" in wanted)
 
 
-async def test_several_who_are_found(dashboard: Dashboard) -> None:
-    """Whoever has the user id stands first, before those whose email begins so."""
+async def test_user_id_match_comes_first(dashboard: Dashboard) -> None:
+    """The person with the user ID comes before those with the email prefix."""
     await send(dashboard, "id-zoe@example.com", "zoe@example.com", "id-zoe.b@example.com", "ann@example.com")
     page = (await dashboard.get("people?q=id-zoe")).text
 
@@ -49,8 +49,8 @@ async def test_several_who_are_found(dashboard: Dashboard) -> None:
     assert "ann@example.com" not in page
 
 
-async def test_further_pages(dashboard: Dashboard) -> None:
-    """Fifty people stand on a page, and the next one goes on after them."""
+async def test_people_are_paged(dashboard: Dashboard) -> None:
+    """A page has fifty people, and the next one continues after them."""
     await send(dashboard, *(f"p{number:02}@x.y" for number in range(60)))
     first = (await dashboard.get("people?q=p")).text
     [link] = [each for each in first.split('"') if "after=" in each]
@@ -61,8 +61,8 @@ async def test_further_pages(dashboard: Dashboard) -> None:
     assert 'rel="next"' not in second
 
 
-async def test_by_how_they_stand(dashboard: Dashboard) -> None:
-    """Those who stand in a way are listed alone."""
+async def test_people_are_filtered_by_status(dashboard: Dashboard) -> None:
+    """A status filter lists the people with that status."""
     await send(dashboard, "stranger@example.com")
     unmatched = await dashboard.until("people?status=unmatched", "stranger@example.com")
     in_sync = await dashboard.until("people?status=in_sync", JOHN)
@@ -75,8 +75,8 @@ async def test_by_how_they_stand(dashboard: Dashboard) -> None:
     assert "Search for a person" in (await dashboard.get("people?status=nonsense")).text
 
 
-async def test_nobody_is_found(dashboard: Dashboard) -> None:
-    """Who is not known is told so, with why; what Engage said of a user id alone is held."""
+async def test_empty_result_has_a_reason(dashboard: Dashboard) -> None:
+    """An unknown person is not found, with the reason; Engage's traits of a user ID alone are held."""
     personas = {"computation_class": "audience", "computation_key": "vip", "computation_id": "a"}
     call = {"userId": "held", "traits": {"vip": True}, "context": {"personas": personas}}
     await dashboard.service.client.post("/identify", json=call)
@@ -89,8 +89,8 @@ async def test_nobody_is_found(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "wanted", ["<script>alert(1)</script>", "\"'`<b>", "x" * 10_000, "\x00\x1b", "%", "\ud800"]
 )
-async def test_odd_searches(dashboard: Dashboard, wanted: str) -> None:
-    """Whatever is looked for stays text in the page."""
+async def test_any_search_stays_text(dashboard: Dashboard, wanted: str) -> None:
+    """Any search text stays text in the page."""
     query = {"q": wanted.encode(errors="surrogatepass")}
     page = await dashboard.client.get(f"{dashboard.home}/people", params=query)
 

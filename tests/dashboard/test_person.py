@@ -1,4 +1,4 @@
-"""One person."""
+"""Tests of the page of a person."""
 
 import re
 
@@ -12,8 +12,8 @@ from prosperstack_destination.store.database import Database
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_person(dashboard: Dashboard, stored: Database) -> None:
-    """Their page tells how they stand, each property as it should be and is, each trait, and what happened."""
+async def test_person_page_shows_all_data(dashboard: Dashboard, stored: Database) -> None:
+    """The page has the status, each property as desired and observed, the traits and the events."""
     await send(dashboard, {"plan": {"name": "pro"}, "number_of_contacts": "many"}, user_id="u-1")
     page = await page_of(dashboard, stored)
     text = said(await dashboard.until(page, "Up to date except one property"))
@@ -35,8 +35,8 @@ async def test_a_person(dashboard: Dashboard, stored: Database) -> None:
     assert "Call accepted, with 3 traits" in said(await dashboard.until(page, "All properties delivered"))
 
 
-async def test_sync_now_reaches_prosperstack(dashboard: Dashboard, stored: Database) -> None:
-    """Whoever became a subscriber a moment ago has their properties after a click, and the page says so."""
+async def test_sync_delivers_to_a_new_subscriber(dashboard: Dashboard, stored: Database) -> None:
+    """After a sync a new subscriber has the properties, and the page shows it."""
     late = "late@example.com"
     await send(dashboard, {"preferred_name": "Late"}, email=late)
     page = await page_of(dashboard, stored, late)
@@ -54,8 +54,8 @@ async def test_sync_now_reaches_prosperstack(dashboard: Dashboard, stored: Datab
     assert dashboard.service.values(late)[0]["preferred_name"] == "Late"
 
 
-async def test_it_is_sent_as_it_changes(dashboard: Dashboard, stored: Database) -> None:
-    """The parts of the page are sent anew to whoever looks, at the place that they look at."""
+async def test_stream_sends_changed_parts(dashboard: Dashboard, stored: Database) -> None:
+    """Changed parts of the page are streamed, for the shown pages of its lists."""
     await send(dashboard, {f"t{number:02}": number for number in range(50)})
     page = await page_of(dashboard, stored)
     async with dashboard.watched(f"{page}/live?traits=40") as watched:
@@ -66,8 +66,8 @@ async def test_it_is_sent_as_it_changes(dashboard: Dashboard, stored: Database) 
     assert ">t05<" not in parts["traits"]
 
 
-async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
-    """With a tick, and not without, a person is forgotten, and what was written in ProsperStack is cleared."""
+async def test_erasure_needs_confirmation(dashboard: Dashboard, stored: Database) -> None:
+    """With a tick, and not without, a person is erased, and the written values are cleared."""
     page = await page_of(dashboard, stored)
     await dashboard.until(page, "<h2>Up to date</h2>")
     without = await dashboard.post(f"{page}/erase")
@@ -84,8 +84,8 @@ async def test_erasing(dashboard: Dashboard, stored: Database) -> None:
     await dashboard.service.until(lambda: "preferred_name" not in dashboard.service.values(JOHN)[0])
 
 
-async def test_who_is_erased_while_somebody_looks(dashboard: Dashboard, stored: Database) -> None:
-    """Nothing of them stays on the screen."""
+async def test_erased_person_disappears_from_open_pages(dashboard: Dashboard, stored: Database) -> None:
+    """An open page of an erased person is cleared."""
     page = await page_of(dashboard, stored)
     await dashboard.until(page, "<h2>Up to date</h2>")
     async with dashboard.watched(f"{page}/live") as watched:
@@ -97,8 +97,8 @@ async def test_who_is_erased_while_somebody_looks(dashboard: Dashboard, stored: 
     assert set(parts.values()) == {""}
 
 
-async def test_what_was_edited_there(dashboard: Dashboard, stored: Database) -> None:
-    """What somebody edited in ProsperStack is marked, stays, and is written over by whoever is sure."""
+async def test_edit_is_kept_until_overwritten(dashboard: Dashboard, stored: Database) -> None:
+    """An edit made in ProsperStack is marked and kept, and overwritten after a confirmation."""
     page = await page_of(dashboard, stored)
     await dashboard.until(page, "<h2>Up to date</h2>")
     assert "Overwrite edits" not in (await dashboard.get(page)).text
@@ -114,8 +114,8 @@ async def test_what_was_edited_there(dashboard: Dashboard, stored: Database) -> 
     await dashboard.until(page, "Edited in ProsperStack", gone=True)
 
 
-async def test_what_prosperstack_rejects(dashboard: Dashboard, stored: Database) -> None:
-    """A value that was rejected is shown with ProsperStack's reason, and sent again when it is asked for."""
+async def test_rejected_value_can_be_retried(dashboard: Dashboard, stored: Database) -> None:
+    """A rejected value has ProsperStack's reason, and a retry sends it again."""
     data = dashboard.service.account().data
     [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
     del data.properties[prop.id]
@@ -130,8 +130,8 @@ async def test_what_prosperstack_rejects(dashboard: Dashboard, stored: Database)
     assert ">Retry</button>" not in await dashboard.until(page, "Rejected", gone=True)
 
 
-async def test_several_subscribers(dashboard: Dashboard, stored: Database) -> None:
-    """Everybody in ProsperStack who has the email is shown, each with what they have."""
+async def test_every_subscriber_of_the_email_is_shown(dashboard: Dashboard, stored: Database) -> None:
+    """Every subscriber with the email is shown with its values."""
     twice = dashboard.service.share_email()
     await send(dashboard, {"preferred_name": "Two"}, email=twice)
     page = await page_of(dashboard, stored, twice)
@@ -141,16 +141,16 @@ async def test_several_subscribers(dashboard: Dashboard, stored: Database) -> No
 
 
 @pytest.mark.parametrize("path", ["999999", "0", "-1", "x", "1" * 30, "²", "1.0"])
-async def test_who_is_not_here(dashboard: Dashboard, path: str) -> None:
-    """What is no person of the account's is not here, whatever is wanted of them."""
+async def test_unknown_person_is_not_found(dashboard: Dashboard, path: str) -> None:
+    """An unknown person is not found by any form or page."""
     for page in (f"people/{path}", f"people/{path}/live", f"people/{path}/traits/x"):
         assert (await dashboard.get(page)).status_code == 404
     for page in (f"people/{path}/sync", f"people/{path}/retry", f"people/{path}/erase", f"people/{path}/overwrite"):
         assert (await dashboard.post(page, sure="yes")).status_code == 404
 
 
-async def test_another_accounts_people(dashboard: Dashboard, stored: Database) -> None:
-    """One account's pages show nobody of another's, and do nothing to them."""
+async def test_person_of_another_account_is_not_found(dashboard: Dashboard, stored: Database) -> None:
+    """A person of another account is neither shown nor changed."""
     await dashboard.service.identify("ann@example.com", key="key_test_other", preferred_name="Ann")
     [other] = {
         each.split("/")[3]
@@ -166,8 +166,8 @@ async def test_another_accounts_people(dashboard: Dashboard, stored: Database) -
     assert await stored.read(profiles.find, other, "ann@example.com") is not None
 
 
-async def test_hostile_words_stay_words(dashboard: Dashboard, stored: Database) -> None:
-    """Whatever stands in names, values, emails and ids is text, and leaves the page as it is."""
+async def test_hostile_values_stay_text(dashboard: Dashboard, stored: Database) -> None:
+    """Names, values, emails and IDs of any content stay text."""
     email = "<script>alert(1)</script>\"'&@x.y"
     for number, words in enumerate(HOSTILE):
         name = f"{words[:2_000]}{number}"
@@ -186,8 +186,8 @@ async def test_hostile_words_stay_words(dashboard: Dashboard, stored: Database) 
     checked(await dashboard.get("people?show=all"))
 
 
-async def test_very_many_traits(dashboard: Dashboard, stored: Database) -> None:
-    """The page of somebody with as many traits as are kept stays small; the others are on further pages."""
+async def test_page_of_many_traits_stays_small(dashboard: Dashboard, stored: Database) -> None:
+    """The page of a person with the most traits stays small; the rest is on further pages."""
     for part in range(10):
         await send(dashboard, {f"t{part}{number:02}": HOSTILE[7][:250] for number in range(100)})
     page = await page_of(dashboard, stored)

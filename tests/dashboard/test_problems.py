@@ -1,4 +1,4 @@
-"""What does not go on by itself."""
+"""Tests of the page of problems."""
 
 import re
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ async def send_form(dashboard: Dashboard, page: str, ends: str) -> httpx.Respons
     return await dashboard.client.post(to, data=fields)
 
 
-async def test_a_suggested_rule_goes_into_a_draft(dashboard: Dashboard) -> None:
-    """A rule that was tried out is shown with what came of it, and one click puts it into a draft."""
+async def test_suggested_rule_opens_a_draft(dashboard: Dashboard) -> None:
+    """A suggested rule is shown with its trial, and one click puts it into a draft."""
     await send(dashboard, {"is_professional": "yes"})
     page = said(await dashboard.until("problems", "tested on"))
 
@@ -47,16 +47,16 @@ async def test_a_suggested_rule_goes_into_a_draft(dashboard: Dashboard) -> None:
     assert (await dashboard.post("mapping/suggested", rule="{")).status_code == 400
 
 
-async def test_no_problems(dashboard: Dashboard) -> None:
-    """Where there is nothing it is said so, and there is nothing to be tried again."""
+async def test_page_without_problems_has_no_retry(dashboard: Dashboard) -> None:
+    """An account without problems says so, and has no retry."""
     page = (await dashboard.get("problems")).text
 
     assert "No problems" in page
     assert "Try" not in page
 
 
-async def test_a_problem_comes_and_goes(dashboard: Dashboard, stored: Database) -> None:
-    """A value that Mapping problem is shown with what helps; when it is fixed, it is gone."""
+async def test_solved_problem_disappears(dashboard: Dashboard, stored: Database) -> None:
+    """A mapping problem has a solution, and disappears when it is solved."""
     await send(dashboard, {"number_of_contacts": "many"})
     page = await dashboard.until("problems", "number_of_contacts")
     text = said(page)
@@ -71,8 +71,8 @@ async def test_a_problem_comes_and_goes(dashboard: Dashboard, stored: Database) 
     await dashboard.until("problems", "No problems")
 
 
-async def test_trying_one_kind_again(dashboard: Dashboard) -> None:
-    """What ProsperStack rejected is shown with its words, and sent once more when it is asked for."""
+async def test_rejected_values_are_retried(dashboard: Dashboard) -> None:
+    """A rejection has ProsperStack's reason, and a retry sends the values again."""
     data = dashboard.service.account().data
     [prop] = [each for each in data.properties.values() if each.key == "number_of_contacts"]
     del data.properties[prop.id]
@@ -93,8 +93,8 @@ async def test_trying_one_kind_again(dashboard: Dashboard) -> None:
     assert "No person has this problem any more" in (await dashboard.get("problems")).text
 
 
-async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
-    """Everybody who is listed is looked at again, and the audit trail says who wanted it."""
+async def test_all_people_with_problems_are_retried(dashboard: Dashboard, stored: Database) -> None:
+    """All listed people are retried, with the actor in the audit log."""
     await send(dashboard, {"number_of_contacts": "many"})
     await dashboard.until("problems", "number_of_contacts")
     assert (await send_form(dashboard, "problems", "/retry-all")).status_code == 303
@@ -104,8 +104,8 @@ async def test_trying_all_again(dashboard: Dashboard, stored: Database) -> None:
     assert [(each.actor, each.action) for each in trail] == [("dashboard", "retry")]
 
 
-async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database) -> None:
-    """That the account is stopped stands first, with why; it is tried now when it is asked for, and works."""
+async def test_stopped_account_is_retried(dashboard: Dashboard, stored: Database) -> None:
+    """A stopped account comes first, with its reason; a retry makes it work."""
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0]["preferred_name"] == "Johnny")
     until = system_clock() + HOUR
     await stored.write(
@@ -126,8 +126,8 @@ async def test_an_account_that_is_stopped(dashboard: Dashboard, stored: Database
     await dashboard.until("problems", "No problems")
 
 
-async def test_trying_the_account_from_the_overview(dashboard: Dashboard) -> None:
-    """The overview's button leads back there; for an account that works there is nothing to try."""
+async def test_retry_from_the_overview_leads_back(dashboard: Dashboard) -> None:
+    """The retry of the overview leads back; an active account needs none."""
     answer = await dashboard.post("retry")
 
     assert answer.headers["location"] == f"{dashboard.home}/overview"
@@ -152,8 +152,8 @@ def leave_undone(connection: Connection, account_id: str, now: int) -> None:
         )
 
 
-async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:
-    """Rejected emails, failed attempts, deletions and properties that could not be created are shown with why."""
+async def test_other_failures_are_listed(dashboard: Dashboard, stored: Database) -> None:
+    """Rejected emails, failed deliveries, deletions and creations are listed with reasons."""
     for number in range(2):
         await send(dashboard, {"preferred_name": "P"}, email=f"p{number}@example.com")
     await dashboard.until("people?status=unmatched", "p1@example.com")
@@ -173,8 +173,8 @@ async def test_everything_else(dashboard: Dashboard, stored: Database) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "many", "[", "\x00", "[]"])
-async def test_a_form_that_is_none(dashboard: Dashboard, reason: str) -> None:
-    """What no page sent is refused, or finds nobody."""
+async def test_invalid_form_is_refused(dashboard: Dashboard, reason: str) -> None:
+    """A form that no page sends is refused, or has no effect."""
     answer = await dashboard.post("problems/retry", property='"plan"', reason=reason)
 
     assert answer.status_code in (303, 400)
@@ -182,8 +182,8 @@ async def test_a_form_that_is_none(dashboard: Dashboard, reason: str) -> None:
         assert "No person has this problem" in (await dashboard.get("problems")).text
 
 
-async def test_hostile_values(dashboard: Dashboard) -> None:
-    """Values of any kind are text, and the page stays whole and small."""
+async def test_hostile_values_stay_text(dashboard: Dashboard) -> None:
+    """Values of any kind stay text, and the page stays small."""
     for number, words in enumerate(HOSTILE):
         await send(dashboard, {"number_of_contacts": words, "is_professional": [words]}, email=f"h{number}@x.y")
     await dashboard.until("problems", "is_professional")
@@ -192,8 +192,8 @@ async def test_hostile_values(dashboard: Dashboard) -> None:
     assert "\u202e" not in page.text
 
 
-async def test_comparing_everybody(dashboard: Dashboard) -> None:
-    """What it costs is told first; it is done where somebody is sure, and the page shows how far it is."""
+async def test_replay_needs_confirmation_and_shows_progress(dashboard: Dashboard) -> None:
+    """A replay shows its cost, needs a confirmation, and shows its progress."""
     await dashboard.service.until(lambda: dashboard.service.values(JOHN)[0].get("preferred_name") == "Johnny")
     [record] = dashboard.service.account().data.subscribers.after(0, JOHN)
     edited = {"properties": {"preferred_name": "by hand"}}

@@ -1,4 +1,4 @@
-"""How pages write what others said."""
+"""Tests of the rendering of foreign values."""
 
 from html.parser import HTMLParser
 
@@ -33,8 +33,8 @@ class _Elements(HTMLParser):
 
 
 @given(JSON)
-def test_any_value_is_text_of_one_element(content: JsonValue) -> None:
-    """Whatever a value is, it is one element with short text in it, and no control character."""
+def test_any_value_is_one_element(content: JsonValue) -> None:
+    """Any value is one element with short text, without control characters."""
     written = str(value(content))
     found = _Elements(written)
 
@@ -58,13 +58,13 @@ def test_any_value_is_text_of_one_element(content: JsonValue) -> None:
         ("<script>", '<bdi class="value text">&lt;script&gt;</bdi>'),
     ],
 )
-def test_values(content: JsonValue, written: str) -> None:
-    """A value's type is told by its looks; nothing of it is markup."""
+def test_values_are_styled_by_type(content: JsonValue, written: str) -> None:
+    """A value is styled by its type, and is never markup."""
     assert value(content) == written
 
 
-def test_what_is_long_is_cut() -> None:
-    """Of long texts, and of numbers that Python itself would not write, the beginning is shown, more on hover."""
+def test_long_values_are_truncated() -> None:
+    """Long texts and numbers are truncated, with more on hover."""
     for content in ("x" * 10_000, 10**9_999):
         written = str(value(content))
         assert "…" in _Elements(written).text
@@ -75,7 +75,7 @@ def test_what_is_long_is_cut() -> None:
 
 
 @pytest.mark.parametrize("character", ['"', "💩", "\x01", "&", "é"])
-def test_nothing_makes_it_long(character: str) -> None:
-    """Characters that take many bytes as HTML are shown less often."""
+def test_wide_characters_are_truncated_earlier(character: str) -> None:
+    """Characters of many bytes as HTML are truncated earlier."""
     assert len(str(value(character * 10_000)).encode()) < 550
     assert len(str(value([character * 10_000])).encode()) < 550

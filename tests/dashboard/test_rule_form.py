@@ -1,4 +1,4 @@
-"""Rules as the fields of forms."""
+"""Tests of rules as the fields of forms."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The page "Segment", against a stand-in for Segment's Public API: connecting, waiting, letting go."""
+"""Tests of the pages of Segment, against a stand-in for its Public API."""
 
 import html
 import json
@@ -80,8 +80,8 @@ async def signed(dashboard: Dashboard, secret: str, **fields: Any) -> httpx.Resp
     return await dashboard.service.client.request("POST", path, content=body, headers=headers, auth=None)
 
 
-async def test_nothing_is_connected(dashboard: Dashboard) -> None:
-    """The first look says what to do: paste a token, or set it up by hand."""
+async def test_page_without_connections_has_instructions(dashboard: Dashboard) -> None:
+    """Without a connection the page offers a token or the manual setup."""
     page = await dashboard.get("segment")
 
     assert page.status_code == 200
@@ -93,8 +93,8 @@ async def test_nothing_is_connected(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("kind", ["webhook", "destination"])
-async def test_from_a_token_to_the_first_call(dashboard: Dashboard, segment: SegmentWorkspace, kind: str) -> None:
-    """Paste, choose, done: the destination is in Segment, and the page waits for its first call, which comes."""
+async def test_source_is_connected_and_sends(dashboard: Dashboard, segment: SegmentWorkspace, kind: str) -> None:
+    """After the token and a choice the destination exists in Segment, and its first call appears."""
     looked = await look(dashboard)
     choice = await dashboard.get("segment/sources?q=source+1")
     made = await connect(dashboard, kind)
@@ -122,8 +122,8 @@ async def test_from_a_token_to_the_first_call(dashboard: Dashboard, segment: Seg
         assert credential not in answer.text
 
 
-async def test_waiting_turns_into_received_by_itself(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """The page of a connection, and the list, are told of the first call while somebody looks at them."""
+async def test_first_call_appears_without_reload(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """The first call appears on the open page of the connection and in the list."""
     page = await connected(dashboard, "destination")
     [destination] = segment.destinations.values()
     called = f"called-{page.rpartition('/')[2]}"
@@ -138,8 +138,8 @@ async def test_waiting_turns_into_received_by_itself(dashboard: Dashboard, segme
     assert " ago</time>" in after[1][called]
 
 
-async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Sources that were set up elsewhere are listed too, apart from those that were connected from here."""
+async def test_other_sources_are_listed_apart(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Sources that were connected elsewhere are listed apart."""
     await connected(dashboard)
     [destination] = segment.destinations.values()
     await signed(dashboard, destination["settings"]["sharedSecret"], projectId=SOURCE)
@@ -177,7 +177,7 @@ async def test_what_else_sends(dashboard: Dashboard, segment: SegmentWorkspace) 
         (TOKEN, "GET /sources", (200, ""), 503, "sent an invalid response"),
     ],
 )
-async def test_a_look_that_fails(
+async def test_failed_workspace_request_shows_its_error(
     dashboard: Dashboard,
     segment: SegmentWorkspace,
     token: str,
@@ -186,7 +186,7 @@ async def test_a_look_that_fails(
     status: int,
     said: str,
 ) -> None:
-    """Traits against a token is told beside it, anything else above the form; the token is not kept."""
+    """An error of the token is shown at its field, any other above the form; the token is not kept."""
     if operation:
         segment.fail(operation, *fault[:2], headers=fault[2] if len(fault) > 2 else {})
     answer = await look(dashboard, token=token, region="eu", keep="yes")
@@ -205,8 +205,8 @@ async def test_a_look_that_fails(
     assert "is kept, encrypted" not in (await dashboard.get("segment")).text
 
 
-async def test_many_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Only so many are offered at once; the others are found by name, slug or id, in any case."""
+async def test_sources_are_limited_and_searchable(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A limited number of sources is offered; the others are found by name, slug or ID."""
     await connected(dashboard)
     segment.make(
         {"sourceId": "src_0010", "metadataId": "6116daebcc926a434fe41bb3", "enabled": True, "settings": {}}
@@ -229,8 +229,8 @@ async def test_many_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     assert "<b>nothing" not in none.text
 
 
-async def test_a_workspace_without_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """A token that sees nothing is told so, with what helps."""
+async def test_workspace_without_sources_has_advice(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A workspace without sources shows advice."""
     segment.sources.clear()
     await look(dashboard)
 
@@ -248,10 +248,10 @@ async def test_a_workspace_without_sources(dashboard: Dashboard, segment: Segmen
         ({"public_url": "https://localhost:8700"}, "url-wrong", "localhost is within a network of your own"),
     ],
 )
-async def test_a_choice_that_is_at_fault(
+async def test_invalid_choice_shows_its_error(
     dashboard: Dashboard, segment: SegmentWorkspace, fields: dict[str, str], field: str, said: str
 ) -> None:
-    """What is missing or wrong is told at its field; what was chosen stays chosen, and nothing is made."""
+    """An error is shown at its field, the choice stays, and nothing is created."""
     await look(dashboard)
     answer = await connect(dashboard, **fields, q="source 1")
     told = re.search(rf'<p id="{field}" class="wrong" role="alert">(.*?)</p>', answer.text)
@@ -277,10 +277,10 @@ async def test_a_choice_that_is_at_fault(
         ("GET /catalog/destinations", (500, ""), 503, "answered 500"),
     ],
 )
-async def test_what_segment_refuses_is_undone(
+async def test_refused_connection_is_undone(
     dashboard: Dashboard, segment: SegmentWorkspace, operation: str, fault: tuple[int, str], status: int, said: str
 ) -> None:
-    """If Segment refuses a step, nothing is left half-made, and the form says why; it can be sent again."""
+    """If Segment refuses a step nothing stays, and the form shows the reason."""
     await look(dashboard)
     segment.fail(operation, *fault)
     refused = await connect(dashboard)
@@ -296,8 +296,8 @@ async def test_what_segment_refuses_is_undone(
     assert len(segment.destinations) == 1
 
 
-async def test_a_source_is_connected_once(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Who sends the form twice is told that the source is connected, and nothing more is made."""
+async def test_second_submission_connects_nothing(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A form that is sent twice connects the source once."""
     await connected(dashboard)
     again = await connect(dashboard, "destination")
 
@@ -306,8 +306,8 @@ async def test_a_source_is_connected_once(dashboard: Dashboard, segment: Segment
     assert len(segment.destinations) == 1
 
 
-async def test_another_source_without_the_token(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """While the token is held, connecting a source goes on at the list."""
+async def test_held_token_leads_to_the_sources(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """While the token is held, connecting another source starts at the list."""
     page = await connected(dashboard)
     shown = await dashboard.get(page)
     await connect(dashboard, source_id="src_0002")
@@ -317,8 +317,8 @@ async def test_another_source_without_the_token(dashboard: Dashboard, segment: S
     assert len(segment.destinations) == 2
 
 
-async def test_a_held_token_is_its_sessions(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Whoever else logs in is asked for a token; so is who had theirs forgotten, or logs in anew."""
+async def test_held_token_belongs_to_its_session(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Another session, and one that dropped the token, has to enter it."""
     await look(dashboard)
     async with httpx.AsyncClient(transport=dashboard.service.transport, base_url="http://service") as client:
         await client.post("/dashboard/login", data={"password": PASSWORD})
@@ -335,8 +335,8 @@ async def test_a_held_token_is_its_sessions(dashboard: Dashboard, segment: Segme
     assert segment.destinations == {}
 
 
-async def test_a_kept_token(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """A token is kept where that was ticked, once it worked; then nobody pastes it, until it is forgotten."""
+async def test_kept_token_is_used_until_deleted(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A token is kept if ticked and accepted, and is used until it is deleted."""
     await look(dashboard, keep="yes", region="eu")
     page = await dashboard.get("segment")
     await look(dashboard, token="", stored="yes")
@@ -361,8 +361,8 @@ async def test_a_kept_token(dashboard: Dashboard, segment: SegmentWorkspace) -> 
     assert "No token of a Segment workspace is kept" in without.text
 
 
-async def test_where_segment_reaches_the_service(dashboard: Dashboard) -> None:
-    """An address that Segment reaches is filled in; another one is not, and the page says why."""
+async def test_public_url_is_filled_in_if_reachable(dashboard: Dashboard) -> None:
+    """A public URL that Segment reaches is filled in; for another one the page has the reason."""
     await look(dashboard)
     private = await dashboard.get("segment/sources")
     headers = {"Host": "destination.example.com", "X-Forwarded-Proto": "https"}
@@ -379,8 +379,10 @@ async def test_where_segment_reaches_the_service(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("kind", ["webhook", "destination"])
-async def test_disconnecting(dashboard: Dashboard, segment: SegmentWorkspace, kind: str) -> None:
-    """With the token that is held, or is pasted, the destination goes in Segment, and its calls are refused."""
+async def test_disconnection_deletes_and_revokes(
+    dashboard: Dashboard, segment: SegmentWorkspace, kind: str
+) -> None:
+    """A disconnection deletes the destination in Segment, and its calls are refused."""
     page = await connected(dashboard, kind)
     other = page_of(dashboard, await connect(dashboard, "destination", source_id="src_0002"))
     [credential, *_] = [value for each in segment.destinations.values() for value in each["settings"].values()]
@@ -401,8 +403,8 @@ async def test_disconnecting(dashboard: Dashboard, segment: SegmentWorkspace, ki
     assert (await dashboard.get(page)).status_code == 404
 
 
-async def test_a_destination_that_was_deleted_there(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Who deleted the destination in Segment first may still disconnect."""
+async def test_deleted_destination_can_be_disconnected(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A destination that was deleted in Segment can be disconnected."""
     page = await connected(dashboard)
     segment.destinations.clear()
     await dashboard.post(page, sure="yes")
@@ -419,10 +421,10 @@ async def test_a_destination_that_was_deleted_there(dashboard: Dashboard, segmen
         ("away", 503, "answered 500"),
     ],
 )
-async def test_forgetting_it_here(
+async def test_connection_can_be_deleted_here_only(
     dashboard: Dashboard, segment: SegmentWorkspace, fault: str, status: int, said: str
 ) -> None:
-    """Where Segment cannot be asked, or refuses, that is told beside the way out: to forget it here only."""
+    """If Segment cannot be asked or refuses, the connection can be deleted here only."""
     page = await connected(dashboard)
     [destination] = segment.destinations.values()
     token = TOKEN
@@ -448,8 +450,8 @@ async def test_forgetting_it_here(
     assert (await signed(dashboard, destination["settings"]["sharedSecret"])).status_code == 401
 
 
-async def test_many_connections(dashboard: Dashboard, tmp_path: Path) -> None:
-    """However many sources are connected, a page stays small, and each can be found."""
+async def test_many_connections_stay_searchable(dashboard: Dashboard, tmp_path: Path) -> None:
+    """With many connections the page stays small, and each is found."""
     page = await connected(dashboard)
     database = Database(settings(tmp_path).effective_database_url)
     await database.open()
@@ -472,8 +474,8 @@ async def test_many_connections(dashboard: Dashboard, tmp_path: Path) -> None:
     assert len(await dashboard.live("segment/live?q=quotes", "others")) == 51
 
 
-async def test_hostile_names(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Whatever a source or a workspace is called, it stays text on every page."""
+async def test_hostile_names_stay_text(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """Names of sources and workspaces stay text on every page."""
     segment.name = HOSTILE
     segment.source(SOURCE).update(name=HOSTILE, slug=HOSTILE)
     await look(dashboard, keep="yes")
@@ -498,8 +500,8 @@ async def test_hostile_names(dashboard: Dashboard, segment: SegmentWorkspace) ->
         assert len(answer.content) < 200_000
 
 
-async def test_another_accounts_connection(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
-    """Below the path of one account nothing of another's is seen, used or removed."""
+async def test_connection_of_another_account_is_not_found(dashboard: Dashboard, segment: SegmentWorkspace) -> None:
+    """A connection of another account is neither shown, used nor deleted."""
     page = await connected(dashboard)
     await look(dashboard, keep="yes")
     issued = await dashboard.post("segment/by-hand/sdk", name="mine")
@@ -522,8 +524,8 @@ async def test_another_accounts_connection(dashboard: Dashboard, segment: Segmen
 
 
 @pytest.mark.parametrize("way", ["webhook", "destination", "sdk"])
-async def test_by_hand(dashboard: Dashboard, way: str) -> None:
-    """What is issued is shown once, with where to enter it; the page waits for the first call with just this."""
+async def test_manual_credential_is_shown_once(dashboard: Dashboard, way: str) -> None:
+    """An issued credential is shown once with instructions, and the page waits for its first call."""
     form = await dashboard.get(f"segment/by-hand/{way}")
     issued = await dashboard.post(f"segment/by-hand/{way}", name="Website", public_url=URL)
     await signed(dashboard, "forged")  # from here on it is remembered which secrets there are
@@ -559,8 +561,8 @@ async def test_by_hand(dashboard: Dashboard, way: str) -> None:
     assert (f"{URL}/webhook/" in again.text) is (way == "webhook")
 
 
-async def test_by_hand_with_faults(dashboard: Dashboard) -> None:
-    """What is missing or wrong is told at its field, and nothing is issued."""
+async def test_invalid_manual_setup_issues_nothing(dashboard: Dashboard) -> None:
+    """An error is shown at its field, and nothing is issued."""
     nameless = await dashboard.post("segment/by-hand/sdk", name=" ")
     private = await dashboard.post("segment/by-hand/webhook", name="x", public_url="http://127.0.0.1:8700")
     unknown = await dashboard.get("segment/by-hand/pigeon")
@@ -573,8 +575,8 @@ async def test_by_hand_with_faults(dashboard: Dashboard) -> None:
     assert "Issue shared secret" in settings_page.text
 
 
-async def test_operators_with_a_port_of_their_own(tmp_path: Path) -> None:
-    """Where calls come by another address than the dashboard's, the dashboard's is not offered."""
+async def test_admin_port_offers_no_public_url(tmp_path: Path) -> None:
+    """With an admin port the dashboard's own address is not offered."""
     configured = settings(tmp_path, admin_password=PASSWORD, admin_port=9000, prosperstack_api_key=KEY)
     async with (
         running(configured) as service,
@@ -590,10 +592,10 @@ async def test_operators_with_a_port_of_their_own(tmp_path: Path) -> None:
     assert f'<code id="host">{URL}</code>' in sdk.text
 
 
-async def test_a_token_leaves_no_trace(
+async def test_token_leaves_no_trace(
     tmp_path: Path, dashboard: Dashboard, segment: SegmentWorkspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A token, and what was issued with it, is in no page, redirect, cookie or log, nor in clear on the disk."""
+    """A token and issued credentials are in no page, redirect, cookie or log, nor in clear on the disk."""
     caplog.set_level("DEBUG")
     answers = [await look(dashboard)]
     answers += [await dashboard.get(page) for page in ("segment/sources", "segment/connect", "segment")]

@@ -1,4 +1,4 @@
-"""An account's settings, and all accounts."""
+"""Tests of the settings of an account, and of the page of all accounts."""
 
 import re
 
@@ -18,8 +18,8 @@ from support.operators import add_token
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_key_is_shown_once(dashboard: Dashboard) -> None:
-    """An issued key shows as the answer to the form and never again; it lets callers in until it is revoked."""
+async def test_key_is_shown_once_and_revoked(dashboard: Dashboard) -> None:
+    """An issued key is shown once, and works until it is revoked."""
     issued = await dashboard.post("settings/issue", kind="key", name="Website <b>")
     key = re.search(r"psd_[\w-]+", issued.text)
     assert key is not None
@@ -35,8 +35,8 @@ async def test_a_key_is_shown_once(dashboard: Dashboard) -> None:
     assert (works.status_code, unsure.status_code, revoked.status_code, refused.status_code) == (202, 422, 303, 401)
 
 
-async def test_a_public_key(dashboard: Dashboard) -> None:
-    """A public key is issued for the origins that are typed, and listed with them; what is none is refused."""
+async def test_public_key_has_its_origins(dashboard: Dashboard) -> None:
+    """A public key is listed with its origins; invalid origins are refused."""
     typed = "https://app.example.com, http://localhost:3000"
     issued = await dashboard.post("settings/issue", kind="public-key", name="Web", origins=typed)
     for_apps = await dashboard.post("settings/issue", kind="public-key", name="Apps", origins="")
@@ -55,8 +55,8 @@ async def test_a_public_key(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     ("kind", "shown"), [("secret", r"/webhook/acct_"), ("connector", r"/data-connector/psc_[\w-]+")]
 )
-async def test_what_else_is_issued(dashboard: Dashboard, kind: str, shown: str) -> None:
-    """Secrets and connectors show with the URL that they belong to, and stand in the audit trail."""
+async def test_secrets_and_connectors_have_urls(dashboard: Dashboard, kind: str, shown: str) -> None:
+    """Issued secrets and connectors have their URLs, and are in the audit log."""
     issued = await dashboard.post("settings/issue", kind=kind, name="one")
 
     assert re.search(shown, issued.text)
@@ -64,8 +64,8 @@ async def test_what_else_is_issued(dashboard: Dashboard, kind: str, shown: str) 
     assert (await dashboard.post("settings/issue", kind="nonsense")).status_code == 422
 
 
-async def test_what_an_operator_chooses(dashboard: Dashboard) -> None:
-    """The reserve and what a deletion does are kept; a number that is none is refused in words."""
+async def test_settings_are_saved_or_refused(dashboard: Dashboard) -> None:
+    """The reserve and the effect of a deletion are saved; invalid numbers are refused."""
     saved = await dashboard.post("settings/choices", reserve="25 %", on_delete="nothing")
     page = (await dashboard.get("settings")).text
     wrong = [
@@ -88,8 +88,8 @@ async def test_what_an_operator_chooses(dashboard: Dashboard) -> None:
     assert 'value="25"' not in (await dashboard.get("settings")).text
 
 
-async def test_another_prosperstack_key(dashboard: Dashboard) -> None:
-    """A key of another mode, or of another account, is refused, and no key is ever shown."""
+async def test_key_of_another_mode_or_account_is_refused(dashboard: Dashboard) -> None:
+    """A key of another mode or account is refused, and no key is shown."""
     await dashboard.service.identify("a@b.c", key="key_test_other")
     keys = dashboard.service.sandbox_app.state.accounts
     keys["key_test_new_one"] = keys["key_test_sandbox"]
@@ -102,8 +102,8 @@ async def test_another_prosperstack_key(dashboard: Dashboard) -> None:
     assert "key_test_new_one" not in (await dashboard.get("settings")).text
 
 
-async def test_accounts(dashboard: Dashboard) -> None:
-    """Live and test mode stand apart; an account is opened with a key that ProsperStack takes, and no other."""
+async def test_account_is_opened_with_an_accepted_key(dashboard: Dashboard) -> None:
+    """Live and test accounts are listed apart; only a key that ProsperStack accepts opens one."""
     csrf = await dashboard.csrf()
     keys = dashboard.service.sandbox_app.state.accounts
     keys["key_live_one"] = keys["key_test_other"]
@@ -124,8 +124,8 @@ async def test_accounts(dashboard: Dashboard) -> None:
     )
 
 
-async def test_removing_the_account(dashboard: Dashboard) -> None:
-    """An account is removed by its settings, when that is confirmed; another one stays."""
+async def test_account_removal_needs_confirmation(dashboard: Dashboard) -> None:
+    """An account is removed after a confirmation; others stay."""
     await dashboard.service.identify("a@b.c", key="key_test_other")
     unsure = await dashboard.post("settings/remove")
     sure = await dashboard.post("settings/remove", sure="yes")
@@ -139,8 +139,8 @@ async def test_removing_the_account(dashboard: Dashboard) -> None:
     assert len(set(re.findall(r"/dashboard/a/(acct_[\w-]+)/overview", page))) == 1
 
 
-async def test_another_accounts_key(dashboard: Dashboard) -> None:
-    """By the page of one account nothing of another one can be revoked."""
+async def test_key_of_another_account_is_not_revoked(dashboard: Dashboard) -> None:
+    """The page of one account revokes no credential of another."""
     await dashboard.service.identify("a@b.c", key="key_test_other")
     page = (await dashboard.client.get("/dashboard/accounts")).text
     [other] = set(re.findall(r"/dashboard/a/(acct_[\w-]+)/overview", page)) - {dashboard.account_id}
@@ -156,8 +156,8 @@ async def test_another_accounts_key(dashboard: Dashboard) -> None:
     assert "has no valid key" in answer.text
 
 
-async def test_very_many(dashboard: Dashboard, stored: Database) -> None:
-    """With very many keys, tokens and accounts pages stay small: what is good comes first, and others are found."""
+async def test_pages_with_many_rows_stay_small(dashboard: Dashboard, stored: Database) -> None:
+    """With many keys, tokens and accounts pages stay small, with active ones first."""
 
     def many(connection: Connection) -> None:
         account = accounts.get(connection, dashboard.account_id)

@@ -1,4 +1,4 @@
-"""Two texts, compared."""
+"""Tests of the diff of two texts."""
 
 import time
 
@@ -10,8 +10,8 @@ from prosperstack_destination.dashboard.text_diff import MAX_DIFF, MAX_LINES, Li
 TEXTS = st.lists(st.sampled_from("abc"), max_size=40).map("\n".join)
 
 
-def test_what_is_compared() -> None:
-    """What was added and what is gone stands among some lines that stayed; how many others there are is told."""
+def test_diff_has_changes_with_context() -> None:
+    """Added and removed lines have context lines, and the number of hidden lines."""
     old = "\n".join([*map(str, range(10)), "old", *map(str, range(10, 30)), "gone"])
     new = "\n".join([*map(str, range(10)), "new", *map(str, range(10, 30)), "", "x" * 500])
 
@@ -32,8 +32,8 @@ def test_what_is_compared() -> None:
 
 
 @given(TEXTS, TEXTS)
-def test_nothing_is_missing(old: str, new: str) -> None:
-    """Everything that differs is told, on its side."""
+def test_diff_has_every_difference(old: str, new: str) -> None:
+    """Every differing line is in the diff, on its side."""
     lines = diff_lines(old, new)
 
     def count(kind: str) -> int:
@@ -43,8 +43,8 @@ def test_nothing_is_missing(old: str, new: str) -> None:
     assert (lines == ()) == (old.splitlines() == new.splitlines())
 
 
-def test_texts_that_are_large() -> None:
-    """However long two texts are, comparing them takes no time worth mentioning, and what is shown is bounded."""
+def test_diff_of_long_texts_is_bounded() -> None:
+    """The diff of long texts is quick and bounded."""
     begun = time.process_time()
     lines = diff_lines("\n".join(map(str, range(60_000))), "\n".join(f"{number} x" for number in range(60_000)))
     diff_lines("a\nb\n" * (MAX_LINES // 2), "b\na\na\n" * (MAX_LINES // 3))

@@ -1,4 +1,4 @@
-"""API tokens, on the page of all accounts."""
+"""Tests of API tokens on the page of all accounts."""
 
 import re
 
@@ -23,8 +23,8 @@ async def revoke(dashboard: Dashboard, fingerprint: str, **fields: str) -> int:
     return (await dashboard.client.post("/dashboard/tokens/revoke", data=form)).status_code
 
 
-async def test_a_token(dashboard: Dashboard) -> None:
-    """It is shown once, opens the API, and is refused once it is revoked, for which one has to be sure."""
+async def test_token_is_shown_once_and_revoked(dashboard: Dashboard) -> None:
+    """A token is shown once, opens the API, and is refused after a confirmed revocation."""
     assert "No API token exists yet" in (await dashboard.client.get(PAGE)).text
     page = await issue(dashboard, "ci")
     found = re.search(r"pso_[\w-]+", page)
@@ -45,13 +45,13 @@ async def test_a_token(dashboard: Dashboard) -> None:
     assert "The token does not exist" in (await dashboard.client.get(PAGE)).text
 
 
-async def test_a_token_without_a_name(dashboard: Dashboard) -> None:
-    """It is refused, and the page says why."""
+async def test_token_needs_a_name(dashboard: Dashboard) -> None:
+    """A token without a name is refused, with the reason."""
     assert "A token needs a name" in await issue(dashboard, " ")
 
 
-async def test_hostile_names(dashboard: Dashboard) -> None:
-    """Names of any kind are text."""
+async def test_hostile_names_stay_text(dashboard: Dashboard) -> None:
+    """Names of any kind stay text."""
     for each in HOSTILE:
         await issue(dashboard, each)
     page = checked(await dashboard.client.get(PAGE))

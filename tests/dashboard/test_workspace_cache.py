@@ -1,4 +1,4 @@
-"""What is held while somebody chooses a source: for them, for a while, and not without end."""
+"""Tests of the workspaces that operators have open."""
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.dashboard.segment import MAX_SELECTIONS, SELECTION_TTL, WorkspaceSelections
@@ -12,8 +12,8 @@ LOOK = WorkspaceSnapshot(Workspace(id="ws_1", name="Acme"), Region.US, ())
 ACCESS = WorkspaceCredentials("sgp_secret")
 
 
-def test_for_whom_it_is_held(clock: SetClock) -> None:
-    """Neither another session nor another account finds it."""
+def test_selection_belongs_to_session_and_account(clock: SetClock) -> None:
+    """Another session or account does not get the selection."""
     looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
     held = looks.of("mine", "acct_1")
@@ -24,8 +24,8 @@ def test_for_whom_it_is_held(clock: SetClock) -> None:
     assert looks.of("mine", "acct_2") is None
 
 
-def test_how_long_it_is_held(clock: SetClock) -> None:
-    """After ten minutes it is gone, whoever asks for anything; so it is where the clock was set back."""
+def test_selection_expires(clock: SetClock) -> None:
+    """A selection expires after ten minutes, also if the clock is set back."""
     looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
     clock.advance(SELECTION_TTL / SECOND)
@@ -41,8 +41,8 @@ def test_how_long_it_is_held(clock: SetClock) -> None:
     assert looks.of("mine", "acct_1") is None
 
 
-def test_how_many_are_held(clock: SetClock) -> None:
-    """One more than may be held takes the place of the oldest; a newer look takes that of the same session's."""
+def test_oldest_selection_is_dropped(clock: SetClock) -> None:
+    """One selection too many drops the oldest; a newer one replaces that of its session."""
     looks = WorkspaceSelections(clock)
     for number in range(MAX_SELECTIONS):
         looks.hold(f"session {number}", "acct_1", LOOK, ACCESS)
@@ -56,8 +56,8 @@ def test_how_many_are_held(clock: SetClock) -> None:
     assert newer.access is None
 
 
-def test_forgetting(clock: SetClock) -> None:
-    """What is forgotten is gone, and what is held tells no token when it is printed."""
+def test_forgotten_selection_is_gone(clock: SetClock) -> None:
+    """A forgotten selection is gone, and its representation has no token."""
     looks = WorkspaceSelections(clock)
     looks.hold("mine", "acct_1", LOOK, ACCESS)
     assert ACCESS.token not in f"{looks!r} {looks.of('mine', 'acct_1')!r}"

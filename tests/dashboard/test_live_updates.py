@@ -1,4 +1,4 @@
-"""What pages are sent while somebody looks, over a real port, by the service as it is started."""
+"""Tests of live updates over a real port, by the service as it is started."""
 
 import json
 import subprocess
@@ -54,8 +54,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
         served.client.close()
 
 
-def test_streams(running: Running) -> None:
-    """A call that is taken in shows without another request; who logs out is sent nothing more."""
+def test_stream_ends_at_logout(running: Running) -> None:
+    """A new call appears without a reload; after a logout the stream ends."""
     served, _ = running
     parts = served.stream("calls")
     first = next(parts)
@@ -72,8 +72,8 @@ def test_streams(running: Running) -> None:
     assert served.client.get(f"{served.home}/calls/live", headers=headers).status_code == 204
 
 
-def test_the_end_of_the_service(running: Running) -> None:
-    """A stream ends when the service is stopped, which does not have to wait for whoever looks."""
+def test_stream_ends_with_the_service(running: Running) -> None:
+    """A stream ends when the service stops, without delaying it."""
     served, process = running
     parts = served.stream("overview")
     next(parts)

@@ -1,4 +1,4 @@
-"""How somebody stands, in a few words."""
+"""Tests of the texts about a person."""
 
 from dataclasses import replace
 
@@ -63,8 +63,8 @@ def person(
     return PersonView(profile, (), (), (SubscriberView("subr_1", NOW, rows),), (), step, again, None)
 
 
-def test_every_state_has_its_words() -> None:
-    """No state of a profile or of a property is without words."""
+def test_every_state_has_a_label() -> None:
+    """Every state of a profile and of a property has a label."""
     assert STATUS_LABELS.keys() == set(Status)
     assert PROPERTY_LABELS.keys() == set(PropertyState)
     for state in DIFFERENT_STATES:
@@ -87,10 +87,10 @@ def test_every_state_has_its_words() -> None:
         ),
     ],
 )
-def test_with_whom_everything_is_done(
+def test_settled_person_is_up_to_date(
     rows: list[PropertyComparison], words: str, tone: HeadlineTone, more: str
 ) -> None:
-    """Whoever is settled is up to date, but for what Mapping problem."""
+    """A settled person is up to date, except for problems."""
     found = headline(person(Status.IN_SYNC, *rows), ACCOUNT, NOW)
 
     assert (found.title, found.tone) == (words, tone)
@@ -98,8 +98,8 @@ def test_with_whom_everything_is_done(
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.READY, Status.UNKNOWN])
-def test_who_waits(status: Status) -> None:
-    """Whoever waits does so for their turn, with what is done then; at the front, or behind live changes."""
+def test_waiting_person_has_its_next_step(status: Status) -> None:
+    """A waiting person has its next step and its place behind live changes."""
     live = headline(person(status, step=NextStep.LOOK_UP), ACCOUNT, NOW)
     bulk = headline(person(status, lane=Lane.BULK), ACCOUNT, NOW)
     first = headline(person(status, lane=Lane.CANCELLING), ACCOUNT, NOW)
@@ -119,10 +119,10 @@ def test_who_waits(status: Status) -> None:
         (AccountStatus.RETRYING, NOW, "Waiting for delivery", HeadlineTone.CALM),
     ],
 )
-def test_who_waits_with_the_account(
+def test_person_waits_for_a_stopped_account(
     status: AccountStatus, until: int | None, words: str, tone: HeadlineTone
 ) -> None:
-    """Where the account is left alone, that is what is waited for, and for how long."""
+    """A person of a stopped account waits for the account, with its reason and time."""
     account = replace(ACCOUNT, status=status, status_reason="why", status_until=until)
     found = headline(person(Status.READY), account, NOW)
 
@@ -131,15 +131,15 @@ def test_who_waits_with_the_account(
         assert (found.details, found.retry_at) == ("why.", until)
 
 
-def test_who_waits_for_another_attempt() -> None:
-    """After a failed attempt it is told why it failed, and when the next one is."""
+def test_failed_person_has_reason_and_retry_time() -> None:
+    """After a failed attempt the headline has the reason and the next attempt."""
     found = headline(person(Status.PENDING, reason="ProsperStack is away.", again=NOW + MINUTE), ACCOUNT, NOW)
 
     assert found == Headline("Waiting for a retry", HeadlineTone.WARN, "ProsperStack is away.", NOW + MINUTE)
 
 
-def test_whom_nobody_matches() -> None:
-    """It is told what is written as soon as there is a subscriber, and when it is looked again."""
+def test_unmatched_person_has_pending_properties() -> None:
+    """An unmatched person shows the properties for a future subscriber, and the next lookup."""
     rows = [row(PropertyState.NO_SUBSCRIBER, key) for key in "ab"]
     found = headline(person(Status.UNMATCHED, *rows, again=NOW + MINUTE), ACCOUNT, NOW)
 
@@ -147,8 +147,8 @@ def test_whom_nobody_matches() -> None:
     assert found.details == "When a subscriber has it, 2 properties are delivered."
 
 
-def test_whose_email_is_rejected() -> None:
-    """The reason from ProsperStack is shown, and what has to happen."""
+def test_rejected_email_has_its_reason() -> None:
+    """A rejected email shows ProsperStack's reason and what has to happen."""
     found = headline(person(Status.REJECTED, reason="ProsperStack rejects the email: no."), ACCOUNT, NOW)
 
     assert (found.title, found.tone) == ("Email rejected", HeadlineTone.BAD)
@@ -181,6 +181,8 @@ def test_whose_email_is_rejected() -> None:
         (EventKind.REQUEST, "500", {}, "ProsperStack answered 500 to a request"),
     ],
 )
-def test_what_happened(kind: EventKind, outcome: str, details: dict[str, str | int], sentence: str) -> None:
-    """Each event is a sentence."""
+def test_every_event_has_a_text(
+    kind: EventKind, outcome: str, details: dict[str, str | int], sentence: str
+) -> None:
+    """Each event has a text."""
     assert describe(Event("acct_1", NOW, kind, outcome, None, details)) == sentence

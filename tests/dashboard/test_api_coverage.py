@@ -1,4 +1,4 @@
-"""Everything that a dashboard can do can be done by the API as well."""
+"""Tests that the API covers the dashboard."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,8 +108,8 @@ def whole(route: str) -> str:
     return route if path.startswith("/api") else f"{method} {ACCOUNT}{path}"
 
 
-def test_every_form_has_a_route(tmp_path: Path) -> None:
-    """Whatever a form does, a program does with a token: the table has every form, and the API every route."""
+def test_every_form_has_an_api_route(tmp_path: Path) -> None:
+    """Every form of the dashboard has a route of the API."""
     app = create_app(settings(tmp_path))
     named = {whole(each) for done_by in DONE_BY.values() for each in done_by}
 
@@ -117,8 +117,8 @@ def test_every_form_has_a_route(tmp_path: Path) -> None:
     assert named - set(routes(app)) == set()
 
 
-def test_every_page_has_a_route(tmp_path: Path) -> None:
-    """Whatever a page tells, the API tells a program."""
+def test_every_page_has_an_api_route(tmp_path: Path) -> None:
+    """Every page of the dashboard has a route of the API."""
     app = create_app(settings(tmp_path))
     named = {whole(each) for told_by in TOLD_BY.values() for each in told_by}
 

@@ -1,4 +1,4 @@
-"""Marketers and developers at work: a trait is mapped, and whatever others send stays text."""
+"""Tests of marketers and developers at work, in a browser."""
 
 from playwright.sync_api import Page, expect
 
@@ -9,8 +9,8 @@ JOHN = "john.doe@example.com"
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">'\"{{7*7}}"
 
 
-def test_mapping_a_trait(operator: Page, served: Site) -> None:
-    """A trait that feeds nothing is mapped by one click, tried on its person, applied, and reaches ProsperStack."""
+def test_trait_is_mapped_by_one_click(operator: Page, served: Site) -> None:
+    """An unmapped trait is mapped by one click, tried, applied, and delivered."""
     served.identify(JOHN, contactCount=4711)
     operator.goto(f"{served.url}/dashboard")
     operator.get_by_role("link", name="Mapping").click()
@@ -27,8 +27,8 @@ def test_mapping_a_trait(operator: Page, served: Site) -> None:
     assert served.values(JOHN)["number_of_contacts"] == 4711
 
 
-def test_hostile_values(operator: Page, served: Site) -> None:
-    """Script in a trait's name or value, an email, an id or a source runs nowhere, and shows as text."""
+def test_hostile_values_run_no_script(operator: Page, served: Site) -> None:
+    """Scripts in names, values, emails, IDs and sources never run, and show as text."""
     for each in ("\"<script>document.title='taken'</script>\"@example.com", JOHN):
         traits = {"email": each, HOSTILE: HOSTILE, "number_of_contacts": HOSTILE}
         context = {"library": {"name": HOSTILE}}

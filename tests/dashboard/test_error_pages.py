@@ -1,4 +1,4 @@
-"""Pages that say what went wrong."""
+"""Tests of error pages."""
 
 import pytest
 
@@ -11,8 +11,8 @@ pytestmark = pytest.mark.anyio
     ("page", "back"),
     [("people/99", "people"), ("calls/99", "calls"), ("mapping/history/9", "mapping"), ("nothing", "")],
 )
-async def test_the_way_on(dashboard: Dashboard, page: str, back: str) -> None:
-    """What is not there says so beside the menu of its account, and leads back to where it would be."""
+async def test_error_page_has_menu_and_way_back(dashboard: Dashboard, page: str, back: str) -> None:
+    """The error page of an account has its menu, and leads back to the section."""
     answer = await dashboard.get(page)
 
     assert answer.status_code == 404
@@ -21,8 +21,8 @@ async def test_the_way_on(dashboard: Dashboard, page: str, back: str) -> None:
     assert "All accounts" in answer.text
 
 
-async def test_an_account_that_is_not_there(dashboard: Dashboard) -> None:
-    """It leads to the others."""
+async def test_unknown_account_leads_to_the_list(dashboard: Dashboard) -> None:
+    """The error page of an unknown account leads to the list of accounts."""
     answer = await dashboard.client.get("/dashboard/a/acct_none/overview")
 
     assert answer.status_code == 404
@@ -30,7 +30,7 @@ async def test_an_account_that_is_not_there(dashboard: Dashboard) -> None:
     assert '<a class="button" href="/dashboard">' in answer.text
 
 
-async def test_a_form_that_is_refused(dashboard: Dashboard) -> None:
+async def test_refused_form_has_a_page_with_menu(dashboard: Dashboard) -> None:
     """A form without the session's token is refused on a page with the menu."""
     answer = await dashboard.client.post(f"{dashboard.home}/mapping/apply", data={"csrf": "forged"})
 
