@@ -12,7 +12,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-delivery bench-mapping bench-connector bench-replicas bench-dashboard bench-size manifests docs docs-site lock upgrade clean
+.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-delivery bench-mapping bench-connector bench-replicas bench-dashboard bench-size bench-sizing manifests docs docs-site lock upgrade clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -108,6 +108,9 @@ bench-size: $(READY) ## Measure start time, memory and CPU with a million profil
 
 manifests: $(DEPLOY) ## Write the plain Kubernetes manifests from the chart
 	$(BIN)/python -m tools.chart
+
+bench-sizing: $(READY) ## Measure calls a second, memory and disk of a service under the load generator
+	PYTHONPATH=tests $(BIN)/python -m bench.sizing
 
 docs: $(READY) ## Write the API reference
 	$(BIN)/python -m tools.api_reference

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from prosperstack_destination.sandbox.account import Entry, FixedWindow, Journal, SandboxAccount, SandboxConfig
 from prosperstack_destination.sandbox.routes import router
-from prosperstack_destination.sandbox.seed import seed_account
+from prosperstack_destination.sandbox.seed import account_seed, seed_account
 from prosperstack_destination.sandbox.store import Refused, iso, whole_milliseconds
 
 #: Number of requests that ``GET /requests`` shows.
@@ -113,7 +113,7 @@ def _accounts(config: SandboxConfig) -> dict[str, SandboxAccount]:
     by_name = {
         str(number): SandboxAccount(
             str(number),
-            seed_account(config.subscribers, f"{config.seed}/{number}"),
+            seed_account(config.subscribers, account_seed(config.seed, number)),
             FixedWindow(config.rate_limit, config.window_seconds),
             record,
         )

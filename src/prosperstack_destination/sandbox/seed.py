@@ -58,8 +58,21 @@ _BEGINNING: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
+def emails_of(subscribers: int, seed: int) -> list[str]:
+    """Return the emails of the first account's subscribers; two subscribers may share one."""
+    return [each.fields["email"] for each in seed_account(subscribers, account_seed(seed, 0)).subscribers]
+
+
+def account_seed(seed: int, number: int) -> str:
+    """Return the seed of the account with a number in a sandbox with a seed."""
+    return f"{seed}/{number}"
+
+
 def seed_account(subscribers: int, seed: str) -> AccountData:
-    """Return an account of generated subscribers with one subscription each, the documented example's first."""
+    """Return an account of generated subscribers with one subscription each, the documented example's first.
+
+    More subscribers with the same seed begin with the same ones.
+    """
     random = Random(seed)  # noqa: S311 -- generated data, reproducible
     account = AccountData()
     for key, name, entity, kind, display in _PROPERTIES:

@@ -162,6 +162,9 @@ class Records:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._ordered)
+
     def add(self, record: Record) -> None:
         """Add a record. Its number has to be the highest."""
         self._ordered.append(record)
