@@ -70,13 +70,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "auth"},
     "logs": {"settings"},
     "vault": {"errors", "settings", "store", "auth"},
+    "parts": {
+        *("clock", "settings", "store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow"),
+        *("observability", "admin", "dashboard"),
+    },
     "bootstrap": {
-        *("caches", "__init__", "errors", "clock", "settings", "vault"),
+        *("parts", "caches", "__init__", "errors", "clock", "settings", "vault"),
         *("store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow", "observability"),
         *("admin", "segment_api", "dashboard", "account_mapping", "http_client"),
     },
     "lifecycle": {
-        *("__init__", "account_mapping", "admin", "auth", "background", "bootstrap", "clock", "errors", "settings"),
+        *("__init__", "account_mapping", "admin", "auth", "background", "parts", "clock", "errors", "settings"),
         "store",
     },
     "http_framing": set(),
@@ -84,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": {"errors", "connection_guard"},
     "app": {
         *("__init__", "errors", "clock", "settings", "logs"),
-        *("health", "middleware", "http_responses", "bootstrap", "lifecycle"),
+        *("health", "middleware", "http_responses", "bootstrap", "parts", "lifecycle"),
         *("ingest", "api", "api_docs", "cancel_flow", "observability", "dashboard"),
     },
     "serving_record": {"errors", "server", "settings", "store"},
@@ -117,7 +121,16 @@ CONFINED = {
         *("vault", "health", "admin", "segment_api", "dashboard", "file_import"),
     },
     "alembic": {"store"},
-    "httpx": {"prosperstack", "segment_api", "http_client", "aiohttp_transport", "bootstrap", "app", "cli"},
+    "httpx": {
+        "prosperstack",
+        "segment_api",
+        "http_client",
+        "aiohttp_transport",
+        "bootstrap",
+        "parts",
+        "app",
+        "cli",
+    },
     "aiohttp": {"aiohttp_transport"},
     "fastapi": {"app", "health", "api", "observability", "sandbox"},
     "starlette": {

@@ -12,8 +12,8 @@ from prosperstack_destination.admin.services import ALL_ACCOUNTS, AdminServices
 from prosperstack_destination.auth.operators import load_or_create_password, load_password
 from prosperstack_destination.auth.vault import load_pseudonym_key
 from prosperstack_destination.background import run_forever
-from prosperstack_destination.bootstrap import Services
 from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.parts import Services
 from prosperstack_destination.settings import Role, reveal
 
 log = structlog.get_logger(__name__)
