@@ -33,7 +33,7 @@ _SHARED = "TESTS_SHARED"
 TOGETHER = (
     *("tests/packaging/test_image_contents.py", "tests/packaging/test_wheel.py"),
     *("tests/browser/test_first_steps.py", "tests/browser/test_accessibility.py", "tests/browser/test_segment.py"),
-    "tests/browser/test_working.py",
+    "tests/browser/test_daily_work.py",
 )
 
 
