@@ -221,9 +221,21 @@ class MappingView:
         return text_of(self.stored)
 
 
-def history(connection: Connection, account: Account, limit: int) -> list[MappingView]:
-    """Return the applied versions, newest first."""
-    return [MappingView(each) for each in mappings.history(connection, account.id, limit)]
+def load_mapping(connection: Connection, account: Account) -> tuple[AccountMapping, MappingVersion]:
+    """Return an account's mapping, and its current version."""
+    return load(connection, account), mappings.current(connection, account.id)
+
+
+def history(connection: Connection, account: Account, limit: int, before: int | None = None) -> list[MappingView]:
+    """Return the applied versions, newest first, before the version ``before``."""
+    return [MappingView(each) for each in mappings.history(connection, account.id, limit, before=before)]
+
+
+def current_and(
+    connection: Connection, account: Account, version: int
+) -> tuple[MappingVersion, MappingVersion | None]:
+    """Return the current version, and the one with this number; None: the account has none."""
+    return mappings.current(connection, account.id), mappings.of_version(connection, account.id, version)
 
 
 def remap_of(connection: Connection, account: Account) -> RemapProgress | None:

@@ -4,18 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.account_mapping import AccountMapping, load
+from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin.cache import CoverageSnapshot
-from prosperstack_destination.admin.mapping import refresh_if_stale
+from prosperstack_destination.admin.mapping import load_mapping, refresh_if_stale, remap_of
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, html
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.mapping.coverage import PropertyCoverage
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule
-from prosperstack_destination.store import mappings
-from prosperstack_destination.store.mappings import MappingVersion
 
 #: Maximum properties and traits on the page; a search finds the others.
 MAX_PROPERTIES: Final = 100
@@ -62,7 +59,7 @@ class MappingPages:
 async def _show(context: PageContext) -> Response:
     await refresh_if_stale(context.services, context.account)
     text, is_counting = await _tables(context)
-    account_mapping, _ = await context.services.database.read(_load, context)
+    account_mapping, _ = await context.services.database.read(load_mapping, context.account)
     return context.page(
         "mapping.html",
         rules=account_mapping.rules,
@@ -85,13 +82,13 @@ async def _coverage(context: PageContext) -> Response:
 
 async def progress(context: PageContext) -> str:
     """Render the progress of the last mapping change."""
-    remap = await context.services.database.read(mappings.latest_remap, context.account.id)
+    remap = await context.services.database.read(remap_of, context.account)
     return context.fragment("mapping/progress.html", progress=remap, now=context.services.clock())
 
 
 async def _tables(context: PageContext) -> tuple[str, bool]:
     """Render both tables, and return whether their figures are still being counted."""
-    account_mapping, mapping = await context.services.database.read(_load, context)
+    account_mapping, mapping = await context.services.database.read(load_mapping, context.account)
     counted, is_counting = context.services.coverage.latest(context.account.id, mapping.version)
     find = context.query("find").casefold()
     rows = [row for row in _rows(account_mapping, counted) if _matches(find, row.key, row.name or "")]
@@ -115,10 +112,6 @@ async def _tables(context: PageContext) -> tuple[str, bool]:
         now=context.services.clock(),
     )
     return text, is_counting
-
-
-def _load(connection: Connection, context: PageContext) -> tuple[AccountMapping, MappingVersion]:
-    return load(connection, context.account), mappings.current(connection, context.account.id)
 
 
 def _rows(account_mapping: AccountMapping, counted: CoverageSnapshot | None) -> Iterator[Row]:

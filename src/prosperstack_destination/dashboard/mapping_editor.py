@@ -11,10 +11,9 @@ from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import Connection
 from starlette.responses import Response
 
-from prosperstack_destination.account_mapping import AccountMapping, load
+from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin import mapping as operations
 from prosperstack_destination.admin.mapping import TrialResult, run_trial
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute, html
@@ -37,7 +36,6 @@ from prosperstack_destination.mapping.mapping_file import Fault, InvalidMapping,
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, CreateMissing, Rule, Rules
 from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
 from prosperstack_destination.mapping.yaml_reader import YamlError
-from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
 #: Minimum transform rows in the form, and empty rows after those of the rule.
@@ -112,7 +110,7 @@ class MappingEditorPages:
         draft = await _current_draft(context, fields)
         if not fields.key:
             return await self._render_editor(context, await self._parse(context, draft))
-        replaces = fields.key in await context.services.database.read(_properties_with_rule, context)
+        replaces = fields.key in await _properties_with_rule(context)
         return await self._render_editor(
             context, await self._parse(context, draft, _with_rule), mapped=True, replaces=replaces
         )
@@ -125,7 +123,7 @@ class MappingEditorPages:
             raise InvalidCall(
                 "The form's rule cannot be read. Reload the page, and try again.", field="rule"
             ) from None
-        replaces = fields.key in await context.services.database.read(_properties_with_rule, context)
+        replaces = fields.key in await _properties_with_rule(context)
         draft = await self._parse(context, await _current_draft(context, fields), _with_rule)
         return await self._render_editor(context, draft, mapped=bool(fields.trait), replaces=replaces)
 
@@ -243,7 +241,7 @@ class MappingEditorPages:
         run_preview: bool = True,
     ) -> Response:
         """Render the editor. ``run_preview``: with the preview; otherwise the browser loads it."""
-        account_mapping = await context.services.database.read(load, context.account)
+        account_mapping, _ = await context.services.database.read(operations.load_mapping, context.account)
         counted, _ = context.services.coverage.latest(context.account.id, account_mapping.version)
         traits = () if counted is None else counted.traits[:MAX_TRAITS]
         rows = min(max(len(draft.fields.clean) + EXTRA_ROWS, MIN_ROWS), MAX_TRANSFORMS)
@@ -277,7 +275,7 @@ class MappingEditorPages:
     async def _render_review(
         self, context: PageContext, draft: Draft, status: int = 200, rise: ProblemsRise | None = None
     ) -> Response:
-        current, base = await context.services.database.read(_versions, context, draft.expects)
+        current, base = await _versions(context, draft.expects)
         figures = await self._render_figures(context, draft) if context.form.get("figures") == "yes" else None
         return context.page(
             "mapping/review.html",
@@ -302,15 +300,16 @@ class MappingEditorPages:
 
 async def _current_draft(context: PageContext, fields: RuleFields) -> Draft:
     """Return a draft of the current mapping."""
-    current = await context.services.database.read(mappings.current, context.account.id)
+    current = await context.services.database.read(operations.of_version, context.account, None)
     text = await asyncio.to_thread(operations.text_of, current)
     draft = Draft(text, current.version, fields)
     return await asyncio.to_thread(_based_on, draft, current.version)
 
 
-def _properties_with_rule(connection: Connection, context: PageContext) -> Collection[str]:
+async def _properties_with_rule(context: PageContext) -> Collection[str]:
     """Return the properties that have a rule."""
-    return load(connection, context.account).rules.by_property()
+    account_mapping, _ = await context.services.database.read(operations.load_mapping, context.account)
+    return account_mapping.rules.by_property()
 
 
 def _based_on(draft: Draft, version: int) -> Draft:
@@ -391,14 +390,10 @@ def remap_notice(profiles: int) -> str:
     return f" {subject} evaluated again, and changes are sent to ProsperStack."
 
 
-def _versions(
-    connection: Connection, context: PageContext, based_on: int
-) -> tuple[MappingVersion, MappingVersion | None]:
+async def _versions(context: PageContext, based_on: int) -> tuple[MappingVersion, MappingVersion | None]:
     """Return the current mapping, and the base of the draft if that is another stored version."""
-    current = mappings.current(connection, context.account.id)
-    if based_on == current.version:
-        return current, None
-    return current, mappings.of_version(connection, context.account.id, based_on)
+    current, base = await context.services.database.read(operations.current_and, context.account, based_on)
+    return current, None if based_on == current.version else base
 
 
 def _differences(old: MappingVersion, new: MappingVersion | str) -> tuple[Line, ...]:

@@ -4,16 +4,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
 from prosperstack_destination.admin import mapping as operations
+from prosperstack_destination.admin.mapping import MappingView
 from prosperstack_destination.dashboard.mapping_editor import remap_notice
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.text_diff import Line, diff_lines
 from prosperstack_destination.errors import NotFoundError
-from prosperstack_destination.mapping.rules import load_rules
-from prosperstack_destination.store import mappings
 from prosperstack_destination.store.mappings import MappingVersion
 
 #: Versions per page.
@@ -46,12 +44,14 @@ class MappingHistoryPages:
 async def _list(context: PageContext) -> Response:
     """Show the newest versions, or the versions before one."""
     before = _version(context.query("before"))
-    current, page = await context.services.database.read(_page, context.account.id, before)
+    database = context.services.database
+    current = await database.read(operations.of_version, context.account, None)
+    page = await database.read(operations.history, context.account, PAGE_SIZE + 1, before)
     rows = await asyncio.to_thread(_listed, page[:PAGE_SIZE])
     return context.page(
         "mapping/history.html",
         title="Mapping history",
-        current=current,
+        current=current.version,
         versions=rows,
         more=rows[-1].mapping.version if len(page) > PAGE_SIZE else None,
     )
@@ -62,7 +62,9 @@ async def _show(context: PageContext) -> Response:
     version: int = context.request.path_params["version"]
     if not 0 <= version <= _MAX_VERSION:
         raise NotFoundError("No such version.")
-    current, shown, former = await context.services.database.read(_versions, context, version)
+    database = context.services.database
+    shown = await database.read(operations.of_version, context.account, version)
+    current, former = await database.read(operations.current_and, context.account, version - 1)
     text, differences = await asyncio.to_thread(_texts, shown, former)
     return context.page(
         "mapping/version.html",
@@ -96,21 +98,8 @@ async def _export(context: PageContext) -> Response:
     return Response(text, 200, headers, "application/yaml")
 
 
-def _page(connection: Connection, account_id: str, before: int | None) -> tuple[int, list[MappingVersion]]:
-    current = mappings.current(connection, account_id)
-    return current.version, mappings.history(connection, account_id, PAGE_SIZE + 1, before=before)
-
-
-def _versions(
-    connection: Connection, context: PageContext, version: int
-) -> tuple[MappingVersion, MappingVersion, MappingVersion | None]:
-    current = mappings.current(connection, context.account.id)
-    shown = operations.of_version(connection, context.account, version)
-    return current, shown, mappings.of_version(connection, context.account.id, version - 1) if version else None
-
-
-def _listed(versions: list[MappingVersion]) -> list[ListedVersion]:
-    return [ListedVersion(each, len(load_rules(each.rules))) for each in versions]
+def _listed(versions: list[MappingView]) -> list[ListedVersion]:
+    return [ListedVersion(each.stored, each.rules) for each in versions]
 
 
 def _texts(shown: MappingVersion, former: MappingVersion | None) -> tuple[str, tuple[Line, ...]]:

@@ -1,6 +1,5 @@
 """Requests of dashboard pages: login and CSRF check, context, responses and error pages."""
 
-import gzip
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 import structlog
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -59,7 +60,8 @@ async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
 
 #: Cookie with one message for the next page.
 FLASH_COOKIE: Final = "dashboard_flash"
-#: Pages larger than this are compressed, in bytes.
+#: Pages of at least this size, in bytes, are compressed, for example with a long mapping file. Smaller pages stay
+#: uncompressed: the compressed size must not reveal secrets next to attacker-controlled text (BREACH).
 COMPRESS_FROM: Final = 100_000
 #: Content-Security-Policy: only resources of this service, and nothing inline.
 POLICY: Final = (
@@ -115,8 +117,7 @@ class PageContext:
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Render a page as a response. Shows the flash message of the previous request once."""
         flash = _read_flash(self.request.cookies.get(FLASH_COOKIE))
-        takes_gzip = "gzip" in self.request.headers.get("accept-encoding", "")
-        response = html(self.fragment(template, flash=flash, **values), status, compressed=takes_gzip)
+        response = html(self.fragment(template, flash=flash, **values), status)
         if flash is not None:
             response.delete_cookie(FLASH_COOKIE, path="/dashboard")
         return response
@@ -147,17 +148,9 @@ class PageContext:
         return self.redirect(f"{self.base_path}/{page}", flash)
 
 
-def html(text: str, status: int = 200, *, compressed: bool = False) -> HTMLResponse:
-    """Return a page as a response. Unpaired surrogates become question marks.
-
-    ``compressed``: compress pages above `COMPRESS_FROM`, for example with a long mapping file. Smaller pages stay
-    uncompressed: the compressed size must not reveal secrets next to attacker-controlled text (BREACH).
-    """
-    body, headers = text.encode(errors="replace"), {"Content-Security-Policy": POLICY}
-    if compressed and len(body) > COMPRESS_FROM:
-        body = gzip.compress(body, 5, mtime=0)
-        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return HTMLResponse(body, status, headers)
+def html(text: str, status: int = 200) -> HTMLResponse:
+    """Return a page as a response. Unpaired surrogates become question marks."""
+    return HTMLResponse(text.encode(errors="replace"), status, {"Content-Security-Policy": POLICY})
 
 
 def _write_flash(message: str) -> str:
@@ -211,6 +204,7 @@ class PageRouter:
                 self._guarded(page),
                 methods=[page.method],
                 include_in_schema=False,
+                middleware=[Middleware(GZipMiddleware, minimum_size=COMPRESS_FROM, compresslevel=5)],
             )
             for page in pages
         ]
