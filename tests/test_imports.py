@@ -36,7 +36,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http_responses": {"http_client", "errors", "store"},
     "account_mapping": {"errors", "clock", "mapping", "store", "prosperstack"},
     "auth": {"caches", "errors", "clock", "forwarded", "mapping", "store", "prosperstack", "account_mapping"},
-    "reconcile": {"errors", "clock", "emails", "background", "mapping", "store", "prosperstack", "account_mapping"},
+    "reconcile": {
+        "facts",
+        "errors",
+        "clock",
+        "emails",
+        "background",
+        "mapping",
+        "store",
+        "prosperstack",
+        "account_mapping",
+    },
     "ingest": {
         *("storable", "errors", "clock", "emails", "forwarded", "logs", "mapping", "store", "auth"),
         *("http_responses", "account_mapping"),

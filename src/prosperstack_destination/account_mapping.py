@@ -16,7 +16,7 @@ from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.functions import FunctionContext
 from prosperstack_destination.mapping.mapping_file import InvalidMapping, KnownProperties, ParsedMapping
-from prosperstack_destination.mapping.rules import CreateMissing, Rules, dump_rules, load_rules
+from prosperstack_destination.mapping.rules import CreateMissing, Rules, call_rules_text, dump_rules, load_rules
 from prosperstack_destination.prosperstack.client import ProsperStackClient, all_items
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.store import accounts, activity, mappings, sources
@@ -210,6 +210,7 @@ def apply(
     mappings.add(connection, account.id, mapping)
     day_ends_at = next_midnight(now, ZoneInfo(account.time_zone)) if rules.are_of_the_day else None
     accounts.set_day_end(connection, account.id, day_ends_at)
+    accounts.set_intake(connection, account.id, call_rules_text(rules))
     needs_catalog = rules.for_subscriptions or rules.create_missing is not CreateMissing.NONE
     if changed and needs_catalog and account.catalog is not None:
         accounts.expire_catalog(connection, account.id)  # the rules need the properties as they are now

@@ -229,6 +229,11 @@ def build_admin(
     settings, database, clock = foundation.settings, foundation.database, foundation.clock
     segment = WorkspaceService(database, foundation.vault, foundation.segment_http, clock, auth.accounts.invalidate)
     scan_lock = asyncio.Lock()
+
+    def mapping_changed() -> None:
+        auth.accounts.invalidate()  # the next calls are read by the new mapping
+        remapper.wake()
+
     replay_cost_of = partial(load_replay_cost, database, settings.rate_limit_reserve)
     return AdminServices(
         database=database,
@@ -237,7 +242,7 @@ def build_admin(
         workspaces=segment,
         reserve=settings.rate_limit_reserve,
         vault=foundation.vault,
-        on_change=remapper.wake,
+        on_change=mapping_changed,
         wake=notify,
         invalidate_credentials=auth.invalidate,
         check_key=auth.accounts.check_key,

@@ -47,7 +47,7 @@ An error carries its evidence as attributes, so that callers format fields and n
 nothing of HTTP: `http_responses.STATUSES` maps them to statuses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class DestinationError(Exception):
@@ -70,14 +70,23 @@ class MissingEmail(InvalidCall):
     """Call without an email, whose IDs lead to none. ``has_ids`` tells whether it has any ID.
 
     ``invalid_emails`` are the reasons of values that are no email, by their places, as in ``traits.email``.
+    ``found_at`` are other places where the call has an email address.
     """
 
-    def __init__(self, *, has_ids: bool, invalid_emails: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, has_ids: bool, invalid_emails: Mapping[str, str] | None = None, found_at: Sequence[str] = ()
+    ) -> None:
         unknown = ", and no email is known for the ids of this call" if has_ids else ""
         reasons = "".join(f" {reason}" for reason in (invalid_emails or {}).values())
+        places = ""
+        if found_at:
+            places = (
+                f" The call has an email address at {', '.join(found_at)}: send it as traits.email, or name the "
+                "place in the mapping (email: from)."
+            )
         super().__init__(
             f"Missing email address: ProsperStack's subscribers are matched by it{unknown}. Add the trait "
-            f"'email' to the Identify call (traits.email or context.traits.email).{reasons}",
+            f"'email' to the Identify call (traits.email or context.traits.email).{reasons}{places}",
             field="traits.email",
         )
         self.has_ids = has_ids

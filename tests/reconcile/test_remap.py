@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import dump_catalog
+from prosperstack_destination.facts import context_fact
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper
@@ -111,6 +112,22 @@ async def test_new_day_remaps_the_profiles_whose_values_it_changes(world: World)
     assert statuses == [Status.PENDING, Status.IN_SYNC]
     world.clock.advance(24 * 3_600)
     assert (await world.remap()).changed == 0
+
+
+async def test_remap_removes_what_the_mapping_does_not_keep_any_more(world: World) -> None:
+    """Facts that no rule reads any more, and traits that a mapping drops, leave the stored profiles."""
+    facts: dict[str, Any] = {context_fact(["ip"]): "1.2.3.4", context_fact(["locale"]): "de"}
+    await world.call("a@x.y", plan="a", ssn="1", **facts)
+    rules = Rules.model_validate({"drop": ["ssn"], "rules": [{"property": "seats", "from": "context.locale"}]})
+    await world.database.write(world.applied, rules)
+
+    await world.remap()
+
+    kept = await world.profile("a@x.y")
+    assert [*kept.traits, *kept.facts] == ["plan", context_fact(["locale"])]
+    await world.apply()
+    await world.remap()
+    assert (await world.profile("a@x.y")).facts == {}
 
 
 async def test_change_of_the_time_zone_remaps_a_mapping_of_the_day(world: World) -> None:

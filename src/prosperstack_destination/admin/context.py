@@ -21,7 +21,7 @@ class AdminContext:
     clock: Clock
     #: Part of ProsperStack's rate limit that is kept free for the account's owner, from 0 to less than 1.
     reserve: float
-    #: Wakes the remapper: stored profiles have to be evaluated again.
+    #: Reports a changed mapping: calls are read by it from now on, and stored profiles are evaluated again.
     on_change: Callable[[], None]
     #: Wakes the workers of the accounts with these IDs: they have due work.
     wake: Callable[[Iterable[str]], None]

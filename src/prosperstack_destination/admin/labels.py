@@ -72,6 +72,8 @@ CALL_OUTCOME: Final[Mapping[CallOutcome, str]] = {
     CallOutcome.EXPLAINED: "Dry run: it was explained, and nothing was stored.",
     CallOutcome.OUTDATED: "Ignored: it is older than the person's deletion. Nothing of it is kept.",
     CallOutcome.SKIPPED: "Skipped: its integrations turn ProsperStack off.",
+    CallOutcome.FILTERED: "Left out: the mapping does not take this call (accept).",
+    CallOutcome.NO_CONSENT: "Left out: the person has not consented to what the mapping requires.",
     CallOutcome.IGNORED: "Ignored: it reports an event, not traits of a person.",
     CallOutcome.REFUSED: "Refused: the call is invalid. Sending it again does not help.",
     CallOutcome.LATER: "Not accepted at that moment. Segment sends it again.",

@@ -22,6 +22,8 @@ class ActivityResponse(ResponseBody):
     since: Timestamp = Field(validation_alias="at")
     accepted: int = Field(description="Calls accepted.")
     refused: int
+    filtered: int = Field(description="Calls that the mapping left out (accept).")
+    no_consent: int = Field(description="Calls without the consent that the mapping requires.")
     delivered: int = Field(description="People settled by an update.")
     unchanged: int = Field(description="People settled without an update.")
     unmatched: int = Field(description="People without a subscriber.")

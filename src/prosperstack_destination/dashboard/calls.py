@@ -26,6 +26,8 @@ OUTCOME_STYLES: Final = {
     CallOutcome.EXPLAINED: "pale",
     CallOutcome.OUTDATED: "pale",
     CallOutcome.SKIPPED: "pale",
+    CallOutcome.FILTERED: "pale",
+    CallOutcome.NO_CONSENT: "pale",
     CallOutcome.IGNORED: "pale",
     CallOutcome.REFUSED: "bad",
     CallOutcome.LATER: "warn",

@@ -22,7 +22,7 @@ from prosperstack_destination.file_import.row_parser import (
 )
 from prosperstack_destination.file_import.source import InvalidRow, Row
 from prosperstack_destination.file_import.survey import Estimate, Rejections, Survey, estimate, survey_file
-from prosperstack_destination.ingest.service import to_call
+from prosperstack_destination.ingest.service import call_rules_of, to_call
 from prosperstack_destination.store import activity, import_progress
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import UnitOfWork
@@ -125,7 +125,7 @@ async def run(
     if job.progress is None:
         total, name = job.survey.rows, job.file.name
         await database.write(import_progress.begin, job.id, job.account.id, name, total, clock())
-    parser = RowParser(job.columns, job.as_of)
+    parser = RowParser(job.columns, job.as_of, call_rules_of(job.account))
     remaining = islice(enumerate(rows(job.file, job.columns.encoding), 1), job.done, None)
     while batch := list(islice(remaining, BATCH)):
         await _commit(database, pseudonym, job, batch, parser, counts, clock())

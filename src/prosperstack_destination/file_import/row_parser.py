@@ -24,6 +24,7 @@ from prosperstack_destination.ingest.parser import (
     time_of_call,
 )
 from prosperstack_destination.ingest.timestamps import EARLIEST, UnreadableTime, read_time
+from prosperstack_destination.mapping.call_rules import CallRules, LeftOut
 
 #: Columns that Segment's warehouses add, which are not traits; `_CONTEXT` is the prefix of the context's columns.
 SEGMENT_COLUMNS: Final = frozenset(
@@ -143,24 +144,33 @@ def _begins_with_object(file: Path) -> bool:
 
 
 class RowParser:
-    """Parser of rows as calls. ``as_of`` is the time of rows without one: the file's, in microseconds."""
+    """Parser of rows as calls. ``as_of`` is the time of rows without one: the file's, in microseconds.
 
-    def __init__(self, options: ColumnOptions, as_of: int) -> None:
+    ``rules`` are the account's call rules.
+    """
+
+    def __init__(self, options: ColumnOptions, as_of: int, rules: CallRules | None = None) -> None:
         self._options = options
+        self._rules = rules
         self._renames = dict(options.renames)
         self._as_of = as_of
         self._roles: dict[tuple[str, ...], Roles] = {}
 
     def parse(self, row: Row, now: int) -> ParsedIdentify | ParsedDelete | None:
-        """Return the call of a row received ``now`` (microseconds); None if it disables this integration.
+        """Return the call of a row received ``now`` (microseconds); None if it is left out or disables this
+        integration.
 
         Raises `CallError`.
         """
+        parsed = self._parse(row, now)
+        return None if isinstance(parsed, LeftOut) else parsed
+
+    def _parse(self, row: Row, now: int) -> ParsedIdentify | ParsedDelete | LeftOut | None:
         if is_call(row):
-            return parse_call(self._with_time(row, now), now)
+            return parse_call(self._with_time(row, now), now, rules=self._rules)
         roles = self.roles(row)
         try:
-            return parse_call(self._to_call(row, roles, now), now)
+            return parse_call(self._to_call(row, roles, now), now, rules=self._rules)
         except MissingEmail:
             problem = "the file has no email column" if roles.email is None else "it has no email"
             raise InvalidCall(f"{problem}: name the column (--email COLUMN, --user-id COLUMN).") from None

@@ -32,16 +32,25 @@ from prosperstack_destination.ingest.json_array import is_array, split_array
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import EVENT_BYTES, parse_object
-from prosperstack_destination.ingest.responses import EXPLAINED, SKIPPED, IngestResult, rejected_batch, response_of
+from prosperstack_destination.ingest.responses import (
+    EXPLAINED,
+    LEFT_OUT,
+    SKIPPED,
+    IngestResult,
+    rejected_batch,
+    response_of,
+)
 from prosperstack_destination.ingest.service import (
     EventCodec,
     IngestService,
+    call_rules_of,
     invalid_emails_of,
     rejected_events,
     to_call,
 )
 from prosperstack_destination.ingest.signature import verify
 from prosperstack_destination.logs import bind_account
+from prosperstack_destination.mapping.call_rules import CallRules, LeftOut
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Call, Identify
@@ -148,10 +157,11 @@ class IdentifyEndpoint:
         self, account: Account, channel: Channel, body: bytes, options: ExplainOptions
     ) -> Response:
         now = self._clock()
-        parsed = parse_call(parse_object(body), now)
-        if parsed is None:
-            self._ingest.record(account, channel, lambda: body, None, SKIPPED, now)
-            return response_of(SKIPPED)
+        parsed = parse_call(parse_object(body), now, rules=call_rules_of(account))
+        if parsed is None or isinstance(parsed, LeftOut):
+            result = SKIPPED if parsed is None else LEFT_OUT[parsed]
+            self._ingest.left_out(account, channel, body, result, now)
+            return response_of(result)
         call = to_call(parsed, account, now, len(body))
         if options.explain or options.dry_run:
             return await self._explain(account, channel, body, parsed, call, options)
@@ -247,10 +257,13 @@ def _may_be_large(headers: Mapping[bytes, bytes]) -> bool:
     return length is None or length > EVENT_BYTES or b"content-encoding" in headers
 
 
-def _read_event(text: bytes, now: int) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
+def _read_event(
+    text: bytes, now: int, rules: CallRules | None
+) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
     if len(text) > EVENT_BYTES:
         raise CallTooLarge(EVENT_BYTES)
-    return parse_call(parse_object(text), now) or SKIPPED, len(text)
+    parsed = parse_call(parse_object(text), now, rules=rules)
+    return LEFT_OUT[parsed] if isinstance(parsed, LeftOut) else parsed or SKIPPED, len(text)
 
 
 #: Codec of events as JSON text.

@@ -135,9 +135,10 @@ def explain(call: ParsedIdentify, knowledge: ExplainContext, *, stored: bool) ->
         if name in knowledge.stored and knowledge.stored[name][1] > call.at
     }
     traits = {name: value for name, (value, _) in merged.items()}
-    person = MappingInput(traits, call.user_id, call.anonymous_id, knowledge.facts, knowledge.context.now)
+    facts = by_name(merge(by_time(knowledge.facts), {call.at: call.facts}).traits)
+    person = MappingInput(traits, call.user_id, call.anonymous_id, facts, knowledge.context.now)
     projection = plan.project(person)
-    current = call.traits.keys() - outdated.keys()
+    current = (call.traits.keys() | call.facts.keys()) - outdated.keys()
     return Explanation(
         message=_summary(knowledge, stored=stored),
         stored=stored,
@@ -213,6 +214,8 @@ def _ignored(
         yield IgnoredTrait(trait=name, reason=reason)
     for name in sorted(knowledge.stored.keys() - merged.keys() - call.traits.keys()):
         yield IgnoredTrait(trait=name, reason=f"dropped from the profile: {_FULL}")
+    for name in call.dropped:
+        yield IgnoredTrait(trait=name, reason="the mapping drops it: it is not stored")
     for name in call.unknown_fields:
         yield IgnoredTrait(
             trait=name, reason="it is a field beside the traits: put it into traits to have it stored"

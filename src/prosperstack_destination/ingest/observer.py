@@ -22,6 +22,9 @@ class IngestObserver(Protocol):
     def call_rejected(self, error: DestinationError, account_id: str = "") -> None:
         """Count a rejected call, of an account where its key opened one."""
 
+    def call_left_out(self, outcome: CallOutcome, account_id: str) -> None:
+        """Count a call of an account that has no effect."""
+
     def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
         """Return whether there is room for one more call; if so, `record_call` has to follow."""
 

@@ -1,7 +1,7 @@
 """Parser of calls: from a JSON object in any casing to a `ParsedIdentify` or a `ParsedDelete`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -21,19 +21,21 @@ from prosperstack_destination.ingest.identify_call import (
 )
 from prosperstack_destination.ingest.request_body import json_kind
 from prosperstack_destination.ingest.timestamps import UnreadableTime, read_time
+from prosperstack_destination.mapping.call_rules import CallInput, CallRules, LeftOut
 from prosperstack_destination.store.models import CallSource, SourceKind
 
 #: This destination's name in ``integrations``, folded and without spaces.
 INTEGRATION: Final = "prosperstack"
 #: Segment's other types of call, which describe events rather than persons.
-OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group", "alias"})
+OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group"})
 #: Engage's computations with members: audiences and journey steps.
 _AUDIENCES: Final = frozenset({"audience", "journey_step"})
 #: The value of ``integrations`` in nearly every call.
 _ALL: Final = {"All": True}
 _NO_INVALID_EMAILS: Final[Mapping[str, str]] = {}
+_NO_FACTS: Final[Mapping[str, JsonValue]] = {}
 #: The types of call that this destination accepts.
-_TYPES: Final = frozenset({"identify", "delete"})
+_TYPES: Final = frozenset({"identify", "delete", "alias"})
 #: The fields with the event's time, in order of preference.
 _TIMES: Final = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
 _NO_FIELDS: Final[dict[str, JsonValue]] = {}
@@ -71,6 +73,14 @@ class ParsedIdentify:
     skipped_times: tuple[SkippedTime, ...] = ()
     #: Fields outside the traits that neither this service nor Segment defines: probably misplaced traits.
     unknown_fields: tuple[str, ...] = ()
+    #: The user ID, trimmed, if it is an email address: used where no email is known for the IDs.
+    id_email: str | None = None
+    #: The former ID of an Alias call.
+    previous_id: str | None = None
+    #: Traits that the account's mapping never stores.
+    dropped: tuple[str, ...] = ()
+    #: Parts of the call that rules read besides the traits: see `facts`.
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -97,14 +107,19 @@ class CallSummary:
 
 
 def parse_call(
-    raw: Mapping[str, JsonValue], now: int, *, from_sdk: bool = False
-) -> ParsedIdentify | ParsedDelete | None:
+    raw: Mapping[str, JsonValue], now: int, *, from_sdk: bool = False, rules: CallRules | None = None
+) -> ParsedIdentify | ParsedDelete | LeftOut | None:
     """Parse a call; return None for a call that asks to be skipped (see `asks_to_skip` for ``from_sdk``).
 
-    ``now`` is in microseconds since the epoch. Raises `UnsupportedCall` for other types of call, `InvalidCall` with
-    the name of the invalid field, and `MissingEmail` for a call without an email and without IDs.
+    ``rules`` are the account's call rules: by them a call may be left out. ``now`` is in microseconds since the
+    epoch. Raises `UnsupportedCall` for other types of call, `InvalidCall` with the name of the invalid field, and
+    `MissingEmail` for a call without an email and without IDs.
     """
     names = field_names(raw)
+    sent = raw
+    if rules is not None and rules.drops:
+        raw = rules.without_dropped(raw, names.unknown)
+        names = field_names(raw)
     call = canonical_fields(raw, names)
     call_type = _call_type(call.get("type"))  # an unsupported type is reported before any other fault
     call = valid_fields(call, raise_fault)
@@ -116,17 +131,32 @@ def parse_call(
         if user_id is None:
             raise InvalidCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
         return ParsedDelete(user_id, at)
-    address, email_field, invalid_emails = _email(call)
-    if address is None and user_id is None and anonymous_id is None:
-        inner = raw.get("json")
-        if isinstance(inner, dict):  # Segment's Extensible Webhook wraps each event of a batch like this
-            return parse_call(inner, now, from_sdk=from_sdk)
-        for place, reason in invalid_emails.items():
-            raise InvalidCall(reason, field=place)
-        raise MissingEmail(has_ids=False)
+    if call_type == "alias":
+        return _alias(raw, user_id, at, time_field, skipped_times)
     traits, unknown = flat_traits(call), names.unknown
     if unknown and not traits:  # a flat body: its unknown fields are the traits
         traits, unknown = {name: raw[name] for name in unknown}, ()
+    source = _source(call)
+    facts: Mapping[str, JsonValue] = _NO_FACTS
+    view: CallInput | None = None
+    if rules is not None and not isinstance(raw.get("json"), dict):
+        view = _view(raw, call, call_type, traits, source)
+        left_out = rules.reason_to_leave_out(view)
+        if left_out is not None:
+            return left_out
+        facts = rules.facts(view)
+    has_rule = rules is not None and rules.has_email
+    if rules is not None and view is not None and has_rule:
+        address, email_field, invalid_emails = _first_email(rules.emails(view))
+    else:
+        address, email_field, invalid_emails = _email(call)
+    if address is None and user_id is None and anonymous_id is None:
+        inner = raw.get("json")
+        if isinstance(inner, dict):  # Segment's Extensible Webhook wraps each event of a batch like this
+            return parse_call(inner, now, from_sdk=from_sdk, rules=rules)
+        for place, invalid in invalid_emails.items():
+            raise InvalidCall(invalid, field=place)
+        raise MissingEmail(has_ids=False, found_at=places_of_emails(raw))
     return ParsedIdentify(
         email=None if address is None else address.lower(),
         address=address or "",
@@ -137,10 +167,92 @@ def parse_call(
         time_field=time_field,
         user_id=user_id,
         anonymous_id=anonymous_id,
-        source=_source(call),
+        source=source,
         skipped_times=skipped_times,
         unknown_fields=unknown,
+        id_email=None if user_id is None or "@" not in user_id or has_rule else _email_in(user_id),
+        facts=facts,
+        dropped=() if sent is raw else _dropped(sent, traits),
     )
+
+
+def _dropped(sent: Mapping[str, JsonValue], traits: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return the names of the traits that a call was sent with and that are not stored."""
+    fields = _readable_fields(sent)
+    names = flat_traits(fields) or dict.fromkeys(field_names(sent).unknown)
+    return tuple(name for name in names if name not in traits)
+
+
+def _email_in(text: str) -> str | None:
+    trimmed = trim_email(text)
+    return trimmed if is_email(trimmed) else None
+
+
+def _alias(
+    raw: Mapping[str, JsonValue], user_id: str | None, at: int, time_field: str, skipped: tuple[SkippedTime, ...]
+) -> ParsedIdentify:
+    """Return an Alias call, which says that two IDs are of one person. Raises `InvalidCall` without one of them."""
+    previous = next((value for name, value in raw.items() if fold(name) == "previousid"), None)
+    if isinstance(previous, int) and not isinstance(previous, bool):
+        previous = str(previous)
+    for place, value in (("userId", user_id), ("previousId", previous)):
+        if not isinstance(value, str) or not value or len(value) > MAX_ID or "\0" in value:
+            raise InvalidCall(f"{place} is missing: an Alias call names the new and the former ID.", field=place)
+    return ParsedIdentify(
+        email=None,
+        address="",
+        email_field=None,
+        invalid_emails=_NO_INVALID_EMAILS,
+        traits={},
+        at=at,
+        time_field=time_field,
+        user_id=user_id,
+        anonymous_id=None,
+        source=CallSource(SourceKind.SOURCE, ""),
+        skipped_times=skipped,
+        previous_id=str(previous),
+    )
+
+
+def _view(
+    raw: Mapping[str, JsonValue],
+    call: Mapping[str, Any],
+    call_type: str,
+    traits: Mapping[str, JsonValue],
+    source: CallSource,
+) -> CallInput:
+    """Return a call as call rules see it."""
+    return CallInput(
+        raw=raw,
+        type=call_type,
+        traits=traits,
+        context=call.get("context") or {},
+        user_id=call.get("userId") or None,
+        anonymous_id=call.get("anonymousId") or None,
+        source={"id": source.key, "name": source.name, "kind": source.kind.value},
+    )
+
+
+#: Most parts of a call that are searched for emails, and most places that are named.
+_SEARCHED: Final = 500
+_NAMED: Final = 5
+
+
+def places_of_emails(raw: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return places in a call where an email address is, so that its sender can move it. Never raises."""
+    left: list[tuple[str, JsonValue]] = [("", dict(raw))]
+    found: list[str] = []
+    for _ in range(_SEARCHED):
+        if not left or len(found) == _NAMED:
+            break
+        path, value = left.pop(0)
+        if isinstance(value, dict):
+            left += [(f"{path}.{name}" if path else name, part) for name, part in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{path}[{number}]", part) for number, part in enumerate(value[:_SEARCHED])]
+        elif isinstance(value, str) and "@" in value and _email_in(value) is not None and len(path) <= MAX_ID:
+            found.append(path)
+    return tuple(found)
 
 
 def summarize(raw: Mapping[str, JsonValue], now: int) -> CallSummary:
@@ -252,8 +364,13 @@ def _email(call: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str
     first = _object(call, "traits").get("email")
     if isinstance(first, str) and is_email(first):  # the usual case
         return first, "traits.email", _NO_INVALID_EMAILS
+    return _first_email(_email_places(call))
+
+
+def _first_email(places: Iterable[tuple[str, JsonValue]]) -> tuple[str | None, str | None, Mapping[str, str]]:
+    """Return the first email of some places: see `_email`."""
     invalid_emails: dict[str, str] = {}
-    for place, value in _email_places(call):
+    for place, value in places:
         if isinstance(value, str):
             address = trim_email(value)
             if is_email(address):
@@ -276,6 +393,12 @@ def _email_places(call: Mapping[str, Any]) -> Iterator[tuple[str, JsonValue]]:
     yield "context.traits.email", find(context, "email")
     yield "context.traits.traits.email", find(as_object(find(context, "traits")), "email")
     yield "email", call.get("email")
+    whole = _object(call, "context")
+    for name in ("externalids", "externalid"):
+        ids = find(whole, name)
+        for each in ids if isinstance(ids, list) else [ids]:
+            if isinstance(each, dict) and each.get("type") == "email":
+                yield "context.externalIds", each.get("id")
 
 
 def _context_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:

@@ -1,6 +1,6 @@
 """Result of one call, and the HTTP response of a result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -15,6 +15,9 @@ from prosperstack_destination.http_responses import (
     sender_status_of,
     with_security_headers,
 )
+from prosperstack_destination.ingest.parser import places_of_emails
+from prosperstack_destination.ingest.request_body import parse_object
+from prosperstack_destination.mapping.call_rules import LeftOut
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Outcome
 from prosperstack_destination.store.recent_calls import CallOutcome
@@ -36,6 +39,17 @@ SKIPPED: Final = IngestResult(200, "Skipped: the call's integrations switch Pros
 IGNORED: Final = IngestResult(
     200, "Ignored: only Identify calls change a person's properties.", CallOutcome.IGNORED
 )
+#: Results of calls that the account's mapping leaves out.
+LEFT_OUT: Final[Mapping[LeftOut, IngestResult]] = {
+    LeftOut.FILTERED: IngestResult(
+        200, "Left out: the account's mapping does not take this call (accept).", CallOutcome.FILTERED
+    ),
+    LeftOut.NO_CONSENT: IngestResult(
+        200,
+        "Left out: the person has not consented to what the mapping requires.",
+        CallOutcome.NO_CONSENT,
+    ),
+}
 EXPLAINED: Final = IngestResult(200, "Dry run: nothing was stored.", CallOutcome.EXPLAINED)
 _RESULTS: Final[Mapping[Outcome, IngestResult]] = {
     Outcome.ACCEPTED: IngestResult(202, "Accepted.", CallOutcome.ACCEPTED),
@@ -47,13 +61,15 @@ _RESULTS: Final[Mapping[Outcome, IngestResult]] = {
 }
 
 
-def result_of(outcome: Outcome, invalid_emails: Mapping[str, str] | None = None) -> Result:
+def result_of(outcome: Outcome, invalid_emails: Mapping[str, str], text: Callable[[], bytes]) -> Result:
     """Return the result of a call with this outcome; an error where the sender has to change the call.
 
-    ``invalid_emails`` are the call's values that are no email: see `ingest.parser.ParsedIdentify`.
+    ``invalid_emails`` are the call's values that are no email: see `ingest.parser.ParsedIdentify`. ``text`` returns
+    the call.
     """
     if outcome is Outcome.UNKNOWN:
-        return MissingEmail(has_ids=True, invalid_emails=invalid_emails)
+        places = places_of_emails(parse_object(text()))
+        return MissingEmail(has_ids=True, invalid_emails=invalid_emails, found_at=places)
     return _RESULTS[outcome]
 
 

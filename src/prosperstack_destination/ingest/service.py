@@ -12,11 +12,15 @@ from pydantic import JsonValue
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import CallError, DestinationError
 from prosperstack_destination.ingest.fair_share import FairTurns
+from prosperstack_destination.ingest.identify_call import field_names
 from prosperstack_destination.ingest.observer import IngestObserver, to_call_record
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify
+from prosperstack_destination.ingest.request_body import parse_object
 from prosperstack_destination.ingest.responses import IngestResult, Result, outcome_of, result_of
-from prosperstack_destination.store.accounts import Account
+from prosperstack_destination.mapping.call_rules import CallRules, load_call_rules
+from prosperstack_destination.store.accounts import Account, HoldUnknown
 from prosperstack_destination.store.group_commit import CallSink
+from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Call, Delete, Identify
 from prosperstack_destination.store.recent_calls import CallOutcome, Channel
 
@@ -32,9 +36,9 @@ Event = TypeVar("Event")
 class EventCodec(Generic[Event]):
     """Parser and serializer for one form of events."""
 
-    #: Parses an event as of a time (microseconds). Returns the content, or a result for an event without effect;
-    #: and the event's size in memory, in bytes. Raises `CallError`.
-    read: Callable[[Event, int], tuple[ParsedIdentify | ParsedDelete | IngestResult, int]]
+    #: Parses an event as of a time (microseconds), by the account's call rules. Returns the content, or a result
+    #: for an event without effect; and the event's size in memory, in bytes. Raises `CallError`.
+    read: Callable[[Event, int, CallRules | None], tuple[ParsedIdentify | ParsedDelete | IngestResult, int]]
     #: Returns the event as text.
     text: Callable[[Event], bytes]
 
@@ -52,14 +56,22 @@ def to_call(parsed: ParsedIdentify | ParsedDelete, account: Account, now: int, s
         account_id=account.id,
         email=parsed.email,
         address=parsed.address,
-        traits=parsed.traits,
+        traits={**parsed.traits, **parsed.facts} if parsed.facts else parsed.traits,
         at=parsed.at,
         received_at=now,
         user_id=parsed.user_id,
         anonymous_id=parsed.anonymous_id,
-        source=parsed.source,
+        source=None if parsed.previous_id is not None else parsed.source,
         size=size,
+        id_email=parsed.id_email,
+        previous_id=parsed.previous_id,
+        may_be_held=account.hold_unknown is HoldUnknown.ALL and parsed.previous_id is None,
     )
+
+
+def call_rules_of(account: Account) -> CallRules | None:
+    """Return what the account's mapping says about calls; None for nothing, as for most accounts."""
+    return None if account.intake is None else load_call_rules(account.intake)
 
 
 class _EventOrder:
@@ -99,7 +111,7 @@ class IngestService:
         piece in memory. Raises a `TemporaryError` where the database accepts no more. Sending all events again
         is safe.
         """
-        batch = _Batch(account, channel, self._clock())
+        batch = _Batch(account, channel, self._clock(), call_rules_of(account))
         if len(events) <= SMALL_REQUEST:
             return await self._commit(batch, await self._parse(batch, events, codec), codec)
         results: list[Result] = []
@@ -118,7 +130,7 @@ class IngestService:
         ``invalid_emails`` are those of the parsed call: see `result_of`.
         """
         [outcome] = await self._calls.accept([call])
-        result = result_of(outcome, invalid_emails)
+        result = result_of(outcome, invalid_emails, lambda: text)
         self.record(account, channel, lambda: text, call, result, call.received_at)
         return result
 
@@ -143,8 +155,17 @@ class IngestService:
         """
         if not (self._observer.should_sample(account.id, outcome_of(result)) or channel is Channel.TEST):
             return False
-        self._observer.record_call(to_call_record(account.id, channel, text(), call, result, received_at))
+        body = text()
+        rules = call_rules_of(account)
+        if rules is not None and rules.drops:
+            body = _without_dropped(body, rules)
+        self._observer.record_call(to_call_record(account.id, channel, body, call, result, received_at))
         return True
+
+    def left_out(self, account: Account, channel: Channel, text: bytes, result: IngestResult, now: int) -> None:
+        """Count and report a call that has no effect."""
+        self._observer.call_left_out(result.outcome, account.id)
+        self.record(account, channel, lambda: text, None, result, now)
 
     async def _parse(self, batch: "_Batch", events: Sequence[Event], codec: EventCodec[Event]) -> "_Piece[Event]":
         """Parse the events of a piece."""
@@ -155,13 +176,14 @@ class IngestService:
                 await asyncio.sleep(0)  # lets other requests run during a large batch
                 begun = time.monotonic()
             try:
-                parsed, size = codec.read(event, batch.now)
+                parsed, size = codec.read(event, batch.now, batch.rules)
             except CallError as error:
                 self._observer.call_rejected(error, batch.account.id)
                 piece.results[position] = error
                 continue
             if isinstance(parsed, IngestResult):
                 piece.results[position] = parsed
+                self._observer.call_left_out(parsed.outcome, batch.account.id)
             else:
                 parsed.at = batch.order.next_time(parsed.at)
                 now = max(batch.now, parsed.at)
@@ -176,7 +198,9 @@ class IngestService:
         if piece.calls:
             outcomes = await self._calls.accept(list(piece.calls.values()), bulk=bulk)
             for position, outcome in zip(piece.calls, outcomes, strict=True):
-                piece.results[position] = result_of(outcome, piece.invalid_emails[position])
+                piece.results[position] = result_of(
+                    outcome, piece.invalid_emails[position], partial(codec.text, piece.events[position])
+                )
         for position, event in enumerate(piece.events):
             result, text = piece.results[position], partial(codec.text, event)
             if (call_outcome := outcome_of(result)) in batch.full:
@@ -195,6 +219,8 @@ class _Batch:
     channel: Channel
     #: Time of receipt, in microseconds since the epoch.
     now: int
+    #: Call rules of the account; None: it has none.
+    rules: CallRules | None
     order: _EventOrder = field(default_factory=_EventOrder)
     #: Outcomes for which the observer had no room. It will have none for the rest of the batch.
     full: set[CallOutcome] = field(default_factory=set)
@@ -209,6 +235,15 @@ class _Piece(Generic[Event]):
     calls: dict[int, Call] = field(default_factory=dict)
     invalid_emails: dict[int, Mapping[str, str]] = field(default_factory=dict)
     results: dict[int, Result] = field(default_factory=dict)
+
+
+def _without_dropped(text: bytes, rules: CallRules) -> bytes:
+    """Return a call's text without the traits that are never stored; of other texts nothing is kept."""
+    try:
+        raw = parse_object(text)
+    except CallError:
+        return b""
+    return dump(rules.without_dropped(raw, field_names(raw).unknown)).encode()
 
 
 def rejected_events(results: Sequence[Result]) -> list[dict[str, JsonValue]]:

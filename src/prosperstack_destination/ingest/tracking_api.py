@@ -31,9 +31,10 @@ from prosperstack_destination.ingest.content_encoding import read_content
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import OTHER_TYPES, ParsedDelete, ParsedIdentify, parse_call
 from prosperstack_destination.ingest.request_body import parse_object
-from prosperstack_destination.ingest.responses import IGNORED, SKIPPED, IngestResult
+from prosperstack_destination.ingest.responses import IGNORED, LEFT_OUT, SKIPPED, IngestResult
 from prosperstack_destination.ingest.sdk_keys import OpenedAccount, SdkKeys
 from prosperstack_destination.ingest.service import EventCodec, IngestService, rejected_events
+from prosperstack_destination.mapping.call_rules import CallRules, LeftOut
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.recent_calls import Channel
 
@@ -43,7 +44,7 @@ BATCH_BYTES: Final = 500 * 1024
 #: The most events that an SDK puts into a batch.
 MAX_EVENTS: Final = 2_500
 #: What there is under ``/v1/``.
-KINDS: Final = ("identify", "batch", "import", *sorted(OTHER_TYPES))
+KINDS: Final = ("identify", "alias", "batch", "import", *sorted(OTHER_TYPES))
 #: Short names of them: analytics.js sends single events to these, and mobile SDKs batches to ``/v1/b``.
 SHORT_KINDS: Final[Mapping[str, str]] = {
     "i": "identify",
@@ -129,7 +130,7 @@ class TrackingEndpoint:
         if kind in _BATCHED:
             events = _events(content)
         else:
-            event: JsonValue = {**content, "type": kind} if kind in OTHER_TYPES else {**content}
+            event: JsonValue = {**content} if kind == "identify" else {**content, "type": kind}
             events = [(event, size)]
         if opened.is_public:
             self._rate.take(caller.address, _count(events), self._clock())
@@ -188,20 +189,23 @@ def _events(content: Mapping[str, JsonValue]) -> list[tuple[JsonValue, int]]:
     return [({**given, **event} if given and isinstance(event, dict) else event, size) for event in batch]
 
 
-def _read(event: tuple[JsonValue, int], now: int) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
+def _read(
+    event: tuple[JsonValue, int], now: int, rules: CallRules | None
+) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
     fields, size = event
     if not isinstance(fields, dict):
         raise InvalidCall("An event has to be a JSON object.")
     kind = fields.get("type")
     if isinstance(kind, str) and kind.lower() in OTHER_TYPES:
         return IGNORED, size
-    return parse_call(fields, now, from_sdk=True) or SKIPPED, size
+    parsed = parse_call(fields, now, from_sdk=True, rules=rules)
+    return LEFT_OUT[parsed] if isinstance(parsed, LeftOut) else parsed or SKIPPED, size
 
 
 def _read_public(
-    event: tuple[JsonValue, int], now: int
+    event: tuple[JsonValue, int], now: int, rules: CallRules | None
 ) -> tuple[ParsedIdentify | ParsedDelete | IngestResult, int]:
-    understood, size = _read(event, now)
+    understood, size = _read(event, now, rules)
     if isinstance(understood, ParsedDelete):
         raise CallNotPermitted
     return understood, size

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from prosperstack_destination.mapping.name_matching import closest
+
 #: Longest text that gets a hint, in characters. Each repair parses the whole text.
 MAX_HINTED: Final = 300
 
@@ -64,6 +66,7 @@ LITERALS: Final = {
     "FALSE": "false",
 }
 
+_ROOTS: Final = ("traits", "context", "source", "audiences")
 _QUOTED: Final = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`)""")
 _OPERATORS: Final = {"===": "==", "!==": "!=", "<>": "!=", "??": "||", "=": "=="}
 _WORDS: Final = {"and": "&&", "or": "||"}
@@ -169,6 +172,10 @@ def _add_root(text: str) -> str:
     roots = "|".join(sorted(FOREIGN_ROOTS))
     text = re.sub(rf"(?<![\w.\"])(?:{roots})\.(?:traits\.)?(?=[A-Za-z_\"])", "traits.", text)
     text = re.sub(r"(?<![\w.\"])context\.traits\b", "traits", text)
+    for name in dict.fromkeys(re.findall(rf"(?<![\w.\"@&'])({_NAME})\.", text)):
+        root = None if name in _ROOTS else closest(name, _ROOTS, min_similarity=85)
+        if root is not None:
+            text = re.sub(rf"(?<![\w.\"@&]){name}\.", f"{root}.", text)
     known = "traits|userId|anonymousId|audiences|context|source|now"
     return re.sub(rf"(?<![\w.\"@&])(?!(?:{known})\b)({_NAME})\b(?!\s*[(:\"])", r"traits.\1", text)
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from prosperstack_destination.errors import MappingError
+from prosperstack_destination.mapping.call_rules import ConsentRule, EmailRule
 from prosperstack_destination.mapping.catalog import Catalog
 from prosperstack_destination.mapping.name_matching import closest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
@@ -235,7 +236,9 @@ def _message(path: Path, errors: Sequence[ErrorDetails]) -> str:
         similar = closest(str(path[-1]), _keys_at(path[:-1]))
         return f"there is no key {path[-1]!r} here" + (f": did you mean {similar}?" if similar else "")
     if kind == "missing":
-        return f"{first['loc'][-1]} is missing: add the key of the property that the rule feeds"
+        missing = first["loc"][-1]
+        what = "the categories, as a list" if missing == "required_categories" else "the key of the property"
+        return f"{missing} is missing: add {what}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"write keys and values here, as in `{_example(path)}`"
     if kind in ("tuple_type", "list_type"):
@@ -255,6 +258,10 @@ def _keys_at(path: Path) -> list[str]:
         return [field.alias or name for name, field in MappingFile.model_fields.items()]
     if len(path) == 2 and path[0] == "rules":
         return [*(field.alias or name for name, field in Rule.model_fields.items()), *TRANSFORMS]
+    if path == ("consent",):
+        return list(ConsentRule.model_fields)
+    if path == ("email",):
+        return [*(field.alias or name for name, field in EmailRule.model_fields.items()), *TRANSFORMS]
     return list(TRANSFORMS)
 
 

@@ -45,7 +45,10 @@ def closest(word: str, known: Iterable[str], min_similarity: float = MIN_SIMILAR
     found = process.extractOne(
         word.casefold(), options, scorer=JaroWinkler.normalized_similarity, score_cutoff=min_similarity / 100
     )
-    return None if found is None else str(found[2])
+    if found is not None:
+        return str(found[2])
+    # a word of the name, as categories of required_categories
+    return next((name for name, folded in options.items() if word.casefold() in folded.split("_")), None)
 
 
 def similarity(trait: str, name: str) -> float:

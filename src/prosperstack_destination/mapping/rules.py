@@ -18,8 +18,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from prosperstack_destination.mapping.call_rules import CallOptions, dump_call_rules
 from prosperstack_destination.mapping.expressions import MAX_LENGTH, InvalidExpression, compile_expression
-from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
+from prosperstack_destination.mapping.transforms import Transform, expand_short_forms
 
 #: Most rules of one account. ProsperStack shows far fewer properties.
 MAX_RULES: Final = 500
@@ -138,18 +139,7 @@ class Rule(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand_short_forms(cls, data: object) -> object:
-        """Move transforms that are keys of the rule itself into ``clean``, in their order."""
-        if not isinstance(data, dict):
-            return data
-        if isinstance(data.get("clean"), str):
-            data = {**data, "clean": [data["clean"]]}
-        short = [name for name in data if name in TRANSFORMS]
-        if not short:
-            return data
-        if "clean" in data:
-            raise ValueError(f"{short[0]} and clean are both in the rule: put all transforms into clean, in order")
-        rest = {name: value for name, value in data.items() if name not in TRANSFORMS}
-        return rest | {"clean": [{name: data[name]} for name in short if not _is_off(data[name])]}
+        return expand_short_forms(data)
 
     @field_validator("from_", "when")
     @classmethod
@@ -209,8 +199,8 @@ class Rule(BaseModel):
         return "fallback" in self.model_fields_set
 
 
-class Rules(BaseModel):
-    """Mapping of an account: at most one rule for each property, and options for all properties."""
+class Rules(CallOptions):
+    """Mapping of an account: at most one rule for each property, and options for calls and for all properties."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProsperStack Destination mapping")
 
@@ -254,6 +244,22 @@ class Rules(BaseModel):
         return len(self.rules)
 
 
+def call_rules_text(rules: Rules) -> str | None:
+    """Return what rules say about calls as the text that the store keeps; None if nothing."""
+    facts: set[tuple[str, ...]] = set()
+    for rule in rules.rules:
+        traits: list[str] = [] if rule.trait is None else [rule.trait]
+        for text in rule.expressions():
+            expression = compile_expression(text)
+            traits += expression.traits
+            facts |= {("context", *path) for path in expression.context}
+            if "source" in expression.roots:
+                facts.add(("source",))
+        facts |= {("said", source, trait) for source in rule.sources or () for trait in traits}
+    options = {name: getattr(rules, name) for name in CallOptions.model_fields if name in rules.model_fields_set}
+    return dump_call_rules(CallOptions.model_validate(options), frozenset(facts))
+
+
 def dump_rules(rules: Rules) -> str:
     """Return rules as the text that the store keeps."""
     return rules.model_dump_json(by_alias=True, exclude_unset=True)
@@ -268,11 +274,6 @@ def unknown_properties(rules: Rules, keys: Iterable[str]) -> Iterator[str]:
     """Yield the properties that rules feed and the account lacks, in the order of the rules."""
     known = set(keys)
     return (rule.property for rule in rules.rules if rule.property not in known)
-
-
-def _is_off(argument: object) -> bool:
-    """Return whether a transform is switched off; ``round: 0`` is not."""
-    return argument is None or argument is False
 
 
 def _check_expression(text: str) -> None:

@@ -227,6 +227,26 @@ WITHOUT_ARGUMENT: Final = frozenset({"trim", "lower", "upper", "title", "count",
 WITH_ARGUMENT: Final = frozenset({"replace", "scale", "date_format", "timezone", "format_date", "max_length"})
 
 
+def expand_short_forms(data: object) -> object:
+    """Move transforms that are keys of a rule itself into ``clean``, in their order. Raises `ValueError`."""
+    if not isinstance(data, dict):
+        return data
+    if isinstance(data.get("clean"), str):
+        data = {**data, "clean": [data["clean"]]}
+    short = [name for name in data if name in TRANSFORMS]
+    if not short:
+        return data
+    if "clean" in data:
+        raise ValueError(f"{short[0]} and clean are both in the rule: put all transforms into clean, in order")
+    rest = {name: value for name, value in data.items() if name not in TRANSFORMS}
+    return rest | {"clean": [{name: data[name]} for name in short if not _is_off(data[name])]}
+
+
+def _is_off(argument: object) -> bool:
+    """Return whether a transform is switched off; ``round: 0`` is not."""
+    return argument is None or argument is False
+
+
 def _text_step(change: Callable[[str], str]) -> Step:
     def clean(value: JsonValue) -> JsonValue:
         if isinstance(value, str):

@@ -78,6 +78,8 @@ class CallSampler:
             CallOutcome.EXPLAINED: accepted,
             CallOutcome.OUTDATED: ignored,
             CallOutcome.SKIPPED: ignored,
+            CallOutcome.FILTERED: ignored,
+            CallOutcome.NO_CONSENT: ignored,
             CallOutcome.IGNORED: ignored,
             CallOutcome.REFUSED: rejected,
             CallOutcome.LATER: rejected,
@@ -130,6 +132,16 @@ class Telemetry:
         """Report a rejected call, of an account where its key opened one."""
         self._metrics.refused.labels(type(error).__name__).inc()
         self._events.rollup(account_id).refused += 1
+
+    def call_left_out(self, outcome: CallOutcome, account_id: str) -> None:
+        """Report a call of an account that has no effect."""
+        if outcome is CallOutcome.FILTERED:
+            self._events.rollup(account_id).filtered += 1
+        elif outcome is CallOutcome.NO_CONSENT:
+            self._events.rollup(account_id).no_consent += 1
+        else:
+            return
+        self._metrics.calls.labels(outcome.value).inc()
 
     def should_sample(self, account_id: str, outcome: CallOutcome) -> bool:
         """Return whether to record one more call of an account with this outcome."""

@@ -5,7 +5,7 @@ become due; the others stay untouched, so that the reconciler sees only real dif
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,13 +15,16 @@ from sqlalchemy import Connection
 from prosperstack_destination.account_mapping import AccountMapping, begin_day, build, load, mapping_input
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.facts import facts_of, without_facts
+from prosperstack_destination.mapping.call_rules import CallRules, load_call_rules
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
+from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.projection import Projection, same_values
-from prosperstack_destination.store import accounts, mappings, problems, profile_queries
+from prosperstack_destination.store import accounts, mappings, problems, profile_queries, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.mappings import NO_MAPPING, PreviousMapping, RemapProgress
-from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.models import Stamped, Status
 from prosperstack_destination.store.problems import RecordedProblem
 
 log = structlog.get_logger(__name__)
@@ -47,6 +50,9 @@ class _RemappedPage:
     changed: list[int]
     problems: dict[int, list[RecordedProblem]]
     last: bool
+    #: Ids of profiles with parts that the mapping does not keep any more, and the function that removes these.
+    outdated: list[int]
+    without_outdated: "_Kept"
 
 
 class Remapper:
@@ -153,9 +159,13 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
     due: list[int] = []
     changed: list[int] = []
     problems_by_profile: dict[int, list[RecordedProblem]] = {}
+    kept = _Kept(mapping.compiled.facts, None if account.intake is None else load_call_rules(account.intake))
+    outdated: list[int] = []
     for profile in page:
         try:
             person = mapping_input(profile, now)
+            if kept.is_outdated(person):
+                outdated.append(profile.id)
             if pairs and all(
                 _is_unchanged(
                     current.project(person),
@@ -178,7 +188,7 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
         ]
     after = page[-1].email if page else progress.after
     last = len(page) < profile_queries.PAGE_SIZE
-    return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last)
+    return _RemappedPage(progress, after, len(page), due, changed, problems_by_profile, last, outdated, kept)
 
 
 def _previous_mapping(
@@ -221,4 +231,33 @@ def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
     mappings.mark_profiles_due(connection, page.due, now)
     mappings.invalidate_profiles(connection, page.changed)
     problems.replace(connection, account_id, page.problems)
+    if page.outdated:
+        profiles.rewrite_traits(connection, page.outdated, page.without_outdated.cleaned)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the current mapping keeps of a profile: facts that rules read, and traits that it does not drop."""
+
+    facts: Set[str]
+    rules: CallRules | None
+
+    def is_outdated(self, person: MappingInput) -> bool:
+        """Return whether a profile has parts that are not kept."""
+        if person.facts and not person.facts.keys() <= self.facts:
+            return True
+        return (
+            self.rules is not None
+            and self.rules.drops
+            and self.rules.stored_without(person.traits) != person.traits
+        )
+
+    def cleaned(self, stored: Mapping[str, Stamped]) -> dict[str, Stamped]:
+        """Return stored traits and facts without those that are not kept."""
+        facts = {name: each for name, each in facts_of(stored).items() if name in self.facts}
+        traits = without_facts(stored)
+        if self.rules is not None and self.rules.drops:
+            left = self.rules.stored_without({name: value for name, (value, _) in traits.items()})
+            traits = {name: (value, traits[name][1]) for name, value in left.items()}
+        return traits | facts

@@ -114,7 +114,7 @@ def ingest_calls(
 
 def _needs_to_be_alone(call: Call) -> bool:
     """Return whether a call depends on the absence of a row: a missing row cannot be locked."""
-    return isinstance(call, Delete) or (call.email is None and call.from_engage)
+    return isinstance(call, Delete) or (call.email is None and (call.from_engage or call.may_be_held))
 
 
 class _MergeBatch:
@@ -150,20 +150,23 @@ class _MergeBatch:
     def take(self, call: Identify) -> Outcome:
         """Merge a call or hold it; return its outcome."""
         email = call.email or self._identities.email(call.ids)
+        address, teaches = call.address, call.email is not None or call.previous_id is not None
+        if email is None and call.id_email is not None:
+            email, address, teaches = call.id_email.lower(), call.id_email, True
         if self._erasures.is_outdated(call.user_id, email, call.at):
             return Outcome.OUTDATED
         if email is None and self._erasures.covers_ids(call.ids[:1], call.at):
             return Outcome.OUTDATED  # an anonymous ID alone, which may belong to another person now
-        if email is None and not (call.from_engage and call.ids):
+        if email is None and not ((call.from_engage or call.may_be_held) and call.ids):
             return Outcome.UNKNOWN
         if call.source is not None:
             self._tally.count(call.source)
         if email is None:
             self._hold(call)
             return Outcome.HELD
-        draft = self._draft(email, call.address or email)
-        if call.email is not None:
-            draft.address = call.address
+        draft = self._draft(email, address or email)
+        if teaches:
+            draft.address = address or draft.address
             self._learn(call, draft)
         draft.user_id = call.user_id or draft.user_id
         draft.record_call(call.received_at)

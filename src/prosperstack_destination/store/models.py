@@ -78,10 +78,19 @@ class Identify:
     size: int = 0
     #: One of very many calls without a waiting sender, as from an import.
     in_bulk: bool = False
+    #: The user ID in its original case if it is an email address: used where no email is known for the IDs.
+    id_email: str | None = None
+    #: The former ID of an Alias call, which leads to the same email from then on.
+    previous_id: str | None = None
+    #: The call is held if no email is known for its IDs, as Engage's calls are.
+    may_be_held: bool = False
 
     @property
     def ids(self) -> tuple[tuple[IdKind, str], ...]:
         """The external IDs, the user ID first."""
+        if self.previous_id is not None:
+            former = ((kind, self.previous_id) for kind in IdKind)
+            return ((IdKind.USER, self.user_id or self.previous_id), *former)
         if self.user_id is None:
             return () if self.anonymous_id is None else ((IdKind.ANONYMOUS, self.anonymous_id),)
         user = (IdKind.USER, self.user_id)

@@ -54,6 +54,10 @@ class CallOutcome(StrEnum):
     OUTDATED = "outdated"
     #: Its integrations object switches ProsperStack off.
     SKIPPED = "skipped"
+    #: The account's mapping does not take it.
+    FILTERED = "filtered"
+    #: The person has not consented to what the account's mapping requires.
+    NO_CONSENT = "no_consent"
     #: A type of the HTTP Tracking API that does not identify a person.
     IGNORED = "ignored"
     #: Invalid: rejected with an error.

@@ -55,6 +55,9 @@ class Rollup:
     properties: int = 0
     requests: int = 0
     failed: int = 0
+    #: Calls that the account's mapping left out, and those without the consent that it requires.
+    filtered: int = 0
+    no_consent: int = 0
     #: Histogram of deliveries by `FRESHNESS`; trailing zeros may be missing.
     freshness: list[int] = field(default_factory=list)
     #: Largest observed number of waiting profiles.
@@ -96,6 +99,8 @@ COUNT_FIELDS: Final = (
     "properties",
     "requests",
     "failed",
+    "filtered",
+    "no_consent",
 )
 
 _COLUMNS: Final = (

@@ -109,6 +109,9 @@ tallies = Table(
     # Requests to ProsperStack, and the failed ones among them.
     Column("requests", BigInteger, nullable=False, server_default="0"),
     Column("failed", BigInteger, nullable=False, server_default="0"),
+    # Calls that the account's mapping left out, and those without the consent that it requires.
+    Column("filtered", BigInteger, nullable=False, server_default="0"),
+    Column("no_consent", BigInteger, nullable=False, server_default="0"),
     # Histogram of times from accepted to delivered: see `store.rollups.FRESHNESS`.
     Column("freshness", Text, nullable=False, server_default="[]"),
     # Largest observed number of waiting profiles.
