@@ -69,7 +69,8 @@ async def _measured(size: int) -> list[float]:
 
 
 def _look(connection: Connection, counts: QueueSizes) -> tuple[QueueSnapshot, ListingState]:
-    return queue.snapshot(connection, ACCOUNT, NOW, [1, 2], counts), listing_state.read(connection, ACCOUNT)
+    waiting = queue.waiting(connection, ACCOUNT, NOW, [1, 2])
+    return waiting.snapshot(counts), listing_state.read(connection, ACCOUNT)
 
 
 def _situation(pending: QueueSnapshot, directory: ListingState) -> PlannerInput:

@@ -97,7 +97,7 @@ async def test_sync_now_looks_the_person_up_first(database: Database, account: A
     person = await database.read(people.by_id, account, profile.id, NOW)
     waits = await database.read(accounts.get, ACCOUNT)
 
-    first = (await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())).unknown_cancelling
+    first = (await database.read(queue.waiting, ACCOUNT, NOW, [])).snapshot(QueueSizes()).unknown_cancelling
 
     assert (person.profile.lane, person.profile.status) == (Lane.CANCELLING, Status.UNKNOWN)
     assert (person.profile.version, person.profile.pending_since) == (profile.version + 1, NOW)

@@ -8,7 +8,13 @@ import pytest
 from prosperstack_destination.clock import MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackRateLimited, ProsperStackUnavailable
 from prosperstack_destination.prosperstack.budget import RateLimit
-from prosperstack_destination.reconcile.rate_limiter import MAX_RATE_LIMITED, MAX_RATE_LIMITED_REQUEST, RateLimiter
+from prosperstack_destination.reconcile.rate_limiter import (
+    MAX_IN_FLIGHT,
+    MAX_RATE_LIMITED,
+    MAX_RATE_LIMITED_REQUEST,
+    MIN_IN_FLIGHT,
+    RateLimiter,
+)
 from support.clocks import VIRTUAL_TIME, LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -131,3 +137,23 @@ async def test_requests_are_paced() -> None:
         await rate_limiter.send(api.request)
 
     assert 5 * SECOND < clock.ticks() < 8 * SECOND
+
+
+async def test_requests_in_flight_follow_limit_and_answer_time() -> None:
+    """Twice the limit times the answer time may be in flight, in bounds."""
+    clock = LoopClock()
+    slow, usual = RateLimiter(0.0, clock.ticks), RateLimiter(0.0, clock.ticks)
+
+    async def answer(rate_limiter: RateLimiter, limit: int) -> None:
+        await asyncio.sleep(0.3)
+        rate_limiter.on_answer(RateLimit(limit, limit - 1, 60.0))
+
+    for _ in range(60):
+        await slow.send(lambda: answer(slow, 10_000), urgent=True)
+    allowed = slow.max_in_flight
+    for _ in range(60):
+        await slow.send(lambda: answer(slow, 1_000_000), urgent=True)
+    await usual.send(lambda: answer(usual, 100), urgent=True)
+
+    assert allowed == pytest.approx(2 * 0.3 * 10_000 / 60, abs=2)
+    assert (usual.max_in_flight, slow.max_in_flight) == (MIN_IN_FLIGHT, MAX_IN_FLIGHT)

@@ -114,8 +114,9 @@ async def test_requests_are_counted_until_the_next_listing(database: Database) -
     """Lookups and updates are counted, and reset at the end of a listing."""
     await database.write(open_account)
     assert await database.read(listing_state.read, ACCOUNT) == ListingState()
-    for unit in (listing_state.count_lookup, listing_state.count_write, listing_state.count_write):
-        await database.write(unit, ACCOUNT)
+    await database.write(listing_state.count_lookup, ACCOUNT)
+    for _ in range(2):
+        await database.write(listing_state.count_writes, {ACCOUNT: 1})
     before = await database.read(listing_state.read, ACCOUNT)
     await page(database)
     after = await database.read(listing_state.read, ACCOUNT)

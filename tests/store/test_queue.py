@@ -1,7 +1,9 @@
 """Queues of profiles that wait for a request."""
 
+from collections.abc import Sequence
+
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.store import cancel_flows, profiles, queue, remote_erasures
@@ -9,6 +11,7 @@ from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, Lane, SourceKind, Status
 from prosperstack_destination.store.queue import MAX_COUNTED, QueueSizes, QueueSnapshot, RecentChanges
+from prosperstack_destination.store.statements import sqlite_driver
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
 from support.intake import ACCOUNT, identify, stored, take
@@ -18,6 +21,13 @@ pytestmark = pytest.mark.anyio
 NOW = NEW_YEAR
 AUDIENCE = CallSource(SourceKind.AUDIENCE, "vips")
 COUNTS = QueueSizes(live=2, bulk=1, unknown=2, unknown_live=1)
+
+
+async def ends(
+    database: Database, now: int, in_flight: Sequence[int] = (), counts: QueueSizes | None = None
+) -> QueueSnapshot:
+    """Return the queues as the planner sees them."""
+    return (await database.read(queue.waiting, ACCOUNT, now, in_flight)).snapshot(counts or QueueSizes())
 
 
 async def wait_for(database: Database, status: Status, *emails: str, source: CallSource | None = None) -> list[int]:
@@ -40,7 +50,7 @@ async def test_snapshot_has_both_ends_of_each_queue(database: Database) -> None:
     [e] = await wait_for(database, Status.UNKNOWN, "e@b.c")
     [f] = await wait_for(database, Status.UNKNOWN, "f@b.c", source=AUDIENCE)
 
-    found = await database.read(queue.snapshot, ACCOUNT, NOW + MINUTE, [c], COUNTS)
+    found = await ends(database, NOW + MINUTE, [c], COUNTS)
 
     assert found.live.newest is not None
     assert found.live.oldest is not None
@@ -61,8 +71,8 @@ async def test_failed_profile_waits_for_its_retry(database: Database) -> None:
     await wait_for(database, Status.READY, "a@b.c")
     await database.write(profiles.postpone, (await database.read(stored)).id, NOW + MINUTE, "it failed")
 
-    assert await database.read(queue.snapshot, ACCOUNT, NOW + SECOND, [], QueueSizes()) == QueueSnapshot()
-    later = await database.read(queue.snapshot, ACCOUNT, NOW + MINUTE, [], QueueSizes())
+    assert await ends(database, NOW + SECOND) == QueueSnapshot()
+    later = await ends(database, NOW + MINUTE)
     assert later.live.size == 1
 
 
@@ -79,7 +89,7 @@ async def test_cancel_flow_goes_first(database: Database) -> None:
     assert hastened.status is Status.PENDING
     await database.write(profiles.mark_waiting, [(hastened, Status.READY)], NOW)
 
-    found = await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())
+    found = await ends(database, NOW)
     assert found.cancelling.newest is not None
     assert found.cancelling.newest.profile_id == ready
 
@@ -117,14 +127,18 @@ async def test_remote_erasure_is_queued(database: Database) -> None:
     await database.write(open_account)
     await database.write(remote_erasures.add, ACCOUNT, {"s1": ["plan"]}, delete_subscriber=False, now=NOW)
 
-    assert (await database.read(queue.snapshot, ACCOUNT, NOW, [], QueueSizes())).erasure_due
+    assert (await ends(database, NOW)).erasure_due
 
 
 def explained(connection: Connection) -> list[str]:
-    """Return SQLite's plans for the queries before each request."""
-    given = {"account": ACCOUNT, "now": NOW, "under_way": [1, 2]}
-    statement = str(queue.ENDS.params(given).compile(connection, compile_kwargs={"literal_binds": True}))
-    return [row[3] for row in connection.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", r"\:")))]
+    """Return SQLite's plan for the query before each request."""
+    driver = sqlite_driver(connection)
+    assert driver is not None
+    statements: list[str] = []
+    driver.set_trace_callback(statements.append)
+    queue.ENDS.rows(connection, {"account": ACCOUNT, "now": NOW, "as_of": NOW, "most": 2, "in_flight": [1, 2]})
+    driver.set_trace_callback(None)
+    return [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
 
 
 async def test_queue_queries_use_the_index(sqlite: Database) -> None:
@@ -132,7 +146,7 @@ async def test_queue_queries_use_the_index(sqlite: Database) -> None:
     steps = await sqlite.read(explained)
 
     looks = [step for step in steps if "ix_profiles_due" in step and step.startswith("SEARCH")]
-    assert len(looks) == 9
+    assert len(looks) == 18
     assert not [step for step in steps if "SCAN profiles" in step or "TEMP B-TREE" in step]
     assert MAX_COUNTED <= 10_000
 

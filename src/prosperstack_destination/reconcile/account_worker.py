@@ -1,6 +1,7 @@
 """Worker of one account: evaluate due profiles, plan the next request, send it, until nothing is left to do."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import (
     DestinationError,
@@ -29,21 +31,19 @@ from prosperstack_destination.reconcile.decision import (
     Unmatched,
 )
 from prosperstack_destination.reconcile.delivery import deliver, deliver_subscriptions, erase_remote
+from prosperstack_destination.reconcile.delivery_writer import DeliveryWriter
 from prosperstack_destination.reconcile.discovery import list_page, look_up, sweep_page
 from prosperstack_destination.reconcile.maintenance import AccountMaintenance
 from prosperstack_destination.reconcile.planner import (
     BULK_SHARE,
     ListPage,
     LookUp,
-    PlannerInput,
-    Request,
     SendErasure,
     SendUpdate,
     SweepPage,
     Wait,
-    plan,
 )
-from prosperstack_destination.reconcile.queue_view import QueueView
+from prosperstack_destination.reconcile.queue_view import PlannedRequest, QueueView
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
 from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
@@ -51,6 +51,7 @@ from prosperstack_destination.reconcile.worker_context import (
     InFlight,
     NullReconcileObserver,
     ReconcileObserver,
+    StoreDelivery,
     WorkerContext,
 )
 from prosperstack_destination.store import listing_state, profiles, remote_erasures
@@ -63,8 +64,11 @@ log = structlog.get_logger(__name__)
 
 #: Profiles that are evaluated in one transaction.
 BATCH: Final = 200
-#: Requests that may be in flight at once: enough for a slow ProsperStack at any rate it is known to allow.
-MAX_IN_FLIGHT: Final = 32
+#: Most requests that are planned at once, and the time that they may take at full speed, in microseconds.
+MAX_AHEAD: Final = 32
+AHEAD: Final = SECOND // 10
+#: Age at which a plan is made again, in microseconds.
+MAX_PLAN_AGE: Final = 1 * SECOND
 #: Wait of a profile that an unexpected error keeps from being reconciled, in microseconds.
 FAULTY_PROFILE_WAIT: Final = 60 * SECOND
 #: Interval between two evaluations of due profiles while no change is signalled, in microseconds.
@@ -82,6 +86,7 @@ class AccountWorker:
 
     Every write is safe to repeat and names the version of the profile that it settles: a change while a request is
     in flight stays due. ``changed`` is set when the account changed or the service stops.
+    ``store_delivery`` stores its deliveries together with those of other accounts; None: by themselves.
     """
 
     def __init__(
@@ -97,10 +102,18 @@ class AccountWorker:
         bulk_share: float = BULK_SHARE,
         stopping: Callable[[], bool] = lambda: False,
         observer: ReconcileObserver | None = None,
+        store_delivery: StoreDelivery | None = None,
     ) -> None:
         self._log = log.bind(account=account.fingerprint)
         self._ctx = WorkerContext(
-            account.id, database, prosperstack, rate_limiter, clock, self._log, observer or NullReconcileObserver()
+            account.id,
+            database,
+            prosperstack,
+            rate_limiter,
+            clock,
+            self._log,
+            observer or NullReconcileObserver(),
+            store_delivery or partial(DeliveryWriter(database, ticks).store, None),
         )
         self._ticks = ticks
         self._changed = changed or asyncio.Event()
@@ -116,6 +129,8 @@ class AccountWorker:
         #: Due profiles that were not evaluated because they had a request in flight.
         self._skipped: Set[int] = frozenset()
         self._queues = QueueView(self._ctx, self._in_flight, ticks)
+        self._planned: deque[PlannedRequest] = deque()
+        self._planned_at = 0
         self._subscriptions = SubscriptionUpdater(self._ctx)
         self._maintenance = AccountMaintenance(account, self._ctx, self._subscriptions, ticks)
 
@@ -147,15 +162,16 @@ class AccountWorker:
     async def _step(self) -> bool:
         """Send the best request, or wait for one; return whether there may be more to do."""
         limiter = self._ctx.rate_limiter
-        if len(self._in_flight) >= MAX_IN_FLIGHT:
+        if len(self._in_flight) >= limiter.max_in_flight:
             await self._pause(None, wake_on_end=True)
             return True
         if (wait := limiter.wait(urgent=True)) and await self._has_work():
             await self._pause(wait, wake_on_end=False, min_interval=MIN_INTERVAL_WITHOUT_BUDGET)
             return True
-        state = await self._planner_input()
-        request = plan(state)
+        planned = await self._next()
+        request = planned.request
         if isinstance(request, Wait):
+            self._planned.clear()
             if request.microseconds is None:
                 return False
             await self._pause(request.microseconds, wake_on_end=True)
@@ -165,8 +181,12 @@ class AccountWorker:
             await self._pause(wait, wake_on_end=False)
             if self._changed.is_set() or self._stopping() or limiter.wait(urgent=urgent) > TIMER_TOLERANCE:
                 return True
+            planned = await self._next()  # the same one, or another after a long wait
+            if planned.request != request:
+                return True
+        self._planned.popleft()
         try:
-            launched = await self._launch(request)
+            launched = await self._launch(planned)
         except DestinationError:
             raise
         except Exception as error:
@@ -175,12 +195,33 @@ class AccountWorker:
             await self._postpone_faulty({request.profile_id: type(error).__name__})
             return True
         if launched:
-            limiter.history = limiter.history.after(request, replace(state, ticks=self._ticks()))
+            state = replace(planned.state, ticks=self._ticks())
+            limiter.history = limiter.history.after(request, state)
         return True
 
-    async def _launch(self, request: Request) -> bool:
+    async def _next(self) -> PlannedRequest:
+        """Return the next planned request. A plan is made again when it is used up or old."""
+        ticks = self._ticks()
+        if not self._planned or ticks - self._planned_at > MAX_PLAN_AGE:
+            limiter = self._ctx.rate_limiter
+            room = limiter.max_in_flight - len(self._in_flight)
+            plan = await self._queues.plan(
+                self._maintenance.account,
+                limit=max(min(MAX_AHEAD, AHEAD // limiter.budget.interval, room), 1),
+                page_in_flight=self._page_in_flight,
+                bulk_share=self._bulk_share,
+            )
+            self._planned, self._planned_at = plan.requests, ticks
+            self._maintenance.mapping = plan.mapping
+            if not plan.has_due:
+                self._evaluated_at = None if self._evaluated_at is None else ticks
+            elif self._evaluated_at is not None and ticks - self._evaluated_at >= MIN_EVALUATE_INTERVAL:
+                self._evaluated_at = None
+        return self._planned[0]
+
+    async def _launch(self, planned: PlannedRequest) -> bool:
         """Start a request; return False where it is not needed any more."""
-        match request:
+        match planned.request:
             case SendErasure():
                 erasures = await self._ctx.database.read(
                     remote_erasures.due, self._ctx.account_id, self._ctx.clock(), 1
@@ -199,29 +240,32 @@ class AccountWorker:
                     listing_state.begin_sweep_page, self._ctx.account_id, now, now + next_in
                 )
                 await self._in_flight.start(self._sweep_page(sweep))
-            case LookUp(profile_id, urgent):
-                loaded = await self._ctx.database.read(
-                    evaluation.load_profile, self._maintenance.account, profile_id
-                )
-                if loaded is None:
-                    return False
-                await self._look_up(loaded[1].profile, urgent=urgent)
-            case SendUpdate(profile_id, urgent=urgent):
-                return await self._launch_update(profile_id, urgent=urgent)
+            case LookUp() | SendUpdate() as request:
+                return await self._launch_for_profile(request, planned.evaluation, planned.mapping)
+        return True
+
+    async def _launch_for_profile(
+        self, request: LookUp | SendUpdate, evaluated: evaluation.Evaluation | str | None, mapping: AccountMapping
+    ) -> bool:
+        if isinstance(evaluated, str):
+            await self._postpone_faulty({request.profile_id: evaluated})
+            return False
+        if evaluated is None:
+            return False
+        if isinstance(request, SendUpdate):
+            return await self._launch_update(evaluated, mapping, urgent=request.urgent)
+        await self._look_up(evaluated.context.profile, urgent=request.urgent)
         return True
 
     async def _look_up(self, profile: Profile, *, urgent: bool) -> None:
         request = partial(look_up, self._ctx, profile, urgent=urgent)
         await self._in_flight.start(self._attempt(profile, request), profile.id)
 
-    async def _launch_update(self, profile_id: int, *, urgent: bool) -> bool:
+    async def _launch_update(
+        self, evaluated: evaluation.Evaluation, mapping: AccountMapping, *, urgent: bool
+    ) -> bool:
         """Start an update of all that differs now, or a lookup of lost subscribers; return False for neither."""
-        loaded = await self._ctx.database.read(evaluation.load_profile, self._maintenance.account, profile_id)
-        if loaded is None:
-            return False
-        mapping, context = loaded
-        now = self._ctx.clock()
-        evaluated = evaluation.evaluate(context, mapping, now)
+        context, now = evaluated.context, self._ctx.clock()
         match evaluated.decision:
             case NeedsLookup(by_email=True):
                 await self._look_up(context.profile, urgent=urgent)
@@ -236,7 +280,7 @@ class AccountWorker:
                 await self._record([evaluated], now)
                 return False
         writes_to = [each.id for each in context.subscribers]
-        await self._in_flight.start(self._attempt(context.profile, send), profile_id, writes_to)
+        await self._in_flight.start(self._attempt(context.profile, send), context.profile.id, writes_to)
         return True
 
     async def _attempt(self, profile: Profile, request: Callable[[], Awaitable[bool]]) -> None:
@@ -290,6 +334,7 @@ class AccountWorker:
             return False
         self._evaluated_at = ticks
         now = self._ctx.clock()
+        self._planned.clear()
         # A profile with a request in flight is evaluated by its result, not by the state from before it.
         in_flight = self._in_flight.profiles()
         page = await self._ctx.database.read(
@@ -319,11 +364,8 @@ class AccountWorker:
                 outcome = "unchanged" if isinstance(evaluated.decision, InSync) else "unmatched"
                 self._ctx.observer.settled(evaluated.context.profile, outcome)
 
-    async def _planner_input(self) -> PlannerInput:
-        return await self._queues.planner_input(page_in_flight=self._page_in_flight, bulk_share=self._bulk_share)
-
     async def _has_work(self) -> bool:
-        return not isinstance(plan(await self._planner_input()), Wait)
+        return not isinstance((await self._next()).request, Wait)
 
     async def _pause(
         self, microseconds: int | None, *, wake_on_end: bool, min_interval: int = MIN_EVALUATE_INTERVAL

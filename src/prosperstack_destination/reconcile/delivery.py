@@ -1,6 +1,5 @@
 """Delivery: send one update to one subscriber and store the result."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -24,8 +23,8 @@ from prosperstack_destination.reconcile.evaluation import Evaluation, reevaluate
 from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.rejection_bisect import Fault, RejectionBisect
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
-from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import listing_state, profiles, remote_erasures, subscribers
+from prosperstack_destination.reconcile.worker_context import Delivery, RequestInfo, WorkerContext
+from prosperstack_destination.store import profiles, remote_erasures, subscribers
 from prosperstack_destination.store.erasure import queue_remote_erasure
 from prosperstack_destination.store.models import Profile
 from prosperstack_destination.store.remote_erasures import RemoteErasure
@@ -33,16 +32,6 @@ from prosperstack_destination.store.subscribers import Subscriber, SubscriberSna
 
 #: Time after which an erasure whose subscriber was not found is tried once more, in microseconds.
 GONE_RECHECK: Final = 1 * HOUR
-
-
-@dataclass(frozen=True, slots=True)
-class _DeliveryResult:
-    """Result of an update."""
-
-    #: Nothing is left to do for the profile.
-    settled: bool
-    #: The subscriber has another email now.
-    moved: bool
 
 
 async def deliver(
@@ -138,11 +127,23 @@ async def _send(
     except ProsperStackError:  # ProsperStack may have applied the update
         await ctx.database.write(_mark_unconfirmed, profile, subscriber, properties, ctx.clock())
         raise
-    result = await ctx.database.write(_mark_delivered, profile, subscriber, properties, response, mapping, asked_at)
+    result = await ctx.store_delivery(
+        Delivery(
+            profile, subscriber, properties, response.values(), _moved_to(subscriber, response), mapping, asked_at
+        )
+    )
     ctx.log.info("delivered", subscriber=subscriber.id, properties=sorted(properties))
     if result.settled:
         ctx.observer.settled(profile, "delivered")
     return result.moved
+
+
+def _moved_to(subscriber: Subscriber, response: models.Subscriber) -> SubscriberSnapshot | None:
+    """Return a subscriber whose email changed, as it is now; None: its email is the same."""
+    email = normalize_email(response.email)
+    if email in ("", subscriber.email):
+        return None
+    return SubscriberSnapshot(subscriber.id, email, response.values(), response.platform_id)
 
 
 async def _isolate(
@@ -158,35 +159,6 @@ async def _isolate(
             search = search.accepted()
     await ctx.database.write(_mark_rejected, profile, subscriber, fault, mapping, ctx.clock())
     ctx.log.warning("property rejected", subscriber=subscriber.id, property=fault.key)
-
-
-def _mark_delivered(
-    connection: Connection,
-    profile: Profile,
-    subscriber: Subscriber,
-    sent: dict[str, PropertyValue],
-    response: models.Subscriber,
-    mapping: AccountMapping,
-    now: int,
-) -> _DeliveryResult:
-    """Store an update that succeeded. If the profile was erased meanwhile, queue a remote erasure of the values."""
-    account_id = profile.account_id
-    if profiles.get(connection, profile.id) is None:
-        queue_remote_erasure(connection, account_id, {subscriber.id: list(sent)}, now)
-        return _DeliveryResult(settled=False, moved=False)
-    subscribers.mark_applied(connection, account_id, subscriber.id, sent, observed=response.values(), now=now)
-    listing_state.count_write(connection, account_id)
-    email = normalize_email(response.email)
-    moved = email not in ("", subscriber.email)
-    if moved:
-        changed_emails = subscribers.upsert_page(
-            connection,
-            account_id,
-            [SubscriberSnapshot(subscriber.id, email, response.values(), response.platform_id)],
-            now,
-        )
-        profiles.mark_changed(connection, account_id, changed_emails, now)
-    return _DeliveryResult(settled=reevaluate(connection, profile, mapping, now), moved=moved)
 
 
 def _mark_unconfirmed(

@@ -1,5 +1,6 @@
 """Transactions that evaluate profiles and store the results."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -25,7 +26,7 @@ from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.listing_state import ListingState
 from prosperstack_destination.store.models import Profile, Status
 from prosperstack_destination.store.problems import RecordedProblem, rejection_reason
-from prosperstack_destination.store.subscribers import Subscriber
+from prosperstack_destination.store.subscribers import AppliedValues, Subscriber
 from prosperstack_destination.store.subscription_states import SubscriptionState
 
 
@@ -74,19 +75,30 @@ def evaluate_due(connection: Connection, account: Account, now: int, limit: int,
     unreadable: dict[int, str] = {}
     due = profiles.due(connection, account.id, now, listing.as_of, limit, unreadable)
     faulty = {profile_id: kind for profile_id, kind in unreadable.items() if profile_id not in skip}
-    selected = [profile for profile in due if profile.id not in skip]
-    subscribers = subscriber_rows.with_emails(connection, account.id, [profile.email for profile in selected])
     evaluations: list[Evaluation] = []
-    for profile in selected:
-        matching = subscribers.get(profile.email, ())
-        states = _states(connection, account.id, matching, mapping)
-        context = ProfileContext(_without_outdated_loss(profile, listing), matching, listing.as_of, states)
+    selected = [(profile, mapping) for profile in due if profile.id not in skip]
+    for context, _ in load_contexts(connection, selected):
         try:
             evaluations.append(evaluate(context, mapping, now))
         except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
-            faulty[profile.id] = type(error).__name__
+            faulty[context.profile.id] = type(error).__name__
     skipped = skip & ({profile.id for profile in due} | unreadable.keys())
     return EvaluationPage(evaluations, skipped, more=len(due) + len(unreadable) == limit, faulty=faulty)
+
+
+def evaluate_profiles(
+    connection: Connection, profile_ids: Set[int], mapping: AccountMapping, now: int
+) -> dict[int | None, Evaluation | str]:
+    """Return the evaluations of an account's profiles by ID, or the kinds of the errors that they raised."""
+    faulty: dict[int, str] = {}
+    found = profiles.of_ids(connection, profile_ids, faulty)
+    evaluations: dict[int | None, Evaluation | str] = dict(faulty.items())
+    for context, _ in load_contexts(connection, [(profile, mapping) for profile in found.values()]):
+        try:
+            evaluations[context.profile.id] = evaluate(context, mapping, now)
+        except Exception as error:  # noqa: BLE001 -- an unexpected error for one profile must not stop the others
+            evaluations[context.profile.id] = type(error).__name__
+    return evaluations
 
 
 def load_profile(
@@ -121,40 +133,40 @@ def record(connection: Connection, evaluations: Sequence[Evaluation], now: int) 
     if not evaluations:
         return
     waiting: list[tuple[Profile, Status]] = []
-    unconfirmed: dict[str, Collection[str]] = {}
-    problems_by_profile: dict[int, Sequence[RecordedProblem]] = {}
+    final: list[tuple[Profile, Status, int | None]] = []
+    unconfirmed: dict[str, dict[str, Collection[str]]] = defaultdict(dict)
+    in_place: list[AppliedValues] = []
+    known: list[Evaluation] = []
     for evaluated in evaluations:
         profile = evaluated.context.profile
         match evaluated.decision:
             case NeedsUpdate(subscriber, send):
                 if not send.keys() <= set(subscriber.unconfirmed):
-                    unconfirmed[subscriber.id] = send.keys() | unconfirmed.get(subscriber.id, set())
+                    sent = unconfirmed[profile.account_id]
+                    sent[subscriber.id] = send.keys() | sent.get(subscriber.id, set())
                 waiting.append((profile, Status.READY))
-                settled = True
+                known.append(evaluated)
             case NeedsSubscriptionUpdate():
                 waiting.append((profile, Status.READY))
-                settled = True
+                known.append(evaluated)
             case NeedsLookup(by_email=True):
                 waiting.append((profile, Status.READY))
-                settled = False
             case NeedsLookup():
                 waiting.append((profile, Status.UNKNOWN))
-                settled = False  # rejections are not known yet
             case Unmatched(lookup_at):
-                settled = profiles.settle(connection, profile, Status.UNMATCHED, due_at=lookup_at)
+                final.append((profile, Status.UNMATCHED, lookup_at))
             case InSync(already_there):
-                for subscriber_id, values in already_there.items():
-                    subscriber_rows.mark_applied(
-                        connection, profile.account_id, subscriber_id, values, observed=None, now=now
-                    )
-                settled = profiles.settle(connection, profile, Status.IN_SYNC)
-        if settled:
-            problems_by_profile[profile.id] = problems_of(evaluated, now)
-    account_id = evaluations[0].context.profile.account_id
-    if unconfirmed:
-        subscriber_rows.mark_unconfirmed(connection, account_id, unconfirmed)
-    if problems_by_profile:
-        problems.replace(connection, account_id, problems_by_profile)
+                in_place += [AppliedValues(profile.account_id, *found) for found in already_there.items()]
+                final.append((profile, Status.IN_SYNC, None))
+    subscriber_rows.mark_all_applied(connection, in_place)
+    settled = profiles.settle_all(connection, final)
+    for account_id, sent in unconfirmed.items():
+        subscriber_rows.mark_unconfirmed(connection, account_id, sent)
+    known += [each for each in evaluations if each.context.profile.id in settled]
+    problems.replace_all(
+        connection,
+        {each.context.profile.id: (each.context.profile.account_id, problems_of(each, now)) for each in known},
+    )
     profiles.mark_waiting(connection, waiting, now)
 
 
@@ -175,10 +187,26 @@ def _load_context(connection: Connection, profile_id: int, mapping: AccountMappi
     profile = profiles.get(connection, profile_id)
     if profile is None:
         return None
-    listing = listing_state.read(connection, profile.account_id)
-    matching = subscriber_rows.with_email(connection, profile.account_id, profile.email)
-    states = _states(connection, profile.account_id, matching, mapping)
-    return ProfileContext(_without_outdated_loss(profile, listing), matching, listing.as_of, states)
+    [(context, _)] = load_contexts(connection, [(profile, mapping)])
+    return context
+
+
+def load_contexts(
+    connection: Connection, selected: Sequence[tuple[Profile, AccountMapping]]
+) -> list[tuple[ProfileContext, AccountMapping]]:
+    """Return profiles, each with its account's mapping, with their contexts."""
+    listings = listing_state.read_all(connection, {profile.account_id for profile, _ in selected})
+    matching = subscriber_rows.of_addresses(
+        connection, [(profile.account_id, profile.email) for profile, _ in selected]
+    )
+    contexts = []
+    for profile, mapping in selected:
+        listing = listings.get(profile.account_id, listing_state.NEVER_LISTED)
+        subscribers = matching.get((profile.account_id, profile.email), [])
+        states = _states(connection, profile.account_id, subscribers, mapping)
+        context = ProfileContext(_without_outdated_loss(profile, listing), subscribers, listing.as_of, states)
+        contexts.append((context, mapping))
+    return contexts
 
 
 def _without_outdated_loss(profile: Profile, listing: ListingState) -> Profile:

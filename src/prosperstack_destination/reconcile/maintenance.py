@@ -7,9 +7,16 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.account_mapping import dump_catalog, fetch_catalog, load, load_catalog
+from prosperstack_destination.account_mapping import (
+    AccountMapping,
+    dump_catalog,
+    fetch_catalog,
+    load,
+    load_catalog,
+)
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackError, ProsperStackUnavailable
+from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
 from prosperstack_destination.reconcile.property_creation import create_missing
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
@@ -34,6 +41,8 @@ class AccountMaintenance:
         self, account: Account, ctx: WorkerContext, subscriptions: SubscriptionUpdater, ticks: Clock
     ) -> None:
         self.account = account
+        #: The mapping as it was read last; None: not yet.
+        self.mapping: AccountMapping | None = None
         self._ctx = ctx
         self._subscriptions = subscriptions
         self._ticks = ticks
@@ -92,6 +101,8 @@ class AccountMaintenance:
 
     async def _create_missing(self, *, look: bool) -> None:
         """Create the properties that the mapping asks for; ``look``: also scan all profiles' traits."""
+        if not look and self.mapping is not None and self.mapping.rules.create_missing is CreateMissing.NONE:
+            return
         ticks = self._ticks()
         if not look and self._created_at is not None and 0 <= ticks - self._created_at < CREATE_INTERVAL:
             return

@@ -1,6 +1,7 @@
 """The rate limiter of one account: sends requests within its budget."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
@@ -49,6 +50,12 @@ T = TypeVar("T")
 MAX_RATE_LIMITED: Final = 5
 MAX_RATE_LIMITED_REQUEST: Final = 2
 
+#: Bounds of the requests in flight. Before the answer time is known the smaller one holds.
+MIN_IN_FLIGHT: Final = 32
+MAX_IN_FLIGHT: Final = 256
+#: Weight of the latest response in the mean answer time.
+ANSWER_TIME_WEIGHT: Final = 0.1
+
 #: Longest sleep at a time, in microseconds: a change of the reserve takes effect within it.
 MAX_SLEEP: Final = 2 * SECOND
 
@@ -75,6 +82,13 @@ class RateLimiter:
         #: Backoffs of the account since it last worked, as the reconciler counts them.
         self.failures = 0
         self.streaks = FailureStreaks()
+        #: Mean time of the latest responses, in microseconds.
+        self._answer_time = 0.0
+
+    @property
+    def max_in_flight(self) -> int:
+        """Requests that may be in flight at once: twice the limit times the answer time, by Little's law."""
+        return min(max(math.ceil(2 * self._answer_time / self.budget.interval), MIN_IN_FLIGHT), MAX_IN_FLIGHT)
 
     def set_reserve(self, reserve: float) -> bool:
         """Set the share of each window that is left to the account's owner; return whether it changed."""
@@ -87,6 +101,9 @@ class RateLimiter:
         ticket = _sending.get()
         if ticket is not None:
             _sending.set(None)
+            if rate_limit is not None:
+                took = self._ticks() - ticket.sent_at
+                self._answer_time += ANSWER_TIME_WEIGHT * (took - self._answer_time)
             self.budget = self.budget.answered(ticket, rate_limit, self._ticks())
 
     def wait(self, *, urgent: bool = False) -> int:

@@ -21,6 +21,7 @@ from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient
 from prosperstack_destination.reconcile.account_worker import AccountWorker
 from prosperstack_destination.reconcile.backoff import LONGEST_SECONDS, backoff_seconds
+from prosperstack_destination.reconcile.delivery_writer import DeliveryWriter
 from prosperstack_destination.reconcile.lease_manager import FencedStore, HeldLease, LeaseManager
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
 from prosperstack_destination.reconcile.redaction import reason_of
@@ -113,6 +114,7 @@ class Reconciler:
         self._clock = clock
         self._ticks = ticks
         self.lease_manager = LeaseManager(replica, database, ticks)
+        self._deliveries = DeliveryWriter(database, ticks)
         self._running: dict[str, _RunningAccount] = {}
         self._woken: set[str] = set()
         self._woken_event = asyncio.Event()
@@ -299,6 +301,7 @@ class Reconciler:
             bulk_share=self._bulk_share,
             stopping=running.halt.is_set,
             observer=self._observer,
+            store_delivery=partial(self._deliveries.store, running.held_lease),
         )
         try:
             await worker.run()

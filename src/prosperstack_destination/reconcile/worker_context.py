@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
+from pydantic import JsonValue
 
+from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.mapping.coercion import PropertyValue
@@ -17,6 +19,7 @@ from prosperstack_destination.reconcile.redaction import redact
 from prosperstack_destination.store.activity import SentRequest
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.models import Profile
+from prosperstack_destination.store.subscribers import Subscriber, SubscriberSnapshot
 
 T = TypeVar("T")
 
@@ -70,6 +73,36 @@ class RequestInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """Update that ProsperStack applied."""
+
+    profile: Profile
+    subscriber: Subscriber
+    sent: Mapping[str, PropertyValue]
+    #: All values in ProsperStack's response.
+    observed: Mapping[str, JsonValue]
+    #: The subscriber where it has another email now.
+    moved_to: SubscriberSnapshot | None
+    mapping: AccountMapping
+    #: Time of the request, in microseconds.
+    asked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """Result of a stored delivery."""
+
+    #: Nothing is left to do for the profile.
+    settled: bool
+    #: The subscriber has another email now.
+    moved: bool
+
+
+#: Stores a delivery, and returns once it is on disk. Raises `LeaseLost` and `StoreUnavailable`.
+StoreDelivery = Callable[[Delivery], Awaitable[DeliveryResult]]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerContext:
     """One account, with the database, client and rate limiter that its worker uses."""
 
@@ -81,6 +114,7 @@ class WorkerContext:
     clock: Clock
     log: structlog.stdlib.BoundLogger
     observer: ReconcileObserver
+    store_delivery: StoreDelivery
 
     async def send(self, info: RequestInfo, request: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
         """Send a request within the budget, and report it to the observer. See `RateLimiter.send`."""

@@ -11,8 +11,12 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from prosperstack_destination.errors import LeaseLost
+from prosperstack_destination.store.statements import BulkSelect
 from prosperstack_destination.store.tables import leases, replicas
 
+_HELD: Final = BulkSelect(leases, ["account_id", "owner", "fence"], ["account_id"], lock="FOR KEY SHARE OF leases")
+#: Text of `LeaseLost`.
+LOST: Final = "Another replica holds the account's lease now."
 #: PostgreSQL advisory lock that serialises decisions about leases.
 _LOCK: Final = 7_008_702
 #: Lock timeout of a decision, and idle timeout after which a stalled process loses its transaction.
@@ -75,15 +79,19 @@ def renew(connection: Connection, owner: str, expires_at: int) -> None:
     connection.execute(update(leases).where(of_replica).values(expires_at=expires_at))
 
 
-def assert_held(connection: Connection, account_id: str, owner: str, fence: int) -> None:
-    """Keep a lease from moving to another replica until the transaction ends. Raises `LeaseLost` if it has moved.
+def still_held(connection: Connection, expected: Iterable[Lease]) -> Set[str]:
+    """Keep leases from moving to another replica until the transaction ends; return the accounts of those held.
 
     It takes the weakest row lock, FOR KEY SHARE: `renew` does not wait for it, and `store` skips it.
     """
-    of_replica = (leases.c.account_id == account_id) & (leases.c.owner == owner) & (leases.c.fence == fence)
-    held = select(leases.c.fence).where(of_replica).with_for_update(read=True, key_share=True)
-    if connection.execute(held).first() is None:
-        raise LeaseLost("Another replica holds the account's lease now.")
+    keys = sorted((lease.account_id, lease.owner, lease.fence) for lease in expected)
+    return {row.account_id for row in _HELD.rows(connection, keys)}
+
+
+def assert_held(connection: Connection, account_id: str, owner: str, fence: int) -> None:
+    """Keep a lease from moving, as `still_held` does. Raises `LeaseLost` if it has moved."""
+    if not still_held(connection, [Lease(account_id, owner, fence, 0)]):
+        raise LeaseLost(LOST)
 
 
 def live_replicas(connection: Connection) -> Mapping[str, int]:

@@ -7,14 +7,15 @@ The sweep is a slow, endless pass over all subscribers. It finds differences tha
 subscriber wrongly reported as missing, a wrong clock, a change that did not count as an update.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.store import profiles
+from prosperstack_destination.store.statements import BulkSelect, BulkStatement
 from prosperstack_destination.store.subscribers import SubscriberSnapshot, upsert_page
 from prosperstack_destination.store.tables import directories, subscribers
 
@@ -29,9 +30,16 @@ MAX_REFRESH_INTERVAL: Final = 1 * HOUR
 SWEEP_AFTER: Final = 1 * DAY
 
 _OF_ACCOUNT: Final = directories.c.account_id == bindparam("of_account")
-_SELECT: Final = select(directories).where(_OF_ACCOUNT)
+_SELECT = BulkSelect(directories, ["account_id"], [column.name for column in directories.columns])
 _COUNT_LOOKUP: Final = update(directories).where(_OF_ACCOUNT).values(lookups=directories.c.lookups + 1)
-_COUNT_WRITE: Final = update(directories).where(_OF_ACCOUNT).values(writes=directories.c.writes + 1)
+_COUNT_WRITES = BulkStatement(
+    directories,
+    ["account_id", "writes"],
+    by_row="INSERT INTO directories (account_id, writes) VALUES (?, ?) "
+    "ON CONFLICT (account_id) DO UPDATE SET writes = directories.writes + excluded.writes",
+    over="INSERT INTO directories (account_id, writes) SELECT * FROM {rows} "
+    "ON CONFLICT (account_id) DO UPDATE SET writes = directories.writes + excluded.writes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,18 @@ class ListingState:
         return self.swept_at is not None and self.swept_at >= lost_at
 
 
+NEVER_LISTED: Final = ListingState()
+
+
 def read(connection: Connection, account_id: str) -> ListingState:
     """Return the progress of an account."""
-    row = connection.execute(_SELECT, {"of_account": account_id}).one_or_none()
-    return ListingState() if row is None else _listing_state(row)
+    return read_all(connection, [account_id]).get(account_id, NEVER_LISTED)
+
+
+def read_all(connection: Connection, account_ids: Iterable[str]) -> dict[str, ListingState]:
+    """Return the progress of accounts, without those that were never listed."""
+    rows = _SELECT.rows(connection, [(account_id,) for account_id in account_ids])
+    return {row.account_id: _listing_state(row) for row in rows}
 
 
 def begin(connection: Connection, account_id: str, now: int) -> ListingState:
@@ -152,10 +168,9 @@ def count_lookup(connection: Connection, account_id: str) -> None:
         _set(connection, account_id, {"lookups": 1})
 
 
-def count_write(connection: Connection, account_id: str) -> None:
-    """Count an update by this service: the next listing contains the subscriber again."""
-    if not connection.execute(_COUNT_WRITE, {"of_account": account_id}).rowcount:
-        _set(connection, account_id, {"writes": 1})
+def count_writes(connection: Connection, writes: Mapping[str, int]) -> None:
+    """Count updates by this service, by account: the next listing contains the subscribers again."""
+    _COUNT_WRITES.execute_values(connection, sorted(writes.items()))
 
 
 def _set(connection: Connection, account_id: str, values: dict[str, Any]) -> None:
@@ -164,7 +179,7 @@ def _set(connection: Connection, account_id: str, values: dict[str, Any]) -> Non
         connection.execute(insert(directories).values(account_id=account_id, **values))
 
 
-def _listing_state(row: Row[Any]) -> ListingState:
+def _listing_state(row: Any) -> ListingState:
     return ListingState(
         as_of=row.as_of,
         watermark=row.watermark,

@@ -13,15 +13,11 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.statements import BulkInsert, BulkSelect
 from prosperstack_destination.store.tables import creations, problems, profiles
 
 #: Built once, as the statements below: it is read for every evaluated profile.
-_OF_PROFILES: Final = (
-    select(problems)
-    .where(problems.c.profile_id.in_(bindparam("profiles", expanding=True)))
-    .order_by(problems.c.profile_id, problems.c.property)
-)
+_OF_PROFILES = BulkSelect(problems, ["profile_id"], ["profile_id", "property", "trait", "value", "reason", "since"])
 _INSERT = BulkInsert(problems, ["profile_id", "property", "account_id", "trait", "value", "reason", "since"])
 
 #: Maximum number of problem groups that are listed.
@@ -84,7 +80,7 @@ def is_rejection(reason: str) -> bool:
 
 def of_profile(connection: Connection, profile_id: int) -> list[RecordedProblem]:
     """Return a profile's problems, by property."""
-    rows = connection.execute(_OF_PROFILES, {"profiles": [profile_id]})
+    rows = sorted(_OF_PROFILES.rows(connection, [(profile_id,)]), key=lambda row: row.property)
     return [
         RecordedProblem(row.property, row.trait, json_codec.load(row.value), row.reason, row.since) for row in rows
     ]
@@ -192,10 +188,15 @@ def samples(connection: Connection, account_id: str, key: str, reason: str, limi
 
 
 def replace(connection: Connection, account_id: str, current: Mapping[int, Sequence[RecordedProblem]]) -> None:
-    """Replace the problems of profiles, by profile ID. A problem that persists keeps its time."""
+    """Replace the problems of an account's profiles, by profile ID. A problem that persists keeps its time."""
+    replace_all(connection, {profile_id: (account_id, found) for profile_id, found in current.items()})
+
+
+def replace_all(connection: Connection, current: Mapping[int, tuple[str, Sequence[RecordedProblem]]]) -> None:
+    """Replace the problems of profiles, by profile ID with the account's ID, as `replace` does."""
     since: dict[tuple[int, str, str, str], int] = {
         (row.profile_id, row.property, row.trait, row.reason): row.since
-        for row in connection.execute(_OF_PROFILES, {"profiles": list(current)})
+        for row in _OF_PROFILES.rows(connection, [(profile_id,) for profile_id in current])
     }
     if since:
         before = {profile_id for profile_id, *_ in since}
@@ -210,7 +211,7 @@ def replace(connection: Connection, account_id: str, current: Mapping[int, Seque
             "reason": each.reason,
             "since": since.get((profile_id, each.property, each.trait, each.reason), each.since),
         }
-        for profile_id, found in current.items()
+        for profile_id, (account_id, found) in current.items()
         for each in found
     ]
     if rows:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     bindparam,
     delete,
@@ -23,7 +22,7 @@ from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status, TimedTraits
-from prosperstack_destination.store.statements import BulkInsert, BulkUpdate, OneOf, PreparedStatement
+from prosperstack_destination.store.statements import BulkInsert, BulkSelect, BulkUpdate, OneOf, PreparedStatement
 from prosperstack_destination.store.tables import profiles
 from prosperstack_destination.store.timed_traits import by_name, by_time, dump_traits, load_traits
 
@@ -40,21 +39,17 @@ _WRITTEN: Final = (
 _INSERT = BulkInsert(profiles, [*_WRITTEN, "account_id", "email", "attempts", "lost_at"])
 _UPDATE = BulkUpdate(profiles, ["id"], _WRITTEN)
 _AWAIT = BulkUpdate(profiles, ["id", "version"], ["status", "changed_at", "due_at"])
-_SETTLE: Final = (
-    update(profiles)
-    .where(profiles.c.id == bindparam("row_id"), profiles.c.version == bindparam("row_version"))
-    .values(
-        status=bindparam("new_status"),
-        status_reason=bindparam("new_reason"),
-        due_at=bindparam("new_due_at"),
-        attempts=bindparam("new_attempts"),
-        pending_since=None,
-    )
+_SETTLE = BulkUpdate(
+    profiles, ["id", "version"], ["status", "status_reason", "due_at", "attempts", "pending_since"]
 )
 _BY_EMAIL: Final = select(profiles).where(
     profiles.c.account_id == bindparam("account"), profiles.c.email == bindparam("email")
 )
-_BY_IDS: Final = select(profiles).where(profiles.c.id.in_(bindparam("ids", expanding=True)))
+_COLUMNS: Final = [column.name for column in profiles.columns]
+_BY_IDS = BulkSelect(profiles, ["id"], _COLUMNS)
+_LOCKED = BulkSelect(
+    profiles, ["id"], _COLUMNS, lock="ORDER BY profiles.account_id, profiles.email FOR UPDATE OF profiles"
+)
 
 
 def _ids_to_judge(status: Status, lane: Lane, until: str) -> Select[Any]:
@@ -264,8 +259,29 @@ def find(connection: Connection, account_id: str, email: str) -> Profile | None:
 
 def get(connection: Connection, profile_id: int) -> Profile | None:
     """Return the profile with this ID, or None."""
-    row = connection.execute(_BY_IDS, {"ids": [profile_id]}).one_or_none()
-    return None if row is None else profile_of(row)
+    rows = _BY_IDS.rows(connection, [(profile_id,)])
+    return profile_of(rows[0]) if rows else None
+
+
+def of_ids(
+    connection: Connection, profile_ids: Iterable[int], unreadable: MutableMapping[int, str] | None = None
+) -> dict[int, Profile]:
+    """Return profiles by ID. Unreadable ones go into ``unreadable``: see `due`."""
+    found: dict[int, Profile] = {}
+    for row in _BY_IDS.rows(connection, [(profile_id,) for profile_id in profile_ids]):
+        try:
+            found[row.id] = profile_of(row)
+        except Exception as error:
+            if unreadable is None:
+                raise
+            unreadable[row.id] = type(error).__name__
+    return found
+
+
+def lock(connection: Connection, profile_ids: Iterable[int]) -> dict[int, Profile]:
+    """Return profiles by ID, locked for the rest of the transaction in the order in which calls lock them."""
+    rows = _LOCKED.rows(connection, [(profile_id,) for profile_id in profile_ids])
+    return {row.id: profile_of(row) for row in rows}
 
 
 def due(
@@ -285,14 +301,7 @@ def due(
     """
     given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
     ids = connection.scalars(_TO_JUDGE, given).all()[:limit]
-    found: dict[int, Profile] = {}
-    for row in connection.execute(_BY_IDS, {"ids": ids}) if ids else ():
-        try:
-            found[row.id] = profile_of(row)
-        except Exception as error:
-            if unreadable is None:
-                raise
-            unreadable[row.id] = type(error).__name__
+    found = of_ids(connection, ids, unreadable)
     return [found[each] for each in ids if each in found]
 
 
@@ -352,18 +361,18 @@ def settle(
 
     Return False if the profile changed in the meantime; it then stays due.
     """
-    result = connection.execute(
-        _SETTLE,
-        {
-            "row_id": profile.id,
-            "row_version": profile.version,
-            "new_status": status,
-            "new_reason": reason,
-            "new_due_at": due_at,
-            "new_attempts": profile.attempts + 1 if status is Status.UNMATCHED else 0,
-        },
-    )
-    return result.rowcount == 1
+    return bool(settle_all(connection, [(profile, status, due_at)], reason=reason))
+
+
+def settle_all(
+    connection: Connection, settled: Sequence[tuple[Profile, Status, int | None]], *, reason: str | None = None
+) -> set[int]:
+    """Set the final status of profiles as `settle` does; return the IDs of those that did not change meanwhile."""
+    values: list[tuple[Any, ...]] = []
+    for profile, status, due_at in settled:
+        attempts = profile.attempts + 1 if status is Status.UNMATCHED else 0
+        values.append((status, reason, due_at, attempts, None, profile.id, profile.version))
+    return _SETTLE.execute_matching(connection, values)
 
 
 def postpone(connection: Connection, profile_id: int, until: int, reason: str) -> None:
@@ -393,7 +402,7 @@ def invalidate_observed(connection: Connection, profile_id: int, now: int) -> No
     connection.execute(update(profiles).where(profiles.c.id == profile_id).values(changed_at=now))
 
 
-def profile_of(row: Row[Any]) -> Profile:
+def profile_of(row: Any) -> Profile:
     """Convert a row of the profiles table."""
     traits, facts = by_name(load_traits(row.traits)), {}
     if has_facts(row.traits):

@@ -4,13 +4,14 @@ Each is an index lookup at an end, or a bounded count: none takes longer with a 
 a thousand.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, union_all
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, not_, select, union_all
 
 from prosperstack_destination.store.models import Lane, Status
+from prosperstack_destination.store.statements import OneOf, PreparedStatement
 from prosperstack_destination.store.tables import clearings, profiles
 
 #: Upper bound of all counts.
@@ -94,36 +95,75 @@ def count(connection: Connection, account_id: str, now: int) -> QueueSizes:
     )
 
 
-def snapshot(
-    connection: Connection, account_id: str, now: int, in_flight: Collection[int], counts: QueueSizes
-) -> QueueSnapshot:
-    """Return the waiting work without the profiles in ``in_flight``.
+@dataclass(frozen=True, slots=True)
+class WaitingProfiles:
+    """The first profiles at each end of an account's queues, without those in flight."""
 
-    ``counts`` may be slightly outdated; the ends are current.
+    #: Up to ``limit`` profiles by the name of the end, the first one to go first.
+    ends: Mapping[str, Sequence[QueueItem]]
+    limit: int
+    erasure_due: bool
+
+    @property
+    def has_due(self) -> bool:
+        """True if a profile has to be evaluated."""
+        return _DUE in self.ends
+
+    def is_spent(self, taken: Set[int]) -> bool:
+        """Return whether an end may have more profiles than were read, all of which are ``taken``."""
+        return any(
+            len(items) >= self.limit and all(item.profile_id in taken for item in items)
+            for items in self.ends.values()
+        )
+
+    def snapshot(self, counts: QueueSizes, taken: Set[int] = frozenset()) -> QueueSnapshot:
+        """Return the waiting work without ``taken`` profiles. ``counts`` may be slightly outdated."""
+        ends = {
+            end: first
+            for end, items in self.ends.items()
+            if (first := next((item for item in items if item.profile_id not in taken), None)) is not None
+        }
+
+        def queue(lane: Lane, size: int) -> Queue:
+            oldest = ends.get(f"ready {lane:d} oldest")
+            return Queue() if oldest is None else Queue(ends[f"ready {lane:d} newest"], oldest, max(size, 1))
+
+        unknown = [ends.get(f"unknown {lane:d} {_UNKNOWN_END[lane]}") for lane in Lane]
+        live = max(counts.unknown_live, sum(each is not None for each in unknown[:2]))
+        return QueueSnapshot(
+            erasure_due=self.erasure_due,
+            cancelling=queue(Lane.CANCELLING, 1),
+            live=queue(Lane.LIVE, counts.live),
+            bulk=queue(Lane.BULK, counts.bulk),
+            unknown=max(counts.unknown, sum(each is not None for each in unknown)) if any(unknown) else 0,
+            unknown_live=live if any(unknown[:2]) else 0,
+            unknown_cancelling=unknown[Lane.CANCELLING],
+            newest_unknown=unknown[Lane.LIVE],
+            oldest_unknown=unknown[Lane.BULK] or unknown[Lane.LIVE],
+        )
+
+
+def waiting(
+    connection: Connection,
+    account_id: str,
+    now: int,
+    in_flight: Collection[int],
+    *,
+    limit: int = 1,
+    as_of: int | None = None,
+) -> WaitingProfiles:
+    """Return the waiting work without the profiles in ``in_flight``: up to ``limit`` profiles of each end.
+
+    ``as_of`` is the time of the latest complete listing: see `profiles.due`.
     """
-    given = {"account": account_id, "now": now, "under_way": sorted(in_flight)}
-    ends = {
-        row.end: QueueItem(row.id, Lane(row.lane), row.pending_since or row.due_at, row.due_at)
-        for row in connection.execute(ENDS, given)
-    }
-
-    def queue(lane: Lane, size: int) -> Queue:
-        oldest = ends.get(f"ready {lane:d} oldest")
-        return Queue() if oldest is None else Queue(ends[f"ready {lane:d} newest"], oldest, max(size, 1))
-
-    unknown = [ends.get(f"unknown {lane:d} {_UNKNOWN_END[lane]}") for lane in Lane]
-    live = max(counts.unknown_live, sum(each is not None for each in unknown[:2]))
-    return QueueSnapshot(
-        erasure_due=connection.execute(_REMOTE_ERASURES, {"account": account_id, "now": now}).first() is not None,
-        cancelling=queue(Lane.CANCELLING, 1),
-        live=queue(Lane.LIVE, counts.live),
-        bulk=queue(Lane.BULK, counts.bulk),
-        unknown=max(counts.unknown, sum(each is not None for each in unknown)) if any(unknown) else 0,
-        unknown_live=live if any(unknown[:2]) else 0,
-        unknown_cancelling=unknown[Lane.CANCELLING],
-        newest_unknown=unknown[Lane.LIVE],
-        oldest_unknown=unknown[Lane.BULK] or unknown[Lane.LIVE],
-    )
+    given = {"account": account_id, "now": now, "as_of": -1 if as_of is None else as_of, "most": limit}
+    ends: dict[str, list[QueueItem]] = {}
+    for end, profile_id, lane, pending_since, due_at in ENDS.rows(
+        connection, {**given, "in_flight": sorted(in_flight)}
+    ):
+        ends.setdefault(end, []).append(QueueItem(profile_id, Lane(lane), pending_since or due_at, due_at))
+    erasure_due = bool(_REMOTE_ERASURES.rows(connection, {"account": account_id, "now": now}))
+    return WaitingProfiles(ends, limit, erasure_due)
 
 
 def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> RecentChanges:
@@ -132,31 +172,40 @@ def recent(connection: Connection, account_id: str, lane: Lane, since: int) -> R
     return RecentChanges(*connection.execute(_RECENT, given).one())
 
 
-def _end(status: Status, lane: Lane, end: str) -> Select[Any]:
-    """Select the profile at one end of a queue."""
+def _end(one_of: OneOf, status: Status, lane: Lane, end: str, until: str = "now") -> Select[Any]:
+    """Select the profiles at one end of a queue, or one profile that has to be evaluated."""
     due_at = profiles.c.due_at
-    one = (
+    first = (
         select(profiles.c.id, profiles.c.lane, profiles.c.pending_since, due_at)
         .where(
             profiles.c.account_id == bindparam("account"),
             profiles.c.status == literal_column(f"'{status}'"),
             profiles.c.lane == literal_column(f"{lane:d}"),
-            due_at <= bindparam("now"),
-            profiles.c.id.not_in(bindparam("under_way", expanding=True)),
+            due_at <= bindparam(until),
+            not_(one_of(profiles.c.id, "in_flight")),
         )
         .order_by(due_at.desc() if end == "newest" else due_at)
-        .limit(literal_column("1"))
+        .limit(literal_column("1") if end == _DUE else bindparam("most"))
         .subquery()
     )
-    return select(literal_column(f"'{status} {lane:d} {end}'").label("end"), one)
+    return select(literal_column(f"'{end if end == _DUE else f'{status} {lane:d} {end}'}'").label("end"), first)
 
 
+#: Name of the end with a profile that has to be evaluated.
+_DUE: Final = "due"
 #: Ends of the lookup queues: live profiles are looked up newest first, the others oldest first.
 _UNKNOWN_END: Final = {Lane.CANCELLING: "newest", Lane.LIVE: "newest", Lane.BULK: "oldest"}
-#: All ends in one statement, built once: SQLAlchemy's overhead for eight of them would exceed SQLite's work.
-ENDS: Final = union_all(
-    *(_end(Status.READY, lane, end) for lane in Lane for end in ("newest", "oldest")),
-    *(_end(Status.UNKNOWN, lane, end) for lane, end in _UNKNOWN_END.items()),
+#: All ends in one statement: a round trip for each of them would take most of a request's time.
+ENDS: Final = PreparedStatement(
+    lambda one_of: union_all(
+        *(_end(one_of, Status.READY, lane, end) for lane in Lane for end in ("newest", "oldest")),
+        *(_end(one_of, Status.UNKNOWN, lane, end) for lane, end in _UNKNOWN_END.items()),
+        *(
+            _end(one_of, status, lane, _DUE, until)
+            for status, until in ((Status.PENDING, "now"), (Status.UNKNOWN, "as_of"), (Status.UNMATCHED, "now"))
+            for lane in Lane
+        ),
+    )
 )
 _COUNT: Final = select(func.count()).select_from(
     select(profiles.c.id)
@@ -183,8 +232,10 @@ _RECENTLY_CHANGED: Final = (
 _RECENT: Final = select(
     func.count(), func.count().filter(_RECENTLY_CHANGED.c.changed_at > _RECENTLY_CHANGED.c.pending_since)
 ).select_from(_RECENTLY_CHANGED)
-_REMOTE_ERASURES: Final = (
-    select(clearings.c.subscriber_id)
-    .where(clearings.c.account_id == bindparam("account"), clearings.c.due_at <= bindparam("now"))
-    .limit(1)
+_REMOTE_ERASURES: Final = PreparedStatement(
+    lambda _: (
+        select(clearings.c.subscriber_id)
+        .where(clearings.c.account_id == bindparam("account"), clearings.c.due_at <= bindparam("now"))
+        .limit(literal_column("1"))
+    )
 )

@@ -1,12 +1,13 @@
 """Fast execution of frequent statements: prepared statements and bulk writes on the driver's connection."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, any_, bindparam, func
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, any_, bindparam, func
 from sqlalchemy import select as sql_select
 from sqlalchemy.sql import ClauseElement
 
@@ -50,9 +51,18 @@ class BulkStatement:
         if driver is not None:
             driver.executemany(self._by_row, values)
             return
+        self._over_all(connection, values)
+
+    def _over_all(
+        self, connection: Connection, values: Sequence[tuple[Any, ...]], returning: str = ""
+    ) -> Sequence[Sequence[Any]]:
+        """Run the statement for all rows on PostgreSQL, and return the rows of its result."""
+        if not values:
+            return ()
         if self._compiled is None:
             self._compiled = self._over.format(rows=self._table_of_rows(connection))
-        connection.exec_driver_sql(self._compiled, tuple(map(list, zip(*values, strict=True))))
+        result = connection.exec_driver_sql(self._compiled + returning, tuple(map(list, zip(*values, strict=True))))
+        return result.all() if result.returns_rows else ()
 
     def _table_of_rows(self, connection: Connection) -> str:
         types = [column.type.compile(connection.dialect) for column in self._columns]
@@ -91,6 +101,44 @@ class BulkUpdate(BulkStatement):
             by_row=f"UPDATE {table.name} SET {new} WHERE {found}",  # noqa: S608 -- constant names
             over=f"UPDATE {table.name} SET {given} FROM {{rows}} WHERE {found_by_given}",  # noqa: S608 -- constant names
         )
+        self._keys: Final = len(keys)
+        self._returning: Final = f' RETURNING given."{keys[0]}"'
+
+    def execute_matching(self, connection: Connection, values: Sequence[tuple[Any, ...]]) -> set[Any]:
+        """Run the statement for rows as `execute_values` does; return the first keys of those that exist."""
+        key = len(values[0]) - self._keys if values else 0
+        driver = sqlite_driver(connection)
+        if driver is not None:
+            return {row[key] for row in values if driver.execute(self._by_row, row).rowcount}
+        return {row[0] for row in self._over_all(connection, values, self._returning)}
+
+
+class BulkSelect(BulkStatement):
+    """SELECT of the columns ``names`` in rows that are identified by ``keys``, for many values of the keys.
+
+    ``lock`` ends the statement on PostgreSQL: it locks the rows for the rest of the transaction.
+    """
+
+    def __init__(self, table: Table, keys: Sequence[str], names: Sequence[str], *, lock: str = "") -> None:
+        wanted = ", ".join(f'{table.name}."{name}"' for name in names)
+        found = " AND ".join(f'"{key}" = ?' for key in keys)
+        found_by_given = " AND ".join(f'{table.name}."{key}" = given."{key}"' for key in keys)
+        super().__init__(
+            table,
+            keys,
+            by_row=f"SELECT {wanted} FROM {table.name} WHERE {found}",  # noqa: S608 -- constant names
+            over=f"SELECT {wanted} FROM {{rows}} JOIN {table.name} ON {found_by_given} {lock}",  # noqa: S608 -- constant names
+        )
+        row: Any = namedtuple("row", names)  # type: ignore[misc] # mypy knows constant names only
+        self._make: Final = row._make
+
+    def rows(self, connection: Connection, keys: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Return the rows with these keys, with the columns as attributes."""
+        wanted = list(dict.fromkeys(keys))
+        driver = sqlite_driver(connection)
+        if driver is None:
+            return [self._make(row) for row in self._over_all(connection, wanted)]
+        return [self._make(row) for key in wanted for row in driver.execute(self._by_row, key)]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -98,8 +146,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-#: Builds the condition that a column's value is in a list of texts, which is bound under a name.
-OneOf = Callable[["Column[str]", str], ColumnElement[bool]]
+#: Builds the condition that a column's value is in a list, which is bound under a name.
+OneOf = Callable[["Column[Any]", str], ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +203,13 @@ class PreparedStatement:
         return _Text(str(compiled), tuple(compiled.positiontup or ()), given)  # type: ignore[attr-defined]
 
 
-def _in_json(column: "Column[str]", name: str) -> ColumnElement[bool]:
+def _in_json(column: "Column[Any]", name: str) -> ColumnElement[bool]:
     given = func.json_each(bindparam(name)).table_valued("value")
     return column.in_(sql_select(given.c.value))
 
 
-def _in_array(column: "Column[str]", name: str) -> ColumnElement[bool]:
-    return column == any_(bindparam(name, type_=ARRAY(Text)))
+def _in_array(column: "Column[Any]", name: str) -> ColumnElement[bool]:
+    return column == any_(bindparam(name, type_=ARRAY(column.type)))
 
 
 _ONE_OF: Final[Mapping[str, OneOf]] = {"sqlite": _in_json, "postgresql": _in_array}

@@ -5,36 +5,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.models import Status
-from prosperstack_destination.store.statements import BulkInsert, BulkUpdate
+from prosperstack_destination.store.statements import BulkInsert, BulkSelect, BulkUpdate
 from prosperstack_destination.store.tables import profiles, subscribers
 
 _INSERT = BulkInsert(
     subscribers, ["account_id", "id", "email", "platform_id", "observed", "observed_at", "applied", "set_aside"]
 )
 _UPDATE = BulkUpdate(subscribers, ["account_id", "id"], ["email", "platform_id", "observed", "observed_at"])
-_IS_SUBSCRIBER: Final = (
-    subscribers.c.account_id == bindparam("of_account"),
-    subscribers.c.id == bindparam("of_id"),
+_UPDATE_STATE = BulkUpdate(subscribers, ["account_id", "id"], ["applied", "unsure", "observed", "observed_at"])
+_STATE = BulkSelect(
+    subscribers,
+    ["account_id", "id"],
+    ["account_id", "id", "applied", "unsure", "observed", "observed_at"],
+    lock="ORDER BY subscribers.account_id, subscribers.id FOR UPDATE OF subscribers",
 )
-_STATE: Final = select(
-    subscribers.c.applied, subscribers.c.unsure, subscribers.c.observed, subscribers.c.observed_at
-).where(*_IS_SUBSCRIBER)
 _STATES: Final = select(subscribers.c.id, subscribers.c.applied, subscribers.c.unsure).where(
     subscribers.c.account_id == bindparam("account"), subscribers.c.id.in_(bindparam("ids", expanding=True))
 )
 _UPDATE_APPLIED = BulkUpdate(subscribers, ["account_id", "id"], ["applied", "unsure"])
-_UPDATE_STATE: Final = (
-    update(subscribers)
-    .where(*_IS_SUBSCRIBER)
-    .values({name: bindparam(name) for name in ("applied", "unsure", "observed", "observed_at")})
-)
-_BY_EMAILS: Final = select(subscribers).where(
-    subscribers.c.account_id == bindparam("account"),
-    subscribers.c.email.in_(bindparam("emails", expanding=True)),
+_BY_EMAILS = BulkSelect(
+    subscribers,
+    ["account_id", "email"],
+    ["account_id", "id", "email", "observed", "applied", "set_aside", "observed_at", "unsure"],
 )
 
 
@@ -75,11 +71,18 @@ def with_email(connection: Connection, account_id: str, email: str) -> list[Subs
 
 def with_emails(connection: Connection, account_id: str, emails: Collection[str]) -> dict[str, list[Subscriber]]:
     """Return the known subscribers with any of these emails, by email, each list sorted by ID."""
-    rows = connection.execute(_BY_EMAILS, {"account": account_id, "emails": list(emails)})
-    found: dict[str, list[Subscriber]] = {}
+    found = of_addresses(connection, [(account_id, email) for email in emails])
+    return {email: subscribers_found for (_, email), subscribers_found in found.items()}
+
+
+def of_addresses(
+    connection: Connection, addresses: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], list[Subscriber]]:
+    """Return the known subscribers with these emails in these accounts, each list sorted by ID."""
+    found: dict[tuple[str, str], list[Subscriber]] = {}
     # Sorted here: with an ORDER BY of the ID SQLite would scan all of the account's subscribers.
-    for each in sorted(map(_subscriber, rows), key=lambda each: each.id):
-        found.setdefault(each.email, []).append(each)
+    for row in sorted(_BY_EMAILS.rows(connection, addresses), key=lambda row: row.id):
+        found.setdefault((row.account_id, row.email), []).append(_subscriber(row))
     return found
 
 
@@ -179,6 +182,40 @@ def _observed_values(seen: SubscriberSnapshot, now: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedValues:
+    """Values that a subscriber is known to have."""
+
+    account_id: str
+    subscriber_id: str
+    values: Mapping[str, JsonValue]
+    #: All values in ProsperStack's answer, and its time; None: it returned none.
+    observed: Mapping[str, JsonValue] | None = None
+    observed_at: int = 0
+
+
+def mark_all_applied(connection: Connection, applied: Sequence[AppliedValues]) -> None:
+    """Record applied values of subscribers, and the observed ones that ProsperStack returned."""
+    rows = {
+        (row.account_id, row.id): row
+        for row in _STATE.rows(connection, [(each.account_id, each.subscriber_id) for each in applied])
+    }
+    for each in applied:
+        key = each.account_id, each.subscriber_id
+        row = rows.get(key)
+        if row is None:
+            continue
+        known = json_codec.dump({**json_codec.load(row.applied), **each.values})
+        unsure = json_codec.dump([name for name in json_codec.load(row.unsure) if name not in each.values])
+        rows[key] = row._replace(applied=known, unsure=unsure)
+        if each.observed is not None:
+            rows[key] = rows[key]._replace(observed=json_codec.dump(each.observed), observed_at=each.observed_at)
+    _UPDATE_STATE.execute_values(
+        connection,
+        [(row.applied, row.unsure, row.observed, row.observed_at, *key) for key, row in sorted(rows.items())],
+    )
+
+
 def mark_applied(
     connection: Connection,
     account_id: str,
@@ -188,19 +225,8 @@ def mark_applied(
     observed: Mapping[str, JsonValue] | None,
     now: int,
 ) -> None:
-    """Record applied values of a subscriber, and the observed ones at ``now`` if ProsperStack returned them."""
-    key = {"of_account": account_id, "of_id": subscriber_id}
-    row = connection.execute(_STATE, key).one_or_none()
-    if row is None:
-        return
-    seen = {"observed": row.observed, "observed_at": row.observed_at}
-    if observed is not None:
-        seen = {"observed": json_codec.dump(observed), "observed_at": now}
-    values = {
-        "applied": json_codec.dump({**json_codec.load(row.applied), **applied}),
-        "unsure": json_codec.dump([each for each in json_codec.load(row.unsure) if each not in applied]),
-    }
-    connection.execute(_UPDATE_STATE, {**key, **seen, **values})
+    """Record applied values of one subscriber: see `mark_all_applied`."""
+    mark_all_applied(connection, [AppliedValues(account_id, subscriber_id, applied, observed, now)])
 
 
 def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
@@ -272,7 +298,7 @@ def erase(connection: Connection, account_id: str, emails: Collection[str]) -> d
     return {row.id: sorted({*json_codec.load(row.applied), *json_codec.load(row.unsure)}) for row in rows}
 
 
-def _subscriber(row: Row[Any]) -> Subscriber:
+def _subscriber(row: Any) -> Subscriber:
     set_aside = {key: (value, reason) for key, (value, reason) in json_codec.load(row.set_aside).items()}
     return Subscriber(
         id=row.id,
