@@ -15,9 +15,7 @@ from rich.markup import escape
 
 from prosperstack_destination.admin import labels
 from prosperstack_destination.admin.database import describe, existing, missing_file
-from prosperstack_destination.admin.restored_database import RestoredDatabase
-from prosperstack_destination.admin.restored_database import load as load_restored
-from prosperstack_destination.admin.status import AccountHealth, load_health
+from prosperstack_destination.admin.status import AccountHealth, RestoredDatabase, load_health, load_restored
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.output import Time

@@ -13,7 +13,6 @@ from prosperstack_destination.dashboard.mapping_editor import MappingEditorPages
 from prosperstack_destination.dashboard.mapping_history import MappingHistoryPages
 from prosperstack_destination.dashboard.overview import OverviewPages
 from prosperstack_destination.dashboard.people import PeoplePages
-from prosperstack_destination.dashboard.person import PersonPages
 from prosperstack_destination.dashboard.problems import ProblemsPages
 from prosperstack_destination.dashboard.rendering import Renderer, Templates
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, PageRouter
@@ -48,8 +47,7 @@ def dashboard_routes(
         *pages.routes(AccountPages().pages()),
         *pages.routes(CallPages(live).pages()),
         *pages.routes(settings_pages()),
-        *pages.routes(PeoplePages().pages()),
-        *pages.routes(PersonPages(live).pages()),
+        *pages.routes(PeoplePages(live).pages()),
         *pages.routes(ProblemsPages(live).pages()),
         *pages.routes([PageRoute("/{rest:path}", _not_found, of_account=False)]),  # last: it matches every path
     ]
