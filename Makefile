@@ -67,7 +67,7 @@ chaos: $(READY) ## Test kills, freezes and failures at length (about 15 minutes)
 	CHAOS=full $(BIN)/python -m pytest tests/chaos
 
 hostile: $(READY) ## Test hostile input and large arrays at length
-	HOSTILE=full $(BIN)/python -m pytest tests/test_hostile_input.py tests/test_large_arrays.py
+	HOSTILE=full $(BIN)/python -m pytest --timeout=7200 tests/test_hostile_input.py tests/test_large_arrays.py
 
 lint: $(READY) ## ruff, mypy strict, the measures of language and layout, and the linters of the workflows
 	$(BIN)/ruff check .

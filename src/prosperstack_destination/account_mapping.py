@@ -10,7 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import Connection
 
 from prosperstack_destination.clock import SECOND, next_midnight
-from prosperstack_destination.errors import InvalidInput, MappingConflict
+from prosperstack_destination.errors import InvalidInput, MappingConflict, UnreadableMapping
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
@@ -77,7 +77,10 @@ def load(connection: Connection, account: Account) -> AccountMapping:
 def reads_of(connection: Connection, account_id: str) -> Reads:
     """Return the traits that an account's properties and rules read."""
     account = accounts.get(connection, account_id)
-    return reads_none if account is None else load(connection, account).compiled.reads
+    try:
+        return reads_none if account is None else load(connection, account).compiled.reads
+    except UnreadableMapping:  # calls are accepted; the account's worker reports it
+        return reads_none
 
 
 @lru_cache(maxsize=CACHE_SIZE)
@@ -90,12 +93,9 @@ def build(
     time_zone: str = "UTC",
     hash_secret: str = "",
 ) -> AccountMapping:
-    """Return a mapping from its stored form."""
-    loaded_catalog, subscription_catalog, parsed_rules = (
-        load_catalog(catalog),
-        load_catalog(subscription),
-        load_rules(rules),
-    )
+    """Return a mapping from its stored form. Raises `UnreadableMapping`."""
+    loaded_catalog, subscription_catalog = load_catalog(catalog), load_catalog(subscription)
+    parsed_rules = load_rules(rules)
     context = FunctionContext(zone=ZoneInfo(time_zone), secret=hash_secret.encode())
     compiled = CompiledMapping(
         loaded_catalog, parsed_rules, subscription=subscription_catalog, audiences=audiences, context=context
@@ -151,8 +151,21 @@ def dump_catalog(catalog: Catalog) -> str:
 
 
 def load_catalog(text: str | None) -> Catalog:
-    """Return the catalog that `dump_catalog` stored; None, not listed yet, is an empty catalog."""
-    return Catalog(_CATALOG_JSON.validate_json(text)) if text else Catalog()
+    """Return the catalog that `dump_catalog` stored; None, not listed yet, is an empty catalog.
+
+    Raises `UnreadableMapping`.
+    """
+    try:
+        return Catalog(_CATALOG_JSON.validate_json(text)) if text else Catalog()
+    except ValueError:
+        raise UnreadableMapping("properties") from None
+
+
+def _are_current(rules: Rules, current: MappingVersion) -> bool:
+    try:
+        return load_rules(current.rules) == rules
+    except UnreadableMapping:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ def apply(
     if based_on is not None and based_on != current.version:
         raise MappingConflict(based_on=based_on, version=current.version, author=current.author)
     text = dump_rules(rules)
-    changed = load_rules(current.rules) != rules
+    changed = not _are_current(rules, current)
     if not changed and current.version and (source is None or source == current.source):
         return ApplyResult(current, current, changed=False, profiles=0)
     profiles = mappings.begin_remap(connection, account.id, now) if changed else 0

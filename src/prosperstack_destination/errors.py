@@ -37,7 +37,8 @@
     ├── MappingError                 the mapping is at fault: report the reason to its author
     │   ├── InvalidMapping             it cannot be applied (see `mapping.mapping_file`)
     │   ├── MappingConflict            another version was applied meanwhile
-    │   └── ProblemsRise               it adds mapping problems, and its author did not confirm that
+    │   ├── ProblemsRise               it adds mapping problems, and its author did not confirm that
+    │   └── UnreadableMapping          stored rules or properties of an account cannot be read: the account waits
     ├── InvalidInput                 an operator's entry is at fault: report the reason to the operator
     ├── LeaseLost                    stop this account: another replica holds its lease
     └── ConfigurationError           stop: an operator has to change something first
@@ -326,6 +327,18 @@ class ProblemsRise(MappingError):
         )
         self.before = before
         self.after = after
+
+
+class UnreadableMapping(MappingError):
+    """Stored rules or properties of an account that cannot be read. ``part`` is "rules" or "properties"."""
+
+    def __init__(self, part: str) -> None:
+        advice = {
+            "rules": "Apply the mapping file again, or roll back to an earlier version.",
+            "properties": "They are listed again from ProsperStack soon.",
+        }
+        super().__init__(f"The stored {part} of the account cannot be read. {advice[part]}")
+        self.part = part
 
 
 class LeaseLost(DestinationError):

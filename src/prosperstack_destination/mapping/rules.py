@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from prosperstack_destination.errors import UnreadableMapping
 from prosperstack_destination.mapping.call_rules import CallOptions, dump_call_rules
 from prosperstack_destination.mapping.expressions import MAX_LENGTH, InvalidExpression, compile_expression
 from prosperstack_destination.mapping.transforms import Transform, expand_short_forms
@@ -266,8 +267,11 @@ def dump_rules(rules: Rules) -> str:
 
 
 def load_rules(text: str) -> Rules:
-    """Return the rules of a text that `dump_rules` wrote."""
-    return Rules.model_validate_json(text)
+    """Return the rules of a text that `dump_rules` wrote. Raises `UnreadableMapping`."""
+    try:
+        return Rules.model_validate_json(text)
+    except ValueError:
+        raise UnreadableMapping("rules") from None
 
 
 def unknown_properties(rules: Rules, keys: Iterable[str]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from prosperstack_destination.errors import (
     LeaseLost,
     ProsperStackAuthError,
     ProsperStackUnavailable,
+    UnreadableMapping,
 )
 from prosperstack_destination.prosperstack.budget import RateLimit
 from prosperstack_destination.prosperstack.client import Guard, ProsperStackClient
@@ -77,6 +78,8 @@ class _RunningAccount:
     task: "asyncio.Task[None] | None" = field(default=None)
     #: The account changed while its task was running, so the task has to run again.
     run_again: bool = False
+    #: Status and reason of the latest backoff, which is logged once.
+    backed_off: tuple[AccountStatus, str] | None = None
     #: While no task runs, changes do not start one before this time, in ticks.
     backoff_until: int = 0
 
@@ -305,12 +308,16 @@ class Reconciler:
         )
         try:
             await worker.run()
+            running.backed_off = None
         except LeaseLost as lost:
             log.warning("the account's lease is lost", account_id=account_id, reason=str(lost))
             self._woken_event.set()
         except ProsperStackAuthError as refusal:
             status = AccountStatus.NOT_PERMITTED if refusal.status_code == 403 else AccountStatus.KEY_REFUSED
             await self._back_off(account_id, running, status, refusal, account.encrypted_key)
+        except UnreadableMapping as error:
+            await self._database.write(accounts.expire_catalog, account_id)  # lists the properties again
+            await self._back_off(account_id, running, AccountStatus.RETRYING, error)
         except DestinationError as error:
             await self._back_off(account_id, running, AccountStatus.RETRYING, error)
 
@@ -339,9 +346,9 @@ class Reconciler:
         reason = (
             reason_of(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
         )
-        log.warning(
-            "the account backs off", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND
-        )
+        report = log.debug if running.backed_off == (status, reason) else log.warning
+        report("the account backs off", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
+        running.backed_off = (status, reason)
         try:
             until = self._clock() + wait
             store = FencedStore(self._database, running.held_lease, self._ticks)

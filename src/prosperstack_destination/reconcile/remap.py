@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import AccountMapping, begin_day, build, load, mapping_input
 from prosperstack_destination.clock import SECOND, Clock
-from prosperstack_destination.errors import DestinationError
+from prosperstack_destination.errors import DestinationError, StoreUnavailable, UnreadableMapping
 from prosperstack_destination.facts import facts_of, without_facts
 from prosperstack_destination.mapping.call_rules import CallRules, load_call_rules
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
 from prosperstack_destination.mapping.projection import Projection, same_values
+from prosperstack_destination.reconcile.backoff import backoff_seconds
 from prosperstack_destination.store import accounts, mappings, problems, profile_queries, profiles
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
@@ -55,6 +56,15 @@ class _RemappedPage:
     without_outdated: "_Kept"
 
 
+@dataclass(slots=True)
+class _Fault:
+    """Errors in a row of one account, the latest reason, and the time before which it is not tried, in ticks."""
+
+    failures: int = 0
+    reason: str = ""
+    until: int = 0
+
+
 class Remapper:
     """Remaps profiles in the background. ``wake`` gets the accounts that have due profiles.
 
@@ -78,6 +88,8 @@ class Remapper:
         self._ticks = ticks
         self._sleep = sleep
         self._is_ours = is_ours
+        #: Accounts that could not be remapped.
+        self._faults: dict[str, _Fault] = {}
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
 
@@ -92,7 +104,9 @@ class Remapper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def wake(self) -> None:
-        """Check now for accounts to remap."""
+        """Check now for accounts to remap, also those that failed: their mapping may have changed."""
+        for fault in self._faults.values():
+            fault.until = 0
         self._woken.set()
 
     async def run_once(self) -> None:
@@ -100,18 +114,33 @@ class Remapper:
         now = self._clock()
         for account in await self._database.read(accounts.with_ended_day, now):
             await self._database.write(begin_day, account, now)
-        failed: set[str] = set()  # retried by the next run: one account's error stops no other
-        while pending := set(await self._database.read(mappings.accounts_in_remap)) - failed:
+        while pending := self._without_faults(await self._database.read(mappings.accounts_in_remap)):
             for account_id in sorted(pending):  # in turns, so that a large account does not delay a small one
                 began = self._ticks()
                 try:
                     await self._page(account_id)
-                except DestinationError:
+                except StoreUnavailable:
                     raise
-                except Exception as error:  # noqa: BLE001 -- an unexpected error for one account must not stop the others
-                    log.error("profiles could not be remapped", account_id=account_id, error=type(error).__name__)
-                    failed.add(account_id)
+                except Exception as error:  # noqa: BLE001 -- an error for one account must not stop the others
+                    self._back_off(account_id, error)
+                else:
+                    self._faults.pop(account_id, None)
                 await self._sleep((self._ticks() - began) / SECOND * PAUSE_FACTOR)
+
+    def _without_faults(self, account_ids: Iterable[str]) -> set[str]:
+        """Return the accounts whose backoff has ended."""
+        faulty = {each for each, fault in self._faults.items() if self._ticks() < fault.until}
+        return set(account_ids) - faulty
+
+    def _back_off(self, account_id: str, error: Exception) -> None:
+        """Let an account wait after an error. The same error again is not logged."""
+        reason = str(error) if isinstance(error, DestinationError) else type(error).__name__
+        fault = self._faults.setdefault(account_id, _Fault())
+        fault.failures += 1
+        fault.until = self._ticks() + int(backoff_seconds(fault.failures) * SECOND)
+        if reason != fault.reason:
+            log.error("profiles could not be remapped", account_id=account_id, reason=reason)
+        fault.reason = reason
 
     async def _run(self) -> None:
         while True:
@@ -146,15 +175,18 @@ def _remap_page(connection: Connection, account_id: str, now: int) -> _RemappedP
     if progress is None or account is None or progress.is_finished:
         return None
     mapping = load(connection, account)
-    pairs = [
-        (
-            *mapping.compiled.diff(
-                _previous_mapping(connection, account, mapping, previous), other_day=previous.as_of is not None
-            ),
-            previous.as_of,
-        )
-        for previous in progress.previous
-    ]
+    try:
+        pairs = [
+            (
+                *mapping.compiled.diff(
+                    _previous_mapping(connection, account, mapping, previous), other_day=previous.as_of is not None
+                ),
+                previous.as_of,
+            )
+            for previous in progress.previous
+        ]
+    except UnreadableMapping:
+        pairs = []  # every profile may differ
     page = profile_queries.scan_page(connection, account_id, progress.after)
     due: list[int] = []
     changed: list[int] = []
