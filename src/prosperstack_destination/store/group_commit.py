@@ -19,9 +19,9 @@ log = structlog.get_logger(__name__)
 
 #: Maximum number of calls in one transaction. More would gain little and delay the first of them.
 MAX_BATCH: Final = 500
-#: Desired duration of a transaction with pieces of large requests, in seconds: other calls wait at most for the
+#: Desired time to merge a transaction with pieces of large requests, in seconds: other calls wait at most for the
 #: running transaction and for their own. Such a transaction has at least MIN_BATCH calls.
-BULK_SECONDS: Final = 0.015
+BULK_SECONDS: Final = 0.01
 MIN_BATCH: Final = 50
 #: A batch waits at most GATHER_TURNS turns of the event loop for arriving calls. It stops after IDLE_TURNS
 #: consecutive turns without a call, or after one if as many calls as last time are there. An idle turn takes about
@@ -97,7 +97,7 @@ class GroupCommit:
         #: Number and size of all waiting calls.
         self._calls = 0
         self._bytes = 0
-        #: Number of calls in a transaction of BULK_SECONDS, by the latest transactions with pieces.
+        #: Number of calls that are merged in BULK_SECONDS, by the latest transactions with many calls.
         self._bulk_batch: float = 2 * MIN_BATCH
         #: Number of calls in the latest batch and behind it: as many may arrive again.
         self._expected = MAX_BATCH
@@ -163,7 +163,10 @@ class GroupCommit:
             await self._gather()
             batch = self._next_batch()
             if batch:
-                await self._write_measured(batch)
+                count = sum(len(waiting.calls) for waiting in batch)
+                self._delay.record_start(count, time.monotonic())
+                await self._write(batch)
+                self._expected = count + self._calls
             elif self._closing:
                 return
             else:
@@ -212,17 +215,6 @@ class GroupCommit:
         self._calls -= moved
         return moved
 
-    async def _write_measured(self, batch: Sequence[_Submission]) -> None:
-        """Write a batch, and adapt the size of the next one to its duration."""
-        count = sum(len(waiting.calls) for waiting in batch)
-        begun = time.monotonic()
-        self._delay.record_start(count, begun)
-        await self._write(batch)
-        self._expected = count + self._calls
-        if count >= MIN_BATCH:
-            fitting = count * BULK_SECONDS / max(time.monotonic() - begun, 0.001)
-            self._bulk_batch += (min(max(fitting, MIN_BATCH), MAX_BATCH) - self._bulk_batch) / 4
-
     async def _write(self, batch: Sequence[_Submission]) -> None:
         """Write a batch. If it fails, halve it until the failing call is alone."""
         begun = time.monotonic()
@@ -243,6 +235,7 @@ class GroupCommit:
             await self._write(batch[middle:])
         else:
             self._worked()
+            self._adapt(len(taken.outcomes), taken.merge_seconds)
             start = 0
             for waiting in batch:
                 end = start + len(waiting.calls)
@@ -250,6 +243,12 @@ class GroupCommit:
                 start = end
             if taken.changed:
                 self._tell(taken.changed)
+
+    def _adapt(self, count: int, seconds: float) -> None:
+        """Adapt the number of calls in a transaction to the time that the latest one took to merge."""
+        if count >= MIN_BATCH and seconds:
+            fitting = min(max(count * BULK_SECONDS / seconds, MIN_BATCH), MAX_BATCH)
+            self._bulk_batch += (fitting - self._bulk_batch) / 4
 
     def _take_all(self) -> list[_Submission]:
         waiting = [*self._queue, *self._bulk]
