@@ -74,6 +74,7 @@ async def serving(app: ASGIApp, **limits: float) -> AsyncIterator[Callable[[], "
     finally:
         for writer in opened:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
         server.should_exit = True
         await task
 
