@@ -63,11 +63,11 @@ from prosperstack_destination.settings import Role, Settings
 from prosperstack_destination.store import recent_calls
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.files import restrict_to_owner
 from prosperstack_destination.store.group_commit import GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest
 from prosperstack_destination.store.models import Call, Identify
 from prosperstack_destination.store.notify import PgNotifier
-from prosperstack_destination.store.private_files import restrict_to_owner
 from prosperstack_destination.vault import vault_from_settings
 
 #: Longest transaction of a request of Segment, in seconds: a held lock is waited for a little shorter.

@@ -17,6 +17,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _UNSTEPPED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # CLOCK_BOOTTIME exists on Linux only
+#: Tolerance for stored times later than now, in microseconds. Later ones come from a clock that was ahead. Calls
+#: that overtake each other on their way into the database, and replicas whose clocks differ, stay below it.
+SKEW = 1 * MINUTE
 
 
 def system_clock() -> int:
@@ -38,3 +41,8 @@ def next_midnight(at: int, zone: tzinfo) -> int:
 def utc(at: int) -> datetime:
     """Return a time in microseconds as a `datetime` in UTC, clamped to the years 1 to 9999."""
     return _EPOCH + timedelta(microseconds=min(max(at, _FIRST), _LAST))
+
+
+def real_time(at: int, now: int) -> int:
+    """Return a stored event time, or the moment before ``now`` if it is in the future (microseconds)."""
+    return at if at <= now + SKEW else now - 1

@@ -12,7 +12,7 @@ from typing import Final
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.server import url_of
 from prosperstack_destination.settings import Settings
-from prosperstack_destination.store.private_files import make_private_file, make_private_folder
+from prosperstack_destination.store.files import make_private_file, make_private_folder
 
 _FILE: Final = "serving.json"
 

@@ -8,14 +8,7 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.admin.sessions import (
-    FREE,
-    FREE_TOTAL,
-    MAX_WAIT,
-    SESSION_TTL,
-    LoginThrottle,
-    Sessions,
-)
+from prosperstack_destination.admin.sessions import FREE, FREE_TOTAL, MAX_WAIT, SESSION_TTL, LoginThrottle, Sessions
 from prosperstack_destination.auth.operators import load_or_create_password
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, LoginFailed

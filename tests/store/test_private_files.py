@@ -10,7 +10,7 @@ from prosperstack_destination.auth.vault import read_secret
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.serving_record import ServingRecord, load, save
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.private_files import make_private_folder, restrict_to_owner
+from prosperstack_destination.store.files import make_private_folder, restrict_to_owner
 from support.accounts import open_account
 from support.service import running, settings
 

@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.store import cancel_flows, profiles, queue, remote_erasures
-from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import CallSource, Lane, SourceKind, Status
 from prosperstack_destination.store.queue import MAX_COUNTED, QueueSizes, QueueSnapshot, RecentChanges
+from prosperstack_destination.store.requeue import clamp_future_times
 from prosperstack_destination.store.statements import sqlite_driver
 from support.accounts import open_account
 from support.clocks import NEW_YEAR

@@ -7,9 +7,9 @@ from prosperstack_destination.clock import DAY
 from prosperstack_destination.reconcile.retention_job import RetentionJob, RetentionPolicy
 from prosperstack_destination.store import activity, profiles, retention, tables
 from prosperstack_destination.store import subscribers as subscriber_rows
-from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.requeue import clamp_future_times
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import audit, identities, subscribers
 from support.accounts import open_account

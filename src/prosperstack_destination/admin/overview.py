@@ -11,14 +11,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, SECOND
 from prosperstack_destination.prosperstack.forecast import PAGE, Rate
 from prosperstack_destination.reconcile.rate_limiter import effective_rate
-from prosperstack_destination.store import (
-    account_stats,
-    accounts,
-    listing_state,
-    mappings,
-    problems,
-    rollups,
-)
+from prosperstack_destination.store import account_stats, accounts, listing_state, mappings, problems, rollups
 from prosperstack_destination.store.account_stats import Failures, ReportedLimit
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.listing_state import ListingState

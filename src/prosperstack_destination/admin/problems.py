@@ -12,13 +12,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import load_catalog
 from prosperstack_destination.admin.suggestions import Suggestion, suggest_rules
-from prosperstack_destination.store import (
-    account_stats,
-    accounts,
-    problems,
-    profile_queries,
-    remote_erasures,
-)
+from prosperstack_destination.store import account_stats, accounts, problems, profile_queries, remote_erasures
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.problems import ProblemGroup, ProblemKind, PropertyCreation, is_rejection

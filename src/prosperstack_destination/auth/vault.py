@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store import accounts, activity, encrypted_texts, pseudonyms
 from prosperstack_destination.store.encrypted_texts import EncryptedTexts
-from prosperstack_destination.store.private_files import FILE_MODE, make_private_folder
+from prosperstack_destination.store.files import FILE_MODE, make_private_folder
 
 #: Shortest allowed SECRET_KEY, in characters.
 MIN_SECRET_LENGTH: Final = 16

@@ -29,8 +29,8 @@ from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import ReconcileObserver
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.accounts import Account, AccountStatus
-from prosperstack_destination.store.clock_skew import clamp_future_times
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.requeue import clamp_future_times
 from prosperstack_destination.store.subscribers import requeue_unconfirmed
 
 log = structlog.get_logger(__name__)

@@ -23,9 +23,9 @@ from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import Delete, IdKind
-from prosperstack_destination.store.pseudonyms import Pseudonym
-from prosperstack_destination.store.scrub import request_scrub
-from prosperstack_destination.store.tombstones import record, subject_of_email, subject_of_id
+from prosperstack_destination.store.pseudonyms import Pseudonym, subject_of_email, subject_of_id
+from prosperstack_destination.store.sqlite import request_scrub
+from prosperstack_destination.store.tombstones import record
 
 #: Number of characters of a pseudonym in the audit log.
 _SUBJECT_LENGTH: Final = 12

@@ -16,10 +16,9 @@ from sqlalchemy import (
     update,
 )
 
-from prosperstack_destination.clock import DAY
+from prosperstack_destination.clock import DAY, SKEW, real_time
 from prosperstack_destination.facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.clock_skew import SKEW, real_time
 from prosperstack_destination.store.merge import Reads, merge, reads_none
 from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status, TimedTraits
 from prosperstack_destination.store.statements import BulkInsert, BulkSelect, BulkUpdate, OneOf, PreparedStatement

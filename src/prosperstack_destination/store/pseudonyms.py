@@ -1,4 +1,4 @@
-"""Pseudonyms of people in the activity feed: short keyed hashes, useless without SECRET_KEY."""
+"""Pseudonyms of people: keyed hashes, useless without SECRET_KEY, in the activity feed and in tombstones."""
 
 from collections.abc import Callable
 from typing import Final
@@ -21,3 +21,14 @@ def of_id(pseudonym: Pseudonym, key: Key) -> str:
     """Return the pseudonym of an external ID."""
     kind, external_id = key
     return pseudonym(f"feed {kind}:{external_id}")[:SUBJECT_LENGTH]
+
+
+def subject_of_id(key: Key) -> str:
+    """Return the text that the pseudonym of an external ID is made of."""
+    kind, external_id = key
+    return f"{kind}:{external_id}"
+
+
+def subject_of_email(email: str) -> str:
+    """Return the text that the pseudonym of an email is made of."""
+    return f"email:{email}"

@@ -1,24 +1,35 @@
-"""Transactions that requeue profiles or accounts at an operator's request."""
+"""Transactions that make work due again: at an operator's request, and after a clock was set back."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    and_,
-    case,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, func, literal, or_, select, update
 
 from prosperstack_destination.store import accounts, remote_erasures
 from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Lane, Status
-from prosperstack_destination.store.tables import is_rejected, problems, profiles, subscribers, subscription_states
+from prosperstack_destination.store.tables import accounts as account_rows
+from prosperstack_destination.store.tables import (
+    clearings,
+    directories,
+    is_rejected,
+    problems,
+    profiles,
+    subscribers,
+    subscription_states,
+)
+
+#: Columns with a time to wait for.
+_DUE_COLUMNS: Final = (
+    *(profiles.c.due_at, clearings.c.due_at, account_rows.c.status_until),
+    *(directories.c.refresh_at, directories.c.sweep_at),
+)
+#: Columns with the time of an observation.
+_OBSERVED_COLUMNS: Final = (
+    *(directories.c.as_of, directories.c.began_at, directories.c.swept_at, directories.c.sweep_began_at),
+    subscribers.c.observed_at,
+)
 
 
 def retry_account(connection: Connection, account_id: str) -> bool:
@@ -166,3 +177,16 @@ def _changed_now(now: int) -> dict[str, object]:
         "status": Status.PENDING,
         "pending_since": func.coalesce(profiles.c.pending_since, literal(now, BigInteger)),
     }
+
+
+def clamp_future_times(connection: Connection, now: int) -> None:
+    """Make everything that is due in the future due now, and date future observations back to now.
+
+    Safe to repeat; early attempts are harmless.
+    """
+    for column in (*_DUE_COLUMNS, *_OBSERVED_COLUMNS):
+        connection.execute(update(column.table).where(column > now).values({column: now}))
+    future = or_(profiles.c.changed_at > now, profiles.c.looked_up_at > now)
+    connection.execute(
+        update(profiles).where(profiles.c.due_at.is_not(None), future).values(changed_at=now, looked_up_at=None)
+    )

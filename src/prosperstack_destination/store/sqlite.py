@@ -20,9 +20,12 @@ from sqlalchemy.pool import QueuePool
 
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, unavailable
-from prosperstack_destination.store.file_watch import FileWatch
-from prosperstack_destination.store.private_files import make_private_file, make_private_folder, restrict_to_owner
-from prosperstack_destination.store.scrub import empty_log, pop_scrub_request
+from prosperstack_destination.store.files import (
+    FileWatch,
+    make_private_file,
+    make_private_folder,
+    restrict_to_owner,
+)
 from prosperstack_destination.store.statements import sqlite_driver
 
 T = TypeVar("T")
@@ -216,3 +219,33 @@ def _engine(url: URL, files: FileWatch, *, connections: int, lock_wait: float = 
         files.record_opened(connection)
 
     return engine
+
+
+#: Time that emptying the log waits for readers, in milliseconds; writers wait as well.
+BUSY_MS: Final = 50
+_SCRUB_REQUESTED: Final = "scrub_requested"
+
+
+def request_scrub(connection: Connection) -> None:
+    """Request that the write-ahead log is emptied soon after this transaction, which deletes personal data.
+
+    No effect on PostgreSQL, which vacuums by itself.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.info[_SCRUB_REQUESTED] = True
+
+
+def pop_scrub_request(connection: Connection) -> bool:
+    """Return whether a transaction of this connection requested it, and clear the request."""
+    return bool(connection.info.pop(_SCRUB_REQUESTED, False))
+
+
+def empty_log(driver: sqlite3.Connection) -> bool:
+    """Checkpoint the log and truncate it to zero bytes. Return False if a transaction still reads from it."""
+    (lock_wait,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    try:
+        busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {lock_wait}")
+    return not busy

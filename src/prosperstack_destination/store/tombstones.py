@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from prosperstack_destination.store.clock_skew import SKEW, real_time
+from prosperstack_destination.clock import SKEW, real_time
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import IdKind
-from prosperstack_destination.store.pseudonyms import Pseudonym
+from prosperstack_destination.store.pseudonyms import Pseudonym, subject_of_email, subject_of_id
 from prosperstack_destination.store.statements import PreparedStatement
 from prosperstack_destination.store.tables import erasures
 
@@ -85,14 +85,3 @@ def _deletion_times(connection: Connection, account_id: str, subjects: Collectio
         )
     )
     return {row.subject: row.at for row in rows}
-
-
-def subject_of_id(key: Key) -> str:
-    """Return the text that the pseudonym of an external ID is made of."""
-    kind, external_id = key
-    return f"{kind}:{external_id}"
-
-
-def subject_of_email(email: str) -> str:
-    """Return the text that the pseudonym of an email is made of."""
-    return f"email:{email}"

@@ -1,39 +1,80 @@
-"""Notices when the files of an open SQLite database are deleted, moved or replaced.
+"""Files of the service and of its SQLite database: private modes, and a watch for their loss.
 
-SQLite goes on with a file that has no name any more: what is committed then is lost when the process ends.
+Files contain personal data and keys, so only the service's user may read them. SQLite goes on with a file that was
+deleted or replaced: what is committed then is lost when the process ends.
 """
 
 import os
 import sqlite3
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from prosperstack_destination.errors import StoreUnavailable
+from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
 from prosperstack_destination.store.dialects import unavailable
 
 log = structlog.get_logger(__name__)
 
-#: The write-ahead log: commits are in it until they are written back.
+#: Suffix of the write-ahead log: commits are in it until they are written back.
 _LOG: Final = "-wal"
 
 #: A file's device and inode.
 _Identity = tuple[int, int]
 
 
-class FileWatch:
-    """The files that a database was opened with. Looking costs two microseconds a file.
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
 
-    A file that comes back is used again; another one in its place is not, until the service starts again.
+
+def make_private_folder(path: Path) -> None:
+    """Create a folder with mode 0700. An existing one is left unchanged. Safe to repeat.
+
+    Raises `ConfigurationError` if it cannot be created.
+    """
+    try:
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
+        raise ConfigurationError(
+            f"The data folder {path} cannot be used ({reason}): make it writable for the service's user, or set "
+            "DATA_DIR to another folder."
+        ) from error
+
+
+def restrict_to_owner(path: Path) -> None:
+    """Remove all permissions but the owner's from a folder or file, if this process may.
+
+    Shared folders are left unchanged: the working directory, and sticky ones such as /tmp.
+    """
+    with suppress(OSError):  # missing, or owned by another user
+        found = path.stat()
+        shared = stat.S_ISDIR(found.st_mode) and (found.st_mode & stat.S_ISVTX or path.samefile(Path.cwd()))
+        if found.st_mode & 0o077 and not shared:
+            path.chmod(stat.S_IMODE(found.st_mode) & FOLDER_MODE)
+
+
+def make_private_file(path: Path) -> None:
+    """Create an empty file with mode 0600; restrict an existing one to its owner."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+    restrict_to_owner(path)
+
+
+class FileWatch:
+    """Watch of the files that a database was opened with. A check takes two microseconds a file.
+
+    A file that returns is used again; another one in its place is not, until the service restarts.
     """
 
     def __init__(self) -> None:
-        #: None: it is in memory, or not opened yet.
+        #: Path of the database; None: in memory, or not opened yet.
         self._path: str | None = None
         self._database: _Identity | None = None
         self._log: _Identity | None = None
-        #: What is wrong, as it was logged.
+        #: Latest logged fault.
         self._fault: str | None = None
 
     def record_opened(self, driver: sqlite3.Connection) -> None:
@@ -53,7 +94,7 @@ class FileWatch:
             raise _gone(fault)
 
     def check_log(self, driver: sqlite3.Connection) -> None:
-        """`check`, and the same for the log, of which ``driver`` has the file open."""
+        """Check the database as `check` does, and the log, whose file ``driver`` has open."""
         self.check()
         if self._path is None:
             return
@@ -63,7 +104,7 @@ class FileWatch:
         fault = _fault(self._path, _LOG, self._log)
         if fault is None:
             return
-        if driver.execute("PRAGMA journal_mode").fetchone() != ("wal",):  # it goes without a log by now
+        if driver.execute("PRAGMA journal_mode").fetchone() != ("wal",):  # it has no log any more
             self._log = None
             return
         self._note(fault)
